@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with an input, and how it is shown: the one error format of every command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Where(NamedTuple):
+    """A place in an input file. `line` counts from 1; None where the input has no lines."""
+
+    file: str
+    line: int | None = None
+
+
+class Problem(NamedTuple):
+    """One finding about the input.
+
+    `id` is "malformed" or a hazard id of docs/hazards.md; `node` the path of the devicetree node
+    it is about; `hint` a sentence that tells what to do.
+    """
+
+    id: str
+    what: str
+    hint: str = ""
+    node: str = ""
+    expected: str = ""
+    found: str = ""
+    where: Where | None = None
+    warning: bool = False
+
+
+class Refused(Exception):
+    """The input is refused. Carries every problem that the run found, in input order."""
+
+    def __init__(self, problems: Iterable[Problem]):
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(rendered, self.problems)))
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with every control or unprintable character as a \\x or \\u escape.
+
+    Names and paths come from untrusted input; a terminal must not obey them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for c in text
+    )
+
+
+def rendered(problem: Problem) -> str:
+    """`FILE:LINE: error: [id] what is wrong (node, expected, found)` and a `hint:` line."""
+    place = ""
+    if problem.where:
+        file, line = problem.where
+        place = f"{file}: " if line is None else f"{file}:{line}: "
+    facts = [
+        f"{label} {value}"
+        for label, value in (
+            ("node", problem.node),
+            ("expected", problem.expected),
+            ("found", problem.found),
+        )
+        if value
+    ]
+    detail = f" ({', '.join(facts)})" if facts else ""
+    severity = "warning" if problem.warning else "error"
+    message = printable(f"{place}{severity}: [{problem.id}] {problem.what}{detail}")
+    return f"{message}\nhint: {printable(problem.hint)}" if problem.hint else message
