@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Property values as the numbers and strings that they hold (devicetree specification, 2.2.4)."""
+
+from __future__ import annotations
+
+from struct import unpack
+
+
+class TreeError(Exception):
+    """A property does not hold what the devicetree specification says it must."""
+
+    def __init__(self, what: str, path: str, prop: str, expected: str = "", found: str = ""):
+        super().__init__(f"{path}: {prop}: {what}")
+        self.what = what
+        self.path = path
+        self.prop = prop
+        self.expected = expected
+        self.found = found
+
+
+def cells(value: bytes, path: str, prop: str) -> tuple[int, ...]:
+    """The 32-bit cells of `value`. Raises TreeError where its length is no multiple of 4."""
+    if len(value) % 4:
+        raise TreeError(
+            f"{prop} has a length that is no multiple of 4 bytes",
+            path,
+            prop,
+            "32-bit cells",
+            counted(len(value), "byte"),
+        )
+    return unpack(f">{len(value) // 4}I", value)
+
+
+def u32(value: bytes, path: str, prop: str) -> int:
+    """The one 32-bit cell of `value`. Raises TreeError for any other length."""
+    if len(value) != 4:
+        raise TreeError(
+            f"{prop} is not one cell", path, prop, "4 bytes", counted(len(value), "byte")
+        )
+    return int.from_bytes(value, "big")
+
+
+def strings(value: bytes, path: str, prop: str) -> tuple[str, ...]:
+    """The nul-terminated strings of `value`. Raises TreeError where it is no string list."""
+    if not value.endswith(b"\0"):
+        raise TreeError(
+            f"{prop} is no string list", path, prop, "nul-terminated strings", repr(value[:32])
+        )
+    try:
+        return tuple(value[:-1].decode("utf-8").split("\0"))
+    except UnicodeDecodeError:
+        raise TreeError(
+            f"{prop} is no text", path, prop, "UTF-8 strings", repr(value[:32])
+        ) from None
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 cell", "2 cells"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def joined(parts: tuple[int, ...]) -> int:
+    """The number that `parts` spell, the most significant cell first."""
+    number = 0
+    for part in parts:
+        number = number << 32 | part
+    return number

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An immutable devicetree: the same one whichever reader made it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, NewType
+
+from west_viommu.tree.cells import TreeError, strings, u32
+
+Phandle = NewType("Phandle", int)
+
+# "No IOMMU behind this entry": 0 is what Linux skips (of_phandle_iterator_next), 0xffffffff is
+# what dtc writes for a reference that an overlay left open.
+NO_PHANDLES = frozenset({0, 0xFFFFFFFF})
+
+# Devicetree specification 0.4, 2.3.4: absent counts as "okay"; "ok" is the historical spelling.
+_OKAY = ("okay", "ok")
+
+
+class Node(NamedTuple):
+    """A node with its unparsed properties and its children, both in document order."""
+
+    path: str
+    name: str
+    properties: Mapping[str, bytes]
+    children: tuple[Node, ...]
+
+    def string_list(self, name: str) -> tuple[str, ...]:
+        """The strings of property `name`; () where the node does not have it."""
+        value = self.properties.get(name)
+        return () if value is None else strings(value, self.path, name)
+
+    def number(self, name: str, default: int) -> int:
+        """The u32 property `name`, or `default` where the node does not have it."""
+        value = self.properties.get(name)
+        return default if value is None else u32(value, self.path, name)
+
+    @property
+    def compatible(self) -> tuple[str, ...]:
+        """The compatible strings, most specific first."""
+        return self.string_list("compatible")
+
+
+class Tree:
+    """Nodes by path, by phandle and in document order."""
+
+    __slots__ = ("_by_path", "_by_phandle", "_shared_phandles", "root")
+
+    def __init__(self, root: Node):
+        self.root = root
+        self._by_path: dict[str, Node] = {}
+        self._by_phandle: dict[int, Node] = {}
+        self._shared_phandles: set[int] = set()
+        pending = [root]
+        while pending:
+            node = pending.pop()
+            self._by_path[node.path] = node
+            value = node.properties.get("phandle") or node.properties.get("linux,phandle")
+            if value:
+                phandle = u32(value, node.path, "phandle")
+                if self._by_phandle.setdefault(phandle, node) is not node:
+                    self._shared_phandles.add(phandle)
+            pending.extend(reversed(node.children))
+
+    def nodes(self) -> Iterable[Node]:
+        """Every node, a node before its children, in document order."""
+        return self._by_path.values()
+
+    def node(self, path: str) -> Node | None:
+        """The node at `path`, or None."""
+        return self._by_path.get(path)
+
+    def parent(self, node: Node) -> Node | None:
+        """The parent of `node`; None for the root."""
+        if node.path == "/":
+            return None
+        return self._by_path[node.path.rpartition("/")[0] or "/"]
+
+    def lineage(self, node: Node) -> Iterator[Node]:
+        """`node`, its parent, and so on up to the root."""
+        current: Node | None = node
+        while current is not None:
+            yield current
+            current = self.parent(current)
+
+    def phandle_target(self, phandle: int, user: Node, prop: str) -> Node:
+        """The node with `phandle`, which property `prop` of `user` refers to.
+
+        Raises TreeError where no node, or more than one, has it.
+        """
+        target = self._by_phandle.get(phandle)
+        if target is None:
+            raise TreeError(
+                "a phandle that no node has", user.path, prop, "a node's phandle", f"{phandle:#x}"
+            )
+        if phandle in self._shared_phandles:
+            raise TreeError(
+                "a phandle that two nodes have", user.path, prop, "one node", f"{phandle:#x}"
+            )
+        return target
+
+    def status(self, node: Node) -> str:
+        """ "okay", or the first other status value found from `node` up to the root.
+
+        A device is usable only when its own status and that of every ancestor is (devicetree
+        specification 0.4, 2.3.4).
+        """
+        for current in self.lineage(node):
+            for value in current.string_list("status")[:1]:
+                if value not in _OKAY:
+                    return value
+        return "okay"
