@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Look-ups in one host tree: a device by path or by address, an IOMMU by phandle."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+from west_viommu.host.inventory import Inventory, Iommu, Master
+from west_viommu.tree.addresses import AddressMap, Region
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.interrupts import Intid, gic_intids
+from west_viommu.tree.node import Node, Tree
+
+
+class Device(NamedTuple):
+    """A host node as a candidate for passthrough; `master` is None behind no IOMMU.
+
+    `regions` has None for a region without an absolute address.
+    """
+
+    path: str
+    name: str
+    status: str
+    regions: tuple[Region | None, ...]
+    intids: tuple[Intid, ...]
+    master: Master | None
+
+
+class Devices:
+    """The devices of a host tree and of its inventory; `host_name` is what its user calls it."""
+
+    def __init__(self, host_name: str, tree: Tree, inventory: Inventory):
+        self.host_name = host_name
+        self.tree = tree
+        self.masters = inventory.masters
+        self.iommus: dict[str, Iommu] = {iommu.path: iommu for iommu in inventory.iommus}
+        self._addresses = AddressMap(tree)
+        self._masters = {master.path: master for master in inventory.masters}
+
+    def device(self, path: str) -> Device | None:
+        """The device at `path`; None where the tree has no such node. Raises TreeError."""
+        node = self.tree.node(path)
+        if node is None:
+            return None
+        return Device(
+            node.path,
+            node.name,
+            self.tree.status(node),
+            self._addresses.regions(node),
+            gic_intids(self.tree, node),
+            self._masters.get(path),
+        )
+
+    def at(self, base: int) -> tuple[str, ...]:
+        """The paths of the nodes that have a region at address `base`, in tree order."""
+        return tuple(self._by_base.get(base, ()))
+
+    def iommu_with_phandle(self, phandle: int) -> Iommu | None:
+        """The IOMMU that the host tree gives `phandle`."""
+        for iommu in self.iommus.values():
+            node = self.tree.node(iommu.path)
+            if node is not None and node.number("phandle", 0) == phandle:
+                return iommu
+        return None
+
+    @cached_property
+    def _by_base(self) -> dict[int, list[str]]:
+        found: dict[int, list[str]] = {}
+        for node in self.tree.nodes():
+            for region in self._readable_regions(node):
+                if region:
+                    found.setdefault(region.base, []).append(node.path)
+        return found
+
+    def _readable_regions(self, node: Node) -> tuple[Region | None, ...]:
+        """The regions of `node`; () where its reg is malformed, which is no device's business
+        but its own.
+        """
+        try:
+            return self._addresses.regions(node)
+        except TreeError:
+            return ()

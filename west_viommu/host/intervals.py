@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sets of IDs as intervals, and where the sets of several owners overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Interval(NamedTuple):
+    """The IDs from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+
+class Overlap(NamedTuple):
+    """A maximal interval whose IDs have the same two or more owners, in ascending order."""
+
+    first: int
+    last: int
+    owners: tuple[int, ...]
+
+
+class TooManyIntervals(Exception):
+    """A mask cuts a range into more pieces than any real device has."""
+
+
+# The widest masks of real boards leave 4 pieces; a 16-bit RID cannot make more than 2^15.
+MAX_PIECES = 1 << 16
+
+
+def submask_intervals(mask: int, within: Interval) -> list[Interval]:
+    """The numbers inside `within` that have no bit outside `mask`, as ascending intervals."""
+    run = 1
+    while mask & run:
+        run <<= 1
+    # The bits of the mask below its lowest 0 count freely: `run` numbers in a row.
+    high = mask & -run
+    result: list[Interval] = []
+    block = _lowest_submask(high, within.first & -run)
+    while block is not None and block <= within.last:
+        first = max(block, within.first)
+        last = min(block + run - 1, within.last)
+        if result and result[-1].last + 1 == first:
+            result[-1] = Interval(result[-1].first, last)
+        else:
+            result.append(Interval(first, last))
+            if len(result) > MAX_PIECES:
+                raise TooManyIntervals
+        block = _lowest_submask(high, block + run)
+    return result
+
+
+def _lowest_submask(mask: int, floor: int) -> int | None:
+    """The lowest number >= `floor` without a bit outside `mask`, or None."""
+    stray = floor & ~mask
+    if not stray:
+        return floor
+    # Above the highest stray bit, the number must grow: set the lowest mask bit that is still 0
+    # there, keep what is above it, clear what is below.
+    bit = 1 << stray.bit_length()
+    while bit <= mask:
+        if mask & bit and not floor & bit:
+            return (floor & mask & -bit) | bit
+        bit <<= 1
+    return None
+
+
+def overlaps(claims: Iterable[tuple[Interval, int]]) -> list[Overlap]:
+    """Where two or more owners claim the same ID; `claims` may repeat an owner.
+
+    One sweep over the ends of all intervals, so the cost follows the claims and what is found,
+    never the pairs of claims.
+    """
+    opening: dict[int, list[int]] = {}
+    closing: dict[int, list[int]] = {}
+    for (first, last), owner in claims:
+        opening.setdefault(first, []).append(owner)
+        closing.setdefault(last + 1, []).append(owner)
+    result: list[Overlap] = []
+    active: dict[int, int] = {}
+    owners: tuple[int, ...] = ()
+    start = 0
+    for position in sorted(opening.keys() | closing.keys()):
+        if len(owners) > 1:
+            _extend(result, Overlap(start, position - 1, owners))
+        for owner in opening.get(position, ()):
+            active[owner] = active.get(owner, 0) + 1
+        for owner in closing.get(position, ()):
+            active[owner] -= 1
+            if not active[owner]:
+                del active[owner]
+        owners = tuple(sorted(active)) if len(active) > 1 else ()
+        start = position
+    return result
+
+
+def _extend(result: list[Overlap], found: Overlap) -> None:
+    """Append `found`, or lengthen the last overlap where `found` continues it."""
+    if result and result[-1].last + 1 == found.first and result[-1].owners == found.owners:
+        found = Overlap(result.pop().first, found.last, found.owners)
+    result.append(found)
+
+
+def merged(intervals: Iterable[Interval]) -> list[Interval]:
+    """The same IDs in as few intervals as can be, ascending."""
+    result: list[Interval] = []
+    for interval in sorted(intervals):
+        if result and interval.first <= result[-1].last + 1:
+            result[-1] = Interval(result[-1].first, max(interval.last, result[-1].last))
+        else:
+            result.append(interval)
+    return result

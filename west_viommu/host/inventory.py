@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every IOMMU and every master of a host tree, and where their stream IDs meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from west_viommu.host.intervals import Interval, TooManyIntervals, overlaps
+from west_viommu.host.streams import IdMap, Stream, StreamId, id_maps, map_intervals, streams
+from west_viommu.tree.addresses import AddressMap, Region
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.node import Node, Tree
+
+SMMUV3_COMPATIBLE = "arm,smmu-v3"
+# Xen's SMMUv3 driver takes one cell, the stream ID, and nothing else (arm_smmu_dt_xlate).
+SMMUV3_CELLS = 1
+
+
+class Iommu(NamedTuple):
+    """A node with #iommu-cells. `base` and `size` are its first region's, None without one."""
+
+    path: str
+    compatible: tuple[str, ...]
+    base: int | None
+    size: int | None
+    cells: int
+    status: str
+    supported: bool
+
+
+class Master(NamedTuple):
+    """A node with `iommus` or `iommu-map`, even if no entry of it remains.
+
+    `regions` are absolute; `status` is the effective one; `map_mask` is iommu-map-mask or None.
+    """
+
+    path: str
+    compatible: tuple[str, ...]
+    status: str
+    regions: tuple[Region, ...]
+    streams: tuple[Stream, ...]
+    maps: tuple[IdMap, ...]
+    map_mask: int | None
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the host uses the device."""
+        return self.status == "okay"
+
+    @property
+    def iommus(self) -> tuple[str, ...]:
+        """The paths of the IOMMUs that it is behind, each once."""
+        behind = [stream.iommu for stream in self.streams]
+        behind += [entry.iommu for entry in self.maps]
+        return tuple(dict.fromkeys(behind))
+
+    @property
+    def stream_ids(self) -> tuple[StreamId, ...]:
+        """The IDs of its `iommus`, in order."""
+        return tuple(stream.id for stream in self.streams if stream.id is not None)
+
+    def has_stream(self, stream_id: StreamId, iommu: str | None = None) -> bool:
+        """Whether its `iommus` have the ID, on that IOMMU or (None) on any."""
+        return any(
+            stream.id == stream_id and iommu in (None, stream.iommu) for stream in self.streams
+        )
+
+    def maps_id(self, stream_id: StreamId) -> bool:
+        """Whether its `iommu-map` gives out the ID."""
+        return any(
+            first <= stream_id <= last
+            for entry in self.maps
+            for first, last in map_intervals(entry, self.map_mask)
+        )
+
+
+class Meeting(NamedTuple):
+    """IDs that several have: SMMUs (a collision) or the masters of one SMMU (a shared ID)."""
+
+    first: int
+    last: int
+    paths: tuple[str, ...]
+
+
+class Inventory(NamedTuple):
+    """A host tree as this tool sees it, everything in document order."""
+
+    model: str | None
+    iommus: tuple[Iommu, ...]
+    masters: tuple[Master, ...]
+
+
+def inventory(tree: Tree) -> tuple[Inventory, tuple[TreeError, ...]]:
+    """The inventory of `tree`, and what could not be read of it.
+
+    An inventory with errors is incomplete: whether IDs are shared cannot be told from it.
+    """
+    addresses = AddressMap(tree)
+    iommus: list[Iommu] = []
+    masters: list[Master] = []
+    errors: list[TreeError] = []
+    for node in tree.nodes():
+        properties = node.properties
+        try:
+            if "#iommu-cells" in properties:
+                iommus.append(_iommu(tree, addresses, node))
+            if "iommus" in properties or "iommu-map" in properties:
+                masters.append(_master(tree, addresses, node))
+        except TreeError as error:
+            errors.append(error)
+    model = next(iter(tree.root.string_list("model")), None)
+    return Inventory(model, tuple(iommus), tuple(masters)), tuple(errors)
+
+
+def stream_intervals(master: Master, iommu: str) -> Iterator[Interval]:
+    """The IDs that `master` has on `iommu` by its `iommus`."""
+    for stream in master.streams:
+        if stream.iommu == iommu and stream.id is not None:
+            yield Interval(stream.id, stream.id)
+
+
+def all_intervals(master: Master, iommu: str) -> Iterator[Interval]:
+    """The IDs that `master` has on `iommu`, by its `iommus` and by its `iommu-map`."""
+    yield from stream_intervals(master, iommu)
+    for entry in master.maps:
+        if entry.iommu == iommu:
+            yield from map_intervals(entry, master.map_mask)
+
+
+def collisions(found: Inventory) -> tuple[Meeting, ...]:
+    """IDs that enabled masters have behind two or more supported SMMUs, in ascending order."""
+    supported = [iommu.path for iommu in found.iommus if iommu.supported]
+    index = {path: i for i, path in enumerate(supported)}
+    claims = (
+        (interval, index[iommu])
+        for master in found.masters
+        if master.enabled
+        for iommu in master.iommus
+        if iommu in index
+        for interval in all_intervals(master, iommu)
+    )
+    return tuple(
+        Meeting(first, last, tuple(supported[i] for i in owners))
+        for first, last, owners in overlaps(claims)
+    )
+
+
+def shared_ids(found: Inventory) -> tuple[tuple[str, Meeting], ...]:
+    """(supported SMMU, IDs that two or more enabled masters have on it), in tree order."""
+    claims: dict[str, list[tuple[Interval, int]]] = {
+        iommu.path: [] for iommu in found.iommus if iommu.supported
+    }
+    for i, master in enumerate(found.masters):
+        if master.enabled:
+            for iommu in master.iommus:
+                if iommu in claims:
+                    claims[iommu].extend((each, i) for each in all_intervals(master, iommu))
+    return tuple(
+        (iommu, Meeting(first, last, tuple(found.masters[i].path for i in owners)))
+        for iommu, of_iommu in claims.items()
+        for first, last, owners in overlaps(of_iommu)
+    )
+
+
+def _iommu(tree: Tree, addresses: AddressMap, node: Node) -> Iommu:
+    compatible = node.compatible
+    cells = node.number("#iommu-cells", 0)
+    regions = addresses.regions(node)
+    first = regions[0] if regions else None
+    return Iommu(
+        node.path,
+        compatible,
+        first.base if first else None,
+        first.size if first else None,
+        cells,
+        tree.status(node),
+        SMMUV3_COMPATIBLE in compatible and cells == SMMUV3_CELLS,
+    )
+
+
+def _master(tree: Tree, addresses: AddressMap, node: Node) -> Master:
+    mask = node.properties.get("iommu-map-mask")
+    master = Master(
+        node.path,
+        node.compatible,
+        tree.status(node),
+        tuple(region for region in addresses.regions(node) if region),
+        streams(tree, node),
+        id_maps(tree, node),
+        None if mask is None else node.number("iommu-map-mask", 0),
+    )
+    try:
+        for entry in master.maps if master.map_mask is not None else ():
+            map_intervals(entry, master.map_mask)
+    except TooManyIntervals:
+        raise TreeError(
+            "iommu-map-mask cuts iommu-map into too many ranges",
+            node.path,
+            "iommu-map-mask",
+            "a mask as a bus has it, such as 0x1ff",
+            f"{master.map_mask:#x}",
+        ) from None
+    return master
