@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A guest tree together with what only its source tells: labels, references, places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from west_viommu.problems import Where
+from west_viommu.tree.node import Tree
+
+# Stands for the base tree where only overlays are given; the labels that they use and do not
+# define are its children. A reserved name.
+BASE = "/viommu+base"
+
+# Where property `prop` ("" for the node itself) of the node at `path` stands, if that is known.
+Locate = Callable[[str, str], Where | None]
+
+
+class GuestTree(NamedTuple):
+    """The guest's devicetree as its source has it.
+
+    `labels`: label -> path. `open_labels`: those that it uses and nowhere defines. `links`: path
+    of a node -> for its `iommus`, index of a cell -> path of the node that the cell refers to by
+    label; a number that was written has no entry. `is_complete`: the source has /dts-v1/;
+    otherwise it is overlays for a base that is not given.
+    """
+
+    tree: Tree
+    labels: Mapping[str, str]
+    open_labels: frozenset[str]
+    links: Mapping[str, Mapping[int, str]]
+    is_complete: bool
+    locate: Locate

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a check found about a request, before it is known where that stands in the source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from west_viommu.guest.requests import Request
+from west_viommu.guest.source import GuestTree
+from west_viommu.problems import Problem
+
+
+class Finding(NamedTuple):
+    """What is wrong, what to do, and the property of the guest node that shows it."""
+
+    what: str
+    hint: str
+    prop: str = "iommus"
+    expected: str = ""
+    found: str = ""
+
+
+class NoMatch(Exception):
+    """A request that means no one host device: the hazard id and what was found."""
+
+    def __init__(self, hazard: str, finding: Finding):
+        super().__init__(finding.what)
+        self.hazard = hazard
+        self.finding = finding
+
+
+def problem(
+    hazard: str, finding: Finding, request: Request, guest: GuestTree, *, warning: bool = False
+) -> Problem:
+    """`finding` at its place: the property it names, else what the request has of it."""
+    place = None
+    for prop in (finding.prop, "iommus", "xen,path", ""):
+        place = place or guest.locate(request.path, prop)
+    return Problem(
+        hazard,
+        finding.what,
+        finding.hint,
+        request.path,
+        finding.expected,
+        finding.found,
+        place,
+        warning,
+    )
+
+
+def listed(ids: Iterable[int]) -> str:
+    """Stream IDs as a person reads them: "0x0 0x1 0x8"."""
+    return " ".join(f"{stream_id:#x}" for stream_id in ids)

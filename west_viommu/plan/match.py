@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which host device a request means. Resolved from the host tree, never guessed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from west_viommu.guest.requests import PLACEHOLDERS, Request
+from west_viommu.host.devices import Device, Devices
+from west_viommu.host.inventory import Master
+from west_viommu.host.streams import StreamId
+from west_viommu.plan.findings import Finding, NoMatch, listed
+from west_viommu.plan.records import Assignment
+from west_viommu.tree.cells import TreeError
+
+
+class Wanted(NamedTuple):
+    """A stream ID of a request. `iommu` is the host SMMU that an unmodified copy still names."""
+
+    id: StreamId
+    iommu: str | None
+
+
+def assignment(request: Request, devices: Devices) -> Assignment:
+    """`request` with its host device.
+
+    With xen,path that is the node it names. Without, it is the one master that owns all the
+    stream IDs; the address of a region, then the node's name, settle a tie. Raises NoMatch, and
+    TreeError for a host node that is malformed.
+    """
+    wanted = tuple(_wanted(request, devices))
+    if request.malformed_ids:
+        device = _despite_malformed_ids(request, request.malformed_ids, devices)
+    elif request.xen_path is not None:
+        device = _by_path(request.xen_path, devices)
+    elif wanted:
+        device = _by_ids(request, wanted, devices)
+    else:
+        device = _by_place(request, devices)
+    master = device.master
+    if master and not _owns_all(master, wanted) and not _maps_all(master, wanted):
+        raise NoMatch("stream-mismatch", _mismatch(wanted, devices, device))
+    ids = tuple(stream_id for stream_id, _ in wanted)
+    return Assignment(
+        request=request, device=device, ids=ids or (master.stream_ids if master else ())
+    )
+
+
+def _wanted(request: Request, devices: Devices) -> Sequence[Wanted]:
+    """What the request's pairs ask for. Where a pair has a number that is no placeholder, that
+    must be the phandle of a host IOMMU: an unmodified copy.
+    """
+    result = []
+    for phandle, stream_id in request.entries:
+        if phandle is None or phandle in PLACEHOLDERS:
+            result.append(Wanted(stream_id, None))
+            continue
+        iommu = devices.iommu_with_phandle(phandle)
+        if iommu is None:
+            raise NoMatch(
+                "malformed",
+                Finding(
+                    "iommus names an IOMMU that the host does not have",
+                    "write 0x0 in place of the host's SMMU",
+                    expected="0x0, 0xfdea or the phandle of a host IOMMU",
+                    found=f"{phandle:#x}",
+                ),
+            )
+        result.append(Wanted(stream_id, iommu.path))
+    return result
+
+
+def _by_path(path: str, devices: Devices) -> Device:
+    device = devices.device(path)
+    if device is not None:
+        return device
+    paths = [node.path for node in devices.tree.nodes()]
+    close = [known for known in paths if _name(known) == _name(path)][:3]
+    close = close or difflib.get_close_matches(path, paths)
+    raise NoMatch(
+        "unknown-host-node",
+        Finding(
+            "the host tree has no such node",
+            f"did you mean {' or '.join(close)}?"
+            if close
+            else "`viommu list` shows the host nodes with stream IDs",
+            "xen,path",
+            expected="the path of a host node",
+            found=path,
+        ),
+    )
+
+
+def _by_ids(request: Request, wanted: Sequence[Wanted], devices: Devices) -> Device:
+    for stream_id, iommu in wanted:
+        if not any(
+            master.has_stream(stream_id, iommu) or (iommu is None and master.maps_id(stream_id))
+            for master in devices.masters
+        ):
+            raise _unknown_id(request, stream_id, iommu, devices)
+    # Xen programs no IDs of iommu-map, so a device that lists the ID itself goes first.
+    owners = [master for master in devices.masters if _owns_all(master, wanted)]
+    owners = owners or [master for master in devices.masters if _maps_all(master, wanted)]
+    if not owners:
+        raise NoMatch("stream-mismatch", _mismatch(wanted, devices, _at_place(request, devices)))
+    return _the_one(request, owners, devices)
+
+
+def _by_place(request: Request, devices: Devices) -> Device:
+    """The copy of a node that has iommu-map alone: the host node at its address, or its name."""
+    bases = _bases(request)
+    near = [
+        master
+        for master in devices.masters
+        if master.maps and (_name(master.path) == request.name or _lies_at(master, bases))
+    ]
+    if not near:
+        raise NoMatch(
+            "unknown-host-node",
+            Finding(
+                "no host node with iommu-map has the address or the name of this one",
+                'say which one you mean: xen,path = "/path/of/host/node";',
+                "iommu-map",
+            ),
+        )
+    return _the_one(request, near, devices)
+
+
+def _the_one(request: Request, candidates: Sequence[Master], devices: Devices) -> Device:
+    """The one of `candidates` that has the request's address; among several, its name."""
+    left = list(candidates)
+    if len(left) > 1:
+        left = [master for master in left if _lies_at(master, _bases(request))] or left
+    if len(left) > 1:
+        left = [master for master in left if _name(master.path) == request.name] or left
+    device = devices.device(left[0].path)
+    if len(left) > 1 or device is None:
+        raise NoMatch(
+            "ambiguous-master",
+            Finding(
+                f"{len(left)} host masters own all of these stream IDs",
+                f'say which one you mean: xen,path = "{left[0].path}";',
+                expected="one master",
+                found="; ".join(f"{m.path} behind {' and '.join(m.iommus)}" for m in left),
+            ),
+        )
+    return device
+
+
+def _despite_malformed_ids(request: Request, error: TreeError, devices: Devices) -> Device:
+    """The device of a request whose `iommus` is no list of pairs, if it is behind an unsupported
+    IOMMU: a copy of such a node has entries of another width, and that its IOMMU is not
+    supported is what there is to say, by the hazards. Else what is malformed is refused.
+    """
+    device = (
+        _at_place(request, devices)
+        if request.xen_path is None
+        else _by_path(request.xen_path, devices)
+    )
+    hint = "copy the stream IDs of the host node, and write 0x0 in place of its SMMU"
+    if device and device.master:
+        if not all(devices.iommus[path].supported for path in device.master.iommus):
+            return device
+        hint += f": {_as_entries(device.master)}"
+    raise NoMatch("malformed", Finding(error.what, hint, error.prop, error.expected, error.found))
+
+
+def _at_place(request: Request, devices: Devices) -> Device | None:
+    """The host node at an address of the request, if there is just one (of its name)."""
+    paths = dict.fromkeys(path for base in _bases(request) for path in devices.at(base))
+    named = [path for path in paths if _name(path) == request.name] or list(paths)
+    return devices.device(named[0]) if len(named) == 1 else None
+
+
+def _unknown_id(
+    request: Request, stream_id: StreamId, iommu: str | None, devices: Devices
+) -> NoMatch:
+    there = _at_place(request, devices)
+    if there and not there.master:
+        return NoMatch("unprotected", unprotected(there))
+    what = "no host master has this stream ID"
+    hint = "`viommu list` shows the stream IDs of every master"
+    expected = "a stream ID of a host master"
+    if there and there.master:
+        hint = f"the host has {there.path} at this address: {_as_entries(there.master)}"
+        expected = f"{listed(there.master.stream_ids)}, those of {there.path}"
+    return NoMatch(
+        "unknown-stream-id",
+        Finding(
+            f"{what} behind {iommu}" if iommu else what,
+            hint,
+            expected=expected,
+            found=f"{stream_id:#x}",
+        ),
+    )
+
+
+def unprotected(device: Device) -> Finding:
+    """What is found of a device that is behind no IOMMU."""
+    return Finding(
+        f"{device.path} is behind no IOMMU in the host tree, so its DMA would reach all memory",
+        "pass through a device that `viommu list` shows; if the hardware has an SMMU for this "
+        "one, take the host tree whose node has `iommus`",
+        expected="`iommus` on the host node",
+        found="none",
+    )
+
+
+def _mismatch(wanted: Sequence[Wanted], devices: Devices, device: Device | None) -> Finding:
+    owners = (
+        f"{stream_id:#x} of "
+        + (" and ".join(m.path for m in devices.masters if m.has_stream(stream_id)) or "no master")
+        for stream_id, _ in wanted
+    )
+    found = ", ".join(dict.fromkeys(owners))
+    if device and device.master:
+        return Finding(
+            f"the stream IDs are not those of {device.path}",
+            f"copy the IDs of that host node: {_as_entries(device.master)}",
+            expected=listed(device.master.stream_ids) or "none but those of iommu-map",
+            found=found,
+        )
+    return Finding(
+        "no one host master owns all of these stream IDs",
+        "write one node for each host device, with the stream IDs of that device",
+        expected="the IDs of one master",
+        found=found,
+    )
+
+
+def _owns_all(master: Master, wanted: Sequence[Wanted]) -> bool:
+    return all(master.has_stream(stream_id, iommu) for stream_id, iommu in wanted)
+
+
+def _maps_all(master: Master, wanted: Sequence[Wanted]) -> bool:
+    return not master.streams and all(master.maps_id(stream_id) for stream_id, _ in wanted)
+
+
+def _as_entries(master: Master) -> str:
+    """The `iommus` line to paste for `master`."""
+    if not master.streams:
+        return "it has no `iommus`, only iommu-map"
+    return f"iommus = {', '.join(f'<0x0 {i:#x}>' for i in master.stream_ids)};"
+
+
+def _lies_at(master: Master, bases: frozenset[int]) -> bool:
+    return not bases.isdisjoint(region.base for region in master.regions)
+
+
+def _bases(request: Request) -> frozenset[int]:
+    return frozenset(pair.host.base for pair in request.regions)
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
