@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tree in /proc/device-tree form: a directory is a node, a file a property."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import MappingProxyType
+
+from west_viommu.read.dtb import MAX_DEPTH
+from west_viommu.tree.node import Node, Tree
+
+
+class DirectoryError(Exception):
+    """The directory is not a devicetree."""
+
+
+def tree_from_directory(root: Path) -> Tree:
+    """The tree below `root`. Nodes and properties come in name order: a directory keeps none.
+
+    The file `name`, which the kernel adds to every node, is left out. Raises DirectoryError, or
+    OSError where a file cannot be read.
+    """
+    # Devicetree specification 0.4, 3.1: the root node has both of these.
+    for required in ("#address-cells", "compatible"):
+        if not (root / required).is_file():
+            raise DirectoryError(f"no devicetree: it has no file {required!r}")
+    return Tree(_node(root, "/", "", 0))
+
+
+def _node(directory: Path, path: str, name: str, depth: int) -> Node:
+    if depth == MAX_DEPTH:
+        raise DirectoryError(f"nodes are nested deeper than {MAX_DEPTH}")
+    properties: dict[str, bytes] = {}
+    children: list[Node] = []
+    with os.scandir(directory) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.is_dir(follow_symlinks=False):
+                child_path = f"{path.rstrip('/')}/{entry.name}"
+                children.append(_node(Path(entry.path), child_path, entry.name, depth + 1))
+            elif entry.is_file(follow_symlinks=False) and entry.name != "name":
+                properties[entry.name] = Path(entry.path).read_bytes()
+    return Node(path, name, MappingProxyType(properties), tuple(children))

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where preprocessed source opens its nodes and sets its properties; which labels it uses.
+
+dtlib parses; this only finds places. PyPI's dtlib keeps no line numbers, and no dtlib reads an
+overlay whose labels are in a base tree that is not given: both need a look at the text itself.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from west_viommu.problems import Where
+from west_viommu.read.preprocess import MARKER
+
+_TOKEN = re.compile(
+    rf"(?P<marker>{MARKER.pattern})"
+    r'|(?P<skip>"(?:[^\\"]|\\.)*"|/\*.*?\*/|//[^\n]*)'
+    r"|(?P<label>[A-Za-z_][A-Za-z0-9_]*):"
+    r"|&(?P<ref>[A-Za-z_][A-Za-z0-9_]*|\{[^}\n]*\})"
+    r"|(?P<name>[A-Za-z0-9,._+*#?@/\\-]+)"
+    r"|(?P<mark>[{};=\n])",
+    re.MULTILINE | re.DOTALL,
+)
+_DIRECTIVE = re.compile(r"/[a-z0-9-]+/")
+
+
+class LabelUse(NamedTuple):
+    """A reference `&label`; `prop` is the property whose value has it, "" outside of values."""
+
+    label: str
+    prop: str
+    where: Where
+
+
+class Outline:
+    """The places in one preprocessed text. What it refers to and nowhere defines is `open`.
+
+    `is_complete`: it has /dts-v1/, so it is meant to stand alone. `labels`: label -> path of its
+    node. `uses`: every reference by label. `rootless`: the first place
+    that amends a node before there is a root node, if any.
+    """
+
+    def __init__(self, text: str, base: str):
+        """`base`: the node that stands for the base tree; open labels are its children."""
+        self.is_complete = False
+        self.uses: list[LabelUse] = []
+        self.labels: dict[str, str] = {}
+        self.rootless: Where | None = None
+        self._base = base
+        self._paths_used: list[str] = []
+        self._defined: set[str] = set()
+        self._nodes: dict[str, Where] = {}
+        self._properties: dict[tuple[str, str], Where] = {}
+        self._scan(text)
+
+    @property
+    def open_labels(self) -> list[str]:
+        """Labels that are used but not defined, in order of first use."""
+        used = dict.fromkeys(use.label for use in self.uses)
+        return [label for label in used if label not in self.labels]
+
+    @property
+    def open_paths(self) -> list[str]:
+        """Paths that `&{/path}` refers to and that no node definition makes, in order."""
+        return [path for path in dict.fromkeys(self._paths_used) if path not in self._defined]
+
+    def where(self, path: str, prop: str = "") -> Where | None:
+        """Where property `prop` of the node was last set; else where the node first opens."""
+        return self._properties.get((path, prop)) or self._nodes.get(path)
+
+    def _scan(self, text: str) -> None:
+        file, line = "", 1
+        stack: list[str] = []
+        labels: list[str] = []
+        # The statement so far: its first word, and the word before the current token.
+        head, last = "", ""
+        head_where = Where("")
+        in_value = False
+        for token in _TOKEN.finditer(text):
+            kind, value = token.lastgroup, token.group()
+            if value == "\n":
+                line += 1
+            elif kind == "marker":
+                number, quoted = MARKER.fullmatch(value).groups()  # type: ignore[union-attr]
+                # The preprocessor puts "./" before the name of a file that it was given.
+                file = re.sub(r"\\(.)", r"\1", quoted).removeprefix("./")
+                line = int(number) - 1
+            elif kind == "skip":
+                line += value.count("\n")
+            elif kind == "label":
+                if not in_value:
+                    labels.append(token["label"])
+            elif kind in ("ref", "name"):
+                where = Where(file, line)
+                if kind == "ref":
+                    self._use(token["ref"], head if in_value else "", where)
+                if not in_value:
+                    if not head:
+                        head, head_where = value, where
+                    last = value
+                    self.is_complete = self.is_complete or value == "/dts-v1/"
+            elif value == "=":
+                in_value = True
+            elif value == "{":
+                path = self._path(stack, last, head_where)
+                stack.append(path)
+                self._nodes.setdefault(path, head_where)
+                self.labels.update(dict.fromkeys(labels, path))
+                head, last, labels = "", "", []
+            else:
+                if value == "}" and stack:
+                    stack.pop()
+                elif value == ";" and head and stack and not _DIRECTIVE.match(head):
+                    self._properties[stack[-1], head] = head_where
+                head, last, labels, in_value = "", "", [], False
+
+    def _use(self, ref: str, prop: str, where: Where) -> None:
+        if ref.startswith("{"):
+            self._paths_used.append(ref[1:-1])
+        else:
+            self.uses.append(LabelUse(ref, prop, where))
+
+    def _path(self, stack: list[str], name: str, where: Where) -> str:
+        if stack or not name.startswith("&"):
+            path = f"{stack[-1].rstrip('/')}/{name}" if stack else "/"
+            self._defined.add(path)
+            return path
+        if "/" not in self._defined and not self.rootless:
+            self.rootless = where
+        if name.startswith("&{"):
+            return name[2:-1]
+        return self.labels.get(name[1:], f"{self._base}/{name[1:]}")

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Devicetree source through the C preprocessor, with the options that Zephyr gives it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from west_viommu.generated import OVERLAY, OVERLAY_FIRST_LINE
+from west_viommu.problems import Problem, Refused, Where
+
+# As in Zephyr's zephyr_dt_preprocess() (cmake/modules/extensions.cmake).
+_OPTIONS = ("-x", "assembler-with-cpp", "-nostdinc", "-undef", "-D__DTS__", "-E")
+_PREPROCESSORS = (("cpp",), ("gcc", "-E"), ("clang", "-E"), ("cc", "-E"))
+_ERROR = re.compile(r"(?P<file>[^:\n]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.+)")
+# Zephyr's DTS_ROOT_SYSTEM_INCLUDE_DIRS for an arm64 board (cmake/modules/pre_dt.cmake).
+_ZEPHYR_INCLUDE_DIRS = (
+    "include",
+    "include/zephyr",
+    "dts/common",
+    "dts/vendor",
+    "dts/arm64",
+    "dts",
+)
+
+MARKER = re.compile(r'^#(?:line)?[ \t]+(\d+)[ \t]+"((?:[^\\"\n]|\\.)*)"[^\n]*', re.MULTILINE)
+
+
+def preprocessed(
+    files: Sequence[str], include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
+) -> str:
+    """`files` one after the other, as the devicetree compiler is to see them.
+
+    Line markers say which line is whose. What an earlier run of ours generated is left out.
+    Raises Refused.
+    """
+    missing = [_unreadable(file) for file in files if not os.access(file, os.R_OK)]
+    if missing:
+        raise Refused(missing)
+    command = [*_preprocessor(), *_OPTIONS]
+    command += [f"-I{folder}" for folder in (*include_dirs, *_zephyr_include_dirs())]
+    command += [f"-D{define}" for define in defines]
+    for file in files:
+        command += ["-include", file]
+    run = subprocess.run(
+        [*command, "-"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env={**os.environ, "LC_ALL": "C"},
+        check=False,
+    )
+    if run.returncode:
+        raise Refused(_errors(run.stderr.decode("utf-8", "replace"), files))
+    try:
+        return _without_generated(run.stdout.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise Refused(
+            [Problem("malformed", "the source is not UTF-8 text", where=Where(files[-1]))]
+        ) from None
+
+
+def _preprocessor() -> Sequence[str]:
+    if "CPP" in os.environ:
+        return shlex.split(os.environ["CPP"])
+    for command in _PREPROCESSORS:
+        if shutil.which(command[0]):
+            return command
+    raise Refused(
+        [
+            Problem(
+                "unreadable",
+                "no C preprocessor, which devicetree source needs",
+                hint="install gcc or clang, or name the preprocessor in the variable CPP",
+            )
+        ]
+    )
+
+
+def _zephyr_include_dirs() -> list[str]:
+    base = os.environ.get("ZEPHYR_BASE")
+    return [str(Path(base, folder)) for folder in _ZEPHYR_INCLUDE_DIRS] if base else []
+
+
+def _unreadable(file: str) -> Problem:
+    return Problem(
+        "unreadable", "there is no such readable file", "check its path", where=Where(file)
+    )
+
+
+def _errors(stderr: str, files: Sequence[str]) -> list[Problem]:
+    """What the preprocessor complains of, each complaint at its place."""
+    hint = "give the folder of an included file with -I, a macro with -D; or set ZEPHYR_BASE"
+    found = [
+        Problem(
+            "malformed",
+            f"the C preprocessor says: {match['what']}",
+            hint,
+            where=Where(match["file"], int(match["line"])),
+        )
+        for match in _ERROR.finditer(stderr)
+    ]
+    return found or [
+        Problem("malformed", f"the C preprocessor says: {stderr.strip()}", where=Where(files[0]))
+    ]
+
+
+def _without_generated(text: str) -> str:
+    """`text` without what line markers attribute to an overlay that we generated."""
+    kept = []
+    at, generated = 0, False
+    for marker in MARKER.finditer(text):
+        if not generated:
+            kept.append(text[at : marker.start()])
+        at, generated = marker.start(), _is_generated(marker[2])
+    if not generated:
+        kept.append(text[at:])
+    return "".join(kept)
+
+
+def _is_generated(file: str) -> bool:
+    path = Path(file)
+    if path.name != OVERLAY or not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as overlay:
+        return overlay.readline().rstrip("\n") == OVERLAY_FIRST_LINE

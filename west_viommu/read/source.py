@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Devicetree source, of a host or of a guest, as a tree: python-devicetree's dtlib parses it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+from west_viommu.guest.source import BASE, GuestTree
+from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.dtb import MAX_DEPTH
+from west_viommu.read.outline import Outline
+from west_viommu.read.preprocess import preprocessed
+from west_viommu.tree.node import Node, Tree
+
+# What every base tree of a Zephyr guest of Xen says, and an overlay relies on: the cells of the
+# root, the GIC under its usual label, and the macros of zephyr/dt-bindings/
+# interrupt-controller/arm-gic.h (boards/xen/xenvm, Zephyr 3.1 to 4.3).
+_ROOT_OF_BASE = "#address-cells = <2>; #size-cells = <2>; interrupt-parent = <&gic>;"
+_GIC_OF_BASE = (
+    'compatible = "arm,gic"; interrupt-controller; #interrupt-cells = <4>; #address-cells = <0>;'
+)
+_MACROS_OF_BASE = {
+    "GIC_SPI": "0x0",
+    "GIC_PPI": "0x1",
+    "IRQ_TYPE_LEVEL": "0x2",
+    "IRQ_TYPE_EDGE": "0x4",
+    "IRQ_DEFAULT_PRIORITY": "0xa0",
+}
+_MACRO = re.compile(r"\b(?:" + "|".join(_MACROS_OF_BASE) + r")\b")
+_DTLIB_ERROR = re.compile(r"(?P<file>.+?):(?P<line>\d+) \(column \d+\): parse error: (?P<what>.+)")
+
+
+def host_tree(file: str) -> Tree:
+    """The tree of a host's .dts `file`. Raises Refused."""
+    text = preprocessed([file])
+    outline = Outline(text, BASE)
+    _check(outline)
+    return _tree(_parsed(text, file), outline)
+
+
+def guest_tree(
+    files: Sequence[str], include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
+) -> GuestTree:
+    """The tree of a guest's source files, in their order: a .dts, a .dts and overlays, or only
+    overlays for a base that is not given. Raises Refused.
+    """
+    text = preprocessed(files, include_dirs, defines)
+    outline = Outline(text, BASE)
+    if outline.is_complete:
+        _check(outline)
+        text += "\n" + _base(outline.open_labels)
+    else:
+        text = _MACRO.sub(lambda macro: _MACROS_OF_BASE[macro[0]], text)
+        text = _prelude(outline) + text
+    parsed = _parsed(text, files[0])
+    return GuestTree(
+        _tree(parsed, outline),
+        {label: node.path for label, node in parsed.label2node.items()},
+        frozenset(outline.open_labels),
+        {node.path: _links(parsed, node.props["iommus"]) for node in _with_iommus(parsed)},
+        outline.is_complete,
+        outline.where,
+    )
+
+
+def _check(outline: Outline) -> None:
+    """Raises Refused for what a complete tree must not have and dtlib would tell without place.
+
+    Open labels in `iommus` are left to the requests, which know what to say about them.
+    """
+    problems = [
+        Problem(
+            "malformed",
+            f"&{use.label} is a label that the tree does not have",
+            "correct the label, or leave the property out",
+            where=use.where,
+        )
+        for use in outline.uses
+        if use.label in outline.open_labels and use.prop != "iommus"
+    ]
+    if outline.rootless:
+        problems.append(
+            Problem(
+                "malformed",
+                "a node is amended before there is a root node",
+                "give the base tree (.dts) before its overlays",
+                where=outline.rootless,
+            )
+        )
+    if problems:
+        raise Refused(problems)
+
+
+def _base(labels: Iterable[str]) -> str:
+    """The node that holds every label the base tree is to bring."""
+    children = (
+        f"{label}: {label} {{ {_GIC_OF_BASE if label == 'gic' else ''} }};" for label in labels
+    )
+    return f"/ {{ {BASE[1:]} {{ {' '.join(children)} }}; }};\n"
+
+
+def _prelude(outline: Outline) -> str:
+    """A base tree for overlays: what `_ROOT_OF_BASE` says, and every node that they refer to."""
+    text = f"/dts-v1/; / {{ {_ROOT_OF_BASE} }};\n"
+    labels = outline.open_labels
+    if "gic" not in outline.labels and "gic" not in labels:
+        labels.append("gic")
+    text += _base(labels)
+    for path in outline.open_paths:
+        names = [name for name in path.split("/") if name]
+        text += f"/ {{ {' { '.join(names)} {{ {'}; ' * (len(names) + 1)}\n"
+    return text
+
+
+def _dtlib() -> ModuleType:
+    """Zephyr's own dtlib where ZEPHYR_BASE names a Zephyr, else PyPI's."""
+    base = os.environ.get("ZEPHYR_BASE")
+    own = Path(base, "scripts/dts/python-devicetree/src") if base else None
+    if own and own.is_dir() and str(own) not in sys.path:
+        sys.path.insert(0, str(own))
+    try:
+        from devicetree import dtlib
+    except ImportError:
+        raise Refused(
+            [
+                Problem(
+                    "unreadable",
+                    "devicetree source needs the Python package devicetree",
+                    "pip install devicetree, or set ZEPHYR_BASE",
+                )
+            ]
+        ) from None
+    module: ModuleType = dtlib
+    return module
+
+
+def _parsed(text: str, file: str) -> Any:
+    """The dtlib.DT of `text`; `file` is named where dtlib names no place."""
+    dtlib = _dtlib()
+    with tempfile.TemporaryDirectory(prefix="viommu-") as folder:
+        source = Path(folder, "source.dts")
+        source.write_text(text, encoding="utf-8")
+        try:
+            return dtlib.DT(str(source), include_path=[str(Path(file).parent)])
+        except (dtlib.DTError, ValueError, OverflowError, RecursionError) as error:
+            message = str(error).replace(str(source), file)
+    match = _DTLIB_ERROR.fullmatch(message)
+    what, where = (
+        (match["what"], Where(match["file"], int(match["line"])))
+        if match
+        else (message, Where(file))
+    )
+    hint = (
+        "is it a macro of a file that is not included? Give the base .dts first, or -I and -D"
+        if "expected number" in what
+        else ""
+    )
+    raise Refused([Problem("malformed", what, hint, where=where)]) from None
+
+
+def _tree(parsed: Any, outline: Outline) -> Tree:
+    return Tree(_node(parsed.root, "/", outline, 0))
+
+
+def _node(node: Any, path: str, outline: Outline, depth: int) -> Node:
+    if depth == MAX_DEPTH:
+        raise Refused(
+            [
+                Problem(
+                    "malformed",
+                    f"nodes are nested deeper than {MAX_DEPTH}",
+                    node=path,
+                    where=outline.where(path),
+                )
+            ]
+        )
+    prefix = path.rstrip("/")
+    return Node(
+        path,
+        node.name if depth else "",
+        MappingProxyType({name: prop.value for name, prop in node.props.items()}),
+        tuple(
+            _node(child, f"{prefix}/{name}", outline, depth + 1)
+            for name, child in node.nodes.items()
+        ),
+    )
+
+
+def _with_iommus(parsed: Any) -> list[Any]:
+    return [node for node in parsed.node_iter() if "iommus" in node.props]
+
+
+def _links(parsed: Any, prop: Any) -> Mapping[int, str]:
+    """Cells of `prop` that were written as a reference, and the node of each.
+
+    dtlib types a property without references NUMS. In one that mixes both, a cell counts as a
+    reference if a node has that phandle; a number that passes for one is then refused.
+    """
+    if "PHANDLE" not in prop.type.name:
+        return {}
+    numbers = [int.from_bytes(prop.value[i : i + 4], "big") for i in range(0, len(prop.value), 4)]
+    return {
+        i: parsed.phandle2node[number].path
+        for i, number in enumerate(numbers)
+        if i % 2 == 0 and number in parsed.phandle2node
+    }
