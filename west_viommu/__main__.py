@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands without west: `viommu NAME ...` or `python -m west_viommu NAME ...`."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+
+from west_viommu import __version__
+from west_viommu.cli.arguments import COMMANDS, configured
+from west_viommu.cli.run import run
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line `argv` (without the program's name) and return the exit status."""
+    parser = ArgumentParser(
+        prog="viommu",
+        description="Binds the passthrough devices of a Xen guest to its virtual SMMUv3, by the "
+        "host's devicetree.",
+    )
+    parser.add_argument("--version", action="version", version=f"viommu {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    for command in COMMANDS:
+        configured(commands.add_parser(command.name, help=command.help), command)
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as stop:
+        # argparse has printed help (0) or what is wrong with the command line (2).
+        return int(stop.code or 0)
+    return run(arguments.command, arguments)
+
+
+def entry_point() -> None:
+    """The console script `viommu`."""
+    sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    entry_point()

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands and their arguments, for `viommu NAME` and for `west viommu-NAME` alike.
+
+Nothing but argparse is imported here: a command's own modules are loaded when it runs.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from typing import NamedTuple
+
+PROFILES = ("xen-rfc",)
+POLICIES = ("identity",)
+
+_HOST_HELP = (
+    "the host's devicetree, as Xen is booted with it: a blob, a .dts, or a directory in "
+    "/proc/device-tree form (default: the environment variable VIOMMU_HOST_DTB)"
+)
+
+
+class Command(NamedTuple):
+    """A command: what its help says, and what adds its arguments to a parser."""
+
+    name: str
+    help: str
+    description: str
+    epilog: str
+    add_arguments: Callable[[ArgumentParser], None]
+
+
+def _add_bind_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "guests",
+        metavar="GUEST",
+        nargs="*",
+        help="the guest's devicetree source: overlays, or a .dts and overlays, in the order in "
+        "which the devicetree compiler gets them",
+    )
+    parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", default="viommu", help="output folder (default: ./viommu)"
+    )
+    parser.add_argument(
+        "-I",
+        "--include",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="folder of included files; may be repeated. Zephyr's own are known where ZEPHYR_BASE "
+        "is set",
+    )
+    parser.add_argument(
+        "-D",
+        "--define",
+        metavar="NAME[=VALUE]",
+        action="append",
+        default=[],
+        help="macro for the preprocessor; may be repeated",
+    )
+    parser.add_argument(
+        "--profile",
+        choices=PROFILES,
+        help=f"what the hypervisor gives the guest (default: {PROFILES[0]})",
+    )
+    parser.add_argument(
+        "--vsid",
+        choices=POLICIES,
+        help="policy by which the guest's stream IDs are numbered (default: the profile's)",
+    )
+
+
+def _add_list_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
+    parser.add_argument(
+        "--format", choices=("table", "json"), default="table", help="default: table"
+    )
+
+
+COMMANDS = (
+    Command(
+        "bind",
+        "bind the passthrough devices of a guest to its vSMMU",
+        "Find each device below /passthrough of the guest in the host tree, check its stream IDs,\n"
+        "and write viommu.overlay (the vSMMU node, and each device's iommus) and viommu.json.\n"
+        "If anything is wrong with the input, all of it is reported and nothing is written.",
+        'example: a guest node with iommus = <0x0 0x235> or xen,path = "/axi/ethernet@f19e0000"\n'
+        "  %(prog)s --host versal-net.dtb boards/xenvm.overlay\n"
+        "  %(prog)s --host host.dtb -o build/viommu board.dts app.overlay",
+        _add_bind_arguments,
+    ),
+    Command(
+        "list",
+        "list the IOMMUs of a host, their masters and stream IDs",
+        "List what the host tree says: IOMMUs, the masters behind each, their stream IDs,\n"
+        "and which IDs are not unique.",
+        "examples:\n  %(prog)s --host host.dtb\n  %(prog)s --host /proc/device-tree --format json",
+        _add_list_arguments,
+    ),
+)
+
+
+def configured(parser: ArgumentParser, command: Command) -> ArgumentParser:
+    """`parser` with the arguments and the help texts of `command`."""
+    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.description = command.description
+    parser.epilog = command.epilog
+    command.add_arguments(parser)
+    return parser

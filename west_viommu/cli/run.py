@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a command and turns what it refuses into messages and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from importlib import import_module
+
+from west_viommu.problems import Refused, rendered
+
+DONE, REFUSED, USAGE = 0, 1, 2
+
+
+class UsageError(Exception):
+    """The command line is wrong in a way that argparse cannot tell."""
+
+
+def run(name: str, arguments: Namespace) -> int:
+    """Run command `name`, a module of this package, and return its exit status.
+
+    Results go to stdout, everything else to stderr. Never a traceback for bad input.
+    """
+    try:
+        import_module(f"west_viommu.cli.{name}").run(arguments)
+        sys.stdout.flush()
+        return DONE
+    except Refused as refused:
+        for problem in refused.problems:
+            print(rendered(problem), file=sys.stderr)
+        return REFUSED
+    except UsageError as error:
+        print(f"viommu {name}: error: {error}", file=sys.stderr)
+        return USAGE
+    except BrokenPipeError:
+        # The reader (head, less) has enough. Python would complain again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def host_of(arguments: Namespace) -> str:
+    """HOST: the option, else the environment. Raises UsageError where neither says."""
+    host: str | None = arguments.host or os.environ.get("VIOMMU_HOST_DTB")
+    if not host:
+        raise UsageError("no host tree: give --host HOST or set VIOMMU_HOST_DTB")
+    return host

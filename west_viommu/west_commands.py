@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands as west extension commands, `west viommu-NAME`.
+
+west loads this file as a lone module, from the checkout that the manifest names: nothing is
+installed, so the checkout itself goes on the module path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from west.commands import CommandError, WestCommand
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from west_viommu.cli.arguments import COMMANDS, Command, configured  # noqa: E402
+from west_viommu.cli.run import run  # noqa: E402
+
+
+class _ViommuCommand(WestCommand):
+    """One of our commands behind west's interface."""
+
+    def __init__(self, command: Command):
+        self.command = command
+        super().__init__(f"viommu-{command.name}", command.help, command.description)
+
+    def do_add_parser(
+        self, parser_adder: argparse._SubParsersAction[argparse.ArgumentParser]
+    ) -> argparse.ArgumentParser:
+        return configured(parser_adder.add_parser(self.name, help=self.help), self.command)
+
+    def do_run(self, args: argparse.Namespace, unknown: list[str]) -> None:
+        status = run(self.command.name, args)
+        if status:
+            # The problems are printed; west ends with this status and prints nothing more.
+            raise CommandError(returncode=status)  # type: ignore[no-untyped-call]
+
+
+_BY_NAME = {command.name: command for command in COMMANDS}
+
+
+class ViommuBind(_ViommuCommand):
+    """west viommu-bind."""
+
+    def __init__(self) -> None:
+        super().__init__(_BY_NAME["bind"])
+
+
+class ViommuList(_ViommuCommand):
+    """west viommu-list."""
+
+    def __init__(self) -> None:
+        super().__init__(_BY_NAME["list"])

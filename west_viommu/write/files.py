@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The output folder of a run: its files are whole or absent, and nobody else's are touched."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from west_viommu.generated import OVERLAY, OVERLAY_FIRST_LINE, PLAN
+from west_viommu.problems import Problem, Refused, Where
+
+
+class Output:
+    """The folder that a run writes into.
+
+    The plan is the seal: a run first removes it and ends by writing it, so whoever finds it
+    finds the files that it names. Every method raises Refused where the folder does not allow it.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def begin(self) -> None:
+        """Break the seal of an earlier run. Refuses a folder whose files are somebody else's."""
+        target = self.folder / OVERLAY
+        try:
+            if target.exists() and not target.read_bytes().startswith(OVERLAY_FIRST_LINE.encode()):
+                raise _refused(
+                    target,
+                    "a file of this name is there that this tool did not write",
+                    "move it away, or give another folder with -o",
+                )
+            (self.folder / PLAN).unlink(missing_ok=True)
+        except OSError as error:
+            raise _failed(self.folder, error) from None
+
+    def remove(self) -> None:
+        """Remove what an earlier run left, as this one is refused."""
+        try:
+            for name in (PLAN, OVERLAY):
+                (self.folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise _failed(self.folder, error) from None
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Write `files` in their order, each replaced as a whole; the plan must be the last."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for name, data in files.items():
+                _replace(self.folder / name, data)
+        except OSError as error:
+            raise _failed(self.folder, error) from None
+
+
+def _replace(target: Path, data: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp's file is for its user alone; the outputs of a build are what the umask allows.
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _failed(folder: Path, error: OSError) -> Refused:
+    return _refused(folder, error.strerror or str(error), "give a folder you can write to with -o")
+
+
+def _refused(path: Path, what: str, hint: str) -> Refused:
+    return Refused([Problem("unwritable", what, hint, where=Where(str(path)))])

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""viommu.json: the plan for other programs, with the sum of every other file of the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from west_viommu.plan.records import Plan, PlannedDevice
+
+SCHEMA = 1
+
+
+def plan_json(plan: Plan, files: Mapping[str, bytes]) -> str:
+    """The text of viommu.json for `plan` and the content of the other `files` by name."""
+    profile = plan.profile
+    document = {
+        "schema": SCHEMA,
+        "profile": profile.name,
+        "vsid": profile.policy,
+        "viommu": {
+            "node": f"/{profile.node_name}",
+            "compatible": profile.compatible,
+            "base": profile.base,
+            "size": profile.size,
+            "intids": [interrupt.intid for interrupt in profile.interrupts],
+        },
+        "devices": [_device(device) for device in plan.devices],
+        "allowed": [],
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _device(planned: PlannedDevice) -> dict[str, Any]:
+    request = planned.assignment.request
+    return {
+        "node": request.path,
+        "host": planned.assignment.device.path,
+        "regions": [
+            {"host": pair.host.base, "guest": pair.guest.base, "size": pair.guest.size}
+            for pair in request.regions
+        ],
+        "intids": list(request.intids),
+        "streams": [
+            {
+                "iommu": stream.iommu,
+                "iommu_base": stream.iommu_base,
+                "pmaster": stream.pmaster,
+                "vmaster": stream.vmaster,
+            }
+            for stream in planned.streams
+        ],
+        "maps": [
+            {
+                "iommu": entry.iommu,
+                "rid": entry.rid,
+                "pmaster": entry.id,
+                "vmaster": entry.id,
+                "length": entry.length,
+            }
+            for entry in planned.maps
+        ],
+    }
