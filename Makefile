@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make demo` and `make test` do all the set-up themselves, on a machine with python3, make and apt.
+
+.PHONY: demo test lint check bench clean
+
+demo:
+	sh tools/setup.sh demo
+	sh tools/demo.sh
+
+test:
+	sh tools/setup.sh test
+	.venv/bin/python -m pytest -W error --cov --cov-report=term-missing:skip-covered
+
+lint:
+	sh tools/setup.sh test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+# What CI runs.
+check: lint test demo
+
+# Ratios of whole processes in one run; BENCH_HOST names a host of your own.
+bench:
+	sh tools/setup.sh test
+	.venv/bin/python bench/list_startup.py $(BENCH_HOST)
+
+clean:
+	rm -rf .venv .demo

@@ -1,0 +1,27 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The main job on bundled input, as a user does it: a west workspace whose manifest lists this
+# project, `west viommu-list` and `west viommu-bind` in it. Run it by `make demo`.
+set -eu
+cd "$(dirname "$0")/.."
+checkout=$PWD
+west=$checkout/.venv/bin/west
+
+rm -rf .demo
+mkdir -p .demo
+cp -R samples/demo .demo/app
+# Where `west update` would put the project; this checkout stands in for the download.
+ln -s "$checkout" .demo/west-viommu
+cd .demo
+"$west" --quiet init -l app
+cd app
+
+run() {
+    printf '\n$ west %s\n' "$*"
+    "$west" "$@"
+}
+
+run viommu-list --host host.dts
+run viommu-bind --host host.dts guest.overlay
+printf '\n$ cat viommu/viommu.overlay\n'
+cat viommu/viommu.overlay
