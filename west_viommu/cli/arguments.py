@@ -100,9 +100,16 @@ COMMANDS = (
 )
 
 
+class HelpFormatter(RawDescriptionHelpFormatter):
+    """Help in 80 columns. To ask the terminal, argparse would load shutil at every start."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, width=80)
+
+
 def configured(parser: ArgumentParser, command: Command) -> ArgumentParser:
     """`parser` with the arguments and the help texts of `command`."""
-    parser.formatter_class = RawDescriptionHelpFormatter
+    parser.formatter_class = HelpFormatter
     parser.description = command.description
     parser.epilog = command.epilog
     command.add_arguments(parser)

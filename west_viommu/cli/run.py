@@ -17,8 +17,9 @@ class UsageError(Exception):
     """The command line is wrong in a way that argparse cannot tell."""
 
 
-def run(name: str, arguments: Namespace) -> int:
-    """Run command `name`, a module of this package, and return its exit status.
+def run(name: str, arguments: Namespace, program: str) -> int:
+    """Run command `name`, a module of this package, and return its exit status. `program` is what
+    the user typed to get here.
 
     Results go to stdout, everything else to stderr. Never a traceback for bad input.
     """
@@ -31,7 +32,7 @@ def run(name: str, arguments: Namespace) -> int:
             print(rendered(problem), file=sys.stderr)
         return REFUSED
     except UsageError as error:
-        print(f"viommu {name}: error: {error}", file=sys.stderr)
+        print(f"{program}: error: {error}", file=sys.stderr)
         return USAGE
     except BrokenPipeError:
         # The reader (head, less) has enough. Python would complain again when it exits.

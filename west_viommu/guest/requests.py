@@ -89,6 +89,8 @@ def malformed(guest: GuestTree, error: TreeError) -> Problem:
         "iommus": "copy the stream IDs of the host node and write 0x0 in place of its SMMU",
         "xen,path": "write the path of the host node, as `viommu list` shows it",
         "reg": f"give {PASSTHROUGH} #address-cells, #size-cells and an empty `ranges;`",
+        "xen,reg": "write <host-address size guest-address> for each region",
+        "interrupts": "write <type number flags>; or give the .dts of the guest's GIC as well",
     }
     return Problem(
         "malformed",
@@ -125,7 +127,11 @@ def _xen_path(node: Node) -> str | None:
     paths = node.string_list("xen,path")
     if len(paths) != 1 or not paths[0].startswith("/"):
         raise TreeError(
-            "xen,path is no path", node.path, "xen,path", 'one "/path/of/host/node"', repr(paths)
+            "xen,path is no path",
+            node.path,
+            "xen,path",
+            'one "/path/of/host/node"',
+            ", ".join(f'"{path}"' for path in paths),
         )
     return paths[0]
 

@@ -26,8 +26,8 @@ class TooManyIntervals(Exception):
     """A mask cuts a range into more pieces than any real device has."""
 
 
-# The widest masks of real boards leave 4 pieces; a 16-bit RID cannot make more than 2^15.
-MAX_PIECES = 1 << 16
+# The masks of real boards leave 4 pieces at most; one of 16 bits, as a RID has, 2^15 (0xfffe).
+MAX_PIECES = 1 << 15
 
 
 def submask_intervals(mask: int, within: Interval) -> list[Interval]:

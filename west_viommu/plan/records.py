@@ -11,7 +11,6 @@ from west_viommu.host.devices import Device
 from west_viommu.host.streams import IdMap, StreamId
 from west_viommu.tree.interrupts import Intid
 
-
 # The label of the vSMMU node in the generated overlay.
 VSMMU_LABEL = "vsmmu"
 

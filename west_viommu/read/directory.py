@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from types import MappingProxyType
 
 from west_viommu.read.dtb import MAX_DEPTH
@@ -15,7 +14,7 @@ class DirectoryError(Exception):
     """The directory is not a devicetree."""
 
 
-def tree_from_directory(root: Path) -> Tree:
+def tree_from_directory(root: str) -> Tree:
     """The tree below `root`. Nodes and properties come in name order: a directory keeps none.
 
     The file `name`, which the kernel adds to every node, is left out. Raises DirectoryError, or
@@ -23,12 +22,12 @@ def tree_from_directory(root: Path) -> Tree:
     """
     # Devicetree specification 0.4, 3.1: the root node has both of these.
     for required in ("#address-cells", "compatible"):
-        if not (root / required).is_file():
+        if not os.path.isfile(os.path.join(root, required)):
             raise DirectoryError(f"no devicetree: it has no file {required!r}")
     return Tree(_node(root, "/", "", 0))
 
 
-def _node(directory: Path, path: str, name: str, depth: int) -> Node:
+def _node(directory: str, path: str, name: str, depth: int) -> Node:
     if depth == MAX_DEPTH:
         raise DirectoryError(f"nodes are nested deeper than {MAX_DEPTH}")
     properties: dict[str, bytes] = {}
@@ -37,7 +36,8 @@ def _node(directory: Path, path: str, name: str, depth: int) -> Node:
         for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.is_dir(follow_symlinks=False):
                 child_path = f"{path.rstrip('/')}/{entry.name}"
-                children.append(_node(Path(entry.path), child_path, entry.name, depth + 1))
+                children.append(_node(entry.path, child_path, entry.name, depth + 1))
             elif entry.is_file(follow_symlinks=False) and entry.name != "name":
-                properties[entry.name] = Path(entry.path).read_bytes()
+                with open(entry.path, "rb") as file:
+                    properties[entry.name] = file.read()
     return Node(path, name, MappingProxyType(properties), tuple(children))

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from west_viommu.host.inventory import Inventory, inventory
 from west_viommu.problems import Problem, Refused, Where
@@ -69,7 +68,7 @@ def _read(file: str) -> Tree:
         from west_viommu.read.directory import DirectoryError, tree_from_directory
 
         try:
-            return tree_from_directory(Path(file))
+            return tree_from_directory(file)
         except DirectoryError as error:
             raise _refused("malformed", file, str(error), _GIVE) from None
     with open(file, "rb") as stream:

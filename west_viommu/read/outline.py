@@ -83,9 +83,7 @@ class Outline:
                 line += 1
             elif kind == "marker":
                 number, quoted = MARKER.fullmatch(value).groups()  # type: ignore[union-attr]
-                # The preprocessor puts "./" before the name of a file that it was given.
-                file = re.sub(r"\\(.)", r"\1", quoted).removeprefix("./")
-                line = int(number) - 1
+                file, line = re.sub(r"\\(.)", r"\1", quoted), int(number) - 1
             elif kind == "skip":
                 line += value.count("\n")
             elif kind == "label":

@@ -29,6 +29,8 @@ _ZEPHYR_INCLUDE_DIRS = (
 )
 
 MARKER = re.compile(r'^#(?:line)?[ \t]+(\d+)[ \t]+"((?:[^\\"\n]|\\.)*)"[^\n]*', re.MULTILINE)
+# The preprocessor puts "./" before the name of a file that -include gave it.
+_DOT_MARKER = re.compile(r'^(# \d+ ")\./', re.MULTILINE)
 
 
 def preprocessed(
@@ -47,17 +49,23 @@ def preprocessed(
     command += [f"-D{define}" for define in defines]
     for file in files:
         command += ["-include", file]
-    run = subprocess.run(
-        [*command, "-"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        env={**os.environ, "LC_ALL": "C"},
-        check=False,
-    )
+    try:
+        run = subprocess.run(
+            [*command, "-"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env={**os.environ, "LC_ALL": "C"},
+            check=False,
+        )
+    except OSError as error:
+        raise _no_preprocessor(
+            f"the preprocessor {command[0]} cannot be run: {error.strerror}"
+        ) from None
     if run.returncode:
         raise Refused(_errors(run.stderr.decode("utf-8", "replace"), files))
     try:
-        return _without_generated(run.stdout.decode("utf-8"))
+        text = _DOT_MARKER.sub(r"\1", run.stdout.decode("utf-8"))
+        return _without_generated(text)
     except UnicodeDecodeError:
         raise Refused(
             [Problem("malformed", "the source is not UTF-8 text", where=Where(files[-1]))]
@@ -70,15 +78,12 @@ def _preprocessor() -> Sequence[str]:
     for command in _PREPROCESSORS:
         if shutil.which(command[0]):
             return command
-    raise Refused(
-        [
-            Problem(
-                "unreadable",
-                "no C preprocessor, which devicetree source needs",
-                hint="install gcc or clang, or name the preprocessor in the variable CPP",
-            )
-        ]
-    )
+    raise _no_preprocessor("no C preprocessor, which devicetree source needs")
+
+
+def _no_preprocessor(what: str) -> Refused:
+    hint = "install gcc or clang, or name the preprocessor in the variable CPP"
+    return Refused([Problem("unreadable", what, hint)])
 
 
 def _zephyr_include_dirs() -> list[str]:
@@ -100,7 +105,7 @@ def _errors(stderr: str, files: Sequence[str]) -> list[Problem]:
             "malformed",
             f"the C preprocessor says: {match['what']}",
             hint,
-            where=Where(match["file"], int(match["line"])),
+            where=Where(match["file"].removeprefix("./"), int(match["line"])),
         )
         for match in _ERROR.finditer(stderr)
     ]

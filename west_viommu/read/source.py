@@ -34,6 +34,14 @@ _MACROS_OF_BASE = {
     "IRQ_DEFAULT_PRIORITY": "0xa0",
 }
 _MACRO = re.compile(r"\b(?:" + "|".join(_MACROS_OF_BASE) + r")\b")
+# What dtlib says -> what to do about it.
+_HINTS = {
+    "expected number": "is it a macro of a file that is not included? Give the base .dts first, "
+    "or -I and -D",
+    "/plugin/": "leave /plugin/ out: this is read as plain source, like an overlay of Zephyr",
+    "expected '/dts-v1/;'": "give the base .dts before its overlays",
+    "expected": "correct this line, or the end of the one before it",
+}
 _DTLIB_ERROR = re.compile(r"(?P<file>.+?):(?P<line>\d+) \(column \d+\): parse error: (?P<what>.+)")
 
 
@@ -157,11 +165,7 @@ def _parsed(text: str, file: str) -> Any:
         if match
         else (message, Where(file))
     )
-    hint = (
-        "is it a macro of a file that is not included? Give the base .dts first, or -I and -D"
-        if "expected number" in what
-        else ""
-    )
+    hint = next((hint for words, hint in _HINTS.items() if words in what), "")
     raise Refused([Problem("malformed", what, hint, where=where)]) from None
 
 

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CHECKOUT, DEMO, Run, blob
+from west_viommu import __version__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["frobnicate"], "invalid choice: 'frobnicate'"),
+        (["list", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["list"], "no host tree: give --host HOST or set VIOMMU_HOST_DTB"),
+        (["bind", "guest.overlay"], "no host tree: give --host HOST or set VIOMMU_HOST_DTB"),
+        (["bind", "--host", "h"], "name the guest's devicetree source: GUEST.overlay or GUEST.dts"),
+        (["bind", "--host", "h", "--profile", "xen-9", "g"], "invalid choice: 'xen-9'"),
+    ],
+)
+def test_a_wrong_command_line(arguments: list[str], says: str, viommu: Run) -> None:
+    outcome = viommu(*arguments)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert says in outcome.err
+
+
+def test_help_has_examples_with_the_name_of_the_command(viommu: Run) -> None:
+    outcome = viommu("bind", "--help")
+    assert outcome.status == 0
+    assert "viommu bind --host host.dtb -o build/viommu board.dts app.overlay" in outcome.out
+    assert viommu("--help").out.count("\n    list ") == 1
+
+
+def test_version(viommu: Run) -> None:
+    assert viommu("--version").out == f"viommu {__version__}\n"
+
+
+def test_every_missing_guest_is_reported(viommu: Run) -> None:
+    outcome = viommu("bind", "--host", DEMO / "host.dts", "a.overlay", "b.overlay")
+    assert outcome.status == 1
+    assert outcome.err == (
+        "a.overlay: error: [unreadable] there is no such readable file\nhint: check its path\n"
+        "b.overlay: error: [unreadable] there is no such readable file\nhint: check its path\n"
+    )
+
+
+def test_it_runs_as_a_module_and_survives_a_reader_that_leaves(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m west_viommu list --host '{DEMO}/host.dts' --format json"
+    run = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{command} | true"], capture_output=True, text=True
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_list_starts_without_what_only_bind_needs(tmp_path: Path) -> None:
+    """`list` must start fast: none of these is needed to read a blob and print a table."""
+    slow = ("yaml", "devicetree", "west", "dataclasses", "subprocess", "json", "pathlib", "shutil")
+    code = (
+        "import sys; from west_viommu.__main__ import main; status = main(sys.argv[1:]);"
+        f"print(status, [name for name in {slow} if name in sys.modules])"
+    )
+    host = tmp_path / "host.dtb"
+    host.write_bytes(blob((DEMO / "host.dts").read_text()))
+    command = [sys.executable, "-S", "-c", code, "list", "--host", str(host)]
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert run.stdout.endswith("\n0 []\n"), run.stderr

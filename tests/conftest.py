@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests share: the corpus, dtc, and commands run in process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from west_viommu.__main__ import main
+from west_viommu.read.dtb import tree_from_dtb
+from west_viommu.tree.node import Tree
+
+CHECKOUT = Path(__file__).parent.parent
+DEMO = CHECKOUT / "samples" / "demo"
+CORPUS = Path(os.environ["VIOMMU_CORPUS"]) if "VIOMMU_CORPUS" in os.environ else None
+NO_CORPUS = "VIOMMU_CORPUS is not set: it names a folder of real host DTBs"
+
+
+def corpus_params() -> list[object]:
+    """One parameter for each real host, or one that is skipped with the reason."""
+    if CORPUS is None:
+        return [pytest.param(Path("corpus"), marks=pytest.mark.skip(reason=NO_CORPUS))]
+    return [pytest.param(path, id=path.stem) for path in sorted(CORPUS.glob("*.dtb"))]
+
+
+@pytest.fixture
+def corpus() -> Path:
+    """The folder of real host DTBs."""
+    if CORPUS is None:
+        pytest.skip(NO_CORPUS)
+    return CORPUS
+
+
+def blob(source: str) -> bytes:
+    """`source` compiled by dtc, even where dtc would rather not (-f)."""
+    command = ["dtc", "-q", "-f", "-I", "dts", "-O", "dtb", "-"]
+    return subprocess.run(command, input=source.encode(), capture_output=True, check=True).stdout
+
+
+def tree(body: str) -> Tree:
+    """The tree of a root node with `body`, by way of dtc."""
+    return tree_from_dtb(blob(f"/dts-v1/; / {{ {body} }};"))
+
+
+class Outcome(NamedTuple):
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def viommu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Runs `viommu ARGUMENT...` in process, in a fresh folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VIOMMU_HOST_DTB", raising=False)
+    monkeypatch.delenv("CPP", raising=False)
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return Outcome(status, out, err)
+
+    return run

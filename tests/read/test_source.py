@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import builtins
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from west_viommu.guest.source import GuestTree
+from west_viommu.problems import Refused, Where
+from west_viommu.read.dtb import MAX_DEPTH
+from west_viommu.read.source import guest_tree
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CPP", raising=False)
+
+
+def guest(*sources: str, **options: Any) -> GuestTree:
+    files = []
+    for i, source in enumerate(sources):
+        files.append(f"guest{i}.dts")
+        Path(files[-1]).write_text(source)
+    return guest_tree(files, **options)
+
+
+def test_files_are_read_in_order_and_amend_each_other() -> None:
+    read = guest(
+        "/dts-v1/;\n/ {\n\ta: a { x = <1>; };\n\tb { };\n};\n",
+        "&a { x = <2>; };\n&{/b} { y; };\n",
+    )
+    assert [node.path for node in read.tree.nodes()][:3] == ["/", "/a", "/b"]
+    a = read.tree.node("/a")
+    assert a and a.number("x", 0) == 2
+    assert read.is_complete
+    assert read.labels == {"a": "/a"}
+    assert read.locate("/a", "x") == Where("guest1.dts", 1)
+    assert read.locate("/b", "y") == Where("guest1.dts", 2)
+
+
+def test_overlays_whose_base_is_not_given() -> None:
+    read = guest(
+        '&uart0 { status = "okay"; };\n&{/soc/bus} { x = <&{/cpus}>; };\n/ { y = <GIC_SPI &clk>; };'
+    )
+    assert not read.is_complete
+    assert read.open_labels == {"uart0", "clk"}
+    assert read.tree.node("/soc/bus") and read.tree.node("/cpus")
+    assert read.tree.root.properties["y"][:4] == bytes(4)
+
+
+def test_includes_macros_and_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    os.makedirs("inc")
+    Path("inc/ids.h").write_text("#define ID 0x10\n")
+    Path("inc/dev.dtsi").write_text("/ {\n\tpassthrough {\n\t\te { iommus = <0 ID>; };\n\t};\n};\n")
+    source = '#include "ids.h"\n/dts-v1/;\n#include "dev.dtsi"\n/ { n = <N>; };\n'
+    read = guest(source, include_dirs=["inc"], defines=["N=7"])
+    assert read.locate("/passthrough/e", "iommus") == Where("inc/dev.dtsi", 3)
+    assert read.tree.root.number("n", 0) == 7
+
+
+def test_zephyrs_include_folders_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = tmp_path / "zephyr/include/zephyr/dt-bindings/x.h"
+    header.parent.mkdir(parents=True)
+    header.write_text("#define X 5\n")
+    monkeypatch.setenv("ZEPHYR_BASE", str(tmp_path / "zephyr"))
+    read = guest("#include <zephyr/dt-bindings/x.h>\n/dts-v1/;\n/ { x = <X>; };")
+    assert read.tree.root.number("x", 0) == 5
+
+
+def test_zephyrs_own_dtlib_is_used_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "zephyr/scripts/dts/python-devicetree/src"
+    own.mkdir(parents=True)
+    monkeypatch.setenv("ZEPHYR_BASE", str(tmp_path / "zephyr"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    guest("/dts-v1/; / { };")
+    assert sys.path[0] == str(own)
+
+
+def test_references_are_told_from_numbers() -> None:
+    read = guest(
+        """/dts-v1/; / { smmu: smmu { phandle = <5>; };
+        a { iommus = <&smmu 1>; }; b { iommus = <5 1>; }; c { iommus = <&smmu 1>, <0 2>; }; };"""
+    )
+    assert read.links == {"/a": {0: "/smmu"}, "/b": {}, "/c": {0: "/smmu"}}
+
+
+def refusal(*sources: str, **options: Any) -> str:
+    with pytest.raises(Refused) as caught:
+        guest(*sources, **options)
+    return str(caught.value)
+
+
+def test_no_preprocessor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert refusal("/dts-v1/; / { };") == (
+        "error: [unreadable] no C preprocessor, which devicetree source needs\n"
+        "hint: install gcc or clang, or name the preprocessor in the variable CPP"
+    )
+
+
+def test_a_preprocessor_of_the_users_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CPP", "cpp -DMINE=3")
+    assert guest("/dts-v1/; / { x = <MINE>; };").tree.root.number("x", 0) == 3
+
+
+def test_a_preprocessor_that_fails_without_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CPP", "sh -c 'echo no licence >&2; exit 3'")
+    assert refusal("/dts-v1/;") == (
+        "guest0.dts: error: [malformed] the C preprocessor says: no licence"
+    )
+
+
+def test_a_preprocessor_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CPP", "no-such-cpp -E")
+    assert "[unreadable] the preprocessor no-such-cpp cannot be run" in refusal("/dts-v1/;")
+
+
+def test_no_dtlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name.startswith("devicetree"):
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert refusal("/dts-v1/; / { };") == (
+        "error: [unreadable] devicetree source needs the Python package devicetree\n"
+        "hint: pip install devicetree, or set ZEPHYR_BASE"
+    )
+
+
+def test_source_that_is_no_text() -> None:
+    Path("latin.dts").write_bytes(b'/dts-v1/; / { x = "\xe9"; };')
+    with pytest.raises(Refused, match=r"latin.dts: error: \[malformed\] the source is not UTF-8"):
+        guest_tree(["latin.dts"])
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("/dts-v1/; / { x = <08>; };", "guest0.dts: error: [malformed] "),
+        ("/dts-v1/; / { a: x { }; a: y { }; };", "Label 'a' appears on /x and on /y"),
+        ("/dts-v1/; / { x = <0x1ffffffff>; };", "8589934591 does not fit in 32 bits"),
+        ("/dts-v1/; / { " + "a { " * 70 + "};" * 70 + " };", "nested deeper than 64"),
+        ("/dts-v1/; / { " + "a { " * 5000 + "};" * 5000 + " };", "[malformed]"),
+    ],
+)
+def test_whatever_dtlib_makes_of_it_is_refused(source: str, message: str) -> None:
+    assert message in refusal(source)
+    assert MAX_DEPTH == 64

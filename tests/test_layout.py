@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layout that users and Zephyr rely on, and the direction in which modules may import."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import CHECKOUT
+from west_viommu.cli.arguments import COMMANDS, PROFILES
+
+# A package may import those before it (docs/architecture.md).
+LAYERS = ("problems", "generated", "tree", "host", "guest", "plan", "read", "write", "cli")
+CORE = ("problems", "generated", "tree", "host", "guest", "plan")
+FORBIDDEN_IN_CORE = {"os", "sys", "pathlib", "subprocess", "yaml", "devicetree", "west", "argparse"}
+PACKAGE = CHECKOUT / "west_viommu"
+
+
+def imported(module: Path) -> set[str]:
+    """The full names that `module` imports."""
+    names = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return names
+
+
+def modules(layer: str) -> list[Path]:
+    single = PACKAGE / f"{layer}.py"
+    return [single] if single.exists() else sorted((PACKAGE / layer).glob("*.py"))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_imports_only_those_below_it(layer: str) -> None:
+    allowed = LAYERS[: LAYERS.index(layer) + 1]
+    for module in modules(layer):
+        ours = {name.split(".")[1] for name in imported(module) if name.startswith("west_viommu.")}
+        assert ours <= set(allowed), module
+
+
+@pytest.mark.parametrize("layer", CORE)
+def test_the_core_does_no_input_or_output(layer: str) -> None:
+    for module in modules(layer):
+        assert not imported(module) & FORBIDDEN_IN_CORE, module
+
+
+def test_the_links_that_zephyr_and_people_follow_are_links() -> None:
+    """A checkout without symbolic links (git on Windows) has text files in their place."""
+    for link, target in {
+        "zephyr-module.yml": "zephyr/module.yml",
+        "zephyr/dts/bindings": "bindings",
+    }.items():
+        path = CHECKOUT / link
+        assert path.is_symlink(), (
+            f"{link} is no link: git config core.symlinks true, check out anew"
+        )
+        assert path.resolve() == CHECKOUT / target
+
+
+def test_what_zephyr_reads_of_the_module_is_there() -> None:
+    module = yaml.safe_load((CHECKOUT / "zephyr-module.yml").read_text())
+    root = CHECKOUT / module["build"]["settings"]["dts_root"]
+    assert (root / "dts/bindings/arm,smmu-v3.yaml").is_file()
+
+
+def test_west_knows_every_command_under_the_same_help() -> None:
+    (entry,) = yaml.safe_load((CHECKOUT / "west-commands.yml").read_text())["west-commands"]
+    listed = {command["name"]: command["help"] for command in entry["commands"]}
+    assert listed == {f"viommu-{command.name}": command.help for command in COMMANDS}
+
+
+def test_the_profiles_that_can_be_chosen_are_those_that_are_shipped() -> None:
+    assert set(PROFILES) == {file.stem for file in (PACKAGE / "profiles").glob("*.yaml")}
+
+
+def test_every_file_says_its_licence() -> None:
+    kinds = ("*.py", "*.yml", "*.yaml", "*.dts", "*.overlay", "*.sh", "*.toml")
+    folders = [PACKAGE, *(CHECKOUT / name for name in ("bindings", "samples", "tests", "tools"))]
+    for folder in folders:
+        for kind in kinds:
+            for file in folder.rglob(kind):
+                if "golden" not in file.parts:
+                    assert "SPDX-License-Identifier: Apache-2.0" in file.read_text(), file

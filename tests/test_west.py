@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The extension commands in a real west workspace whose manifest lists this project."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CHECKOUT, DEMO
+
+GOLDEN = CHECKOUT / "tests" / "golden"
+
+
+def west(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k not in ("ZEPHYR_BASE", "PYTHONPATH")}
+    command = [sys.executable, "-m", "west", *arguments]
+    return subprocess.run(
+        command, cwd=workspace / "app", env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A workspace in a folder with a space: the demo app, and this checkout as its project."""
+    top = tmp_path / "a workspace"
+    shutil.copytree(DEMO, top / "app")
+    (top / "west-viommu").symlink_to(CHECKOUT)
+    init = [sys.executable, "-m", "west", "init", "-l", "app"]
+    subprocess.run(init, cwd=top, check=True, capture_output=True)
+    return top
+
+
+def test_bind(workspace: Path) -> None:
+    run = west(workspace, "viommu-bind", "--host", "host.dts", "guest.overlay")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == (GOLDEN / "demo.txt").read_text()
+    overlay = (workspace / "app/viommu/viommu.overlay").read_text()
+    assert overlay == (GOLDEN / "demo.overlay").read_text()
+
+
+def test_list(workspace: Path) -> None:
+    run = west(workspace, "viommu-list", "--host", "host.dts")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("west-viommu demo host\n")
+
+
+def test_a_refusal_is_the_same_without_a_traceback(workspace: Path) -> None:
+    run = west(workspace, "viommu-list", "--host", "nowhere.dtb")
+    assert run.returncode == 1
+    assert run.stderr == (
+        "nowhere.dtb: error: [unreadable] No such file or directory\nhint: check its path\n"
+    )
+
+
+def test_a_wrong_command_line_has_status_2(workspace: Path) -> None:
+    run = west(workspace, "viommu-bind", "--host", "host.dts")
+    assert run.returncode == 2
+    assert run.stderr == (
+        "west viommu-bind: error: name the guest's devicetree source: GUEST.overlay or GUEST.dts\n"
+    )
+
+
+def test_west_lists_the_commands_and_their_help(workspace: Path) -> None:
+    assert "viommu-bind:" in west(workspace, "help").stdout
+    run = west(workspace, "viommu-bind", "--help")
+    assert "west viommu-bind --host versal-net.dtb boards/xenvm.overlay" in run.stdout
+
+
+def test_this_checkout_is_a_manifest_repository_itself(tmp_path: Path) -> None:
+    checkout = tmp_path / "app"
+    shutil.copytree(
+        CHECKOUT,
+        checkout,
+        symlinks=True,
+        ignore=shutil.ignore_patterns(".git", ".venv", ".demo", ".*_cache", ".hypothesis"),
+    )
+    init = [sys.executable, "-m", "west", "init", "-l", "app"]
+    subprocess.run(init, cwd=tmp_path, check=True, capture_output=True)
+    run = west(tmp_path, "viommu-list", "--host", "samples/demo/host.dts")
+    assert run.stdout.startswith("west-viommu demo host\n"), run.stderr

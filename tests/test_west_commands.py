@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The west front end in process, loaded as west loads it: as a lone module."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from types import ModuleType
+
+import pytest
+from west.commands import CommandError
+
+from tests.conftest import CHECKOUT, DEMO, Run
+
+
+@pytest.fixture
+def module() -> ModuleType:
+    file = CHECKOUT / "west_viommu" / "west_commands.py"
+    spec = importlib.util.spec_from_file_location("lone", file)
+    assert spec and spec.loader
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("ViommuList", ["--host", str(DEMO / "host.dts")]),
+        ("ViommuBind", ["--host", str(DEMO / "host.dts"), str(DEMO / "guest.overlay")]),
+    ],
+)
+def test_both_front_ends_say_the_same(
+    name: str,
+    arguments: list[str],
+    module: ModuleType,
+    viommu: Run,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = getattr(module, name)()
+    expected = viommu(command.name.removeprefix("viommu-"), *arguments)
+    parser = argparse.ArgumentParser()
+    command.do_add_parser(parser.add_subparsers())
+    command.do_run(parser.parse_args([command.name, *arguments]), [])
+    assert capsys.readouterr() == (expected.out, expected.err)
+
+
+def test_a_refusal_ends_west_with_its_status(
+    module: ModuleType, viommu: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = module.ViommuList()
+    with pytest.raises(CommandError) as caught:
+        command.do_run(argparse.Namespace(host="nowhere.dtb", format="table"), [])
+    assert caught.value.returncode == 1
+    assert "[unreadable]" in capsys.readouterr().err

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import tree
+from west_viommu.tree.addresses import AddressMap, Region
+from west_viommu.tree.cells import TreeError
+
+TWO_TWO = "#address-cells = <2>; #size-cells = <2>;"
+ONE_ONE = "#address-cells = <1>; #size-cells = <1>;"
+
+
+def regions(body: str, path: str = "/bus/device") -> list[Region | None]:
+    found = tree(body)
+    device = found.node(path)
+    assert device
+    return list(AddressMap(found).regions(device))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        pytest.param(
+            f"{TWO_TWO} bus {{ {TWO_TWO} ranges; device {{ reg = <1 2 3 4>; }}; }};",
+            [(0x1_00000002, 0x3_00000004)],
+            id="empty ranges is the identity",
+        ),
+        pytest.param(
+            f"{TWO_TWO} bus {{ {TWO_TWO} device {{ reg = <0 2 0 4>; }}; }};",
+            [None],
+            id="no ranges is no mapping",
+        ),
+        pytest.param(
+            f"{TWO_TWO} bus {{ {ONE_ONE} ranges = <0 0x8 0x1000 0x100>;"
+            " device { reg = <0x10 0xf0 0x10 0xf1>; }; };",
+            [(0x8_00001010, 0xF0), None],
+            id="a region must lie inside one range as a whole",
+        ),
+        pytest.param(
+            f"{TWO_TWO} bus {{ {ONE_ONE} ranges = <0 0 0x1000 0x10  0x10 0 0x9000 0x10>;"
+            " device { reg = <0x8 0x4 0x18 0x8 0x8 0x10>; }; };",
+            [(0x1008, 4), (0x9008, 8), None],
+            id="each region in its range, none across two",
+        ),
+        pytest.param(
+            "bus { #address-cells = <1>; #size-cells = <0>; ranges; device { reg = <4>; }; };",
+            [],
+            id="no size cells, no region",
+        ),
+        pytest.param(
+            "bus { ranges; device { reg = <0 0x10 0x20>; }; };",
+            [(0x10, 0x20)],
+            id="default cells are 2 and 1",
+        ),
+        pytest.param(
+            f"{TWO_TWO} bus {{ {TWO_TWO} ranges; device {{ reg = <0xffffffff 0xfffff000 0 0x1000"
+            " 0xffffffff 0xfffff000 0 0x1001>; }; };",
+            [(0xFFFFFFFFFFFFF000, 0x1000), None],
+            id="no region past the end of memory",
+        ),
+        pytest.param("bus { device { }; };", [], id="no reg"),
+    ],
+)
+def test_regions(body: str, expected: list[object]) -> None:
+    assert regions(body) == expected
+
+
+def test_every_ancestor_translates() -> None:
+    body = f"""{TWO_TWO}
+        a {{ {TWO_TWO} ranges = <0 0 0x10 0 0x1 0>;
+            b {{ {ONE_ONE} ranges = <0x0 0x0 0x2000 0x1000>;
+                c {{ {ONE_ONE} ranges; device {{ reg = <0x30 0x8>; }}; }}; }}; }};"""
+    assert regions(body, "/a/b/c/device") == [(0x10_00002030, 8)]
+
+
+@given(
+    base=st.integers(0, 0xFFFF),
+    size=st.integers(0, 0xFFFF),
+    child=st.integers(0, 0xFFFF),
+    length=st.integers(0, 0xFFFF),
+    parent=st.integers(0, 0xFFFFFFFF),
+)
+def test_one_range_is_an_offset(base: int, size: int, child: int, length: int, parent: int) -> None:
+    inside = child <= base and base + size <= child + length
+    expected = [(base - child + parent, size)] if inside else [None]
+    body = f"""{TWO_TWO} bus {{ {ONE_ONE} ranges = <{child} 0 {parent} {length}>;
+        device {{ reg = <{base} {size}>; }}; }};"""
+    assert regions(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (f"{TWO_TWO} bus {{ {TWO_TWO} device {{ reg = <1 2 3>; }}; }};", "reg does not fit"),
+        (
+            f"{TWO_TWO} bus {{ {ONE_ONE} ranges = <1 2 3>; device {{ reg = <1 2>; }}; }};",
+            "ranges does not fit",
+        ),
+        (
+            "bus { #address-cells = <5>; device { reg = <1>; }; };",
+            "#address-cells is out of range",
+        ),
+    ],
+)
+def test_malformed(body: str, message: str) -> None:
+    with pytest.raises(TreeError, match=message):
+        regions(body)

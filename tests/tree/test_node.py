@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import pytest
+
+from tests.conftest import tree
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.node import Node, Tree
+
+
+def node(path: str, *children: Node, **properties: bytes) -> Node:
+    return Node(path, path.rpartition("/")[2], MappingProxyType(properties), children)
+
+
+def test_nodes_come_in_document_order_each_before_its_children() -> None:
+    paths = [n.path for n in tree("b { y {}; x {}; }; a { };").nodes()]
+    assert paths == ["/", "/b", "/b/y", "/b/x", "/a"]
+
+
+def test_parent_and_lineage() -> None:
+    found = tree("bus { device {}; };")
+    device = found.node("/bus/device")
+    assert device
+    assert [n.path for n in found.lineage(device)] == ["/bus/device", "/bus", "/"]
+    assert found.parent(found.root) is None
+    assert found.node("/nowhere") is None
+
+
+@pytest.mark.parametrize(
+    ("bus", "device", "expected"),
+    [
+        ("", "", "okay"),
+        ("", 'status = "okay";', "okay"),
+        ("", 'status = "ok";', "okay"),
+        ("", 'status = "disabled";', "disabled"),
+        ("", 'status = "reserved";', "reserved"),
+        ('status = "disabled";', "", "disabled"),
+        ('status = "reserved";', 'status = "disabled";', "disabled"),
+        ('status = "disabled";', 'status = "okay";', "disabled"),
+    ],
+)
+def test_status_is_that_of_the_node_and_all_its_ancestors(
+    bus: str, device: str, expected: str
+) -> None:
+    found = tree(f"bus {{ {bus} device {{ {device} }}; }};")
+    target = found.node("/bus/device")
+    assert target
+    assert found.status(target) == expected
+
+
+def test_a_phandle_that_two_nodes_have_is_an_error_where_it_is_used() -> None:
+    found = Tree(
+        node(
+            "/",
+            node("/a", phandle=b"\0\0\0\5"),
+            node("/b", phandle=b"\0\0\0\5"),
+            node("/c", **{"linux,phandle": b"\0\0\0\6"}),
+        )
+    )
+    assert found.phandle_target(6, found.root, "iommus").path == "/c"
+    with pytest.raises(TreeError, match="/: iommus: a phandle that two nodes have"):
+        found.phandle_target(5, found.root, "iommus")
+
+
+def test_nodes_cannot_be_changed() -> None:
+    root = tree("a { };").root
+    with pytest.raises(TypeError):
+        root.properties["x"] = b""  # type: ignore[index]
+    with pytest.raises(AttributeError):
+        root.name = "x"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (b"okay", "status is no string list"),
+        (b"", "status is no string list"),
+        (b"\xff\0", "status is no text"),
+    ],
+)
+def test_strings_must_end_and_be_text(value: bytes, message: str) -> None:
+    with pytest.raises(TreeError, match=message):
+        node("/a", status=value).string_list("status")
+
+
+def test_a_number_must_be_one_cell() -> None:
+    with pytest.raises(TreeError) as caught:
+        node("/a", reg=b"\0").number("reg", 0)
+    assert (caught.value.what, caught.value.expected, caught.value.found) == (
+        "reg is not one cell",
+        "4 bytes",
+        "1 byte",
+    )
