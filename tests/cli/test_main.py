@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -51,10 +52,9 @@ def test_every_missing_guest_is_reported(viommu: Run) -> None:
 
 
 def test_it_runs_as_a_module_and_survives_a_reader_that_leaves(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m west_viommu list --host '{DEMO}/host.dts' --format json"
-    run = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", f"{command} | true"], capture_output=True, text=True
-    )
+    listing = [sys.executable, "-m", "west_viommu", "list", "--host", f"{DEMO}/host.dts"]
+    command = f"{shlex.join(listing)} --format json | true"
+    run = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
     assert (run.returncode, run.stderr) == (0, "")
 
 
