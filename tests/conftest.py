@@ -66,6 +66,9 @@ def viommu(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VIOMMU_HOST_DTB", raising=False)
     monkeypatch.delenv("CPP", raising=False)
+    for name in ("ZEPHYR_BASE", "VIOMMU_PROFILE", "VIOMMU_VSID", "VIOMMU_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WEST_CONFIG_GLOBAL", str(tmp_path / "none"))
 
     def run(*arguments: object) -> Outcome:
         capsys.readouterr()

@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 from tests.conftest import CHECKOUT
-from west_viommu.cli.arguments import COMMANDS, PROFILES
+from west_viommu.cli.arguments import COMMANDS
+from west_viommu.names import PROFILES
 
 # A package may import those before it (docs/architecture.md).
-LAYERS = ("problems", "generated", "tree", "host", "guest", "plan", "read", "write", "cli")
-CORE = ("problems", "generated", "tree", "host", "guest", "plan")
+LAYERS = ("problems", "names", "tree", "host", "guest", "plan", "read", "write", "cli")
+CORE = ("problems", "names", "tree", "host", "guest", "plan")
 FORBIDDEN_IN_CORE = {"os", "sys", "pathlib", "subprocess", "yaml", "devicetree", "west", "argparse"}
 PACKAGE = CHECKOUT / "west_viommu"
 
@@ -54,6 +55,7 @@ def test_the_links_that_zephyr_and_people_follow_are_links() -> None:
     for link, target in {
         "zephyr-module.yml": "zephyr/module.yml",
         "zephyr/dts/bindings": "bindings",
+        "west_viommu/bindings": "bindings",
     }.items():
         path = CHECKOUT / link
         assert path.is_symlink(), (
@@ -65,7 +67,11 @@ def test_the_links_that_zephyr_and_people_follow_are_links() -> None:
 def test_what_zephyr_reads_of_the_module_is_there() -> None:
     module = yaml.safe_load((CHECKOUT / "zephyr-module.yml").read_text())
     root = CHECKOUT / module["build"]["settings"]["dts_root"]
-    assert (root / "dts/bindings/arm,smmu-v3.yaml").is_file()
+    assert (root / "dts/bindings/viommu,passthrough.yaml").is_file()
+    ext_root = CHECKOUT / module["build"]["settings"]["module_ext_root"]
+    assert (ext_root / "modules/modules.cmake").is_file()
+    # The schema of Zephyr 3.1, which refuses a module with any other key.
+    assert set(module) <= {"name", "build", "tests", "samples", "boards"}
 
 
 def test_west_knows_every_command_under_the_same_help() -> None:

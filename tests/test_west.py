@@ -60,9 +60,7 @@ def test_a_refusal_is_the_same_without_a_traceback(workspace: Path) -> None:
 def test_a_wrong_command_line_has_status_2(workspace: Path) -> None:
     run = west(workspace, "viommu-bind", "--host", "host.dts")
     assert run.returncode == 2
-    assert run.stderr == (
-        "west viommu-bind: error: name the guest's devicetree source: GUEST.overlay or GUEST.dts\n"
-    )
+    assert run.stderr.startswith("west viommu-bind: error: name the guest's devicetree source")
 
 
 def test_west_lists_the_commands_and_their_help(workspace: Path) -> None:

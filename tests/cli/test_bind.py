@@ -15,7 +15,7 @@ import pytest
 from devicetree import dtlib
 
 from tests.conftest import CHECKOUT, DEMO, Run
-from west_viommu.generated import OVERLAY_FIRST_LINE
+from west_viommu.names import OVERLAY_FIRST_LINE
 
 TWO_SMMUS = CHECKOUT / "tests" / "hosts" / "two-smmus.dts"
 GOLDEN = CHECKOUT / "tests" / "golden"

@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import CHECKOUT, DEMO, Run, blob
 from west_viommu import __version__
+from west_viommu.cli.run import NO_HOST
 
 
 @pytest.mark.parametrize(
@@ -19,9 +20,15 @@ from west_viommu import __version__
         ([], "the following arguments are required: COMMAND"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
         (["list", "--nonsense"], "unrecognized arguments: --nonsense"),
-        (["list"], "no host tree: give --host HOST or set VIOMMU_HOST_DTB"),
-        (["bind", "guest.overlay"], "no host tree: give --host HOST or set VIOMMU_HOST_DTB"),
-        (["bind", "--host", "h"], "name the guest's devicetree source: GUEST.overlay or GUEST.dts"),
+        (["list"], NO_HOST),
+        (
+            ["bind", "guest.overlay"],
+            NO_HOST,
+        ),
+        (
+            ["bind", "--host", "h"],
+            "name the guest's devicetree source (GUEST.overlay or GUEST",
+        ),
         (["bind", "--host", "h", "--profile", "xen-9", "g"], "invalid choice: 'xen-9'"),
     ],
 )

@@ -10,12 +10,12 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from typing import NamedTuple
 
-PROFILES = ("xen-rfc",)
-POLICIES = ("identity",)
+from west_viommu.names import POLICIES, PROFILES
 
 _HOST_HELP = (
     "the host's devicetree, as Xen is booted with it: a blob, a .dts, or a directory in "
-    "/proc/device-tree form (default: the environment variable VIOMMU_HOST_DTB)"
+    "/proc/device-tree form (default: the environment variable VIOMMU_HOST_DTB, then `west config "
+    "viommu.host-dtb`, then host in viommu.yml)"
 )
 
 
@@ -35,11 +35,33 @@ def _add_bind_arguments(parser: ArgumentParser) -> None:
         metavar="GUEST",
         nargs="*",
         help="the guest's devicetree source: overlays, or a .dts and overlays, in the order in "
-        "which the devicetree compiler gets them",
+        "which the devicetree compiler gets them. Without: the devicetree of an application of "
+        "Zephyr's, see -b and -d",
     )
     parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
     parser.add_argument(
-        "-o", "--output", metavar="DIR", default="viommu", help="output folder (default: ./viommu)"
+        "-b",
+        "--board",
+        help="run Zephyr's devicetree stage for this board (default: `west config build.board`)",
+    )
+    parser.add_argument(
+        "-s",
+        "--source-dir",
+        metavar="APP",
+        default=".",
+        help="the application, and where viommu.yml is (default: here)",
+    )
+    parser.add_argument(
+        "-d", "--build-dir", metavar="DIR", help="take the devicetree of this build instead"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="output folder (default: viommu in the build directory, else ./viommu)",
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="a viommu.yml elsewhere than beside the application"
     )
     parser.add_argument(
         "-I",
@@ -86,7 +108,9 @@ COMMANDS = (
         "If anything is wrong with the input, all of it is reported and nothing is written.",
         'example: a guest node with iommus = <0x0 0x235> or xen,path = "/axi/ethernet@f19e0000"\n'
         "  %(prog)s --host versal-net.dtb boards/xenvm.overlay\n"
-        "  %(prog)s --host host.dtb -o build/viommu board.dts app.overlay",
+        "  %(prog)s --host host.dtb -o build/viommu board.dts app.overlay\n"
+        "  %(prog)s --host host.dtb -b xenvm -s my-app\n"
+        "  %(prog)s --host host.dtb -d build",
         _add_bind_arguments,
     ),
     Command(

@@ -13,6 +13,11 @@ from west_viommu.problems import Refused, rendered
 DONE, REFUSED, USAGE = 0, 1, 2
 
 
+NO_HOST = (
+    "no host tree: give --host HOST, set VIOMMU_HOST_DTB, or write `host: HOST` into viommu.yml"
+)
+
+
 class UsageError(Exception):
     """The command line is wrong in a way that argparse cannot tell."""
 
@@ -41,8 +46,14 @@ def run(name: str, arguments: Namespace, program: str) -> int:
 
 
 def host_of(arguments: Namespace) -> str:
-    """HOST: the option, else the environment. Raises UsageError where neither says."""
+    """HOST: the option, else the environment, west's configuration or viommu.yml. Raises
+    UsageError where nobody says.
+    """
     host: str | None = arguments.host or os.environ.get("VIOMMU_HOST_DTB")
     if not host:
-        raise UsageError("no host tree: give --host HOST or set VIOMMU_HOST_DTB")
+        from west_viommu.read.settings import settings
+
+        host = settings({}, os.curdir).host
+    if not host:
+        raise UsageError(NO_HOST)
     return host

@@ -166,8 +166,10 @@ def _region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding
     regions = [region for region in this.device.regions if region]
     for pair in this.request.regions:
         if pair.host not in regions:
+            others = [p for p in situation.devices.at(pair.host.base) if p != this.device.path]
+            of = f", but of {' and '.join(others)}" if others else ""
             yield Finding(
-                f"this region is none of {this.device.path}",
+                f"this region is none of {this.device.path}{of}",
                 "copy the host's absolute address and size, or pair host and guest addresses: "
                 "xen,reg = <host size guest>",
                 "reg",

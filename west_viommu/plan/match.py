@@ -102,9 +102,13 @@ def _by_ids(request: Request, wanted: Sequence[Wanted], devices: Devices) -> Dev
             raise _unknown_id(request, stream_id, iommu, devices)
     # Xen programs no IDs of iommu-map, so a device that lists the ID itself goes first.
     owners = [master for master in devices.masters if _owns_all(master, wanted)]
-    owners = owners or [master for master in devices.masters if _maps_all(master, wanted)]
-    if not owners:
-        raise NoMatch("stream-mismatch", _mismatch(wanted, devices, _at_place(request, devices)))
+    if owners:
+        return _the_one(request, owners, devices)
+    owners = [master for master in devices.masters if _maps_all(master, wanted)]
+    there = _at_place(request, devices)
+    # A PCIe root often maps every small number: a mistyped ID of another device is then "its".
+    if not owners or (there and there.master and there.master not in owners):
+        raise NoMatch("stream-mismatch", _mismatch(wanted, devices, there))
     return _the_one(request, owners, devices)
 
 
@@ -210,8 +214,7 @@ def unprotected(device: Device) -> Finding:
 
 def _mismatch(wanted: Sequence[Wanted], devices: Devices, device: Device | None) -> Finding:
     owners = (
-        f"{stream_id:#x} of "
-        + (" and ".join(m.path for m in devices.masters if m.has_stream(stream_id)) or "no master")
+        f"{stream_id:#x} of " + (" and ".join(_owners(stream_id, devices)) or "no master")
         for stream_id, _ in wanted
     )
     found = ", ".join(dict.fromkeys(owners))
@@ -228,6 +231,12 @@ def _mismatch(wanted: Sequence[Wanted], devices: Devices, device: Device | None)
         expected="the IDs of one master",
         found=found,
     )
+
+
+def _owners(stream_id: StreamId, devices: Devices) -> list[str]:
+    """The masters that list the ID; if none does, those that map it."""
+    listing = [master.path for master in devices.masters if master.has_stream(stream_id)]
+    return listing or [master.path for master in devices.masters if master.maps_id(stream_id)]
 
 
 def _owns_all(master: Master, wanted: Sequence[Wanted]) -> bool:

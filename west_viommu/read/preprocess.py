@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from west_viommu.generated import OVERLAY, OVERLAY_FIRST_LINE
+from west_viommu.names import OVERLAY, OVERLAY_FIRST_LINE
 from west_viommu.problems import Problem, Refused, Where
 
 # As in Zephyr's zephyr_dt_preprocess() (cmake/modules/extensions.cmake).
@@ -63,12 +63,18 @@ def preprocessed(
         ) from None
     if run.returncode:
         raise Refused(_errors(run.stderr.decode("utf-8", "replace"), files))
+    return decoded(run.stdout, files[-1])
+
+
+def decoded(output: bytes, file: str) -> str:
+    """What the preprocessor made, as text, without what an earlier run of ours generated. Raises
+    Refused, naming `file`, where it is not UTF-8.
+    """
     try:
-        text = _DOT_MARKER.sub(r"\1", run.stdout.decode("utf-8"))
-        return _without_generated(text)
+        return _without_generated(_DOT_MARKER.sub(r"\1", output.decode("utf-8")))
     except UnicodeDecodeError:
         raise Refused(
-            [Problem("malformed", "the source is not UTF-8 text", where=Where(files[-1]))]
+            [Problem("malformed", "the source is not UTF-8 text", where=Where(file))]
         ) from None
 
 

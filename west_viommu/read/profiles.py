@@ -3,19 +3,30 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
+from west_viommu.names import POLICIES, PROFILES
 from west_viommu.plan.records import Profile, ViommuInterrupt
+from west_viommu.problems import Problem, Refused
 from west_viommu.tree.interrupts import Intid
 
 _FOLDER = Path(__file__).parent.parent / "profiles"
 
 
-def profile(name: str) -> Profile:
-    """The shipped profile `name`, one of arguments.PROFILES."""
-    data = yaml.safe_load((_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+def profile_file(name: str | None) -> Path:
+    """The data file of the shipped profile `name`, None for the default. Raises Refused."""
+    return _FOLDER / f"{_known('profile', name or PROFILES[0], PROFILES)}.yaml"
+
+
+def profile(name: str | None, policy: str | None) -> Profile:
+    """The shipped profile `name` with its policy replaced; None keeps either's default. Raises
+    Refused for a name that is not known.
+    """
+    data = yaml.safe_load(profile_file(name).read_text(encoding="utf-8"))
     viommu = data["viommu"]
     return Profile(
         name=data["name"],
@@ -32,7 +43,25 @@ def profile(name: str) -> Profile:
             )
             for each in viommu["interrupts"]
         ),
-        policy=data["policy"],
+        policy=_known("vsid", policy or data["policy"], POLICIES),
         renumbers=data["renumbers"],
         programs_maps=data["programs-iommu-map"],
+    )
+
+
+def _known(key: str, name: str, names: Sequence[str]) -> str:
+    """`name` if it is one of `names`. Raises Refused."""
+    if name in names:
+        return name
+    close = difflib.get_close_matches(name, names, 1) or names
+    raise Refused(
+        [
+            Problem(
+                "malformed",
+                f"no {key} has this name",
+                f"did you mean {' or '.join(close)}?",
+                expected=" or ".join(names),
+                found=name,
+            )
+        ]
     )

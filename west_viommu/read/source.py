@@ -16,7 +16,7 @@ from west_viommu.guest.source import BASE, GuestTree
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.dtb import MAX_DEPTH
 from west_viommu.read.outline import Outline
-from west_viommu.read.preprocess import preprocessed
+from west_viommu.read.preprocess import decoded, preprocessed
 from west_viommu.tree.node import Node, Tree
 
 # What every base tree of a Zephyr guest of Xen says, and an overlay relies on: the cells of the
@@ -59,7 +59,16 @@ def guest_tree(
     """The tree of a guest's source files, in their order: a .dts, a .dts and overlays, or only
     overlays for a base that is not given. Raises Refused.
     """
-    text = preprocessed(files, include_dirs, defines)
+    return _guest_tree(preprocessed(files, include_dirs, defines), files[0])
+
+
+def guest_tree_of(file: Path) -> GuestTree:
+    """The tree of a guest's source that the preprocessor has been over. Raises Refused."""
+    return _guest_tree(decoded(file.read_bytes(), str(file)), str(file))
+
+
+def _guest_tree(text: str, name: str) -> GuestTree:
+    """The tree of `text`; `name` is named where no place is known."""
     outline = Outline(text, BASE)
     if outline.is_complete:
         _check(outline)
@@ -67,7 +76,7 @@ def guest_tree(
     else:
         text = _MACRO.sub(lambda macro: _MACROS_OF_BASE[macro[0]], text)
         text = _prelude(outline) + text
-    parsed = _parsed(text, files[0])
+    parsed = _parsed(text, name)
     return GuestTree(
         _tree(parsed, outline),
         {label: node.path for label, node in parsed.label2node.items()},

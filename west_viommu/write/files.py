@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from west_viommu.generated import OVERLAY, OVERLAY_FIRST_LINE, PLAN
+from west_viommu.names import BINDING_FIRST_LINE, BINDINGS, OVERLAY, OVERLAY_FIRST_LINE, PLAN
 from west_viommu.problems import Problem, Refused, Where
 
 
@@ -26,7 +26,7 @@ class Output:
         """Break the seal of an earlier run. Refuses a folder whose files are somebody else's."""
         target = self.folder / OVERLAY
         try:
-            if target.exists() and not target.read_bytes().startswith(OVERLAY_FIRST_LINE.encode()):
+            if target.exists() and not _begins_with(target, OVERLAY_FIRST_LINE):
                 raise _refused(
                     target,
                     "a file of this name is there that this tool did not write",
@@ -39,19 +39,34 @@ class Output:
     def remove(self) -> None:
         """Remove what an earlier run left, as this one is refused."""
         try:
-            for name in (PLAN, OVERLAY):
-                (self.folder / name).unlink(missing_ok=True)
+            for file in (self.folder / PLAN, self.folder / OVERLAY, *self._bindings()):
+                file.unlink(missing_ok=True)
         except OSError as error:
             raise _failed(self.folder, error) from None
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write `files` in their order, each replaced as a whole; the plan must be the last."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            for stale in self._bindings() - {self.folder / name for name in files}:
+                stale.unlink(missing_ok=True)
             for name, data in files.items():
+                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 _replace(self.folder / name, data)
         except OSError as error:
             raise _failed(self.folder, error) from None
+
+    def _bindings(self) -> set[Path]:
+        """The bindings that an earlier run generated here."""
+        return {
+            file
+            for file in (self.folder / BINDINGS).glob("*")
+            if file.is_file() and _begins_with(file, BINDING_FIRST_LINE)
+        }
+
+
+def _begins_with(file: Path, first_line: str) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(len(first_line)) == first_line.encode()
 
 
 def _replace(target: Path, data: bytes) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from west_viommu import __version__
-from west_viommu.generated import OVERLAY_FIRST_LINE
 from west_viommu.guest.gic import ZEPHYR_CELLS
 from west_viommu.guest.requests import PASSTHROUGH
+from west_viommu.names import OVERLAY_FIRST_LINE
 from west_viommu.plan.records import VSMMU_LABEL, Plan, PlannedDevice, Profile, ViommuInterrupt
 from west_viommu.tree.interrupts import FIRST_SPI, SPI
 
@@ -79,7 +79,8 @@ def _bus(compatible: Sequence[str]) -> str:
     if "simple-bus" not in strings:
         strings.append("simple-bus")
     quoted = ", ".join(f'"{_escaped(each)}"' for each in strings)
-    return f"&{{{PASSTHROUGH}}} {{\n\tcompatible = {quoted};\n}};\n"
+    label = 'label = "passthrough"; /* Zephyr before 3.2 asks for it on a bus */'
+    return f"&{{{PASSTHROUGH}}} {{\n\tcompatible = {quoted};\n\t{label}\n}};\n"
 
 
 def _device(device: PlannedDevice) -> str:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Sequence
 
+from west_viommu.names import BINDINGS
 from west_viommu.plan.records import Plan
 from west_viommu.problems import printable
 
 
-def plan_table(plan: Plan, files: Iterable[str]) -> str:
+def plan_table(plan: Plan, files: Sequence[str]) -> str:
     """The text that `viommu bind` ends with: one paragraph per device, then the files."""
     lines = []
     for device in plan.devices:
@@ -27,5 +29,8 @@ def plan_table(plan: Plan, files: Iterable[str]) -> str:
     lines.append(
         f"{count} device{'' if count == 1 else 's'} behind one vSMMU, /{plan.profile.node_name}"
     )
-    lines += [f"wrote {file}" for file in files]
+    bindings = [file for file in files if f"{BINDINGS}/" in file]
+    lines += [f"wrote {file}" for file in files if file not in bindings]
+    if bindings:
+        lines.append(f"wrote {len(bindings)} files for Zephyr to {os.path.dirname(bindings[0])}")
     return "\n".join(map(printable, lines)) + "\n"

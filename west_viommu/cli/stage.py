@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The devicetree of a Zephyr application: from a build directory, or by Zephyr's own stage."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from west_viommu.cli.run import UsageError
+from west_viommu.names import BINDINGS
+from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.settings import Settings, west_board
+
+_PREPROCESSED = "zephyr/zephyr.dts.pre"
+_CACHED_DIRS = re.compile(r"^CACHED_DTS_ROOT_BINDINGS:INTERNAL=(.*)$", re.MULTILINE)
+# What the hook says once it has bound the tree.
+_HOOK_RAN = "-- viommu: bound"
+
+
+class Stage(NamedTuple):
+    """A devicetree stage that has run. `source`: what Zephyr's preprocessor made; `output`: the
+    default output folder; `failure`: what the stage printed if it failed, "" otherwise.
+    """
+
+    build: Path
+    source: Path
+    output: Path
+    names: tuple[str, ...]
+    failure: str
+
+    def bindings(self, output: Path) -> list[str]:
+        """The directories of bindings of that build, without what we generated there."""
+        try:
+            cache = (self.build / "CMakeCache.txt").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return []
+        cached = _CACHED_DIRS.search(cache)
+        ours = {os.path.realpath(folder / BINDINGS) for folder in (output, self.build / "viommu")}
+        dirs = cached[1].split(";") if cached and cached[1] else []
+        return [each for each in dirs if os.path.realpath(each) not in ours]
+
+    def check(self) -> None:
+        """Raises Refused where Zephyr does not take the bound tree."""
+        if _HOOK_RAN in self.failure:
+            raise Refused(
+                [
+                    Problem(
+                        "malformed",
+                        "Zephyr's devicetree stage refuses the bound tree: "
+                        + self.failure.strip().splitlines()[-1],
+                        "run west build for all that it says",
+                        where=Where(self.names[0]),
+                    )
+                ]
+            )
+        if self.failure:
+            print(
+                "note: this build does not run west-viommu's module, so give it the overlay with "
+                f"EXTRA_DTC_OVERLAY_FILE and the bindings with DTS_ROOT={self.output}",
+                file=sys.stderr,
+            )
+
+
+@contextmanager
+def devicetree_stage(arguments: Namespace, chosen: Settings) -> Iterator[Stage]:
+    """The stage of -d BUILD_DIR, or one run for -b BOARD in a temporary build directory. Raises
+    UsageError where neither is known, Refused where there is no devicetree.
+    """
+    app = Path(arguments.source_dir)
+    if arguments.build_dir:
+        build = _image(Path(arguments.build_dir))
+        yield _found(build, build / "viommu", str(build), "")
+        return
+    board = arguments.board or west_board(str(app))
+    base = os.environ.get("ZEPHYR_BASE")
+    if not board or not base:
+        missing = "" if base else "; to build for a board, ZEPHYR_BASE must be set"
+        raise UsageError(
+            "name the guest's devicetree source (GUEST.overlay or GUEST.dts), a board with -b, or "
+            f"a build directory with -d{missing}"
+        )
+    with tempfile.TemporaryDirectory(prefix="viommu-") as folder:
+        build = Path(folder, "build")
+        failure = _run(app, build, board, Path(base), chosen)
+        yield _found(build, Path("viommu"), f"{app.resolve().name} for {board}", failure)
+
+
+def _run(app: Path, build: Path, board: str, base: Path, chosen: Settings) -> str:
+    """Run Zephyr's devicetree stage; what it printed if it failed."""
+    command = ["cmake", f"-DBOARD={board}", "-B", str(build), "-S", str(app), "-DMODULES=dts"]
+    for name, value in (
+        ("HOST_DTB", os.path.abspath(chosen.host or "")),
+        ("PROFILE", chosen.profile),
+        ("VSID", chosen.vsid),
+    ):
+        if value:
+            command.append(f"-DVIOMMU_{name}={value}")
+    command += ["-P", str(base / "cmake/package_helper.cmake")]
+    try:
+        run = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+    except OSError as error:
+        what = f"cmake cannot be run: {error.strerror}"
+        raise Refused([Problem("unreadable", what, "install cmake")]) from None
+    return run.stdout if run.returncode else ""
+
+
+def _found(build: Path, output: Path, name: str, failure: str) -> Stage:
+    source = build / _PREPROCESSED
+    if not source.is_file():
+        what = "there is no preprocessed devicetree"
+        if failure:
+            what = f"Zephyr's devicetree stage failed: {_error_line(failure)}"
+        hint = "configure the build first: west build --cmake-only"
+        raise Refused([Problem("unreadable", what, hint, where=Where(name))])
+    return Stage(build, source, output, (name,), failure)
+
+
+def _error_line(log: str) -> str:
+    """The first line of a CMake log that tells of an error, or its last."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    at = next((i for i, line in enumerate(lines) if line.startswith("CMake Error")), None)
+    return " ".join(lines[at : at + 2]) if at is not None else lines[-1]
+
+
+def _image(build: Path) -> Path:
+    """The build directory of the application: of a sysbuild, that of its default domain."""
+    domains = build / "domains.yaml"
+    if (build / _PREPROCESSED).is_file() or not domains.is_file():
+        return build
+    import yaml
+
+    content = yaml.safe_load(domains.read_text(encoding="utf-8"))
+    directories = {each["name"]: each["build_dir"] for each in content["domains"]}
+    return Path(directories[content["default"]])

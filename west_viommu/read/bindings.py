@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Zephyr's devicetree bindings: which file binds a compatible, and what it declares."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import yaml
+
+# Zephyr's own choice (edtlib): the C loader where PyYAML has it.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+PASSTHROUGH_BUS = "passthrough"
+
+
+class Binding(NamedTuple):
+    """A file with `compatible:`. `on_bus` is its `on-bus:`, None for a device on any bus."""
+
+    path: str
+    compatible: str
+    on_bus: str | None
+
+
+class Bindings:
+    """The bindings below some directories, as edtlib finds them.
+
+    A file named after the compatible is the rule. Only for a compatible without one is every
+    file searched, once, as Zephyr has some bindings under other names.
+    """
+
+    def __init__(self, directories: Sequence[str], rare: Iterable[str] = ()):
+        """`rare`: compatibles that will be asked for, searched for together where need be."""
+        self._directories = directories
+        self._rare = tuple(rare)
+
+    def binding(self, compatible: str) -> Binding | None:
+        """The binding of a `compatible` device on the passthrough bus: one for that bus, else
+        one for any bus (edtlib, Node._init_binding).
+        """
+        candidates = [
+            binding for binding in self._candidates(compatible) if binding.compatible == compatible
+        ]
+        for bus in (PASSTHROUGH_BUS, None):
+            for binding in candidates:
+                if binding.on_bus == bus:
+                    return binding
+        return None
+
+    def declared(self, file_name: str) -> frozenset[str]:
+        """The properties that a binding file declares, itself or by what it includes."""
+        path = self._files.get(file_name)
+        if path is None:
+            return frozenset()
+        content = _content(path)
+        names = set(content.get("properties") or {})
+        for included in _included(content.get("include")):
+            names |= self.declared(included)
+        return frozenset(names)
+
+    def has(self, file_name: str) -> bool:
+        """Whether a binding file of this name is there."""
+        return file_name in self._files
+
+    @cached_property
+    def vendors(self) -> frozenset[str]:
+        """The vendor prefixes that Zephyr knows."""
+        found: set[str] = set()
+        for directory in self._directories:
+            try:
+                with open(os.path.join(directory, "vendor-prefixes.txt"), encoding="utf-8") as file:
+                    found.update(line.split("\t")[0] for line in file if line[:1] not in "#\n")
+            except OSError:
+                continue
+        return frozenset(found)
+
+    def _candidates(self, compatible: str) -> list[Binding]:
+        named = self._files.get(f"{compatible}.yaml")
+        found = [_binding(named)] if named else []
+        if not any(b and b.compatible == compatible and b.on_bus is None for b in found):
+            found += self._found_elsewhere.get(compatible, [])
+        return [binding for binding in found if binding]
+
+    @cached_property
+    def _files(self) -> dict[str, str]:
+        """Path by file name; of two with one name the later wins, as in edtlib."""
+        return {
+            file: os.path.join(folder, file)
+            for directory in self._directories
+            for folder, _, files in os.walk(directory)
+            for file in files
+            if file.endswith((".yaml", ".yml"))
+        }
+
+    @cached_property
+    def _found_elsewhere(self) -> dict[str, list[Binding]]:
+        """Bindings of the rare compatibles by a search through every file."""
+        result: dict[str, list[Binding]] = {}
+        pattern = "|".join(re.escape(compatible) for compatible in self._rare)
+        line = re.compile(
+            rb"""^compatible:\s*["']?(?:%s)["']?\s*(?:#|$)""" % pattern.encode(), re.M
+        )
+        for path in self._files.values():
+            with open(path, "rb") as file:
+                if not line.search(file.read()):
+                    continue
+            binding = _binding(path)
+            if binding:
+                result.setdefault(binding.compatible, []).append(binding)
+        return result
+
+
+def _binding(path: str) -> Binding | None:
+    content = _content(path)
+    compatible = content.get("compatible")
+    if not isinstance(compatible, str):
+        return None
+    return Binding(path, compatible, content.get("on-bus"))
+
+
+def _content(path: str) -> dict[str, Any]:
+    """The mapping in a YAML file; {} where it is none, which is for Zephyr to complain about."""
+    with open(path, encoding="utf-8") as file:
+        try:
+            content = yaml.load(file, Loader=_Loader)
+        except yaml.YAMLError:
+            return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _included(include: object) -> list[str]:
+    """The file names in an `include:`: one, or a list of names and of maps with a name."""
+    if isinstance(include, str):
+        return [include]
+    if not isinstance(include, list):
+        return []
+    return [item.get("name", "") if isinstance(item, dict) else str(item) for item in include]

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Runs where Zephyr's own dts.cmake would (zephyr/modules/modules.cmake puts this folder first), and
+# then runs that one, or the one of another module that is in line. What it adds:
+#
+# - Zephyr's devicetree preprocessor becomes zephyr/preprocess.py, which runs the real one and
+#   appends the generated overlay to what it made
+# - the generated bindings of the build are among the devicetree roots
+#
+# It sees these, each from -D, the environment or set(), in this order:
+#   VIOMMU_HOST_DTB  the host tree      VIOMMU_PROFILE  what the hypervisor gives a guest
+#   VIOMMU_VSID      the vSID policy    VIOMMU_CONFIG   a viommu.yml elsewhere
+
+list(REMOVE_ITEM CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
+
+get_filename_component(viommu_bindings ${CMAKE_CURRENT_LIST_DIR}/../dts/bindings ABSOLUTE)
+if(NOT IS_DIRECTORY ${viommu_bindings})
+  message(FATAL_ERROR "${viommu_bindings} must be a symbolic link to a folder, and this checkout of "
+                      "west-viommu made it a text file. Run `git config core.symlinks true` there "
+                      "and check out again.")
+endif()
+
+# What Zephyr's dts.cmake includes first as well: it makes BOARD, PYTHON_EXECUTABLE and
+# CMAKE_C_COMPILER final.
+include(extensions)
+include(python)
+include(boards)
+if(EXISTS ${ZEPHYR_BASE}/cmake/modules/FindHostTools.cmake)
+  find_package(HostTools)
+else()
+  include(generic_toolchain) # Zephyr before 3.3
+endif()
+
+set(viommu_output ${CMAKE_BINARY_DIR}/viommu)
+
+# A folder that viommu-bind wrote is no second source of the bindings generated here.
+foreach(viommu_root ${DTS_ROOT})
+  if(EXISTS ${viommu_root}/viommu.json)
+    list(REMOVE_ITEM DTS_ROOT ${viommu_root})
+  endif()
+endforeach()
+
+# Zephyr looks whether these exist before the preprocessor runs, which fills them.
+file(MAKE_DIRECTORY ${viommu_output}/dts/bindings)
+file(TOUCH ${viommu_output}/dts/bindings/vendor-prefixes.txt)
+list(APPEND DTS_ROOT ${viommu_output})
+
+if(EXISTS ${ZEPHYR_BASE}/cmake/modules/pre_dt.cmake)
+  include(pre_dt)
+  set(viommu_roots ${DTS_ROOT})
+else()
+  set(viommu_roots ${DTS_ROOT} ${APPLICATION_SOURCE_DIR} ${BOARD_DIR} ${SHIELD_DIRS} ${ZEPHYR_BASE})
+endif()
+
+set(viommu_arguments --zephyr-base ${ZEPHYR_BASE} --app ${APPLICATION_SOURCE_DIR}
+                     --output ${viommu_output})
+foreach(viommu_root ${viommu_roots})
+  list(APPEND viommu_arguments --dts-root ${viommu_root})
+endforeach()
+
+foreach(viommu_option HOST_DTB PROFILE VSID CONFIG)
+  set(viommu_variable VIOMMU_${viommu_option})
+  if(COMMAND zephyr_get)
+    zephyr_get(${viommu_variable})
+  elseif(DEFINED CACHE{${viommu_variable}})
+    set(${viommu_variable} $CACHE{${viommu_variable}})
+  elseif(DEFINED ENV{${viommu_variable}})
+    set(${viommu_variable} $ENV{${viommu_variable}})
+  endif()
+  if(NOT "${${viommu_variable}}" STREQUAL "")
+    string(TOLOWER ${viommu_option} viommu_option)
+    list(APPEND viommu_arguments --${viommu_option} ${${viommu_variable}})
+  endif()
+endforeach()
+
+if(NOT DEFINED CMAKE_DTS_PREPROCESSOR)
+  set(CMAKE_DTS_PREPROCESSOR ${CMAKE_C_COMPILER})
+endif()
+# Left set afterwards: later Zephyrs run the preprocessor only after include(dts).
+set(CMAKE_DTS_PREPROCESSOR ${PYTHON_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/../preprocess.py
+                           ${viommu_arguments} -- ${CMAKE_DTS_PREPROCESSOR})
+
+include(dts)
