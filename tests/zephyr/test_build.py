@@ -74,70 +74,10 @@ HOST_OF_SHAPES = """/dts-v1/; / {
 }; """
 # What xlnx,gem requires in Zephyr 4.3.
 GEM = """interrupts = <GIC_SPI 56 IRQ_TYPE_LEVEL 0>; clock-frequency = <1>; mdc-divider = <0>;
-	mdio-phy-address = <0>; phy-poll-interval = <1>; link-speed = <1>;
-	amba-ahb-burst-length = <0>; hw-rx-buffer-size = <0>; hw-rx-buffer-offset = <0>;
+	mdio-phy-address = <0>; phy-poll-interval = <1000>; link-speed = <1>;
+	amba-ahb-burst-length = <16>; hw-rx-buffer-size = <0>; hw-rx-buffer-offset = <0>;
 	rx-buffer-descriptors = <1>; rx-buffer-size = <64>;
 	tx-buffer-descriptors = <1>; tx-buffer-size = <64>;"""
-SHAPES = """/dts-v1/; / {
-	#address-cells = <2>; #size-cells = <2>;
-	interrupt-parent = <&gic>;
-	gic: gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>; };
-	smmu: iommu@10000000 { compatible = "arm,smmu-v3"; reg = <0 0x10000000 0 0x40000>;
-		#iommu-cells = <1>; };
-	a@20000000 { reg = <0 0x20000000 0 0x1000>; interrupts = <0 1 4>; iommus = <&smmu 1>; };
-	b@20001000 { reg = <0 0x20001000 0 0x1000>; interrupts = <0 1 4>; iommus = <&smmu 2>; };
-	c@20002000 { reg = <0 0x20002000 0 0x1000>; iommus = <&smmu 3>; };
-	d@20003000 { reg = <0 0x20003000 0 0x1000>; iommus = <&smmu 4>; };
-	e@20004000 { reg = <0 0x20004000 0 0x1000>; iommus = <&smmu 5>; };
-	f@20005000 { reg = <0 0x20005000 0 0x1000>; iommus = <&smmu 6>; };
-	g@20006000 { reg = <0 0x20006000 0 0x1000>; interrupts = <0 1 4>; iommus = <&smmu 7>; };
-	h@20007000 { reg = <0 0x20007000 0 0x1000>; iommus = <&smmu 8>; };
-	i@20008000 { reg = <0 0x20008000 0 0x1000>; iommus = <&smmu 9>; };
-}; """
-SHAPES = """/dts-v1/; / {
-	#address-cells = <2>; #size-cells = <2>;
-	interrupt-parent = <&gic>;
-	gic: gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>; };
-	smmu: iommu@10000000 { compatible = "arm,smmu-v3"; reg = <0 0x10000000 0 0x40000>;
-		#iommu-cells = <1>; };
-	a@20000000 { reg = <0 0x20000000 0 0x1000>; interrupts = <0 1 4>; iommus = <&smmu 1>; };
-	b@20001000 { reg = <0 0x20001000 0 0x1000>; interrupts = <0 1 4>; iommus = <&smmu 2>; };
-	c@20002000 { reg = <0 0x20002000 0 0x1000>; iommus = <&smmu 3>; };
-	d@20003000 { reg = <0 0x20003000 0 0x1000>; iommus = <&smmu 4>; };
-	e@20004000 { reg = <0 0x20004000 0 0x1000>; iommus = <&smmu 5>; };
-	f@20005000 { reg = <0 0x20005000 0 0x1000>; iommus = <&smmu 6>; };
-	g@20006000 { reg = <0 0x20006000 0 0x1000>; interrupts = <0 1 4>; iommus = <&smmu 7>; };
-	h@20007000 { reg = <0 0x20007000 0 0x1000>; iommus = <&smmu 8>; };
-	i@20008000 { reg = <0 0x20008000 0 0x1000>; iommus = <&smmu 9>; };
-}; """
-# What xlnx,gem requires in Zephyr 4.3.
-GEM = """interrupts = <GIC_SPI 56 IRQ_TYPE_LEVEL 0>; clock-frequency = <1>; mdc-divider = <0>;
-	mdio-phy-address = <0>; phy-poll-interval = <1>; link-speed = <1>;
-	amba-ahb-burst-length = <0>; hw-rx-buffer-size = <0>; hw-rx-buffer-offset = <0>;
-	rx-buffer-descriptors = <1>; rx-buffer-size = <64>;
-	tx-buffer-descriptors = <1>; tx-buffer-size = <64>;"""
-SHAPES = """/dts-v1/; / {
-	#address-cells = <2>; #size-cells = <2>;
-	interrupt-parent = <&gic>;
-	gic: gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>; };
-	smmu: iommu@10000000 { compatible = "arm,smmu-v3"; reg = <0 0x10000000 0 0x40000>;
-		#iommu-cells = <1>; };
-	a@20000000 { reg = <0 0x20000000 0 0x1000>; interrupts = <0 1 4>; iommus = <&smmu 1>; };
-	b@20001000 { reg = <0 0x20001000 0 0x1000>; interrupts = <0 1 4>; iommus = <&smmu 2>; };
-	c@20002000 { reg = <0 0x20002000 0 0x1000>; iommus = <&smmu 3>; };
-	d@20003000 { reg = <0 0x20003000 0 0x1000>; iommus = <&smmu 4>; };
-	e@20004000 { reg = <0 0x20004000 0 0x1000>; iommus = <&smmu 5>; };
-	f@20005000 { reg = <0 0x20005000 0 0x1000>; iommus = <&smmu 6>; };
-	g@20006000 { reg = <0 0x20006000 0 0x1000>; interrupts = <0 1 4>; iommus = <&smmu 7>; };
-	h@20007000 { reg = <0 0x20007000 0 0x1000>; iommus = <&smmu 8>; };
-	i@20008000 { reg = <0 0x20008000 0 0x1000>; iommus = <&smmu 9>; };
-}; """
-GEM = """clocks = <&clk>; clock-names = "x";
-	interrupts = <GIC_SPI 1 IRQ_TYPE_LEVEL 0>; interrupt-names = "irq_0";
-	init-mdio-phy; mdc-divider = <0>; amba-ahb-dbus-width = <0>; amba-ahb-burst-length = <0>;
-	hw-rx-buffer-size = <0>; hw-rx-buffer-offset = <0>; hw-tx-buffer-size-full;
-	rx-buffer-descriptors = <1>; rx-buffer-size = <64>; tx-buffer-descriptors = <1>;
-	tx-buffer-size = <64>;"""
 SHAPES = """
 	a@20000000 { compatible = "arm,pl011", "arm,primecell"; reg = <0 0x20000000 0 0x1000>;
 		iommus = <0 1>; interrupts = <GIC_SPI 1 IRQ_TYPE_LEVEL 0>; };
