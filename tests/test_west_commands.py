@@ -50,6 +50,7 @@ def test_a_refusal_ends_west_with_its_status(
 ) -> None:
     command = module.ViommuList()
     with pytest.raises(CommandError) as caught:
-        command.do_run(argparse.Namespace(host="nowhere.dtb", format="table"), [])
+        nowhere = argparse.Namespace(host="nowhere.dtb", format="table", include=[], define=[])
+        command.do_run(nowhere, [])
     assert caught.value.returncode == 1
     assert "[unreadable]" in capsys.readouterr().err

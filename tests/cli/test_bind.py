@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -343,6 +344,25 @@ def test_an_overlay_of_an_earlier_run_is_ignored(viommu: Run, tmp_path: Path) ->
     assert again.replace("guest.overlay viommu.overlay", "guest.overlay") == first
 
 
+@pytest.mark.parametrize(
+    "guest",
+    [
+        pytest.param("&{/} { passthrough { BUS e { iommus = <0 0x10>; }; }; };", id="the root"),
+        pytest.param("&{/passthrough} { e { iommus = <0 0x10>; REG }; };", id="the base's bus"),
+        pytest.param(
+            "/ { chosen { x = <&vsmmu>; }; passthrough { BUS e { iommus = <0 0x10>; }; }; };",
+            id="our label",
+        ),
+    ],
+)
+def test_overlays_that_lean_on_their_base(guest: str, viommu: Run, tmp_path: Path) -> None:
+    bus = "#address-cells = <2>; #size-cells = <2>; ranges;"
+    text = guest.replace("BUS", bus).replace("REG", "reg = <0 0x20000000 0 0x1000>;")
+    (tmp_path / "guest.overlay").write_text(text)
+    outcome = viommu("bind", "--host", TWO_SMMUS, "guest.overlay")
+    assert outcome.status == 0, outcome.err
+
+
 def test_a_guest_that_is_bound_already_is_checked_all_the_same(viommu: Run, tmp_path: Path) -> None:
     bound_by_hand = (
         PARTIAL_TREE % "e { iommus = <&smmu 0x10>; }; f { iommus = <&smmu 0x99>; };"
@@ -377,6 +397,34 @@ def test_somebody_elses_overlay_is_not_overwritten(viommu: Run, tmp_path: Path) 
         "write\nhint: move it away, or give another folder with -o\n"
     )
     assert (tmp_path / "viommu.overlay").read_text() == "/ { };\n"
+
+
+@pytest.mark.parametrize("stream_id", ["0x40>", "0x41>"])
+def test_somebody_elses_plan_is_not_touched(stream_id: str, viommu: Run, tmp_path: Path) -> None:
+    guest = tmp_path / "guest.overlay"
+    guest.write_text((DEMO / "guest.overlay").read_text().replace("0x40>", stream_id))
+    (tmp_path / "viommu.json").write_text('{"mine": 1}')
+    outcome = viommu("bind", "--host", DEMO / "host.dts", "guest.overlay", "-o", ".")
+    assert outcome.status == 1
+    assert "viommu.json: error: [unwritable]" in outcome.err
+    assert (tmp_path / "viommu.json").read_text() == '{"mine": 1}'
+
+
+def test_a_full_disk_leaves_none_of_our_files(
+    viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = os.fsync
+
+    def full(handle: int) -> None:
+        synced(handle)
+        if (tmp_path / "viommu/viommu.overlay").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    outcome = viommu("bind", "--host", DEMO / "host.dts", DEMO / "guest.overlay")
+    assert outcome.status == 1
+    assert "viommu: error: [unwritable] No space left on device" in outcome.err
+    assert os.listdir(tmp_path / "viommu") == []
 
 
 def test_an_output_folder_that_cannot_be(viommu: Run, tmp_path: Path) -> None:

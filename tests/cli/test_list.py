@@ -82,6 +82,20 @@ def test_a_mask_that_makes_too_many_ranges(viommu: Run, tmp_path: Path) -> None:
     assert "[malformed] iommu-map-mask cuts iommu-map into too many ranges" in outcome.err
 
 
+def test_a_model_that_is_no_text(viommu: Run, tmp_path: Path) -> None:
+    host = tmp_path / "host.dtb"
+    host.write_bytes(blob("/dts-v1/; / { model = <1 2 3>; };"))
+    assert "[malformed] model is no string list" in viommu("list", "--host", host).err
+
+
+def test_a_host_with_includes_and_macros(viommu: Run, tmp_path: Path) -> None:
+    (tmp_path / "inc").mkdir()
+    (tmp_path / "inc/model.h").write_text("")
+    (tmp_path / "host.dts").write_text("#include <model.h>\n/dts-v1/; / { model = MODEL; };")
+    command = ("list", "--host", "host.dts", "-I", "inc", "-D", 'MODEL="by macro"')
+    assert viommu(*command).out.startswith("by macro\n")
+
+
 def test_names_cannot_reach_the_terminal(viommu: Run, tmp_path: Path) -> None:
     host = tmp_path / "host.dtb"
     host.write_bytes(blob('/dts-v1/; / { model = "a\\x1b[2Jb"; };'))

@@ -65,6 +65,33 @@ def test_it_runs_as_a_module_and_survives_a_reader_that_leaves(tmp_path: Path) -
     assert (run.returncode, run.stderr) == (0, "")
 
 
+def shell(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    listing = shlex.join([sys.executable, "-m", "west_viommu", "list"])
+    return subprocess.run(
+        ["bash", "-c", command.replace("LIST", listing)],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), **variables},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("target", [">/dev/full", ">&-"])
+def test_an_output_that_takes_nothing_gives_no_traceback(target: str) -> None:
+    run = shell(f"LIST --host '{DEMO}/host.dts' {target}")
+    assert "Traceback" not in run.stderr
+    if target == ">/dev/full":
+        assert run.returncode == 1
+        assert run.stderr == "viommu list: error: No space left on device\n"
+
+
+def test_the_same_bytes_whatever_the_locale(tmp_path: Path) -> None:
+    host = tmp_path / "host.dtb"
+    host.write_bytes(blob('/dts-v1/; / { model = "zw\\xc3\\xb6lf"; };'))
+    plain = shell(f"LIST --host '{host}'", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert plain.stdout == shell(f"LIST --host '{host}'", LC_ALL="C.UTF-8").stdout
+    assert plain.stdout.startswith("zwölf\n")
+
+
 def test_list_starts_without_what_only_bind_needs(tmp_path: Path) -> None:
     """`list` must start fast: none of these is needed to read a blob and print a table."""
     slow = ("yaml", "devicetree", "west", "dataclasses", "subprocess", "json", "pathlib", "shutil")

@@ -117,7 +117,7 @@ def test_directories_that_are_no_devicetree(tmp_path: Path) -> None:
         ),
         (
             b"/dts-v1/;\n&{/a} {\n};\n",
-            "{file}:2: error: [malformed] a node is amended before there is a root node\nhint: "
+            "{file}:2: error: [malformed] a node is referred to before there is a root node\nhint: "
             "give the base tree (.dts) before its overlays",
         ),
     ],

@@ -120,6 +120,16 @@ def test_a_preprocessor_that_fails_without_a_place(monkeypatch: pytest.MonkeyPat
 def test_a_preprocessor_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CPP", "no-such-cpp -E")
     assert "[unreadable] the preprocessor no-such-cpp cannot be run" in refusal("/dts-v1/;")
+    monkeypatch.setenv("CPP", "'")
+    assert "[unreadable] the variable CPP cannot be read" in refusal("/dts-v1/;")
+    monkeypatch.setenv("CPP", "")
+    assert guest("/dts-v1/; / { };").is_complete
+
+
+def test_a_folder_is_no_source() -> None:
+    os.mkdir("folder.dts")
+    with pytest.raises(Refused, match="there is no such readable file"):
+        guest_tree(["folder.dts"])
 
 
 def test_no_dtlib(monkeypatch: pytest.MonkeyPatch) -> None:

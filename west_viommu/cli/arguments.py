@@ -29,6 +29,26 @@ class Command(NamedTuple):
     add_arguments: Callable[[ArgumentParser], None]
 
 
+def _add_preprocessor_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "-I",
+        "--include",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="folder of files that devicetree source includes; may be repeated. Zephyr's own are "
+        "known where ZEPHYR_BASE is set",
+    )
+    parser.add_argument(
+        "-D",
+        "--define",
+        metavar="NAME[=VALUE]",
+        action="append",
+        default=[],
+        help="macro for the preprocessor; may be repeated",
+    )
+
+
 def _add_bind_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "guests",
@@ -63,23 +83,7 @@ def _add_bind_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="a viommu.yml elsewhere than beside the application"
     )
-    parser.add_argument(
-        "-I",
-        "--include",
-        metavar="DIR",
-        action="append",
-        default=[],
-        help="folder of included files; may be repeated. Zephyr's own are known where ZEPHYR_BASE "
-        "is set",
-    )
-    parser.add_argument(
-        "-D",
-        "--define",
-        metavar="NAME[=VALUE]",
-        action="append",
-        default=[],
-        help="macro for the preprocessor; may be repeated",
-    )
+    _add_preprocessor_arguments(parser)
     parser.add_argument(
         "--profile",
         choices=PROFILES,
@@ -94,6 +98,7 @@ def _add_bind_arguments(parser: ArgumentParser) -> None:
 
 def _add_list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
+    _add_preprocessor_arguments(parser)
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="default: table"
     )

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from west_viommu.cli.job import Done, done, host
+from west_viommu.cli.job import Done, Host, done, host
 from west_viommu.cli.run import NO_HOST, UsageError
 from west_viommu.cli.stage import devicetree_stage
-from west_viommu.guest.requests import PASSTHROUGH, requests
+from west_viommu.guest.requests import PASSTHROUGH, asked
 from west_viommu.guest.source import GuestTree
 from west_viommu.names import BINDINGS
 from west_viommu.problems import Problem, Refused, Where, rendered
@@ -33,53 +33,52 @@ def run(arguments: Namespace) -> None:
     chosen = _settings(arguments)
     if not chosen.host:
         raise UsageError(NO_HOST)
+    read_host = partial(host, chosen.host, arguments.include, arguments.define)
     if arguments.guests:
         folder = Path(arguments.output or "viommu")
         names = arguments.guests
         read = partial(guest_tree, names, arguments.include, arguments.define)
-        result = _bound(chosen, names, read, folder, _zephyr_bindings(arguments.source_dir))
+        bindings = _zephyr_bindings(arguments.source_dir)
+        result = _bound(chosen, names, read_host, read, folder, bindings)
     else:
         with devicetree_stage(arguments, chosen) as stage:
             folder = Path(arguments.output or stage.output)
             read = partial(guest_tree_of, stage.source)
-            result = _bound(chosen, stage.names, read, folder, stage.bindings(folder))
+            bindings = stage.bindings(folder)
+            result = _bound(chosen, stage.names, read_host, read, folder, bindings)
             stage.check()
     if not chosen.profile:
         about = result.plan.profile.about
         print(f"note: no --profile: this assumes {about}", file=sys.stderr)
-    sys.stdout.write(plan_table(result.plan, [str(folder / name) for name in result.files]))
+    print(plan_table(result.plan, [str(folder / name) for name in result.files]), end="")
 
 
 def _bound(
     chosen: Settings,
     guest_names: Sequence[str],
+    read_host: Callable[[], Host],
     read_guest: Callable[[], GuestTree],
     folder: Path,
     binding_dirs: Sequence[str],
 ) -> Done:
     """Do the job into `folder`. A refused run leaves none of our files there."""
-    output = Output(folder)
-    output.begin()
-    try:
-        host_side, guest = _both(partial(host, chosen.host or ""), read_guest)
-        asked = requests(guest)
-        if not any(asked):
+    with Output(folder) as output:
+        host_side, guest = _both(read_host, read_guest)
+        wanted = asked(guest)
+        if not wanted.requests and not wanted.problems:
             raise _nothing_asked_for(guest_names[0])
         result = done(
             host_side,
             guest,
-            asked,
+            wanted,
             guest_names,
             profile(chosen.profile, chosen.vsid),
             profile_was_chosen=bool(chosen.profile),
             binding_dirs=binding_dirs,
         )
-    except Refused:
-        output.remove()
-        raise
-    for warning in result.warnings:
-        print(rendered(warning), file=sys.stderr)
-    output.write(result.files)
+        for warning in result.warnings:
+            print(rendered(warning), file=sys.stderr)
+        output.write(result.files)
     return result
 
 

@@ -52,15 +52,12 @@ def _parser() -> ArgumentParser:
 
 def _bound(arguments: Namespace, command: Sequence[str]) -> list[str]:
     """Bind what the preprocessed source asks for; the files that the outcome depends on."""
-    output = Output(Path(arguments.output))
     source = Path(_operand(command, "-o"))
     content = source.read_bytes()
-    output.begin()
-    depends_on: list[str] = []
-    try:
+    with Output(Path(arguments.output)) as output:
+        depends_on: list[str] = []
         if any(word in content for word in _WORDS):
             depends_on = _appended(arguments, command, source, output)
-    finally:
         if not depends_on:
             output.remove()
     return depends_on
@@ -75,14 +72,14 @@ def _appended(
     # Zephyr's own dtlib is to read it, as Zephyr's scripts will.
     os.environ["ZEPHYR_BASE"] = arguments.zephyr_base
     from west_viommu.cli.job import done, host
-    from west_viommu.guest.requests import requests
+    from west_viommu.guest.requests import asked
     from west_viommu.read.profiles import profile
     from west_viommu.read.settings import settings
     from west_viommu.read.source import guest_tree_of
 
     guest = guest_tree_of(source)
-    asked = requests(guest)
-    if not any(asked):
+    wanted = asked(guest)
+    if not wanted.requests and not wanted.problems:
         return []
     app = arguments.app
     chosen = settings(
@@ -95,11 +92,12 @@ def _appended(
         arguments.config and os.path.join(app, arguments.config),
     )
     if not chosen.host:
-        raise Refused([_no_host(asked[0][0].path if asked[0] else "", guest)])
+        path = wanted.requests[0].path if wanted.requests else wanted.problems[0].node
+        raise Refused([_no_host(path, guest)])
     result = done(
         host(chosen.host),
         guest,
-        asked,
+        wanted,
         [command[i + 1] for i, word in enumerate(command) if word == "-include"],
         profile(chosen.profile, chosen.vsid),
         profile_was_chosen=bool(chosen.profile),

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from west_viommu.guest.requests import Request
+from west_viommu.guest.requests import Asked
 from west_viommu.guest.source import GuestTree
 from west_viommu.host.devices import Devices
 from west_viommu.names import OVERLAY, PLAN
@@ -19,9 +19,6 @@ from west_viommu.read.host import read_host, read_inventory
 from west_viommu.write.bindings import compatibles, generated_bindings
 from west_viommu.write.overlay import Origin, overlay
 from west_viommu.write.plan_json import plan_json
-
-# The requests of a guest, and what is malformed about them.
-Asked = tuple[tuple[Request, ...], tuple[Problem, ...]]
 
 
 class Host(NamedTuple):
@@ -40,9 +37,11 @@ class Done(NamedTuple):
     warnings: tuple[Problem, ...]
 
 
-def host(name: str) -> Host:
-    """The host in file or directory `name`. Raises Refused."""
-    tree = read_host(name)
+def host(name: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()) -> Host:
+    """The host in file or directory `name`; the rest is for the preprocessor, if it is source.
+    Raises Refused.
+    """
+    tree = read_host(name, include_dirs, defines)
     inventory = read_inventory(name, tree)
     return Host(name, inventory.model, Devices(name, tree, inventory))
 
@@ -62,9 +61,7 @@ def done(
     `binding_dirs`: the directories of Zephyr's bindings; () where they are not known, and no
     bindings are generated.
     """
-    found, problems = asked
-    made, more = plan(found, guest, host.devices, profile)
-    problems += more
+    made, problems = plan(asked, guest, host.devices, profile)
     if any(not problem.warning for problem in problems):
         raise Refused(problems)
     origin = Origin(
@@ -75,7 +72,7 @@ def done(
     )
     files = {OVERLAY: overlay(made, origin)}
     if binding_dirs:
-        paths = {request.path for request in found}
+        paths = {request.path for request in asked.requests}
         nodes = [node for node in guest.tree.nodes() if node.path in paths]
         files |= generated_bindings(nodes, Bindings(binding_dirs, compatibles(nodes)))
     data = {name: text.encode() for name, text in files.items()}

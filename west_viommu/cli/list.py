@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 
 from west_viommu.cli.run import host_of
@@ -13,12 +12,12 @@ from west_viommu.read.host import read_host, read_inventory
 def run(arguments: Namespace) -> None:
     """Read the host, take its inventory, print it."""
     host = host_of(arguments)
-    found = read_inventory(host, read_host(host))
+    found = read_inventory(host, read_host(host, arguments.include, arguments.define))
     if arguments.format == "json":
         from west_viommu.write.inventory_json import inventory_json
 
-        sys.stdout.write(inventory_json(found))
+        print(inventory_json(found), end="")
     else:
         from west_viommu.write.inventory_table import inventory_table
 
-        sys.stdout.write(inventory_table(found))
+        print(inventory_table(found), end="")

@@ -7,6 +7,7 @@ import os
 import sys
 from argparse import Namespace
 from importlib import import_module
+from io import TextIOWrapper
 
 from west_viommu.problems import Refused, rendered
 
@@ -28,9 +29,11 @@ def run(name: str, arguments: Namespace, program: str) -> int:
 
     Results go to stdout, everything else to stderr. Never a traceback for bad input.
     """
+    _speak_utf8()
     try:
         import_module(f"west_viommu.cli.{name}").run(arguments)
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
         return DONE
     except Refused as refused:
         for problem in refused.problems:
@@ -40,9 +43,25 @@ def run(name: str, arguments: Namespace, program: str) -> int:
         print(f"{program}: error: {error}", file=sys.stderr)
         return USAGE
     except BrokenPipeError:
-        # The reader (head, less) has enough. Python would complain again when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) has enough.
+        _silence_stdout()
         return DONE
+    except OSError as error:
+        print(f"{program}: error: {error.strerror or error}", file=sys.stderr)
+        _silence_stdout()
+        return REFUSED
+
+
+def _speak_utf8() -> None:
+    """The same bytes whatever the locale; what is no text goes out escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _silence_stdout() -> None:
+    """Python would complain of what it could not write once more when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def host_of(arguments: Namespace) -> str:

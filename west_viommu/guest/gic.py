@@ -13,6 +13,8 @@ from west_viommu.tree.node import Node
 # What Linux and Xen write: type, number, flags. Zephyr adds a priority.
 LINUX_CELLS = 3
 ZEPHYR_CELLS = 4
+# GUEST_PHANDLE_GIC of Xen (xen/include/public/arch-arm.h).
+XEN_GIC_PHANDLE = 65000
 
 
 class Gic(NamedTuple):
@@ -23,6 +25,9 @@ class Gic(NamedTuple):
     path: str | None
     reference: str
     cells: int
+
+
+NO_GIC = Gic(None, "", LINUX_CELLS)
 
 
 def guest_gic(guest: GuestTree) -> Gic:
@@ -41,31 +46,71 @@ def guest_gic(guest: GuestTree) -> Gic:
                 # of every base names its GIC, so the node needs no reference.
                 reference = ""
             return Gic(node.path, reference, width)
-    return Gic(None, "", LINUX_CELLS)
+    return NO_GIC
 
 
 def guest_intids(guest: GuestTree, gic: Gic, node: Node) -> tuple[Intid, ...]:
-    """The INTIDs of `node` on the guest's GIC, in the order of its interrupts."""
-    if gic.path is not None:
-        found = [
-            gic_intid(interrupt.specifier)
+    """The INTIDs of `node` on the guest's GIC, in the order of its interrupts. Raises TreeError
+    for a specifier that names none.
+    """
+    if _means_xens_gic(guest, gic, node):
+        specifiers = _of_xens_gic(gic, node)
+    else:
+        specifiers = [
+            interrupt.specifier
             for interrupt in interrupts(guest.tree, node)
             if interrupt.controller.path == gic.path
         ]
-    else:
-        numbers = cells(node.properties.get("interrupts", b""), node.path, "interrupts")
-        if len(numbers) % LINUX_CELLS:
+    found = []
+    for specifier in specifiers:
+        intid = gic_intid(specifier)
+        if intid is None:
             raise TreeError(
-                "interrupts is not of the GIC's form",
+                "an interrupt is of a type that cannot be passed through",
                 node.path,
                 "interrupts",
-                f"{LINUX_CELLS} cells each, as the tree has no GIC that says otherwise",
-                counted(len(numbers), "cell"),
+                "type 0, an SPI",
+                f"type {specifier[0]}",
             )
-        found = [
-            gic_intid(numbers[i : i + LINUX_CELLS]) for i in range(0, len(numbers), LINUX_CELLS)
-        ]
-    return tuple(intid for intid in found if intid is not None)
+        found.append(intid)
+    return tuple(found)
+
+
+def _means_xens_gic(guest: GuestTree, gic: Gic, node: Node) -> bool:
+    """Whether the interrupts of `node` go to the GIC that Xen will put into the tree.
+
+    That is so in a partial tree without GIC; and, in one with a stub, for a node that names no
+    interrupt parent, or names it by the phandle that Xen gives its GIC.
+    """
+    if gic.path is None:
+        return True
+    for current in guest.tree.lineage(node):
+        phandle = current.number("interrupt-parent", 0)
+        if phandle:
+            return phandle == XEN_GIC_PHANDLE and guest.tree.with_phandle(phandle) is None
+        if current is not node and "#interrupt-cells" in current.properties:
+            return False
+    return "interrupts-extended" not in node.properties
+
+
+def _of_xens_gic(gic: Gic, node: Node) -> list[tuple[int, ...]]:
+    if "interrupts-extended" in node.properties:
+        raise TreeError(
+            "interrupts-extended needs a controller, and the tree has no GIC",
+            node.path,
+            "interrupts-extended",
+            "`interrupts`",
+        )
+    numbers = cells(node.properties.get("interrupts", b""), node.path, "interrupts")
+    if len(numbers) % gic.cells:
+        raise TreeError(
+            "interrupts is not of the GIC's form",
+            node.path,
+            "interrupts",
+            f"{gic.cells} cells each, as the tree has no GIC that says otherwise",
+            counted(len(numbers), "cell"),
+        )
+    return [numbers[i : i + gic.cells] for i in range(0, len(numbers), gic.cells)]
 
 
 def _is_guest_gic(node: Node) -> bool:

@@ -6,10 +6,10 @@ A request is a node with `iommus = <0x0 SID ...>`, `xen,path`, or both; or with 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
 
-from west_viommu.guest.gic import Gic, guest_gic, guest_intids
+from west_viommu.guest.gic import NO_GIC, Gic, guest_gic, guest_intids
 from west_viommu.guest.source import BASE, GuestTree
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
 from west_viommu.host.streams import StreamId
@@ -19,10 +19,13 @@ from west_viommu.tree.cells import TreeError, cells, counted, joined
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import Node, Phandle
 
+T = TypeVar("T")
+
 PASSTHROUGH = "/passthrough"
 # "Not bound yet": 0x0 by the xen-devel thread of 2022, 0xfdea (GUEST_PHANDLE_VSMMUV3) by its
 # first proposal.
 PLACEHOLDERS = frozenset({Phandle(0), Phandle(0xFDEA)})
+COPY_HINT = "copy the stream IDs of the host node, and write 0x0 in place of its SMMU"
 _REQUESTING = ("iommus", "xen,path", "iommu-map")
 
 
@@ -36,10 +39,17 @@ class Entry(NamedTuple):
 
 
 class RegionPair(NamedTuple):
-    """A guest region, and the host region that is to appear there."""
+    """A guest region, and the host region that is to appear there; None if xen,reg maps none."""
 
     guest: Region
+    host: Region | None
+
+
+class Mapped(NamedTuple):
+    """A triple of `xen,reg`: host memory, and where the guest is to see it."""
+
     host: Region
+    guest: Region
 
 
 class Request(NamedTuple):
@@ -55,69 +65,111 @@ class Request(NamedTuple):
     xen_path: str | None
     entries: tuple[Entry, ...]
     regions: tuple[RegionPair, ...]
+    mapped: tuple[Mapped, ...]
     intids: tuple[Intid, ...]
     malformed_ids: TreeError | None
 
-    @property
-    def ids(self) -> tuple[StreamId, ...]:
-        """The stream IDs that the guest names, in its order."""
-        return tuple(entry.id for entry in self.entries)
+
+class Asked(NamedTuple):
+    """The well-formed requests of a guest in document order, and what is malformed.
+
+    What else of the guest the generated overlay has to fit: `gic`, #address-cells and #size-cells
+    of the root, and the compatible of /passthrough.
+    """
+
+    requests: tuple[Request, ...]
+    problems: tuple[Problem, ...]
+    gic: Gic
+    root_cells: tuple[int, int]
+    bus_compatible: tuple[str, ...]
 
 
-def requests(guest: GuestTree) -> tuple[tuple[Request, ...], tuple[Problem, ...]]:
-    """The requests of `guest` in document order, and what is malformed about them."""
-    found: list[Request] = []
-    problems: list[Problem] = []
-    addresses = AddressMap(guest.tree)
-    gic = guest_gic(guest)
-    for node in guest.tree.nodes():
-        if not any(name in node.properties for name in _REQUESTING):
-            continue
-        if not node.path.startswith(PASSTHROUGH + "/"):
-            problems.extend(_misplaced(guest, node))
-            continue
+class _Reader:
+    """Collects what is malformed, so that one problem does not hide the next."""
+
+    def __init__(self, guest: GuestTree):
+        self.guest = guest
+        self.problems: list[Problem] = []
+
+    def tried(self, node: Node, read: Callable[[], T], otherwise: T) -> T:
+        """What `read` returns; `otherwise`, and a problem of `node`, where it is malformed."""
         try:
-            found.append(_request(guest, addresses, gic, node))
+            return read()
         except TreeError as error:
-            problems.append(malformed(guest, error))
-    return tuple(found), tuple(problems)
+            self.problems.append(_malformed(self.guest, error, node))
+            return otherwise
 
 
-def malformed(guest: GuestTree, error: TreeError) -> Problem:
-    """`error` of a request as a problem, at its place in the guest's source."""
-    hints = {
-        "iommus": "copy the stream IDs of the host node and write 0x0 in place of its SMMU",
-        "xen,path": "write the path of the host node, as `viommu list` shows it",
-        "reg": f"give {PASSTHROUGH} #address-cells, #size-cells and an empty `ranges;`",
-        "xen,reg": "write <host-address size guest-address> for each region",
-        "interrupts": "write <type number flags>; or give the .dts of the guest's GIC as well",
-    }
-    return Problem(
-        "malformed",
-        error.what,
-        hints.get(error.prop, ""),
-        error.path,
-        error.expected,
-        error.found,
-        guest.locate(error.path, error.prop),
-    )
+def asked(guest: GuestTree) -> Asked:
+    """What `guest` asks for."""
+    reader = _Reader(guest)
+    root = guest.tree.root
+    bus = guest.tree.node(PASSTHROUGH)
+    gic = reader.tried(root, lambda: guest_gic(guest), NO_GIC)
+    root_cells = reader.tried(root, lambda: bus_cells(root), (0, 0))
+    no_compatible: tuple[str, ...] = ()
+    bus_compatible = reader.tried(root, lambda: bus.compatible if bus else (), no_compatible)
+    addresses = AddressMap(guest.tree)
+    found: list[Request] = []
+    for node in guest.tree.nodes():
+        if any(name in node.properties for name in _REQUESTING):
+            if node.path.startswith(PASSTHROUGH + "/"):
+                before = len(reader.problems)
+                request = _request(reader, addresses, gic, node)
+                if len(reader.problems) == before:
+                    found.append(request)
+            else:
+                reader.problems += _misplaced(guest, node)
+    return Asked(tuple(found), tuple(reader.problems), gic, root_cells, bus_compatible)
 
 
-def _request(guest: GuestTree, addresses: AddressMap, gic: Gic, node: Node) -> Request:
+def _request(reader: _Reader, addresses: AddressMap, gic: Gic, node: Node) -> Request:
+    guest = reader.guest
     entries: tuple[Entry, ...] = ()
     malformed_ids = None
     try:
         entries = tuple(_entries(guest, node))
     except TreeError as error:
         malformed_ids = error
+    no_triples: tuple[Mapped, ...] = ()
+    mapped = reader.tried(node, lambda: _xen_reg(guest, node), no_triples)
     return Request(
         node.path,
         node.name,
-        _xen_path(node),
+        reader.tried(node, lambda: _xen_path(node), None),
         entries,
-        _region_pairs(guest, addresses, node),
-        guest_intids(guest, gic, node),
+        reader.tried(node, lambda: _region_pairs(guest, addresses, node, mapped), ()),
+        mapped,
+        reader.tried(node, lambda: guest_intids(guest, gic, node), ()),
         malformed_ids,
+    )
+
+
+def _malformed(guest: GuestTree, error: TreeError, node: Node) -> Problem:
+    """`error` as a problem of `node`, at its place in the guest's source. Nodes that stand in for
+    a base tree go by the label that the source has for them.
+    """
+    is_zephyr = "4 cells" in error.expected
+    hints = {
+        "iommus": COPY_HINT,
+        "xen,path": "write the path of the host node, as `viommu list` shows it",
+        "reg": f"give {PASSTHROUGH} #address-cells, #size-cells and an empty `ranges;`",
+        "xen,reg": "write <host-address size guest-address> for each region",
+        "interrupts": "write <GIC_SPI number IRQ_TYPE_LEVEL IRQ_DEFAULT_PRIORITY>, as Zephyr has it"
+        if is_zephyr
+        else "write <0 number flags>; or give the .dts of the guest's GIC as well",
+        "interrupt-parent": "refer to the guest's own controller: interrupt-parent = <&gic>",
+        "interrupts-extended": "write `interrupts`, for the guest's GIC",
+    }
+    place = guest.locate(error.path, error.prop) or guest.locate(node.path, error.prop)
+    return Problem(
+        "malformed",
+        error.what.replace(f"{BASE}/", "&"),
+        hints.get(error.prop, "correct the property"),
+        node.path if error.path.startswith(BASE) else error.path,
+        error.expected.replace(f"{BASE}/", "&"),
+        error.found.replace(f"{BASE}/", "&"),
+        place,
     )
 
 
@@ -175,9 +227,17 @@ def _is_vsmmu(guest: GuestTree, path: str) -> bool:
     return target is not None and SMMUV3_COMPATIBLE in target.compatible
 
 
-def _region_pairs(guest: GuestTree, addresses: AddressMap, node: Node) -> tuple[RegionPair, ...]:
-    """Each `reg` entry of `node` and the host region it stands for, as xen,reg pairs them."""
-    pairs = _xen_reg(guest, node)
+def _region_pairs(
+    guest: GuestTree, addresses: AddressMap, node: Node, mapped: tuple[Mapped, ...]
+) -> tuple[RegionPair, ...]:
+    """Each `reg` entry of `node` and the host region it stands for: the same address, unless
+    xen,reg says otherwise.
+    """
+    bus = guest.tree.parent(node)
+    if "reg" in node.properties and bus and bus_cells(bus)[1] == 0:
+        raise TreeError(
+            "reg has no size", node.path, "reg", "a bus with #size-cells", f"{bus.path} with 0"
+        )
     result = []
     for region in addresses.regions(node):
         if region is None:
@@ -188,17 +248,20 @@ def _region_pairs(guest: GuestTree, addresses: AddressMap, node: Node) -> tuple[
                 f"`ranges;` in {PASSTHROUGH} and in every bus below it",
                 "a region that does not translate",
             )
-        host = region
-        for pair in pairs:
-            offset = region.base - pair.guest.base
-            if offset >= 0 and offset + region.size <= pair.guest.size:
-                host = Region(pair.host.base + offset, region.size)
-                break
-        result.append(RegionPair(region, host))
+        result.append(RegionPair(region, _host_region(region, mapped) if mapped else region))
     return tuple(result)
 
 
-def _xen_reg(guest: GuestTree, node: Node) -> tuple[RegionPair, ...]:
+def _host_region(region: Region, mapped: tuple[Mapped, ...]) -> Region | None:
+    """What xen,reg maps to the guest's `region`; None where it maps nothing or not all of it."""
+    for host, guest in mapped:
+        offset = region.base - guest.base
+        if offset >= 0 and offset + region.size <= guest.size:
+            return Region(host.base + offset, region.size)
+    return None
+
+
+def _xen_reg(guest: GuestTree, node: Node) -> tuple[Mapped, ...]:
     """`xen,reg`: <host-address size guest-address> triples, in the cells of the parent (Xen,
     docs/misc/arm/passthrough.txt).
     """
@@ -218,35 +281,38 @@ def _xen_reg(guest: GuestTree, node: Node) -> tuple[RegionPair, ...]:
         )
     triples = (numbers[i : i + width] for i in range(0, len(numbers), width))
     return tuple(
-        RegionPair(
+        Mapped(
+            host=Region(joined(triple[:address]), joined(triple[address : address + size])),
             guest=Region(
                 joined(triple[address + size :]), joined(triple[address : address + size])
             ),
-            host=Region(joined(triple[:address]), joined(triple[address : address + size])),
         )
         for triple in triples
     )
 
 
 def _misplaced(guest: GuestTree, node: Node) -> Iterator[Problem]:
-    """A request that Xen would not see, as it is not below /passthrough."""
-    first = node.properties.get("iommus", b"")[:4]
-    is_placeholder = (
-        Phandle(int.from_bytes(first, "big")) in PLACEHOLDERS
-        and len(first) == 4
-        and not guest.links.get(node.path)
+    """A request that Xen would not see, as it is not below /passthrough. Another node's `iommus`
+    refers to a node of this tree; a request's has a placeholder or a phandle of the host.
+    """
+    phandle = int.from_bytes(node.properties.get("iommus", b"\0")[:4], "big")
+    is_request = (
+        "iommus" in node.properties
+        and 0 not in guest.links.get(node.path, {})
+        and guest.tree.with_phandle(phandle) is None
     )
-    if "xen,path" in node.properties or is_placeholder:
+    if "xen,path" in node.properties or is_request:
         prop = "xen,path" if "xen,path" in node.properties else "iommus"
+        by_label = node.path.startswith(BASE)
         yield Problem(
             "malformed",
             f"a passthrough request outside of {PASSTHROUGH}",
             f"move the node below {PASSTHROUGH}"
             + (
                 f"; in an overlay, write &{{{PASSTHROUGH}}} {{ ... }} or the full path"
-                if node.path.startswith(BASE)
+                if by_label
                 else ""
             ),
-            node.path.removeprefix(BASE),
+            node.path.replace(f"{BASE}/", "&"),
             where=guest.locate(node.path, prop),
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look-ups in one host tree: a device by path or by address, an IOMMU by phandle."""
+"""Look-ups in one host tree: a device by path, address or stream ID, an IOMMU by phandle."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from west_viommu.host.inventory import Inventory, Iommu, Master
+from west_viommu.host.streams import StreamId, map_intervals
 from west_viommu.tree.addresses import AddressMap, Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import Intid, gic_intids
@@ -58,11 +59,38 @@ class Devices:
 
     def iommu_with_phandle(self, phandle: int) -> Iommu | None:
         """The IOMMU that the host tree gives `phandle`."""
-        for iommu in self.iommus.values():
-            node = self.tree.node(iommu.path)
-            if node is not None and node.number("phandle", 0) == phandle:
-                return iommu
-        return None
+        node = self.tree.with_phandle(phandle)
+        return None if node is None else self.iommus.get(node.path)
+
+    def owners(self, stream_id: StreamId) -> list[tuple[Master, str]]:
+        """Each master with the ID, by `iommus` or iommu-map, and the IOMMU on which it has it."""
+        found = list(self._by_stream_id.get(stream_id, ()))
+        found += [
+            (master, iommu)
+            for first, last, master, iommu in self._mapped
+            if first <= stream_id <= last
+        ]
+        return list(dict.fromkeys(found))
+
+    @cached_property
+    def _by_stream_id(self) -> dict[StreamId, list[tuple[Master, str]]]:
+        """The masters that list an ID in their `iommus`."""
+        found: dict[StreamId, list[tuple[Master, str]]] = {}
+        for master in self.masters:
+            for stream in master.streams:
+                if stream.id is not None:
+                    found.setdefault(stream.id, []).append((master, stream.iommu))
+        return found
+
+    @cached_property
+    def _mapped(self) -> list[tuple[int, int, Master, str]]:
+        """The intervals of IDs that the iommu-maps give out: few, on any real host."""
+        return [
+            (first, last, master, entry.iommu)
+            for master in self.masters
+            for entry in master.maps
+            for first, last in map_intervals(entry, master.map_mask)
+        ]
 
     @cached_property
     def _by_base(self) -> dict[int, list[str]]:

@@ -109,7 +109,11 @@ def inventory(tree: Tree) -> tuple[Inventory, tuple[TreeError, ...]]:
                 masters.append(_master(tree, addresses, node))
         except TreeError as error:
             errors.append(error)
-    model = next(iter(tree.root.string_list("model")), None)
+    model = None
+    try:
+        model = next(iter(tree.root.string_list("model")), None)
+    except TreeError as error:
+        errors.append(error)
     return Inventory(model, tuple(iommus), tuple(masters)), tuple(errors)
 
 

@@ -10,18 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from west_viommu.host.devices import Devices
-from west_viommu.host.intervals import Interval
 from west_viommu.host.inventory import (
     SMMUV3_CELLS,
     SMMUV3_COMPATIBLE,
     Iommu,
-    all_intervals,
-    stream_intervals,
+    Master,
 )
 from west_viommu.host.streams import StreamId
 from west_viommu.plan.findings import Finding, listed
 from west_viommu.plan.match import unprotected
 from west_viommu.plan.records import Assignment, Profile
+from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import FIRST_SPI
 
 
@@ -32,6 +31,9 @@ class Situation(NamedTuple):
     profile: Profile
     assignments: Sequence[Assignment]
 
+
+# What Xen maps at least.
+PAGE = 4096
 
 Check = Callable[[Assignment, Situation], Iterator[Finding]]
 
@@ -121,24 +123,23 @@ def _colliding_stream_id(this: Assignment, situation: Situation) -> Iterator[Fin
     """A Xen that knows a stream by its ID alone cannot tell two SMMUs apart. IDs of iommu-map
     count where the hypervisor programs them.
     """
-    intervals = all_intervals if situation.profile.programs_maps else stream_intervals
     own = _own_iommus(this)
-    for other in situation.devices.masters:
-        if not own or other.path == this.device.path or not other.enabled:
+    assigned = {other.device.path for other in situation.assignments}
+    for other, iommu, ids in _others_with_ids(this, situation):
+        maps_only = not any(other.has_stream(stream_id, iommu) for stream_id in ids)
+        if not own or iommu in own or not situation.devices.iommus[iommu].supported:
             continue
-        for iommu in other.iommus:
-            if iommu in own or not situation.devices.iommus[iommu].supported:
-                continue
-            common = _common(this.ids, intervals(other, iommu))
-            if common:
-                yield Finding(
-                    f"{this.device.path} behind {' and '.join(own)} and {other.path} "
-                    f"behind {iommu} have the same stream ID",
-                    "Xen tells streams apart by ID alone: disable one of the two in the host "
-                    "tree, or pass through a device whose IDs are unique on the host",
-                    expected="IDs that no other SMMU of the host uses",
-                    found=listed(common),
-                )
+        if not maps_only or situation.profile.programs_maps:
+            yield Finding(
+                f"{this.device.path} behind {' and '.join(own)} and {other.path} behind {iommu} "
+                "have the same stream ID",
+                "Xen tells streams apart by ID alone: leave one of the two out"
+                if other.path in assigned
+                else f"Xen tells streams apart by ID alone: disable {other.path} in the host tree, "
+                "or pass through a device whose IDs are unique on the host",
+                expected="IDs that no other SMMU of the host uses",
+                found=listed(ids),
+            )
 
 
 def _shared_stream_id(this: Assignment, situation: Situation) -> Iterator[Finding]:
@@ -146,36 +147,49 @@ def _shared_stream_id(this: Assignment, situation: Situation) -> Iterator[Findin
     stays with the host could reach the guest's memory, and the reverse.
     """
     assigned = {other.device.path for other in situation.assignments}
-    for other in situation.devices.masters:
-        if other.path == this.device.path or not (other.enabled or other.path in assigned):
-            continue
-        for iommu in _own_iommus(this):
-            common = _common(this.ids, all_intervals(other, iommu))
-            if common:
-                yield Finding(
-                    f"{this.device.path} and {other.path} share a stream ID on {iommu}",
-                    "Xen stops with a BUG when both are assigned: leave one of them out"
-                    if other.path in assigned
-                    else f"disable {other.path} in the host tree, or leave this device out",
-                    expected="IDs of this device alone",
-                    found=listed(common),
-                )
+    for other, iommu, ids in _others_with_ids(this, situation):
+        if iommu in _own_iommus(this):
+            yield Finding(
+                f"{this.device.path} and {other.path} share a stream ID on {iommu}",
+                "Xen stops with a BUG when both are assigned: leave one of them out"
+                if other.path in assigned
+                else f"disable {other.path} in the host tree, or leave this device out",
+                expected="IDs of this device alone",
+                found=listed(ids),
+            )
 
 
 def _region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]:
     regions = [region for region in this.device.regions if region]
-    for pair in this.request.regions:
-        if pair.host not in regions:
-            others = [p for p in situation.devices.at(pair.host.base) if p != this.device.path]
+    expected = " or ".join(f"{base:#x}/{size:#x}" for base, size in regions) or "no region"
+    for guest, host in this.request.regions:
+        if host is None:
+            yield Finding(
+                "xen,reg maps nothing to this region, so Xen would not map it",
+                "write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
+                "reg",
+                expected="a region that xen,reg covers",
+                found=f"{guest.base:#x}/{guest.size:#x}",
+            )
+        elif host not in regions:
+            others = [p for p in situation.devices.at(host.base) if p != this.device.path]
             of = f", but of {' and '.join(others)}" if others else ""
             yield Finding(
                 f"this region is none of {this.device.path}{of}",
                 "copy the host's absolute address and size, or pair host and guest addresses: "
                 "xen,reg = <host size guest>",
                 "reg",
-                expected=" or ".join(f"{base:#x}/{size:#x}" for base, size in regions)
-                or "no region",
-                found=f"{pair.host.base:#x}/{pair.host.size:#x}",
+                expected=expected,
+                found=f"{host.base:#x}/{host.size:#x}",
+            )
+    for host, _ in this.request.mapped:
+        if not any(_within_pages(host, region) for region in regions):
+            yield Finding(
+                f"xen,reg maps memory that is none of {this.device.path}",
+                "write the host's regions, rounded to 4 KiB pages",
+                "xen,reg",
+                expected=expected,
+                found=f"{host.base:#x}/{host.size:#x}",
             )
 
 
@@ -294,6 +308,13 @@ def _iommus(this: Assignment, situation: Situation) -> list[Iommu]:
     return [situation.devices.iommus[path] for path in master.iommus] if master else []
 
 
+def _within_pages(part: Region, region: Region) -> bool:
+    """Whether `part` lies in the pages that `region` touches: Xen maps whole pages."""
+    first = region.base // PAGE * PAGE
+    last = -(-(region.base + region.size) // PAGE) * PAGE
+    return first <= part.base and part.base + part.size <= last
+
+
 def _own_iommus(this: Assignment) -> list[str]:
     """The paths of the IOMMUs on which the device has the IDs that were asked for."""
     master = this.device.master
@@ -301,7 +322,20 @@ def _own_iommus(this: Assignment) -> list[str]:
     return list(dict.fromkeys(stream.iommu for stream in streams if stream.id in this.ids))
 
 
-def _common(ids: Sequence[StreamId], intervals: Iterator[Interval]) -> list[StreamId]:
-    """Those of `ids` that lie in one of `intervals`."""
-    found = list(intervals)
-    return [i for i in dict.fromkeys(ids) if any(first <= i <= last for first, last in found)]
+def _others_with_ids(
+    this: Assignment, situation: Situation
+) -> Iterator[tuple[Master, str, list[StreamId]]]:
+    """Each other device that is in use, by the host or by this guest, and has some of the IDs of
+    `this` on an IOMMU: the device, that IOMMU, and those IDs.
+    """
+    assigned = {other.device.path for other in situation.assignments}
+    found: dict[tuple[str, str], list[StreamId]] = {}
+    masters: dict[str, Master] = {}
+    for stream_id in dict.fromkeys(this.ids):
+        for master, iommu in situation.devices.owners(stream_id):
+            in_use = master.enabled or master.path in assigned
+            if in_use and master.path != this.device.path:
+                masters[master.path] = master
+                found.setdefault((master.path, iommu), []).append(stream_id)
+    for (path, iommu), ids in found.items():
+        yield masters[path], iommu, ids

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from west_viommu.guest.requests import PLACEHOLDERS, Request
+from west_viommu.guest.requests import COPY_HINT, PLACEHOLDERS, Request
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Master
 from west_viommu.host.streams import StreamId
@@ -40,7 +40,7 @@ def assignment(request: Request, devices: Devices) -> Assignment:
     else:
         device = _by_place(request, devices)
     master = device.master
-    if master and not _owns_all(master, wanted) and not _maps_all(master, wanted):
+    if master and not _lists_all(master, wanted) and not _maps_all(master, wanted):
         raise NoMatch("stream-mismatch", _mismatch(wanted, devices, device))
     ids = tuple(stream_id for stream_id, _ in wanted)
     return Assignment(
@@ -94,22 +94,29 @@ def _by_path(path: str, devices: Devices) -> Device:
 
 
 def _by_ids(request: Request, wanted: Sequence[Wanted], devices: Devices) -> Device:
-    for stream_id, iommu in wanted:
-        if not any(
-            master.has_stream(stream_id, iommu) or (iommu is None and master.maps_id(stream_id))
-            for master in devices.masters
-        ):
-            raise _unknown_id(request, stream_id, iommu, devices)
+    unknown = [each for each in wanted if not _candidates([each], devices)]
+    if unknown:
+        raise _unknown_ids(request, unknown, devices)
+    candidates = _candidates(wanted, devices)
     # Xen programs no IDs of iommu-map, so a device that lists the ID itself goes first.
-    owners = [master for master in devices.masters if _owns_all(master, wanted)]
+    owners = [master for master in candidates if _lists_all(master, wanted)]
     if owners:
         return _the_one(request, owners, devices)
-    owners = [master for master in devices.masters if _maps_all(master, wanted)]
+    owners = [master for master in candidates if not master.streams]
     there = _at_place(request, devices)
     # A PCIe root often maps every small number: a mistyped ID of another device is then "its".
     if not owners or (there and there.master and there.master not in owners):
         raise NoMatch("stream-mismatch", _mismatch(wanted, devices, there))
     return _the_one(request, owners, devices)
+
+
+def _candidates(wanted: Sequence[Wanted], devices: Devices) -> list[Master]:
+    """The masters that have every one of the IDs, by `iommus` or by iommu-map."""
+    left: list[Master] | None = None
+    for stream_id, iommu in wanted:
+        owners = [m for m, behind in devices.owners(stream_id) if iommu in (None, behind)]
+        left = owners if left is None else [master for master in left if master in owners]
+    return list(dict.fromkeys(left or ()))
 
 
 def _by_place(request: Request, devices: Devices) -> Device:
@@ -163,7 +170,7 @@ def _despite_malformed_ids(request: Request, error: TreeError, devices: Devices)
         if request.xen_path is None
         else _by_path(request.xen_path, devices)
     )
-    hint = "copy the stream IDs of the host node, and write 0x0 in place of its SMMU"
+    hint = COPY_HINT
     if device and device.master:
         if not all(devices.iommus[path].supported for path in device.master.iommus):
             return device
@@ -178,12 +185,11 @@ def _at_place(request: Request, devices: Devices) -> Device | None:
     return devices.device(named[0]) if len(named) == 1 else None
 
 
-def _unknown_id(
-    request: Request, stream_id: StreamId, iommu: str | None, devices: Devices
-) -> NoMatch:
+def _unknown_ids(request: Request, unknown: Sequence[Wanted], devices: Devices) -> NoMatch:
     there = _at_place(request, devices)
     if there and not there.master:
         return NoMatch("unprotected", unprotected(there))
+    iommus = dict.fromkeys(iommu for _, iommu in unknown if iommu)
     what = "no host master has this stream ID"
     hint = "`viommu list` shows the stream IDs of every master"
     expected = "a stream ID of a host master"
@@ -193,10 +199,10 @@ def _unknown_id(
     return NoMatch(
         "unknown-stream-id",
         Finding(
-            f"{what} behind {iommu}" if iommu else what,
+            f"{what} behind {' or '.join(iommus)}" if iommus else what,
             hint,
             expected=expected,
-            found=f"{stream_id:#x}",
+            found=listed(stream_id for stream_id, _ in unknown),
         ),
     )
 
@@ -213,16 +219,15 @@ def unprotected(device: Device) -> Finding:
 
 
 def _mismatch(wanted: Sequence[Wanted], devices: Devices, device: Device | None) -> Finding:
-    owners = (
-        f"{stream_id:#x} of " + (" and ".join(_owners(stream_id, devices)) or "no master")
-        for stream_id, _ in wanted
-    )
-    found = ", ".join(dict.fromkeys(owners))
+    found = ", ".join(dict.fromkeys(_whose(each, devices) for each in wanted))
     if device and device.master:
+        behind = " and ".join(device.master.iommus)
         return Finding(
             f"the stream IDs are not those of {device.path}",
             f"copy the IDs of that host node: {_as_entries(device.master)}",
-            expected=listed(device.master.stream_ids) or "none but those of iommu-map",
+            expected=f"{listed(device.master.stream_ids)} behind {behind}"
+            if device.master.streams
+            else "none but those of iommu-map",
             found=found,
         )
     return Finding(
@@ -233,13 +238,17 @@ def _mismatch(wanted: Sequence[Wanted], devices: Devices, device: Device | None)
     )
 
 
-def _owners(stream_id: StreamId, devices: Devices) -> list[str]:
-    """The masters that list the ID; if none does, those that map it."""
-    listing = [master.path for master in devices.masters if master.has_stream(stream_id)]
-    return listing or [master.path for master in devices.masters if master.maps_id(stream_id)]
+def _whose(wanted: Wanted, devices: Devices) -> str:
+    """Who has the ID: those that list it; if none does, those that map it."""
+    owners = [master for master, _ in devices.owners(wanted.id)]
+    listing = [master for master in owners if master.has_stream(wanted.id)]
+    paths = " and ".join(dict.fromkeys(master.path for master in listing or owners))
+    if wanted.iommu:
+        return f"{wanted.id:#x} behind {wanted.iommu}"
+    return f"{wanted.id:#x} of {paths or 'no master'}"
 
 
-def _owns_all(master: Master, wanted: Sequence[Wanted]) -> bool:
+def _lists_all(master: Master, wanted: Sequence[Wanted]) -> bool:
     return all(master.has_stream(stream_id, iommu) for stream_id, iommu in wanted)
 
 
@@ -259,7 +268,7 @@ def _lies_at(master: Master, bases: frozenset[int]) -> bool:
 
 
 def _bases(request: Request) -> frozenset[int]:
-    return frozenset(pair.host.base for pair in request.regions)
+    return frozenset(pair.host.base for pair in request.regions if pair.host)
 
 
 def _name(path: str) -> str:

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
-from west_viommu.guest.gic import guest_gic
-from west_viommu.guest.requests import PASSTHROUGH, Request
+from west_viommu.guest.requests import Asked, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.host.devices import Devices
+from west_viommu.host.inventory import SMMUV3_COMPATIBLE
 from west_viommu.host.streams import StreamId
 from west_viommu.plan.findings import NoMatch, problem
 from west_viommu.plan.hazards import HAZARDS, Situation
@@ -22,19 +22,18 @@ from west_viommu.plan.records import (
     Profile,
 )
 from west_viommu.problems import Problem, Where
-from west_viommu.tree.addresses import bus_cells
 from west_viommu.tree.cells import TreeError
 
 
 def plan(
-    requests: Sequence[Request], guest: GuestTree, devices: Devices, profile: Profile
+    asked: Asked, guest: GuestTree, devices: Devices, profile: Profile
 ) -> tuple[Plan, tuple[Problem, ...]]:
-    """The plan for `requests`, and its problems: errors and warnings, in the guest's order.
+    """The plan for what is `asked`, and its problems: errors and warnings, in the guest's order.
 
     A plan with errors must not be written.
     """
     matched: dict[Request, Assignment | Problem] = {}
-    for request in requests:
+    for request in asked.requests:
         try:
             matched[request] = assignment(request, devices)
         except NoMatch as no_match:
@@ -43,7 +42,7 @@ def plan(
             matched[request] = _malformed_host(error, request, devices)
     assignments = [each for each in matched.values() if isinstance(each, Assignment)]
     situation = Situation(devices, profile, assignments)
-    problems = _label_clash(guest, profile)
+    problems = [*asked.problems, *_clashes(guest, profile)]
     for each in matched.values():
         if isinstance(each, Assignment):
             problems.extend(_hazards(each, situation, guest))
@@ -51,9 +50,9 @@ def plan(
             problems.append(each)
     result = Plan(
         profile=profile,
-        gic=guest_gic(guest),
-        root_cells=bus_cells(guest.tree.root),
-        bus_compatible=_bus_compatible(guest),
+        gic=asked.gic,
+        root_cells=asked.root_cells,
+        bus_compatible=asked.bus_compatible,
         devices=tuple(_identity(each, devices) for each in assignments),
     )
     return result, tuple(problems)
@@ -87,27 +86,28 @@ def _identity(this: Assignment, devices: Devices) -> PlannedDevice:
     )
 
 
-def _bus_compatible(guest: GuestTree) -> tuple[str, ...]:
-    bus = guest.tree.node(PASSTHROUGH)
-    return bus.compatible if bus else ()
-
-
-def _label_clash(guest: GuestTree, profile: Profile) -> list[Problem]:
-    """The generated overlay defines a label; the guest must not have it elsewhere."""
-    path = guest.labels.get(VSMMU_LABEL)
-    if path is None or path == f"/{profile.node_name}":
-        return []
-    return [
-        Problem(
-            "malformed",
-            f"the label {VSMMU_LABEL} is taken, and the generated vSMMU node needs it",
-            "rename the label, or remove the hand-written vSMMU node",
-            path,
-            f"{VSMMU_LABEL} at /{profile.node_name} or nowhere",
-            f"{VSMMU_LABEL} at {path}",
-            guest.locate(path, ""),
+def _clashes(guest: GuestTree, profile: Profile) -> Iterator[Problem]:
+    """What of the guest's own tree the generated vSMMU node would clash with."""
+    path = f"/{profile.node_name}"
+    hint = "remove the hand-written node: the vSMMU is generated"
+    label = guest.labels.get(VSMMU_LABEL, path)
+    if label != path and VSMMU_LABEL not in guest.open_labels:
+        yield _clash(
+            guest, label, f"the label {VSMMU_LABEL} is taken", "rename the label", f"it at {path}"
         )
-    ]
+    for node in guest.tree.nodes():
+        if node.path == path:
+            continue
+        if SMMUV3_COMPATIBLE.encode() in node.properties.get("compatible", b"").split(b"\0"):
+            yield _clash(guest, node.path, "a second vSMMU", hint, f"one vSMMU, at {path}")
+        if profile.phandle and node is guest.tree.with_phandle(profile.phandle):
+            what = f"phandle {profile.phandle:#x} is the vSMMU's"
+            yield _clash(guest, node.path, what, "give the node another phandle", "another")
+
+
+def _clash(guest: GuestTree, path: str, what: str, hint: str, expected: str) -> Problem:
+    where = guest.locate(path, "phandle") or guest.locate(path, "")
+    return Problem("malformed", what, hint, path, expected, where=where)
 
 
 def _malformed_host(error: TreeError, request: Request, devices: Devices) -> Problem:

@@ -40,7 +40,6 @@ class Profile:
     phandle: int | None
     interrupts: tuple[ViommuInterrupt, ...]
     policy: str
-    renumbers: bool
     programs_maps: bool
 
     @property

@@ -26,12 +26,10 @@ _PROPERTY = Struct(">II").unpack_from
 
 
 class DtbError(Exception):
-    """The blob breaks the format. `offset` is the byte of the blob where it shows."""
+    """The blob breaks the format: what is wrong, and the byte of the blob where it shows."""
 
     def __init__(self, what: str, offset: int):
         super().__init__(f"{what} at byte {offset:#x}")
-        self.what = what
-        self.offset = offset
 
 
 class _Blocks:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from west_viommu.host.inventory import Inventory, inventory
 from west_viommu.problems import Problem, Refused, Where
@@ -14,10 +15,12 @@ from west_viommu.tree.node import Tree
 _GIVE = "give the blob that Xen is booted with, its .dts, or a /proc/device-tree directory"
 
 
-def read_host(file: str) -> Tree:
-    """The host tree in `file`. Raises Refused, also for a tree that Xen made for dom0."""
+def read_host(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()) -> Tree:
+    """The host tree in `file`; the rest is for the preprocessor, if it is source. Raises Refused,
+    also for a tree that Xen made for dom0.
+    """
     try:
-        tree = _read(file)
+        tree = _read(file, include_dirs, defines)
         if any("xen,xen" in node.compatible for node in tree.root.children):
             raise _refused(
                 "dom0-tree",
@@ -29,7 +32,10 @@ def read_host(file: str) -> Tree:
         return tree
     except OSError as error:
         raise _refused(
-            "unreadable", file, error.strerror or "cannot be read", "check its path"
+            "unreadable",
+            str(error.filename or file),
+            error.strerror or "cannot be read",
+            "check its path",
         ) from None
     except DtbError as error:
         raise _refused(
@@ -63,7 +69,7 @@ def malformed_host(file: str, error: TreeError) -> Problem:
     )
 
 
-def _read(file: str) -> Tree:
+def _read(file: str, include_dirs: Sequence[str], defines: Sequence[str]) -> Tree:
     if os.path.isdir(file):
         from west_viommu.read.directory import DirectoryError, tree_from_directory
 
@@ -86,7 +92,7 @@ def _read(file: str) -> Tree:
         )
     from west_viommu.read.source import host_tree
 
-    return host_tree(file)
+    return host_tree(file, include_dirs, defines)
 
 
 def _refused(

@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 
 from west_viommu.problems import Where
-from west_viommu.read.preprocess import MARKER
+from west_viommu.read.preprocess import MARKER, unescaped
 
 _TOKEN = re.compile(
     rf"(?P<marker>{MARKER.pattern})"
@@ -38,7 +38,7 @@ class Outline:
 
     `is_complete`: it has /dts-v1/, so it is meant to stand alone. `labels`: label -> path of its
     node. `uses`: every reference by label. `rootless`: the first place
-    that amends a node before there is a root node, if any.
+    that refers to a node before there is a root node, if any. `includes`: each /include/.
     """
 
     def __init__(self, text: str, base: str):
@@ -47,6 +47,7 @@ class Outline:
         self.uses: list[LabelUse] = []
         self.labels: dict[str, str] = {}
         self.rootless: Where | None = None
+        self.includes: list[Where] = []
         self._base = base
         self._paths_used: list[str] = []
         self._defined: set[str] = set()
@@ -63,7 +64,8 @@ class Outline:
     @property
     def open_paths(self) -> list[str]:
         """Paths that `&{/path}` refers to and that no node definition makes, in order."""
-        return [path for path in dict.fromkeys(self._paths_used) if path not in self._defined]
+        known = {*self._defined, "/"}
+        return [path for path in dict.fromkeys(self._paths_used) if path not in known]
 
     def where(self, path: str, prop: str = "") -> Where | None:
         """Where property `prop` of the node was last set; else where the node first opens."""
@@ -83,7 +85,7 @@ class Outline:
                 line += 1
             elif kind == "marker":
                 number, quoted = MARKER.fullmatch(value).groups()  # type: ignore[union-attr]
-                file, line = re.sub(r"\\(.)", r"\1", quoted), int(number) - 1
+                file, line = unescaped(quoted), int(number) - 1
             elif kind == "skip":
                 line += value.count("\n")
             elif kind == "label":
@@ -93,15 +95,19 @@ class Outline:
                 where = Where(file, line)
                 if kind == "ref":
                     self._use(token["ref"], head if in_value else "", where)
+                    if not stack and "/" not in self._defined and not self.rootless:
+                        self.rootless = where
                 if not in_value:
                     if not head:
                         head, head_where = value, where
                     last = value
                     self.is_complete = self.is_complete or value == "/dts-v1/"
+                    if value == "/include/":
+                        self.includes.append(where)
             elif value == "=":
                 in_value = True
             elif value == "{":
-                path = self._path(stack, last, head_where)
+                path = self._path(stack, last)
                 stack.append(path)
                 self._nodes.setdefault(path, head_where)
                 self.labels.update(dict.fromkeys(labels, path))
@@ -119,13 +125,11 @@ class Outline:
         else:
             self.uses.append(LabelUse(ref, prop, where))
 
-    def _path(self, stack: list[str], name: str, where: Where) -> str:
+    def _path(self, stack: list[str], name: str) -> str:
         if stack or not name.startswith("&"):
             path = f"{stack[-1].rstrip('/')}/{name}" if stack else "/"
             self._defined.add(path)
             return path
-        if "/" not in self._defined and not self.rootless:
-            self.rootless = where
         if name.startswith("&{"):
             return name[2:-1]
         return self.labels.get(name[1:], f"{self._base}/{name[1:]}")

@@ -41,7 +41,11 @@ def preprocessed(
     Line markers say which line is whose. What an earlier run of ours generated is left out.
     Raises Refused.
     """
-    missing = [_unreadable(file) for file in files if not os.access(file, os.R_OK)]
+    missing = [
+        _unreadable(file)
+        for file in files
+        if not os.path.isfile(file) or not os.access(file, os.R_OK)
+    ]
     if missing:
         raise Refused(missing)
     command = [*_preprocessor(), *_OPTIONS]
@@ -79,8 +83,11 @@ def decoded(output: bytes, file: str) -> str:
 
 
 def _preprocessor() -> Sequence[str]:
-    if "CPP" in os.environ:
-        return shlex.split(os.environ["CPP"])
+    if os.environ.get("CPP"):
+        try:
+            return shlex.split(os.environ["CPP"])
+        except ValueError as error:
+            raise _no_preprocessor(f"the variable CPP cannot be read: {error}") from None
     for command in _PREPROCESSORS:
         if shutil.which(command[0]):
             return command
@@ -127,10 +134,15 @@ def _without_generated(text: str) -> str:
     for marker in MARKER.finditer(text):
         if not generated:
             kept.append(text[at : marker.start()])
-        at, generated = marker.start(), _is_generated(marker[2])
+        at, generated = marker.start(), _is_generated(unescaped(marker[2]))
     if not generated:
         kept.append(text[at:])
     return "".join(kept)
+
+
+def unescaped(quoted: str) -> str:
+    """The file name that a line marker has between its quotes."""
+    return re.sub(r"\\(.)", r"\1", quoted)
 
 
 def _is_generated(file: str) -> bool:

@@ -44,7 +44,6 @@ def profile(name: str | None, policy: str | None) -> Profile:
             for each in viommu["interrupts"]
         ),
         policy=_known("vsid", policy or data["policy"], POLICIES),
-        renumbers=data["renumbers"],
         programs_maps=data["programs-iommu-map"],
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+from west_viommu.guest.requests import PASSTHROUGH
 from west_viommu.guest.source import BASE, GuestTree
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.dtb import MAX_DEPTH
@@ -26,6 +27,8 @@ _ROOT_OF_BASE = "#address-cells = <2>; #size-cells = <2>; interrupt-parent = <&g
 _GIC_OF_BASE = (
     'compatible = "arm,gic"; interrupt-controller; #interrupt-cells = <4>; #address-cells = <0>;'
 )
+_BUS_OF_BASE = "#address-cells = <2>; #size-cells = <2>; ranges;"
+_BASE_NAME = "the base tree that is not given"
 _MACROS_OF_BASE = {
     "GIC_SPI": "0x0",
     "GIC_PPI": "0x1",
@@ -42,15 +45,17 @@ _HINTS = {
     "expected '/dts-v1/;'": "give the base .dts before its overlays",
     "expected": "correct this line, or the end of the one before it",
 }
+_NODE_PATH = re.compile(r"/[\w,.+@/-]+")
 _DTLIB_ERROR = re.compile(r"(?P<file>.+?):(?P<line>\d+) \(column \d+\): parse error: (?P<what>.+)")
 
 
-def host_tree(file: str) -> Tree:
+def host_tree(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()) -> Tree:
     """The tree of a host's .dts `file`. Raises Refused."""
-    text = preprocessed([file])
+    text = preprocessed([file], include_dirs, defines)
     outline = Outline(text, BASE)
     _check(outline)
-    return _tree(_parsed(text, file), outline)
+    _check_complete(outline)
+    return _tree(_parsed(text, file, outline), outline)
 
 
 def guest_tree(
@@ -70,13 +75,14 @@ def guest_tree_of(file: Path) -> GuestTree:
 def _guest_tree(text: str, name: str) -> GuestTree:
     """The tree of `text`; `name` is named where no place is known."""
     outline = Outline(text, BASE)
+    _check(outline)
     if outline.is_complete:
-        _check(outline)
+        _check_complete(outline)
         text += "\n" + _base(outline.open_labels)
     else:
         text = _MACRO.sub(lambda macro: _MACROS_OF_BASE[macro[0]], text)
         text = _prelude(outline) + text
-    parsed = _parsed(text, name)
+    parsed = _parsed(text, name, outline)
     return GuestTree(
         _tree(parsed, outline),
         {label: node.path for label, node in parsed.label2node.items()},
@@ -88,6 +94,13 @@ def _guest_tree(text: str, name: str) -> GuestTree:
 
 
 def _check(outline: Outline) -> None:
+    """Raises Refused for what neither cpp nor the outline follows."""
+    if outline.includes:
+        what, hint = "/include/ is not followed here", 'write #include "file", as Zephyr does'
+        raise Refused(Problem("malformed", what, hint, where=where) for where in outline.includes)
+
+
+def _check_complete(outline: Outline) -> None:
     """Raises Refused for what a complete tree must not have and dtlib would tell without place.
 
     Open labels in `iommus` are left to the requests, which know what to say about them.
@@ -106,7 +119,7 @@ def _check(outline: Outline) -> None:
         problems.append(
             Problem(
                 "malformed",
-                "a node is amended before there is a root node",
+                "a node is referred to before there is a root node",
                 "give the base tree (.dts) before its overlays",
                 where=outline.rootless,
             )
@@ -125,14 +138,15 @@ def _base(labels: Iterable[str]) -> str:
 
 def _prelude(outline: Outline) -> str:
     """A base tree for overlays: what `_ROOT_OF_BASE` says, and every node that they refer to."""
-    text = f"/dts-v1/; / {{ {_ROOT_OF_BASE} }};\n"
+    text = f'# 1 "{_BASE_NAME}"\n/dts-v1/; / {{ {_ROOT_OF_BASE} }};\n'
     labels = outline.open_labels
     if "gic" not in outline.labels and "gic" not in labels:
         labels.append("gic")
     text += _base(labels)
     for path in outline.open_paths:
         names = [name for name in path.split("/") if name]
-        text += f"/ {{ {' { '.join(names)} {{ {'}; ' * (len(names) + 1)}\n"
+        bus = _BUS_OF_BASE if path == PASSTHROUGH else ""
+        text += f"/ {{ {' { '.join(names)} {{ {bus} {'}; ' * (len(names) + 1)}\n"
     return text
 
 
@@ -158,24 +172,29 @@ def _dtlib() -> ModuleType:
     return module
 
 
-def _parsed(text: str, file: str) -> Any:
-    """The dtlib.DT of `text`; `file` is named where dtlib names no place."""
+def _parsed(text: str, name: str, outline: Outline) -> Any:
+    """The dtlib.DT of `text`; `name` is named where no place is known."""
     dtlib = _dtlib()
     with tempfile.TemporaryDirectory(prefix="viommu-") as folder:
         source = Path(folder, "source.dts")
         source.write_text(text, encoding="utf-8")
         try:
-            return dtlib.DT(str(source), include_path=[str(Path(file).parent)])
+            return dtlib.DT(str(source), include_path=[os.path.dirname(name)])
         except (dtlib.DTError, ValueError, OverflowError, RecursionError) as error:
-            message = str(error).replace(str(source), file)
+            message = str(error).replace(str(source), name)
+    raise Refused([_dtlib_problem(message, name, outline)]) from None
+
+
+def _dtlib_problem(message: str, name: str, outline: Outline) -> Problem:
+    """What dtlib says, at the place that it names, or else at that of a node that it names."""
     match = _DTLIB_ERROR.fullmatch(message)
-    what, where = (
-        (match["what"], Where(match["file"], int(match["line"])))
-        if match
-        else (message, Where(file))
-    )
-    hint = next((hint for words, hint in _HINTS.items() if words in what), "")
-    raise Refused([Problem("malformed", what, hint, where=where)]) from None
+    if match:
+        what, where = match["what"], Where(match["file"], int(match["line"]))
+    else:
+        nodes = (outline.where(path) for path in _NODE_PATH.findall(message))
+        what, where = message, next((place for place in nodes if place), Where(name))
+    hint = next((hint for words, hint in _HINTS.items() if words in what), "correct the source")
+    return Problem("malformed", what, hint, where=where)
 
 
 def _tree(parsed: Any, outline: Outline) -> Tree:
@@ -214,7 +233,7 @@ def _links(parsed: Any, prop: Any) -> Mapping[int, str]:
     """Cells of `prop` that were written as a reference, and the node of each.
 
     dtlib types a property without references NUMS. In one that mixes both, a cell counts as a
-    reference if a node has that phandle; a number that passes for one is then refused.
+    reference if a node has that phandle: a number that passes for one then has to pass as one.
     """
     if "PHANDLE" not in prop.type.name:
         return {}

@@ -84,6 +84,10 @@ class Tree:
             yield current
             current = self.parent(current)
 
+    def with_phandle(self, phandle: int) -> Node | None:
+        """The one node with `phandle`; None where none or several have it."""
+        return None if phandle in self._shared_phandles else self._by_phandle.get(phandle)
+
     def phandle_target(self, phandle: int, user: Node, prop: str) -> Node:
         """The node with `phandle`, which property `prop` of `user` refers to.
 

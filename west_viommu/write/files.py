@@ -8,36 +8,54 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from west_viommu.names import BINDING_FIRST_LINE, BINDINGS, OVERLAY, OVERLAY_FIRST_LINE, PLAN
+from west_viommu.names import (
+    BINDING_FIRST_LINE,
+    BINDINGS,
+    OVERLAY,
+    OVERLAY_FIRST_LINE,
+    PLAN,
+    PLAN_BEGINNING,
+)
 from west_viommu.problems import Problem, Refused, Where
 
 
 class Output:
-    """The folder that a run writes into.
+    """The folder that a run writes into, as a context: `with Output(folder) as output`.
 
     The plan is the seal: a run first removes it and ends by writing it, so whoever finds it
-    finds the files that it names. Every method raises Refused where the folder does not allow it.
+    finds the files that it names. A run that ends by an exception leaves none of our files.
+    Raises Refused where the folder does not allow it.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def begin(self) -> None:
+    def __enter__(self) -> Output:
         """Break the seal of an earlier run. Refuses a folder whose files are somebody else's."""
-        target = self.folder / OVERLAY
-        try:
-            if target.exists() and not _begins_with(target, OVERLAY_FIRST_LINE):
+        for name, beginning in ((OVERLAY, OVERLAY_FIRST_LINE), (PLAN, PLAN_BEGINNING)):
+            target = self.folder / name
+            try:
+                foreign = target.exists() and not _begins_with(target, beginning)
+            except OSError as error:
+                raise _failed(target, error) from None
+            if foreign:
                 raise _refused(
                     target,
                     "a file of this name is there that this tool did not write",
                     "move it away, or give another folder with -o",
                 )
+        try:
             (self.folder / PLAN).unlink(missing_ok=True)
         except OSError as error:
             raise _failed(self.folder, error) from None
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None:
+            self.remove()
 
     def remove(self) -> None:
-        """Remove what an earlier run left, as this one is refused."""
+        """Remove what this or an earlier run wrote."""
         try:
             for file in (self.folder / PLAN, self.folder / OVERLAY, *self._bindings()):
                 file.unlink(missing_ok=True)

@@ -42,6 +42,7 @@ def _device(planned: PlannedDevice) -> dict[str, Any]:
         "regions": [
             {"host": pair.host.base, "guest": pair.guest.base, "size": pair.guest.size}
             for pair in request.regions
+            if pair.host
         ],
         "intids": list(request.intids),
         "streams": [

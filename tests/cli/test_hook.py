@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The preprocessor of a Zephyr build, with the real cpp and the command line that Zephyr gives it.
+
+A real Zephyr runs it in tests/zephyr; here it is what needs none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CHECKOUT, DEMO, Run
+from west_viommu.cli.hook import main
+
+BOARD = """/dts-v1/;
+#include <zephyr/dt-bindings/interrupt-controller/arm-gic.h>
+/ {
+	interrupt-parent = <&gic>;
+	#address-cells = <2>;
+	#size-cells = <2>;
+	gic: interrupt-controller@3001000 {
+		compatible = "arm,gic-v2", "arm,gic";
+		#interrupt-cells = <4>;
+		#address-cells = <0>;
+		interrupt-controller;
+		reg = <0x00 0x3001000 0x00 0x1000 0x00 0x3002000 0x00 0x2000>;
+	};
+};
+"""
+HEADER = """#define GIC_SPI 0x0
+#define IRQ_TYPE_LEVEL 2
+#define IRQ_DEFAULT_PRIORITY 0xa0
+"""
+
+
+class Build:
+    """An application, a folder that stands for Zephyr's bindings and headers, and a build."""
+
+    def __init__(self, top: Path):
+        self.app = top / "app"
+        self.build = top / "build"
+        self.zephyr = top / "zephyr"
+        shutil.copytree(DEMO, self.app)
+        (self.app / "board.dts").write_text(BOARD)
+        (self.app / "viommu.yml").write_text("host: host.dts\n")
+        header = self.zephyr / "include/zephyr/dt-bindings/interrupt-controller/arm-gic.h"
+        header.parent.mkdir(parents=True)
+        header.write_text(HEADER)
+        (self.zephyr / "dts/bindings").mkdir(parents=True)
+        (self.zephyr / "empty_file.c").write_text("")
+        (self.build / "zephyr").mkdir(parents=True)
+        self.source = self.build / "zephyr" / "zephyr.dts.pre"
+        self.rule = self.build / "zephyr" / "zephyr.dts.d"
+        self.output = self.build / "viommu"
+
+    def run(self, *options: str, overlay: str = "guest.overlay", tail: str = "") -> int:
+        command = [
+            *("cpp", "-x", "assembler-with-cpp", "-nostdinc"),
+            *("-isystem", str(self.zephyr / "include")),
+            *("-include", str(self.app / "board.dts"), "-include", str(self.app / overlay)),
+            *("-undef", "-D__DTS__", "-E", "-MD", "-MF", str(self.rule), "-o", str(self.source)),
+            str(self.zephyr / f"empty_file.c{tail}"),
+        ]
+        own = ["--zephyr-base", str(self.zephyr), "--app", str(self.app)]
+        own += ["--output", str(self.output), "--dts-root", str(CHECKOUT / "zephyr")]
+        return main([*own, "--dts-root", str(self.zephyr), *options, "--", *command])
+
+
+@pytest.fixture
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
+    monkeypatch.setenv("ZEPHYR_BASE", "")
+    monkeypatch.setenv("WEST_CONFIG_GLOBAL", str(tmp_path / "none"))
+    return Build(tmp_path)
+
+
+def test_the_overlay_is_appended_and_the_build_depends_on_the_inputs(
+    build: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build.run() == 0
+    out, err = capsys.readouterr()
+    host = build.app / "host.dts"
+    assert out == f"-- viommu: bound 2 devices of {host} to one vSMMU, see {build.output}\n"
+    assert err == ""
+    overlay = (build.output / "viommu.overlay").read_text()
+    assert build.source.read_text().endswith(f'\n# 1 "{build.output}/viommu.overlay"\n{overlay}')
+    assert "guest:   board.dts guest.overlay" in overlay
+    rule = build.rule.read_text().replace("\\\n", "").split()
+    wanted = (host, build.app / "viommu.yml", CHECKOUT / "west_viommu/plan/hazards.py")
+    assert {str(file) for file in wanted} <= set(rule)
+    assert all(os.path.isfile(file) for file in rule[1:])
+    assert json.loads((build.output / "viommu.json").read_text())["devices"]
+
+
+def test_nothing_asked_for_costs_and_leaves_nothing(
+    build: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build.run() == 0
+    (build.app / "empty.overlay").write_text("/ { };\n")
+    assert build.run(overlay="empty.overlay") == 0
+    assert "viommu" not in build.source.read_text()
+    assert "viommu.yml" not in build.rule.read_text()
+    assert not [file for file in build.output.rglob("*") if file.is_file()]
+    (build.app / "empty.overlay").write_text("/ { passthrough { }; };\n")
+    assert build.run(overlay="empty.overlay") == 0
+    assert not (build.output / "viommu.json").exists()
+
+
+def test_a_refusal(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build.run() == 0
+    guest = build.app / "guest.overlay"
+    guest.write_text(guest.read_text().replace("0x40>", "0x41>"))
+    capsys.readouterr()
+    assert build.run() == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"{guest}:18: error: [stream-mismatch]")
+    assert not [file for file in build.output.rglob("*") if file.is_file()]
+
+
+def test_no_host(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    (build.app / "viommu.yml").unlink()
+    assert build.run() == 1
+    assert "guest.overlay:18: error: [no-host]" in capsys.readouterr().err
+
+
+def test_what_the_real_preprocessor_refuses(build: Build) -> None:
+    assert build.run(tail=".missing") != 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--profile", "xen-rcf"], "no profile has this name (expected xen-rfc, found xen-rcf)"),
+        (["--vsid", "first"], "no vsid has this name (expected identity, found first)"),
+        (["--config", "other.yml"], "other.yml: error: [unreadable] No such file"),
+        (["--host_dtb", "other.dtb"], "other.dtb: error: [unreadable] No such file"),
+    ],
+)
+def test_options_that_are_refused(
+    options: list[str], message: str, build: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build.run(*options) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_path_that_cmake_could_not_read_back_is_left_out(
+    build: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (build.app / "host.dts").rename(build.app / "my host.dts")
+    assert build.run("--host_dtb", "my host.dts") == 0
+    assert "my host.dts" not in build.rule.read_text()
+    assert "go unnoticed" in capsys.readouterr().err
+
+
+def test_warnings_are_printed(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    host = build.app / "host.dts"
+    host.write_text(host.read_text().replace('phy-mode = "rgmii-id";', 'status = "disabled";', 1))
+    assert build.run() == 0
+    assert "warning: [device-disabled]" in capsys.readouterr().err
+
+
+def test_bind_takes_the_devicetree_of_a_build(build: Build, viommu: Run) -> None:
+    assert build.run() == 0
+    dirs = [CHECKOUT / "zephyr", build.zephyr, build.output]
+    cached = ";".join(str(folder / "dts/bindings") for folder in dirs)
+    cache = f"CACHED_DTS_ROOT_BINDINGS:INTERNAL={cached}\n"
+    (build.build / "CMakeCache.txt").write_text(cache)
+    sums = json.loads((build.output / "viommu.json").read_text())["files"]
+    outcome = viommu("bind", "-d", build.build, "-s", build.app)
+    assert outcome.status == 0, outcome.err
+    assert f"wrote {build.output}/viommu.overlay\n" in outcome.out
+    again = json.loads((build.output / "viommu.json").read_text())["files"]
+    # The header of the overlay names the build in place of the files; the bindings are the same.
+    assert set(again) == set(sums)
+    assert {k: v for k, v in again.items() if k != "viommu.overlay"} == {
+        k: v for k, v in sums.items() if k != "viommu.overlay"
+    }
+
+
+def test_bind_takes_the_default_image_of_a_sysbuild(
+    build: Build, viommu: Run, tmp_path: Path
+) -> None:
+    assert build.run() == 0
+    (tmp_path / "sysbuild").mkdir()
+    (tmp_path / "sysbuild/domains.yaml").write_text(
+        f"default: app\ndomains:\n  - {{name: app, build_dir: {build.build}}}\n"
+    )
+    outcome = viommu("bind", "-d", "sysbuild", "-s", build.app)
+    assert outcome.status == 0, outcome.err
+    assert f"wrote {build.output}/viommu.overlay\n" in outcome.out
+
+
+def test_bind_in_a_build_that_was_not_configured(viommu: Run) -> None:
+    outcome = viommu("bind", "--host", DEMO / "host.dts", "-d", "nowhere")
+    assert outcome.status == 1
+    assert outcome.err == (
+        "nowhere: error: [unreadable] there is no preprocessed devicetree\n"
+        "hint: configure the build first: west build --cmake-only\n"
+    )
+
+
+def test_bind_for_a_board_without_cmake(
+    build: Build, viommu: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZEPHYR_BASE", str(build.zephyr))
+    monkeypatch.setenv("PATH", "")
+    outcome = viommu("bind", "-s", build.app, "-b", "xenvm")
+    assert outcome.status == 1
+    assert "[unreadable] cmake cannot be run" in outcome.err

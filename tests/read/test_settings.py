@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from west_viommu.problems import Refused
+from west_viommu.read.settings import settings, west_board
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An application in a west workspace."""
+    monkeypatch.setenv("WEST_CONFIG_GLOBAL", str(tmp_path / "user"))
+    (tmp_path / ".west").mkdir()
+    (tmp_path / "app").mkdir()
+    return tmp_path / "app"
+
+
+def write(file: Path, *lines: str) -> None:
+    file.write_text("".join(f"{line}\n" for line in lines))
+
+
+def test_nobody_chose(app: Path) -> None:
+    assert settings({}, str(app)) == (None, None, None, ())
+    assert west_board(str(app)) is None
+
+
+def test_outside_of_any_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEST_CONFIG_GLOBAL", str(tmp_path / "user"))
+    assert settings({}, str(tmp_path)) == (None, None, None, ())
+
+
+def test_options_then_west_then_the_file(app: Path) -> None:
+    write(app / "viommu.yml", "host: hosts/yml.dtb", "profile: by-yml", "vsid: by-yml")
+    write(app.parent / ".west/config", "[viommu]", "host-dtb = west.dtb", "profile = by-west")
+    write(app.parent / "user", "[viommu]", "profile = by-user", "vsid = by-user")
+    files = (f"{app.parent}/.west/config", f"{app.parent}/user", f"{app}/viommu.yml")
+    assert settings({"host": "option.dtb"}, str(app)) == (
+        "option.dtb",
+        "by-west",
+        "by-user",
+        files,
+    )
+    assert settings({}, str(app)).host == f"{app}/west.dtb"
+    (app.parent / ".west/config").unlink()
+    (app.parent / "user").unlink()
+    assert settings({}, str(app)).host == f"{app}/hosts/yml.dtb"
+
+
+def test_the_board_of_the_workspace(app: Path) -> None:
+    write(app.parent / ".west/config", "[build]", "board = xenvm")
+    assert west_board(str(app)) == "xenvm"
+
+
+def test_a_file_elsewhere(app: Path, tmp_path: Path) -> None:
+    write(tmp_path / "other.yml", "host: h.dtb")
+    assert settings({}, str(app), str(tmp_path / "other.yml")).host == f"{tmp_path}/h.dtb"
+
+
+def test_an_empty_file_says_nothing(app: Path) -> None:
+    write(app / "viommu.yml", "# nothing yet")
+    assert settings({}, str(app)).host is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            ["host: h.dtb", "profil: xen-rfc", "zzz: 1"],
+            "{file}:2: error: [malformed] unknown key profil (expected host, profile, vsid, found "
+            "profil)\nhint: did you mean profile?\n"
+            "{file}:3: error: [malformed] unknown key zzz (expected host, profile, vsid, found "
+            "zzz)\nhint: did you mean host or profile or vsid?",
+        ),
+        (
+            ["host: [a, b]"],
+            "{file}:1: error: [malformed] host is no text\nhint: quote the value",
+        ),
+        (
+            ["profile: 3"],
+            "{file}:1: error: [malformed] profile is no text\nhint: quote the value",
+        ),
+        (
+            ["- host"],
+            "{file}:1: error: [malformed] the file is no mapping\nhint: write `key: value` lines",
+        ),
+        (
+            ["host: 'a"],
+            "{file}:2: error: [malformed] not valid YAML: found unexpected end of stream\n"
+            "hint: correct the syntax",
+        ),
+        (
+            ["\0"],
+            "{file}: error: [malformed] not valid YAML: no text\nhint: write UTF-8 text",
+        ),
+    ],
+)
+def test_a_file_that_is_refused(lines: list[str], message: str, app: Path) -> None:
+    write(app / "viommu.yml", *lines)
+    with pytest.raises(Refused) as caught:
+        settings({}, str(app))
+    assert str(caught.value) == message.format(file=app / "viommu.yml")
+
+
+def test_a_file_that_is_not_there(app: Path) -> None:
+    with pytest.raises(Refused, match=r"no.yml: error: \[unreadable\] No such file"):
+        settings({}, str(app), "no.yml")
+
+
+def test_a_broken_configuration_of_west(app: Path) -> None:
+    write(app.parent / ".west/config", "nonsense")
+    with pytest.raises(Refused, match=r"/.west/config: error: \[malformed\] File contains no"):
+        settings({}, str(app))

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The generated bindings, judged by edtlib itself with a small set of others."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from devicetree import edtlib
+
+from tests.conftest import CHECKOUT, tree
+from west_viommu.problems import Refused
+from west_viommu.read.bindings import Bindings
+from west_viommu.write import bindings as module
+from west_viommu.write.bindings import compatibles, generated_bindings
+
+BASE = """properties:
+  compatible: {type: string-array, required: true}
+  status: {type: string}
+  reg: {type: array}
+  interrupts: {type: array}
+  interrupt-names: {type: string-array}
+  label: {type: string}
+"""
+UART = 'description: a uart\ncompatible: "arm,pl011"\ninclude: [base.yaml]\n'
+WITH_IOMMUS = (
+    'description: a device\ncompatible: "x,own-iommus"\ninclude: {name: base.yaml}\n'.replace(
+        "{name: base.yaml}", "\n  - name: base.yaml"
+    )
+    + "properties:\n  iommus: {type: phandle-array, specifier-space: iommu, required: true}\n"
+)
+
+
+@pytest.fixture
+def zephyr(tmp_path: Path) -> Path:
+    """A directory of bindings."""
+    folder = tmp_path / "zephyr"
+    (folder / "serial").mkdir(parents=True)
+    (folder / "base.yaml").write_text(BASE)
+    (folder / "serial" / "arm,pl011.yaml").write_text(UART)
+    (folder / "odd-name.yaml").write_text(UART.replace("arm,pl011", "x,odd"))
+    (folder / "x,own-iommus.yaml").write_text(WITH_IOMMUS)
+    (folder / "x,i2c.yaml").write_text(UART.replace("arm,pl011", "x,i2c") + "on-bus: i2c\n")
+    (folder / "x,on-bus.yaml").write_text(
+        UART.replace("arm,pl011", "x,on-bus") + "on-bus: passthrough\n"
+        "properties: {iommus: {type: phandle-array, specifier-space: iommu}}\n"
+    )
+    (folder / "test,gic.yaml").write_text(
+        'description: a gic\ncompatible: "test,gic"\ninclude: base.yaml\ninterrupt-cells: [irq]\n'
+    )
+    (folder / "broken.yaml").write_text("{")
+    (folder / "no-mapping.yaml").write_text("- compatible\n")
+    (folder / "vendor-prefixes.txt").write_text("# known\n\narm\tArm\nx\tX\n")
+    return folder
+
+
+DEVICES = """
+    a { compatible = "arm,pl011", "arm,primecell"; iommus = <&v 1>; xen,path = "/a"; };
+    b { compatible = "y,unknown", "arm,pl011"; iommus = <&v 2>; };
+    c { compatible = "y,unknown"; iommus = <&v 3>; flag; list = <1 2>; };
+    d { compatible = "y,unknown"; iommus = <&v 4>; list; #cells-of-it = <1>; };
+    e { compatible = "x,odd"; iommus = <&v 5>; xen,reg = <1 2 3>; iommu-map = <0 1 2 3>; };
+    f { compatible = "x,own-iommus"; iommus = <&v 6>; xen,path = "/f"; };
+    g { compatible = "x,i2c"; iommus = <&v 7>; };
+    h { compatible = "x,on-bus"; iommus = <&v 8>; };
+    i { iommus = <&v 9>; };
+    j { compatible = "no valid one"; };
+"""
+
+
+def generated(zephyr: Path, folder: Path, *more: Path) -> dict[str, str]:
+    """Generates the bindings for DEVICES into `folder`."""
+    found = tree(f"v: v {{ #iommu-cells = <1>; }}; p {{ {DEVICES} }};").node("/p")
+    assert found
+    dirs = [str(zephyr), *map(str, more)]
+    files = generated_bindings(found.children, Bindings(dirs, compatibles(found.children)))
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return {name.removeprefix("dts/bindings/"): text for name, text in files.items()}
+
+
+def edt(folder: Path, *dirs: Path) -> edtlib.EDT:
+    source = folder / "all.dts"
+    devices = DEVICES.replace('j { compatible = "no valid one"; };', "")
+    source.write_text(
+        f"""/dts-v1/; / {{ #address-cells = <2>; #size-cells = <2>;
+        v: v {{ compatible = "arm,smmu-v3"; reg = <0 0 0 1>; interrupts = <1>;
+            interrupt-parent = <&gic>; #iommu-cells = <1>; }};
+        gic: gic {{ compatible = "test,gic"; #interrupt-cells = <1>; interrupt-controller; }};
+        passthrough {{ compatible = "viommu,passthrough"; label = "p"; {devices} }}; }};"""
+    )
+    return edtlib.EDT(str(source), [str(each) for each in dirs])
+
+
+@pytest.mark.parametrize("with_module", [True, False], ids=["module", "no module"])
+def test_edtlib_takes_every_device(with_module: bool, zephyr: Path, tmp_path: Path) -> None:
+    shipped = [CHECKOUT / "bindings"] if with_module else []
+    generated(zephyr, tmp_path, *shipped)
+    found = edt(tmp_path, zephyr, *shipped, tmp_path / "dts/bindings")
+    ids = {
+        node.name: [entry.data["stream-id"] for entry in node.props["iommus"].val]
+        for node in found.nodes
+        if "iommus" in node.props
+    }
+    assert ids == {"a": [1], "b": [2], "c": [3], "d": [4], "e": [5], "f": [6], "g": [7], "h": [8]}
+    assert found.get_node("/passthrough/c").props["flag"].val is True
+
+
+def test_what_is_generated(zephyr: Path, tmp_path: Path) -> None:
+    files = generated(zephyr, tmp_path, CHECKOUT / "bindings")
+    assert sorted(files) == [
+        "arm,smmu-v3.yaml",
+        "passthrough-arm,pl011.yaml",
+        "passthrough-x,i2c.yaml",
+        "passthrough-x,odd.yaml",
+        "passthrough-x,own-iommus.yaml",
+        "passthrough-y,unknown.yaml",
+        "vendor-prefixes.txt",
+    ]
+    assert files["passthrough-x,odd.yaml"] == (
+        "# Generated by west-viommu. Do not edit.\n"
+        'description: "x,odd in a guest that west-viommu bound"\n'
+        'compatible: "x,odd"\n'
+        "on-bus: passthrough\n"
+        "include:\n"
+        '  - "odd-name.yaml"\n'
+        '  - "viommu,assigned-device.yaml"\n'
+    )
+    assert (
+        '  - {"name": "viommu,assigned-device.yaml", "property-blocklist": ["iommus"]}\n'
+        in (files["passthrough-x,own-iommus.yaml"])
+    )
+    assert files["passthrough-y,unknown.yaml"].endswith(
+        'properties:\n  "flag": {type: boolean}\n  "list": {type: compound}\n'
+    )
+    assert files["vendor-prefixes.txt"] == (
+        "# Generated by west-viommu. Do not edit.\ny\tvendor of a host device\n"
+    )
+
+
+def test_an_smmu_binding_that_is_there_is_not_doubled(zephyr: Path, tmp_path: Path) -> None:
+    (zephyr / "arm,smmu-v3.yaml").write_text(UART.replace("arm,pl011", "arm,smmu-v3"))
+    assert "arm,smmu-v3.yaml" not in generated(zephyr, tmp_path, CHECKOUT / "bindings")
+
+
+def test_without_the_module_the_folder_stands_alone(zephyr: Path, tmp_path: Path) -> None:
+    files = generated(zephyr, tmp_path)
+    assert {"viommu,passthrough.yaml", "viommu,assigned-device.yaml"} <= set(files)
+    assert "viommu\t" in files["vendor-prefixes.txt"]
+
+
+def test_a_checkout_without_links_is_told(
+    zephyr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text_file = tmp_path / "bindings"
+    text_file.write_text("../bindings")
+    monkeypatch.setattr(module, "_SHIPPED", text_file)
+    with pytest.raises(Refused, match="must be a symbolic link to a folder"):
+        generated(zephyr, tmp_path)
+
+
+def test_the_package_has_the_bindings(tmp_path: Path) -> None:
+    copied = tmp_path / "west_viommu"
+    shutil.copytree(CHECKOUT / "west_viommu", copied)
+    assert (copied / "bindings" / "viommu,passthrough.yaml").is_file()
