@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What binding adds to Zephyr's own devicetree stage, in one run and in pairs.
 
-Zephyr's stage is what its dts.cmake runs: the preprocessor, gen_edt, gen_defines and
-gen_driver_kconfig_dts, dtc's check left out. The steps of a build that west or CMake configured
+Zephyr's stage is what its dts.cmake runs: the preprocessor, gen_edt, gen_defines,
+gen_driver_kconfig_dts and gen_dts_cmake; dtc's check is left out. The steps of a build that west or CMake configured
 before are run again, once with the real preprocessor and once with ours around it.
 
 usage: ZEPHYR_BASE=... python bench/zephyr_hook.py
@@ -78,7 +78,7 @@ class Stage:
         return [*command, "--", *self.compiler()]
 
     def rest(self) -> float:
-        """gen_edt, gen_defines and gen_driver_kconfig_dts: what Zephyr does with the source."""
+        """What Zephyr's scripts do with the source."""
         scripts = self.base / "scripts" / "dts"
         pickle = str(self.generated / "bench.pickle")
         prefixes = str(self.base / "dts" / "bindings" / "vendor-prefixes.txt")
@@ -97,6 +97,10 @@ class Stage:
                 *(sys.executable, str(scripts / "gen_driver_kconfig_dts.py")),
                 *("--kconfig-out", str(self.generated / "bench.kconfig")),
                 *("--bindings-dirs", *self.bindings),
+            )
+            + seconds(
+                *(sys.executable, str(scripts / "gen_dts_cmake.py"), "--edt-pickle", pickle),
+                *("--cmake-out", str(self.generated / "bench.cmake")),
             )
         )
 

@@ -413,14 +413,15 @@ def test_somebody_elses_plan_is_not_touched(stream_id: str, viommu: Run, tmp_pat
 def test_a_full_disk_leaves_none_of_our_files(
     viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    synced = os.fsync
+    replace = os.replace
 
-    def full(handle: int) -> None:
-        synced(handle)
-        if (tmp_path / "viommu/viommu.overlay").exists():
+    def full(source: str, target: Path) -> None:
+        if target.name == "viommu.json":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
 
-    monkeypatch.setattr(os, "fsync", full)
+    # A mock, as a test cannot fill the disk that everybody uses.
+    monkeypatch.setattr(os, "replace", full)
     outcome = viommu("bind", "--host", DEMO / "host.dts", DEMO / "guest.overlay")
     assert outcome.status == 1
     assert "viommu: error: [unwritable] No space left on device" in outcome.err

@@ -90,10 +90,9 @@ def _begins_with(file: Path, first_line: str) -> bool:
 def _replace(target: Path, data: bytes) -> None:
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
+        # No fsync: what a power cut leaves half-written, the sums in the plan tell.
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
         # mkstemp's file is for its user alone; the outputs of a build are what the umask allows.
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
