@@ -2,8 +2,8 @@
 """What binding adds to Zephyr's own devicetree stage, in one run and in pairs.
 
 Zephyr's stage is what its dts.cmake runs: the preprocessor, gen_edt, gen_defines,
-gen_driver_kconfig_dts and gen_dts_cmake; dtc's check is left out. The steps of a build that west or CMake configured
-before are run again, once with the real preprocessor and once with ours around it.
+gen_driver_kconfig_dts and gen_dts_cmake; dtc's check is left out. The steps are run again in a
+configured build, with the real preprocessor and with ours around it.
 
 usage: ZEPHYR_BASE=... python bench/zephyr_hook.py
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import DEMO
+from tests.conftest import CHECKOUT, DEMO
 from tests.zephyr.conftest import GICV3, SAMPLE, VERSION, Workspace, needs_zephyr
 
 pytestmark = needs_zephyr
@@ -409,3 +409,13 @@ def test_twister_on_the_sample(workspace: Workspace) -> None:
     assert ran.status == 0, ran.log
     (pickle,) = out.rglob("edt.pickle")
     assert workspace.iommus(pickle.parent.parent) == SAMPLE_IOMMUS
+
+
+@pytest.mark.skipif(VERSION < (4, 0), reason="older Zephyrs do not build with every toolchain")
+def test_the_macros_hold_when_compiled(workspace: Workspace) -> None:
+    ran = workspace.run(
+        *("west", "build", "-p", "always", "-b", "xenvm", "-d", str(workspace.build)),
+        str(CHECKOUT / "tests/zephyr/macros"),
+        *("--", "-DEXTRA_CFLAGS=-mno-outline-atomics"),
+    )
+    assert ran.status == 0, ran.log

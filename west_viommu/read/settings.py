@@ -53,7 +53,7 @@ def _of_west(app: str) -> tuple[dict[str, str], list[str]]:
                 if name in parser["viommu"]:
                     values.setdefault(key, parser["viommu"][name])
     if "host" in values:
-        values["host"] = os.path.join(app, values["host"])
+        values["host"] = os.path.normpath(os.path.join(app, values["host"]))
     return values, files
 
 
@@ -112,7 +112,7 @@ def _of_file(app: str, config: str | None) -> tuple[dict[str, str], list[str]]:
     if problems:
         raise Refused(problems)
     if "host" in values:
-        values["host"] = os.path.join(os.path.dirname(file), values["host"])
+        values["host"] = os.path.normpath(os.path.join(os.path.dirname(file), values["host"]))
     return values, [file]
 
 

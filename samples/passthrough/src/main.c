@@ -12,6 +12,7 @@ BUILD_ASSERT(VIOMMU_DT_STREAM_ID(ETHERNET, 0) == 0x40);
 BUILD_ASSERT(VIOMMU_DT_NUM_STREAMS(DMA) == 2);
 BUILD_ASSERT(VIOMMU_DT_STREAM_ID(DMA, 0) == 0x48);
 BUILD_ASSERT(VIOMMU_DT_STREAM_ID(DMA, 1) == 0x49);
+BUILD_ASSERT(DT_IRQ_BY_IDX(DMA, 1, irq) == 93);
 BUILD_ASSERT(DT_SAME_NODE(VIOMMU_DT_VSMMU(ETHERNET, 0), VIOMMU_DT_VSMMU(DMA, 1)));
 
 #define PRINT_REGION(idx, node_id)                                                                 \
@@ -19,8 +20,9 @@ BUILD_ASSERT(DT_SAME_NODE(VIOMMU_DT_VSMMU(ETHERNET, 0), VIOMMU_DT_VSMMU(DMA, 1))
 	       (unsigned long long)DT_REG_ADDR_BY_IDX(node_id, idx),                               \
 	       (unsigned long long)DT_REG_SIZE_BY_IDX(node_id, idx));
 
+/* Zephyr has added the 32 to the number of an SPI. */
 #define PRINT_INTERRUPT(idx, node_id)                                                              \
-	printk("  interrupt  INTID %d\n", DT_IRQ_BY_IDX(node_id, idx, irq) + 32);
+	printk("  interrupt  INTID %d\n", DT_IRQ_BY_IDX(node_id, idx, irq));
 
 #define PRINT_STREAM(node_id, prop, idx)                                                           \
 	printk("  stream     0x%x behind the vSMMU at 0x%llx\n",                                   \
