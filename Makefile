@@ -20,10 +20,11 @@ lint:
 # What CI runs.
 check: lint test demo
 
-# Ratios of whole processes in one run; BENCH_HOST names a host of your own.
+# Ratios of whole processes in one run; BENCH_HOST names a host of your own, ZEPHYR_BASE a Zephyr.
 bench:
 	sh tools/setup.sh test
 	.venv/bin/python bench/list_startup.py $(BENCH_HOST)
+	if [ -n "$$ZEPHYR_BASE" ]; then .venv/bin/python bench/zephyr_hook.py; fi
 
 clean:
 	rm -rf .venv .demo

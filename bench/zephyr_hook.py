@@ -46,13 +46,8 @@ class Stage:
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        cache = (build / "CMakeCache.txt").read_text()
-        (dirs,) = [
-            line.partition("=")[2].split(";")
-            for line in cache.splitlines()
-            if line.startswith("CACHED_DTS_ROOT_BINDINGS:")
-        ]
-        self.bindings = dirs
+        roots = (CHECKOUT / "zephyr", build / "viommu", base)
+        self.bindings = [str(root / "dts" / "bindings") for root in roots]
         self.pre = self.generated / "zephyr.dts.pre"
 
     def compiler(self) -> list[str]:
@@ -127,6 +122,10 @@ def main() -> None:
         for name, overlay in (("2 devices", None), ("nothing to bind", "/ { };\n")):
             app = Path(folder, name.replace(" ", "-"))
             shutil.copytree(SAMPLE, app)
+            # A blob, as a real host is.
+            blob, source = str(app / "host.dtb"), str(app / "host.dts")
+            subprocess.run(["dtc", "-q", "-O", "dtb", "-o", blob, source], check=True)
+            (app / "viommu.yml").write_text("host: host.dtb\n")
             if overlay:
                 (app / "app.overlay").write_text(overlay)
             stage, share = measured(Stage(Path(base), app / "build", app))

@@ -71,3 +71,11 @@ def rendered(problem: Problem) -> str:
     severity = "warning" if problem.warning else "error"
     message = printable(f"{place}{severity}: [{problem.id}] {problem.what}{detail}")
     return f"{message}\nhint: {printable(problem.hint)}" if problem.hint else message
+
+
+def close_matches(name: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """Those of `known` that `name` may be a slip of, the closest first."""
+    # Only an error needs it, and it takes time to import.
+    from difflib import get_close_matches
+
+    return get_close_matches(name, list(known), most)

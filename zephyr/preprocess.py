@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The devicetree preprocessor that zephyr/cmake/dts.cmake gives to Zephyr. See cli/hook.py."""
+"""The devicetree preprocessor that zephyr/cmake/dts.cmake gives to Zephyr."""
 
+import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from west_viommu.cli.hook import main  # noqa: E402
+from west_viommu.cli.preprocessor import main  # noqa: E402
 
 sys.exit(main(sys.argv[1:]))

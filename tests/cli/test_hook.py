@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT, DEMO, Run
-from west_viommu.cli.hook import main
+from west_viommu.cli.preprocessor import main
 
 BOARD = """/dts-v1/;
 #include <zephyr/dt-bindings/interrupt-controller/arm-gic.h>

@@ -78,11 +78,12 @@ GEM = """interrupts = <GIC_SPI 56 IRQ_TYPE_LEVEL 0>; clock-frequency = <1>; mdc-
 	amba-ahb-burst-length = <16>; hw-rx-buffer-size = <0>; hw-rx-buffer-offset = <0>;
 	rx-buffer-descriptors = <1>; rx-buffer-size = <64>;
 	tx-buffer-descriptors = <1>; tx-buffer-size = <64>;"""
+# The label is what arm,pl011 requires in Zephyr 3.1.
 SHAPES = """
 	a@20000000 { compatible = "arm,pl011", "arm,primecell"; reg = <0 0x20000000 0 0x1000>;
-		iommus = <0 1>; interrupts = <GIC_SPI 1 IRQ_TYPE_LEVEL 0>; };
+		iommus = <0 1>; interrupts = <GIC_SPI 1 IRQ_TYPE_LEVEL 0>; label = "U"; };
 	b@20001000 { compatible = "nobody,knows", "arm,pl011"; reg = <0 0x20001000 0 0x1000>;
-		interrupts = <GIC_SPI 1 IRQ_TYPE_LEVEL 0>; iommus = <0 2>; };
+		interrupts = <GIC_SPI 1 IRQ_TYPE_LEVEL 0>; label = "U"; iommus = <0 2>; };
 	c@20002000 { compatible = "nobody,else"; reg = <0 0x20002000 0 0x1000>; iommus = <0 3>;
 		some-flag; some-cells = <1 2>; xen,path = "/c@20002000"; };
 	d@20003000 { reg = <0 0x20003000 0 0x1000>; xen,path = "/d@20003000"; };
@@ -92,7 +93,7 @@ SHAPES = """
 		iommus = <0 6>; };
 	bus { compatible = "simple-bus"; #address-cells = <2>; #size-cells = <2>; ranges;
 		g@20006000 { compatible = "arm,pl011"; reg = <0 0x20006000 0 0x1000>; iommus = <0 7>;
-			interrupts = <GIC_SPI 1 IRQ_TYPE_LEVEL 0>; };
+			interrupts = <GIC_SPI 1 IRQ_TYPE_LEVEL 0>; label = "U"; };
 	};
 	h@20007000 { compatible = "nobody,else"; reg = <0 0x20007000 0 0x1000>; iommus = <0 8>;
 		other-flag; xen,reg = <0 0x20007000 0 0x1000 0 0x20007000>; };
@@ -337,6 +338,7 @@ def test_bind_for_a_board_and_for_a_build(app: Path, workspace: Workspace) -> No
     ran = workspace.run("west", "viommu-bind", "--host", "host.dts", "-b", "xenvm")
     assert ran.status == 0, ran.log
     assert "wrote viommu/viommu.overlay" in ran.log
+    assert "for Zephyr to viommu/dts/bindings" in ran.log
     by_board = (app / "viommu/viommu.overlay").read_text()
     assert "iommus = <&vsmmu 0x40>;" in by_board
 

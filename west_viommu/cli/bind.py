@@ -44,7 +44,7 @@ def run(arguments: Namespace) -> None:
         with devicetree_stage(arguments, chosen) as stage:
             folder = Path(arguments.output or stage.output)
             read = partial(guest_tree_of, stage.source)
-            bindings = stage.bindings(folder)
+            bindings = stage.bindings(folder) or _zephyr_bindings(arguments.source_dir)
             result = _bound(chosen, stage.names, read_host, read, folder, bindings)
             stage.check()
     if not chosen.profile:

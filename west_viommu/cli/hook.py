@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The devicetree preprocessor of a Zephyr build: the real one, and then the binding.
+"""What a Zephyr build does once its devicetree is preprocessed: bind what it asks for.
 
-Zephyr calls it with the command line of the real preprocessor (see zephyr/cmake/dts.cmake). What
-it leaves in the -o file is what Zephyr's devicetree compiler reads; what it adds to the -MF file
-makes the build configure again when that changes.
+Zephyr's own command line for the preprocessor says where things are. What is left in the -o file is
+what Zephyr's devicetree compiler reads; what is added to the -MF file makes the build configure
+again when that changes.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from west_viommu.guest.source import GuestTree
@@ -22,22 +22,38 @@ from west_viommu.write.files import Output
 
 # Source without any of these words asks for nothing.
 _WORDS = (b"passthrough", b"xen,path")
+# What `_appended` imports.
+_MODULES = ("west_viommu.cli.job", "west_viommu.read.profiles", "west_viommu.read.settings")
 
 
-def main(argv: list[str]) -> int:
-    """Run `OPTION... -- PREPROCESSOR ARGUMENT...` and return the exit status."""
-    split = argv.index("--")
-    arguments, command = _parser().parse_args(argv[:split]), argv[split + 1 :]
-    status = subprocess.call(command)
-    if status:
-        return status
-    try:
-        _add_dependencies(_operand(command, "-MF"), _bound(arguments, command))
-    except Refused as refused:
-        for problem in refused.problems:
-            print(rendered(problem), file=sys.stderr)
-        return 1
-    return 0
+class Hook:
+    """The hook for one command line: `options` are ours (zephyr/cmake/dts.cmake), `command` is
+    the real preprocessor's.
+    """
+
+    def __init__(self, options: Sequence[str], command: Sequence[str]):
+        self._arguments = _parser().parse_args(options)
+        self._command = command
+        # Zephyr's own dtlib is to read the source, as Zephyr's scripts will.
+        os.environ["ZEPHYR_BASE"] = self._arguments.zephyr_base
+
+    def load(self) -> None:
+        """Import what `run` will need, where the sources look as if they ask for a device."""
+        if any(_asks(Path(file)) for file in _included(self._command)):
+            for module in _MODULES:
+                import_module(module)
+            import_module("west_viommu.read.source").dtlib()
+
+    def run(self) -> int:
+        """Bind what the preprocessed source asks for; the exit status."""
+        try:
+            depends_on = _bound(self._arguments, self._command)
+            _add_dependencies(_operand(self._command, "-MF"), depends_on)
+        except Refused as refused:
+            for problem in refused.problems:
+                print(rendered(problem), file=sys.stderr)
+            return 1
+        return 0
 
 
 def _parser() -> ArgumentParser:
@@ -50,14 +66,20 @@ def _parser() -> ArgumentParser:
     return parser
 
 
+def _asks(source: Path) -> bool:
+    """Whether `source` may ask for a device."""
+    try:
+        content = source.read_bytes()
+    except OSError:
+        return False
+    return any(word in content for word in _WORDS)
+
+
 def _bound(arguments: Namespace, command: Sequence[str]) -> list[str]:
     """Bind what the preprocessed source asks for; the files that the outcome depends on."""
     source = Path(_operand(command, "-o"))
-    content = source.read_bytes()
     with Output(Path(arguments.output)) as output:
-        depends_on: list[str] = []
-        if any(word in content for word in _WORDS):
-            depends_on = _appended(arguments, command, source, output)
+        depends_on = _appended(arguments, command, source, output) if _asks(source) else []
         if not depends_on:
             output.remove()
     return depends_on
@@ -69,8 +91,6 @@ def _appended(
     """Plan, write the files of the run, and append the overlay to the source. [] where the source
     asks for nothing after all.
     """
-    # Zephyr's own dtlib is to read it, as Zephyr's scripts will.
-    os.environ["ZEPHYR_BASE"] = arguments.zephyr_base
     from west_viommu.cli.job import done, host
     from west_viommu.guest.requests import asked
     from west_viommu.read.profiles import profile
@@ -98,7 +118,7 @@ def _appended(
         host(chosen.host),
         guest,
         wanted,
-        [command[i + 1] for i, word in enumerate(command) if word == "-include"],
+        _included(command),
         profile(chosen.profile, chosen.vsid),
         profile_was_chosen=bool(chosen.profile),
         binding_dirs=[os.path.join(root, BINDINGS) for root in arguments.dts_root],
@@ -119,6 +139,11 @@ def _operand(command: Sequence[str], option: str) -> str:
     return command[command.index(option) + 1]
 
 
+def _included(command: Sequence[str]) -> list[str]:
+    """The files that the preprocessor includes one after the other: the guest's sources."""
+    return [command[i + 1] for i, word in enumerate(command) if word == "-include"]
+
+
 def _no_host(path: str, guest: GuestTree) -> Problem:
     return Problem(
         "no-host",
@@ -133,11 +158,9 @@ def _no_host(path: str, guest: GuestTree) -> Problem:
 def _own_files() -> list[str]:
     """Our own sources that ran, and the profiles."""
     package = Path(__file__).parent.parent
-    own = [module.__file__ for module in list(sys.modules.values()) if hasattr(module, "__file__")]
-    return [
-        *(file for file in own if file and Path(file).is_relative_to(package)),
-        *map(str, package.glob("profiles/*.yaml")),
-    ]
+    files = (getattr(module, "__file__", None) or "" for module in list(sys.modules.values()))
+    own = [file for file in files if file.startswith(f"{package}{os.sep}")]
+    return [*own, *map(str, package.glob("profiles/*.yaml"))]
 
 
 def _add_dependencies(make_rule: str, files: Sequence[str]) -> None:

@@ -37,7 +37,9 @@ class Stage(NamedTuple):
     failure: str
 
     def bindings(self, output: Path) -> list[str]:
-        """The directories of bindings of that build, without what we generated there."""
+        """The directories of bindings of that build, without what we generated there; [] where
+        the build has no cache that tells, as after the devicetree stage alone.
+        """
         try:
             cache = (self.build / "CMakeCache.txt").read_text(encoding="utf-8", errors="replace")
         except OSError:

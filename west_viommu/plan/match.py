@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from west_viommu.host.inventory import Master
 from west_viommu.host.streams import StreamId
 from west_viommu.plan.findings import Finding, NoMatch, listed
 from west_viommu.plan.records import Assignment
+from west_viommu.problems import close_matches
 from west_viommu.tree.cells import TreeError
 
 
@@ -78,7 +78,7 @@ def _by_path(path: str, devices: Devices) -> Device:
         return device
     paths = [node.path for node in devices.tree.nodes()]
     close = [known for known in paths if _name(known) == _name(path)][:3]
-    close = close or difflib.get_close_matches(path, paths)
+    close = close or close_matches(path, paths)
     raise NoMatch(
         "unknown-host-node",
         Finding(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from west_viommu.guest.gic import Gic
 from west_viommu.guest.requests import Request
@@ -15,8 +15,7 @@ from west_viommu.tree.interrupts import Intid
 VSMMU_LABEL = "vsmmu"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ViommuInterrupt:
+class ViommuInterrupt(NamedTuple):
     """An interrupt of the vSMMU: its name in interrupt-names, its INTID, and its trigger."""
 
     name: str
@@ -24,8 +23,7 @@ class ViommuInterrupt:
     is_edge: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Profile:
+class Profile(NamedTuple):
     """What one hypervisor gives a guest: the vSMMU node, and how it numbers stream IDs.
 
     `base` and `size` in bytes; `phandle` is what the hypervisor gives its vSMMU node, None if
@@ -48,8 +46,7 @@ class Profile:
         return f"iommu@{self.base:x}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class AssignedStream:
+class AssignedStream(NamedTuple):
     """One stream ID of an assigned device. `iommu` is the path of the physical SMMU and
     `iommu_base` its address; `pmaster` is the physical ID, `vmaster` the one the guest uses.
     """
@@ -60,8 +57,7 @@ class AssignedStream:
     vmaster: StreamId
 
 
-@dataclass(frozen=True, kw_only=True)
-class Assignment:
+class Assignment(NamedTuple):
     """A request and the host device that it means, with the physical IDs asked for, in order."""
 
     request: Request
@@ -69,8 +65,7 @@ class Assignment:
     ids: tuple[StreamId, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlannedDevice:
+class PlannedDevice(NamedTuple):
     """An assignment with its IDs on both sides."""
 
     assignment: Assignment
@@ -78,8 +73,7 @@ class PlannedDevice:
     maps: tuple[IdMap, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(NamedTuple):
     """Who gets what. The rest is the guest's: its interrupt controller, #address-cells and
     #size-cells of its root, and what its /passthrough node is compatible with.
     """

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -13,6 +12,8 @@ import yaml
 
 # Zephyr's own choice (edtlib): the C loader where PyYAML has it.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Larger than any binding of Zephyr's.
+_CHUNK = 1 << 16
 PASSTHROUGH_BUS = "passthrough"
 
 
@@ -35,6 +36,7 @@ class Bindings:
         """`rare`: compatibles that will be asked for, searched for together where need be."""
         self._directories = directories
         self._rare = tuple(rare)
+        self._declared: dict[str, frozenset[str]] = {}
 
     def binding(self, compatible: str) -> Binding | None:
         """The binding of a `compatible` device on the passthrough bus: one for that bus, else
@@ -51,14 +53,16 @@ class Bindings:
 
     def declared(self, file_name: str) -> frozenset[str]:
         """The properties that a binding file declares, itself or by what it includes."""
-        path = self._files.get(file_name)
-        if path is None:
-            return frozenset()
-        content = _content(path)
-        names = set(content.get("properties") or {})
-        for included in _included(content.get("include")):
-            names |= self.declared(included)
-        return frozenset(names)
+        if file_name not in self._declared:
+            # What is included in a circle declares nothing more; Zephyr complains about it.
+            self._declared[file_name] = frozenset()
+            path = self._files.get(file_name)
+            content = _content(path) if path else {}
+            names = set(content.get("properties") or {})
+            for included in _included(content.get("include")):
+                names |= self.declared(included)
+            self._declared[file_name] = frozenset(names)
+        return self._declared[file_name]
 
     def has(self, file_name: str) -> bool:
         """Whether a binding file of this name is there."""
@@ -98,18 +102,27 @@ class Bindings:
     def _found_elsewhere(self) -> dict[str, list[Binding]]:
         """Bindings of the rare compatibles by a search through every file."""
         result: dict[str, list[Binding]] = {}
-        pattern = "|".join(re.escape(compatible) for compatible in self._rare)
-        line = re.compile(
-            rb"""^compatible:\s*["']?(?:%s)["']?\s*(?:#|$)""" % pattern.encode(), re.M
-        )
-        for path in self._files.values():
-            with open(path, "rb") as file:
-                if not line.search(file.read()):
-                    continue
-            binding = _binding(path)
-            if binding:
-                result.setdefault(binding.compatible, []).append(binding)
+        contents = {path: _raw(path) for path in self._files.values()}
+        everything = b"".join(contents.values())
+        for compatible in self._rare:
+            name = compatible.encode()
+            # Most are nowhere, and one search says so.
+            if name in everything:
+                found = (_binding(path) for path, content in contents.items() if name in content)
+                result[compatible] = [b for b in found if b and b.compatible == compatible]
         return result
+
+
+def _raw(path: str) -> bytes:
+    """The bytes of a file. Plain system calls, as there are thousands of bindings."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        content = os.read(handle, _CHUNK)
+        while len(content) % _CHUNK == 0 and (more := os.read(handle, _CHUNK)):
+            content += more
+        return content
+    finally:
+        os.close(handle)
 
 
 def _binding(path: str) -> Binding | None:

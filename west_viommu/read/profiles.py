@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import yaml
 
 from west_viommu.names import POLICIES, PROFILES
 from west_viommu.plan.records import Profile, ViommuInterrupt
-from west_viommu.problems import Problem, Refused
+from west_viommu.problems import Problem, Refused, close_matches
 from west_viommu.tree.interrupts import Intid
 
 _FOLDER = Path(__file__).parent.parent / "profiles"
@@ -52,7 +51,7 @@ def _known(key: str, name: str, names: Sequence[str]) -> str:
     """`name` if it is one of `names`. Raises Refused."""
     if name in names:
         return name
-    close = difflib.get_close_matches(name, names, 1) or names
+    close = close_matches(name, names, 1) or names
     raise Refused(
         [
             Problem(

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from configparser import ConfigParser
 from configparser import Error as ConfigError
 from typing import NamedTuple
 
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import Problem, Refused, Where, close_matches
 
 FILE_NAME = "viommu.yml"
 # Key of viommu.yml -> key of west's section [viommu].
@@ -98,7 +97,7 @@ def _of_file(app: str, config: str | None) -> tuple[dict[str, str], list[str]]:
     for key, value, line in _entries(file):
         where = Where(file, line)
         if key not in _KEYS:
-            close = difflib.get_close_matches(key, _KEYS, 1) or list(_KEYS)
+            close = close_matches(key, _KEYS, 1) or list(_KEYS)
             hint = f"did you mean {' or '.join(close)}?"
             problems.append(
                 Problem("malformed", f"unknown key {key}", hint, "", ", ".join(_KEYS), key, where)

@@ -150,14 +150,14 @@ def _prelude(outline: Outline) -> str:
     return text
 
 
-def _dtlib() -> ModuleType:
+def dtlib() -> ModuleType:
     """Zephyr's own dtlib where ZEPHYR_BASE names a Zephyr, else PyPI's."""
     base = os.environ.get("ZEPHYR_BASE")
     own = Path(base, "scripts/dts/python-devicetree/src") if base else None
     if own and own.is_dir() and str(own) not in sys.path:
         sys.path.insert(0, str(own))
     try:
-        from devicetree import dtlib
+        from devicetree import dtlib as found
     except ImportError:
         raise Refused(
             [
@@ -168,19 +168,19 @@ def _dtlib() -> ModuleType:
                 )
             ]
         ) from None
-    module: ModuleType = dtlib
+    module: ModuleType = found
     return module
 
 
 def _parsed(text: str, name: str, outline: Outline) -> Any:
     """The dtlib.DT of `text`; `name` is named where no place is known."""
-    dtlib = _dtlib()
+    parser = dtlib()
     with tempfile.TemporaryDirectory(prefix="viommu-") as folder:
         source = Path(folder, "source.dts")
         source.write_text(text, encoding="utf-8")
         try:
-            return dtlib.DT(str(source), include_path=[os.path.dirname(name)])
-        except (dtlib.DTError, ValueError, OverflowError, RecursionError) as error:
+            return parser.DT(str(source), include_path=[os.path.dirname(name)])
+        except (parser.DTError, ValueError, OverflowError, RecursionError) as error:
             message = str(error).replace(str(source), name)
     raise Refused([_dtlib_problem(message, name, outline)]) from None
 

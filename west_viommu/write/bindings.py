@@ -57,9 +57,10 @@ def generated_bindings(devices: Sequence[Node], known: Bindings) -> dict[str, st
             files[shipped.name] = f"{BINDING_FIRST_LINE}\n{shipped.read_text(encoding='utf-8')}"
     if known.binding(SMMUV3_COMPATIBLE) is None:
         files[f"{SMMUV3_COMPATIBLE}.yaml"] = _text(SMMUV3_COMPATIBLE, [_SMMU], {}, on_bus=False)
+    ours = _declared_by_us()
     for compatible, of_compatible in _by_bound_compatible(devices, known).items():
         name = f"{PASSTHROUGH_BUS}-{compatible}.yaml"
-        text = _device_binding(compatible, of_compatible, known)
+        text = _device_binding(compatible, of_compatible, known, ours)
         if text:
             files[name] = text
     files[_VENDORS] = _vendors(devices, known)
@@ -80,10 +81,13 @@ def _by_bound_compatible(devices: Sequence[Node], known: Bindings) -> dict[str, 
     return result
 
 
-def _device_binding(compatible: str, devices: Sequence[Node], known: Bindings) -> str | None:
-    """The binding of `compatible` on the passthrough bus; None where the build has one."""
+def _device_binding(
+    compatible: str, devices: Sequence[Node], known: Bindings, ours: frozenset[str]
+) -> str | None:
+    """The binding of `compatible` on the passthrough bus; None where the build has one. `ours`:
+    the properties that every device gets.
+    """
     original = known.binding(compatible)
-    ours = _declared_by_us()
     if original is None:
         declared = known.declared("base.yaml") | ours
         return _text(compatible, ["base.yaml", _DEVICE], _undeclared(devices, declared))

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -88,23 +87,16 @@ def _begins_with(file: Path, first_line: str) -> bool:
 
 
 def _replace(target: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    """Write `target` as a whole. No fsync: what a power cut leaves half-written, the sums in the
+    plan tell.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        # No fsync: what a power cut leaves half-written, the sums in the plan tell.
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        # mkstemp's file is for its user alone; the outputs of a build are what the umask allows.
-        os.chmod(temporary, 0o666 & ~_umask())
+        temporary.write_bytes(data)
         os.replace(temporary, target)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _failed(folder: Path, error: OSError) -> Refused:

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The devicetree preprocessor of a Zephyr build: the real one, and then the hook."""
+
+from __future__ import annotations
+
+import subprocess
+
+
+def main(argv: list[str]) -> int:
+    """Run `OPTION... -- PREPROCESSOR ARGUMENT...` and return the exit status."""
+    split = argv.index("--")
+    options, command = argv[:split], argv[split + 1 :]
+    with subprocess.Popen(command) as preprocessor:
+        # It has a core of its own to run on. Everything else is loaded only now, meanwhile.
+        from west_viommu.cli.hook import Hook
+
+        hook = Hook(options, command)
+        hook.load()
+    return preprocessor.returncode or hook.run()
