@@ -14,8 +14,8 @@ from typing import TypeVar
 from west_viommu.cli.job import Done, Host, done, host
 from west_viommu.cli.run import NO_HOST, UsageError
 from west_viommu.cli.stage import devicetree_stage
-from west_viommu.guest.requests import PASSTHROUGH, asked
-from west_viommu.guest.source import GuestTree
+from west_viommu.guest.requests import asked
+from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.names import BINDINGS
 from west_viommu.problems import Problem, Refused, Where, rendered
 from west_viommu.read.profiles import profile

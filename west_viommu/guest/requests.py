@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 from west_viommu.guest.gic import NO_GIC, Gic, guest_gic, guest_intids
-from west_viommu.guest.source import BASE, GuestTree
+from west_viommu.guest.regions import Mapped, RegionPair, region_pairs, xen_reg
+from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
 from west_viommu.host.streams import StreamId
 from west_viommu.problems import Problem
-from west_viommu.tree.addresses import AddressMap, Region, bus_cells
-from west_viommu.tree.cells import TreeError, cells, counted, joined
+from west_viommu.tree.addresses import AddressMap, bus_cells
+from west_viommu.tree.cells import TreeError, cells, counted
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import Node, Phandle
 
 T = TypeVar("T")
 
-PASSTHROUGH = "/passthrough"
 # "Not bound yet": 0x0 by the xen-devel thread of 2022, 0xfdea (GUEST_PHANDLE_VSMMUV3) by its
 # first proposal.
 PLACEHOLDERS = frozenset({Phandle(0), Phandle(0xFDEA)})
@@ -36,20 +36,6 @@ class Entry(NamedTuple):
 
     phandle: Phandle | None
     id: StreamId
-
-
-class RegionPair(NamedTuple):
-    """A guest region, and the host region that is to appear there; None if xen,reg maps none."""
-
-    guest: Region
-    host: Region | None
-
-
-class Mapped(NamedTuple):
-    """A triple of `xen,reg`: host memory, and where the guest is to see it."""
-
-    host: Region
-    guest: Region
 
 
 class Request(NamedTuple):
@@ -132,13 +118,13 @@ def _request(reader: _Reader, addresses: AddressMap, gic: Gic, node: Node) -> Re
     except TreeError as error:
         malformed_ids = error
     no_triples: tuple[Mapped, ...] = ()
-    mapped = reader.tried(node, lambda: _xen_reg(guest, node), no_triples)
+    mapped = reader.tried(node, lambda: xen_reg(guest, node), no_triples)
     return Request(
         node.path,
         node.name,
         reader.tried(node, lambda: _xen_path(node), None),
         entries,
-        reader.tried(node, lambda: _region_pairs(guest, addresses, node, mapped), ()),
+        reader.tried(node, lambda: region_pairs(guest, addresses, node, mapped), ()),
         mapped,
         reader.tried(node, lambda: guest_intids(guest, gic, node), ()),
         malformed_ids,
@@ -225,70 +211,6 @@ def _entries(guest: GuestTree, node: Node) -> Iterator[Entry]:
 def _is_vsmmu(guest: GuestTree, path: str) -> bool:
     target = guest.tree.node(path)
     return target is not None and SMMUV3_COMPATIBLE in target.compatible
-
-
-def _region_pairs(
-    guest: GuestTree, addresses: AddressMap, node: Node, mapped: tuple[Mapped, ...]
-) -> tuple[RegionPair, ...]:
-    """Each `reg` entry of `node` and the host region it stands for: the same address, unless
-    xen,reg says otherwise.
-    """
-    bus = guest.tree.parent(node)
-    if "reg" in node.properties and bus and bus_cells(bus)[1] == 0:
-        raise TreeError(
-            "reg has no size", node.path, "reg", "a bus with #size-cells", f"{bus.path} with 0"
-        )
-    result = []
-    for region in addresses.regions(node):
-        if region is None:
-            raise TreeError(
-                "reg has no address in the guest",
-                node.path,
-                "reg",
-                f"`ranges;` in {PASSTHROUGH} and in every bus below it",
-                "a region that does not translate",
-            )
-        result.append(RegionPair(region, _host_region(region, mapped) if mapped else region))
-    return tuple(result)
-
-
-def _host_region(region: Region, mapped: tuple[Mapped, ...]) -> Region | None:
-    """What xen,reg maps to the guest's `region`; None where it maps nothing or not all of it."""
-    for host, guest in mapped:
-        offset = region.base - guest.base
-        if offset >= 0 and offset + region.size <= guest.size:
-            return Region(host.base + offset, region.size)
-    return None
-
-
-def _xen_reg(guest: GuestTree, node: Node) -> tuple[Mapped, ...]:
-    """`xen,reg`: <host-address size guest-address> triples, in the cells of the parent (Xen,
-    docs/misc/arm/passthrough.txt).
-    """
-    numbers = cells(node.properties.get("xen,reg", b""), node.path, "xen,reg")
-    bus = guest.tree.parent(node) or guest.tree.root
-    address, size = bus_cells(bus)
-    width = 2 * address + size
-    if not numbers:
-        return ()
-    if not width or len(numbers) % width:
-        raise TreeError(
-            "xen,reg is no list of triples",
-            node.path,
-            "xen,reg",
-            f"<host size guest> in {address} + {size} + {address} cells",
-            counted(len(numbers), "cell"),
-        )
-    triples = (numbers[i : i + width] for i in range(0, len(numbers), width))
-    return tuple(
-        Mapped(
-            host=Region(joined(triple[:address]), joined(triple[address : address + size])),
-            guest=Region(
-                joined(triple[address + size :]), joined(triple[address : address + size])
-            ),
-        )
-        for triple in triples
-    )
 
 
 def _misplaced(guest: GuestTree, node: Node) -> Iterator[Problem]:

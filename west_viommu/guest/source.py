@@ -9,6 +9,8 @@ from typing import NamedTuple
 from west_viommu.problems import Where
 from west_viommu.tree.node import Tree
 
+# The node that Xen reads: what is below it may be a host device.
+PASSTHROUGH = "/passthrough"
 # Stands for the base tree where only overlays are given; the labels that they use and do not
 # define are its children. A reserved name.
 BASE = "/viommu+base"

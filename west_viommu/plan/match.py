@@ -188,7 +188,7 @@ def _at_place(request: Request, devices: Devices) -> Device | None:
 def _unknown_ids(request: Request, unknown: Sequence[Wanted], devices: Devices) -> NoMatch:
     there = _at_place(request, devices)
     if there and not there.master:
-        return NoMatch("unprotected", unprotected(there))
+        return NoMatch("unprotected", not_protected(there))
     iommus = dict.fromkeys(iommu for _, iommu in unknown if iommu)
     what = "no host master has this stream ID"
     hint = "`viommu list` shows the stream IDs of every master"
@@ -207,7 +207,7 @@ def _unknown_ids(request: Request, unknown: Sequence[Wanted], devices: Devices) 
     )
 
 
-def unprotected(device: Device) -> Finding:
+def not_protected(device: Device) -> Finding:
     """What is found of a device that is behind no IOMMU."""
     return Finding(
         f"{device.path} is behind no IOMMU in the host tree, so its DMA would reach all memory",

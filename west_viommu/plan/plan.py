@@ -11,7 +11,7 @@ from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
 from west_viommu.host.streams import StreamId
 from west_viommu.plan.findings import NoMatch, problem
-from west_viommu.plan.hazards import HAZARDS, Situation
+from west_viommu.plan.hazards import HAZARDS
 from west_viommu.plan.match import assignment
 from west_viommu.plan.records import (
     VSMMU_LABEL,
@@ -20,6 +20,7 @@ from west_viommu.plan.records import (
     Plan,
     PlannedDevice,
     Profile,
+    Situation,
 )
 from west_viommu.problems import Problem, Where
 from west_viommu.tree.cells import TreeError

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from west_viommu.guest.gic import Gic
 from west_viommu.guest.requests import Request
-from west_viommu.host.devices import Device
+from west_viommu.host.devices import Device, Devices
 from west_viommu.host.streams import IdMap, StreamId
 from west_viommu.tree.interrupts import Intid
 
@@ -63,6 +64,14 @@ class Assignment(NamedTuple):
     request: Request
     device: Device
     ids: tuple[StreamId, ...]
+
+
+class Situation(NamedTuple):
+    """What a check of an assignment looks at besides: the host, and who else is assigned."""
+
+    devices: Devices
+    profile: Profile
+    assignments: Sequence[Assignment]
 
 
 class PlannedDevice(NamedTuple):

@@ -12,8 +12,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-from west_viommu.guest.requests import PASSTHROUGH
-from west_viommu.guest.source import BASE, GuestTree
+from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.dtb import MAX_DEPTH
 from west_viommu.read.outline import Outline

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from west_viommu import __version__
 from west_viommu.guest.gic import ZEPHYR_CELLS
-from west_viommu.guest.requests import PASSTHROUGH
+from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.names import OVERLAY_FIRST_LINE
 from west_viommu.plan.records import VSMMU_LABEL, Plan, PlannedDevice, Profile, ViommuInterrupt
 from west_viommu.tree.interrupts import FIRST_SPI, SPI

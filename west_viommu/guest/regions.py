@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`reg` and `xen,reg` of a request: which host memory the guest is to see, and where."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.tree.addresses import AddressMap, Region, bus_cells
+from west_viommu.tree.cells import TreeError, cells, counted, joined
+from west_viommu.tree.node import Node
+
+
+class RegionPair(NamedTuple):
+    """A guest region, and the host region that is to appear there; None if xen,reg maps none."""
+
+    guest: Region
+    host: Region | None
+
+
+class Mapped(NamedTuple):
+    """A triple of `xen,reg`: host memory, and where the guest is to see it."""
+
+    host: Region
+    guest: Region
+
+
+def region_pairs(
+    guest: GuestTree, addresses: AddressMap, node: Node, mapped: tuple[Mapped, ...]
+) -> tuple[RegionPair, ...]:
+    """Each `reg` entry of `node` and the host region it stands for: the same address, unless
+    xen,reg says otherwise.
+    """
+    bus = guest.tree.parent(node)
+    if "reg" in node.properties and bus and bus_cells(bus)[1] == 0:
+        raise TreeError(
+            "reg has no size", node.path, "reg", "a bus with #size-cells", f"{bus.path} with 0"
+        )
+    result = []
+    for region in addresses.regions(node):
+        if region is None:
+            raise TreeError(
+                "reg has no address in the guest",
+                node.path,
+                "reg",
+                f"`ranges;` in {PASSTHROUGH} and in every bus below it",
+                "a region that does not translate",
+            )
+        result.append(RegionPair(region, _host_region(region, mapped) if mapped else region))
+    return tuple(result)
+
+
+def _host_region(region: Region, mapped: tuple[Mapped, ...]) -> Region | None:
+    """What xen,reg maps to the guest's `region`; None where it maps nothing or not all of it."""
+    for host, guest in mapped:
+        offset = region.base - guest.base
+        if offset >= 0 and offset + region.size <= guest.size:
+            return Region(host.base + offset, region.size)
+    return None
+
+
+def xen_reg(guest: GuestTree, node: Node) -> tuple[Mapped, ...]:
+    """`xen,reg`: <host-address size guest-address> triples, in the cells of the parent (Xen,
+    docs/misc/arm/passthrough.txt).
+    """
+    numbers = cells(node.properties.get("xen,reg", b""), node.path, "xen,reg")
+    bus = guest.tree.parent(node) or guest.tree.root
+    address, size = bus_cells(bus)
+    width = 2 * address + size
+    if not numbers:
+        return ()
+    if not width or len(numbers) % width:
+        raise TreeError(
+            "xen,reg is no list of triples",
+            node.path,
+            "xen,reg",
+            f"<host size guest> in {address} + {size} + {address} cells",
+            counted(len(numbers), "cell"),
+        )
+    triples = (numbers[i : i + width] for i in range(0, len(numbers), width))
+    return tuple(
+        Mapped(
+            host=Region(joined(triple[:address]), joined(triple[address : address + size])),
+            guest=Region(
+                joined(triple[address + size :]), joined(triple[address : address + size])
+            ),
+        )
+        for triple in triples
+    )

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of an assignment: whether guest and host mean the same registers and interrupts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from west_viommu.plan.findings import Finding
+from west_viommu.plan.records import Assignment, Situation
+from west_viommu.tree.addresses import Region
+from west_viommu.tree.interrupts import FIRST_SPI
+
+# What Xen maps at least.
+PAGE = 4096
+
+
+def duplicate_assignment(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    for other in situation.assignments:
+        if other is this:
+            return
+        if other.device.path == this.device.path:
+            yield Finding(
+                f"{this.device.path} is assigned twice",
+                f"remove this node, or {other.request.path}",
+                expected="one guest node for a host device",
+                found=f"{other.request.path} as well",
+            )
+            return
+
+
+def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    regions = [region for region in this.device.regions if region]
+    expected = " or ".join(f"{base:#x}/{size:#x}" for base, size in regions) or "no region"
+    for guest, host in this.request.regions:
+        if host is None:
+            yield Finding(
+                "xen,reg maps nothing to this region, so Xen would not map it",
+                "write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
+                "reg",
+                expected="a region that xen,reg covers",
+                found=f"{guest.base:#x}/{guest.size:#x}",
+            )
+        elif host not in regions:
+            others = [p for p in situation.devices.at(host.base) if p != this.device.path]
+            of = f", but of {' and '.join(others)}" if others else ""
+            yield Finding(
+                f"this region is none of {this.device.path}{of}",
+                "copy the host's absolute address and size, or pair host and guest addresses: "
+                "xen,reg = <host size guest>",
+                "reg",
+                expected=expected,
+                found=f"{host.base:#x}/{host.size:#x}",
+            )
+    for host, _ in this.request.mapped:
+        if not any(_within_pages(host, region) for region in regions):
+            yield Finding(
+                f"xen,reg maps memory that is none of {this.device.path}",
+                "write the host's regions, rounded to 4 KiB pages",
+                "xen,reg",
+                expected=expected,
+                found=f"{host.base:#x}/{host.size:#x}",
+            )
+
+
+def untranslatable_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    if None in this.device.regions:
+        yield Finding(
+            f"a region of {this.device.path} has no absolute address",
+            "a bus above it has no `ranges`, or none that covers the region: Xen cannot map it",
+            "reg",
+            expected="`ranges` from each bus to the root",
+            found=f"region {this.device.regions.index(None)}",
+        )
+    for path in this.device.master.iommus if this.device.master else ():
+        iommu = situation.devices.iommus[path]
+        if iommu.base is None:
+            yield Finding(
+                f"{iommu.path}, the SMMU of {this.device.path}, has no absolute address",
+                "correct the host tree: Xen finds its SMMU by address",
+                expected="a reg that translates to the root",
+                found="none",
+            )
+
+
+def interrupt_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    for intid in this.request.intids:
+        if intid not in this.device.intids:
+            yield Finding(
+                f"this interrupt is none of {this.device.path}",
+                "write the host's number: Xen gives a guest an interrupt only under its own one",
+                "interrupts",
+                expected="INTID " + " or ".join(map(str, this.device.intids))
+                if this.device.intids
+                else "no GIC interrupt",
+                found=f"INTID {intid}",
+            )
+
+
+def interrupt_private(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    for intid in this.request.intids:
+        if intid < FIRST_SPI:
+            yield Finding(
+                "a private interrupt (PPI) cannot be passed through",
+                "leave it out: Xen routes only shared interrupts (SPIs) to a guest",
+                "interrupts",
+                expected="INTIDs from 32 on",
+                found=f"INTID {intid}",
+            )
+
+
+def device_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    if this.device.status != "okay":
+        yield Finding(
+            f"{this.device.path} is not enabled in the host tree",
+            "its clocks or pins may not be set up; check what the firmware leaves it in",
+            expected='status "okay"',
+            found=f'"{this.device.status}"',
+        )
+
+
+def device_without_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    if not this.device.regions:
+        yield Finding(
+            f"{this.device.path} has no region of its own",
+            "the guest can reach it only through another device",
+            "",
+            expected="reg on the host node",
+            found="none",
+        )
+
+
+def _within_pages(part: Region, region: Region) -> bool:
+    """Whether `part` lies in the pages that `region` touches: Xen maps whole pages."""
+    first = region.base // PAGE * PAGE
+    last = -(-(region.base + region.size) // PAGE) * PAGE
+    return first <= part.base and part.base + part.size <= last

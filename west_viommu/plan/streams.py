@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of an assignment: whether its SMMU protects it, and whether its IDs are its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from west_viommu.host.inventory import SMMUV3_CELLS, SMMUV3_COMPATIBLE, Iommu, Master
+from west_viommu.host.streams import StreamId
+from west_viommu.plan.findings import Finding, listed
+from west_viommu.plan.match import not_protected
+from west_viommu.plan.records import Assignment, Situation
+
+
+def unprotected(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    if not _iommus(this, situation):
+        yield not_protected(this.device)
+
+
+def unsupported_iommu(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    for iommu in _iommus(this, situation):
+        if SMMUV3_COMPATIBLE not in iommu.compatible:
+            yield Finding(
+                f"{this.device.path} is behind {iommu.path}, which is no SMMUv3",
+                "Xen gives a guest a vSMMU for devices behind an SMMUv3 only: this one cannot "
+                "have one",
+                expected=SMMUV3_COMPATIBLE,
+                found=" ".join(iommu.compatible) or "no compatible",
+            )
+        elif not iommu.supported:
+            yield Finding(
+                f"{iommu.path} has specifiers that Xen's SMMUv3 driver does not take",
+                "correct the host tree: one cell, the stream ID",
+                expected=f"#iommu-cells = <{SMMUV3_CELLS}>",
+                found=f"#iommu-cells = <{iommu.cells}>",
+            )
+
+
+def iommu_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    for iommu in _iommus(this, situation):
+        if iommu.status != "okay":
+            yield Finding(
+                f"{iommu.path}, the IOMMU of {this.device.path}, is not enabled in this host tree",
+                "give the tree that you boot Xen with: the board's overlay that enables the SMMU "
+                "applied (fdtoverlay), or the blob that U-Boot passes on",
+                expected='status "okay" on it and all its parents',
+                found=f'"{iommu.status}"',
+            )
+
+
+def two_iommus(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    paths = [iommu.path for iommu in _iommus(this, situation)]
+    if len(paths) > 1:
+        yield Finding(
+            f"{this.device.path} is behind {len(paths)} IOMMUs",
+            "Xen's SMMUv3 driver takes a device behind one IOMMU only: leave this one out",
+            expected="one IOMMU",
+            found=" and ".join(paths),
+        )
+
+
+def map_only(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    master = this.device.master
+    if master and master.maps and not master.streams and not situation.profile.programs_maps:
+        yield Finding(
+            f"{this.device.path} has its stream IDs from iommu-map alone",
+            "Xen programs only the IDs of `iommus`, so the DMA of this device would be blocked or "
+            "unprotected: leave it to the host",
+            expected="`iommus` on the host node",
+            found="iommu-map",
+        )
+
+
+def colliding_stream_id(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """A Xen that knows a stream by its ID alone cannot tell two SMMUs apart. IDs of iommu-map
+    count where the hypervisor programs them.
+    """
+    own = _own_iommus(this)
+    assigned = {other.device.path for other in situation.assignments}
+    for other, iommu, ids in _others_with_ids(this, situation):
+        maps_only = not any(other.has_stream(stream_id, iommu) for stream_id in ids)
+        if not own or iommu in own or not situation.devices.iommus[iommu].supported:
+            continue
+        if not maps_only or situation.profile.programs_maps:
+            yield Finding(
+                f"{this.device.path} behind {' and '.join(own)} and {other.path} behind {iommu} "
+                "have the same stream ID",
+                "Xen tells streams apart by ID alone: leave one of the two out"
+                if other.path in assigned
+                else f"Xen tells streams apart by ID alone: disable {other.path} in the host tree, "
+                "or pass through a device whose IDs are unique on the host",
+                expected="IDs that no other SMMU of the host uses",
+                found=listed(ids),
+            )
+
+
+def shared_stream_id(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Two devices with one ID on one SMMU are one to it: they share page tables, so the one that
+    stays with the host could reach the guest's memory, and the reverse.
+    """
+    assigned = {other.device.path for other in situation.assignments}
+    for other, iommu, ids in _others_with_ids(this, situation):
+        if iommu in _own_iommus(this):
+            yield Finding(
+                f"{this.device.path} and {other.path} share a stream ID on {iommu}",
+                "Xen stops with a BUG when both are assigned: leave one of them out"
+                if other.path in assigned
+                else f"disable {other.path} in the host tree, or leave this device out",
+                expected="IDs of this device alone",
+                found=listed(ids),
+            )
+
+
+def streams_omitted(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    master = this.device.master
+    omitted = [i for i in master.stream_ids if i not in this.ids] if master else []
+    if omitted:
+        yield Finding(
+            f"the host lists more stream IDs for {this.device.path}",
+            "DMA under an omitted ID will fault; add it unless the driver never uses it",
+            expected=listed(master.stream_ids) if master else "",
+            found=listed(this.ids),
+        )
+
+
+def maps_not_programmed(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    master = this.device.master
+    if master and master.streams and master.maps and not situation.profile.programs_maps:
+        yield Finding(
+            f"{this.device.path} has an iommu-map beside its `iommus`",
+            "Xen programs only the IDs of `iommus`: DMA under an ID of the map will fault",
+            expected="`iommus` alone",
+            found=f"{len(master.maps)} map entries",
+        )
+
+
+def _iommus(this: Assignment, situation: Situation) -> list[Iommu]:
+    master = this.device.master
+    return [situation.devices.iommus[path] for path in master.iommus] if master else []
+
+
+def _own_iommus(this: Assignment) -> list[str]:
+    """The paths of the IOMMUs on which the device has the IDs that were asked for."""
+    master = this.device.master
+    streams = master.streams if master else ()
+    return list(dict.fromkeys(stream.iommu for stream in streams if stream.id in this.ids))
+
+
+def _others_with_ids(
+    this: Assignment, situation: Situation
+) -> Iterator[tuple[Master, str, list[StreamId]]]:
+    """Each other device that is in use, by the host or by this guest, and has some of the IDs of
+    `this` on an IOMMU: the device, that IOMMU, and those IDs.
+    """
+    assigned = {other.device.path for other in situation.assignments}
+    found: dict[tuple[str, str], list[StreamId]] = {}
+    masters: dict[str, Master] = {}
+    for stream_id in dict.fromkeys(this.ids):
+        for master, iommu in situation.devices.owners(stream_id):
+            in_use = master.enabled or master.path in assigned
+            if in_use and master.path != this.device.path:
+                masters[master.path] = master
+                found.setdefault((master.path, iommu), []).append(stream_id)
+    for (path, iommu), ids in found.items():
+        yield masters[path], iommu, ids
