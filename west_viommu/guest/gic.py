@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from west_viommu.guest.source import BASE, GuestTree
-from west_viommu.tree.cells import TreeError, cells, counted
+from west_viommu.tree.cells import TreeError, rows
 from west_viommu.tree.interrupts import Intid, gic_intid, interrupts, is_gic
 from west_viommu.tree.node import Node
 
@@ -56,11 +56,11 @@ def guest_intids(guest: GuestTree, gic: Gic, node: Node) -> tuple[Intid, ...]:
     if _means_xens_gic(guest, gic, node):
         specifiers = _of_xens_gic(gic, node)
     else:
-        specifiers = [
+        specifiers = tuple(
             interrupt.specifier
             for interrupt in interrupts(guest.tree, node)
             if interrupt.controller.path == gic.path
-        ]
+        )
     found = []
     for specifier in specifiers:
         intid = gic_intid(specifier)
@@ -93,7 +93,7 @@ def _means_xens_gic(guest: GuestTree, gic: Gic, node: Node) -> bool:
     return "interrupts-extended" not in node.properties
 
 
-def _of_xens_gic(gic: Gic, node: Node) -> list[tuple[int, ...]]:
+def _of_xens_gic(gic: Gic, node: Node) -> tuple[tuple[int, ...], ...]:
     if "interrupts-extended" in node.properties:
         raise TreeError(
             "interrupts-extended needs a controller, and the tree has no GIC",
@@ -101,16 +101,14 @@ def _of_xens_gic(gic: Gic, node: Node) -> list[tuple[int, ...]]:
             "interrupts-extended",
             "`interrupts`",
         )
-    numbers = cells(node.properties.get("interrupts", b""), node.path, "interrupts")
-    if len(numbers) % gic.cells:
-        raise TreeError(
-            "interrupts is not of the GIC's form",
-            node.path,
-            "interrupts",
-            f"{gic.cells} cells each, as the tree has no GIC that says otherwise",
-            counted(len(numbers), "cell"),
-        )
-    return [numbers[i : i + gic.cells] for i in range(0, len(numbers), gic.cells)]
+    return rows(
+        node.properties.get("interrupts", b""),
+        gic.cells,
+        node.path,
+        "interrupts",
+        "interrupts is not of the GIC's form",
+        f"{gic.cells} cells each, as the tree has no GIC that says otherwise",
+    )
 
 
 def _is_guest_gic(node: Node) -> bool:

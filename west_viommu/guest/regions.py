@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.tree.addresses import AddressMap, Region, bus_cells
-from west_viommu.tree.cells import TreeError, cells, counted, joined
+from west_viommu.tree.cells import TreeError, joined, rows
 from west_viommu.tree.node import Node
 
 
@@ -63,21 +63,15 @@ def xen_reg(guest: GuestTree, node: Node) -> tuple[Mapped, ...]:
     """`xen,reg`: <host-address size guest-address> triples, in the cells of the parent (Xen,
     docs/misc/arm/passthrough.txt).
     """
-    numbers = cells(node.properties.get("xen,reg", b""), node.path, "xen,reg")
-    bus = guest.tree.parent(node) or guest.tree.root
-    address, size = bus_cells(bus)
-    width = 2 * address + size
-    if not numbers:
-        return ()
-    if not width or len(numbers) % width:
-        raise TreeError(
-            "xen,reg is no list of triples",
-            node.path,
-            "xen,reg",
-            f"<host size guest> in {address} + {size} + {address} cells",
-            counted(len(numbers), "cell"),
-        )
-    triples = (numbers[i : i + width] for i in range(0, len(numbers), width))
+    address, size = bus_cells(guest.tree.parent(node) or guest.tree.root)
+    triples = rows(
+        node.properties.get("xen,reg", b""),
+        2 * address + size,
+        node.path,
+        "xen,reg",
+        "xen,reg is no list of triples",
+        f"<host size guest> in {address} + {size} + {address} cells",
+    )
     return tuple(
         Mapped(
             host=Region(joined(triple[:address]), joined(triple[address : address + size])),

@@ -15,6 +15,7 @@ PAGE = 4096
 
 
 def duplicate_assignment(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Two requests for one host device; the later one is refused."""
     for other in situation.assignments:
         if other is this:
             return
@@ -29,6 +30,9 @@ def duplicate_assignment(this: Assignment, situation: Situation) -> Iterator[Fin
 
 
 def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Each reg entry must be a region of the device, by xen,reg or at the same address, and
+    xen,reg must map nothing else.
+    """
     regions = [region for region in this.device.regions if region]
     expected = " or ".join(f"{base:#x}/{size:#x}" for base, size in regions) or "no region"
     for guest, host in this.request.regions:
@@ -63,6 +67,7 @@ def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]
 
 
 def untranslatable_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Xen maps, and finds its SMMUs, by absolute address."""
     if None in this.device.regions:
         yield Finding(
             f"a region of {this.device.path} has no absolute address",
@@ -83,6 +88,7 @@ def untranslatable_region(this: Assignment, situation: Situation) -> Iterator[Fi
 
 
 def interrupt_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Xen gives a guest an interrupt under the host's number only (virq = pirq)."""
     for intid in this.request.intids:
         if intid not in this.device.intids:
             yield Finding(
@@ -97,6 +103,7 @@ def interrupt_mismatch(this: Assignment, situation: Situation) -> Iterator[Findi
 
 
 def interrupt_private(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Xen routes SPIs to guests, no PPIs."""
     for intid in this.request.intids:
         if intid < FIRST_SPI:
             yield Finding(
@@ -109,6 +116,7 @@ def interrupt_private(this: Assignment, situation: Situation) -> Iterator[Findin
 
 
 def device_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """A device that the host does not use."""
     if this.device.status != "okay":
         yield Finding(
             f"{this.device.path} is not enabled in the host tree",
@@ -119,6 +127,7 @@ def device_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]
 
 
 def device_without_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """A device that no region of its own gives access to."""
     if not this.device.regions:
         yield Finding(
             f"{this.device.path} has no region of its own",

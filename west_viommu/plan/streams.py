@@ -13,11 +13,13 @@ from west_viommu.plan.records import Assignment, Situation
 
 
 def unprotected(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Behind no IOMMU, nothing confines the DMA of a device."""
     if not _iommus(this, situation):
         yield not_protected(this.device)
 
 
 def unsupported_iommu(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Xen's vSMMU series and its SMMUv3 driver (arm_smmu_dt_xlate): arm,smmu-v3, one cell."""
     for iommu in _iommus(this, situation):
         if SMMUV3_COMPATIBLE not in iommu.compatible:
             yield Finding(
@@ -37,6 +39,7 @@ def unsupported_iommu(this: Assignment, situation: Situation) -> Iterator[Findin
 
 
 def iommu_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Xen does not drive an IOMMU whose own status, or that of a node above, is not okay."""
     for iommu in _iommus(this, situation):
         if iommu.status != "okay":
             yield Finding(
@@ -49,6 +52,7 @@ def iommu_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
 
 
 def two_iommus(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Xen's driver attaches a device to one IOMMU (arm_smmu_dt_xlate)."""
     paths = [iommu.path for iommu in _iommus(this, situation)]
     if len(paths) > 1:
         yield Finding(
@@ -60,6 +64,7 @@ def two_iommus(this: Assignment, situation: Situation) -> Iterator[Finding]:
 
 
 def map_only(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """IDs of iommu-map alone, on a hypervisor that programs none of them."""
     master = this.device.master
     if master and master.maps and not master.streams and not situation.profile.programs_maps:
         yield Finding(
@@ -112,6 +117,7 @@ def shared_stream_id(this: Assignment, situation: Situation) -> Iterator[Finding
 
 
 def streams_omitted(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """The guest lists fewer stream IDs than the host."""
     master = this.device.master
     omitted = [i for i in master.stream_ids if i not in this.ids] if master else []
     if omitted:
@@ -124,6 +130,7 @@ def streams_omitted(this: Assignment, situation: Situation) -> Iterator[Finding]
 
 
 def maps_not_programmed(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """An iommu-map beside iommus, on a hypervisor that programs none of its IDs."""
     master = this.device.master
     if master and master.streams and master.maps and not situation.profile.programs_maps:
         yield Finding(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from west_viommu.tree.cells import TreeError, cells, counted, joined
+from west_viommu.tree.cells import TreeError, joined, rows
 from west_viommu.tree.node import Node, Tree
 
 # Devicetree specification 0.4, 2.3.5: what a parent without the property means.
@@ -50,22 +50,17 @@ class AddressMap:
         address_cells, size_cells = bus_cells(parent)
         if size_cells == 0:
             return ()
-        width = address_cells + size_cells
-        numbers = cells(value, node.path, "reg")
-        if len(numbers) % width:
-            raise TreeError(
-                "reg does not fit the cells of its bus",
-                node.path,
-                "reg",
-                f"entries of {address_cells} + {size_cells} cells",
-                counted(len(numbers), "cell"),
-            )
+        entries = rows(
+            value,
+            address_cells + size_cells,
+            node.path,
+            "reg",
+            "reg does not fit the cells of its bus",
+            f"entries of {address_cells} + {size_cells} cells",
+        )
         return tuple(
-            Region(
-                joined(numbers[i : i + address_cells]),
-                joined(numbers[i + address_cells : i + width]),
-            )
-            for i in range(0, len(numbers), width)
+            Region(joined(entry[:address_cells]), joined(entry[address_cells:]))
+            for entry in entries
         )
 
     def regions(self, node: Node) -> tuple[Region | None, ...]:
@@ -107,24 +102,22 @@ class AddressMap:
             return None
         child_cells, size_cells = bus_cells(bus)
         parent_cells, _ = bus_cells(parent)
-        width = child_cells + parent_cells + size_cells
-        numbers = cells(value, bus.path, "ranges")
-        if numbers and len(numbers) % max(width, 1):
-            raise TreeError(
-                "ranges does not fit the cells of the bus",
-                bus.path,
-                "ranges",
-                f"entries of {child_cells} + {parent_cells} + {size_cells} cells",
-                counted(len(numbers), "cell"),
-            )
         middle = child_cells + parent_cells
+        entries = rows(
+            value,
+            middle + size_cells,
+            bus.path,
+            "ranges",
+            "ranges does not fit the cells of the bus",
+            f"entries of {child_cells} + {parent_cells} + {size_cells} cells",
+        )
         return tuple(
             Range(
-                joined(numbers[i : i + child_cells]),
-                joined(numbers[i + child_cells : i + middle]),
-                joined(numbers[i + middle : i + width]),
+                joined(entry[:child_cells]),
+                joined(entry[child_cells:middle]),
+                joined(entry[middle:]),
             )
-            for i in range(0, len(numbers), max(width, 1))
+            for entry in entries
         )
 
 

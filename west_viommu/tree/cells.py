@@ -31,6 +31,18 @@ def cells(value: bytes, path: str, prop: str) -> tuple[int, ...]:
     return unpack(f">{len(value) // 4}I", value)
 
 
+def rows(
+    value: bytes, width: int, path: str, prop: str, what: str, expected: str
+) -> tuple[tuple[int, ...], ...]:
+    """The cells of `value`, `width` at a time. Raises TreeError, with `what` is wrong and what is
+    `expected`, where they do not come out even.
+    """
+    numbers = cells(value, path, prop)
+    if numbers and (width < 1 or len(numbers) % width):
+        raise TreeError(what, path, prop, expected, counted(len(numbers), "cell"))
+    return tuple(numbers[i : i + width] for i in range(0, len(numbers), max(width, 1)))
+
+
 def u32(value: bytes, path: str, prop: str) -> int:
     """The one 32-bit cell of `value`. Raises TreeError for any other length."""
     if len(value) != 4:

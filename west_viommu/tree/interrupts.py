@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple, NewType
 
 from west_viommu.tree.addresses import DEFAULT_ADDRESS_CELLS
-from west_viommu.tree.cells import TreeError, cells, counted, joined
+from west_viommu.tree.cells import TreeError, cells, joined, rows
 from west_viommu.tree.node import Node, Tree
 
 Intid = NewType("Intid", int)
@@ -113,16 +113,15 @@ def _generated(tree: Tree, node: Node) -> list[Interrupt]:
     if value is None or parent is None:
         return []
     width = _interrupt_cells(parent)
-    numbers = cells(value, node.path, "interrupts")
-    if len(numbers) % width:
-        raise TreeError(
-            "interrupts does not fit its interrupt parent",
-            node.path,
-            "interrupts",
-            f"entries of {width} cells, as {parent.path} says",
-            counted(len(numbers), "cell"),
-        )
-    return [Interrupt(parent, numbers[i : i + width]) for i in range(0, len(numbers), width)]
+    specifiers = rows(
+        value,
+        width,
+        node.path,
+        "interrupts",
+        "interrupts does not fit its interrupt parent",
+        f"entries of {width} cells, as {parent.path} says",
+    )
+    return [Interrupt(parent, specifier) for specifier in specifiers]
 
 
 def _extended(tree: Tree, node: Node) -> list[Interrupt]:
