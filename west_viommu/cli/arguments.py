@@ -111,7 +111,7 @@ COMMANDS = (
         "Find each device below /passthrough of the guest in the host tree, check its stream IDs,\n"
         "and write viommu.overlay (the vSMMU node, and each device's iommus) and viommu.json.\n"
         "If anything is wrong with the input, all of it is reported and nothing is written.",
-        'example: a guest node with iommus = <0x0 0x235> or xen,path = "/axi/ethernet@f19e0000"\n'
+        'for a guest node with iommus = <0x0 0x235>, or xen,path = "/axi/ethernet@f19f0000":\n'
         "  %(prog)s --host versal-net.dtb boards/xenvm.overlay\n"
         "  %(prog)s --host host.dtb -o build/viommu board.dts app.overlay\n"
         "  %(prog)s --host host.dtb -b xenvm -s my-app\n"
