@@ -89,7 +89,10 @@ def test_the_overlay_is_appended_and_the_build_depends_on_the_inputs(
     assert build.source.read_text().endswith(f'\n# 1 "{build.output}/viommu.overlay"\n{overlay}')
     assert "guest:   board.dts guest.overlay" in overlay
     rule = build.rule.read_text().replace("\\\n", "").split()
-    wanted = (host, build.app / "viommu.yml", CHECKOUT / "west_viommu/plan/hazards.py")
+    wanted = [host, build.app / "viommu.yml"]
+    if " " not in str(CHECKOUT):
+        # A module in such a path is nothing that Zephyr itself could build with.
+        wanted.append(CHECKOUT / "west_viommu/plan/hazards.py")
     assert {str(file) for file in wanted} <= set(rule)
     assert all(os.path.isfile(file) for file in rule[1:])
     assert json.loads((build.output / "viommu.json").read_text())["devices"]

@@ -131,7 +131,7 @@ def _appended(
     count = len(result.plan.devices)
     devices = "1 device" if count == 1 else f"{count} devices"
     print(f"-- viommu: bound {devices} of {chosen.host} to one vSMMU, see {output.folder}")
-    return [chosen.host, *chosen.files, *_own_files()]
+    return [chosen.host, *chosen.files]
 
 
 def _operand(command: Sequence[str], option: str) -> str:
@@ -164,17 +164,20 @@ def _own_files() -> list[str]:
 
 
 def _add_dependencies(make_rule: str, files: Sequence[str]) -> None:
-    """Append `files` to the make rule that the preprocessor wrote, a line each, as Zephyr before
-    4.0 wants it. A path that CMake could not read back there is left out, with a note.
+    """Append `files`, and our own sources, to the make rule that the preprocessor wrote: a line
+    each, as Zephyr before 4.0 wants it. A path that CMake could not read back is left out, with a
+    note if it is the user's.
     """
-    lines = []
-    for file in sorted({os.path.abspath(file) for file in files if os.path.isfile(file)}):
-        if any(c in file for c in " \t\n;\\#$"):
-            print(
-                f"note: changes of {file!r} go unnoticed: a character of its path", file=sys.stderr
-            )
-        else:
-            lines.append(f" \\\n {file}")
-    if lines:
+    wanted = [os.path.abspath(file) for file in files if os.path.isfile(file)]
+    for file in filter(_is_unreadable, wanted):
+        print(f"note: changes of {file!r} go unnoticed: a character of its path", file=sys.stderr)
+    if wanted:
+        readable = {file for file in (*wanted, *_own_files()) if not _is_unreadable(file)}
         rule = Path(make_rule)
-        rule.write_text(rule.read_text(encoding="utf-8").rstrip("\n") + "".join(lines) + "\n")
+        lines = "".join(f" \\\n {file}" for file in sorted(readable))
+        rule.write_text(rule.read_text(encoding="utf-8").rstrip("\n") + lines + "\n")
+
+
+def _is_unreadable(file: str) -> bool:
+    """Whether Zephyr's toolchain_parse_make_rule() would take the path apart."""
+    return any(c in file for c in " \t\n;\\#$")
