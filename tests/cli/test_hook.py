@@ -106,10 +106,33 @@ def test_nothing_asked_for_costs_and_leaves_nothing(
     assert build.run(overlay="empty.overlay") == 0
     assert "viommu" not in build.source.read_text()
     assert "viommu.yml" not in build.rule.read_text()
-    assert not [file for file in build.output.rglob("*") if file.is_file()]
+    assert [file.name for file in build.output.rglob("*") if file.is_file()] == [
+        "vendor-prefixes.txt"
+    ]
     (build.app / "empty.overlay").write_text("/ { passthrough { }; };\n")
     assert build.run(overlay="empty.overlay") == 0
     assert not (build.output / "viommu.json").exists()
+
+
+def test_a_second_configure_makes_the_same(build: Build) -> None:
+    assert build.run() == 0
+    once = {file: file.read_bytes() for file in build.output.rglob("*") if file.is_file()}
+    assert build.run("--dts-root", str(build.output)) == 0
+    again = {file: file.read_bytes() for file in build.output.rglob("*") if file.is_file()}
+    assert again == once
+
+
+def test_what_a_host_source_includes_is_watched(build: Build) -> None:
+    host = build.app / "host.dts"
+    host.rename(build.app / "real.dtsi")
+    host.write_text('#include "real.dtsi"\n')
+    assert build.run() == 0
+    assert str(build.app / "real.dtsi") in build.rule.read_text()
+
+
+def test_a_preprocessor_that_is_not_there(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--", str(build.app / "no-cc")]) == 1
+    assert "no-cc cannot be run: No such file" in capsys.readouterr().err
 
 
 def test_a_refusal(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,12 +191,10 @@ def test_warnings_are_printed(build: Build, capsys: pytest.CaptureFixture[str]) 
 
 def test_bind_takes_the_devicetree_of_a_build(build: Build, viommu: Run) -> None:
     assert build.run() == 0
-    dirs = [CHECKOUT / "zephyr", build.zephyr, build.output]
-    cached = ";".join(str(folder / "dts/bindings") for folder in dirs)
-    cache = f"CACHED_DTS_ROOT_BINDINGS:INTERNAL={cached}\n"
-    (build.build / "CMakeCache.txt").write_text(cache)
+    (build.build / "viommu_dts_roots.txt").write_text(f"{CHECKOUT / 'zephyr'};{build.zephyr}")
+    (build.build / "CMakeCache.txt").write_text(f"CMAKE_HOME_DIRECTORY:INTERNAL={build.app}\n")
     sums = json.loads((build.output / "viommu.json").read_text())["files"]
-    outcome = viommu("bind", "-d", build.build, "-s", build.app)
+    outcome = viommu("bind", "-d", build.build)
     assert outcome.status == 0, outcome.err
     assert f"wrote {build.output}/viommu.overlay\n" in outcome.out
     again = json.loads((build.output / "viommu.json").read_text())["files"]
@@ -214,3 +235,10 @@ def test_bind_for_a_board_without_cmake(
     outcome = viommu("bind", "-s", build.app, "-b", "xenvm")
     assert outcome.status == 1
     assert "[unreadable] cmake cannot be run" in outcome.err
+
+
+def test_a_broken_sysbuild(viommu: Run, tmp_path: Path) -> None:
+    (tmp_path / "domains.yaml").write_text("default: app\n")
+    outcome = viommu("bind", "--host", DEMO / "host.dts", "-d", ".")
+    assert outcome.status == 1
+    assert "domains.yaml: error: [malformed] this is no domains.yaml" in outcome.err

@@ -50,8 +50,16 @@ def test_options_then_west_then_the_file(app: Path) -> None:
 
 
 def test_the_board_of_the_workspace(app: Path) -> None:
-    write(app.parent / ".west/config", "[build]", "board = xenvm")
+    write(app.parent / ".west/config", "[viommu]")
+    write(app.parent / "user", "[build]", "board = xenvm")
     assert west_board(str(app)) == "xenvm"
+
+
+def test_a_workspace_elsewhere(app: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    (other / ".west").mkdir(parents=True)
+    write(other / ".west/config", "[viommu]", "host-dtb = h.dtb")
+    assert settings({}, str(app), None, str(other)).host == f"{app}/h.dtb"
 
 
 def test_a_file_elsewhere(app: Path, tmp_path: Path) -> None:

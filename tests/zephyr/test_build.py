@@ -285,7 +285,34 @@ def test_configures_again_when_an_input_changes_once_and_only_then(
         comment = "# again\n" if name.endswith(".yml") else "/* again */\n"
         file.write_text(file.read_text() + comment)
         assert configured() == 1, name
+        assert workspace.iommus() == ETHERNET_IOMMUS, name
         assert configured() == 0, name
+    (app / "app.overlay").write_text(OVERLAY % "")
+    assert configured() == 0
+    assert workspace.iommus() == {}
+    assert not (workspace.build / "viommu/viommu.json").exists()
+
+
+def test_a_module_that_takes_our_place_is_told(app: Path, workspace: Workspace) -> None:
+    other = workspace.top / "other"
+    (other / "zephyr").mkdir(parents=True)
+    (other / "zephyr/module.yml").write_text(
+        "name: other\nbuild: {settings: {module_ext_root: .}}\n"
+    )
+    (other / "modules").mkdir()
+    (other / "modules/modules.cmake").write_text(
+        "list(APPEND CMAKE_MODULE_PATH_OTHER x)\n"
+        "get_filename_component(d ${CMAKE_CURRENT_LIST_DIR}/../cmake ABSOLUTE)\n"
+        'list(FIND CMAKE_MODULE_PATH ${VIOMMU_CMAKE_DIR} i)\nmath(EXPR i "${i} + 1")\n'
+        "list(INSERT CMAKE_MODULE_PATH ${i} ${d})\n"
+    )
+    (other / "cmake").mkdir()
+    (other / "cmake/dts.cmake").write_text(
+        "list(REMOVE_ITEM CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})\n"
+        "set(CMAKE_DTS_PREPROCESSOR ${CMAKE_C_COMPILER})\ninclude(dts)\n"
+    )
+    modules = f"-DZEPHYR_MODULES={workspace.top}/west-viommu;{other}"
+    assert "Another module set CMAKE_DTS_PREPROCESSOR" in workspace.stage(modules).log
 
 
 def test_a_build_directory_with_a_space(app: Path, workspace: Workspace) -> None:

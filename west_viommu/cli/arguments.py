@@ -68,8 +68,7 @@ def _add_bind_arguments(parser: ArgumentParser) -> None:
         "-s",
         "--source-dir",
         metavar="APP",
-        default=".",
-        help="the application, and where viommu.yml is (default: here)",
+        help="the application, and where viommu.yml is (default: that of -d, else here)",
     )
     parser.add_argument(
         "-d", "--build-dir", metavar="DIR", help="take the devicetree of this build instead"

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from west_viommu.cli.job import Done, Host, done, host
 from west_viommu.cli.run import NO_HOST, UsageError
-from west_viommu.cli.stage import devicetree_stage
+from west_viommu.cli.stage import application, devicetree_stage
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.names import BINDINGS
@@ -30,7 +30,12 @@ G = TypeVar("G")
 
 def run(arguments: Namespace) -> None:
     """Read both trees, plan, write. Raises Refused with all that is wrong with either."""
-    chosen = _settings(arguments)
+    if arguments.guests and (arguments.board or arguments.build_dir):
+        raise UsageError("GUEST files stand for themselves: leave out -b and -d")
+    if arguments.board and arguments.build_dir:
+        raise UsageError("-b runs Zephyr's devicetree stage, -d takes that of a build: give one")
+    app = application(arguments)
+    chosen = _settings(arguments, app)
     if not chosen.host:
         raise UsageError(NO_HOST)
     read_host = partial(host, chosen.host, arguments.include, arguments.define)
@@ -38,13 +43,13 @@ def run(arguments: Namespace) -> None:
         folder = Path(arguments.output or "viommu")
         names = arguments.guests
         read = partial(guest_tree, names, arguments.include, arguments.define)
-        bindings = _zephyr_bindings(arguments.source_dir)
+        bindings = _zephyr_bindings(app)
         result = _bound(chosen, names, read_host, read, folder, bindings)
     else:
         with devicetree_stage(arguments, chosen) as stage:
             folder = Path(arguments.output or stage.output)
             read = partial(guest_tree_of, stage.source)
-            bindings = stage.bindings(folder) or _zephyr_bindings(arguments.source_dir)
+            bindings = stage.bindings() or _zephyr_bindings(app)
             result = _bound(chosen, stage.names, read_host, read, folder, bindings)
             stage.check()
     if not chosen.profile:
@@ -110,7 +115,7 @@ def _zephyr_bindings(app: str) -> list[str]:
     return [os.path.join(root, BINDINGS) for root in (base, app)] if base else []
 
 
-def _settings(arguments: Namespace) -> Settings:
+def _settings(arguments: Namespace, app: str) -> Settings:
     """What options and environment say, then west's configuration and viommu.yml."""
     environment = os.environ.get
     return settings(
@@ -119,6 +124,6 @@ def _settings(arguments: Namespace) -> Settings:
             "profile": arguments.profile or environment("VIOMMU_PROFILE"),
             "vsid": arguments.vsid or environment("VIOMMU_VSID"),
         },
-        arguments.source_dir,
+        app,
         arguments.config or environment("VIOMMU_CONFIG"),
     )

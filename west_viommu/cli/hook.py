@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 
 from west_viommu.guest.source import GuestTree
-from west_viommu.names import BINDINGS, OVERLAY
+from west_viommu.names import BINDINGS, OVERLAY, VENDOR_PREFIXES
 from west_viommu.problems import Problem, Refused, rendered
 from west_viommu.write.files import Output
 
@@ -61,7 +61,7 @@ def _parser() -> ArgumentParser:
     for name in ("--zephyr-base", "--app", "--output"):
         parser.add_argument(name, required=True)
     parser.add_argument("--dts-root", action="append", default=[])
-    for name in ("--host_dtb", "--profile", "--vsid", "--config"):
+    for name in ("--workspace", "--host_dtb", "--profile", "--vsid", "--config"):
         parser.add_argument(name)
     return parser
 
@@ -82,6 +82,10 @@ def _bound(arguments: Namespace, command: Sequence[str]) -> list[str]:
         depends_on = _appended(arguments, command, source, output) if _asks(source) else []
         if not depends_on:
             output.remove()
+            # Zephyr has seen it by now (dts.cmake made it), and reads it later.
+            prefixes = output.folder / BINDINGS / VENDOR_PREFIXES
+            prefixes.parent.mkdir(parents=True, exist_ok=True)
+            prefixes.touch()
     return depends_on
 
 
@@ -93,6 +97,7 @@ def _appended(
     """
     from west_viommu.cli.job import done, host
     from west_viommu.guest.requests import asked
+    from west_viommu.read.host import host_files
     from west_viommu.read.profiles import profile
     from west_viommu.read.settings import settings
     from west_viommu.read.source import guest_tree_of
@@ -110,6 +115,7 @@ def _appended(
         },
         app,
         arguments.config and os.path.join(app, arguments.config),
+        arguments.workspace,
     )
     if not chosen.host:
         path = wanted.requests[0].path if wanted.requests else wanted.problems[0].node
@@ -121,7 +127,7 @@ def _appended(
         _included(command),
         profile(chosen.profile, chosen.vsid),
         profile_was_chosen=bool(chosen.profile),
-        binding_dirs=[os.path.join(root, BINDINGS) for root in arguments.dts_root],
+        binding_dirs=_binding_dirs(arguments),
     )
     for warning in result.warnings:
         print(rendered(warning), file=sys.stderr)
@@ -131,7 +137,16 @@ def _appended(
     count = len(result.plan.devices)
     devices = "1 device" if count == 1 else f"{count} devices"
     print(f"-- viommu: bound {devices} of {chosen.host} to one vSMMU, see {output.folder}")
-    return [chosen.host, *chosen.files]
+    return [*host_files(chosen.host), *chosen.files]
+
+
+def _binding_dirs(arguments: Namespace) -> list[str]:
+    """The directories of bindings, without the one that this fills: what an earlier run generated
+    is not there already.
+    """
+    own = os.path.realpath(arguments.output)
+    roots = [root for root in arguments.dts_root if os.path.realpath(root) != own]
+    return [os.path.join(root, BINDINGS) for root in roots]
 
 
 def _operand(command: Sequence[str], option: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from west_viommu.guest.requests import Asked
-from west_viommu.guest.source import GuestTree
+from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Devices
 from west_viommu.names import OVERLAY, PLAN
 from west_viommu.plan.plan import plan
@@ -72,9 +72,9 @@ def done(
     )
     files = {OVERLAY: overlay(made, origin)}
     if binding_dirs:
-        paths = {request.path for request in asked.requests}
-        nodes = [node for node in guest.tree.nodes() if node.path in paths]
-        files |= generated_bindings(nodes, Bindings(binding_dirs, compatibles(nodes)))
+        bus = guest.tree.node(PASSTHROUGH) or guest.tree.root
+        known = Bindings(binding_dirs, compatibles(bus))
+        files |= generated_bindings(bus, [request.path for request in asked.requests], known)
     data = {name: text.encode() for name, text in files.items()}
     data[PLAN] = plan_json(made, data).encode()
     return Done(made, data, problems)

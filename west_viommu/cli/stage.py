@@ -20,7 +20,9 @@ from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.settings import Settings, west_board
 
 _PREPROCESSED = "zephyr/zephyr.dts.pre"
-_CACHED_DIRS = re.compile(r"^CACHED_DTS_ROOT_BINDINGS:INTERNAL=(.*)$", re.MULTILINE)
+# What zephyr/cmake/dts.cmake leaves.
+_ROOTS = "viommu_dts_roots.txt"
+_HOME = re.compile(r"^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$", re.MULTILINE)
 # What the hook says once it has bound the tree.
 _HOOK_RAN = "-- viommu: bound"
 
@@ -36,18 +38,15 @@ class Stage(NamedTuple):
     names: tuple[str, ...]
     failure: str
 
-    def bindings(self, output: Path) -> list[str]:
-        """The directories of bindings of that build, without what we generated there; [] where
-        the build has no cache that tells, as after the devicetree stage alone.
+    def bindings(self) -> list[str]:
+        """The directories of bindings of that build, without what we generate; [] where the
+        build does not run our module.
         """
         try:
-            cache = (self.build / "CMakeCache.txt").read_text(encoding="utf-8", errors="replace")
+            roots = (self.build / _ROOTS).read_text(encoding="utf-8")
         except OSError:
             return []
-        cached = _CACHED_DIRS.search(cache)
-        ours = {os.path.realpath(folder / BINDINGS) for folder in (output, self.build / "viommu")}
-        dirs = cached[1].split(";") if cached and cached[1] else []
-        return [each for each in dirs if os.path.realpath(each) not in ours]
+        return [os.path.join(root, BINDINGS) for root in roots.split(";") if root]
 
     def check(self) -> None:
         """Raises Refused where Zephyr does not take the bound tree."""
@@ -57,7 +56,7 @@ class Stage(NamedTuple):
                     Problem(
                         "malformed",
                         "Zephyr's devicetree stage refuses the bound tree: "
-                        + self.failure.strip().splitlines()[-1],
+                        + _error_line(self.failure),
                         "run west build for all that it says",
                         where=Where(self.names[0]),
                     )
@@ -65,8 +64,9 @@ class Stage(NamedTuple):
             )
         if self.failure:
             print(
-                "note: this build does not run west-viommu's module, so give it the overlay with "
-                f"EXTRA_DTC_OVERLAY_FILE and the bindings with DTS_ROOT={self.output}",
+                f"note: Zephyr's devicetree stage failed: {_error_line(self.failure)}\nIt did not "
+                "run west-viommu's module. Such a build needs the overlay by "
+                f"EXTRA_DTC_OVERLAY_FILE, and the bindings by DTS_ROOT={self.output}",
                 file=sys.stderr,
             )
 
@@ -76,7 +76,7 @@ def devicetree_stage(arguments: Namespace, chosen: Settings) -> Iterator[Stage]:
     """The stage of -d BUILD_DIR, or one run for -b BOARD in a temporary build directory. Raises
     UsageError where neither is known, Refused where there is no devicetree.
     """
-    app = Path(arguments.source_dir)
+    app = Path(application(arguments))
     if arguments.build_dir:
         build = _image(Path(arguments.build_dir))
         yield _found(build, build / "viommu", str(build), "")
@@ -128,19 +128,41 @@ def _found(build: Path, output: Path, name: str, failure: str) -> Stage:
 
 
 def _error_line(log: str) -> str:
-    """The first line of a CMake log that tells of an error, or its last."""
+    """The line of a build's log that says what is wrong: a script's own error, else CMake's."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    at = next((i for i, line in enumerate(lines) if line.startswith("CMake Error")), None)
-    return " ".join(lines[at : at + 2]) if at is not None else lines[-1]
+    for word in ("devicetree error:", "CMake Error"):
+        for i, line in enumerate(lines):
+            if line.startswith(word):
+                return line if word != "CMake Error" else " ".join(lines[i : i + 2])
+    return lines[-1] if lines else "nothing was printed"
+
+
+def application(arguments: Namespace) -> str:
+    """The application's folder: -s, else that of the build of -d, else here."""
+    if arguments.source_dir:
+        return str(arguments.source_dir)
+    if arguments.build_dir:
+        cache = _image(Path(arguments.build_dir)) / "CMakeCache.txt"
+        if cache.is_file():
+            home = _HOME.search(cache.read_text(encoding="utf-8", errors="replace"))
+            if home and os.path.isdir(home[1]):
+                return home[1]
+    return os.curdir
 
 
 def _image(build: Path) -> Path:
-    """The build directory of the application: of a sysbuild, that of its default domain."""
+    """The build directory of the application: of a sysbuild, that of its default domain. Raises
+    Refused.
+    """
     domains = build / "domains.yaml"
     if (build / _PREPROCESSED).is_file() or not domains.is_file():
         return build
     import yaml
 
-    content = yaml.safe_load(domains.read_text(encoding="utf-8"))
-    directories = {each["name"]: each["build_dir"] for each in content["domains"]}
-    return Path(directories[content["default"]])
+    try:
+        content = yaml.safe_load(domains.read_text(encoding="utf-8"))
+        directories = {each["name"]: each["build_dir"] for each in content["domains"]}
+        return Path(directories[content["default"]])
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
+        what, hint = "this is no domains.yaml of a sysbuild", "configure the build again"
+        raise Refused([Problem("malformed", what, hint, where=Where(str(domains)))]) from None

@@ -18,11 +18,14 @@ PASSTHROUGH_BUS = "passthrough"
 
 
 class Binding(NamedTuple):
-    """A file with `compatible:`. `on_bus` is its `on-bus:`, None for a device on any bus."""
+    """A file with `compatible:`. `on_bus` is its `on-bus:`, None for a device on any bus; `bus`
+    the first bus that its children are on, None for that of their parent.
+    """
 
     path: str
     compatible: str
     on_bus: str | None
+    bus: str | None
 
 
 class Bindings:
@@ -38,26 +41,34 @@ class Bindings:
         self._rare = tuple(rare)
         self._declared: dict[str, frozenset[str]] = {}
 
-    def binding(self, compatible: str) -> Binding | None:
-        """The binding of a `compatible` device on the passthrough bus: one for that bus, else
-        one for any bus (edtlib, Node._init_binding).
+    def binding(self, compatible: str, on_bus: str | None = None) -> Binding | None:
+        """The binding of a `compatible` device on a bus: one for that bus, else one for any
+        (edtlib, Node._init_binding).
         """
-        candidates = [
-            binding for binding in self._candidates(compatible) if binding.compatible == compatible
-        ]
-        for bus in (PASSTHROUGH_BUS, None):
+        candidates = self._candidates(compatible)
+        for bus in (on_bus, None):
             for binding in candidates:
                 if binding.on_bus == bus:
                     return binding
         return None
+
+    def is_includable(self, path: str) -> bool:
+        """Whether an `include:` of the file's name means this file: of two with one name, it
+        means the later.
+        """
+        return self._by_name[os.path.basename(path)][-1] == path
+
+    def content(self, path: str) -> dict[str, Any]:
+        """The mapping in the binding file `path`."""
+        return _content(path)
 
     def declared(self, file_name: str) -> frozenset[str]:
         """The properties that a binding file declares, itself or by what it includes."""
         if file_name not in self._declared:
             # What is included in a circle declares nothing more; Zephyr complains about it.
             self._declared[file_name] = frozenset()
-            path = self._files.get(file_name)
-            content = _content(path) if path else {}
+            paths = self._by_name.get(file_name)
+            content = _content(paths[-1]) if paths else {}
             names = set(content.get("properties") or {})
             for included in _included(content.get("include")):
                 names |= self.declared(included)
@@ -66,7 +77,7 @@ class Bindings:
 
     def has(self, file_name: str) -> bool:
         """Whether a binding file of this name is there."""
-        return file_name in self._files
+        return file_name in self._by_name
 
     @cached_property
     def vendors(self) -> frozenset[str]:
@@ -81,28 +92,28 @@ class Bindings:
         return frozenset(found)
 
     def _candidates(self, compatible: str) -> list[Binding]:
-        named = self._files.get(f"{compatible}.yaml")
-        found = [_binding(named)] if named else []
-        if not any(b and b.compatible == compatible and b.on_bus is None for b in found):
+        named = (_binding(path) for path in self._by_name.get(f"{compatible}.yaml", ()))
+        found = [binding for binding in named if binding and binding.compatible == compatible]
+        if not any(binding.on_bus is None for binding in found):
             found += self._found_elsewhere.get(compatible, [])
-        return [binding for binding in found if binding]
+        return found
 
     @cached_property
-    def _files(self) -> dict[str, str]:
-        """Path by file name; of two with one name the later wins, as in edtlib."""
-        return {
-            file: os.path.join(folder, file)
-            for directory in self._directories
-            for folder, _, files in os.walk(directory)
-            for file in files
-            if file.endswith((".yaml", ".yml"))
-        }
+    def _by_name(self) -> dict[str, list[str]]:
+        """Paths by file name, in the order in which edtlib comes across them."""
+        found: dict[str, list[str]] = {}
+        for directory in self._directories:
+            for folder, _, files in os.walk(directory):
+                for file in files:
+                    if file.endswith((".yaml", ".yml")):
+                        found.setdefault(file, []).append(os.path.join(folder, file))
+        return found
 
     @cached_property
     def _found_elsewhere(self) -> dict[str, list[Binding]]:
         """Bindings of the rare compatibles by a search through every file."""
         result: dict[str, list[Binding]] = {}
-        contents = {path: _raw(path) for path in self._files.values()}
+        contents = {path: _raw(path) for paths in self._by_name.values() for path in paths}
         everything = b"".join(contents.values())
         for compatible in self._rare:
             name = compatible.encode()
@@ -115,7 +126,11 @@ class Bindings:
 
 def _raw(path: str) -> bytes:
     """The bytes of a file. Plain system calls, as there are thousands of bindings."""
-    handle = os.open(path, os.O_RDONLY)
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        # A dangling link: for Zephyr to complain about.
+        return b""
     try:
         content = os.read(handle, _CHUNK)
         while len(content) % _CHUNK == 0 and (more := os.read(handle, _CHUNK)):
@@ -130,16 +145,18 @@ def _binding(path: str) -> Binding | None:
     compatible = content.get("compatible")
     if not isinstance(compatible, str):
         return None
-    return Binding(path, compatible, content.get("on-bus"))
+    bus = content.get("bus")
+    first = bus[0] if isinstance(bus, list) and bus else bus
+    return Binding(path, compatible, content.get("on-bus"), str(first) if first else None)
 
 
 def _content(path: str) -> dict[str, Any]:
     """The mapping in a YAML file; {} where it is none, which is for Zephyr to complain about."""
-    with open(path, encoding="utf-8") as file:
-        try:
+    try:
+        with open(path, encoding="utf-8") as file:
             content = yaml.load(file, Loader=_Loader)
-        except yaml.YAMLError:
-            return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
     return content if isinstance(content, dict) else {}
 
 

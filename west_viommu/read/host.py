@@ -48,6 +48,18 @@ def read_host(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str
         raise Refused([malformed_host(file, error)]) from None
 
 
+def host_files(file: str) -> list[str]:
+    """The files that the host tree in `file` comes from: itself, and what its source includes."""
+    if os.path.isdir(file):
+        return []
+    with open(file, "rb") as stream:
+        if stream.read(len(MAGIC)) == MAGIC:
+            return [file]
+    from west_viommu.read.preprocess import source_files
+
+    return source_files(file)
+
+
 def read_inventory(file: str, tree: Tree) -> Inventory:
     """The inventory of `tree`, which `file` holds. Raises Refused for what is malformed in it."""
     found, errors = inventory(tree)
@@ -81,7 +93,7 @@ def _read(file: str, include_dirs: Sequence[str], defines: Sequence[str]) -> Tre
         content = stream.read()
     if content.startswith(MAGIC):
         return tree_from_dtb(content)
-    if b"\0" in content or b"{" not in content:
+    if b"\0" in content or not content.strip():
         raise _refused(
             "malformed",
             file,

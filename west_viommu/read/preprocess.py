@@ -70,6 +70,12 @@ def preprocessed(
     return decoded(run.stdout, files[-1])
 
 
+def source_files(file: str) -> list[str]:
+    """`file` and everything that it includes."""
+    named = dict.fromkeys(unescaped(marker[2]) for marker in MARKER.finditer(preprocessed([file])))
+    return [name for name in named if os.path.isfile(name)]
+
+
 def decoded(output: bytes, file: str) -> str:
     """What the preprocessor made, as text, without what an earlier run of ours generated. Raises
     Refused, naming `file`, where it is not UTF-8.
@@ -134,7 +140,10 @@ def _without_generated(text: str) -> str:
     for marker in MARKER.finditer(text):
         if not generated:
             kept.append(text[at : marker.start()])
-        at, generated = marker.start(), _is_generated(unescaped(marker[2]))
+        # Appended to a build's source it has its first line; after the preprocessor, only the
+        # file that it came from does.
+        ours = text.startswith(OVERLAY_FIRST_LINE, marker.end() + 1)
+        at, generated = marker.start(), ours or _is_generated(unescaped(marker[2]))
     if not generated:
         kept.append(text[at:])
     return "".join(kept)

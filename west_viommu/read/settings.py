@@ -25,13 +25,19 @@ class Settings(NamedTuple):
     files: tuple[str, ...]
 
 
-def settings(options: Mapping[str, str | None], app: str, config: str | None = None) -> Settings:
-    """The settings for the application in folder `app`.
+def settings(
+    options: Mapping[str, str | None],
+    app: str,
+    config: str | None = None,
+    workspace: str | None = None,
+) -> Settings:
+    """The settings for the application in folder `app`, which is in the west `workspace`, or else
+    in the one above it.
 
     `options` come first, then `west config viommu.*` (a relative host is relative to `app`), then
     `config` or viommu.yml in `app` (relative to that file). Raises Refused.
     """
-    west, west_files = _of_west(app)
+    west, west_files = _of_west(app, workspace)
     own, own_files = _of_file(app, config)
     chosen = {key: options.get(key) or west.get(key) or own.get(key) for key in _KEYS}
     return Settings(**chosen, files=(*west_files, *own_files))
@@ -39,15 +45,16 @@ def settings(options: Mapping[str, str | None], app: str, config: str | None = N
 
 def west_board(app: str) -> str | None:
     """The board of `west config build.board`."""
-    return next((parser.get("build", "board", fallback=None) for parser, _ in _configs(app)), None)
+    boards = (parser.get("build", "board", fallback=None) for parser, _ in _configs(app, None))
+    return next((board for board in boards if board), None)
 
 
-def _of_west(app: str) -> tuple[dict[str, str], list[str]]:
+def _of_west(app: str, workspace: str | None) -> tuple[dict[str, str], list[str]]:
     values: dict[str, str] = {}
     files = []
-    for parser, file in _configs(app):
+    for parser, file in _configs(app, workspace):
+        files.append(file)
         if parser.has_section("viommu"):
-            files.append(file)
             for key, name in _KEYS.items():
                 if name in parser["viommu"]:
                     values.setdefault(key, parser["viommu"][name])
@@ -56,12 +63,12 @@ def _of_west(app: str) -> tuple[dict[str, str], list[str]]:
     return values, files
 
 
-def _configs(app: str) -> list[tuple[ConfigParser, str]]:
+def _configs(app: str, workspace: str | None) -> list[tuple[ConfigParser, str]]:
     """West's configuration files, the workspace's before the user's. Read with configparser: to
     import west costs more than the rest of a run.
     """
     found = []
-    for file in (_workspace_config(app), _user_config()):
+    for file in (_workspace_config(workspace or app), _user_config()):
         if file and os.path.isfile(file):
             parser = ConfigParser(interpolation=None)
             try:

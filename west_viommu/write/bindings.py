@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
-from west_viommu.names import BINDING_FIRST_LINE, BINDINGS
+from west_viommu.names import BINDING_FIRST_LINE, BINDINGS, VENDOR_PREFIXES
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.bindings import PASSTHROUGH_BUS, Bindings
 from west_viommu.tree.node import Node
@@ -23,7 +24,7 @@ from west_viommu.tree.node import Node
 _SHIPPED = Path(__file__).parent.parent / "bindings"
 _DEVICE = "viommu,assigned-device.yaml"
 _SMMU = "arm,smmu-v3-common.yaml"
-_VENDORS = "vendor-prefixes.txt"
+_BASE = "base.yaml"
 # What edtlib takes undeclared (Node._check_undeclared_props), beside #NAME and NAME-controller.
 _FREE = frozenset(
     {
@@ -40,14 +41,25 @@ _FREE = frozenset(
 _COMPATIBLE = re.compile(r"[a-zA-Z][a-zA-Z0-9,+\-._]+")
 
 
-def compatibles(devices: Iterable[Node]) -> list[str]:
+class _Placed(NamedTuple):
+    """A node below /passthrough and the bus that edtlib takes it to be on."""
+
+    node: Node
+    bus: str
+    compatibles: tuple[str, ...]
+
+
+def compatibles(passthrough: Node) -> list[str]:
     """Every compatible for which a binding may be looked up."""
-    found = [compatible for device in devices for compatible in device.compatible]
+    found = [each for node in _below(passthrough) for each in node.compatible]
     return [*dict.fromkeys(found), SMMUV3_COMPATIBLE]
 
 
-def generated_bindings(devices: Sequence[Node], known: Bindings) -> dict[str, str]:
-    """File name below the output folder -> text, for `devices` in a build with `known` bindings.
+def generated_bindings(
+    passthrough: Node, requests: Iterable[str], known: Bindings
+) -> dict[str, str]:
+    """File name below the output folder -> text, for the nodes at the paths `requests` below
+    /passthrough, in a build with `known` bindings.
 
     What is shipped in bindings/ is added where the build does not have it, as a module would.
     """
@@ -56,47 +68,83 @@ def generated_bindings(devices: Sequence[Node], known: Bindings) -> dict[str, st
         for shipped in sorted(_SHIPPED.glob("*.yaml")):
             files[shipped.name] = f"{BINDING_FIRST_LINE}\n{shipped.read_text(encoding='utf-8')}"
     if known.binding(SMMUV3_COMPATIBLE) is None:
-        files[f"{SMMUV3_COMPATIBLE}.yaml"] = _text(SMMUV3_COMPATIBLE, [_SMMU], {}, on_bus=False)
+        files[f"{SMMUV3_COMPATIBLE}.yaml"] = _text(SMMUV3_COMPATIBLE, None, [_SMMU], {})
+    placed = list(_placed(passthrough, PASSTHROUGH_BUS, known))
+    wanted = set(requests)
     ours = _declared_by_us()
-    for compatible, of_compatible in _by_bound_compatible(devices, known).items():
-        name = f"{PASSTHROUGH_BUS}-{compatible}.yaml"
-        text = _device_binding(compatible, of_compatible, known, ours)
+    for compatible, bus in _to_bind([each for each in placed if each.node.path in wanted], known):
+        text = _device_binding(compatible, bus, placed, known, ours)
         if text:
-            files[name] = text
-    files[_VENDORS] = _vendors(devices, known)
+            files[f"{bus}-{compatible}.yaml"] = text
+    files[VENDOR_PREFIXES] = _vendors(placed, known)
     return {f"{BINDINGS}/{name}": text for name, text in files.items()}
 
 
-def _by_bound_compatible(devices: Sequence[Node], known: Bindings) -> dict[str, list[Node]]:
-    """The devices by the compatible whose binding Zephyr takes: the first that has one. A
-    generated binding for an earlier one would hide it, one for a later would not be seen. Without
-    any, the first compatible.
+def _below(node: Node) -> Iterator[Node]:
+    for child in node.children:
+        yield child
+        yield from _below(child)
+
+
+def _placed(parent: Node, bus: str, known: Bindings) -> Iterator[_Placed]:
+    """The nodes below `parent`, whose children are on `bus`. A node whose binding has a `bus:`
+    puts its own children on that.
     """
-    result: dict[str, list[Node]] = {}
-    for device in devices:
-        valid = [each for each in device.compatible if _COMPATIBLE.fullmatch(each)]
-        bound = next((each for each in valid if known.binding(each)), valid[0] if valid else "")
-        if bound:
-            result.setdefault(bound, []).append(device)
-    return result
+    for child in parent.children:
+        valid = tuple(each for each in child.compatible if _COMPATIBLE.fullmatch(each))
+        yield _Placed(child, bus, valid)
+        bound = next(filter(None, (known.binding(each, bus) for each in valid)), None)
+        yield from _placed(child, bound.bus if bound and bound.bus else bus, known)
+
+
+def _to_bind(requested: Sequence[_Placed], known: Bindings) -> list[tuple[str, str]]:
+    """(compatible, bus) for which a binding is to be generated: of each node, the first
+    compatible that has one. A binding for an earlier compatible would hide that, one for a later
+    would not be seen. A node without any gets one for its first compatible, unless that would
+    hide the binding of another node.
+    """
+    bound: dict[tuple[str, str], None] = {}
+    hiding: set[tuple[str, str]] = set()
+    unbound: list[tuple[str, str]] = []
+    for _, bus, valid in requested:
+        first = next((i for i, each in enumerate(valid) if known.binding(each, bus)), None)
+        if first is not None:
+            bound[valid[first], bus] = None
+            hiding.update((each, bus) for each in valid[:first])
+        elif valid:
+            unbound.append((valid[0], bus))
+    return [*bound, *dict.fromkeys(each for each in unbound if each not in hiding)]
 
 
 def _device_binding(
-    compatible: str, devices: Sequence[Node], known: Bindings, ours: frozenset[str]
+    compatible: str, bus: str, placed: Sequence[_Placed], known: Bindings, ours: frozenset[str]
 ) -> str | None:
-    """The binding of `compatible` on the passthrough bus; None where the build has one. `ours`:
-    the properties that every device gets.
+    """The binding of `compatible` on `bus`; None where the build has one. `ours`: the properties
+    that every device gets.
     """
-    original = known.binding(compatible)
+    original = known.binding(compatible, bus)
     if original is None:
-        declared = known.declared("base.yaml") | ours
-        return _text(compatible, ["base.yaml", _DEVICE], _undeclared(devices, declared))
-    if original.on_bus == PASSTHROUGH_BUS:
+        nodes = [node for node, on, valid in placed if on == bus and compatible in valid]
+        properties = _undeclared(nodes, known.declared(_BASE) | ours)
+        return _text(compatible, bus, [_BASE, _DEVICE], properties)
+    if original.on_bus == bus:
         return None
     file_name = os.path.basename(original.path)
+    if not known.is_includable(original.path):
+        return _inlined(known.content(original.path), bus, ours)
     twice = sorted(ours & known.declared(file_name))
     include = {"name": _DEVICE, "property-blocklist": twice} if twice else _DEVICE
-    return _text(compatible, [file_name, include], {})
+    return _text(compatible, bus, [file_name, include], {})
+
+
+def _inlined(content: Mapping[str, Any], bus: str, ours: frozenset[str]) -> str:
+    """A binding that another file of its name keeps from being included, with our properties."""
+    include = content.get("include", [])
+    includes = [include] if isinstance(include, str) else list(include)
+    twice = sorted(ours & set(content.get("properties") or {}))
+    device = {"name": _DEVICE, "property-blocklist": twice} if twice else _DEVICE
+    merged = {**content, "on-bus": bus, "include": [*includes, device]}
+    return f"{BINDING_FIRST_LINE}\n{json.dumps(merged, indent=2)}\n"
 
 
 def _undeclared(devices: Sequence[Node], declared: frozenset[str]) -> dict[str, str]:
@@ -122,13 +170,13 @@ def _declared_by_us() -> frozenset[str]:
     return Bindings([str(_SHIPPED)]).declared(_DEVICE)
 
 
-def _vendors(devices: Sequence[Node], known: Bindings) -> str:
+def _vendors(placed: Sequence[_Placed], known: Bindings) -> str:
     """vendor-prefixes.txt with the prefixes that Zephyr does not know and would warn of."""
     prefixes = {
         compatible.partition(",")[0]
-        for device in devices
-        for compatible in device.compatible
-        if "," in compatible and _COMPATIBLE.fullmatch(compatible)
+        for _, _, valid in placed
+        for compatible in valid
+        if "," in compatible
     }
     if not known.has(_DEVICE):
         prefixes.add("viommu")
@@ -140,10 +188,9 @@ def _vendors(devices: Sequence[Node], known: Bindings) -> str:
 
 def _text(
     compatible: str,
+    bus: str | None,
     include: Sequence[str | Mapping[str, object]],
     properties: Mapping[str, str],
-    *,
-    on_bus: bool = True,
 ) -> str:
     """A binding file. JSON is YAML, and quotes what must be quoted."""
     lines = [
@@ -151,8 +198,8 @@ def _text(
         f"description: {json.dumps(f'{compatible} in a guest that west-viommu bound')}",
         f"compatible: {json.dumps(compatible)}",
     ]
-    if on_bus:
-        lines.append(f"on-bus: {PASSTHROUGH_BUS}")
+    if bus:
+        lines.append(f"on-bus: {json.dumps(bus)}")
     lines.append("include:")
     lines += [f"  - {json.dumps(each)}" for each in include]
     if properties:

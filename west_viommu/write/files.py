@@ -58,6 +58,9 @@ class Output:
         try:
             for file in (self.folder / PLAN, self.folder / OVERLAY, *self._bindings()):
                 file.unlink(missing_ok=True)
+                # What a run that was killed in the middle of a write left.
+                for leftover in file.parent.glob(f".{file.name}.*"):
+                    leftover.unlink(missing_ok=True)
         except OSError as error:
             raise _failed(self.folder, error) from None
 

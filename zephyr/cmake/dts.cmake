@@ -52,8 +52,17 @@ else()
   set(viommu_roots ${DTS_ROOT} ${APPLICATION_SOURCE_DIR} ${BOARD_DIR} ${SHIELD_DIRS} ${ZEPHYR_BASE})
 endif()
 
+# What an earlier configure generated is no binding that the build has already.
+list(REMOVE_ITEM viommu_roots ${viommu_output})
+
+# For west viommu-bind -d.
+file(WRITE ${CMAKE_BINARY_DIR}/viommu_dts_roots.txt "${viommu_roots}")
+
 set(viommu_arguments --zephyr-base ${ZEPHYR_BASE} --app ${APPLICATION_SOURCE_DIR}
                      --output ${viommu_output})
+if(WEST_TOPDIR)
+  list(APPEND viommu_arguments --workspace ${WEST_TOPDIR})
+endif()
 foreach(viommu_root ${viommu_roots})
   list(APPEND viommu_arguments --dts-root ${viommu_root})
 endforeach()
@@ -81,3 +90,8 @@ set(CMAKE_DTS_PREPROCESSOR ${PYTHON_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/../pre
                            ${viommu_arguments} -- ${CMAKE_DTS_PREPROCESSOR})
 
 include(dts)
+
+if(NOT "${CMAKE_DTS_PREPROCESSOR}" MATCHES "preprocess.py")
+  message(WARNING "Another module set CMAKE_DTS_PREPROCESSOR after west-viommu did: the devices of "
+                  "${APPLICATION_SOURCE_DIR} are not bound to a vSMMU.")
+endif()
