@@ -301,9 +301,8 @@ def test_a_module_that_takes_our_place_is_told(app: Path, workspace: Workspace) 
     )
     (other / "modules").mkdir()
     (other / "modules/modules.cmake").write_text(
-        "list(APPEND CMAKE_MODULE_PATH_OTHER x)\n"
         "get_filename_component(d ${CMAKE_CURRENT_LIST_DIR}/../cmake ABSOLUTE)\n"
-        'list(FIND CMAKE_MODULE_PATH ${VIOMMU_CMAKE_DIR} i)\nmath(EXPR i "${i} + 1")\n'
+        'list(FIND CMAKE_MODULE_PATH "${VIOMMU_CMAKE_DIR}" i)\nmath(EXPR i "${i} + 1")\n'
         "list(INSERT CMAKE_MODULE_PATH ${i} ${d})\n"
     )
     (other / "cmake").mkdir()
