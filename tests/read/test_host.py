@@ -79,14 +79,14 @@ def test_directories_that_are_no_devicetree(tmp_path: Path) -> None:
         (
             b"\x7fELF\0",
             "{file}: error: [malformed] neither a devicetree blob nor devicetree source (expected "
-            "the magic d00dfeed, or text, found 7f454c46)\nhint: give the blob that Xen is booted "
-            "with, its .dts, or a /proc/device-tree directory",
+            "the magic d00dfeed, or text with /dts-v1/, found 7f454c46)\nhint: give the blob that "
+            "Xen is booted with, its .dts, or a /proc/device-tree directory",
         ),
         (
             b"",
             "{file}: error: [malformed] neither a devicetree blob nor devicetree source (expected "
-            "the magic d00dfeed, or text, found an empty file)\nhint: give the blob that Xen is "
-            "booted with, its .dts, or a /proc/device-tree directory",
+            "the magic d00dfeed, or text with /dts-v1/, found an empty file)\nhint: give the blob "
+            "that Xen is booted with, its .dts, or a /proc/device-tree directory",
         ),
         (
             b"\xd0\x0d\xfe\xed",

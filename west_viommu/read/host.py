@@ -93,13 +93,14 @@ def _read(file: str, include_dirs: Sequence[str], defines: Sequence[str]) -> Tre
         content = stream.read()
     if content.startswith(MAGIC):
         return tree_from_dtb(content)
-    if b"\0" in content or not content.strip():
+    is_source = any(word in content for word in (b"/dts-v1/", b"#include"))
+    if b"\0" in content or not is_source:
         raise _refused(
             "malformed",
             file,
             "neither a devicetree blob nor devicetree source",
             _GIVE,
-            f"the magic {MAGIC.hex()}, or text",
+            f"the magic {MAGIC.hex()}, or text with /dts-v1/",
             content[:4].hex() or "an empty file",
         )
     from west_viommu.read.source import host_tree
