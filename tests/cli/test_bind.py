@@ -387,6 +387,17 @@ def test_a_refused_run_leaves_none_of_our_files_and_all_others(viommu: Run, tmp_
     assert os.listdir(tmp_path / "viommu") == ["notes.txt"]
 
 
+def test_a_run_refused_for_its_settings_leaves_none_either(viommu: Run, tmp_path: Path) -> None:
+    shutil.copytree(DEMO, tmp_path, dirs_exist_ok=True)
+    assert viommu("bind", "--host", "host.dts", "guest.overlay").status == 0
+    assert viommu("bind").status == 2
+    assert len(os.listdir(tmp_path / "viommu")) == 2
+    (tmp_path / "viommu/.viommu.overlay.123").write_text("cut")
+    (tmp_path / "viommu.yml").write_text("hst: host.dts\n")
+    assert viommu("bind", "guest.overlay").status == 1
+    assert os.listdir(tmp_path / "viommu") == []
+
+
 def test_somebody_elses_overlay_is_not_overwritten(viommu: Run, tmp_path: Path) -> None:
     shutil.copytree(DEMO, tmp_path, dirs_exist_ok=True)
     (tmp_path / "viommu.overlay").write_text("/ { };\n")

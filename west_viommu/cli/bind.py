@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from west_viommu.cli.job import Done, Host, done, host
 from west_viommu.cli.run import NO_HOST, UsageError
-from west_viommu.cli.stage import application, devicetree_stage
+from west_viommu.cli.stage import application, devicetree_stage, image
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.names import BINDINGS
@@ -34,28 +34,43 @@ def run(arguments: Namespace) -> None:
         raise UsageError("GUEST files stand for themselves: leave out -b and -d")
     if arguments.board and arguments.build_dir:
         raise UsageError("-b runs Zephyr's devicetree stage, -d takes that of a build: give one")
+    folder = _folder(arguments)
+    try:
+        chosen, result = _result(arguments, folder)
+    except Refused:
+        # Whatever refused it: settings before the job, or Zephyr after it.
+        Output(folder).remove()
+        raise
+    if not chosen.profile:
+        about = result.plan.profile.about
+        print(f"note: no --profile: this assumes {about}", file=sys.stderr)
+    print(plan_table(result.plan, [str(folder / name) for name in result.files]), end="")
+
+
+def _folder(arguments: Namespace) -> Path:
+    """The output folder: -o, else viommu in the build directory, else here."""
+    if arguments.output:
+        return Path(arguments.output)
+    return (image(arguments.build_dir) if arguments.build_dir else Path()) / "viommu"
+
+
+def _result(arguments: Namespace, folder: Path) -> tuple[Settings, Done]:
+    """What was chosen, and what was made of it."""
     app = application(arguments)
     chosen = _settings(arguments, app)
     if not chosen.host:
         raise UsageError(NO_HOST)
     read_host = partial(host, chosen.host, arguments.include, arguments.define)
     if arguments.guests:
-        folder = Path(arguments.output or "viommu")
         names = arguments.guests
         read = partial(guest_tree, names, arguments.include, arguments.define)
-        bindings = _zephyr_bindings(app)
-        result = _bound(chosen, names, read_host, read, folder, bindings)
-    else:
-        with devicetree_stage(arguments, chosen) as stage:
-            folder = Path(arguments.output or stage.output)
-            read = partial(guest_tree_of, stage.source)
-            bindings = stage.bindings() or _zephyr_bindings(app)
-            result = _bound(chosen, stage.names, read_host, read, folder, bindings)
-            stage.check()
-    if not chosen.profile:
-        about = result.plan.profile.about
-        print(f"note: no --profile: this assumes {about}", file=sys.stderr)
-    print(plan_table(result.plan, [str(folder / name) for name in result.files]), end="")
+        return chosen, _bound(chosen, names, read_host, read, folder, _zephyr_bindings(app))
+    with devicetree_stage(arguments, app, chosen) as stage:
+        read = partial(guest_tree_of, stage.source)
+        bindings = stage.bindings() or _zephyr_bindings(app)
+        result = _bound(chosen, [stage.name], read_host, read, folder, bindings)
+        stage.check(folder)
+        return chosen, result
 
 
 def _bound(

@@ -28,14 +28,13 @@ _HOOK_RAN = "-- viommu: bound"
 
 
 class Stage(NamedTuple):
-    """A devicetree stage that has run. `source`: what Zephyr's preprocessor made; `output`: the
-    default output folder; `failure`: what the stage printed if it failed, "" otherwise.
+    """A devicetree stage that has run. `source`: what Zephyr's preprocessor made; `name`: what to
+    call that; `failure`: what the stage printed if it failed, "" otherwise.
     """
 
     build: Path
     source: Path
-    output: Path
-    names: tuple[str, ...]
+    name: str
     failure: str
 
     def bindings(self) -> list[str]:
@@ -48,8 +47,10 @@ class Stage(NamedTuple):
             return []
         return [os.path.join(root, BINDINGS) for root in roots.split(";") if root]
 
-    def check(self) -> None:
-        """Raises Refused where Zephyr does not take the bound tree."""
+    def check(self, output: Path) -> None:
+        """Raises Refused where Zephyr does not take the bound tree. Where it did not run our
+        module, says how it gets what was written to `output`.
+        """
         if _HOOK_RAN in self.failure:
             raise Refused(
                 [
@@ -58,7 +59,7 @@ class Stage(NamedTuple):
                         "Zephyr's devicetree stage refuses the bound tree: "
                         + _error_line(self.failure),
                         "run west build for all that it says",
-                        where=Where(self.names[0]),
+                        where=Where(self.name),
                     )
                 ]
             )
@@ -66,22 +67,21 @@ class Stage(NamedTuple):
             print(
                 f"note: Zephyr's devicetree stage failed: {_error_line(self.failure)}\nIt did not "
                 "run west-viommu's module. Such a build needs the overlay by "
-                f"EXTRA_DTC_OVERLAY_FILE, and the bindings by DTS_ROOT={self.output}",
+                f"EXTRA_DTC_OVERLAY_FILE, and the bindings by DTS_ROOT={output}",
                 file=sys.stderr,
             )
 
 
 @contextmanager
-def devicetree_stage(arguments: Namespace, chosen: Settings) -> Iterator[Stage]:
+def devicetree_stage(arguments: Namespace, app: str, chosen: Settings) -> Iterator[Stage]:
     """The stage of -d BUILD_DIR, or one run for -b BOARD in a temporary build directory. Raises
     UsageError where neither is known, Refused where there is no devicetree.
     """
-    app = Path(application(arguments))
     if arguments.build_dir:
-        build = _image(Path(arguments.build_dir))
-        yield _found(build, build / "viommu", str(build), "")
+        build = image(arguments.build_dir)
+        yield _found(build, str(build), "")
         return
-    board = arguments.board or west_board(str(app))
+    board = arguments.board or west_board(app)
     base = os.environ.get("ZEPHYR_BASE")
     if not board or not base:
         missing = "" if base else "; to build for a board, ZEPHYR_BASE must be set"
@@ -92,12 +92,12 @@ def devicetree_stage(arguments: Namespace, chosen: Settings) -> Iterator[Stage]:
     with tempfile.TemporaryDirectory(prefix="viommu-") as folder:
         build = Path(folder, "build")
         failure = _run(app, build, board, Path(base), chosen)
-        yield _found(build, Path("viommu"), f"{app.resolve().name} for {board}", failure)
+        yield _found(build, f"{Path(app).resolve().name} for {board}", failure)
 
 
-def _run(app: Path, build: Path, board: str, base: Path, chosen: Settings) -> str:
+def _run(app: str, build: Path, board: str, base: Path, chosen: Settings) -> str:
     """Run Zephyr's devicetree stage; what it printed if it failed."""
-    command = ["cmake", f"-DBOARD={board}", "-B", str(build), "-S", str(app), "-DMODULES=dts"]
+    command = ["cmake", f"-DBOARD={board}", "-B", str(build), "-S", app, "-DMODULES=dts"]
     for name, value in (
         ("HOST_DTB", os.path.abspath(chosen.host or "")),
         ("PROFILE", chosen.profile),
@@ -116,7 +116,7 @@ def _run(app: Path, build: Path, board: str, base: Path, chosen: Settings) -> st
     return run.stdout if run.returncode else ""
 
 
-def _found(build: Path, output: Path, name: str, failure: str) -> Stage:
+def _found(build: Path, name: str, failure: str) -> Stage:
     source = build / _PREPROCESSED
     if not source.is_file():
         what = "there is no preprocessed devicetree"
@@ -124,7 +124,7 @@ def _found(build: Path, output: Path, name: str, failure: str) -> Stage:
             what = f"Zephyr's devicetree stage failed: {_error_line(failure)}"
         hint = "configure the build first: west build --cmake-only"
         raise Refused([Problem("unreadable", what, hint, where=Where(name))])
-    return Stage(build, source, output, (name,), failure)
+    return Stage(build, source, name, failure)
 
 
 def _error_line(log: str) -> str:
@@ -142,7 +142,7 @@ def application(arguments: Namespace) -> str:
     if arguments.source_dir:
         return str(arguments.source_dir)
     if arguments.build_dir:
-        cache = _image(Path(arguments.build_dir)) / "CMakeCache.txt"
+        cache = image(arguments.build_dir) / "CMakeCache.txt"
         if cache.is_file():
             home = _HOME.search(cache.read_text(encoding="utf-8", errors="replace"))
             if home and os.path.isdir(home[1]):
@@ -150,10 +150,11 @@ def application(arguments: Namespace) -> str:
     return os.curdir
 
 
-def _image(build: Path) -> Path:
+def image(build_dir: str) -> Path:
     """The build directory of the application: of a sysbuild, that of its default domain. Raises
     Refused.
     """
+    build = Path(build_dir)
     domains = build / "domains.yaml"
     if (build / _PREPROCESSED).is_file() or not domains.is_file():
         return build

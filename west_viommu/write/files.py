@@ -17,6 +17,9 @@ from west_viommu.names import (
 )
 from west_viommu.problems import Problem, Refused, Where
 
+# How each begins when it is ours. The plan first: without it the rest counts for nothing.
+_BEGINNINGS = {PLAN: PLAN_BEGINNING, OVERLAY: OVERLAY_FIRST_LINE}
+
 
 class Output:
     """The folder that a run writes into, as a context: `with Output(folder) as output`.
@@ -31,7 +34,7 @@ class Output:
 
     def __enter__(self) -> Output:
         """Break the seal of an earlier run. Refuses a folder whose files are somebody else's."""
-        for name, beginning in ((OVERLAY, OVERLAY_FIRST_LINE), (PLAN, PLAN_BEGINNING)):
+        for name, beginning in _BEGINNINGS.items():
             target = self.folder / name
             try:
                 foreign = target.exists() and not _begins_with(target, beginning)
@@ -54,12 +57,13 @@ class Output:
             self.remove()
 
     def remove(self) -> None:
-        """Remove what this or an earlier run wrote."""
+        """Remove what this or an earlier run wrote, and nothing else."""
         try:
-            for file in (self.folder / PLAN, self.folder / OVERLAY, *self._bindings()):
+            for file in (*self._sealed(), *self._bindings()):
                 file.unlink(missing_ok=True)
-                # What a run that was killed in the middle of a write left.
-                for leftover in file.parent.glob(f".{file.name}.*"):
+            # What a run that was killed in the middle of a write left.
+            for name in _BEGINNINGS:
+                for leftover in self.folder.glob(f".{name}.*"):
                     leftover.unlink(missing_ok=True)
         except OSError as error:
             raise _failed(self.folder, error) from None
@@ -74,6 +78,13 @@ class Output:
                 _replace(self.folder / name, data)
         except OSError as error:
             raise _failed(self.folder, error) from None
+
+    def _sealed(self) -> list[Path]:
+        """The plan and the overlay, the plan first, as far as they are there and ours."""
+        files = ((self.folder / name, beginning) for name, beginning in _BEGINNINGS.items())
+        return [
+            file for file, beginning in files if file.exists() and _begins_with(file, beginning)
+        ]
 
     def _bindings(self) -> set[Path]:
         """The bindings that an earlier run generated here."""
@@ -97,9 +108,8 @@ def _replace(target: Path, data: bytes) -> None:
     try:
         temporary.write_bytes(data)
         os.replace(temporary, target)
-    except BaseException:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
 def _failed(folder: Path, error: OSError) -> Refused:
