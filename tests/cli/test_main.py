@@ -31,7 +31,7 @@ from west_viommu.cli.run import NO_HOST
         ),
         (["bind", "-b", "xenvm", "g"], "GUEST files stand for themselves: leave out -b and -d"),
         (["bind", "-b", "xenvm", "-d", "build"], "give one"),
-        (["bind", "--host", "h", "--profile", "xen-9", "g"], "invalid choice: 'xen-9'"),
+        (["bind", "--host", "h", "--profile", "xen-9", "g"], "no profile has the name 'xen-9'"),
     ],
 )
 def test_a_wrong_command_line(arguments: list[str], says: str, viommu: Run) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from west_viommu.problems import Refused
-from west_viommu.read.settings import settings, west_board
+from west_viommu.read.settings import Settings, settings, west_board
 
 
 @pytest.fixture
@@ -23,13 +23,13 @@ def write(file: Path, *lines: str) -> None:
 
 
 def test_nobody_chose(app: Path) -> None:
-    assert settings({}, str(app)) == (None, None, None, ())
+    assert settings({}, str(app)) == Settings(None, None, None, ())
     assert west_board(str(app)) is None
 
 
 def test_outside_of_any_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEST_CONFIG_GLOBAL", str(tmp_path / "user"))
-    assert settings({}, str(tmp_path)) == (None, None, None, ())
+    assert settings({}, str(tmp_path)) == Settings(None, None, None, ())
 
 
 def test_options_then_west_then_the_file(app: Path) -> None:
@@ -37,7 +37,7 @@ def test_options_then_west_then_the_file(app: Path) -> None:
     write(app.parent / ".west/config", "[viommu]", "host-dtb = west.dtb", "profile = by-west")
     write(app.parent / "user", "[viommu]", "profile = by-user", "vsid = by-user")
     files = (f"{app.parent}/.west/config", f"{app.parent}/user", f"{app}/viommu.yml")
-    assert settings({"host": "option.dtb"}, str(app)) == (
+    assert settings({"host": "option.dtb"}, str(app)) == Settings(
         "option.dtb",
         "by-west",
         "by-user",
@@ -77,18 +77,19 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
     [
         (
             ["host: h.dtb", "profil: xen-rfc", "zzz: 1"],
-            "{file}:2: error: [malformed] unknown key profil (expected host, profile, vsid, found "
-            "profil)\nhint: did you mean profile?\n"
-            "{file}:3: error: [malformed] unknown key zzz (expected host, profile, vsid, found "
-            "zzz)\nhint: did you mean host or profile or vsid?",
+            "{file}:2: error: [malformed] unknown key profil (expected host, profile, vsid, "
+            "vsids, domain, allow, found profil)\nhint: did you mean profile?\n"
+            "{file}:3: error: [malformed] unknown key zzz (expected host, profile, vsid, vsids, "
+            "domain, allow, found zzz)\nhint: did you mean host or profile or vsid or vsids or domain "
+            "or allow?",
         ),
         (
             ["host: [a, b]"],
-            "{file}:1: error: [malformed] host is no text\nhint: quote the value",
+            "{file}:1: error: [malformed] this is no text (found a list)\nhint: quote the value",
         ),
         (
             ["profile: 3"],
-            "{file}:1: error: [malformed] profile is no text\nhint: quote the value",
+            "{file}:1: error: [malformed] this is no text (found 3)\nhint: quote the value",
         ),
         (
             ["- host"],

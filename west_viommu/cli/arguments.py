@@ -6,11 +6,11 @@ Nothing but argparse is imported here: a command's own modules are loaded when i
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from west_viommu.names import POLICIES, PROFILES
+from west_viommu.names import POLICIES, PROFILES, is_profile_path
 
 _HOST_HELP = (
     "the host's devicetree, as Xen is booted with it: a blob, a .dts, or a directory in "
@@ -46,6 +46,15 @@ def _add_preprocessor_arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         help="macro for the preprocessor; may be repeated",
+    )
+
+
+def _profile(name: str) -> str:
+    if name in PROFILES or is_profile_path(name):
+        return name
+    raise ArgumentTypeError(
+        f"no profile has the name {name!r} (choose from {', '.join(PROFILES)}, or give the path of "
+        "a file of your own)"
     )
 
 
@@ -85,8 +94,10 @@ def _add_bind_arguments(parser: ArgumentParser) -> None:
     _add_preprocessor_arguments(parser)
     parser.add_argument(
         "--profile",
-        choices=PROFILES,
-        help=f"what the hypervisor gives the guest (default: {PROFILES[0]})",
+        metavar="NAME",
+        type=_profile,
+        help=f"what the hypervisor gives the guest: {', '.join(PROFILES)}, or a file of your own "
+        f"by its path (default: {PROFILES[0]})",
     )
     parser.add_argument(
         "--vsid",

@@ -18,8 +18,7 @@ from west_viommu.guest.requests import asked
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.names import BINDINGS
 from west_viommu.problems import Problem, Refused, Where, rendered
-from west_viommu.read.profiles import profile
-from west_viommu.read.settings import Settings, settings
+from west_viommu.read.settings import Settings, settings, terms
 from west_viommu.read.source import guest_tree, guest_tree_of
 from west_viommu.write.files import Output
 from west_viommu.write.plan_table import plan_table
@@ -92,7 +91,7 @@ def _bound(
             guest,
             wanted,
             guest_names,
-            profile(chosen.profile, chosen.vsid),
+            terms(chosen),
             profile_was_chosen=bool(chosen.profile),
             binding_dirs=binding_dirs,
         )

@@ -23,7 +23,7 @@ from west_viommu.write.files import Output
 # Source without any of these words asks for nothing.
 _WORDS = (b"passthrough", b"xen,path")
 # What `_appended` imports.
-_MODULES = ("west_viommu.cli.job", "west_viommu.read.profiles", "west_viommu.read.settings")
+_MODULES = ("west_viommu.cli.job", "west_viommu.read.settings")
 
 
 class Hook:
@@ -98,8 +98,7 @@ def _appended(
     from west_viommu.cli.job import done, host
     from west_viommu.guest.requests import asked
     from west_viommu.read.host import host_files
-    from west_viommu.read.profiles import profile
-    from west_viommu.read.settings import settings
+    from west_viommu.read.settings import placed, settings, terms
     from west_viommu.read.source import guest_tree_of
 
     guest = guest_tree_of(source)
@@ -109,8 +108,8 @@ def _appended(
     app = arguments.app
     chosen = settings(
         {
-            "host": arguments.host_dtb and os.path.join(app, arguments.host_dtb),
-            "profile": arguments.profile,
+            "host": placed("host", arguments.host_dtb, app),
+            "profile": placed("profile", arguments.profile, app),
             "vsid": arguments.vsid,
         },
         app,
@@ -125,7 +124,7 @@ def _appended(
         guest,
         wanted,
         _included(command),
-        profile(chosen.profile, chosen.vsid),
+        terms(chosen),
         profile_was_chosen=bool(chosen.profile),
         binding_dirs=_binding_dirs(arguments),
     )

@@ -12,7 +12,7 @@ from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Devices
 from west_viommu.names import OVERLAY, PLAN
 from west_viommu.plan.plan import plan
-from west_viommu.plan.records import Plan, Profile
+from west_viommu.plan.records import Plan, Terms
 from west_viommu.problems import Problem, Refused
 from west_viommu.read.bindings import Bindings
 from west_viommu.read.host import read_host, read_inventory
@@ -51,7 +51,7 @@ def done(
     guest: GuestTree,
     asked: Asked,
     guest_names: Sequence[str],
-    profile: Profile,
+    terms: Terms,
     *,
     profile_was_chosen: bool,
     binding_dirs: Sequence[str],
@@ -61,7 +61,7 @@ def done(
     `binding_dirs`: the directories of Zephyr's bindings; () where they are not known, and no
     bindings are generated.
     """
-    made, problems = plan(asked, guest, host.devices, profile)
+    made, problems = plan(asked, guest, host.devices, terms)
     if any(not problem.warning for problem in problems):
         raise Refused(problems)
     origin = Origin(

@@ -6,13 +6,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from west_viommu.guest.source import BASE, GuestTree
-from west_viommu.tree.cells import TreeError, rows
-from west_viommu.tree.interrupts import Intid, gic_intid, interrupts, is_gic
+from west_viommu.tree.cells import TreeError, counted, rows
+from west_viommu.tree.interrupts import SPI, Intid, gic_intid, interrupts, is_gic
 from west_viommu.tree.node import Node
 
 # What Linux and Xen write: type, number, flags. Zephyr adds a priority.
 LINUX_CELLS = 3
 ZEPHYR_CELLS = 4
+# Linux's <dt-bindings/interrupt-controller/irq.h>: rising edge, level high.
+LINUX_EDGE, LINUX_LEVEL = 1, 4
+# Zephyr's <zephyr/dt-bindings/interrupt-controller/arm-gic.h>: IRQ_TYPE_EDGE, IRQ_TYPE_LEVEL,
+# IRQ_DEFAULT_PRIORITY.
+ZEPHYR_EDGE, ZEPHYR_LEVEL, ZEPHYR_PRIORITY = 4, 2, 0xA0
 # GUEST_PHANDLE_GIC of Xen (xen/include/public/arch-arm.h).
 XEN_GIC_PHANDLE = 65000
 
@@ -25,6 +30,13 @@ class Gic(NamedTuple):
     path: str | None
     reference: str
     cells: int
+
+
+class GuestInterrupt(NamedTuple):
+    """An interrupt of a guest's node: edge-triggered (rising), or level-sensitive (high)."""
+
+    intid: Intid
+    is_edge: bool
 
 
 NO_GIC = Gic(None, "", LINUX_CELLS)
@@ -49,9 +61,9 @@ def guest_gic(guest: GuestTree) -> Gic:
     return NO_GIC
 
 
-def guest_intids(guest: GuestTree, gic: Gic, node: Node) -> tuple[Intid, ...]:
-    """The INTIDs of `node` on the guest's GIC, in the order of its interrupts. Raises TreeError
-    for a specifier that names none.
+def guest_interrupts(guest: GuestTree, gic: Gic, node: Node) -> tuple[GuestInterrupt, ...]:
+    """The interrupts of `node` on the guest's GIC, in their order. Raises TreeError for a
+    specifier that names none.
     """
     if _means_xens_gic(guest, gic, node):
         specifiers = _of_xens_gic(gic, node)
@@ -61,19 +73,49 @@ def guest_intids(guest: GuestTree, gic: Gic, node: Node) -> tuple[Intid, ...]:
             for interrupt in interrupts(guest.tree, node)
             if interrupt.controller.path == gic.path
         )
-    found = []
-    for specifier in specifiers:
-        intid = gic_intid(specifier)
-        if intid is None:
-            raise TreeError(
-                "an interrupt is of a type that cannot be passed through",
-                node.path,
-                "interrupts",
-                "type 0, an SPI",
-                f"type {specifier[0]}",
-            )
-        found.append(intid)
-    return tuple(found)
+    return tuple(
+        GuestInterrupt(_intid(node, specifier), _is_edge(gic, node, specifier))
+        for specifier in specifiers
+    )
+
+
+def _is_edge(gic: Gic, node: Node, specifier: tuple[int, ...]) -> bool:
+    """Whether `specifier` of the guest's GIC says edge-triggered, and not level-sensitive. Raises
+    TreeError for an SPI where it says neither.
+
+    Bits 15:8 of the flags are the CPU mask of a PPI (Linux, arm,gic.yaml), which Xen sets.
+    """
+    if len(specifier) < LINUX_CELLS:
+        cells = counted(len(specifier), "cell")
+        raise TreeError("the GIC has too few cells", node.path, "interrupts", "3 or 4 cells", cells)
+    if specifier[0] != SPI:
+        return False
+    edge, level = LINUX_EDGE, LINUX_LEVEL
+    if gic.cells == ZEPHYR_CELLS:
+        edge, level = ZEPHYR_EDGE, ZEPHYR_LEVEL
+    flags = specifier[2] & 0xFF
+    if flags not in (edge, level):
+        raise TreeError(
+            "an interrupt has a trigger that its GIC does not take",
+            node.path,
+            "interrupts",
+            f"{level} (level, high) or {edge} (edge, rising)",
+            str(specifier[2]),
+        )
+    return flags == edge
+
+
+def _intid(node: Node, specifier: tuple[int, ...]) -> Intid:
+    intid = gic_intid(specifier)
+    if intid is None:
+        raise TreeError(
+            "an interrupt is of a type that cannot be passed through",
+            node.path,
+            "interrupts",
+            "type 0, an SPI",
+            f"type {specifier[0]}",
+        )
+    return intid
 
 
 def _means_xens_gic(guest: GuestTree, gic: Gic, node: Node) -> bool:

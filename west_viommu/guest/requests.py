@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
-from west_viommu.guest.gic import NO_GIC, Gic, guest_gic, guest_intids
+from west_viommu.guest.gic import NO_GIC, Gic, GuestInterrupt, guest_gic, guest_interrupts
 from west_viommu.guest.regions import Mapped, RegionPair, region_pairs, xen_reg
 from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
@@ -52,8 +52,13 @@ class Request(NamedTuple):
     entries: tuple[Entry, ...]
     regions: tuple[RegionPair, ...]
     mapped: tuple[Mapped, ...]
-    intids: tuple[Intid, ...]
+    interrupts: tuple[GuestInterrupt, ...]
     malformed_ids: TreeError | None
+
+    @property
+    def intids(self) -> tuple[Intid, ...]:
+        """The INTIDs of its interrupts, in order."""
+        return tuple(interrupt.intid for interrupt in self.interrupts)
 
 
 class Asked(NamedTuple):
@@ -126,7 +131,7 @@ def _request(reader: _Reader, addresses: AddressMap, gic: Gic, node: Node) -> Re
         entries,
         reader.tried(node, lambda: region_pairs(guest, addresses, node, mapped), ()),
         mapped,
-        reader.tried(node, lambda: guest_intids(guest, gic, node), ()),
+        reader.tried(node, lambda: guest_interrupts(guest, gic, node), ()),
         malformed_ids,
     )
 

@@ -24,13 +24,15 @@ class GuestTree(NamedTuple):
 
     `labels`: label -> path. `open_labels`: those that it uses and nowhere defines. `links`: path
     of a node -> for its `iommus`, index of a cell -> path of the node that the cell refers to by
-    label; a number that was written has no entry. `is_complete`: the source has /dts-v1/;
-    otherwise it is overlays for a base that is not given.
+    label; a number that was written has no entry. `references`: path of a node below /passthrough
+    -> property -> paths of the nodes that its value refers to by label or path. `is_complete`: the
+    source has /dts-v1/; otherwise it is overlays for a base that is not given.
     """
 
     tree: Tree
     labels: Mapping[str, str]
     open_labels: frozenset[str]
     links: Mapping[str, Mapping[int, str]]
+    references: Mapping[str, Mapping[str, tuple[str, ...]]]
     is_complete: bool
     locate: Locate

@@ -10,14 +10,15 @@ from west_viommu.host.inventory import Inventory, Iommu, Master
 from west_viommu.host.streams import StreamId, map_intervals
 from west_viommu.tree.addresses import AddressMap, Region
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.interrupts import Intid, gic_intids
+from west_viommu.tree.interrupts import Intid, gic_intids, other_controllers
 from west_viommu.tree.node import Node, Tree
 
 
 class Device(NamedTuple):
     """A host node as a candidate for passthrough; `master` is None behind no IOMMU.
 
-    `regions` has None for a region without an absolute address.
+    `regions` has None for a region without an absolute address; `other_controllers` are those
+    that are no GIC and receive interrupts of the device.
     """
 
     path: str
@@ -25,6 +26,7 @@ class Device(NamedTuple):
     status: str
     regions: tuple[Region | None, ...]
     intids: tuple[Intid, ...]
+    other_controllers: tuple[str, ...]
     master: Master | None
 
 
@@ -50,6 +52,7 @@ class Devices:
             self.tree.status(node),
             self._addresses.regions(node),
             gic_intids(self.tree, node),
+            other_controllers(self.tree, node),
             self._masters.get(path),
         )
 
@@ -95,11 +98,20 @@ class Devices:
     @cached_property
     def _by_base(self) -> dict[int, list[str]]:
         found: dict[int, list[str]] = {}
-        for node in self.tree.nodes():
-            for region in self._readable_regions(node):
-                if region:
-                    found.setdefault(region.base, []).append(node.path)
+        for node, region in self.regions:
+            found.setdefault(region.base, []).append(node.path)
         return found
+
+    @cached_property
+    def regions(self) -> tuple[tuple[Node, Region], ...]:
+        """Every node with a region, once for each, in tree order."""
+        return tuple(
+            (node, region)
+            for node in self.tree.nodes()
+            if "reg" in node.properties
+            for region in self._readable_regions(node)
+            if region
+        )
 
     def _readable_regions(self, node: Node) -> tuple[Region | None, ...]:
         """The regions of `node`; () where its reg is malformed, which is no device's business

@@ -8,26 +8,37 @@ from typing import NamedTuple
 
 from west_viommu.guest.requests import Request
 from west_viommu.guest.source import GuestTree
+from west_viommu.plan.records import Assignment
 from west_viommu.problems import Problem
 
 
 class Finding(NamedTuple):
-    """What is wrong, what to do, and the property of the guest node that shows it."""
+    """What is wrong, what to do, and the property of the guest node that shows it.
+
+    `is_warning`: it does not refuse the input, though others of its hazard do. `is_fatal`: no
+    permission helps.
+    """
 
     what: str
     hint: str
     prop: str = "iommus"
     expected: str = ""
     found: str = ""
+    is_warning: bool = False
+    is_fatal: bool = False
 
 
 class NoMatch(Exception):
-    """A request that means no one host device: the hazard id and what was found."""
+    """A request that means no one host device: the hazard id and what was found.
 
-    def __init__(self, hazard: str, finding: Finding):
+    `otherwise`: the assignment that it is where the hazard is allowed; None where there is none.
+    """
+
+    def __init__(self, hazard: str, finding: Finding, otherwise: Assignment | None = None):
         super().__init__(finding.what)
         self.hazard = hazard
         self.finding = finding
+        self.otherwise = otherwise
 
 
 def problem(

@@ -6,12 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.plan.findings import Finding
+from west_viommu.plan.pages import PAGE, in_pages
 from west_viommu.plan.records import Assignment, Situation
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import FIRST_SPI
-
-# What Xen maps at least.
-PAGE = 4096
 
 
 def duplicate_assignment(this: Assignment, situation: Situation) -> Iterator[Finding]:
@@ -54,6 +52,14 @@ def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]
                 "reg",
                 expected=expected,
                 found=f"{host.base:#x}/{host.size:#x}",
+            )
+        elif (guest.base - host.base) % PAGE:
+            yield Finding(
+                "host and guest address differ within a page, and Xen maps whole pages",
+                "give the guest an address with the same last three hexadecimal digits",
+                "reg",
+                expected=f"an address that ends in {host.base % PAGE:#05x}",
+                found=f"{guest.base:#x}",
             )
     for host, _ in this.request.mapped:
         if not any(_within_pages(host, region) for region in regions):
@@ -140,6 +146,5 @@ def device_without_region(this: Assignment, situation: Situation) -> Iterator[Fi
 
 def _within_pages(part: Region, region: Region) -> bool:
     """Whether `part` lies in the pages that `region` touches: Xen maps whole pages."""
-    first = region.base // PAGE * PAGE
-    last = -(-(region.base + region.size) // PAGE) * PAGE
-    return first <= part.base and part.base + part.size <= last
+    pages = in_pages(region)
+    return pages.base <= part.base and part.base + part.size <= pages.base + pages.size

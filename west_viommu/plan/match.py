@@ -39,12 +39,26 @@ def assignment(request: Request, devices: Devices) -> Assignment:
         device = _by_ids(request, wanted, devices)
     else:
         device = _by_place(request, devices)
+    found = _assignment(request, device, wanted)
     master = device.master
     if master and not _lists_all(master, wanted) and not _maps_all(master, wanted):
-        raise NoMatch("stream-mismatch", _mismatch(wanted, devices, device))
-    ids = tuple(stream_id for stream_id, _ in wanted)
+        # The device is named, so what its user takes for its IDs is known as well.
+        otherwise = found if request.xen_path is not None else None
+        raise NoMatch("stream-mismatch", _mismatch(wanted, devices, device), otherwise)
+    return found
+
+
+def _assignment(request: Request, device: Device, wanted: Sequence[Wanted]) -> Assignment:
+    """What `request` gets of `device`: the IDs that it names, else those of the host node."""
+    master = device.master
+    if master is None:
+        return Assignment(request, device, tuple(stream_id for stream_id, _ in wanted), ())
+    ids = tuple(stream_id for stream_id, _ in wanted) or master.stream_ids
+    behind = {stream.id: stream.iommu for stream in master.streams}
+    first = next(iter(behind.values()), None)
+    streams = ((stream_id, behind.get(stream_id, first)) for stream_id in ids)
     return Assignment(
-        request=request, device=device, ids=ids or (master.stream_ids if master else ())
+        request, device, ids, tuple((stream_id, iommu) for stream_id, iommu in streams if iommu)
     )
 
 
@@ -188,7 +202,8 @@ def _at_place(request: Request, devices: Devices) -> Device | None:
 def _unknown_ids(request: Request, unknown: Sequence[Wanted], devices: Devices) -> NoMatch:
     there = _at_place(request, devices)
     if there and not there.master:
-        return NoMatch("unprotected", not_protected(there))
+        otherwise = _assignment(request, there, unknown)
+        return NoMatch("unprotected", not_protected(there), otherwise)
     iommus = dict.fromkeys(iommu for _, iommu in unknown if iommu)
     what = "no host master has this stream ID"
     hint = "`viommu list` shows the stream IDs of every master"

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From requests to a plan: find each host device, check its hazards, number its streams."""
+"""From requests to a plan: find each host device, number its streams, check its hazards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from west_viommu.guest.requests import Asked, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
-from west_viommu.host.streams import StreamId
+from west_viommu.plan.allowed import Allowed
 from west_viommu.plan.findings import NoMatch, problem
 from west_viommu.plan.hazards import HAZARDS
 from west_viommu.plan.match import assignment
+from west_viommu.plan.numbering import Numbers, given, numbers
+from west_viommu.plan.pages import mapped_pages, neighbours
 from west_viommu.plan.records import (
     VSMMU_LABEL,
     AssignedStream,
@@ -21,70 +23,118 @@ from west_viommu.plan.records import (
     PlannedDevice,
     Profile,
     Situation,
+    Terms,
 )
 from west_viommu.problems import Problem, Where
+from west_viommu.tree.addresses import AddressMap, Region
 from west_viommu.tree.cells import TreeError
 
 
 def plan(
-    asked: Asked, guest: GuestTree, devices: Devices, profile: Profile
+    asked: Asked, guest: GuestTree, devices: Devices, terms: Terms
 ) -> tuple[Plan, tuple[Problem, ...]]:
     """The plan for what is `asked`, and its problems: errors and warnings, in the guest's order.
 
     A plan with errors must not be written.
     """
-    matched: dict[Request, Assignment | Problem] = {}
-    for request in asked.requests:
-        try:
-            matched[request] = assignment(request, devices)
-        except NoMatch as no_match:
-            matched[request] = problem(no_match.hazard, no_match.finding, request, guest)
-        except TreeError as error:
-            matched[request] = _malformed_host(error, request, devices)
-    assignments = [each for each in matched.values() if isinstance(each, Assignment)]
-    situation = Situation(devices, profile, assignments)
-    problems = [*asked.problems, *_clashes(guest, profile)]
-    for each in matched.values():
-        if isinstance(each, Assignment):
-            problems.extend(_hazards(each, situation, guest))
-        else:
-            problems.append(each)
+    allowed = Allowed(terms.permissions, guest)
+    matched = {request: _matched(request, devices, allowed) for request in asked.requests}
+    assignments = [found for found, _ in matched.values() if found]
+    situation = _situation(assignments, guest, devices, terms)
+    problems = [*asked.problems, *_clashes(guest, terms.profile)]
+    for found, of_matching in matched.values():
+        problems += of_matching
+        if found:
+            problems += _hazards(found, situation, allowed)
+    problems += allowed.stale()
+    problems += _stale_vsids(terms, assignments)
     result = Plan(
-        profile=profile,
+        profile=terms.profile,
         gic=asked.gic,
         root_cells=asked.root_cells,
         bus_compatible=asked.bus_compatible,
-        devices=tuple(_identity(each, devices) for each in assignments),
+        devices=tuple(_planned(each, situation) for each in assignments),
+        allowed=allowed.used,
     )
     return result, tuple(problems)
 
 
-def _hazards(this: Assignment, situation: Situation, guest: GuestTree) -> list[Problem]:
-    return [
-        problem(hazard.id, finding, this.request, guest, warning=hazard.is_warning)
-        for hazard in HAZARDS
-        for finding in hazard.check(this, situation)
-    ]
+def _matched(
+    request: Request, devices: Devices, allowed: Allowed
+) -> tuple[Assignment | None, list[Problem]]:
+    """The assignment of `request`, and what there is to say of how it was found."""
+    try:
+        return assignment(request, devices), []
+    except NoMatch as no_match:
+        found = no_match.otherwise
+        wrong = allowed.problem(no_match.hazard, no_match.finding, request, found)
+        return (found if wrong.warning else None), [wrong]
+    except TreeError as error:
+        return None, [_malformed_host(error, request, devices)]
 
 
-def _identity(this: Assignment, devices: Devices) -> PlannedDevice:
-    """The identity policy: vMasterID = pMasterID, as the RFC and v1 of Xen's series have it."""
+def _situation(
+    assignments: Sequence[Assignment], guest: GuestTree, devices: Devices, terms: Terms
+) -> Situation:
+    paths = [each.request.path for each in assignments]
+    streams = (
+        None if ids is None else _streams(each, ids, devices)
+        for each, ids in zip(assignments, numbers(assignments, terms), strict=True)
+    )
+    nothing: Numbers = []
+    return Situation(
+        devices,
+        terms,
+        assignments,
+        tuple(_memory(guest)),
+        dict(zip(paths, streams, strict=True)),
+        dict(zip(paths, given(assignments, terms) or nothing, strict=False)),
+    )
+
+
+def _streams(this: Assignment, ids: Iterable[int], devices: Devices) -> tuple[AssignedStream, ...]:
+    return tuple(
+        AssignedStream(iommu, devices.iommus[iommu].base or 0, pmaster, type(pmaster)(vmaster))
+        for (pmaster, iommu), vmaster in zip(this.streams, ids, strict=True)
+    )
+
+
+def _hazards(this: Assignment, situation: Situation, allowed: Allowed) -> Iterator[Problem]:
+    for hazard in HAZARDS:
+        for finding in hazard.check(this, situation) if hazard.check else ():
+            if hazard.is_warning or finding.is_warning:
+                yield problem(hazard.id, finding, this.request, allowed.guest, warning=True)
+            else:
+                yield allowed.problem(hazard.id, finding, this.request, this)
+
+
+def _planned(this: Assignment, situation: Situation) -> PlannedDevice:
     master = this.device.master
-    behind = {stream.id: stream.iommu for stream in master.streams} if master else {}
+    mapped = mapped_pages(this.request)
+    programs_maps = situation.profile.programs_maps
+    twins = (
+        node.path
+        for node, _ in neighbours(this.device, mapped, situation.devices)
+        if situation.devices.tree.status(node) != "okay"
+    )
     return PlannedDevice(
         assignment=this,
-        streams=tuple(
-            AssignedStream(
-                iommu=behind[stream_id],
-                iommu_base=devices.iommus[behind[stream_id]].base or 0,
-                pmaster=stream_id,
-                vmaster=StreamId(stream_id),
-            )
-            for stream_id in this.ids
-            if stream_id in behind
-        ),
-        maps=master.maps if master else (),
+        streams=situation.streams[this.request.path] or (),
+        maps=master.maps if master and programs_maps else (),
+        is_protected=bool(this.streams or (master and master.maps and programs_maps)),
+        mapped=mapped,
+        twins=tuple(dict.fromkeys(twins)),
     )
+
+
+def _memory(guest: GuestTree) -> Iterator[tuple[str, Region]]:
+    """The guest's memory nodes (devicetree specification 0.4, 3.4)."""
+    addresses = AddressMap(guest.tree)
+    for node in guest.tree.nodes():
+        if node.properties.get("device_type") == b"memory\0":
+            for region in addresses.regions(node):
+                if region:
+                    yield node.path, region
 
 
 def _clashes(guest: GuestTree, profile: Profile) -> Iterator[Problem]:
@@ -109,6 +159,19 @@ def _clashes(guest: GuestTree, profile: Profile) -> Iterator[Problem]:
 def _clash(guest: GuestTree, path: str, what: str, hint: str, expected: str) -> Problem:
     where = guest.locate(path, "phandle") or guest.locate(path, "")
     return Problem("malformed", what, hint, path, expected, where=where)
+
+
+def _stale_vsids(terms: Terms, assignments: Sequence[Assignment]) -> Iterator[Problem]:
+    """What viommu.yml numbers, and nobody asks for or would use."""
+    for each in terms.explicit:
+        if terms.profile.policy != "explicit":
+            what, hint = "vsids counts only for the policy explicit", "write vsid: explicit"
+            yield Problem("malformed", what, hint, found=terms.profile.policy, where=each.where)
+            return
+        if not any(this.means(each.device) for this in assignments):
+            what = f"vsids numbers {each.device}, which no guest node asks for"
+            hint = "correct the path, or remove the entry"
+            yield Problem("malformed", what, hint, where=each.where)
 
 
 def _malformed_host(error: TreeError, request: Request, devices: Devices) -> Problem:

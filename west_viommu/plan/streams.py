@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.host.inventory import SMMUV3_CELLS, SMMUV3_COMPATIBLE, Iommu, Master
 from west_viommu.host.streams import StreamId
 from west_viommu.plan.findings import Finding, listed
 from west_viommu.plan.match import not_protected
-from west_viommu.plan.records import Assignment, Situation
+from west_viommu.plan.records import AssignedStream, Assignment, Situation
+from west_viommu.tree.cells import counted
 
 
 def unprotected(this: Assignment, situation: Situation) -> Iterator[Finding]:
@@ -90,9 +92,9 @@ def colliding_stream_id(this: Assignment, situation: Situation) -> Iterator[Find
             yield Finding(
                 f"{this.device.path} behind {' and '.join(own)} and {other.path} behind {iommu} "
                 "have the same stream ID",
-                "Xen tells streams apart by ID alone: leave one of the two out"
+                f"{_by_id_alone(situation)}: leave one of the two out"
                 if other.path in assigned
-                else f"Xen tells streams apart by ID alone: disable {other.path} in the host tree, "
+                else f"{_by_id_alone(situation)}: disable {other.path} in the host tree, "
                 "or pass through a device whose IDs are unique on the host",
                 expected="IDs that no other SMMU of the host uses",
                 found=listed(ids),
@@ -113,7 +115,95 @@ def shared_stream_id(this: Assignment, situation: Situation) -> Iterator[Finding
                 else f"disable {other.path} in the host tree, or leave this device out",
                 expected="IDs of this device alone",
                 found=listed(ids),
+                is_fatal=other.path in assigned,
             )
+
+
+def stray_streams(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Stream IDs for a device that is behind no IOMMU, and is to be assigned all the same."""
+    if (
+        this.request.entries
+        and not this.device.master
+        and situation.terms.permission("unprotected", this)
+    ):
+        yield Finding(
+            f"{this.device.path} is behind no IOMMU, so no stream ID is its own",
+            "leave iommus out",
+            expected="no iommus",
+            found=listed(this.ids),
+        )
+
+
+def not_numbered(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """A device that the policy, or the hypervisor, gives no stream IDs."""
+    streams = situation.streams[this.request.path]
+    renumbers = situation.profile.renumbers
+    if streams is not None and (not renumbers or situation.given[this.request.path] is not None):
+        return
+    if streams is None and situation.profile.policy == "explicit":
+        count = len(this.streams)
+        yield Finding(
+            f"the policy explicit needs {counted(count, 'stream ID')} for {this.device.path}",
+            f'write into viommu.yml: vsids: {{"{this.device.path}": '
+            f"[{', '.join(f'{stream_id:#x}' for stream_id, _ in this.streams)}]}}",
+            expected=counted(count, "ID"),
+            found=next(
+                (
+                    counted(len(e.ids), "ID")
+                    for e in situation.terms.explicit
+                    if this.means(e.device)
+                ),
+                "none",
+            ),
+        )
+    else:
+        yield Finding(
+            f"{renumbers} numbers the streams of direct children of {PASSTHROUGH} only",
+            f"move the node up, to {PASSTHROUGH}/{this.request.name}",
+            "",
+            expected=f"a child of {PASSTHROUGH}",
+            found=this.request.path,
+        )
+
+
+def vsid_clash(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Two streams with one vMasterID, or one that is not the ID that the hypervisor gives."""
+    own = situation.streams[this.request.path] or ()
+    for mine, theirs, other in _clashes(this, situation):
+        yield Finding(
+            f"two streams get the guest's stream ID {mine.vmaster:#x}: {mine.pmaster:#x} behind "
+            f"{mine.iommu}, and {theirs.pmaster:#x} of {other} behind {theirs.iommu}",
+            "one vSMMU needs an ID for each stream: leave one out, or take the policy explicit and "
+            "number them in viommu.yml",
+            expected="an ID for each stream",
+            found=f"{mine.vmaster:#x} twice",
+        )
+    given = situation.given.get(this.request.path)
+    wrong = [mine.vmaster for mine in own]
+    if given is not None and list(given) != wrong:
+        yield Finding(
+            f"this hypervisor numbers stream IDs itself, and not by the policy "
+            f"{situation.profile.policy}",
+            "leave the policy to the profile (no --vsid, no vsid: in viommu.yml), or choose the "
+            "profile of the Xen that you have",
+            expected=listed(given),
+            found=listed(wrong),
+        )
+
+
+def vsid_range(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """A vMasterID that is wider than what the vSMMU has (SMMU_IDR1.SIDSIZE)."""
+    bits = situation.profile.id_bits
+    wide = [s.vmaster for s in situation.streams[this.request.path] or () if s.vmaster >> bits]
+    if wide:
+        yield Finding(
+            f"the vSMMU has stream IDs of {bits} bits",
+            "its guest could not use such an ID: pass through another device"
+            if situation.profile.policy == "identity"
+            else "choose smaller numbers",
+            expected=f"at most {(1 << bits) - 1:#x}",
+            found=listed(wide),
+        )
 
 
 def streams_omitted(this: Assignment, situation: Situation) -> Iterator[Finding]:
@@ -141,6 +231,35 @@ def maps_not_programmed(this: Assignment, situation: Situation) -> Iterator[Find
         )
 
 
+def _clashes(
+    this: Assignment, situation: Situation
+) -> Iterator[tuple[AssignedStream, AssignedStream, str]]:
+    """A stream of `this`, one before it with the same vMasterID, and whose that is. By the policy
+    identity that is a collision of pMasterIDs, which has its own hazard, unless that is allowed.
+    """
+    is_said = not situation.terms.permission("colliding-stream-id", this)
+    if situation.profile.policy == "identity" and is_said:
+        return
+    earlier: dict[StreamId, tuple[AssignedStream, str]] = {}
+    for other in situation.assignments:
+        for stream in situation.streams[other.request.path] or ():
+            theirs, path = earlier.setdefault(stream.vmaster, (stream, other.device.path))
+            if other is this and theirs[:3] != stream[:3]:
+                yield stream, theirs, path
+        if other is this:
+            return
+
+
+def _by_id_alone(situation: Situation) -> str:
+    """Why a collision matters, also to a hypervisor that gives the guest other numbers."""
+    if situation.profile.renumbers:
+        return (
+            "this Xen numbers streams anew for the guest, but still tells physical ones apart by "
+            "ID alone"
+        )
+    return "Xen tells streams apart by ID alone"
+
+
 def _iommus(this: Assignment, situation: Situation) -> list[Iommu]:
     master = this.device.master
     return [situation.devices.iommus[path] for path in master.iommus] if master else []
@@ -148,9 +267,7 @@ def _iommus(this: Assignment, situation: Situation) -> list[Iommu]:
 
 def _own_iommus(this: Assignment) -> list[str]:
     """The paths of the IOMMUs on which the device has the IDs that were asked for."""
-    master = this.device.master
-    streams = master.streams if master else ()
-    return list(dict.fromkeys(stream.iommu for stream in streams if stream.id in this.ids))
+    return list(dict.fromkeys(iommu for _, iommu in this.streams))
 
 
 def _others_with_ids(

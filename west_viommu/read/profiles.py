@@ -1,35 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The profiles that are shipped: data files with what one hypervisor gives its guests."""
+"""Profiles: data files with what one hypervisor gives its guests. Some are shipped; a user's own is
+named by its path, and checked against schemas/profile.json.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from west_viommu.names import POLICIES, PROFILES
-from west_viommu.plan.records import Profile, ViommuInterrupt
-from west_viommu.problems import Problem, Refused, close_matches
+from west_viommu.names import POLICIES, PROFILES, is_profile_path
+from west_viommu.plan.records import Profile, Reserved, ReservedInterrupts, ViommuInterrupt
+from west_viommu.problems import Problem, Refused, Where, close_matches
+from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 
-_FOLDER = Path(__file__).parent.parent / "profiles"
+_PACKAGE = Path(__file__).parent.parent
+SCHEMA = _PACKAGE / "schemas" / "profile.json"
+_LIST = "`viommu profiles` shows those that are shipped; a file of your own goes by its path"
 
 
 def profile_file(name: str | None) -> Path:
-    """The data file of the shipped profile `name`, None for the default. Raises Refused."""
-    return _FOLDER / f"{_known('profile', name or PROFILES[0], PROFILES)}.yaml"
+    """The data file of profile `name`: a shipped one, a path, or (None) the default. Raises
+    Refused.
+    """
+    if name and is_profile_path(name):
+        return Path(name)
+    return _PACKAGE / "profiles" / f"{_known('profile', name or PROFILES[0], PROFILES)}.yaml"
 
 
 def profile(name: str | None, policy: str | None) -> Profile:
-    """The shipped profile `name` with its policy replaced; None keeps either's default. Raises
-    Refused for a name that is not known.
+    """The profile `name` with its policy replaced; None keeps either's default. Raises Refused for
+    a name that is not known, and for a file that is no profile.
     """
-    data = yaml.safe_load(profile_file(name).read_text(encoding="utf-8"))
+    data = _content(profile_file(name), is_shipped=not name or not is_profile_path(name))
     viommu = data["viommu"]
     return Profile(
         name=data["name"],
         about=data["about"],
+        source=data["source"],
         compatible=viommu["compatible"],
         base=viommu["base"],
         size=viommu["size"],
@@ -43,8 +55,95 @@ def profile(name: str | None, policy: str | None) -> Profile:
             for each in viommu["interrupts"]
         ),
         policy=_known("vsid", policy or data["policy"], POLICIES),
+        renumbers=data["renumbers"] or None,
+        id_bits=data["stream-id-bits"],
         programs_maps=data["programs-iommu-map"],
+        toolstacks=tuple(data["toolstacks"]),
+        reserved=tuple(
+            Reserved(each["name"], Region(each["base"], each["size"]), each["if"])
+            for each in data["reserved"]["regions"]
+        ),
+        reserved_interrupts=tuple(
+            ReservedInterrupts(each["name"], each["first"], each["last"], each["if"])
+            for each in data["reserved"]["interrupts"]
+        ),
     )
+
+
+def _content(file: Path, *, is_shipped: bool) -> Any:
+    """The data in `file`. The tests hold the shipped ones to the schema; to check them in every
+    build again would cost more than the plan.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+    except OSError as error:
+        raise _refused(file, "unreadable", error.strerror or "cannot be read", _LIST) from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        what = f"not valid YAML: {getattr(error, 'problem', None) or 'no text'}"
+        line = mark.line + 1 if mark else None
+        raise _refused(file, "malformed", what, "correct the syntax", line) from None
+    if not is_shipped:
+        problems = schema_problems(str(file), text, content)
+        if problems:
+            raise Refused(problems)
+    return content
+
+
+def schema_problems(file: str, text: str, content: object) -> list[Problem]:
+    """What of the profile `content`, written as `text` in `file`, breaks the schema."""
+    try:
+        import jsonschema
+    except ImportError:
+        what = "a profile of your own needs the Python package jsonschema"
+        raise Refused([Problem("unreadable", what, "pip install jsonschema")]) from None
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    errors = sorted(validator.iter_errors(content), key=lambda error: list(map(str, error.path)))
+    return [_schema_problem(file, root, error) for error in errors]
+
+
+def _schema_problem(file: str, root: Any, error: Any) -> Problem:
+    """One error of jsonschema's, with the key and the line that it is about."""
+    path = list(error.absolute_path)
+    key = ".".join(map(str, path)) or "the profile"
+    expected = error.schema.get("description") or _expected(error)
+    hint = "docs/xen.md has the format; `viommu profiles NAME` prints a profile to start from"
+    what, found = f"{key} is not as a profile has it", "" if path == [] else repr(error.instance)
+    if error.validator == "required":
+        what, found = f"{key} lacks {', '.join(_missing(error))}", ""
+    elif error.validator == "additionalProperties":
+        unknown = [name for name in error.instance if name not in error.schema["properties"]]
+        what, found = f"{key} has an unknown key", ", ".join(map(str, unknown))
+        close = close_matches(str(unknown[0]), error.schema["properties"], 1)
+        hint = f"did you mean {close[0]}?" if close else hint
+    return Problem(
+        "malformed", what, hint, "", expected, found[:80], Where(file, _line(root, path))
+    )
+
+
+def _missing(error: Any) -> list[str]:
+    return [name for name in error.validator_value if name not in error.instance]
+
+
+def _expected(error: Any) -> str:
+    if error.validator in ("required", "additionalProperties"):
+        return ", ".join(error.schema["properties"])
+    if error.validator == "enum":
+        return " or ".join(json.dumps(value) for value in error.validator_value)
+    return f"{error.validator} {json.dumps(error.validator_value)}"
+
+
+def _line(root: Any, path: Iterable[object]) -> int | None:
+    """The line of what `path`, keys and indices, leads to in the composed YAML `root`."""
+    node = root
+    for step in path:
+        if isinstance(node, yaml.MappingNode):
+            node = next((value for key, value in node.value if key.value == str(step)), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+            node = node.value[step]
+    return node.start_mark.line + 1 if node else None
 
 
 def _known(key: str, name: str, names: Sequence[str]) -> str:
@@ -52,14 +151,14 @@ def _known(key: str, name: str, names: Sequence[str]) -> str:
     if name in names:
         return name
     close = close_matches(name, names, 1) or names
+    hint = f"did you mean {' or '.join(close)}?"
+    if key == "profile":
+        hint += f" {_LIST}"
+    expected = " or ".join(names)
     raise Refused(
-        [
-            Problem(
-                "malformed",
-                f"no {key} has this name",
-                f"did you mean {' or '.join(close)}?",
-                expected=" or ".join(names),
-                found=name,
-            )
-        ]
+        [Problem("malformed", f"no {key} has this name", hint, expected=expected, found=name)]
     )
+
+
+def _refused(file: Path, id: str, what: str, hint: str, line: int | None = None) -> Refused:
+    return Refused([Problem(id, what, hint, where=Where(str(file), line))])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which host, profile and policy: options, then west's configuration, then viommu.yml."""
+"""What was chosen: by options, then west's configuration, then viommu.yml."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from configparser import ConfigParser
 from configparser import Error as ConfigError
 from typing import NamedTuple
 
-from west_viommu.problems import Problem, Refused, Where, close_matches
+from west_viommu.names import is_profile_path
+from west_viommu.plan.records import Explicit, Permission, Terms
+from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.config import Config, config_of
+from west_viommu.read.profiles import profile
 
 FILE_NAME = "viommu.yml"
 # Key of viommu.yml -> key of west's section [viommu].
@@ -17,12 +21,17 @@ _KEYS = {"host": "host-dtb", "profile": "profile", "vsid": "vsid"}
 
 
 class Settings(NamedTuple):
-    """What was chosen, None where nobody did. `files` are those that the answer came from."""
+    """What was chosen, None where nobody did. `files` are those that the answer came from. The
+    last three are those of viommu.yml, docs/zephyr.md.
+    """
 
     host: str | None
     profile: str | None
     vsid: str | None
     files: tuple[str, ...]
+    domain: frozenset[str] = frozenset()
+    permissions: tuple[Permission, ...] = ()
+    explicit: tuple[Explicit, ...] = ()
 
 
 def settings(
@@ -39,8 +48,22 @@ def settings(
     """
     west, west_files = _of_west(app, workspace)
     own, own_files = _of_file(app, config)
-    chosen = {key: options.get(key) or west.get(key) or own.get(key) for key in _KEYS}
-    return Settings(**chosen, files=(*west_files, *own_files))
+    chosen = {key: options.get(key) or west.get(key) or getattr(own, key) for key in _KEYS}
+    files = (*west_files, *own_files)
+    return Settings(
+        **chosen,
+        files=files,
+        domain=own.domain,
+        permissions=own.permissions,
+        explicit=own.explicit,
+    )
+
+
+def terms(chosen: Settings) -> Terms:
+    """The terms of a plan, with the profile read. Raises Refused."""
+    return Terms(
+        profile(chosen.profile, chosen.vsid), chosen.domain, chosen.permissions, chosen.explicit
+    )
 
 
 def west_board(app: str) -> str | None:
@@ -49,7 +72,7 @@ def west_board(app: str) -> str | None:
     return next((board for board in boards if board), None)
 
 
-def _of_west(app: str, workspace: str | None) -> tuple[dict[str, str], list[str]]:
+def _of_west(app: str, workspace: str | None) -> tuple[dict[str, str | None], list[str]]:
     values: dict[str, str] = {}
     files = []
     for parser, file in _configs(app, workspace):
@@ -58,9 +81,7 @@ def _of_west(app: str, workspace: str | None) -> tuple[dict[str, str], list[str]
             for key, name in _KEYS.items():
                 if name in parser["viommu"]:
                     values.setdefault(key, parser["viommu"][name])
-    if "host" in values:
-        values["host"] = os.path.normpath(os.path.join(app, values["host"]))
-    return values, files
+    return {key: placed(key, value, app) for key, value in values.items()}, files
 
 
 def _configs(app: str, workspace: str | None) -> list[tuple[ConfigParser, str]]:
@@ -95,60 +116,18 @@ def _user_config() -> str:
     return os.environ.get("WEST_CONFIG_GLOBAL") or os.path.expanduser("~/.westconfig")
 
 
-def _of_file(app: str, config: str | None) -> tuple[dict[str, str], list[str]]:
+def _of_file(app: str, config: str | None) -> tuple[Config, list[str]]:
     file = config or os.path.join(app, FILE_NAME)
     if not config and not os.path.isfile(file):
-        return {}, []
-    values: dict[str, str] = {}
-    problems = []
-    for key, value, line in _entries(file):
-        where = Where(file, line)
-        if key not in _KEYS:
-            close = close_matches(key, _KEYS, 1) or list(_KEYS)
-            hint = f"did you mean {' or '.join(close)}?"
-            problems.append(
-                Problem("malformed", f"unknown key {key}", hint, "", ", ".join(_KEYS), key, where)
-            )
-        elif value is None:
-            problems.append(
-                Problem("malformed", f"{key} is no text", "quote the value", where=where)
-            )
-        else:
-            values[key] = value
-    if problems:
-        raise Refused(problems)
-    if "host" in values:
-        values["host"] = os.path.normpath(os.path.join(os.path.dirname(file), values["host"]))
-    return values, [file]
+        return Config(), []
+    own = config_of(file)
+    folder = os.path.dirname(file)
+    host, profile = placed("host", own.host, folder), placed("profile", own.profile, folder)
+    return own._replace(host=host, profile=profile), [file]
 
 
-def _entries(file: str) -> list[tuple[str, str | None, int]]:
-    """Key, value (None where it is no text) and line of each entry of the YAML mapping `file`."""
-    import yaml
-
-    def refused(id: str, what: str, hint: str, line: int | None = None) -> Refused:
-        return Refused([Problem(id, what, hint, where=Where(file, line))])
-
-    try:
-        with open(file, encoding="utf-8") as stream:
-            root = yaml.compose(stream, Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise refused("unreadable", error.strerror or "cannot be read", "check its path") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        what = f"not valid YAML: {error.problem}"
-        raise refused("malformed", what, "correct the syntax", line) from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise refused("malformed", "not valid YAML: no text", "write UTF-8 text") from None
-    if root is None:
-        return []
-    if not isinstance(root, yaml.MappingNode):
-        raise refused("malformed", "the file is no mapping", "write `key: value` lines", 1)
-    return [
-        (
-            str(key.value),
-            value.value if value.tag == "tag:yaml.org,2002:str" else None,
-            key.start_mark.line + 1,
-        )
-        for key, value in root.value
-    ]
+def placed(key: str, value: str | None, folder: str) -> str | None:
+    """The value of a key, relative to `folder` where it is a path."""
+    if value and (key == "host" or (key == "profile" and is_profile_path(value))):
+        return os.path.normpath(os.path.join(folder, value))
+    return value

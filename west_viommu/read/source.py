@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -44,6 +44,10 @@ _HINTS = {
     "expected '/dts-v1/;'": "give the base .dts before its overlays",
     "expected": "correct this line, or the end of the one before it",
 }
+# The types of dtlib whose values may refer to nodes, and how its text then shows that.
+_REFERRING = ("PHANDLE", "PHANDLES", "PHANDLES_AND_NUMS", "PATH", "COMPOUND")
+_REFERENCE = re.compile(r"&(?:([A-Za-z_][A-Za-z0-9_]*)|\{([^}]*)\})")
+_STRING = re.compile(r'"(?:[^\\"]|\\.)*"')
 _NODE_PATH = re.compile(r"/[\w,.+@/-]+")
 _DTLIB_ERROR = re.compile(r"(?P<file>.+?):(?P<line>\d+) \(column \d+\): parse error: (?P<what>.+)")
 
@@ -87,6 +91,7 @@ def _guest_tree(text: str, name: str) -> GuestTree:
         {label: node.path for label, node in parsed.label2node.items()},
         frozenset(outline.open_labels),
         {node.path: _links(parsed, node.props["iommus"]) for node in _with_iommus(parsed)},
+        {node.path: dict(_references(parsed, node)) for node in _below_passthrough(parsed)},
         outline.is_complete,
         outline.where,
     )
@@ -226,6 +231,25 @@ def _node(node: Any, path: str, outline: Outline, depth: int) -> Node:
 
 def _with_iommus(parsed: Any) -> list[Any]:
     return [node for node in parsed.node_iter() if "iommus" in node.props]
+
+
+def _below_passthrough(parsed: Any) -> list[Any]:
+    return [node for node in parsed.node_iter() if node.path.startswith(f"{PASSTHROUGH}/")]
+
+
+def _references(parsed: Any, node: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each property of `node` that refers to nodes, and their paths. dtlib's public interface tells
+    them only in the text that it writes a property as.
+    """
+    for name, prop in node.props.items():
+        if prop.type.name in _REFERRING:
+            references = _REFERENCE.findall(_STRING.sub("", str(prop)))
+            if references:
+                nodes = (
+                    parsed.get_node(path) if path else parsed.label2node[label]
+                    for label, path in references
+                )
+                yield name, tuple(node.path for node in nodes)
 
 
 def _links(parsed: Any, prop: Any) -> Mapping[int, str]:

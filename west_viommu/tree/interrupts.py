@@ -81,6 +81,12 @@ def gic_intids(tree: Tree, node: Node) -> tuple[Intid, ...]:
     return tuple(intid for intid in found if intid is not None)
 
 
+def other_controllers(tree: Tree, node: Node) -> tuple[str, ...]:
+    """The paths of the controllers, no GICs, that receive interrupts of `node`."""
+    found = (interrupt.controller for interrupt in interrupts(tree, node))
+    return tuple(dict.fromkeys(each.path for each in found if not is_gic(each)))
+
+
 def interrupt_parent(tree: Tree, node: Node) -> Node | None:
     """Who receives the `interrupts` of `node`.
 

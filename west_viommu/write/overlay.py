@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from west_viommu import __version__
-from west_viommu.guest.gic import ZEPHYR_CELLS
+from west_viommu.guest.gic import (
+    LINUX_EDGE,
+    LINUX_LEVEL,
+    ZEPHYR_CELLS,
+    ZEPHYR_EDGE,
+    ZEPHYR_LEVEL,
+    ZEPHYR_PRIORITY,
+)
 from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.names import OVERLAY_FIRST_LINE
 from west_viommu.plan.records import VSMMU_LABEL, Plan, PlannedDevice, Profile, ViommuInterrupt
@@ -15,11 +22,6 @@ from west_viommu.tree.interrupts import FIRST_SPI, SPI
 
 # The bus of our binding bindings/viommu,passthrough.yaml.
 BUS_COMPATIBLE = "viommu,passthrough"
-# Linux's <dt-bindings/interrupt-controller/irq.h>: rising edge, level high.
-_LINUX_EDGE, _LINUX_LEVEL = 1, 4
-# Zephyr's <zephyr/dt-bindings/interrupt-controller/arm-gic.h>: IRQ_TYPE_EDGE, IRQ_TYPE_LEVEL,
-# IRQ_DEFAULT_PRIORITY. Numbers, as the overlay is read after the preprocessor has run.
-_ZEPHYR_EDGE, _ZEPHYR_LEVEL, _ZEPHYR_PRIORITY = 4, 2, 0xA0
 
 
 class Origin(NamedTuple):
@@ -99,9 +101,9 @@ def _specifier(interrupt: ViommuInterrupt, cells: int) -> str:
     """An interrupt specifier of the guest's GIC: type, number, flags, and Zephyr's priority."""
     number = interrupt.intid - FIRST_SPI
     if cells == ZEPHYR_CELLS:
-        trigger = _ZEPHYR_EDGE if interrupt.is_edge else _ZEPHYR_LEVEL
-        return f"<{SPI} {number} {trigger} {_ZEPHYR_PRIORITY:#x}>"
-    return f"<{SPI} {number} {_LINUX_EDGE if interrupt.is_edge else _LINUX_LEVEL}>"
+        trigger = ZEPHYR_EDGE if interrupt.is_edge else ZEPHYR_LEVEL
+        return f"<{SPI} {number} {trigger} {ZEPHYR_PRIORITY:#x}>"
+    return f"<{SPI} {number} {LINUX_EDGE if interrupt.is_edge else LINUX_LEVEL}>"
 
 
 def _meaning(profile: Profile) -> str:

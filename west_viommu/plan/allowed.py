@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `allow:` entries of viommu.yml: what they let pass, and which of them are stale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from west_viommu.guest.requests import Request
+from west_viommu.guest.source import GuestTree
+from west_viommu.plan.findings import Finding, problem
+from west_viommu.plan.hazards import HAZARDS
+from west_viommu.plan.records import Assignment, Permission
+from west_viommu.problems import Problem, close_matches
+
+_ALLOWABLE = frozenset(each.id for each in HAZARDS if each.allowable and not each.is_warning)
+
+
+class Allowed:
+    """The permissions of one run. Each must be needed: one that is not is an error itself."""
+
+    def __init__(self, permissions: Sequence[Permission], guest: GuestTree):
+        self.guest = guest
+        self._permissions = permissions
+        self._needed: set[Permission] = set()
+
+    @property
+    def used(self) -> tuple[Permission, ...]:
+        """The permissions that were needed, in the order of viommu.yml."""
+        return tuple(each for each in self._permissions if each in self._needed)
+
+    def problem(
+        self, hazard: str, finding: Finding, request: Request, this: Assignment | None
+    ) -> Problem:
+        """`finding` of a hazard: a warning where it is allowed for `this`, which is None where no
+        host device is known.
+        """
+        for each in self._permissions:
+            if each.hazard == hazard and this and this.means(each.device):
+                self._needed.add(each)
+                if hazard in _ALLOWABLE and not finding.is_fatal:
+                    file, line = each.where
+                    reason = f"allowed by {file}:{line}, because: {each.reason}"
+                    allowed = finding._replace(hint=reason)
+                    return problem(hazard, allowed, request, self.guest, warning=True)
+        return problem(hazard, finding, request, self.guest)
+
+    def stale(self) -> Iterator[Problem]:
+        """What is wrong with the permissions themselves."""
+        for each in self._permissions:
+            if each.hazard not in _ALLOWABLE:
+                known = [hazard.id for hazard in HAZARDS]
+                close = close_matches(each.hazard, _ALLOWABLE, 1)
+                hint = "docs/hazards.md has what can be allowed"
+                if each.hazard not in known and close:
+                    hint = f"did you mean {close[0]}?"
+                what = "this is no hazard that can be allowed"
+                yield Problem("malformed", what, hint, found=each.hazard, where=each.where)
+            elif each not in self._needed:
+                yield Problem(
+                    "malformed",
+                    f"nothing to allow: {each.device} does not have the hazard {each.hazard}",
+                    "remove the entry, or correct its device: the path of the host or guest node",
+                    where=each.where,
+                )

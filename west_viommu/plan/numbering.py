@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies: which stream IDs the guest uses (vMasterIDs) for those of the host (pMasterIDs)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from west_viommu.guest.source import PASSTHROUGH
+from west_viommu.host.streams import StreamId
+from west_viommu.plan.records import Assignment, Terms
+
+# What libxl keeps for the PCI devices of a guest (Xen v3, libxl_arm.c).
+_VPCI_IDS = 0x1000
+# The IDs of each assignment, in the order of its streams; None where it gets none.
+Numbers = list[tuple[StreamId, ...] | None]
+
+
+def numbers(assignments: Sequence[Assignment], terms: Terms) -> Numbers:
+    """The IDs by the policy of the profile, for `assignments` in the guest's order."""
+    return _POLICIES[terms.profile.policy](assignments, terms)
+
+
+def given(assignments: Sequence[Assignment], terms: Terms) -> Numbers | None:
+    """The IDs that the hypervisor gives, whatever the policy; None where it keeps the host's."""
+    return _first_free(assignments, terms) if terms.profile.renumbers else None
+
+
+def order_of(toolstack: str, assignments: Sequence[Assignment], terms: Terms) -> Numbers:
+    """The first free ID for each stream, as `toolstack` gives them.
+
+    dom0less takes from 0 for every entry of every `iommus` below /passthrough, a node before its
+    children: an ID that comes again gets another. libxl sees only the direct children of
+    /passthrough, and first takes 0x1000 for a guest with PCI devices.
+    """
+    is_libxl = toolstack == "libxl"
+    next_id = _VPCI_IDS if is_libxl and "vpci" in terms.domain else 0
+    result: Numbers = []
+    for each in assignments:
+        if is_libxl and each.request.path.count("/") > PASSTHROUGH.count("/") + 1:
+            result.append(None)
+            continue
+        count = len(each.streams)
+        result.append(tuple(StreamId(next_id + i) for i in range(count)))
+        next_id += count
+    return result
+
+
+def _identity(assignments: Sequence[Assignment], terms: Terms) -> Numbers:
+    return [tuple(stream_id for stream_id, _ in each.streams) for each in assignments]
+
+
+def _first_free(assignments: Sequence[Assignment], terms: Terms) -> Numbers:
+    return order_of(terms.profile.renumbers or "dom0less", assignments, terms)
+
+
+def _explicit(assignments: Sequence[Assignment], terms: Terms) -> Numbers:
+    said = {each.device: each.ids for each in terms.explicit}
+    found = (
+        said.get(each.device.path, said.get(each.request.path)) if each.streams else ()
+        for each in assignments
+    )
+    return [
+        ids if ids is not None and len(ids) == len(each.streams) else None
+        for each, ids in zip(assignments, found, strict=True)
+    ]
+
+
+_POLICIES: dict[str, Callable[[Sequence[Assignment], Terms], Numbers]] = {
+    "identity": _identity,
+    "first-free": _first_free,
+    "explicit": _explicit,
+}

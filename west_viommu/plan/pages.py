@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Xen maps for a device: whole pages, and who else is on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from west_viommu.guest.regions import Mapped
+from west_viommu.guest.requests import Request
+from west_viommu.host.devices import Device, Devices
+from west_viommu.tree.addresses import Region
+from west_viommu.tree.cells import TreeError, cells
+from west_viommu.tree.node import Node, Tree
+
+# What Xen maps at least (docs/misc/arm/passthrough.txt: all addresses 4 KiB aligned).
+PAGE = 4096
+# A device is not one with what these name: providers that serve others as well.
+_PROVIDERS = (
+    "clocks",
+    "assigned-clocks",
+    "assigned-clock-parents",
+    "resets",
+    "power-domains",
+    "interconnects",
+    "interrupt-parent",
+    "interrupts-extended",
+    "iommus",
+    "msi-parent",
+    "dmas",
+    "mboxes",
+)
+_NUMBERS = ("reg", "interrupts", "ranges", "dma-ranges", "phandle", "linux,phandle")
+
+
+def in_pages(region: Region) -> Region:
+    """The whole pages that `region` touches."""
+    first = region.base // PAGE * PAGE
+    return Region(first, -(-(region.base + region.size) // PAGE) * PAGE - first)
+
+
+def overlap(one: Region, other: Region) -> bool:
+    """Whether the two have an address in common."""
+    return one.base < other.base + other.size and other.base < one.base + one.size
+
+
+def mapped_pages(request: Request) -> tuple[Mapped, ...]:
+    """What `xen,reg` must say for `request`: each of its regions in whole pages, those that touch
+    joined. Regions at different offsets into a page on both sides are left as they are: the
+    hazards refuse them.
+    """
+    pairs = request.mapped or [
+        Mapped(pair.host, pair.guest) for pair in request.regions if pair.host
+    ]
+    result: list[Mapped] = []
+    for host, guest in sorted(Mapped(in_pages(host), in_pages(guest)) for host, guest in pairs):
+        if result and host.base <= result[-1].host.base + result[-1].host.size:
+            last_host, last_guest = result[-1]
+            if host.base - last_host.base == guest.base - last_guest.base:
+                end = max(last_host.base + last_host.size, host.base + host.size)
+                size = end - last_host.base
+                result[-1] = Mapped(Region(last_host.base, size), Region(last_guest.base, size))
+                continue
+        result.append(Mapped(host, guest))
+    return tuple(result)
+
+
+def neighbours(
+    device: Device, mapped: Iterable[Mapped], devices: Devices
+) -> Iterator[tuple[Node, Region]]:
+    """The other nodes of the host that have a region on the pages of `device`, as far as those are
+    `mapped`: no part of it, no bus above it, no memory.
+    """
+    own = [in_pages(region) for region in device.regions if region]
+    pages = [each.host for each in mapped if any(overlap(each.host, region) for region in own)]
+    parts = _parts(devices.tree, device.path)
+    for node, region in devices.regions:
+        if any(overlap(region, page) for page in pages):
+            is_family = f"{node.path}/".startswith(
+                f"{device.path}/"
+            ) or f"{device.path}/".startswith(f"{node.path}/")
+            if not is_family and node.path not in parts and not _is_memory(devices.tree, node):
+                yield node, region
+
+
+def _parts(tree: Tree, path: str) -> frozenset[str]:
+    """The nodes that the device at `path` refers to as its own: a PHY, a glue block."""
+    node = tree.node(path)
+    found = set()
+    for name, value in node.properties.items() if node else ():
+        is_provider = name in _PROVIDERS or name.startswith("pinctrl-") or name.endswith("-supply")
+        if is_provider or name in _NUMBERS or not value or len(value) % 4:
+            continue
+        target = tree.with_phandle(cells(value, path, name)[0])
+        if target:
+            found.add(target.path)
+    return frozenset(found)
+
+
+def _is_memory(tree: Tree, node: Node) -> bool:
+    kind = node.properties.get("device_type", b"")
+    return kind.startswith(b"memory") or node.path.startswith("/reserved-memory/")
+
+
+def is_shared_block(node: Node) -> bool:
+    """Whether `node` is a block of registers for several drivers by its nature (syscon, mfd)."""
+    try:
+        return not {"syscon", "simple-mfd"}.isdisjoint(node.compatible)
+    except TreeError:
+        return False
+
+
+def guest_pages(request: Request) -> Sequence[Region]:
+    """Where the guest sees what is mapped for `request`."""
+    return [each.guest for each in mapped_pages(request)]

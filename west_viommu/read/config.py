@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""viommu.yml: the choices of an application, each with the line where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import yaml
+
+from west_viommu.host.streams import StreamId
+from west_viommu.names import DOMAIN
+from west_viommu.plan.records import Explicit, Permission
+from west_viommu.problems import Problem, Refused, Where, close_matches
+
+_TEXT = "tag:yaml.org,2002:str"
+_NUMBER = "tag:yaml.org,2002:int"
+_LARGEST_ID = (1 << 32) - 1
+
+
+class Config(NamedTuple):
+    """What a viommu.yml says; None or empty where it does not."""
+
+    host: str | None = None
+    profile: str | None = None
+    vsid: str | None = None
+    explicit: tuple[Explicit, ...] = ()
+    domain: frozenset[str] = frozenset()
+    permissions: tuple[Permission, ...] = ()
+
+
+def config_of(file: str) -> Config:
+    """What `file` says. Raises Refused, with all that is wrong with it."""
+    return _Reader(file).config()
+
+
+class _Reader:
+    """Reads the composed YAML of one file, as that has the lines, and collects what is wrong."""
+
+    def __init__(self, file: str):
+        self._file = file
+        self._problems: list[Problem] = []
+
+    def config(self) -> Config:
+        """The content of the file. Raises Refused."""
+        readers: dict[str, Callable[[yaml.Node], Any]] = {
+            "host": self._text,
+            "profile": self._text,
+            "vsid": self._text,
+            "vsids": lambda node: tuple(self._explicit(node)),
+            "domain": lambda node: frozenset(self._domain(node)),
+            "allow": lambda node: tuple(self._permissions(node)),
+        }
+        fields = {"vsids": "explicit", "allow": "permissions"}
+        root = self._root()
+        values = {
+            fields.get(key, key): readers[key](value) for key, value in self._entries(root, readers)
+        }
+        if self._problems:
+            raise Refused(self._problems)
+        return Config(**values)
+
+    def _root(self) -> yaml.Node | None:
+        try:
+            with open(self._file, encoding="utf-8") as stream:
+                root: yaml.Node | None = yaml.compose(stream, Loader=yaml.SafeLoader)
+                return root
+        except OSError as error:
+            what = error.strerror or "cannot be read"
+            self._wrong(None, what, "check its path", id="unreadable")
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else None
+            self._wrong(line, f"not valid YAML: {error.problem}", "correct the syntax")
+        except (yaml.YAMLError, UnicodeDecodeError):
+            self._wrong(None, "not valid YAML: no text", "write UTF-8 text")
+        raise Refused(self._problems)
+
+    def _entries(
+        self, node: yaml.Node | None, known: Mapping[str, object]
+    ) -> Iterator[tuple[str, yaml.Node]]:
+        """Keys, all of them `known`, and values of a mapping."""
+        if node is None:
+            return
+        if not isinstance(node, yaml.MappingNode):
+            what = "the file is no mapping" if known else "this is no mapping"
+            self._wrong(_line(node), what, "write `key: value` lines")
+            return
+        seen = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if known and name not in known:
+                close = close_matches(name, known, 1) or list(known)
+                hint = f"did you mean {' or '.join(close)}?"
+                self._wrong(_line(key), f"unknown key {name}", hint, ", ".join(known), name)
+            elif name in seen:
+                self._wrong(_line(key), f"{name} is there twice", "remove one")
+            else:
+                seen.add(name)
+                yield name, value
+
+    def _items(self, node: yaml.Node, what: str) -> Sequence[yaml.Node]:
+        if isinstance(node, yaml.SequenceNode):
+            return list(node.value)
+        self._wrong(_line(node), f"{what} is no list", "write [..., ...] or `- ` lines")
+        return []
+
+    def _text(self, node: yaml.Node) -> str | None:
+        if node.tag == _TEXT and node.value:
+            return str(node.value)
+        self._wrong(_line(node), "this is no text", "quote the value", found=_shown(node))
+        return None
+
+    def _explicit(self, node: yaml.Node) -> Iterator[Explicit]:
+        for device, value in self._entries(node, {}):
+            ids = [self._stream_id(item) for item in self._items(value, f"vsids of {device}")]
+            yield Explicit(device, tuple(ids), Where(self._file, _line(value)))
+
+    def _stream_id(self, node: yaml.Node) -> StreamId:
+        number = -1
+        if isinstance(node, yaml.ScalarNode) and node.tag == _NUMBER:
+            number = int(yaml.SafeLoader("").construct_yaml_int(node))
+        if not 0 <= number <= _LARGEST_ID:
+            hint = "write numbers such as 0x10"
+            self._wrong(_line(node), "this is no stream ID", hint, "32 bits", _shown(node))
+        return StreamId(number)
+
+    def _domain(self, node: yaml.Node) -> Iterator[str]:
+        for item in self._items(node, "domain"):
+            word = _shown(item)
+            if word not in DOMAIN:
+                hint = f"did you mean {' or '.join(close_matches(word, DOMAIN, 1) or DOMAIN)}?"
+                what = "this is nothing that a domain can have"
+                self._wrong(_line(item), what, hint, ", ".join(DOMAIN), word)
+            yield word
+
+    def _permissions(self, node: yaml.Node) -> Iterator[Permission]:
+        fields = ("hazard", "device", "reason")
+        for item in self._items(node, "allow"):
+            found = {
+                key: self._text(value) for key, value in self._entries(item, dict.fromkeys(fields))
+            }
+            missing = [key for key in fields if key not in found]
+            if missing:
+                hint = '- {hazard: ID, device: "/path/of/host/node", reason: "why it is safe"}'
+                what = f"an entry of allow lacks {' and '.join(missing)}"
+                self._wrong(_line(item), what, hint, ", ".join(fields))
+            else:
+                hazard, device, reason = (found[key] or "" for key in fields)
+                yield Permission(hazard, device, reason, Where(self._file, _line(item)))
+
+    def _wrong(
+        self,
+        line: int | None,
+        what: str,
+        hint: str,
+        expected: str = "",
+        found: str = "",
+        id: str = "malformed",
+    ) -> None:
+        where = Where(self._file, line)
+        self._problems.append(Problem(id, what, hint, "", expected, found, where))
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _shown(node: yaml.Node) -> str:
+    if isinstance(node, yaml.ScalarNode):
+        return str(node.value)[:80]
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
