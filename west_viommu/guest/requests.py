@@ -53,6 +53,7 @@ class Request(NamedTuple):
     regions: tuple[RegionPair, ...]
     mapped: tuple[Mapped, ...]
     interrupts: tuple[GuestInterrupt, ...]
+    has_map: bool
     malformed_ids: TreeError | None
 
     @property
@@ -132,6 +133,7 @@ def _request(reader: _Reader, addresses: AddressMap, gic: Gic, node: Node) -> Re
         reader.tried(node, lambda: region_pairs(guest, addresses, node, mapped), ()),
         mapped,
         reader.tried(node, lambda: guest_interrupts(guest, gic, node), ()),
+        "iommu-map" in node.properties,
         malformed_ids,
     )
 

@@ -195,6 +195,18 @@ class Plan(NamedTuple):
     allowed: tuple[Permission, ...]
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What its user should know of the plan as a whole."""
+        profile = self.profile
+        streams = [stream for device in self.devices for stream in device.streams]
+        if not profile.renumbers and any(s.pmaster != s.vmaster for s in streams):
+            return (
+                f"{profile.name} keeps stream IDs, and the policy {profile.policy} does not: the "
+                "hypervisor must be given the map (iommu_devid_map in xl.cfg)",
+            )
+        return ()
+
+    @property
     def has_viommu(self) -> bool:
         """Whether the guest gets a vSMMU: Xen panics over one that no device uses."""
         return any(device.streams or device.maps for device in self.devices)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from west_viommu import __version__
@@ -17,7 +17,14 @@ from west_viommu.guest.gic import (
 )
 from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.names import OVERLAY_FIRST_LINE
-from west_viommu.plan.records import VSMMU_LABEL, Plan, PlannedDevice, Profile, ViommuInterrupt
+from west_viommu.plan.records import (
+    VSMMU_LABEL,
+    AssignedStream,
+    Plan,
+    PlannedDevice,
+    Profile,
+    ViommuInterrupt,
+)
 from west_viommu.tree.interrupts import FIRST_SPI, SPI
 
 # The bus of our binding bindings/viommu,passthrough.yaml.
@@ -35,7 +42,9 @@ class Origin(NamedTuple):
 
 def overlay(plan: Plan, origin: Origin) -> str:
     """The text of viommu.overlay. Valid for dtc after the guest's own files."""
-    parts = [_header(plan, origin), _vsmmu(plan), _bus(plan.bus_compatible)]
+    parts = [_header(plan, origin)]
+    parts += [_vsmmu(plan)] if plan.has_viommu else []
+    parts += [_bus(plan.bus_compatible)]
     parts += [_device(device) for device in plan.devices]
     return "\n".join(parts)
 
@@ -51,6 +60,10 @@ def _header(plan: Plan, origin: Origin) -> str:
     ]
     if not origin.profile_was_chosen:
         lines.append(f"         nobody chose one: this assumes {profile.about}")
+    lines += [f"note:    {note}" for note in plan.notes]
+    lines += [
+        f"allowed: {each.hazard} for {each.device}, because: {each.reason}" for each in plan.allowed
+    ]
     body = "".join(f" * {commented(line)}\n" for line in lines)
     return f"{OVERLAY_FIRST_LINE}\n *\n{body} */\n"
 
@@ -87,14 +100,46 @@ def _bus(compatible: Sequence[str]) -> str:
 
 def _device(device: PlannedDevice) -> str:
     request = device.assignment.request
-    entries = ", ".join(f"<&{VSMMU_LABEL} {stream.vmaster:#x}>" for stream in device.streams)
     smmus = dict.fromkeys(f"{s.iommu} ({s.iommu_base:#x})" for s in device.streams)
-    ids = " ".join(f"{stream.pmaster:#x}" for stream in device.streams)
-    comment = (
-        f"/*\n * host {commented(device.assignment.device.path)}\n"
-        f" * behind {commented(', '.join(smmus))}\n * stream IDs {ids}\n */\n"
+    smmus |= dict.fromkeys(entry.iommu for entry in device.maps)
+    comment = [f"host {device.assignment.device.path}", f"behind {', '.join(smmus) or 'no IOMMU'}"]
+    if device.streams:
+        comment.append(f"stream IDs {' '.join(shown(stream) for stream in device.streams)}")
+    lines = [*_iommus(device), *_iommu_map(device)]
+    return "".join(["/*\n", *(f" * {commented(line)}\n" for line in comment), " */\n"]) + "".join(
+        [f"&{{{request.path}}} {{\n", *(f"\t{line}\n" for line in lines), "};\n"]
     )
-    return f"{comment}&{{{request.path}}} {{\n\tiommus = {entries};\n}};\n"
+
+
+def _iommus(device: PlannedDevice) -> Iterator[str]:
+    if device.streams:
+        entries = ", ".join(f"<&{VSMMU_LABEL} {stream.vmaster:#x}>" for stream in device.streams)
+        yield f"iommus = {entries};"
+    elif device.assignment.request.entries:
+        yield "/delete-property/ iommus; /* its IDs are those of iommu-map */"
+
+
+def _iommu_map(device: PlannedDevice) -> Iterator[str]:
+    """The host's iommu-map, each ID the same, to the vSMMU; a copied one that nobody programs must
+    go, as its phandle means nothing here.
+    """
+    if device.maps:
+        entries = ", ".join(
+            f"<{entry.rid:#x} &{VSMMU_LABEL} {entry.id or 0:#x} {entry.length:#x}>"
+            for entry in device.maps
+        )
+        yield f"iommu-map = {entries};"
+        master = device.assignment.device.master
+        if master and master.map_mask is not None:
+            yield f"iommu-map-mask = <{master.map_mask:#x}>;"
+    elif device.assignment.request.has_map:
+        yield "/delete-property/ iommu-map; /* the hypervisor programs none of its IDs */"
+
+
+def shown(stream: AssignedStream) -> str:
+    """A stream for people: its ID, and the guest's where that is another."""
+    is_same = stream.pmaster == stream.vmaster
+    return f"{stream.pmaster:#x}" if is_same else f"{stream.pmaster:#x}@{stream.vmaster:#x}"
 
 
 def _specifier(interrupt: ViommuInterrupt, cells: int) -> str:

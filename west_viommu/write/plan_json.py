@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from west_viommu.plan.records import Plan, PlannedDevice
+from west_viommu.plan.records import Plan, PlannedDevice, Profile
 
 SCHEMA = 1
 
@@ -20,18 +20,25 @@ def plan_json(plan: Plan, files: Mapping[str, bytes]) -> str:
         "schema": SCHEMA,
         "profile": profile.name,
         "vsid": profile.policy,
-        "viommu": {
-            "node": f"/{profile.node_name}",
-            "compatible": profile.compatible,
-            "base": profile.base,
-            "size": profile.size,
-            "intids": [interrupt.intid for interrupt in profile.interrupts],
-        },
+        "viommu": _viommu(profile) if plan.has_viommu else None,
         "devices": [_device(device) for device in plan.devices],
-        "allowed": [],
+        "allowed": [
+            {"hazard": each.hazard, "device": each.device, "reason": each.reason}
+            for each in plan.allowed
+        ],
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
     return json.dumps(document, indent=2) + "\n"
+
+
+def _viommu(profile: Profile) -> dict[str, Any]:
+    return {
+        "node": f"/{profile.node_name}",
+        "compatible": profile.compatible,
+        "base": profile.base,
+        "size": profile.size,
+        "intids": [interrupt.intid for interrupt in profile.interrupts],
+    }
 
 
 def _device(planned: PlannedDevice) -> dict[str, Any]:
