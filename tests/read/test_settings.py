@@ -80,8 +80,8 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
             "{file}:2: error: [malformed] unknown key profil (expected host, profile, vsid, "
             "vsids, domain, allow, found profil)\nhint: did you mean profile?\n"
             "{file}:3: error: [malformed] unknown key zzz (expected host, profile, vsid, vsids, "
-            "domain, allow, found zzz)\nhint: did you mean host or profile or vsid or vsids or domain "
-            "or allow?",
+            "domain, allow, found zzz)\nhint: did you mean host or profile or vsid or vsids or "
+            "domain or allow?",
         ),
         (
             ["host: [a, b]"],

@@ -17,7 +17,7 @@ from west_viommu.cli.stage import application, devicetree_stage, image
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.names import BINDINGS
-from west_viommu.problems import Problem, Refused, Where, rendered
+from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.settings import Settings, settings, terms
 from west_viommu.read.source import guest_tree, guest_tree_of
 from west_viommu.write.files import Output
@@ -43,7 +43,7 @@ def run(arguments: Namespace) -> None:
     if not chosen.profile:
         about = result.plan.profile.about
         print(f"note: no --profile: this assumes {about}", file=sys.stderr)
-    print(plan_table(result.plan, [str(folder / name) for name in result.files]), end="")
+    print(plan_table(result.plan, str(folder), result.files), end="")
 
 
 def _folder(arguments: Namespace) -> Path:
@@ -95,8 +95,7 @@ def _bound(
             profile_was_chosen=bool(chosen.profile),
             binding_dirs=binding_dirs,
         )
-        for warning in result.warnings:
-            print(rendered(warning), file=sys.stderr)
+        result.tell()
         output.write(result.files)
     return result
 

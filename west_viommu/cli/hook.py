@@ -128,8 +128,7 @@ def _appended(
         profile_was_chosen=bool(chosen.profile),
         binding_dirs=_binding_dirs(arguments),
     )
-    for warning in result.warnings:
-        print(rendered(warning), file=sys.stderr)
+    result.tell()
     output.write(result.files)
     with source.open("ab") as file:
         file.write(f'\n# 1 "{output.folder / OVERLAY}"\n'.encode() + result.files[OVERLAY])

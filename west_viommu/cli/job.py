@@ -4,21 +4,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from west_viommu.guest.requests import Asked
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Devices
-from west_viommu.names import OVERLAY, PLAN
+from west_viommu.names import HOST_OVERLAY, OVERLAY, PLAN, XL_CFG
+from west_viommu.names import partial_tree as name_of
+from west_viommu.plan.numbering import agreeing_toolstacks
+from west_viommu.plan.partial import PartialTree, partial_tree
 from west_viommu.plan.plan import plan
 from west_viommu.plan.records import Plan, Terms
-from west_viommu.problems import Problem, Refused
+from west_viommu.problems import Problem, Refused, printable, rendered
 from west_viommu.read.bindings import Bindings
 from west_viommu.read.host import read_host, read_inventory
 from west_viommu.write.bindings import compatibles, generated_bindings
+from west_viommu.write.host_overlay import host_overlay
 from west_viommu.write.overlay import Origin, overlay
+from west_viommu.write.partial_tree import blobs, partial_tree_source
 from west_viommu.write.plan_json import plan_json
+from west_viommu.write.xl_cfg import xl_cfg
 
 
 class Host(NamedTuple):
@@ -30,11 +37,21 @@ class Host(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What a job made: the plan, the files by name in the order of writing, and the warnings."""
+    """What a job made: the plan, the files by name in the order of writing, the warnings, and what
+    else to tell the user.
+    """
 
     plan: Plan
     files: dict[str, bytes]
     warnings: tuple[Problem, ...]
+    notes: tuple[str, ...]
+
+    def tell(self) -> None:
+        """Print warnings and notes to stderr."""
+        for warning in self.warnings:
+            print(rendered(warning), file=sys.stderr)
+        for note in self.notes:
+            print(f"note: {printable(note)}", file=sys.stderr)
 
 
 def host(name: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()) -> Host:
@@ -62,6 +79,8 @@ def done(
     bindings are generated.
     """
     made, problems = plan(asked, guest, host.devices, terms)
+    trees, of_trees = _partial_trees(made, asked, guest, terms)
+    problems = (*problems, *of_trees)
     if any(not problem.warning for problem in problems):
         raise Refused(problems)
     origin = Origin(
@@ -76,8 +95,47 @@ def done(
         known = Bindings(binding_dirs, compatibles(bus))
         files |= generated_bindings(bus, [request.path for request in asked.requests], known)
     data = {name: text.encode() for name, text in files.items()}
+    data |= _for_xen(made, trees)
     data[PLAN] = plan_json(made, data).encode()
-    return Done(made, data, problems)
+    return Done(made, data, problems, (*made.notes, *_notes(trees, data)))
+
+
+def _partial_trees(
+    made: Plan, asked: Asked, guest: GuestTree, terms: Terms
+) -> tuple[list[PartialTree], tuple[Problem, ...]]:
+    """The partial trees of those toolstacks that would give the guest the IDs of the plan, and what
+    is wrong with them.
+    """
+    if asked.problems:
+        return [], ()
+    trees, problems = [], {}
+    for toolstack in agreeing_toolstacks(made, terms):
+        tree, of_tree = partial_tree(toolstack, made, guest)
+        trees.append(tree)
+        problems.update(dict.fromkeys(of_tree))
+    return trees, tuple(problems)
+
+
+def _notes(trees: Sequence[PartialTree], files: Mapping[str, bytes]) -> Iterator[str]:
+    """What is not in the files for Xen."""
+    for path, names in trees[0].left_out.items() if trees else ():
+        yield f"left out of {path} for Xen, whose guest has no such nodes: {', '.join(names)}"
+    if trees and name_of(trees[0].toolstack, ".dtb") not in files:
+        yield "no dtc: passthrough-*.dtb are missing; install device-tree-compiler"
+
+
+def _for_xen(made: Plan, trees: Sequence[PartialTree]) -> dict[str, bytes]:
+    """The files for Xen's side, by name."""
+    sources = {each.toolstack: partial_tree_source(each) for each in trees}
+    compiled = blobs(sources)
+    found = {name_of(each, ".dts"): text.encode() for each, text in sources.items()}
+    found |= {name_of(each, ".dtb"): blob for each, blob in compiled.items()}
+    if "libxl" in sources:
+        found[XL_CFG] = xl_cfg(made).encode()
+    if sources:
+        sizes = {name_of(each, ".dtb"): len(blob) for each, blob in compiled.items()}
+        found[HOST_OVERLAY] = host_overlay(made, sizes).encode()
+    return found
 
 
 def _base_name(path: str) -> str:

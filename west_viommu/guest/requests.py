@@ -6,7 +6,8 @@ A request is a node with `iommus = <0x0 SID ...>`, `xen,path`, or both; or with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from west_viommu.guest.gic import NO_GIC, Gic, GuestInterrupt, guest_gic, guest_interrupts
@@ -15,7 +16,7 @@ from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
 from west_viommu.host.streams import StreamId
 from west_viommu.problems import Problem
-from west_viommu.tree.addresses import AddressMap, bus_cells
+from west_viommu.tree.addresses import AddressMap, Region, bus_cells
 from west_viommu.tree.cells import TreeError, cells, counted
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import Node, Phandle
@@ -24,7 +25,8 @@ T = TypeVar("T")
 
 # "Not bound yet": 0x0 by the xen-devel thread of 2022, 0xfdea (GUEST_PHANDLE_VSMMUV3) by its
 # first proposal.
-PLACEHOLDERS = frozenset({Phandle(0), Phandle(0xFDEA)})
+VSMMU_PHANDLE = Phandle(0xFDEA)
+PLACEHOLDERS = frozenset({Phandle(0), VSMMU_PHANDLE})
 COPY_HINT = "copy the stream IDs of the host node, and write 0x0 in place of its SMMU"
 _REQUESTING = ("iommus", "xen,path", "iommu-map")
 
@@ -65,8 +67,9 @@ class Request(NamedTuple):
 class Asked(NamedTuple):
     """The well-formed requests of a guest in document order, and what is malformed.
 
-    What else of the guest the generated overlay has to fit: `gic`, #address-cells and #size-cells
-    of the root, and the compatible of /passthrough.
+    `unasked`: nodes below /passthrough that have registers and ask for no host device. What else
+    of the guest the outcome has to fit: `gic`, #address-cells and #size-cells of the root, the
+    compatible of /passthrough, and the `memory` nodes with their regions.
     """
 
     requests: tuple[Request, ...]
@@ -74,6 +77,8 @@ class Asked(NamedTuple):
     gic: Gic
     root_cells: tuple[int, int]
     bus_compatible: tuple[str, ...]
+    memory: tuple[tuple[str, Region], ...]
+    unasked: tuple[str, ...]
 
 
 class _Reader:
@@ -112,7 +117,39 @@ def asked(guest: GuestTree) -> Asked:
                     found.append(request)
             else:
                 reader.problems += _misplaced(guest, node)
-    return Asked(tuple(found), tuple(reader.problems), gic, root_cells, bus_compatible)
+    return Asked(
+        tuple(found),
+        tuple(reader.problems),
+        gic,
+        root_cells,
+        bus_compatible,
+        tuple(_memory(reader, addresses)),
+        tuple(_unasked(guest, addresses, found)),
+    )
+
+
+def _memory(reader: _Reader, addresses: AddressMap) -> Iterator[tuple[str, Region]]:
+    """The memory nodes (devicetree specification 0.4, 3.4)."""
+    for node in reader.guest.tree.nodes():
+        if node.properties.get("device_type") == b"memory\0":
+            none: tuple[Region | None, ...] = ()
+            regions = reader.tried(node, partial(addresses.regions, node), none)
+            yield from ((node.path, region) for region in regions if region)
+
+
+def _unasked(guest: GuestTree, addresses: AddressMap, requests: Sequence[Request]) -> Iterator[str]:
+    """Nodes with registers at an address of the guest, and no request at or above them."""
+    asking = tuple(f"{request.path}/" for request in requests)
+    for node in guest.tree.nodes():
+        is_below = node.path.startswith(f"{PASSTHROUGH}/") and "reg" in node.properties
+        if is_below and not f"{node.path}/".startswith(asking):
+            try:
+                has_registers = any(addresses.regions(node))
+            except TreeError:
+                # A malformed reg counts where somebody asks for the node.
+                continue
+            if has_registers:
+                yield node.path
 
 
 def _request(reader: _Reader, addresses: AddressMap, gic: Gic, node: Node) -> Request:

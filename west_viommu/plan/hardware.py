@@ -119,6 +119,20 @@ def interrupt_private(this: Assignment, situation: Situation) -> Iterator[Findin
                 expected="INTIDs from 32 on",
                 found=f"INTID {intid}",
             )
+    own = [intid for intid in this.device.intids if intid < FIRST_SPI]
+    profile = situation.profile
+    is_said = any(intid < FIRST_SPI for intid in this.request.intids)
+    if own and not is_said and "dom0less" in profile.toolstacks and profile.renumbers != "libxl":
+        yield Finding(
+            f"{this.device.path} has a private interrupt (PPI), and dom0less routes all that the "
+            "host node has: Xen would not create the guest",
+            "remove it from the host node by an overlay, or create the guest by xl, which routes "
+            "only what irqs lists",
+            "",
+            expected="INTIDs from 32 on",
+            found=f"INTID {' '.join(map(str, own))}",
+            is_warning=profile.renumbers is None,
+        )
 
 
 def device_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.host.streams import StreamId
-from west_viommu.plan.records import Assignment, Terms
+from west_viommu.plan.records import Assignment, Plan, Terms
 
 # What libxl keeps for the PCI devices of a guest (Xen v3, libxl_arm.c).
 _VPCI_IDS = 0x1000
@@ -43,6 +43,19 @@ def order_of(toolstack: str, assignments: Sequence[Assignment], terms: Terms) ->
         result.append(tuple(StreamId(next_id + i) for i in range(count)))
         next_id += count
     return result
+
+
+def agreeing_toolstacks(plan: Plan, terms: Terms) -> list[str]:
+    """The toolstacks that give each stream the ID that `plan` has: where the hypervisor numbers
+    them anew, one toolstack may do so in another order than the profile's.
+    """
+    assignments = [device.assignment for device in plan.devices]
+    planned = [tuple(stream.vmaster for stream in device.streams) for device in plan.devices]
+    return [
+        each
+        for each in terms.profile.toolstacks
+        if not terms.profile.renumbers or order_of(each, assignments, terms) == planned
+    ]
 
 
 def _identity(assignments: Sequence[Assignment], terms: Terms) -> Numbers:

@@ -72,7 +72,7 @@ def neighbours(
     """
     own = [in_pages(region) for region in device.regions if region]
     pages = [each.host for each in mapped if any(overlap(each.host, region) for region in own)]
-    parts = _parts(devices.tree, device.path)
+    parts = parts_of(devices.tree, device.path)
     for node, region in devices.regions:
         if any(overlap(region, page) for page in pages):
             is_family = f"{node.path}/".startswith(
@@ -82,7 +82,7 @@ def neighbours(
                 yield node, region
 
 
-def _parts(tree: Tree, path: str) -> frozenset[str]:
+def parts_of(tree: Tree, path: str) -> frozenset[str]:
     """The nodes that the device at `path` refers to as its own: a PHY, a glue block."""
     node = tree.node(path)
     found = set()

@@ -26,7 +26,6 @@ from west_viommu.plan.records import (
     Terms,
 )
 from west_viommu.problems import Problem, Where
-from west_viommu.tree.addresses import AddressMap, Region
 from west_viommu.tree.cells import TreeError
 
 
@@ -40,7 +39,7 @@ def plan(
     allowed = Allowed(terms.permissions, guest)
     matched = {request: _matched(request, devices, allowed) for request in asked.requests}
     assignments = [found for found, _ in matched.values() if found]
-    situation = _situation(assignments, guest, devices, terms)
+    situation = _situation(assignments, asked, devices, terms)
     problems = [*asked.problems, *_clashes(guest, terms.profile)]
     for found, of_matching in matched.values():
         problems += of_matching
@@ -55,6 +54,7 @@ def plan(
         bus_compatible=asked.bus_compatible,
         devices=tuple(_planned(each, situation) for each in assignments),
         allowed=allowed.used,
+        unasked=asked.unasked,
     )
     return result, tuple(problems)
 
@@ -74,7 +74,7 @@ def _matched(
 
 
 def _situation(
-    assignments: Sequence[Assignment], guest: GuestTree, devices: Devices, terms: Terms
+    assignments: Sequence[Assignment], asked: Asked, devices: Devices, terms: Terms
 ) -> Situation:
     paths = [each.request.path for each in assignments]
     streams = (
@@ -86,7 +86,7 @@ def _situation(
         devices,
         terms,
         assignments,
-        tuple(_memory(guest)),
+        asked.memory,
         dict(zip(paths, streams, strict=True)),
         dict(zip(paths, given(assignments, terms) or nothing, strict=False)),
     )
@@ -125,16 +125,6 @@ def _planned(this: Assignment, situation: Situation) -> PlannedDevice:
         mapped=mapped,
         twins=tuple(dict.fromkeys(twins)),
     )
-
-
-def _memory(guest: GuestTree) -> Iterator[tuple[str, Region]]:
-    """The guest's memory nodes (devicetree specification 0.4, 3.4)."""
-    addresses = AddressMap(guest.tree)
-    for node in guest.tree.nodes():
-        if node.properties.get("device_type") == b"memory\0":
-            for region in addresses.regions(node):
-                if region:
-                    yield node.path, region
 
 
 def _clashes(guest: GuestTree, profile: Profile) -> Iterator[Problem]:

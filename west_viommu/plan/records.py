@@ -182,9 +182,9 @@ class PlannedDevice(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Who gets what, and which hazards were allowed. The rest is the guest's: its interrupt
-    controller, #address-cells and #size-cells of its root, and what its /passthrough node is
-    compatible with.
+    """Who gets what, and which hazards were allowed. `unasked`: nodes below /passthrough that have
+    registers, and ask for no host device. The rest is the guest's: its interrupt controller,
+    #address-cells and #size-cells of its root, and what its /passthrough node is compatible with.
     """
 
     profile: Profile
@@ -193,18 +193,23 @@ class Plan(NamedTuple):
     bus_compatible: tuple[str, ...]
     devices: tuple[PlannedDevice, ...]
     allowed: tuple[Permission, ...]
+    unasked: tuple[str, ...]
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What its user should know of the plan as a whole."""
         profile = self.profile
+        found = [
+            f"{path} asks for no host device (no iommus, no xen,path): nothing is mapped for it"
+            for path in self.unasked
+        ]
         streams = [stream for device in self.devices for stream in device.streams]
         if not profile.renumbers and any(s.pmaster != s.vmaster for s in streams):
-            return (
+            found.append(
                 f"{profile.name} keeps stream IDs, and the policy {profile.policy} does not: the "
-                "hypervisor must be given the map (iommu_devid_map in xl.cfg)",
+                "hypervisor must be given the map (iommu_devid_map in xl.cfg)"
             )
-        return ()
+        return tuple(found)
 
     @property
     def has_viommu(self) -> bool:

@@ -13,16 +13,18 @@ from west_viommu.plan.pages import (
     mapped_pages,
     neighbours,
     overlap,
+    parts_of,
 )
 from west_viommu.plan.records import Assignment, Situation
 from west_viommu.tree.addresses import Region
+from west_viommu.tree.node import Node
 
 
 def shared_page(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """An enabled device that stays with the host has registers on a page that the guest gets."""
-    assigned = {other.device.path for other in situation.assignments}
-    for node, region in neighbours(this.device, mapped_pages(this.request), situation.devices):
-        if node.path in assigned or situation.devices.tree.status(node) != "okay":
+    tree = situation.devices.tree
+    for node, region in _strangers(this, situation):
+        if tree.status(node) != "okay":
             continue
         is_block = is_shared_block(node)
         yield Finding(
@@ -40,10 +42,9 @@ def shared_page(this: Assignment, situation: Situation) -> Iterator[Finding]:
 
 def page_shared_with_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """A disabled device on a page that the guest gets: Xen maps those into dom0 as well."""
-    assigned = {other.device.path for other in situation.assignments}
-    for node, region in neighbours(this.device, mapped_pages(this.request), situation.devices):
+    for node, region in _strangers(this, situation):
         status = situation.devices.tree.status(node)
-        if node.path not in assigned and status != "okay":
+        if status != "okay":
             yield Finding(
                 f"{node.path}, not enabled, has registers on a page of {this.device.path}",
                 "host.overlay keeps it from dom0, as Xen maps disabled nodes too",
@@ -118,6 +119,17 @@ def interrupt_not_routed(this: Assignment, situation: Situation) -> Iterator[Fin
             expected="interrupts of the GIC",
             found=controller,
         )
+
+
+def _strangers(this: Assignment, situation: Situation) -> Iterator[tuple[Node, Region]]:
+    """Who has registers on the pages of `this`, and neither is assigned nor belongs to what is."""
+    ours = set()
+    for other in situation.assignments:
+        path = other.device.path
+        ours |= {path, *parts_of(situation.devices.tree, path)}
+    for node, region in neighbours(this.device, mapped_pages(this.request), situation.devices):
+        if node.path not in ours:
+            yield node, region
 
 
 def _overlap(name: str, page: Region, region: Region) -> Finding:

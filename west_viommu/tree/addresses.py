@@ -67,6 +67,12 @@ class AddressMap:
         """The `reg` entries of `node` at absolute addresses; None for one that has none."""
         return tuple(self._absolute(node, entry) for entry in self.reg(node))
 
+    def ranges(self, bus: Node) -> tuple[Range, ...] | None:
+        """The entries of `ranges`; () for the identity, None where the bus has no mapping."""
+        if bus.path not in self._ranges:
+            self._ranges[bus.path] = self._decoded_ranges(bus)
+        return self._ranges[bus.path]
+
     def _absolute(self, node: Node, entry: Region) -> Region | None:
         """`entry` of `node` seen from the root.
 
@@ -76,7 +82,7 @@ class AddressMap:
         base, size = entry
         bus = self._tree.parent(node)
         while bus is not None and bus.path != "/":
-            ranges = self._bus_ranges(bus)
+            ranges = self.ranges(bus)
             if ranges is None:
                 return None
             if ranges:
@@ -88,12 +94,6 @@ class AddressMap:
                     return None
             bus = self._tree.parent(bus)
         return Region(base, size) if base + size <= _END_OF_MEMORY else None
-
-    def _bus_ranges(self, bus: Node) -> tuple[Range, ...] | None:
-        """The entries of `ranges`; () for the identity, None where the bus has no mapping."""
-        if bus.path not in self._ranges:
-            self._ranges[bus.path] = self._decoded_ranges(bus)
-        return self._ranges[bus.path]
 
     def _decoded_ranges(self, bus: Node) -> tuple[Range, ...] | None:
         value = bus.properties.get("ranges")

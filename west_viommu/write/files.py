@@ -10,15 +10,29 @@ from pathlib import Path
 from west_viommu.names import (
     BINDING_FIRST_LINE,
     BINDINGS,
+    BLOB_MARK,
+    HOST_OVERLAY,
     OVERLAY,
     OVERLAY_FIRST_LINE,
     PLAN,
     PLAN_BEGINNING,
+    TOOLSTACKS,
+    XL_CFG,
+    XL_CFG_FIRST_LINE,
+    partial_tree,
 )
 from west_viommu.problems import Problem, Refused, Where
 
 # How each begins when it is ours. The plan first: without it the rest counts for nothing.
-_BEGINNINGS = {PLAN: PLAN_BEGINNING, OVERLAY: OVERLAY_FIRST_LINE}
+_BEGINNINGS = {
+    PLAN: PLAN_BEGINNING,
+    OVERLAY: OVERLAY_FIRST_LINE,
+    HOST_OVERLAY: OVERLAY_FIRST_LINE,
+    XL_CFG: XL_CFG_FIRST_LINE,
+    **{partial_tree(each, ".dts"): OVERLAY_FIRST_LINE for each in TOOLSTACKS},
+    # A blob has its mark inside.
+    **dict.fromkeys((partial_tree(each, ".dtb") for each in TOOLSTACKS), ""),
+}
 
 
 class Output:
@@ -37,7 +51,7 @@ class Output:
         for name, beginning in _BEGINNINGS.items():
             target = self.folder / name
             try:
-                foreign = target.exists() and not _begins_with(target, beginning)
+                foreign = target.exists() and not _is_ours(target, beginning)
             except OSError as error:
                 raise _failed(target, error) from None
             if foreign:
@@ -71,7 +85,8 @@ class Output:
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write `files` in their order, each replaced as a whole; the plan must be the last."""
         try:
-            for stale in self._bindings() - {self.folder / name for name in files}:
+            ours = {*self._sealed(), *self._bindings()}
+            for stale in ours - {self.folder / name for name in files}:
                 stale.unlink(missing_ok=True)
             for name, data in files.items():
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -80,24 +95,25 @@ class Output:
             raise _failed(self.folder, error) from None
 
     def _sealed(self) -> list[Path]:
-        """The plan and the overlay, the plan first, as far as they are there and ours."""
+        """The plan and what it seals, the plan first, as far as they are there and ours."""
         files = ((self.folder / name, beginning) for name, beginning in _BEGINNINGS.items())
-        return [
-            file for file, beginning in files if file.exists() and _begins_with(file, beginning)
-        ]
+        return [file for file, beginning in files if file.exists() and _is_ours(file, beginning)]
 
     def _bindings(self) -> set[Path]:
         """The bindings that an earlier run generated here."""
         return {
             file
             for file in (self.folder / BINDINGS).glob("*")
-            if file.is_file() and _begins_with(file, BINDING_FIRST_LINE)
+            if file.is_file() and _is_ours(file, BINDING_FIRST_LINE)
         }
 
 
-def _begins_with(file: Path, first_line: str) -> bool:
+def _is_ours(file: Path, beginning: str) -> bool:
+    """Whether we wrote `file`: it begins so, or, for "", is a blob with our mark."""
     with file.open("rb") as stream:
-        return stream.read(len(first_line)) == first_line.encode()
+        if beginning:
+            return stream.read(len(beginning)) == beginning.encode()
+        return BLOB_MARK.encode() in stream.read()
 
 
 def _replace(target: Path, data: bytes) -> None:

@@ -26,6 +26,7 @@ from west_viommu.plan.records import (
     ViommuInterrupt,
 )
 from west_viommu.tree.interrupts import FIRST_SPI, SPI
+from west_viommu.write.dts import commented, quoted
 
 # The bus of our binding bindings/viommu,passthrough.yaml.
 BUS_COMPATIBLE = "viommu,passthrough"
@@ -93,9 +94,9 @@ def _bus(compatible: Sequence[str]) -> str:
     strings = [BUS_COMPATIBLE, *(each for each in compatible if each != BUS_COMPATIBLE)]
     if "simple-bus" not in strings:
         strings.append("simple-bus")
-    quoted = ", ".join(f'"{_escaped(each)}"' for each in strings)
+    compatibles = ", ".join(map(quoted, strings))
     label = 'label = "passthrough"; /* Zephyr before 3.2 asks for it on a bus */'
-    return f"&{{{PASSTHROUGH}}} {{\n\tcompatible = {quoted};\n\t{label}\n}};\n"
+    return f"&{{{PASSTHROUGH}}} {{\n\tcompatible = {compatibles};\n\t{label}\n}};\n"
 
 
 def _device(device: PlannedDevice) -> str:
@@ -160,14 +161,3 @@ def _meaning(profile: Profile) -> str:
 def _cells(number: int, count: int) -> str:
     """`number` in `count` cells, the most significant first."""
     return " ".join(f"{number >> 32 * i & 0xFFFFFFFF:#x}" for i in reversed(range(count)))
-
-
-def commented(text: str) -> str:
-    """`text` such that it cannot end the comment that it stands in, nor break its line."""
-    return "".join(c if c.isprintable() else "?" for c in text).replace("*/", "* /")
-
-
-def _escaped(text: str) -> str:
-    """`text` inside a devicetree string."""
-    quoted = text.replace("\\", "\\\\").replace('"', '\\"').encode()
-    return "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in quoted)

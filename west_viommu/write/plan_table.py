@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from west_viommu.names import BINDINGS
+from west_viommu.names import BINDINGS, OVERLAY, PLAN
 from west_viommu.plan.records import Plan
 from west_viommu.problems import printable
 from west_viommu.tree.cells import counted
 from west_viommu.write.overlay import shown
 
 
-def plan_table(plan: Plan, files: Sequence[str]) -> str:
+def plan_table(plan: Plan, folder: str, files: Iterable[str]) -> str:
     """The text that `viommu bind` ends with: one paragraph per device, then the files."""
     lines = []
     for device in plan.devices:
@@ -33,8 +33,12 @@ def plan_table(plan: Plan, files: Sequence[str]) -> str:
             lines.append("  behind      no IOMMU: its DMA reaches all memory")
     vsmmu = f"behind one vSMMU, /{plan.profile.node_name}" if plan.has_viommu else "and no vSMMU"
     lines.append(f"{counted(len(plan.devices), 'device')} {vsmmu}")
-    bindings = [file for file in files if f"{BINDINGS}/" in file]
-    lines += [f"wrote {file}" for file in files if file not in bindings]
+    lines += [f"wrote {os.path.join(folder, name)}" for name in (OVERLAY, PLAN)]
+    bindings = [name for name in files if name.startswith(f"{BINDINGS}/")]
     if bindings:
-        lines.append(f"wrote {len(bindings)} files for Zephyr to {os.path.dirname(bindings[0])}")
+        into = os.path.join(folder, BINDINGS)
+        lines.append(f"wrote {counted(len(bindings), 'file')} for Zephyr to {into}")
+    for_xen = [name for name in files if name not in (OVERLAY, PLAN, *bindings)]
+    if for_xen:
+        lines.append(f"wrote for Xen, to {folder}: {', '.join(for_xen)}")
     return "\n".join(map(printable, lines)) + "\n"

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tree as devicetree source, and text that is safe in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from west_viommu.tree.node import Node
+
+# What a label must not have.
+_UNFIT = re.compile(r"[^A-Za-z0-9_]")
+
+References = Mapping[str, Mapping[str, Mapping[int, Node]]]
+
+
+def dts(root: Node, references: References) -> str:
+    """`root` as source: the same bytes in each property, in the form that people read best.
+
+    `references`: path of a node -> property -> index of a cell -> the node whose phandle it is. dtc
+    warns of a phandle that is written as a number.
+    """
+    labels = {
+        target.path: f"{_UNFIT.sub('_', target.name)}_{target.number('phandle', 0):x}"
+        for of_node in references.values()
+        for targets in of_node.values()
+        for target in targets.values()
+    }
+    return "".join(["/dts-v1/;\n\n", *_node(root, 0, references, labels)])
+
+
+def commented(text: str) -> str:
+    """`text` such that it cannot end the comment that it stands in, nor break its line."""
+    return "".join(c if c.isprintable() else "?" for c in text).replace("*/", "* /")
+
+
+def quoted(text: str) -> str:
+    """`text` as a devicetree string."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').encode()
+    inside = "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in escaped)
+    return f'"{inside}"'
+
+
+def _node(
+    node: Node, depth: int, references: References, labels: Mapping[str, str]
+) -> Iterator[str]:
+    indent = "\t" * depth
+    label = f"{labels[node.path]}: " if node.path in labels else ""
+    yield f"{indent}{label}{node.name or '/'} {{\n"
+    for name, value in node.properties.items():
+        targets = references.get(node.path, {}).get(name, {})
+        yield f"{indent}\t{name}{_value(value, targets, labels)};\n"
+    for child in node.children:
+        yield "\n"
+        yield from _node(child, depth + 1, references, labels)
+    yield f"{indent}}};\n"
+
+
+def _value(value: bytes, targets: Mapping[int, Node], labels: Mapping[str, str]) -> str:
+    if not value:
+        return ""
+    if not targets and _is_text(value):
+        strings = value[:-1].decode().split("\0")
+        return f" = {', '.join(map(quoted, strings))}"
+    if len(value) % 4 == 0:
+        numbers = (int.from_bytes(value[i : i + 4], "big") for i in range(0, len(value), 4))
+        cells = (
+            f"&{labels[targets[i].path]}" if i in targets else f"{number:#x}"
+            for i, number in enumerate(numbers)
+        )
+        return f" = <{' '.join(cells)}>"
+    return f" = [{value.hex(' ')}]"
+
+
+def _is_text(value: bytes) -> bool:
+    """Whether `value` is a list of strings that are not empty and that one can read."""
+    strings = value.split(b"\0")
+    return strings.pop() == b"" and all(s and all(0x20 <= c < 0x7F for c in s) for s in strings)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""passthrough-*.dts and .dtb: the partial trees for Xen, and for libxl."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from west_viommu.names import OVERLAY_FIRST_LINE
+from west_viommu.plan.partial import PartialTree
+from west_viommu.problems import Problem, Refused
+from west_viommu.write.dts import commented, dts
+
+_ABOUT = {
+    "dom0less": "Xen's partial tree for a guest that Xen creates at boot (dom0less).",
+    "libxl": "Xen's partial tree for a guest that xl creates: device_tree in xl.cfg.",
+}
+
+
+def partial_tree_source(tree: PartialTree) -> str:
+    """The text of passthrough-*.dts."""
+    lines = [
+        _ABOUT[tree.toolstack],
+        "Stream IDs are the host's; the phandle beside each is put in by",
+    ]
+    lines += ["Xen. /gic and /smmu give the phandles a meaning, and are not copied."]
+    lines += [f"Left out of {path}: {', '.join(names)}" for path, names in tree.left_out.items()]
+    header = "".join(f" * {commented(line)}\n" for line in lines)
+    return f"{OVERLAY_FIRST_LINE}\n *\n{header} */\n{dts(tree.root, tree.references)}"
+
+
+def blobs(sources: Mapping[str, str]) -> dict[str, bytes]:
+    """Name -> blob for each of `sources`, all compiled at once by dtc; {} where there is no dtc.
+    Raises Refused where it does not take one.
+    """
+    command = ["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", "-", "-"]
+    try:
+        running = [_started(command) for _ in sources]
+    except OSError:
+        return {}
+    found = {}
+    for process, (name, source) in zip(running, sources.items(), strict=True):
+        blob, complaint = process.communicate(source.encode())
+        if process.returncode:
+            raise Refused([_not_compiled(name, complaint.decode("utf-8", "replace"))])
+        found[name] = blob
+    return found
+
+
+def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def _not_compiled(name: str, complaint: str) -> Problem:
+    return Problem(
+        "malformed",
+        f"dtc does not take {name}: {complaint.strip()}",
+        "correct the guest's nodes that it names",
+    )

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""xl.cfg: what the configuration of a guest that xl creates needs for the assigned devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from west_viommu.names import XL_CFG_FIRST_LINE, partial_tree
+from west_viommu.plan.pages import PAGE
+from west_viommu.plan.records import Plan
+
+
+def xl_cfg(plan: Plan) -> str:
+    """The fragment (xl.cfg(5)): paste it, or include it by `xl create guest.cfg xl.cfg`."""
+    return "".join(f"{line}\n" for line in (XL_CFG_FIRST_LINE, *_lines(plan)))
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    devices = plan.devices
+    yield f'device_tree = "{partial_tree("libxl", ".dtb")}"'
+    # libxl asks Xen to assign these to the guest's IOMMU context; others are behind none.
+    yield _listed("dtdev", [_quoted(d.assignment.device.path) for d in devices if d.is_protected])
+    yield _listed(
+        "irqs",
+        [str(i) for i in dict.fromkeys(i for d in devices for i in d.assignment.request.intids)],
+    )
+    yield "# Pages of the host, their number, and where the guest sees them, in hexadecimal."
+    pages = (each for device in devices for each in device.mapped)
+    yield _listed(
+        "iomem",
+        [
+            f'"{host.base // PAGE:x},{host.size // PAGE:x}@{guest.base // PAGE:x}"'
+            for host, guest in dict.fromkeys(pages)
+        ],
+    )
+    if plan.has_viommu:
+        yield 'viommu = "smmuv3"'
+        yield "# For a Xen that takes the map of stream IDs itself, as first proposed:"
+        yield _commented(
+            _listed(
+                "iommu_devid_map",
+                [
+                    f'"{s.pmaster:#x}@{s.vmaster:#x},{s.iommu_base:#x}"'
+                    for device in devices
+                    for s in device.streams
+                ],
+            )
+        )
+
+
+def _listed(key: str, items: list[str]) -> str:
+    if len(items) < 2:
+        return f"{key} = [ {', '.join(items)} ]" if items else f"{key} = [ ]"
+    return "\n".join([f"{key} = [", *(f"    {item}," for item in items), "]"])
+
+
+def _commented(lines: str) -> str:
+    return "\n".join(f"# {line}" for line in lines.split("\n"))
+
+
+def _quoted(path: str) -> str:
+    """A string of xl's configuration, whose only escape is the backslash (libxlu_cfg_l.l)."""
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if 0x20 <= ord(c) < 0x7F else _escape(c) for c in escaped) + '"'
+
+
+def _escape(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in character.encode())
