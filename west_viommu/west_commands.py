@@ -53,3 +53,17 @@ class ViommuList(_ViommuCommand):
 
     def __init__(self) -> None:
         super().__init__(_BY_NAME["list"])
+
+
+class ViommuCheck(_ViommuCommand):
+    """west viommu-check."""
+
+    def __init__(self) -> None:
+        super().__init__(_BY_NAME["check"])
+
+
+class ViommuProfiles(_ViommuCommand):
+    """west viommu-profiles."""
+
+    def __init__(self) -> None:
+        super().__init__(_BY_NAME["profiles"])

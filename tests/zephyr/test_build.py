@@ -62,13 +62,13 @@ HOST_OF_SHAPES = """/dts-v1/; / {
 	gic: gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>; };
 	smmu: iommu@10000000 { compatible = "arm,smmu-v3"; reg = <0 0x10000000 0 0x40000>;
 		#iommu-cells = <1>; };
-	a@20000000 { reg = <0 0x20000000 0 0x1000>; interrupts = <0 1 4>; iommus = <&smmu 1>; };
-	b@20001000 { reg = <0 0x20001000 0 0x1000>; interrupts = <0 1 4>; iommus = <&smmu 2>; };
+	a@20000000 { reg = <0 0x20000000 0 0x1000>; interrupts = <0 41 4>; iommus = <&smmu 1>; };
+	b@20001000 { reg = <0 0x20001000 0 0x1000>; interrupts = <0 42 4>; iommus = <&smmu 2>; };
 	c@20002000 { reg = <0 0x20002000 0 0x1000>; iommus = <&smmu 3>; };
 	d@20003000 { reg = <0 0x20003000 0 0x1000>; iommus = <&smmu 4>; };
 	e@20004000 { reg = <0 0x20004000 0 0x1000>; iommus = <&smmu 5>; };
 	f@20005000 { reg = <0 0x20005000 0 0x1000>; iommus = <&smmu 6>; };
-	g@20006000 { reg = <0 0x20006000 0 0x1000>; interrupts = <0 1 4>; iommus = <&smmu 7>; };
+	g@20006000 { reg = <0 0x20006000 0 0x1000>; interrupts = <0 43 4>; iommus = <&smmu 7>; };
 	h@20007000 { reg = <0 0x20007000 0 0x1000>; iommus = <&smmu 8>; };
 	i@20008000 { reg = <0 0x20008000 0 0x1000>; iommus = <&smmu 9>; };
 }; """
@@ -81,9 +81,9 @@ GEM = """interrupts = <GIC_SPI 56 IRQ_TYPE_LEVEL 0>; clock-frequency = <1>; mdc-
 # The label is what arm,pl011 requires in Zephyr 3.1.
 SHAPES = """
 	a@20000000 { compatible = "arm,pl011", "arm,primecell"; reg = <0 0x20000000 0 0x1000>;
-		iommus = <0 1>; interrupts = <GIC_SPI 1 IRQ_TYPE_LEVEL 0>; label = "U"; };
+		iommus = <0 1>; interrupts = <GIC_SPI 41 IRQ_TYPE_LEVEL 0>; label = "U"; };
 	b@20001000 { compatible = "nobody,knows", "arm,pl011"; reg = <0 0x20001000 0 0x1000>;
-		interrupts = <GIC_SPI 1 IRQ_TYPE_LEVEL 0>; label = "U"; iommus = <0 2>; };
+		interrupts = <GIC_SPI 42 IRQ_TYPE_LEVEL 0>; label = "U"; iommus = <0 2>; };
 	c@20002000 { compatible = "nobody,else"; reg = <0 0x20002000 0 0x1000>; iommus = <0 3>;
 		some-flag; some-cells = <1 2>; xen,path = "/c@20002000"; };
 	d@20003000 { reg = <0 0x20003000 0 0x1000>; xen,path = "/d@20003000"; };
@@ -93,7 +93,7 @@ SHAPES = """
 		iommus = <0 6>; };
 	bus { compatible = "simple-bus"; #address-cells = <2>; #size-cells = <2>; ranges;
 		g@20006000 { compatible = "arm,pl011"; reg = <0 0x20006000 0 0x1000>; iommus = <0 7>;
-			interrupts = <GIC_SPI 1 IRQ_TYPE_LEVEL 0>; label = "U"; };
+			interrupts = <GIC_SPI 43 IRQ_TYPE_LEVEL 0>; label = "U"; };
 	};
 	h@20007000 { compatible = "nobody,else"; reg = <0 0x20007000 0 0x1000>; iommus = <0 8>;
 		other-flag; xen,reg = <0 0x20007000 0 0x1000 0 0x20007000>; };

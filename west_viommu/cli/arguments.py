@@ -88,6 +88,18 @@ def _add_bind_arguments(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="output folder (default: viommu in the build directory, else ./viommu)",
     )
+    _add_settings_arguments(parser)
+
+
+def _add_list_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
+    _add_preprocessor_arguments(parser)
+    parser.add_argument(
+        "--format", choices=("table", "json"), default="table", help="default: table"
+    )
+
+
+def _add_settings_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="a viommu.yml elsewhere than beside the application"
     )
@@ -106,11 +118,33 @@ def _add_bind_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _add_list_arguments(parser: ArgumentParser) -> None:
+def _add_check_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "-d", "--build-dir", metavar="DIR", help="the build: its zephyr.dts, and its viommu.json"
+    )
+    parser.add_argument("--dts", metavar="FILE", help="the guest's finished tree instead, any form")
     parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
-    _add_preprocessor_arguments(parser)
+    parser.add_argument(
+        "--guest-dtb",
+        metavar="DUMP",
+        help="the tree that the guest was really given: what LIBXL_DEBUG_DUMP_DTB wrote, or "
+        "/proc/device-tree of a guest, as a blob, source or directory",
+    )
+    parser.add_argument(
+        "-s",
+        "--source-dir",
+        metavar="APP",
+        help="the application, where viommu.yml is (default: that of -d, else here)",
+    )
+    _add_settings_arguments(parser)
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="default: table"
+    )
+
+
+def _add_profiles_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "name", metavar="NAME", nargs="?", type=_profile, help="print this one, as it is written"
     )
 
 
@@ -135,6 +169,26 @@ COMMANDS = (
         "and which IDs are not unique.",
         "examples:\n  %(prog)s --host host.dtb\n  %(prog)s --host /proc/device-tree --format json",
         _add_list_arguments,
+    ),
+    Command(
+        "check",
+        "check that a built guest still agrees with the host and with what Xen gave it",
+        "Compare a built devicetree with the host's, whose stream IDs may have changed, and with\n"
+        "the one that the guest was really given. Prints the differences; the exit status is 1\n"
+        "if there are any.",
+        "examples:\n"
+        "  %(prog)s -d build --host host.dtb\n"
+        "  LIBXL_DEBUG_DUMP_DTB=dump.dtb xl create guest.cfg\n"
+        "  %(prog)s -d build --guest-dtb dump.dtb --format json",
+        _add_check_arguments,
+    ),
+    Command(
+        "profiles",
+        "list the profiles of hypervisors, or print one",
+        "A profile says what a hypervisor gives a guest: the vSMMU node, how stream IDs are\n"
+        "numbered, and which addresses and interrupts are taken.",
+        "examples:\n  %(prog)s\n  %(prog)s xen-rfc > my-xen.yaml",
+        _add_profiles_arguments,
     ),
 )
 

@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from west_viommu.cli.job import Done, Host, done, host
+from west_viommu.cli.job import Done, Host, chosen_by, done, host
 from west_viommu.cli.run import NO_HOST, UsageError
 from west_viommu.cli.stage import application, devicetree_stage, image
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.names import BINDINGS
 from west_viommu.problems import Problem, Refused, Where
-from west_viommu.read.settings import Settings, settings, terms
+from west_viommu.read.settings import Settings, terms
 from west_viommu.read.source import guest_tree, guest_tree_of
 from west_viommu.write.files import Output
 from west_viommu.write.plan_table import plan_table
@@ -56,7 +56,7 @@ def _folder(arguments: Namespace) -> Path:
 def _result(arguments: Namespace, folder: Path) -> tuple[Settings, Done]:
     """What was chosen, and what was made of it."""
     app = application(arguments)
-    chosen = _settings(arguments, app)
+    chosen = chosen_by(arguments, app)
     if not chosen.host:
         raise UsageError(NO_HOST)
     read_host = partial(host, chosen.host, arguments.include, arguments.define)
@@ -126,17 +126,3 @@ def _zephyr_bindings(app: str) -> list[str]:
     """The bindings of Zephyr and of the application; [] where no Zephyr is known."""
     base = os.environ.get("ZEPHYR_BASE")
     return [os.path.join(root, BINDINGS) for root in (base, app)] if base else []
-
-
-def _settings(arguments: Namespace, app: str) -> Settings:
-    """What options and environment say, then west's configuration and viommu.yml."""
-    environment = os.environ.get
-    return settings(
-        {
-            "host": arguments.host or environment("VIOMMU_HOST_DTB"),
-            "profile": arguments.profile or environment("VIOMMU_PROFILE"),
-            "vsid": arguments.vsid or environment("VIOMMU_VSID"),
-        },
-        app,
-        arguments.config or environment("VIOMMU_CONFIG"),
-    )

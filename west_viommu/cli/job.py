@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from west_viommu.plan.records import Plan, Terms
 from west_viommu.problems import Problem, Refused, printable, rendered
 from west_viommu.read.bindings import Bindings
 from west_viommu.read.host import read_host, read_inventory
+from west_viommu.read.settings import Settings, settings
 from west_viommu.write.bindings import compatibles, generated_bindings
 from west_viommu.write.host_overlay import host_overlay
 from west_viommu.write.overlay import Origin, overlay
@@ -52,6 +54,22 @@ class Done(NamedTuple):
             print(rendered(warning), file=sys.stderr)
         for note in self.notes:
             print(f"note: {printable(note)}", file=sys.stderr)
+
+
+def chosen_by(arguments: Namespace, app: str) -> Settings:
+    """What options and environment say, then west's configuration, then viommu.yml. Raises
+    Refused.
+    """
+    environment = os.environ.get
+    return settings(
+        {
+            "host": arguments.host or environment("VIOMMU_HOST_DTB"),
+            "profile": arguments.profile or environment("VIOMMU_PROFILE"),
+            "vsid": arguments.vsid or environment("VIOMMU_VSID"),
+        },
+        app,
+        arguments.config or environment("VIOMMU_CONFIG"),
+    )
 
 
 def host(name: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()) -> Host:

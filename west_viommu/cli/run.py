@@ -31,10 +31,10 @@ def run(name: str, arguments: Namespace, program: str) -> int:
     """
     _speak_utf8()
     try:
-        import_module(f"west_viommu.cli.{name}").run(arguments)
+        status: int | None = import_module(f"west_viommu.cli.{name}").run(arguments)
         if sys.stdout:
             sys.stdout.flush()
-        return DONE
+        return status or DONE
     except Refused as refused:
         for problem in refused.problems:
             print(rendered(problem), file=sys.stderr)

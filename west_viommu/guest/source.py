@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from west_viommu.problems import Where
-from west_viommu.tree.node import Tree
+from west_viommu.tree.node import Node, Tree
 
 # The node that Xen reads: what is below it may be a host device.
 PASSTHROUGH = "/passthrough"
@@ -36,3 +36,21 @@ class GuestTree(NamedTuple):
     references: Mapping[str, Mapping[str, tuple[str, ...]]]
     is_complete: bool
     locate: Locate
+
+
+def without_source(tree: Tree, file: str) -> GuestTree:
+    """The guest's devicetree where only the compiled one is known, in `file`: no labels, and
+    phandles tell what `iommus` refers to.
+    """
+    links = {
+        node.path: dict(_linked(tree, node)) for node in tree.nodes() if "iommus" in node.properties
+    }
+    return GuestTree(tree, {}, frozenset(), links, {}, True, lambda path, prop: Where(file))
+
+
+def _linked(tree: Tree, node: Node) -> Iterator[tuple[int, str]]:
+    value = node.properties["iommus"]
+    for i in range(0, len(value) // 4, 2):
+        target = tree.with_phandle(int.from_bytes(value[4 * i : 4 * i + 4], "big"))
+        if target:
+            yield i, target.path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HOST of the command line as a tree: a blob, known by its magic, a .dts, or a directory."""
+"""HOST of the command line as a tree, and what files it comes from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from west_viommu.host.inventory import Inventory, inventory
 from west_viommu.problems import Problem, Refused, Where
-from west_viommu.read.dtb import MAGIC, DtbError, tree_from_dtb
+from west_viommu.read.tree import is_blob, read_tree, refused
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Tree
 
@@ -20,9 +20,9 @@ def read_host(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str
     also for a tree that Xen made for dom0.
     """
     try:
-        tree = _read(file, include_dirs, defines)
+        tree = read_tree(file, _GIVE, include_dirs, defines)
         if any("xen,xen" in node.compatible for node in tree.root.children):
-            raise _refused(
+            raise refused(
                 "dom0-tree",
                 file,
                 "this is the tree that Xen made for dom0: it lacks the SMMUs and the stream IDs",
@@ -30,20 +30,6 @@ def read_host(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str
                 "a tree without a xen,xen node",
             )
         return tree
-    except OSError as error:
-        raise _refused(
-            "unreadable",
-            str(error.filename or file),
-            error.strerror or "cannot be read",
-            "check its path",
-        ) from None
-    except DtbError as error:
-        raise _refused(
-            "malformed",
-            file,
-            f"not a valid devicetree blob: {error}",
-            "the file is damaged or cut off: copy it again",
-        ) from None
     except TreeError as error:
         raise Refused([malformed_host(file, error)]) from None
 
@@ -52,9 +38,8 @@ def host_files(file: str) -> list[str]:
     """The files that the host tree in `file` comes from: itself, and what its source includes."""
     if os.path.isdir(file):
         return []
-    with open(file, "rb") as stream:
-        if stream.read(len(MAGIC)) == MAGIC:
-            return [file]
+    if is_blob(file):
+        return [file]
     from west_viommu.read.preprocess import source_files
 
     return source_files(file)
@@ -79,36 +64,3 @@ def malformed_host(file: str, error: TreeError) -> Problem:
         error.found,
         Where(file),
     )
-
-
-def _read(file: str, include_dirs: Sequence[str], defines: Sequence[str]) -> Tree:
-    if os.path.isdir(file):
-        from west_viommu.read.directory import DirectoryError, tree_from_directory
-
-        try:
-            return tree_from_directory(file)
-        except DirectoryError as error:
-            raise _refused("malformed", file, str(error), _GIVE) from None
-    with open(file, "rb") as stream:
-        content = stream.read()
-    if content.startswith(MAGIC):
-        return tree_from_dtb(content)
-    is_source = any(word in content for word in (b"/dts-v1/", b"#include"))
-    if b"\0" in content or not is_source:
-        raise _refused(
-            "malformed",
-            file,
-            "neither a devicetree blob nor devicetree source",
-            _GIVE,
-            f"the magic {MAGIC.hex()}, or text with /dts-v1/",
-            content[:4].hex() or "an empty file",
-        )
-    from west_viommu.read.source import host_tree
-
-    return host_tree(file, include_dirs, defines)
-
-
-def _refused(
-    id: str, file: str, what: str, hint: str, expected: str = "", found: str = ""
-) -> Refused:
-    return Refused([Problem(id, what, hint, "", expected, found, Where(file))])

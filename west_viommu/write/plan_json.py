@@ -15,8 +15,14 @@ SCHEMA = 1
 
 def plan_json(plan: Plan, files: Mapping[str, bytes]) -> str:
     """The text of viommu.json for `plan` and the content of the other `files` by name."""
+    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    return json.dumps({**plan_document(plan), "files": sums}, indent=2) + "\n"
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """What viommu.json says of `plan` itself."""
     profile = plan.profile
-    document = {
+    return {
         "schema": SCHEMA,
         "profile": profile.name,
         "vsid": profile.policy,
@@ -26,9 +32,7 @@ def plan_json(plan: Plan, files: Mapping[str, bytes]) -> str:
             {"hazard": each.hazard, "device": each.device, "reason": each.reason}
             for each in plan.allowed
         ],
-        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
-    return json.dumps(document, indent=2) + "\n"
 
 
 def _viommu(profile: Profile) -> dict[str, Any]:

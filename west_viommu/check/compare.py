@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two views of a guest, or a view and a plan, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from west_viommu.check.difference import Difference
+from west_viommu.check.view import DeviceView, View, Vsmmu
+from west_viommu.guest.gic import GuestInterrupt
+from west_viommu.plan.findings import listed
+from west_viommu.tree.addresses import Region
+
+# The fields of the records of a view -> what to call them.
+_VSMMU_FIELDS = {
+    "compatible": "compatible",
+    "regions": "region",
+    "interrupts": "interrupts",
+    "interrupt_names": "interrupt-names",
+    "iommu_cells": "#iommu-cells",
+}
+_DEVICE_FIELDS = {
+    "compatible": "compatible",
+    "status": "status",
+    "regions": "regions",
+    "interrupts": "interrupts",
+    "streams": "stream IDs",
+    "maps": "iommu-map",
+}
+
+
+def with_given(built: View, given: View) -> Iterator[Difference]:
+    """Where the tree that the hypervisor gave is not the one that was built."""
+    yield from given.faults
+    yield from _of_vsmmu(built.vsmmu, given.vsmmu)
+    for path in dict.fromkeys([*built.devices, *given.devices]):
+        mine, theirs = built.devices.get(path), given.devices.get(path)
+        if mine and theirs:
+            yield from _fields(path, _DEVICE_FIELDS, mine, theirs)
+        elif _matters(mine or theirs):
+            yield Difference(
+                path, "node", "present" if mine else "none", "present" if theirs else "none"
+            )
+
+
+def with_plan(built: View, planned: Planned) -> Iterator[Difference]:
+    """Where the tree that was built is not what the plan for it says."""
+    if planned.vsmmu and built.vsmmu:
+        intids = [each.intid for each in built.vsmmu.interrupts]
+        for what, expected, found in (
+            ("node", planned.vsmmu["node"], built.vsmmu.path),
+            ("compatible", planned.vsmmu["compatible"], " ".join(built.vsmmu.compatible)),
+            (
+                "region",
+                _region(planned.vsmmu["base"], planned.vsmmu["size"]),
+                _shown(built.vsmmu.regions),
+            ),
+            ("interrupts", str(planned.vsmmu["intids"]), str(intids)),
+        ):
+            if expected != found:
+                yield Difference(built.vsmmu.path, what, expected, found)
+    elif planned.vsmmu:
+        yield Difference(planned.vsmmu["node"], "vSMMU", "present", "none")
+    elif built.vsmmu:
+        yield Difference(built.vsmmu.path, "vSMMU", "none", "present")
+    for device in planned.devices:
+        yield from _of_device(built, device)
+    known = {device["node"] for device in planned.devices}
+    for path, mine in built.devices.items():
+        if (mine.streams or mine.maps) and path not in known:
+            yield Difference(
+                path, "stream IDs", "none: the plan does not have it", listed(mine.streams)
+            )
+
+
+class Planned(NamedTuple):
+    """The parts of viommu.json that a built tree must have (design of that file: docs/xen.md)."""
+
+    vsmmu: dict[str, Any] | None
+    devices: list[dict[str, Any]]
+
+
+def between_plans(earlier: Planned, now: Planned) -> Iterator[Difference]:
+    """What the host tree makes of the same requests now, against what it made of them then."""
+    if earlier.vsmmu != now.vsmmu:
+        node = (earlier.vsmmu or now.vsmmu or {})["node"]
+        yield Difference(node, "vSMMU", _text(now.vsmmu), _text(earlier.vsmmu))
+    plans = [{device["node"]: device for device in plan.devices} for plan in (now, earlier)]
+    for path in dict.fromkeys([*plans[1], *plans[0]]):
+        new, old = (plan.get(path) for plan in plans)
+        if new is None or old is None:
+            yield Difference(
+                path, "plan", "present" if new else "none", "present" if old else "none"
+            )
+            continue
+        for key in dict.fromkeys([*new, *old]):
+            if new.get(key) != old.get(key):
+                yield Difference(path, key, _text(new.get(key)), _text(old.get(key)))
+
+
+def _of_vsmmu(mine: Vsmmu | None, theirs: Vsmmu | None) -> Iterator[Difference]:
+    if mine and theirs:
+        yield from _fields(theirs.path, _VSMMU_FIELDS, mine, theirs)
+    elif mine or theirs:
+        path = mine.path if mine else theirs.path if theirs else ""
+        yield Difference(
+            path, "vSMMU", "present" if mine else "none", "present" if theirs else "none"
+        )
+
+
+def _of_device(built: View, device: dict[str, Any]) -> Iterator[Difference]:
+    path = device["node"]
+    mine = built.devices.get(path)
+    if mine is None:
+        yield Difference(path, "node", "present", "none")
+        return
+    regions = [Region(each["guest"], each["size"]) for each in device["regions"]]
+    for what, expected, found in (
+        ("regions", _shown(regions), _shown(mine.regions)),
+        ("interrupts", str(device["intids"]), str([each.intid for each in mine.interrupts])),
+        (
+            "stream IDs",
+            listed(stream["vmaster"] for stream in device["streams"]),
+            listed(mine.streams),
+        ),
+        (
+            "iommu-map",
+            _text([(e["rid"], e["vmaster"], e["length"]) for e in device["maps"]]),
+            _text(list(mine.maps)),
+        ),
+    ):
+        if expected != found:
+            yield Difference(path, what, expected, found)
+
+
+def _fields(path: str, names: dict[str, str], mine: Any, theirs: Any) -> Iterator[Difference]:
+    for field, what in names.items():
+        expected, found = getattr(mine, field), getattr(theirs, field)
+        if expected != found:
+            yield Difference(path, what, _shown(expected), _shown(found))
+
+
+def _matters(device: DeviceView | None) -> bool:
+    """Whether the node is more than a container."""
+    return bool(device and (device.regions or device.interrupts or device.streams or device.maps))
+
+
+def _shown(value: object) -> str:
+    """A field for people."""
+    if isinstance(value, GuestInterrupt):
+        return f"INTID {value.intid} {'edge' if value.is_edge else 'level'}"
+    if isinstance(value, Region):
+        return _region(value.base, value.size)
+    if isinstance(value, int):
+        return f"{value:#x}"
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return ", ".join(map(_shown, value)) or "none"
+    return "no address" if value is None else str(value) or "none"
+
+
+def _region(base: int, size: int) -> str:
+    return f"{base:#x}/{size:#x}"
+
+
+def _text(value: object) -> str:
+    """A value of viommu.json for people: its numbers in hexadecimal."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(each)}" for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return "; ".join(map(_text, value)) or "none"
+    return f"{value:#x}" if isinstance(value, int) else str(value or "none")

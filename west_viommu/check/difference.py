@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One thing on which two sides do not agree."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Difference(NamedTuple):
+    """What of the node at `node` is not as `expected`: a property, or [hazard id] and its words."""
+
+    node: str
+    what: str
+    expected: str
+    found: str

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a guest's finished tree says of its vSMMU and its devices, whoever made the tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
+
+from west_viommu.check.difference import Difference
+from west_viommu.guest.gic import NO_GIC, Gic, GuestInterrupt, guest_gic, guest_interrupts
+from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.host.inventory import SMMUV3_COMPATIBLE
+from west_viommu.tree.addresses import AddressMap, Region
+from west_viommu.tree.cells import TreeError, cells, counted
+from west_viommu.tree.node import Node
+
+T = TypeVar("T")
+# A requester ID, the first stream ID, and how many: of iommu-map.
+MapEntry = tuple[int, int, int]
+
+
+class Vsmmu(NamedTuple):
+    """The node of a vSMMU."""
+
+    path: str
+    compatible: tuple[str, ...]
+    regions: tuple[Region | None, ...]
+    interrupts: tuple[GuestInterrupt, ...]
+    interrupt_names: tuple[str, ...]
+    iommu_cells: int
+
+
+class DeviceView(NamedTuple):
+    """A node below /passthrough: where the guest sees it, and its stream IDs on the vSMMU."""
+
+    path: str
+    compatible: tuple[str, ...]
+    status: str
+    regions: tuple[Region | None, ...]
+    interrupts: tuple[GuestInterrupt, ...]
+    streams: tuple[int, ...]
+    maps: tuple[MapEntry, ...]
+
+
+class View(NamedTuple):
+    """A tree as the check compares it, and what is wrong with it by itself."""
+
+    vsmmu: Vsmmu | None
+    devices: Mapping[str, DeviceView]
+    faults: tuple[Difference, ...]
+
+
+def view(guest: GuestTree) -> View:
+    """What `guest` says. A fault does not hide the rest."""
+    return _Viewer(guest).view()
+
+
+class _Viewer:
+    """Reads one tree, and collects its faults."""
+
+    def __init__(self, guest: GuestTree):
+        self._guest = guest
+        self._tree = guest.tree
+        self._addresses = AddressMap(guest.tree)
+        self._faults: list[Difference] = []
+        self._gic = self._tried(guest.tree.root, lambda: guest_gic(guest), NO_GIC)
+
+    def view(self) -> View:
+        self._phandles()
+        vsmmus = [node for node in self._tree.nodes() if _is_vsmmu(node)]
+        for second in vsmmus[1:]:
+            self._fault(second, "a second vSMMU", f"one, {vsmmus[0].path}", second.path)
+        vsmmu = self._vsmmu(vsmmus[0]) if vsmmus else None
+        devices = {
+            node.path: self._device(node, vsmmu)
+            for node in self._tree.nodes()
+            if node.path.startswith(f"{PASSTHROUGH}/") and not _is_vsmmu(node)
+        }
+        bus = self._tree.node(PASSTHROUGH)
+        if bus is None:
+            self._fault(self._tree.root, "no passthrough", f"a node {PASSTHROUGH}", "none")
+        elif "iommus" in bus.properties:
+            self._fault(bus, "iommus", "none on the bus itself", "iommus")
+        return View(vsmmu, devices, tuple(self._faults))
+
+    def _phandles(self) -> None:
+        owners: dict[bytes, str] = {}
+        for node in self._tree.nodes():
+            for name in ("phandle", "linux,phandle"):
+                value = node.properties.get(name)
+                first = owners.setdefault(value, node.path) if value else node.path
+                if value and first != node.path:
+                    self._fault(node, "phandle", "one of its own", f"0x{value.hex()} of {first}")
+
+    def _vsmmu(self, node: Node) -> Vsmmu:
+        no_names: tuple[str, ...] = ()
+        return Vsmmu(
+            node.path,
+            node.compatible,
+            self._regions(node),
+            self._interrupts(node, self._gic),
+            self._tried(node, lambda: node.string_list("interrupt-names"), no_names),
+            self._tried(node, lambda: node.number("#iommu-cells", 0), 0),
+        )
+
+    def _device(self, node: Node, vsmmu: Vsmmu | None) -> DeviceView:
+        no_strings: tuple[str, ...] = ()
+        return DeviceView(
+            node.path,
+            self._tried(node, lambda: node.compatible, no_strings),
+            self._tried(node, lambda: self._tree.status(node), "malformed"),
+            self._regions(node),
+            self._interrupts(node, self._gic),
+            tuple(self._tried(node, lambda: list(self._streams(node, vsmmu)), [])),
+            tuple(self._tried(node, lambda: list(self._maps(node, vsmmu)), [])),
+        )
+
+    def _streams(self, node: Node, vsmmu: Vsmmu | None) -> Iterator[int]:
+        numbers = cells(node.properties.get("iommus", b""), node.path, "iommus")
+        if len(numbers) % 2:
+            found = counted(len(numbers), "cell")
+            self._fault(node, "iommus", "pairs of the vSMMU and a stream ID", found)
+        for phandle, stream_id in zip(numbers[::2], numbers[1::2], strict=False):
+            if self._is_bound(node, "iommus", phandle, stream_id, vsmmu):
+                yield stream_id
+
+    def _maps(self, node: Node, vsmmu: Vsmmu | None) -> Iterator[MapEntry]:
+        numbers = cells(node.properties.get("iommu-map", b""), node.path, "iommu-map")
+        for i in range(0, len(numbers) - len(numbers) % 4, 4):
+            rid, phandle, stream_id, length = numbers[i : i + 4]
+            if self._is_bound(node, "iommu-map", phandle, stream_id, vsmmu):
+                yield rid, stream_id, length
+
+    def _is_bound(
+        self, node: Node, prop: str, phandle: int, stream_id: int, vsmmu: Vsmmu | None
+    ) -> bool:
+        target = self._tree.with_phandle(phandle)
+        if vsmmu and target and target.path == vsmmu.path:
+            return True
+        expected = f"entries of {vsmmu.path}" if vsmmu else "a vSMMU in the tree"
+        self._fault(node, prop, expected, f"<{phandle:#x} {stream_id:#x}>, not rewritten")
+        return False
+
+    def _regions(self, node: Node) -> tuple[Region | None, ...]:
+        none: tuple[Region | None, ...] = ()
+        return self._tried(node, lambda: self._addresses.regions(node), none)
+
+    def _interrupts(self, node: Node, gic: Gic) -> tuple[GuestInterrupt, ...]:
+        none: tuple[GuestInterrupt, ...] = ()
+        return self._tried(node, lambda: guest_interrupts(self._guest, gic, node), none)
+
+    def _tried(self, node: Node, read: Callable[[], T], otherwise: T) -> T:
+        try:
+            return read()
+        except TreeError as error:
+            self._fault(node, f"{error.prop}: {error.what}", error.expected, error.found)
+            return otherwise
+
+    def _fault(self, node: Node, what: str, expected: str, found: str) -> None:
+        self._faults.append(Difference(node.path, what, expected, found))
+
+
+def _is_vsmmu(node: Node) -> bool:
+    return SMMUV3_COMPATIBLE.encode() in node.properties.get("compatible", b"").split(b"\0")

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`viommu check`: a built tree still agrees with the host, and with what the guest was given."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import Any
+
+from west_viommu.check.compare import Planned, between_plans, with_given, with_plan
+from west_viommu.check.difference import Difference
+from west_viommu.check.physical import physical
+from west_viommu.check.view import View, view
+from west_viommu.cli.job import chosen_by, host
+from west_viommu.cli.run import DONE, REFUSED, UsageError
+from west_viommu.cli.stage import application, image
+from west_viommu.guest.requests import asked
+from west_viommu.guest.source import GuestTree
+from west_viommu.plan.plan import plan
+from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.guest import finished_tree, sealed_plan
+from west_viommu.read.settings import Settings, terms
+from west_viommu.write.differences import differences_json, differences_table
+from west_viommu.write.plan_json import plan_document
+
+BUILT = "zephyr/zephyr.dts"
+
+
+def run(arguments: Namespace) -> int:
+    """Compare, print, and say whether there is a difference."""
+    if bool(arguments.build_dir) == bool(arguments.dts):
+        raise UsageError("name what was built: a build directory with -d, or a tree with --dts")
+    chosen = chosen_by(arguments, application(arguments))
+    if not chosen.host and not arguments.guest_dtb:
+        raise UsageError("name what to compare with: --host HOST, --guest-dtb DUMP, or both")
+    name, sealed = _built(arguments)
+    guest = finished_tree(name)
+    built = view(guest)
+    found = [("build", each) for each in _of_build(built, sealed)]
+    if chosen.host:
+        found += [("host", each) for each in _of_host(chosen, arguments, guest, built, sealed)]
+    if arguments.guest_dtb:
+        given = view(finished_tree(arguments.guest_dtb))
+        found += [("guest-dtb", each) for each in with_given(built, given)]
+    render = differences_json if arguments.format == "json" else differences_table
+    names = {"build": name, "host": chosen.host or "", "guest-dtb": arguments.guest_dtb or ""}
+    print(render(found, names, len(built.devices)), end="")
+    return REFUSED if found else DONE
+
+
+def _built(arguments: Namespace) -> tuple[str, dict[str, Any] | None]:
+    """The built tree's file, and the plan that it was built by, where that is known."""
+    if arguments.dts:
+        return str(arguments.dts), None
+    build = image(arguments.build_dir)
+    if not (build / BUILT).is_file():
+        what, hint = f"there is no {BUILT}", "build first: west build"
+        raise Refused([Problem("unreadable", what, hint, where=Where(str(build)))])
+    return str(build / BUILT), sealed_plan(build / "viommu")
+
+
+def _of_build(built: View, sealed: dict[str, Any] | None) -> Iterator[Difference]:
+    yield from built.faults
+    if sealed:
+        yield from with_plan(built, Planned(sealed["viommu"], sealed["devices"]))
+
+
+def _of_host(
+    chosen: Settings,
+    arguments: Namespace,
+    guest: GuestTree,
+    built: View,
+    sealed: dict[str, Any] | None,
+) -> Iterator[Difference]:
+    """What the host tree makes of the built tree's requests: hazards, and another plan."""
+    agreed = terms(_as_built(chosen, sealed))
+    devices = host(chosen.host or "", arguments.include, arguments.define).devices
+    wanted = physical(
+        asked(guest), guest, sealed["devices"] if sealed else None, agreed.profile.policy
+    )
+    made, problems = plan(wanted, guest, devices, agreed)
+    wrong = [problem for problem in problems if not problem.warning]
+    for problem in wrong:
+        what = f"[{problem.id}] {problem.what}"
+        yield Difference(problem.node, what, problem.expected, problem.found)
+    document = plan_document(made)
+    now = Planned(document["viommu"], document["devices"])
+    if sealed:
+        for key in ("profile", "vsid"):
+            if sealed[key] != document[key]:
+                yield Difference("/", key, document[key], sealed[key])
+        differences = between_plans(Planned(sealed["viommu"], sealed["devices"]), now)
+    else:
+        differences = with_plan(built, now)
+    nodes = {problem.node for problem in wrong}
+    # A node that is refused has said so.
+    yield from (each for each in differences if each.node not in nodes)
+
+
+def _as_built(chosen: Settings, sealed: dict[str, Any] | None) -> Settings:
+    """`chosen`, and what nobody chose as the build had it."""
+    if not sealed:
+        return chosen
+    return chosen._replace(
+        profile=chosen.profile or sealed["profile"], vsid=chosen.vsid or sealed["vsid"]
+    )

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`viommu profiles`: the hypervisors that are known, and the data file of one."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from west_viommu.names import PROFILES
+from west_viommu.problems import printable
+from west_viommu.read.profiles import profile, profile_file
+
+
+def run(arguments: Namespace) -> None:
+    """Print the names, or one file as it is written, once it is known to be a profile."""
+    if arguments.name:
+        profile(arguments.name, None)
+        print(profile_file(arguments.name).read_text(encoding="utf-8"), end="")
+        return
+    for name in PROFILES:
+        default = " (default)" if name == PROFILES[0] else ""
+        print(f"{name}{default}\n    {printable(profile(name, None).about)}")

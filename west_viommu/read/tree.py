@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tree in any of its forms: a blob, known by its magic, a .dts, or a directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.dtb import MAGIC, DtbError, tree_from_dtb
+from west_viommu.tree.node import Tree
+
+
+def read_tree(
+    file: str, give: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
+) -> Tree:
+    """The tree in `file`; what to `give` instead is the hint where it has none, and the rest is for
+    the preprocessor, if it is source. Raises Refused, and TreeError where a phandle is no cell.
+    """
+    try:
+        return _read(file, give, include_dirs, defines)
+    except OSError as error:
+        name = str(error.filename or file)
+        what = error.strerror or "cannot be read"
+        raise refused("unreadable", name, what, "check its path") from None
+    except DtbError as error:
+        what = f"not a valid devicetree blob: {error}"
+        hint = "the file is damaged or cut off: copy it again"
+        raise refused("malformed", file, what, hint) from None
+
+
+def is_blob(file: str) -> bool:
+    """Whether the file `file` is a blob, by its magic. Raises OSError."""
+    with open(file, "rb") as stream:
+        return stream.read(len(MAGIC)) == MAGIC
+
+
+def _read(file: str, give: str, include_dirs: Sequence[str], defines: Sequence[str]) -> Tree:
+    if os.path.isdir(file):
+        from west_viommu.read.directory import DirectoryError, tree_from_directory
+
+        try:
+            return tree_from_directory(file)
+        except DirectoryError as error:
+            raise refused("malformed", file, str(error), give) from None
+    with open(file, "rb") as stream:
+        content = stream.read()
+    if content.startswith(MAGIC):
+        return tree_from_dtb(content)
+    is_source = any(word in content for word in (b"/dts-v1/", b"#include"))
+    if b"\0" in content or not is_source:
+        raise refused(
+            "malformed",
+            file,
+            "neither a devicetree blob nor devicetree source",
+            give,
+            f"the magic {MAGIC.hex()}, or text with /dts-v1/",
+            content[:4].hex() or "an empty file",
+        )
+    from west_viommu.read.source import host_tree
+
+    return host_tree(file, include_dirs, defines)
+
+
+def refused(
+    id: str, file: str, what: str, hint: str, expected: str = "", found: str = ""
+) -> Refused:
+    """One problem of a whole file."""
+    return Refused([Problem(id, what, hint, "", expected, found, Where(file))])

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `viommu check` found, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from west_viommu.check.difference import Difference
+from west_viommu.problems import printable
+from west_viommu.tree.cells import counted
+
+SCHEMA = 1
+# Against what -> what "expected" and "found" are then.
+_SIDES = {
+    "build": ("the build itself", "planned", "built"),
+    "host": ("the host", "host", "built"),
+    "guest-dtb": ("the guest's tree", "built", "given"),
+}
+Found = Sequence[tuple[str, Difference]]
+
+
+def differences_json(found: Found, names: Mapping[str, str], devices: int) -> str:
+    """The text of `viommu check --format json`."""
+    rows = [{"with": against, **each._asdict()} for against, each in found]
+    return json.dumps({"schema": SCHEMA, "differences": rows}, indent=2) + "\n"
+
+
+def differences_table(found: Found, names: Mapping[str, str], devices: int) -> str:
+    """The text of `viommu check`: a table for each side that differs, or that they agree."""
+    lines = []
+    for against, (title, expected, actual) in _SIDES.items():
+        rows = [
+            (each.node, each.what, each.expected or "-", each.found or "-")
+            for side, each in found
+            if side == against
+        ]
+        if rows:
+            lines += [f"{title}, {names[against]}: {counted(len(rows), 'difference')}"]
+            lines += _table([("NODE", "WHAT", expected.upper(), actual.upper()), *rows])
+            lines += [""]
+    if not found:
+        others = [names[side] for side in ("host", "guest-dtb") if names[side]]
+        nodes = counted(devices, "node")
+        lines = [
+            f"{names['build']} agrees with {' and '.join(others)} ({nodes} below /passthrough)"
+        ]
+    return "\n".join(map(printable, lines)).rstrip("\n") + "\n"
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  "
+        + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
