@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Installs what `make demo` (argument: demo) or `make test` (argument: test) needs and this
-# machine lacks: Debian packages by apt-get, Python packages into .venv. Run it by make.
+# Installs what `make demo` (argument: demo), `make test` (test) or its boot tests (boot) need and
+# this machine lacks: Debian packages by apt-get, Python packages and a Xen into .venv. Run it by make.
 set -eu
 cd "$(dirname "$0")/.."
 purpose=$1
@@ -16,7 +16,11 @@ need() {
 
 need python3-venv python3 -c 'import ensurepip, venv'
 need cpp cpp --version
-if [ "$purpose" = test ]; then
+if [ "$purpose" = boot ]; then
+    need qemu-system-arm qemu-system-aarch64 --version
+    need gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc --version
+fi
+if [ "$purpose" != demo ]; then
     # The oracles: dtc, and pylibfdt, which pip builds from source.
     need device-tree-compiler dtc --version
     need swig swig -version
@@ -35,11 +39,35 @@ if [ -n "$packages" ]; then
 fi
 
 [ -x .venv/bin/python ] || python3 -m venv .venv
-extras=$purpose
+extras=test,dev
 [ "$purpose" = demo ] && extras=west
-[ "$purpose" = test ] && extras=test,dev
 mark=.venv/installed-$extras
 if [ ! -e "$mark" ] || [ pyproject.toml -nt "$mark" ]; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extras]"
     touch "$mark"
 fi
+
+[ "$purpose" = boot ] || exit 0
+xen=$PWD/.venv/xen
+ls "$xen"/boot/xen-*-arm64 >/dev/null 2>&1 && exit 0
+# Debian's Xen for arm64. apt gets a configuration of its own, so that this machine's does not come
+# to know another architecture.
+mkdir -p "$xen/apt/lists/partial" "$xen/apt/archives/partial"
+cat >"$xen/apt.conf" <<END
+APT::Architecture "arm64";
+APT::Architectures "arm64";
+APT::Sandbox::User "root";
+Dir::State::Lists "$xen/apt/lists";
+Dir::Cache "$xen/apt";
+END
+(
+    export APT_CONFIG="$xen/apt.conf"
+    cd "$xen/apt"
+    apt-get update -q
+    # Its version is part of its name.
+    package=$(apt-cache depends xen-system-arm64 |
+        sed -n 's/.*Depends: \(xen-hypervisor-.*-arm64\)/\1/p')
+    apt-get download -q "$package"
+    dpkg-deb -x ./*.deb "$xen"
+)
+rm -rf "$xen/apt"
