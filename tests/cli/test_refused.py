@@ -2,7 +2,8 @@
 """One file in tests/refused/ for each way to fail, with the whole of what the user then sees.
 
 A case has `passthrough` (the inside of a partial tree's /passthrough, from line 3 on) or `guest`
-(a whole source file), `stderr`, and may have `host` (a file in tests/hosts/, or source).
+(a whole source file), `stderr`, and may have `host` (a file in tests/hosts/, or source),
+`viommu.yml`, `profile.yaml` and `options` of bind.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ def test_refused(case: Path, viommu: Run, tmp_path: Path) -> None:
         (tmp_path / "host.dts").symlink_to(HOSTS / host)
     guest = content.get("guest") or PARTIAL_TREE % content["passthrough"]
     (tmp_path / "guest.dts").write_text(guest)
-    outcome = viommu("bind", "--host", "host.dts", "guest.dts")
+    for name in ("viommu.yml", "profile.yaml"):
+        if name in content:
+            (tmp_path / name).write_text(content[name])
+    outcome = viommu("bind", "--host", "host.dts", *content.get("options", ()), "guest.dts")
     assert outcome.err == content["stderr"]
     assert (outcome.status, outcome.out) == (1, "")
     assert not (tmp_path / "viommu").exists()

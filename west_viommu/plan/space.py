@@ -57,10 +57,10 @@ def page_shared_with_disabled(this: Assignment, situation: Situation) -> Iterato
 def guest_overlap(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """A region of the guest over what is there already. Whole pages, as those are mapped."""
     profile = situation.profile
-    taken = [(f"the vSMMU, {profile.node_name}", Region(profile.base, profile.size))]
-    taken += [(f"the memory {path}", region) for path, region in situation.memory]
+    taken = [(f"the vSMMU (/{profile.node_name})", Region(profile.base, profile.size))]
+    taken += [(f"the guest's memory ({path})", region) for path, region in situation.memory]
     taken += [
-        (f"{each.name}, which {profile.name} puts there", each.region)
+        (f"the {each.name} of {profile.name}", each.region)
         for each in profile.reserved
         if situation.terms.applies(each.when)
     ]
@@ -71,16 +71,9 @@ def guest_overlap(this: Assignment, situation: Situation) -> Iterator[Finding]:
     for other in situation.assignments:
         if other is this:
             return
-        for mine in mapped_pages(this.request):
-            for theirs in mapped_pages(other.request):
-                # Two devices on one page of the host may be on one page of the guest as well.
-                is_same = theirs.host.base - theirs.guest.base == mine.host.base - mine.guest.base
-                if overlap(mine.guest, theirs.guest) and not is_same:
-                    yield _overlap(other.request.path, mine.guest, theirs.guest)
-        for pair in this.request.regions:
-            for theirs_pair in other.request.regions:
-                if overlap(pair.guest, theirs_pair.guest):
-                    yield _overlap(other.request.path, pair.guest, theirs_pair.guest)
+        clash = next(_guest_clashes(this, other), None)
+        if clash:
+            yield _overlap(other.request.path, *clash)
 
 
 def interrupt_clash(this: Assignment, situation: Situation) -> Iterator[Finding]:
@@ -132,9 +125,24 @@ def _strangers(this: Assignment, situation: Situation) -> Iterator[tuple[Node, R
             yield node, region
 
 
+def _guest_clashes(this: Assignment, other: Assignment) -> Iterator[tuple[Region, Region]]:
+    """A region of each that the guest would have at one address. Two devices on one page of the
+    host may be on one page of the guest as well.
+    """
+    for mine in mapped_pages(this.request):
+        for theirs in mapped_pages(other.request):
+            is_same = theirs.host.base - theirs.guest.base == mine.host.base - mine.guest.base
+            if overlap(mine.guest, theirs.guest) and not is_same:
+                yield mine.guest, theirs.guest
+    for pair in this.request.regions:
+        for theirs_pair in other.request.regions:
+            if overlap(pair.guest, theirs_pair.guest):
+                yield pair.guest, theirs_pair.guest
+
+
 def _overlap(name: str, page: Region, region: Region) -> Finding:
     return Finding(
-        f"the guest has {name} at this address",
+        f"this region lies over {name}",
         "map the device elsewhere: xen,reg = <host size guest>, and reg with the guest address",
         "reg",
         expected=f"no overlap with {_shown(in_pages(region))}",

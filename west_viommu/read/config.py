@@ -82,7 +82,7 @@ class _Reader:
         if node is None:
             return
         if not isinstance(node, yaml.MappingNode):
-            what = "the file is no mapping" if known else "this is no mapping"
+            what = "the file is no mapping" if node.start_mark.index == 0 else "this is no mapping"
             self._wrong(_line(node), what, "write `key: value` lines")
             return
         seen = set()

@@ -20,6 +20,17 @@ from west_viommu.tree.interrupts import Intid
 
 _PACKAGE = Path(__file__).parent.parent
 SCHEMA = _PACKAGE / "schemas" / "profile.json"
+# Keywords of JSON schema -> what they ask for.
+_WORDS = {
+    "type": "",
+    "const": "",
+    "pattern": "text like",
+    "minimum": "at least",
+    "maximum": "at most",
+    "exclusiveMinimum": "more than",
+    "minLength": "length at least",
+    "minItems": "items at least",
+}
 _LIST = "`viommu profiles` shows those that are shipped; a file of your own goes by its path"
 
 
@@ -100,8 +111,8 @@ def schema_problems(file: str, text: str, content: object) -> list[Problem]:
         raise Refused([Problem("unreadable", what, "pip install jsonschema")]) from None
     validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
     root = yaml.compose(text, Loader=yaml.SafeLoader)
-    errors = sorted(validator.iter_errors(content), key=lambda error: list(map(str, error.path)))
-    return [_schema_problem(file, root, error) for error in errors]
+    problems = [_schema_problem(file, root, error) for error in validator.iter_errors(content)]
+    return sorted(problems, key=lambda problem: (problem.where or Where(file))[1] or 0)
 
 
 def _schema_problem(file: str, root: Any, error: Any) -> Problem:
@@ -132,7 +143,8 @@ def _expected(error: Any) -> str:
         return ", ".join(error.schema["properties"])
     if error.validator == "enum":
         return " or ".join(json.dumps(value) for value in error.validator_value)
-    return f"{error.validator} {json.dumps(error.validator_value)}"
+    words = _WORDS.get(error.validator, error.validator)
+    return f"{words} {error.validator_value}".lstrip()
 
 
 def _line(root: Any, path: Iterable[object]) -> int | None:

@@ -117,7 +117,7 @@ def _user_config() -> str:
 
 
 def _of_file(app: str, config: str | None) -> tuple[Config, list[str]]:
-    file = config or os.path.join(app, FILE_NAME)
+    file = config or os.path.normpath(os.path.join(app, FILE_NAME))
     if not config and not os.path.isfile(file):
         return Config(), []
     own = config_of(file)
