@@ -77,3 +77,9 @@ def viommu(
         return Outcome(status, out, err)
 
     return run
+
+
+@pytest.fixture
+def demo_host() -> Path:
+    """The host of samples/demo."""
+    return DEMO / "host.dts"

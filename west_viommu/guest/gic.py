@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from west_viommu.guest.source import BASE, GuestTree
 from west_viommu.tree.cells import TreeError, counted, rows
-from west_viommu.tree.interrupts import SPI, Intid, gic_intid, interrupts, is_gic
+from west_viommu.tree.interrupts import SPI, Intid, gic_intid, interrupt_parent, interrupts, is_gic
 from west_viommu.tree.node import Node
 
 # What Linux and Xen write: type, number, flags. Zephyr adds a priority.
@@ -125,7 +125,7 @@ def _means_xens_gic(guest: GuestTree, gic: Gic, node: Node) -> bool:
     interrupt parent, or names it by the phandle that Xen gives its GIC.
     """
     if gic.path is None:
-        return True
+        return not _has_controller(guest, node)
     for current in guest.tree.lineage(node):
         phandle = current.number("interrupt-parent", 0)
         if phandle:
@@ -133,6 +133,16 @@ def _means_xens_gic(guest: GuestTree, gic: Gic, node: Node) -> bool:
         if current is not node and "#interrupt-cells" in current.properties:
             return False
     return "interrupts-extended" not in node.properties
+
+
+def _has_controller(guest: GuestTree, node: Node) -> bool:
+    """Whether the tree has the controller of `node`. In one without GIC, a phandle that no node has
+    means that of Xen.
+    """
+    try:
+        return interrupt_parent(guest.tree, node) is not None
+    except TreeError:
+        return False
 
 
 def _of_xens_gic(gic: Gic, node: Node) -> tuple[tuple[int, ...], ...]:

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import Run
+from west_viommu.names import PROFILES
+from west_viommu.problems import Refused
+from west_viommu.read.profiles import profile, profile_file, schema_problems
+
+DEVICE = """/dts-v1/; / { #address-cells = <2>; #size-cells = <2>; passthrough {
+#address-cells = <2>; #size-cells = <2>; ranges; net { iommus = <0x0 0x40>; }; }; };
+"""
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_what_is_shipped_is_as_the_schema_says(name: str) -> None:
+    file = profile_file(name)
+    text = file.read_text()
+    assert schema_problems(str(file), text, yaml.safe_load(text)) == []
+    assert profile(name, None).name == name
+
+
+def test_the_values_of_xens_series() -> None:
+    """Field notes of the series: GUEST_VSMMUV3_BASE and so on, in each of its profiles."""
+    for name in PROFILES[:3]:
+        found = profile(name, None)
+        assert (found.base, found.size, found.phandle) == (0x04040000, 0x40000, 0xFDEA)
+        assert [tuple(each) for each in found.interrupts] == [("combined", 33, False)]
+        assert found.id_bits == 16 and not found.programs_maps
+    renumbers = {name: profile(name, None).renumbers for name in PROFILES}
+    assert renumbers == {
+        "xen-rfc": None,
+        "xen-v3-dom0less": "dom0less",
+        "xen-v3-libxl": "libxl",
+        "qemu-virt": None,
+    }
+
+
+def test_one_of_your_own(viommu: Run, tmp_path: Path, demo_host: Path) -> None:
+    (tmp_path / "g.dts").write_text(DEVICE)
+    (tmp_path / "mine").mkdir()
+    text = profile_file("xen-rfc").read_text().replace("name: xen-rfc", "name: mine")
+    (tmp_path / "mine/x.yaml").write_text(text.replace("0x04040000", "0x05050000"))
+    for place in (["--profile", "mine/x.yaml"], ["--config", "mine/viommu.yml"]):
+        (tmp_path / "mine/viommu.yml").write_text("profile: ./x.yaml\n")
+        outcome = viommu("bind", "--host", demo_host, *place, "g.dts")
+        assert (outcome.status, outcome.err) == (0, "")
+        overlay = (tmp_path / "viommu/viommu.overlay").read_text()
+        assert "vsmmu: iommu@5050000 {" in overlay
+        assert "profile: mine, stream IDs by the policy identity" in overlay
+
+
+def test_profiles_are_listed_and_printed(viommu: Run) -> None:
+    listed = viommu("profiles").out
+    assert listed.startswith("xen-rfc (default)\n    a Xen that keeps stream IDs (RFC, v1), not")
+    assert [line for line in listed.splitlines() if line[0] != " "][1:] == list(PROFILES[1:])
+    printed = viommu("profiles", "qemu-virt")
+    assert (printed.status, printed.out) == (0, profile_file("qemu-virt").read_text())
+    assert viommu("profiles", "qemu").status == 2
+
+
+def test_no_name_and_no_file() -> None:
+    with pytest.raises(Refused) as caught:
+        profile("xen-rfx", None)
+    assert "did you mean xen-rfc?" in str(caught.value)
