@@ -134,7 +134,8 @@ def _appended(
         file.write(f'\n# 1 "{output.folder / OVERLAY}"\n'.encode() + result.files[OVERLAY])
     count = len(result.plan.devices)
     devices = "1 device" if count == 1 else f"{count} devices"
-    print(f"-- viommu: bound {devices} of {chosen.host} to one vSMMU, see {output.folder}")
+    vsmmu = "to one vSMMU" if result.plan.has_viommu else "and no vSMMU"
+    print(f"-- viommu: bound {devices} of {chosen.host} {vsmmu}, see {output.folder}")
     return [*host_files(chosen.host), *chosen.files]
 
 
