@@ -25,7 +25,7 @@ from west_viommu.read.settings import Settings, settings
 from west_viommu.write.bindings import compatibles, generated_bindings
 from west_viommu.write.host_overlay import host_overlay
 from west_viommu.write.overlay import Origin, overlay
-from west_viommu.write.partial_tree import blobs, partial_tree_source
+from west_viommu.write.partial_tree import Compilers, partial_tree_source
 from west_viommu.write.plan_json import plan_json
 from west_viommu.write.xl_cfg import xl_cfg
 
@@ -107,13 +107,15 @@ def done(
         guests=tuple(map(_base_name, guest_names)),
         profile_was_chosen=profile_was_chosen,
     )
+    sources = {each.toolstack: partial_tree_source(each) for each in trees}
     files = {OVERLAY: overlay(made, origin)}
-    if binding_dirs:
-        bus = guest.tree.node(PASSTHROUGH) or guest.tree.root
-        known = Bindings(binding_dirs, compatibles(bus))
-        files |= generated_bindings(bus, [request.path for request in asked.requests], known)
-    data = {name: text.encode() for name, text in files.items()}
-    data |= _for_xen(made, trees)
+    with Compilers(sources) as compilers:
+        if binding_dirs:
+            bus = guest.tree.node(PASSTHROUGH) or guest.tree.root
+            known = Bindings(binding_dirs, compatibles(bus))
+            files |= generated_bindings(bus, [request.path for request in asked.requests], known)
+        data = {name: text.encode() for name, text in files.items()}
+        data |= _for_xen(made, sources, compilers.blobs())
     data[PLAN] = plan_json(made, data).encode()
     return Done(made, data, problems, (*made.notes, *_notes(trees, data)))
 
@@ -142,10 +144,10 @@ def _notes(trees: Sequence[PartialTree], files: Mapping[str, bytes]) -> Iterator
         yield "no dtc: passthrough-*.dtb are missing; install device-tree-compiler"
 
 
-def _for_xen(made: Plan, trees: Sequence[PartialTree]) -> dict[str, bytes]:
-    """The files for Xen's side, by name."""
-    sources = {each.toolstack: partial_tree_source(each) for each in trees}
-    compiled = blobs(sources)
+def _for_xen(
+    made: Plan, sources: Mapping[str, str], compiled: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """The files for Xen's side, by name; `sources` and `compiled` trees are by toolstack."""
     found = {name_of(each, ".dts"): text.encode() for each, text in sources.items()}
     found |= {name_of(each, ".dtb"): blob for each, blob in compiled.items()}
     if "libxl" in sources:

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import yaml
 
 # Zephyr's own choice (edtlib): the C loader where PyYAML has it.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Larger than any binding of Zephyr's.
 _CHUNK = 1 << 16
 PASSTHROUGH_BUS = "passthrough"
@@ -103,10 +103,9 @@ class Bindings:
         """Paths by file name, in the order in which edtlib comes across them."""
         found: dict[str, list[str]] = {}
         for directory in self._directories:
-            for folder, _, files in os.walk(directory):
-                for file in files:
-                    if file.endswith((".yaml", ".yml")):
-                        found.setdefault(file, []).append(os.path.join(folder, file))
+            for entry in _files(directory):
+                if entry.name.endswith((".yaml", ".yml")):
+                    found.setdefault(entry.name, []).append(entry.path)
         return found
 
     @cached_property
@@ -122,6 +121,26 @@ class Bindings:
                 found = (_binding(path) for path, content in contents.items() if name in content)
                 result[compatible] = [b for b in found if b and b.compatible == compatible]
         return result
+
+
+def _files(directory: str) -> Iterator[os.DirEntry[str]]:
+    """The files below `directory`, those of a folder before its folders, as os.walk has them. There
+    are thousands, and os.walk takes twice the time.
+    """
+    folders = []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    if not entry.is_symlink():
+                        folders.append(entry.path)
+                else:
+                    yield entry
+    except OSError:
+        # No folder: for Zephyr to complain about.
+        return
+    for folder in folders:
+        yield from _files(folder)
 
 
 def _raw(path: str) -> bytes:
@@ -154,7 +173,7 @@ def _content(path: str) -> dict[str, Any]:
     """The mapping in a YAML file; {} where it is none, which is for Zephyr to complain about."""
     try:
         with open(path, encoding="utf-8") as file:
-            content = yaml.load(file, Loader=_Loader)
+            content = yaml.load(file, Loader=FAST_LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -15,6 +15,7 @@ import yaml
 from west_viommu.names import POLICIES, PROFILES, is_profile_path
 from west_viommu.plan.records import Profile, Reserved, ReservedInterrupts, ViommuInterrupt
 from west_viommu.problems import Problem, Refused, Where, close_matches
+from west_viommu.read.bindings import FAST_LOADER
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 
@@ -87,7 +88,8 @@ def _content(file: Path, *, is_shipped: bool) -> Any:
     """
     try:
         text = file.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
+        # The messages of the other are the better ones.
+        content = yaml.load(text, Loader=FAST_LOADER if is_shipped else yaml.SafeLoader)
     except OSError as error:
         raise _refused(file, "unreadable", error.strerror or "cannot be read", _LIST) from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:

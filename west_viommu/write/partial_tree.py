@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from west_viommu.names import OVERLAY_FIRST_LINE
 from west_viommu.plan.partial import PartialTree
@@ -29,28 +29,41 @@ def partial_tree_source(tree: PartialTree) -> str:
     return f"{OVERLAY_FIRST_LINE}\n *\n{header} */\n{dts(tree.root, tree.references)}"
 
 
-def blobs(sources: Mapping[str, str]) -> dict[str, bytes]:
-    """Name -> blob for each of `sources`, all compiled at once by dtc; {} where there is no dtc.
-    Raises Refused where it does not take one.
+class Compilers:
+    """dtc at work on each of `sources` (name -> text), beside what this process does, as a
+    context: `with Compilers(sources) as compilers`.
     """
-    command = ["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", "-", "-"]
-    try:
-        running = [_started(command) for _ in sources]
-    except OSError:
-        return {}
-    found = {}
-    for process, (name, source) in zip(running, sources.items(), strict=True):
-        blob, complaint = process.communicate(source.encode())
-        if process.returncode:
-            raise Refused([_not_compiled(name, complaint.decode("utf-8", "replace"))])
-        found[name] = blob
-    return found
 
+    def __init__(self, sources: Mapping[str, str]):
+        command = ["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", "-", "-"]
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._sources = sources
+        for name in sources:
+            try:
+                self._running[name] = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                )
+            except OSError:
+                # No dtc, no blobs.
+                return
 
-def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    def __enter__(self) -> Compilers:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for process in self._running.values():
+            with process:
+                process.kill()
+
+    def blobs(self) -> dict[str, bytes]:
+        """Name -> blob; {} where there is no dtc. Raises Refused where it does not take one."""
+        found = {}
+        for name, process in self._running.items():
+            blob, complaint = process.communicate(self._sources[name].encode())
+            if process.returncode:
+                raise Refused([_not_compiled(name, complaint.decode("utf-8", "replace"))])
+            found[name] = blob
+        return found
 
 
 def _not_compiled(name: str, complaint: str) -> Problem:
