@@ -16,6 +16,7 @@ from west_viommu.cli.run import DONE, REFUSED, UsageError
 from west_viommu.cli.stage import application, image
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import GuestTree
+from west_viommu.names import PROFILES
 from west_viommu.plan.plan import plan
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.guest import finished_tree, sealed_plan
@@ -101,6 +102,10 @@ def _as_built(chosen: Settings, sealed: dict[str, Any] | None) -> Settings:
     """`chosen`, and what nobody chose as the build had it."""
     if not sealed:
         return chosen
+    name = sealed["profile"]
+    if not chosen.profile and name not in PROFILES:
+        what = f"it was built by a profile of its own, {name}"
+        raise Refused([Problem("malformed", what, "give it again: --profile PATH")])
     return chosen._replace(
         profile=chosen.profile or sealed["profile"], vsid=chosen.vsid or sealed["vsid"]
     )

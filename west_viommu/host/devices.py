@@ -10,14 +10,21 @@ from west_viommu.host.inventory import Inventory, Iommu, Master
 from west_viommu.host.streams import StreamId, map_intervals
 from west_viommu.tree.addresses import AddressMap, Region
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.interrupts import Intid, gic_intids, other_controllers
+from west_viommu.tree.interrupts import (
+    FIRST_SPI,
+    Intid,
+    gic_interrupts,
+    gic_intids,
+    other_controllers,
+)
 from west_viommu.tree.node import Node, Tree
 
 
 class Device(NamedTuple):
     """A host node as a candidate for passthrough; `master` is None behind no IOMMU.
 
-    `regions` has None for a region without an absolute address; `other_controllers` are those
+    `regions` has None for a region without an absolute address; `interrupts` are those on the
+    GIC, each an INTID and its flags in Linux's numbers; `other_controllers` are those
     that are no GIC and receive interrupts of the device.
     """
 
@@ -25,9 +32,14 @@ class Device(NamedTuple):
     name: str
     status: str
     regions: tuple[Region | None, ...]
-    intids: tuple[Intid, ...]
+    interrupts: tuple[tuple[Intid, int], ...]
     other_controllers: tuple[str, ...]
     master: Master | None
+
+    @property
+    def intids(self) -> tuple[Intid, ...]:
+        """The INTIDs of its interrupts on the GIC, in order."""
+        return tuple(intid for intid, _ in self.interrupts)
 
 
 class Devices:
@@ -51,7 +63,7 @@ class Devices:
             node.name,
             self.tree.status(node),
             self._addresses.regions(node),
-            gic_intids(self.tree, node),
+            gic_interrupts(self.tree, node),
             other_controllers(self.tree, node),
             self._masters.get(path),
         )
@@ -74,6 +86,42 @@ class Devices:
             if first <= stream_id <= last
         ]
         return list(dict.fromkeys(found))
+
+    def with_intid(self, intid: Intid) -> list[Node]:
+        """The nodes with that SPI (none for a PPI), in tree order. A node whose interrupts are
+        malformed has none: that is no device's business but its own.
+        """
+        if intid < FIRST_SPI:
+            return []
+        number = (intid - FIRST_SPI).to_bytes(4, "big")
+        found = []
+        for node in self._interrupting:
+            # To decode those of every node would cost more than the rest of a plan. Only behind a
+            # nexus is the number another one than the GIC's.
+            raw = node.properties.get("interrupts-extended") or node.properties.get(
+                "interrupts", b""
+            )
+            if number in raw or self._has_nexus:
+                try:
+                    if intid in gic_intids(self.tree, node):
+                        found.append(node)
+                except TreeError:
+                    continue
+        return found
+
+    @cached_property
+    def _interrupting(self) -> tuple[Node, ...]:
+        names = ("interrupts", "interrupts-extended")
+        return tuple(n for n in self.tree.nodes() if any(name in n.properties for name in names))
+
+    @cached_property
+    def _has_nexus(self) -> bool:
+        """Whether a bus other than PCI maps interrupts; functions of PCI have no nodes' numbers."""
+        return any(
+            "interrupt-map" in node.properties
+            and node.properties.get("device_type", b"") != b"pci\0"
+            for node in self.tree.nodes()
+        )
 
     @cached_property
     def _by_stream_id(self) -> dict[StreamId, list[tuple[Master, str]]]:
