@@ -54,7 +54,7 @@ def cells(number: int) -> str:
 
 
 @pytest.mark.parametrize("file", corpus_params())
-@pytest.mark.parametrize("profile", ["xen-rfc", "xen-v3-dom0less", "xen-v3-libxl", "qemu-virt"])
+@pytest.mark.parametrize("profile", ["xen-rfc", "xen-v3-dom0less", "xen-v3-libxl"])
 def test_what_real_boards_could_pass_through(
     profile: str, file: Path, viommu: Run, tmp_path: Path
 ) -> None:
