@@ -19,6 +19,10 @@ from west_viommu.tree.interrupts import (
 )
 from west_viommu.tree.node import Node, Tree
 
+# Regions are looked up by slots of 64 KiB; one of more slots than this is wide.
+_SLOT = 1 << 16
+_WIDE = 64
+
 
 class Device(NamedTuple):
     """A host node as a candidate for passthrough; `master` is None behind no IOMMU.
@@ -150,6 +154,46 @@ class Devices:
             found.setdefault(region.base, []).append(node.path)
         return found
 
+    def overlapping(self, region: Region) -> list[tuple[Node, Region]]:
+        """Every node with a region that has an address in common with `region`, in tree order."""
+        first, last = _slots(region)
+        if last - first > _WIDE:
+            candidates = list(self.regions)
+        else:
+            slots = (self._by_slot.get(slot, ()) for slot in range(first, last + 1))
+            candidates = [*self._wide, *(each for slot in slots for each in slot)]
+        found = dict.fromkeys(
+            (node.path, other)
+            for node, other in candidates
+            if other.base < region.base + region.size and region.base < other.base + other.size
+        )
+        nodes = {node.path: node for node, _ in candidates}
+        order = self._order
+        return [
+            (nodes[path], other) for path, other in sorted(found, key=lambda each: order[each[0]])
+        ]
+
+    @cached_property
+    def _order(self) -> dict[str, int]:
+        return {node.path: i for i, node in enumerate(self.tree.nodes())}
+
+    @cached_property
+    def _by_slot(self) -> dict[int, list[tuple[Node, Region]]]:
+        """The regions of an ordinary size by the slots of 64 KiB that they touch."""
+        found: dict[int, list[tuple[Node, Region]]] = {}
+        for each in self.regions:
+            first, last = _slots(each[1])
+            if last - first <= _WIDE:
+                for slot in range(first, last + 1):
+                    found.setdefault(slot, []).append(each)
+        return found
+
+    @cached_property
+    def _wide(self) -> tuple[tuple[Node, Region], ...]:
+        """The others, few on any host: windows of PCI, memory."""
+        spans = ((each, _slots(each[1])) for each in self.regions)
+        return tuple(each for each, (first, last) in spans if last - first > _WIDE)
+
     @cached_property
     def regions(self) -> tuple[tuple[Node, Region], ...]:
         """Every node with a region, once for each, in tree order."""
@@ -169,3 +213,8 @@ class Devices:
             return self._addresses.regions(node)
         except TreeError:
             return ()
+
+
+def _slots(region: Region) -> tuple[int, int]:
+    """The first and the last slot that `region` touches."""
+    return region.base // _SLOT, (region.base + max(region.size, 1) - 1) // _SLOT

@@ -66,11 +66,12 @@ def neighbours(
     own = [in_pages(region) for region in device.regions if region]
     pages = [each.host for each in mapped if any(overlap(each.host, region) for region in own)]
     seen = set()
-    for node, region in devices.regions:
-        is_there = node.path not in seen and any(overlap(region, page) for page in pages)
-        if is_there and not is_related(node.path, device.path) and not _is_memory(node):
-            seen.add(node.path)
-            yield node, region
+    for page in pages:
+        for node, region in devices.overlapping(page):
+            is_new = node.path not in seen
+            if is_new and not is_related(node.path, device.path) and not _is_memory(node):
+                seen.add(node.path)
+                yield node, region
 
 
 def parts_of(tree: Tree, path: str) -> frozenset[str]:
