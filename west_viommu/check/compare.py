@@ -15,6 +15,7 @@ from west_viommu.tree.addresses import Region
 # The fields of the records of a view -> what to call them.
 _VSMMU_FIELDS = {
     "compatible": "compatible",
+    "status": "status",
     "regions": "region",
     "interrupts": "interrupts",
     "interrupt_names": "interrupt-names",
@@ -25,6 +26,7 @@ _DEVICE_FIELDS = {
     "status": "status",
     "regions": "regions",
     "interrupts": "interrupts",
+    "interrupt_names": "interrupt-names",
     "streams": "stream IDs",
     "maps": "iommu-map",
 }
@@ -85,7 +87,7 @@ def between_plans(earlier: Planned, now: Planned) -> Iterator[Difference]:
     """What the host tree makes of the same requests now, against what it made of them then."""
     if earlier.vsmmu != now.vsmmu:
         node = (earlier.vsmmu or now.vsmmu or {})["node"]
-        yield Difference(node, "vSMMU", _text(now.vsmmu), _text(earlier.vsmmu))
+        yield Difference(node, "vSMMU", shown(now.vsmmu), shown(earlier.vsmmu))
     plans = [{device["node"]: device for device in plan.devices} for plan in (now, earlier)]
     for path in dict.fromkeys([*plans[1], *plans[0]]):
         new, old = (plan.get(path) for plan in plans)
@@ -96,7 +98,7 @@ def between_plans(earlier: Planned, now: Planned) -> Iterator[Difference]:
             continue
         for key in dict.fromkeys([*new, *old]):
             if new.get(key) != old.get(key):
-                yield Difference(path, key, _text(new.get(key)), _text(old.get(key)))
+                yield Difference(path, key, shown(new.get(key)), shown(old.get(key)))
 
 
 def _of_vsmmu(mine: Vsmmu | None, theirs: Vsmmu | None) -> Iterator[Difference]:
@@ -126,8 +128,8 @@ def _of_device(built: View, device: dict[str, Any]) -> Iterator[Difference]:
         ),
         (
             "iommu-map",
-            _text([(e["rid"], e["vmaster"], e["length"]) for e in device["maps"]]),
-            _text(list(mine.maps)),
+            shown([(e["rid"], e["vmaster"], e["length"]) for e in device["maps"]]),
+            shown(list(mine.maps)),
         ),
     ):
         if expected != found:
@@ -163,10 +165,10 @@ def _region(base: int, size: int) -> str:
     return f"{base:#x}/{size:#x}"
 
 
-def _text(value: object) -> str:
+def shown(value: object) -> str:
     """A value of viommu.json for people: its numbers in hexadecimal."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_text(each)}" for key, each in value.items())
+        return ", ".join(f"{key} {shown(each)}" for key, each in value.items())
     if isinstance(value, (list, tuple)):
-        return "; ".join(map(_text, value)) or "none"
+        return "; ".join(map(shown, value)) or "none"
     return f"{value:#x}" if isinstance(value, int) else str(value or "none")

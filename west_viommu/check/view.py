@@ -24,6 +24,7 @@ class Vsmmu(NamedTuple):
 
     path: str
     compatible: tuple[str, ...]
+    status: str
     regions: tuple[Region | None, ...]
     interrupts: tuple[GuestInterrupt, ...]
     interrupt_names: tuple[str, ...]
@@ -38,6 +39,7 @@ class DeviceView(NamedTuple):
     status: str
     regions: tuple[Region | None, ...]
     interrupts: tuple[GuestInterrupt, ...]
+    interrupt_names: tuple[str, ...]
     streams: tuple[int, ...]
     maps: tuple[MapEntry, ...]
 
@@ -93,27 +95,34 @@ class _Viewer:
                     self._fault(node, "phandle", "one of its own", f"0x{value.hex()} of {first}")
 
     def _vsmmu(self, node: Node) -> Vsmmu:
-        no_names: tuple[str, ...] = ()
         return Vsmmu(
             node.path,
-            node.compatible,
+            self._strings(node, "compatible"),
+            self._status(node),
             self._regions(node),
             self._interrupts(node, self._gic),
-            self._tried(node, lambda: node.string_list("interrupt-names"), no_names),
+            self._strings(node, "interrupt-names"),
             self._tried(node, lambda: node.number("#iommu-cells", 0), 0),
         )
 
     def _device(self, node: Node, vsmmu: Vsmmu | None) -> DeviceView:
-        no_strings: tuple[str, ...] = ()
         return DeviceView(
             node.path,
-            self._tried(node, lambda: node.compatible, no_strings),
-            self._tried(node, lambda: self._tree.status(node), "malformed"),
+            self._strings(node, "compatible"),
+            self._status(node),
             self._regions(node),
             self._interrupts(node, self._gic),
+            self._strings(node, "interrupt-names"),
             tuple(self._tried(node, lambda: list(self._streams(node, vsmmu)), [])),
             tuple(self._tried(node, lambda: list(self._maps(node, vsmmu)), [])),
         )
+
+    def _strings(self, node: Node, prop: str) -> tuple[str, ...]:
+        none: tuple[str, ...] = ()
+        return self._tried(node, lambda: node.string_list(prop), none)
+
+    def _status(self, node: Node) -> str:
+        return self._tried(node, lambda: self._tree.status(node), "malformed")
 
     def _streams(self, node: Node, vsmmu: Vsmmu | None) -> Iterator[int]:
         numbers = cells(node.properties.get("iommus", b""), node.path, "iommus")
@@ -126,6 +135,9 @@ class _Viewer:
 
     def _maps(self, node: Node, vsmmu: Vsmmu | None) -> Iterator[MapEntry]:
         numbers = cells(node.properties.get("iommu-map", b""), node.path, "iommu-map")
+        if len(numbers) % 4:
+            found = counted(len(numbers), "cell")
+            self._fault(node, "iommu-map", "entries of 4 cells, as the vSMMU has 1", found)
         for i in range(0, len(numbers) - len(numbers) % 4, 4):
             rid, phandle, stream_id, length = numbers[i : i + 4]
             if self._is_bound(node, "iommu-map", phandle, stream_id, vsmmu):
@@ -147,7 +159,9 @@ class _Viewer:
 
     def _interrupts(self, node: Node, gic: Gic) -> tuple[GuestInterrupt, ...]:
         none: tuple[GuestInterrupt, ...] = ()
-        return self._tried(node, lambda: guest_interrupts(self._guest, gic, node), none)
+        return self._tried(
+            node, lambda: guest_interrupts(self._guest, gic, node, is_finished=True), none
+        )
 
     def _tried(self, node: Node, read: Callable[[], T], otherwise: T) -> T:
         try:
