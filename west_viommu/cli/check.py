@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
-from west_viommu.check.compare import Planned, between_plans, with_given, with_plan
+from west_viommu.check.compare import Planned, between_plans, shown, with_given, with_plan
 from west_viommu.check.difference import Difference
 from west_viommu.check.physical import physical
 from west_viommu.check.view import View, view
@@ -16,6 +16,7 @@ from west_viommu.cli.run import DONE, REFUSED, UsageError
 from west_viommu.cli.stage import application, image
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import GuestTree
+from west_viommu.names import PROFILES
 from west_viommu.plan.plan import plan
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.guest import finished_tree, sealed_plan
@@ -86,9 +87,9 @@ def _of_host(
     document = plan_document(made)
     now = Planned(document["viommu"], document["devices"])
     if sealed:
-        for key in ("profile", "vsid"):
+        for key in ("profile", "vsid", "allowed"):
             if sealed[key] != document[key]:
-                yield Difference("/", key, document[key], sealed[key])
+                yield Difference("/", key, shown(document[key]), shown(sealed[key]))
         differences = between_plans(Planned(sealed["viommu"], sealed["devices"]), now)
     else:
         differences = with_plan(built, now)
@@ -98,9 +99,14 @@ def _of_host(
 
 
 def _as_built(chosen: Settings, sealed: dict[str, Any] | None) -> Settings:
-    """`chosen`, and what nobody chose as the build had it."""
+    """`chosen`, and what nobody chose as the build had it. Raises Refused where it had a profile
+    of which the plan does not say the file.
+    """
     if not sealed:
         return chosen
+    if not chosen.profile and sealed["profile"] not in PROFILES:
+        what = f"the build is by a profile of its user's own, {sealed['profile']}"
+        raise Refused([Problem("unreadable", what, "name its file with --profile FILE")])
     return chosen._replace(
         profile=chosen.profile or sealed["profile"], vsid=chosen.vsid or sealed["vsid"]
     )
