@@ -30,6 +30,8 @@ _DEVICE_FIELDS = {
     "streams": "stream IDs",
     "maps": "iommu-map",
 }
+# How Xen is told to give a guest a vSMMU (the series of 2025 and 2026).
+_SWITCH = 'viommu = "smmuv3" in xl.cfg, or viommu=smmuv3 on the command line of Xen'
 
 
 def with_given(built: View, given: View) -> Iterator[Difference]:
@@ -96,9 +98,29 @@ def between_plans(earlier: Planned, now: Planned) -> Iterator[Difference]:
                 path, "plan", "present" if new else "none", "present" if old else "none"
             )
             continue
+        for what, expected, found in _leaves(new, old, ""):
+            yield Difference(path, what, shown(expected), shown(found))
+
+
+def without_numbers(planned: Planned) -> Planned:
+    """`planned` without what changes for all devices where one of them is not there."""
+    devices = [
+        {**device, "streams": [{**stream, "vmaster": 0} for stream in device["streams"]]}
+        for device in planned.devices
+    ]
+    return Planned(None, devices)
+
+
+def _leaves(new: object, old: object, name: str) -> Iterator[tuple[str, object, object]]:
+    """The values that differ, each under its name: streams[0].pmaster."""
+    if isinstance(new, dict) and isinstance(old, dict):
         for key in dict.fromkeys([*new, *old]):
-            if new.get(key) != old.get(key):
-                yield Difference(path, key, shown(new.get(key)), shown(old.get(key)))
+            yield from _leaves(new.get(key), old.get(key), f"{name}.{key}" if name else key)
+    elif isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
+        for i, (theirs, mine) in enumerate(zip(new, old, strict=True)):
+            yield from _leaves(theirs, mine, f"{name}[{i}]")
+    elif new != old:
+        yield name, new, old
 
 
 def _of_vsmmu(mine: Vsmmu | None, theirs: Vsmmu | None) -> Iterator[Difference]:
@@ -106,8 +128,9 @@ def _of_vsmmu(mine: Vsmmu | None, theirs: Vsmmu | None) -> Iterator[Difference]:
         yield from _fields(theirs.path, _VSMMU_FIELDS, mine, theirs)
     elif mine or theirs:
         path = mine.path if mine else theirs.path if theirs else ""
+        hint = "this guest of Xen has one only with " + _SWITCH if mine else ""
         yield Difference(
-            path, "vSMMU", "present" if mine else "none", "present" if theirs else "none"
+            path, "vSMMU", "present" if mine else "none", "present" if theirs else "none", hint
         )
 
 
