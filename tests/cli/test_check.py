@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import given as hypothesis_given
+from hypothesis import strategies as st
 
 from tests.cli.mutations import with_value
 from tests.cli.pair import AT_BOOT, BUILT, BY_XL, PLAN, PROFILE, compiled, make_pair, source_of
 from tests.conftest import CHECKOUT, DEMO, Outcome, Run
 from tests.xen.nodes import Node, pack, tree
 from tests.xen.rules import dom0less_guest_tree
+from tests.xen.test_rules import capture
 
 GOLDEN = CHECKOUT / "tests" / "golden"
 HOST = DEMO / "host.dts"
@@ -461,6 +465,39 @@ def test_a_cut_off_dump(viommu: Run) -> None:
     outcome = viommu("check", "-d", "build", "--guest-dtb", "cut.dtb")
     assert outcome.status == 1
     assert "the file has 300: cut off at byte 0x4" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["A", "B", "B_aliases_first"])
+def test_what_a_real_xen_gave_has_no_fault(name: str, viommu: Run) -> None:
+    Path("given.dtb").write_bytes(capture(name))
+    outcome = viommu("check", "--dts", "given.dtb", "--guest-dtb", "given.dtb")
+    assert outcome.status == 0, outcome.out
+
+
+def test_a_vsmmu_that_came_in_with_passthrough(viommu: Run) -> None:
+    Path("given.dtb").write_bytes(capture("E1"))
+    command = ("check", "--dts", "given.dtb", "--guest-dtb", "given.dtb", "--format", "json")
+    own, other = "/iommu@4040000", "/passthrough/iommu@4040000"
+    assert ("guest-dtb", other, "a second vSMMU", f"one, {own}", other) in rows(viommu(*command))
+
+
+@settings(
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@hypothesis_given(st.data())
+def test_a_damaged_dump_is_compared_or_refused(viommu: Run, data: st.DataObject) -> None:
+    if not BUILT.is_file():
+        make_pair(viommu)
+    damaged = bytearray(Path(AT_BOOT).read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(40, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    Path("damaged.dtb").write_bytes(damaged)
+    outcome = viommu("check", "-d", "build", "--guest-dtb", "damaged.dtb")
+    assert outcome.status in (0, 1)
+    assert bool(outcome.out) is not bool(outcome.err)
 
 
 def test_names_cannot_drive_a_terminal(viommu: Run) -> None:

@@ -69,7 +69,8 @@ class _Viewer:
 
     def view(self) -> View:
         self._phandles()
-        vsmmus = [node for node in self._tree.nodes() if _is_vsmmu(node)]
+        # A hypervisor puts its own below the root, whatever came in with /passthrough.
+        vsmmus = sorted(filter(_is_vsmmu, self._tree.nodes()), key=_depth)
         for second in vsmmus[1:]:
             self._fault(second, "a second vSMMU", f"one, {vsmmus[0].path}", second.path)
         vsmmu = self._vsmmu(vsmmus[0]) if vsmmus else None
@@ -176,3 +177,7 @@ class _Viewer:
 
 def _is_vsmmu(node: Node) -> bool:
     return SMMUV3_COMPATIBLE.encode() in node.properties.get("compatible", b"").split(b"\0")
+
+
+def _depth(node: Node) -> int:
+    return node.path.count("/")
