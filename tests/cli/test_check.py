@@ -258,7 +258,7 @@ def test_the_policy_explicit(viommu: Run) -> None:
     config.write_text(EXPLICIT)
     PLAN.unlink()
     named = {each[1] for each in rows(viommu(*command))}
-    assert named == {ETHERNET, "./viommu.yml"}
+    assert named == {ETHERNET, "viommu.yml"}
 
 
 def test_another_profile_than_that_of_the_build(viommu: Run) -> None:
