@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,9 @@ def test_a_host_without_iommu(viommu: Run, tmp_path: Path) -> None:
     assert viommu("list", "--host", host).out == (
         "host without a model name\n\n"
         "no IOMMU: the devices of this host are unprotected\n"
-        "/m  behind no IOMMU: no entry remains\n"
+        "/m  behind no IOMMU: no entry remains\n\n"
+        "1 of 1 master cannot go to a guest of Xen as is:\n"
+        "`viommu explain HAZARD` says why, and what to do.\n"
     )
 
 
@@ -100,3 +103,112 @@ def test_names_cannot_reach_the_terminal(viommu: Run, tmp_path: Path) -> None:
     host = tmp_path / "host.dtb"
     host.write_bytes(blob('/dts-v1/; / { model = "a\\x1b[2Jb"; };'))
     assert viommu("list", "--host", host).out.startswith("a\\x1b[2Jb\n")
+
+
+def listed(viommu: Run, *arguments: str, host: Path = TWO_SMMUS) -> list[str]:
+    """The masters that a filter leaves."""
+    found = json.loads(viommu("list", "--host", host, "--format", "json", *arguments).out)
+    return [master["path"] for master in found["masters"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["/ethernet@20000000"], ["/ethernet@20000000"]),
+        (["/usb@*", "*/hidden@*"], ["/usb@20030000", "/usb@21030000", "/bus@30000000/hidden@100"]),
+        (["--compatible", "test,dma"], ["/dma@20040000", "/dma@20050000"]),
+        (["--iommu", "*@11000000", "/usb@*"], ["/usb@21030000"]),
+        (["--iommu", "*@11000000", "--compatible", "test,dma"], []),
+        (["nothing"], []),
+    ],
+)
+def test_filters(arguments: list[str], expected: list[str], viommu: Run) -> None:
+    assert listed(viommu, *arguments) == expected
+
+
+def test_a_filter_leaves_what_concerns_its_masters(viommu: Run) -> None:
+    outcome = viommu("list", "--host", TWO_SMMUS, "--format", "json", "/usb@2003*")
+    found = json.loads(outcome.out)
+    assert [iommu["path"] for iommu in found["iommus"]] == ["/iommu@10000000"]
+    assert [each["first"] for each in found["collisions"]] == [0x30]
+    assert found["shared"] == []
+    assert "no such master" not in viommu("list", "--host", TWO_SMMUS, "/usb@*").out
+    assert viommu("list", "--host", TWO_SMMUS, "nothing").out == "two SMMUs\n\nno such master\n"
+
+
+def test_passable_is_what_bind_takes(viommu: Run, tmp_path: Path) -> None:
+    """Each master of the host, alone: `list` and `bind` must agree on it."""
+    passable = listed(viommu, "--passable")
+    for path in listed(viommu):
+        (tmp_path / "guest.dts").write_text(
+            "/dts-v1/; / { #address-cells = <2>; #size-cells = <2>; passthrough { #address-cells ="
+            f' <2>; #size-cells = <2>; ranges; device {{ xen,path = "{path}"; }}; }}; }};'
+        )
+        assert (viommu("bind", "--host", TWO_SMMUS, "guest.dts").status == 0) == (path in passable)
+
+
+@pytest.mark.parametrize(("columns", "lines"), [("200", 1), ("80", 2)])
+def test_a_wide_terminal_takes_a_line_for_each(
+    columns: str, lines: int, viommu: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    table = viommu("list", "--host", TWO_SMMUS).out.splitlines()
+    at = table.index(next(line for line in table if "/ethernet@20000000" in line))
+    words = " ".join(table[at : at + lines]).split()
+    assert words == ["/ethernet@20000000", "0x10", "INTID", "52", "0x20000000/0x1000"]
+    assert "/mmc@" in table[at + lines]
+
+
+def test_colour_only_on_a_terminal(viommu: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\x1b" not in viommu("list", "--host", TWO_SMMUS).out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    for name, value, has in (("X", "1", True), ("NO_COLOR", "1", False), ("TERM", "dumb", False)):
+        with monkeypatch.context() as terminal:
+            terminal.setenv(name, value)
+            if has:
+                terminal.setenv("TERM", "xterm")
+                terminal.delenv("NO_COLOR", raising=False)
+            assert ("\x1b[31mnot for a guest: " in viommu("list", "--host", TWO_SMMUS).out) == has
+
+
+def test_a_master_whose_interrupts_are_malformed_is_still_listed(
+    viommu: Run, tmp_path: Path
+) -> None:
+    host = tmp_path / "host.dtb"
+    host.write_bytes(
+        blob(
+            '/dts-v1/; / { s: s { compatible = "arm,smmu-v3"; #iommu-cells = <1>; };'
+            " m { iommus = <&s 1>; interrupt-parent = <99>; interrupts = <1>; }; };"
+        )
+    )
+    assert "not for a guest: malformed" in viommu("list", "--host", host).out
+
+
+def test_a_picture(viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dot = viommu("list", "--host", TWO_SMMUS, "--format", "dot").out
+    assert dot == (CHECKOUT / "tests/golden/two-smmus.dot").read_text()
+    (tmp_path / "host.dtb").write_bytes(blob(TWO_SMMUS.read_text()))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    outcome = viommu("list", "--host", "host.dtb", "--format", "svg")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err == (
+        "error: [unreadable] a picture needs Graphviz's dot\n"
+        "hint: install graphviz, or take --format dot to where it is\n"
+    )
+
+
+@pytest.mark.skipif(not shutil.which("dot"), reason="Graphviz is not installed")
+@pytest.mark.parametrize("file", corpus_params())
+def test_graphviz_takes_every_picture(file: Path, viommu: Run) -> None:
+    outcome = viommu("list", "--host", file, "--format", "svg")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "</svg>" in outcome.out
+
+
+def test_a_name_cannot_break_out_of_a_picture(viommu: Run, tmp_path: Path) -> None:
+    host = tmp_path / "host.dtb"
+    source = "/dts-v1/; / { s: s { #iommu-cells = <1>; }; m@1234567 { iommus = <&s 1>; }; };"
+    host.write_bytes(blob(source).replace(b"m@1234567", b'm"];\\\n\xc2\xa0}'))
+    dot = viommu("list", "--host", host, "--format", "dot").out
+    # The name's newline is one of the label, and its quote and backslash are characters.
+    assert r'[label="/m\"];\\\n\\xa0}\n0x1"];' in dot

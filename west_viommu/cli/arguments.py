@@ -92,10 +92,30 @@ def _add_bind_arguments(parser: ArgumentParser) -> None:
 
 
 def _add_list_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "patterns",
+        metavar="PATH",
+        nargs="*",
+        help="only masters with such a path; * stands for any text, as in '*/usb@*'",
+    )
     parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
+    parser.add_argument(
+        "--compatible", metavar="NAME", help="only masters compatible with this; * as above"
+    )
+    parser.add_argument(
+        "--iommu", metavar="PATH", help="only masters behind the IOMMU at this path; * as above"
+    )
+    parser.add_argument(
+        "--passable",
+        action="store_true",
+        help="only masters that could go to a guest of Xen as they are",
+    )
     _add_preprocessor_arguments(parser)
     parser.add_argument(
-        "--format", choices=("table", "json"), default="table", help="default: table"
+        "--format",
+        choices=("table", "json", "dot", "svg"),
+        default="table",
+        help="default: table; dot is for Graphviz, which svg needs",
     )
 
 
@@ -167,8 +187,12 @@ COMMANDS = (
         "list",
         "list the IOMMUs of a host, their masters and stream IDs",
         "List what the host tree says: IOMMUs, the masters behind each, their stream IDs,\n"
-        "and which IDs are not unique.",
-        "examples:\n  %(prog)s --host host.dtb\n  %(prog)s --host /proc/device-tree --format json",
+        "which IDs are not unique, and which masters cannot go to a guest of Xen, and why.",
+        "examples:\n"
+        "  %(prog)s --host host.dtb\n"
+        "  %(prog)s --host host.dtb --passable '*/ethernet@*'\n"
+        "  %(prog)s --host /proc/device-tree --format json\n"
+        "  %(prog)s --host host.dtb --format svg > host.svg",
         _add_list_arguments,
     ),
     Command(

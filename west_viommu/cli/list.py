@@ -1,23 +1,96 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`viommu list`: what a host tree says about its IOMMUs and masters."""
+"""`viommu list`: the IOMMUs and masters of a host, and who of them could go to a guest."""
 
 from __future__ import annotations
 
+import os
+import sys
 from argparse import Namespace
+from collections.abc import Callable, Iterator
 
 from west_viommu.cli.run import host_of
+from west_viommu.host.devices import Devices
+from west_viommu.host.inventory import Master
+from west_viommu.host.selection import (
+    Selection,
+    is_behind,
+    is_compatible,
+    path_matches,
+    selection,
+)
 from west_viommu.read.host import read_host, read_inventory
+
+_WIDTH = 80
 
 
 def run(arguments: Namespace) -> None:
-    """Read the host, take its inventory, print it."""
+    """Read the host, take its inventory, print what was asked for."""
     host = host_of(arguments)
-    found = read_inventory(host, read_host(host, arguments.include, arguments.define))
-    if arguments.format == "json":
-        from west_viommu.write.inventory_json import inventory_json
+    tree = read_host(host, arguments.include, arguments.define)
+    found = read_inventory(host, tree)
+    devices = Devices(host, tree, found)
+    selected = selection(found, _tests(arguments, devices))
+    print(_FORMATS[arguments.format](selected, devices), end="")
 
-        print(inventory_json(found), end="")
-    else:
-        from west_viommu.write.inventory_table import inventory_table
 
-        print(inventory_table(found), end="")
+def _tests(arguments: Namespace, devices: Devices) -> Iterator[Callable[[Master], bool]]:
+    """What a master must pass to be listed."""
+    if arguments.patterns:
+        yield path_matches(arguments.patterns)
+    if arguments.compatible:
+        yield is_compatible(arguments.compatible)
+    if arguments.iommu:
+        yield is_behind(arguments.iommu)
+    if arguments.passable:
+        yield lambda master: _is_passable(master, devices)
+
+
+def _is_passable(master: Master, devices: Devices) -> bool:
+    from west_viommu.plan.alone import known
+
+    return not known(master, devices).refused
+
+
+def _table(selected: Selection, devices: Devices) -> str:
+    from west_viommu.plan.alone import known
+    from west_viommu.write.inventory_table import inventory_table
+
+    by_path = {each.path: known(each, devices) for each in selected.inventory.masters}
+    return inventory_table(selected, by_path, _width(), colour=_has_colour())
+
+
+def _json(selected: Selection, devices: Devices) -> str:
+    from west_viommu.write.inventory_json import inventory_json
+
+    return inventory_json(selected)
+
+
+def _dot(selected: Selection, devices: Devices) -> str:
+    from west_viommu.write.inventory_dot import inventory_dot
+
+    return inventory_dot(selected)
+
+
+def _svg(selected: Selection, devices: Devices) -> str:
+    from west_viommu.write.inventory_dot import inventory_dot, svg
+
+    return svg(inventory_dot(selected))
+
+
+_FORMATS = {"table": _table, "json": _json, "dot": _dot, "svg": _svg}
+
+
+def _width() -> int:
+    """The columns of the terminal; of what is no terminal, COLUMNS or 80."""
+    if os.environ.get("COLUMNS", "").isdecimal():
+        return int(os.environ["COLUMNS"])
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):
+        return _WIDTH
+
+
+def _has_colour() -> bool:
+    """On a terminal, unless the user wants none (https://no-color.org)."""
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return not is_plain and sys.stdout.isatty()

@@ -56,6 +56,7 @@ class Devices:
         self.iommus: dict[str, Iommu] = {iommu.path: iommu for iommu in inventory.iommus}
         self._addresses = AddressMap(tree)
         self._masters = {master.path: master for master in inventory.masters}
+        self._known_intids: dict[str, tuple[Intid, ...]] = {}
 
     def device(self, path: str) -> Device | None:
         """The device at `path`; None where the tree has no such node. Raises TreeError."""
@@ -97,26 +98,39 @@ class Devices:
         """
         if intid < FIRST_SPI:
             return []
+        # To decode the interrupts of every node would cost more than the rest of a plan. Only
+        # behind a nexus is the number another one than the GIC's.
         number = (intid - FIRST_SPI).to_bytes(4, "big")
-        found = []
-        for node in self._interrupting:
-            # To decode those of every node would cost more than the rest of a plan. Only behind a
-            # nexus is the number another one than the GIC's.
-            raw = node.properties.get("interrupts-extended") or node.properties.get(
-                "interrupts", b""
-            )
-            if number in raw or self._has_nexus:
-                try:
-                    if intid in gic_intids(self.tree, node):
-                        found.append(node)
-                except TreeError:
-                    continue
-        return found
+        nodes = self._interrupting if self._has_nexus else self._by_cell.get(number, {})
+        return [node for node in nodes.values() if intid in self._intids(node)]
+
+    def _intids(self, node: Node) -> tuple[Intid, ...]:
+        if node.path not in self._known_intids:
+            try:
+                self._known_intids[node.path] = gic_intids(self.tree, node)
+            except TreeError:
+                self._known_intids[node.path] = ()
+        return self._known_intids[node.path]
 
     @cached_property
-    def _interrupting(self) -> tuple[Node, ...]:
+    def _interrupting(self) -> dict[str, Node]:
+        """The nodes with interrupts, by path."""
         names = ("interrupts", "interrupts-extended")
-        return tuple(n for n in self.tree.nodes() if any(name in n.properties for name in names))
+        return {
+            node.path: node
+            for node in self.tree.nodes()
+            if any(name in node.properties for name in names)
+        }
+
+    @cached_property
+    def _by_cell(self) -> dict[bytes, dict[str, Node]]:
+        """The nodes with interrupts by each cell of those."""
+        found: dict[bytes, dict[str, Node]] = {}
+        for path, node in self._interrupting.items():
+            value = node.properties.get("interrupts-extended") or node.properties["interrupts"]
+            for i in range(0, len(value), 4):
+                found.setdefault(value[i : i + 4], {})[path] = node
+        return found
 
     @cached_property
     def _has_nexus(self) -> bool:

@@ -48,6 +48,11 @@ def assignment(request: Request, devices: Devices) -> Assignment:
     return found
 
 
+def whole(request: Request, device: Device) -> Assignment:
+    """`request` with `device` and all of its stream IDs."""
+    return _assignment(request, device, ())
+
+
 def _assignment(request: Request, device: Device, wanted: Sequence[Wanted]) -> Assignment:
     """What `request` gets of `device`: the IDs that it names, else those of the host node."""
     master = device.master

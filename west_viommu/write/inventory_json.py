@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 
-from west_viommu.host.inventory import Inventory, collisions, shared_ids
+from west_viommu.host.selection import Selection
 
 SCHEMA = 1
 
 
-def inventory_json(found: Inventory) -> str:
+def inventory_json(selected: Selection) -> str:
     """The text of `viommu list --format json`. All numbers are integers, absent ones null."""
+    found = selected.inventory
     document = {
         "schema": SCHEMA,
         "model": found.model,
@@ -27,11 +28,11 @@ def inventory_json(found: Inventory) -> str:
         ],
         "collisions": [
             {"first": first, "last": last, "iommus": paths}
-            for first, last, paths in collisions(found)
+            for first, last, paths in selected.collisions
         ],
         "shared": [
             {"iommu": iommu, "first": first, "last": last, "masters": paths}
-            for iommu, (first, last, paths) in shared_ids(found)
+            for iommu, (first, last, paths) in selected.shared
         ],
     }
     return json.dumps(document, indent=2) + "\n"

@@ -3,54 +3,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from west_viommu.host.intervals import Interval, merged
-from west_viommu.host.inventory import (
-    Inventory,
-    Iommu,
-    Master,
-    all_intervals,
-    collisions,
-    shared_ids,
-    stream_intervals,
-)
+from west_viommu.host.inventory import Iommu, Master, all_intervals, stream_intervals
+from west_viommu.host.selection import Selection
+from west_viommu.plan.alone import Known
 from west_viommu.problems import printable
+from west_viommu.tree.addresses import Region
+from west_viommu.tree.cells import counted
 
-# Keeps path, state and a few IDs within 80 columns; a longer path pushes its own line only.
+_RED, _PLAIN = "\x1b[31m", "\x1b[0m"
+# A path longer than this pushes its own line only.
 _WIDEST_PATH = 44
+_REFUSED = "not for a guest: "
 
 
-def inventory_table(found: Inventory) -> str:
-    """The text of `viommu list`."""
-    lines = [found.model or "host without a model name", ""]
-    lines += _iommus(found)
+class _Row(NamedTuple):
+    """A master behind one IOMMU, in the cells of the table."""
+
+    path: str
+    ids: str
+    interrupts: str
+    regions: str
+    refused: str
+
+
+def inventory_table(
+    selected: Selection, known: Mapping[str, Known], width: int, *, colour: bool
+) -> str:
+    """The text of `viommu list` for a terminal of `width` columns. `known`: by the path of each
+    master.
+    """
+    lines = [selected.inventory.model or "host without a model name", ""]
+    if selected.is_filtered and not selected.inventory.masters:
+        return "\n".join([*map(printable, lines), "no such master\n"])
+    lines += _iommus(selected, known, width)
     lines += _section(
         "Stream IDs behind more than one SMMU, by iommus or iommu-map:",
-        [(_ids([Interval(m.first, m.last)]), m.paths) for m in collisions(found)],
+        [(_ids([Interval(m.first, m.last)]), m.paths) for m in selected.collisions],
     )
     lines += _section(
         "Stream IDs that masters of one SMMU share:",
-        [(_ids([Interval(m.first, m.last)]), m.paths) for _, m in shared_ids(found)],
+        [(_ids([Interval(m.first, m.last)]), m.paths) for _, m in selected.shared],
     )
-    return "\n".join(map(printable, lines)) + "\n"
+    lines += _summary(selected, known)
+    painted = map(_painted if colour else printable, lines)
+    return "\n".join(painted) + "\n"
 
 
-def _iommus(found: Inventory) -> Iterator[str]:
+def _iommus(selected: Selection, known: Mapping[str, Known], width: int) -> Iterator[str]:
+    found = selected.inventory
     if not found.iommus:
         yield "no IOMMU: the devices of this host are unprotected"
-    behind: dict[str, list[Master]] = {iommu.path: [] for iommu in found.iommus}
-    for master in found.masters:
-        for path in master.iommus:
-            behind[path].append(master)
-    paths = [len(master.path) for master in found.masters]
-    width = min(max(paths, default=0), _WIDEST_PATH)
+    rows = {
+        iommu.path: [
+            _row(master, iommu, known[master.path])
+            for master in found.masters
+            if iommu.path in master.iommus
+        ]
+        for iommu in found.iommus
+    }
+    every = [row for of_iommu in rows.values() for row in of_iommu]
+    widths = [max((len(cell) for cell in column), default=0) for column in zip(*every, strict=True)]
+    widths[:1] = [min(each, _WIDEST_PATH) for each in widths[:1]]
+    fits = sum(widths) + 2 * len(widths) <= width
     for iommu in found.iommus:
         yield _iommu(iommu)
-        for master in behind[iommu.path]:
-            state = "" if master.enabled else f"{master.status}  "
-            yield f"  {master.path:{width}}  {state}{_master_ids(master, iommu)}"
-        if not behind[iommu.path]:
+        for row in rows[iommu.path]:
+            yield from _one_line(row, widths) if fits else _lines(row, widths)
+        if not rows[iommu.path]:
             yield "  no masters"
     for master in found.masters:
         if not master.iommus:
@@ -59,11 +82,58 @@ def _iommus(found: Inventory) -> Iterator[str]:
 
 def _iommu(iommu: Iommu) -> str:
     facts = [iommu.path, iommu.compatible[0] if iommu.compatible else "no compatible"]
+    if iommu.base is not None:
+        facts.append(f"{iommu.base:#x}")
     if iommu.status != "okay":
         facts.append(iommu.status)
     if not iommu.supported:
         facts.append("unsupported")
     return "  ".join(facts)
+
+
+def _row(master: Master, iommu: Iommu, known: Known) -> _Row:
+    state = "" if master.enabled else f"{master.status}  "
+    intids = " ".join(map(str, known.intids))
+    return _Row(
+        master.path,
+        f"{state}{_master_ids(master, iommu)}",
+        f"INTID {intids}" if intids else "",
+        " ".join(_region(region) for region in known.regions),
+        f"{_REFUSED}{', '.join(known.refused)}" if known.refused else "",
+    )
+
+
+def _region(region: Region | None) -> str:
+    return f"{region.base:#x}/{region.size:#x}" if region else "no address"
+
+
+def _one_line(row: _Row, widths: Sequence[int]) -> Iterator[str]:
+    cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True) if width)
+    yield "  " + "  ".join(cells).rstrip()
+
+
+def _lines(row: _Row, widths: Sequence[int]) -> Iterator[str]:
+    yield f"  {row.path:{widths[0]}}  {row.ids}".rstrip()
+    details = [row.interrupts, row.regions]
+    if any(details):
+        yield "      " + "  ".join(filter(None, details))
+    if row.refused:
+        yield f"      {row.refused}"
+
+
+def _summary(selected: Selection, known: Mapping[str, Known]) -> Iterator[str]:
+    masters = selected.inventory.masters
+    refused = sum(bool(known[master.path].refused) for master in masters)
+    if refused:
+        yield ""
+        yield f"{refused} of {counted(len(masters), 'master')} cannot go to a guest of Xen as is:"
+        yield "`viommu explain HAZARD` says why, and what to do."
+
+
+def _painted(line: str) -> str:
+    """`line` with what refuses a device in red."""
+    before, marker, after = printable(line).partition(_REFUSED)
+    return f"{before}{_RED}{marker}{after}{_PLAIN}" if marker else before
 
 
 def _master_ids(master: Master, iommu: Iommu) -> str:

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A part of an inventory: the masters that somebody asks about, and what concerns them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from west_viommu.host.inventory import (
+    Inventory,
+    Master,
+    Meeting,
+    all_intervals,
+    collisions,
+    shared_ids,
+)
+
+
+class Selection(NamedTuple):
+    """Some masters, the IOMMUs that they are behind (all where nothing was asked for), the
+    collisions of their IDs, and the IDs that they share, each with its SMMU. `is_filtered`: whether
+    something was asked for.
+    """
+
+    inventory: Inventory
+    collisions: tuple[Meeting, ...]
+    shared: tuple[tuple[str, Meeting], ...]
+    is_filtered: bool
+
+
+def selection(found: Inventory, tests: Iterable[Callable[[Master], bool]] = ()) -> Selection:
+    """The masters of `found` that pass all of `tests`; everything without any."""
+    wanted = list(tests)
+    everything = Selection(found, collisions(found), shared_ids(found), False)
+    if not wanted:
+        return everything
+    masters = tuple(each for each in found.masters if all(test(each) for test in wanted))
+    behind = {path for master in masters for path in master.iommus}
+    paths = {master.path for master in masters}
+    return Selection(
+        Inventory(found.model, tuple(i for i in found.iommus if i.path in behind), masters),
+        tuple(each for each in everything.collisions if _concerns(each, masters)),
+        tuple(each for each in everything.shared if not paths.isdisjoint(each[1].paths)),
+        True,
+    )
+
+
+def path_matches(patterns: Iterable[str]) -> Callable[[Master], bool]:
+    """Whether the path of a master is one of `patterns`, in which * stands for any text."""
+    globs = tuple(patterns)
+    return lambda master: any(fnmatchcase(master.path, glob) for glob in globs)
+
+
+def is_compatible(compatible: str) -> Callable[[Master], bool]:
+    """Whether a master is compatible with `compatible`, in which * stands for any text."""
+    return lambda master: any(fnmatchcase(each, compatible) for each in master.compatible)
+
+
+def is_behind(iommu: str) -> Callable[[Master], bool]:
+    """Whether a master is behind the IOMMU at a path like `iommu`."""
+    return lambda master: any(fnmatchcase(each, iommu) for each in master.iommus)
+
+
+def _concerns(meeting: Meeting, masters: Iterable[Master]) -> bool:
+    return any(
+        first <= meeting.last and meeting.first <= last
+        for first, last in _intervals(masters, meeting.paths)
+    )
+
+
+def _intervals(masters: Iterable[Master], iommus: Iterable[str]) -> Iterator[tuple[int, int]]:
+    for master in masters:
+        for iommu in iommus:
+            yield from all_intervals(master, iommu)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the hazards say of a host device by itself: could some guest of Xen have it?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from west_viommu.guest.gic import LINUX_EDGE, GuestInterrupt
+from west_viommu.guest.regions import RegionPair
+from west_viommu.guest.requests import Request
+from west_viommu.guest.source import PASSTHROUGH
+from west_viommu.host.devices import Device, Devices
+from west_viommu.host.inventory import Master
+from west_viommu.plan.findings import Finding
+from west_viommu.plan.hazards import HAZARDS, Hazard
+from west_viommu.plan.match import whole
+from west_viommu.plan.records import Profile, Situation, Terms
+from west_viommu.tree.addresses import Region
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.interrupts import FIRST_SPI, Intid
+
+# What every Xen of the series does. Where it puts its vSMMU is a matter of the guest: an address
+# can be moved by xen,reg.
+_ANY_XEN = Profile(
+    name="xen",
+    about="any Xen",
+    source="",
+    compatible="arm,smmu-v3",
+    base=0,
+    size=0,
+    phandle=None,
+    interrupts=(),
+    policy="identity",
+    renumbers=None,
+    id_bits=32,
+    programs_maps=False,
+    toolstacks=("dom0less", "libxl"),
+    reserved=(),
+    reserved_interrupts=(),
+)
+
+
+class Concern(NamedTuple):
+    """What is to be said of a device: the hazard, whether it only warns, and why."""
+
+    hazard: str
+    is_warning: bool
+    finding: Finding
+
+
+class Known(NamedTuple):
+    """What there is to tell of a master: its interrupts and regions, and the hazards that refuse
+    it, each once.
+    """
+
+    intids: tuple[Intid, ...]
+    regions: tuple[Region | None, ...]
+    refused: tuple[str, ...]
+
+
+def known(master: Master, devices: Devices) -> Known:
+    """What there is to tell of `master`. A node with a malformed interrupt is refused as that."""
+    try:
+        device = devices.device(master.path)
+        if device is None:
+            return Known((), (), ())
+        return Known(device.intids, device.regions, tuple(_refused(device, devices)))
+    except TreeError:
+        return Known((), master.regions, ("malformed",))
+
+
+def concerns(device: Device, devices: Devices) -> Iterator[Concern]:
+    """What speaks against giving the whole of `device`, and nothing else, to a guest of Xen."""
+    for hazard, findings in _findings(device, devices):
+        for finding in findings:
+            yield Concern(hazard.id, hazard.is_warning or finding.is_warning, finding)
+
+
+def _refused(device: Device, devices: Devices) -> Iterator[str]:
+    """The hazards that refuse `device`. One finding of each is enough."""
+    for hazard, findings in _findings(device, devices):
+        if not hazard.is_warning and any(not finding.is_warning for finding in findings):
+            yield hazard.id
+
+
+def _findings(device: Device, devices: Devices) -> Iterator[tuple[Hazard, Iterator[Finding]]]:
+    this = whole(_request(device), device)
+    situation = Situation(devices, Terms(_ANY_XEN), [this], (), {this.request.path: ()}, {})
+    for hazard in HAZARDS:
+        if hazard.check:
+            yield hazard, hazard.check(this, situation)
+
+
+def _request(device: Device) -> Request:
+    """The request for all that the host node has."""
+    return Request(
+        path=f"{PASSTHROUGH}/{device.name}",
+        name=device.name,
+        xen_path=device.path,
+        entries=(),
+        regions=tuple(RegionPair(region, region) for region in device.regions if region),
+        mapped=(),
+        interrupts=tuple(
+            GuestInterrupt(intid, flags == LINUX_EDGE)
+            for intid, flags in device.interrupts
+            # A private one is the hypervisor's concern, not something that a guest asks for.
+            if intid >= FIRST_SPI
+        ),
+        has_map=bool(device.master and device.master.maps),
+        malformed_ids=None,
+    )
