@@ -85,12 +85,12 @@ def _width() -> int:
     if os.environ.get("COLUMNS", "").isdecimal():
         return int(os.environ["COLUMNS"])
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns
-    except (OSError, ValueError):
+        return os.get_terminal_size(1).columns
+    except OSError:
         return _WIDTH
 
 
 def _has_colour() -> bool:
     """On a terminal, unless the user wants none (https://no-color.org)."""
     is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return not is_plain and sys.stdout.isatty()
+    return not is_plain and bool(sys.stdout) and sys.stdout.isatty()
