@@ -14,8 +14,20 @@ from west_viommu.cli.arguments import COMMANDS
 from west_viommu.names import PROFILES
 
 # A package may import those before it (docs/architecture.md).
-LAYERS = ("problems", "names", "tree", "host", "guest", "plan", "check", "read", "write", "cli")
-CORE = ("problems", "names", "tree", "host", "guest", "plan", "check")
+LAYERS = (
+    "problems",
+    "names",
+    "tree",
+    "host",
+    "guest",
+    "plan",
+    "check",
+    "extract",
+    "read",
+    "write",
+    "cli",
+)
+CORE = ("problems", "names", "tree", "host", "guest", "plan", "check", "extract")
 FORBIDDEN_IN_CORE = {"os", "sys", "pathlib", "subprocess", "yaml", "devicetree", "west", "argparse"}
 PACKAGE = CHECKOUT / "west_viommu"
 

@@ -55,6 +55,13 @@ class ViommuList(_ViommuCommand):
         super().__init__(_BY_NAME["list"])
 
 
+class ViommuExtract(_ViommuCommand):
+    """west viommu-extract."""
+
+    def __init__(self) -> None:
+        super().__init__(_BY_NAME["extract"])
+
+
 class ViommuCheck(_ViommuCommand):
     """west viommu-check."""
 

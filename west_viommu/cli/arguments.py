@@ -138,6 +138,24 @@ def _add_settings_arguments(parser: ArgumentParser) -> None:
     )
 
 
+def _add_extract_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "nodes",
+        metavar="NODE",
+        nargs="+",
+        help="host node: its path, its name if only one has that, an alias, or a label of a tree "
+        "that was compiled with symbols",
+    )
+    parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
+    parser.add_argument(
+        "--zephyr-bindings",
+        metavar="DIR",
+        help="Zephyr's folder of bindings, to leave out what they do not have and say what they "
+        "require (default: that of ZEPHYR_BASE)",
+    )
+    _add_preprocessor_arguments(parser)
+
+
 def _add_check_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-d", "--build-dir", metavar="DIR", help="the build: its zephyr.dts, and its viommu.json"
@@ -194,6 +212,17 @@ COMMANDS = (
         "  %(prog)s --host /proc/device-tree --format json\n"
         "  %(prog)s --host host.dtb --format svg > host.svg",
         _add_list_arguments,
+    ),
+    Command(
+        "extract",
+        "print the guest node that asks for a host device",
+        "Print an overlay with a node for each host device, to paste into the guest's own:\n"
+        "absolute addresses, Zephyr's interrupts, stream IDs, xen,path. What a guest cannot have\n"
+        "is left out, and a comment says what and why. What speaks against it goes to stderr.",
+        "examples:\n"
+        "  %(prog)s --host host.dtb /axi/ethernet@f19f0000 >> app.overlay\n"
+        "  %(prog)s --host host.dtb ethernet0 display",
+        _add_extract_arguments,
     ),
     Command(
         "check",

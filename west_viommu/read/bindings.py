@@ -75,6 +75,10 @@ class Bindings:
             self._declared[file_name] = frozenset(names)
         return self._declared[file_name]
 
+    def paths(self) -> dict[str, str]:
+        """The file that an `include:` of each name means."""
+        return {name: found[-1] for name, found in self._by_name.items()}
+
     def has(self, file_name: str) -> bool:
         """Whether a binding file of this name is there."""
         return file_name in self._by_name

@@ -62,6 +62,11 @@ def _node(
     yield f"{indent}}};\n"
 
 
+def value_text(value: bytes) -> str:
+    """ " = ..." for a property of that value, "" for a flag."""
+    return _value(value, {}, {})
+
+
 def _value(value: bytes, targets: Mapping[int, Node], labels: Mapping[str, str]) -> str:
     if not value:
         return ""

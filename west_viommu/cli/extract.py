@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`viommu extract`: the guest node to paste for a host device."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+
+from west_viommu.cli.job import Host, host
+from west_viommu.cli.run import host_of
+from west_viommu.extract.copy import Copied, copied
+from west_viommu.extract.lookup import node_called
+from west_viommu.names import BINDINGS
+from west_viommu.plan.alone import concerns
+from west_viommu.problems import Problem, Refused, Where, rendered
+from west_viommu.read.host import malformed_host
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.node import Node
+from west_viommu.write.guest_node import guest_nodes
+
+# What a binding need not name (edtlib), and what ours adds to every passthrough device.
+_ALWAYS = frozenset({"compatible", "status", "reg", "interrupts", "ranges", "dma-coherent"})
+
+
+def run(arguments: Namespace) -> None:
+    """Find the nodes, copy them, print. What speaks against passing one through goes to stderr."""
+    source = host(host_of(arguments), arguments.include, arguments.define)
+    nodes = list(dict.fromkeys(node.path for node in _nodes(source, arguments.nodes)))
+    made: list[Copied] = []
+    needed: dict[str, list[str]] = {}
+    for path in nodes:
+        node = source.devices.tree.node(path)
+        if node:
+            made.append(_copied(source, node, arguments.zephyr_bindings, needed))
+    for problem in (p for node in made for p in _concerns(source, node)):
+        print(rendered(problem), file=sys.stderr)
+    name = os.path.basename(os.path.abspath(source.name))
+    print(guest_nodes(_apart(made), name, source.model, needed), end="")
+
+
+def _nodes(source: Host, names: list[str]) -> list[Node]:
+    """The nodes that are meant. Raises Refused with every name that means none."""
+    found = [node_called(source.devices.tree, source.name, name) for name in names]
+    problems = [each for each in found if isinstance(each, Problem)]
+    if problems:
+        raise Refused(problems)
+    return [each for each in found if isinstance(each, Node)]
+
+
+def _copied(source: Host, node: Node, bindings: str | None, needed: dict[str, list[str]]) -> Copied:
+    """The guest node; what Zephyr's binding requires besides goes to `needed`."""
+    directories = _directories(bindings)
+    known = None
+    try:
+        if directories:
+            from west_viommu.read.zephyr_binding import declared
+
+            known = declared(node.compatible, directories)
+        made = copied(node, source.devices, known and known.properties | _ALWAYS)
+    except TreeError as error:
+        raise Refused([malformed_host(source.name, error)]) from None
+    if known:
+        present = {prop.name for prop in made.properties} | {"compatible"}
+        needed[node.path] = [
+            f"{name} ({kind}), by its binding of {known.compatible}"
+            for name, kind in known.required
+            if name not in present
+        ]
+    return made
+
+
+def _directories(bindings: str | None) -> list[str]:
+    base = os.environ.get("ZEPHYR_BASE")
+    if bindings:
+        return [bindings]
+    return [os.path.join(base, BINDINGS)] if base else []
+
+
+def _concerns(source: Host, node: Copied) -> Iterator[Problem]:
+    """What bind will say of the device, as warnings."""
+    device = source.devices.device(node.host)
+    for hazard, _, finding in concerns(device, source.devices) if device else ():
+        yield Problem(
+            hazard,
+            finding.what,
+            finding.hint,
+            node.host,
+            finding.expected,
+            finding.found,
+            Where(source.name),
+            warning=True,
+        )
+
+
+def _apart(nodes: list[Copied]) -> list[Copied]:
+    """`nodes` under names that differ, as two of one name would be one node."""
+    taken: set[str] = set()
+    result = []
+    for node in nodes:
+        name, count = node.name, 1
+        while name in taken:
+            count += 1
+            base, at, address = node.name.partition("@")
+            name = f"{base}-{count}{at}{address}"
+        taken.add(name)
+        result.append(node._replace(name=name))
+    return result

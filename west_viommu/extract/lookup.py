@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which node of the host a user means: by path, unique name, alias or label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from west_viommu.problems import Problem, Where, close_matches
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.node import Node, Tree
+
+
+def node_called(tree: Tree, file: str, called: str) -> Node | Problem:
+    """The node that `called` means; what is wrong where it means none, or several.
+
+    A name may leave the unit address out. An alias is a property of /aliases; labels are those
+    that dtc -@ leaves in /__symbols__.
+    """
+    found = tree.node(called)
+    if found:
+        return found
+    for directory, name in (("/aliases", called), ("/__symbols__", called.removeprefix("&"))):
+        path = _entry(tree, directory, name)
+        target = tree.node(path) if path else None
+        if target:
+            return target
+    named = [node for node in tree.nodes() if called in (node.name, node.name.split("@")[0])]
+    if len(named) == 1 and called:
+        return named[0]
+    if named and called:
+        return Problem(
+            "unknown-host-node",
+            f"{len(named)} host nodes have this name",
+            "give the path of the one that you mean",
+            expected="one of " + " ".join(node.path for node in named[:8]),
+            found=called,
+            where=Where(file),
+        )
+    close = close_matches(called, [*_known(tree)])
+    return Problem(
+        "unknown-host-node",
+        "the host tree has no node of this path, name, alias or label",
+        f"did you mean {' or '.join(close)}?"
+        if close
+        else "`viommu list` shows the host nodes with stream IDs",
+        found=called,
+        where=Where(file),
+    )
+
+
+def _entry(tree: Tree, directory: str, name: str) -> str | None:
+    node = tree.node(directory)
+    try:
+        return next(iter(node.string_list(name)), None) if node else None
+    except TreeError:
+        return None
+
+
+def _known(tree: Tree) -> Iterator[str]:
+    for directory in ("/aliases", "/__symbols__"):
+        node = tree.node(directory)
+        yield from node.properties if node else ()
+    for node in tree.nodes():
+        yield node.path
+        yield node.name
