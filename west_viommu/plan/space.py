@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from west_viommu.plan.findings import Finding
+from west_viommu.plan.findings import Finding, as_allowed
 from west_viommu.plan.pages import (
     guest_pages,
     in_pages,
@@ -32,7 +32,8 @@ def shared_page(this: Assignment, situation: Situation) -> Iterator[Finding]:
             "the guest can reach them; leave the region out of reg if it does not need it"
             if is_block
             else "the guest could reach those registers: leave this region out of reg, disable "
-            f"{node.path} in the host tree, or pass it through as well",
+            f"{node.path} in the host tree, or pass it through as well; if you trust the guest "
+            f"with them: {as_allowed('shared-page', this.device.path)}",
             "reg",
             expected="pages with registers of this device alone",
             found=_shown(region),
@@ -57,17 +58,18 @@ def page_shared_with_disabled(this: Assignment, situation: Situation) -> Iterato
 def guest_overlap(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """A region of the guest over what is there already. Whole pages, as those are mapped."""
     profile = situation.profile
-    taken = [(f"the vSMMU (/{profile.node_name})", Region(profile.base, profile.size))]
-    taken += [(f"the guest's memory ({path})", region) for path, region in situation.memory]
+    vsmmu = Region(profile.base, profile.size)
+    taken = [(f"the vSMMU (/{profile.node_name})", vsmmu, "")]
+    taken += [(f"the guest's memory ({path})", region, "") for path, region in situation.memory]
     taken += [
-        (f"the {each.name} of {profile.name}", each.region)
+        (f"the {each.name} of {profile.name}", each.region, _or_without(each.when))
         for each in profile.reserved
         if situation.terms.applies(each.when)
     ]
     for page in guest_pages(this.request):
-        for name, region in taken:
+        for name, region, otherwise in taken:
             if overlap(page, region):
-                yield _overlap(name, page, region)
+                yield _overlap(name, page, region, otherwise)
     for other in situation.assignments:
         if other is this:
             return
@@ -79,23 +81,25 @@ def guest_overlap(this: Assignment, situation: Situation) -> Iterator[Finding]:
 def interrupt_clash(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """An interrupt that the vSMMU, the hypervisor or another device has."""
     profile = situation.profile
-    taken = [(f"the vSMMU's {each.name}", each.intid, each.intid) for each in profile.interrupts]
+    taken = [
+        (f"the vSMMU's {each.name}", each.intid, each.intid, "") for each in profile.interrupts
+    ]
     taken += [
-        (f"{each.name}'s", each.first, each.last)
+        (f"{each.name}'s", each.first, each.last, _or_without(each.when))
         for each in profile.reserved_interrupts
         if situation.terms.applies(each.when)
     ]
     for other in situation.assignments:
         if other is this:
             break
-        taken += [(f"{other.request.path}'s", intid, intid) for intid in other.request.intids]
+        taken += [(f"{other.request.path}'s", intid, intid, "") for intid in other.request.intids]
     for intid in dict.fromkeys(this.request.intids):
-        for name, first, last in taken:
+        for name, first, last, otherwise in taken:
             if first <= intid <= last:
                 yield Finding(
                     f"INTID {intid} is {name} as well",
                     "Xen gives a guest an interrupt only under the host's number, and only one "
-                    "may have it: leave one of the two out",
+                    f"may have it: leave this device to the host{otherwise}",
                     "interrupts",
                     expected="an interrupt of this device alone",
                     found=f"INTID {intid}",
@@ -140,10 +144,16 @@ def _guest_clashes(this: Assignment, other: Assignment) -> Iterator[tuple[Region
                 yield pair.guest, theirs_pair.guest
 
 
-def _overlap(name: str, page: Region, region: Region) -> Finding:
+def _or_without(when: str) -> str:
+    """What else helps against a part of the profile that only some domains have."""
+    return "" if when == "always" else f"; or take {when} out of domain in viommu.yml"
+
+
+def _overlap(name: str, page: Region, region: Region, otherwise: str = "") -> Finding:
     return Finding(
         f"this region lies over {name}",
-        "map the device elsewhere: xen,reg = <host size guest>, and reg with the guest address",
+        "map the device elsewhere: xen,reg = <host size guest>, and reg with the guest address"
+        + otherwise,
         "reg",
         expected=f"no overlap with {_shown(in_pages(region))}",
         found=_shown(page),
