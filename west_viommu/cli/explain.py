@@ -25,7 +25,7 @@ def run(arguments: Namespace) -> None:
     known = sections(page)
     if arguments.hazard not in known:
         close = close_matches(arguments.hazard, known)
-        hint = f"did you mean {' or '.join(close)}?" if close else "without an id, it lists all"
+        hint = f"did you mean {' or '.join(close)}?" if close else "`viommu explain` lists all"
         raise UsageError(f"no hazard has the id {arguments.hazard!r}: {hint}")
     print(known[arguments.hazard], end="")
 
