@@ -15,6 +15,7 @@ from west_viommu.tree.addresses import Region
 # The fields of the records of a view -> what to call them.
 _VSMMU_FIELDS = {
     "compatible": "compatible",
+    "status": "status",
     "regions": "region",
     "interrupts": "interrupts",
     "interrupt_names": "interrupt-names",
@@ -25,9 +26,12 @@ _DEVICE_FIELDS = {
     "status": "status",
     "regions": "regions",
     "interrupts": "interrupts",
+    "interrupt_names": "interrupt-names",
     "streams": "stream IDs",
     "maps": "iommu-map",
 }
+# How Xen is told to give a guest a vSMMU (the series of 2025 and 2026).
+_SWITCH = 'viommu = "smmuv3" in xl.cfg, or viommu=smmuv3 on the command line of Xen'
 
 
 def with_given(built: View, given: View) -> Iterator[Difference]:
@@ -85,7 +89,7 @@ def between_plans(earlier: Planned, now: Planned) -> Iterator[Difference]:
     """What the host tree makes of the same requests now, against what it made of them then."""
     if earlier.vsmmu != now.vsmmu:
         node = (earlier.vsmmu or now.vsmmu or {})["node"]
-        yield Difference(node, "vSMMU", _text(now.vsmmu), _text(earlier.vsmmu))
+        yield Difference(node, "vSMMU", shown(now.vsmmu), shown(earlier.vsmmu))
     plans = [{device["node"]: device for device in plan.devices} for plan in (now, earlier)]
     for path in dict.fromkeys([*plans[1], *plans[0]]):
         new, old = (plan.get(path) for plan in plans)
@@ -94,9 +98,29 @@ def between_plans(earlier: Planned, now: Planned) -> Iterator[Difference]:
                 path, "plan", "present" if new else "none", "present" if old else "none"
             )
             continue
+        for what, expected, found in _leaves(new, old, ""):
+            yield Difference(path, what, shown(expected), shown(found))
+
+
+def without_numbers(planned: Planned) -> Planned:
+    """`planned` without what changes for all devices where one of them is not there."""
+    devices = [
+        {**device, "streams": [{**stream, "vmaster": 0} for stream in device["streams"]]}
+        for device in planned.devices
+    ]
+    return Planned(None, devices)
+
+
+def _leaves(new: object, old: object, name: str) -> Iterator[tuple[str, object, object]]:
+    """The values that differ, each under its name: streams[0].pmaster."""
+    if isinstance(new, dict) and isinstance(old, dict):
         for key in dict.fromkeys([*new, *old]):
-            if new.get(key) != old.get(key):
-                yield Difference(path, key, _text(new.get(key)), _text(old.get(key)))
+            yield from _leaves(new.get(key), old.get(key), f"{name}.{key}" if name else key)
+    elif isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
+        for i, (theirs, mine) in enumerate(zip(new, old, strict=True)):
+            yield from _leaves(theirs, mine, f"{name}[{i}]")
+    elif new != old:
+        yield name, new, old
 
 
 def _of_vsmmu(mine: Vsmmu | None, theirs: Vsmmu | None) -> Iterator[Difference]:
@@ -104,8 +128,9 @@ def _of_vsmmu(mine: Vsmmu | None, theirs: Vsmmu | None) -> Iterator[Difference]:
         yield from _fields(theirs.path, _VSMMU_FIELDS, mine, theirs)
     elif mine or theirs:
         path = mine.path if mine else theirs.path if theirs else ""
+        hint = "this guest of Xen has one only with " + _SWITCH if mine else ""
         yield Difference(
-            path, "vSMMU", "present" if mine else "none", "present" if theirs else "none"
+            path, "vSMMU", "present" if mine else "none", "present" if theirs else "none", hint
         )
 
 
@@ -126,8 +151,8 @@ def _of_device(built: View, device: dict[str, Any]) -> Iterator[Difference]:
         ),
         (
             "iommu-map",
-            _text([(e["rid"], e["vmaster"], e["length"]) for e in device["maps"]]),
-            _text(list(mine.maps)),
+            shown([(e["rid"], e["vmaster"], e["length"]) for e in device["maps"]]),
+            shown(list(mine.maps)),
         ),
     ):
         if expected != found:
@@ -163,10 +188,10 @@ def _region(base: int, size: int) -> str:
     return f"{base:#x}/{size:#x}"
 
 
-def _text(value: object) -> str:
+def shown(value: object) -> str:
     """A value of viommu.json for people: its numbers in hexadecimal."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_text(each)}" for key, each in value.items())
+        return ", ".join(f"{key} {shown(each)}" for key, each in value.items())
     if isinstance(value, (list, tuple)):
-        return "; ".join(map(_text, value)) or "none"
+        return "; ".join(map(shown, value)) or "none"
     return f"{value:#x}" if isinstance(value, int) else str(value or "none")

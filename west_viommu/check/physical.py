@@ -42,7 +42,7 @@ def _unknown(request: Request, guest: GuestTree) -> Problem:
     return Problem(
         "malformed",
         "its stream IDs are the guest's, and nothing says which host device they stand for",
-        "check the build directory with -d, which has viommu.json, or add xen,path to the node",
+        "give the build directory with its viommu.json (-d), or add xen,path to the node",
         request.path,
         where=guest.locate(request.path, "iommus"),
     )

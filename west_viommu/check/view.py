@@ -24,6 +24,7 @@ class Vsmmu(NamedTuple):
 
     path: str
     compatible: tuple[str, ...]
+    status: str
     regions: tuple[Region | None, ...]
     interrupts: tuple[GuestInterrupt, ...]
     interrupt_names: tuple[str, ...]
@@ -38,6 +39,7 @@ class DeviceView(NamedTuple):
     status: str
     regions: tuple[Region | None, ...]
     interrupts: tuple[GuestInterrupt, ...]
+    interrupt_names: tuple[str, ...]
     streams: tuple[int, ...]
     maps: tuple[MapEntry, ...]
 
@@ -67,7 +69,8 @@ class _Viewer:
 
     def view(self) -> View:
         self._phandles()
-        vsmmus = [node for node in self._tree.nodes() if _is_vsmmu(node)]
+        # A hypervisor puts its own below the root, whatever came in with /passthrough.
+        vsmmus = sorted(filter(_is_vsmmu, self._tree.nodes()), key=_depth)
         for second in vsmmus[1:]:
             self._fault(second, "a second vSMMU", f"one, {vsmmus[0].path}", second.path)
         vsmmu = self._vsmmu(vsmmus[0]) if vsmmus else None
@@ -93,27 +96,34 @@ class _Viewer:
                     self._fault(node, "phandle", "one of its own", f"0x{value.hex()} of {first}")
 
     def _vsmmu(self, node: Node) -> Vsmmu:
-        no_names: tuple[str, ...] = ()
         return Vsmmu(
             node.path,
-            node.compatible,
+            self._strings(node, "compatible"),
+            self._status(node),
             self._regions(node),
             self._interrupts(node, self._gic),
-            self._tried(node, lambda: node.string_list("interrupt-names"), no_names),
+            self._strings(node, "interrupt-names"),
             self._tried(node, lambda: node.number("#iommu-cells", 0), 0),
         )
 
     def _device(self, node: Node, vsmmu: Vsmmu | None) -> DeviceView:
-        no_strings: tuple[str, ...] = ()
         return DeviceView(
             node.path,
-            self._tried(node, lambda: node.compatible, no_strings),
-            self._tried(node, lambda: self._tree.status(node), "malformed"),
+            self._strings(node, "compatible"),
+            self._status(node),
             self._regions(node),
             self._interrupts(node, self._gic),
+            self._strings(node, "interrupt-names"),
             tuple(self._tried(node, lambda: list(self._streams(node, vsmmu)), [])),
             tuple(self._tried(node, lambda: list(self._maps(node, vsmmu)), [])),
         )
+
+    def _strings(self, node: Node, prop: str) -> tuple[str, ...]:
+        none: tuple[str, ...] = ()
+        return self._tried(node, lambda: node.string_list(prop), none)
+
+    def _status(self, node: Node) -> str:
+        return self._tried(node, lambda: self._tree.status(node), "malformed")
 
     def _streams(self, node: Node, vsmmu: Vsmmu | None) -> Iterator[int]:
         numbers = cells(node.properties.get("iommus", b""), node.path, "iommus")
@@ -126,6 +136,9 @@ class _Viewer:
 
     def _maps(self, node: Node, vsmmu: Vsmmu | None) -> Iterator[MapEntry]:
         numbers = cells(node.properties.get("iommu-map", b""), node.path, "iommu-map")
+        if len(numbers) % 4:
+            found = counted(len(numbers), "cell")
+            self._fault(node, "iommu-map", "entries of 4 cells, as the vSMMU has 1", found)
         for i in range(0, len(numbers) - len(numbers) % 4, 4):
             rid, phandle, stream_id, length = numbers[i : i + 4]
             if self._is_bound(node, "iommu-map", phandle, stream_id, vsmmu):
@@ -147,7 +160,9 @@ class _Viewer:
 
     def _interrupts(self, node: Node, gic: Gic) -> tuple[GuestInterrupt, ...]:
         none: tuple[GuestInterrupt, ...] = ()
-        return self._tried(node, lambda: guest_interrupts(self._guest, gic, node), none)
+        return self._tried(
+            node, lambda: guest_interrupts(self._guest, gic, node, is_finished=True), none
+        )
 
     def _tried(self, node: Node, read: Callable[[], T], otherwise: T) -> T:
         try:
@@ -162,3 +177,7 @@ class _Viewer:
 
 def _is_vsmmu(node: Node) -> bool:
     return SMMUV3_COMPATIBLE.encode() in node.properties.get("compatible", b"").split(b"\0")
+
+
+def _depth(node: Node) -> int:
+    return node.path.count("/")

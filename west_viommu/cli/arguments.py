@@ -159,7 +159,8 @@ COMMANDS = (
         "bind",
         "bind the passthrough devices of a guest to its vSMMU",
         "Find each device below /passthrough of the guest in the host tree, check its stream IDs,\n"
-        "and write viommu.overlay (the vSMMU node, and each device's iommus) and viommu.json.\n"
+        "and write viommu.overlay (the vSMMU node, and each device's iommus), partial trees and\n"
+        "xl.cfg and host.overlay for Xen's side, and viommu.json, the plan.\n"
         "If anything is wrong with the input, all of it is reported and nothing is written.",
         'for a guest node with iommus = <0x0 0x235>, or xen,path = "/axi/ethernet@f19f0000":\n'
         "  %(prog)s --host versal-net.dtb boards/xenvm.overlay\n"

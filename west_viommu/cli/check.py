@@ -3,11 +3,19 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
-from west_viommu.check.compare import Planned, between_plans, with_given, with_plan
+from west_viommu.check.compare import (
+    Planned,
+    between_plans,
+    shown,
+    with_given,
+    with_plan,
+    without_numbers,
+)
 from west_viommu.check.difference import Difference
 from west_viommu.check.physical import physical
 from west_viommu.check.view import View, view
@@ -16,9 +24,13 @@ from west_viommu.cli.run import DONE, REFUSED, UsageError
 from west_viommu.cli.stage import application, image
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import GuestTree
+from west_viommu.host.streams import StreamId
+from west_viommu.names import PLAN, PROFILES
 from west_viommu.plan.plan import plan
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.plan.records import Explicit
+from west_viommu.problems import Problem, Refused, Where, rendered
 from west_viommu.read.guest import finished_tree, sealed_plan
+from west_viommu.read.profiles import profile
 from west_viommu.read.settings import Settings, terms
 from west_viommu.write.differences import differences_json, differences_table
 from west_viommu.write.plan_json import plan_document
@@ -79,28 +91,56 @@ def _of_host(
         asked(guest), guest, sealed["devices"] if sealed else None, agreed.profile.policy
     )
     made, problems = plan(wanted, guest, devices, agreed)
+    if not sealed and not chosen.profile:
+        note = f"note: no viommu.json and no --profile: this assumes {agreed.profile.about}"
+        print(note, file=sys.stderr)
+    for warning in (problem for problem in problems if problem.warning):
+        print(rendered(warning), file=sys.stderr)
     wrong = [problem for problem in problems if not problem.warning]
-    for problem in wrong:
-        what = f"[{problem.id}] {problem.what}"
-        yield Difference(problem.node, what, problem.expected, problem.found)
+    yield from map(_as_difference, wrong)
     document = plan_document(made)
     now = Planned(document["viommu"], document["devices"])
     if sealed:
-        for key in ("profile", "vsid"):
+        for key in ("profile", "vsid", "allowed"):
             if sealed[key] != document[key]:
-                yield Difference("/", key, document[key], sealed[key])
-        differences = between_plans(Planned(sealed["viommu"], sealed["devices"]), now)
-    else:
-        differences = with_plan(built, now)
-    nodes = {problem.node for problem in wrong}
-    # A node that is refused has said so.
-    yield from (each for each in differences if each.node not in nodes)
+                yield Difference("/", key, shown(document[key]), shown(sealed[key]))
+        earlier = Planned(sealed["viommu"], sealed["devices"])
+        if wrong:
+            earlier, now = without_numbers(earlier), without_numbers(now)
+        # A node that is refused has said so.
+        nodes = {problem.node for problem in wrong}
+        yield from (each for each in between_plans(earlier, now) if each.node not in nodes)
+    elif not wrong:
+        yield from with_plan(built, now)
+
+
+def _as_difference(problem: Problem) -> Difference:
+    node = problem.node or (f"{problem.where.file}" if problem.where else "/")
+    what = f"[{problem.id}] {problem.what}"
+    return Difference(node, what, problem.expected, problem.found, problem.hint)
 
 
 def _as_built(chosen: Settings, sealed: dict[str, Any] | None) -> Settings:
-    """`chosen`, and what nobody chose as the build had it."""
+    """`chosen`, and what nobody chose as the build had it. Raises Refused where it had a profile
+    of which the plan does not say the file.
+    """
     if not sealed:
         return chosen
-    return chosen._replace(
-        profile=chosen.profile or sealed["profile"], vsid=chosen.vsid or sealed["vsid"]
-    )
+    if not chosen.profile and sealed["profile"] not in PROFILES:
+        what = f"the build is by a profile of its user's own, {sealed['profile']}"
+        raise Refused([Problem("unreadable", what, "name its file with --profile FILE")])
+    name = chosen.profile or sealed["profile"]
+    if profile(name, None).name != sealed["profile"]:
+        return chosen
+    numbered = chosen._replace(profile=name, vsid=chosen.vsid or sealed["vsid"])
+    if numbered.vsid != "explicit" or sealed["vsid"] != "explicit" or chosen.explicit:
+        return numbered
+    return numbered._replace(explicit=tuple(_numbered(sealed)))
+
+
+def _numbered(sealed: dict[str, Any]) -> Iterator[Explicit]:
+    """The numbers of the policy explicit, where no viommu.yml says them."""
+    for device in sealed["devices"]:
+        ids = tuple(StreamId(stream["vmaster"]) for stream in device["streams"])
+        if ids:
+            yield Explicit(device["node"], ids, Where(PLAN))

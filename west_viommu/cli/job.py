@@ -107,7 +107,7 @@ def done(
         guests=tuple(map(_base_name, guest_names)),
         profile_was_chosen=profile_was_chosen,
     )
-    sources = {each.toolstack: partial_tree_source(each) for each in trees}
+    sources = {name_of(each.toolstack, ".dts"): partial_tree_source(each) for each in trees}
     files = {OVERLAY: overlay(made, origin)}
     with Compilers(sources) as compilers:
         if binding_dirs:
@@ -117,7 +117,7 @@ def done(
         data = {name: text.encode() for name, text in files.items()}
         data |= _for_xen(made, sources, compilers.blobs())
     data[PLAN] = plan_json(made, data).encode()
-    return Done(made, data, problems, (*made.notes, *_notes(trees, data)))
+    return Done(made, data, problems, (*made.notes, *_notes(made, trees, data)))
 
 
 def _partial_trees(
@@ -136,8 +136,11 @@ def _partial_trees(
     return trees, tuple(problems)
 
 
-def _notes(trees: Sequence[PartialTree], files: Mapping[str, bytes]) -> Iterator[str]:
+def _notes(made: Plan, trees: Sequence[PartialTree], files: Mapping[str, bytes]) -> Iterator[str]:
     """What is not in the files for Xen."""
+    for toolstack in made.profile.toolstacks:
+        if toolstack not in (tree.toolstack for tree in trees):
+            yield f"nothing for {toolstack}: it would give the guest other stream IDs than these"
     for path, names in trees[0].left_out.items() if trees else ():
         yield f"left out of {path} for Xen, whose guest has no such nodes: {', '.join(names)}"
     if trees and name_of(trees[0].toolstack, ".dtb") not in files:
@@ -147,13 +150,13 @@ def _notes(trees: Sequence[PartialTree], files: Mapping[str, bytes]) -> Iterator
 def _for_xen(
     made: Plan, sources: Mapping[str, str], compiled: Mapping[str, bytes]
 ) -> dict[str, bytes]:
-    """The files for Xen's side, by name; `sources` and `compiled` trees are by toolstack."""
-    found = {name_of(each, ".dts"): text.encode() for each, text in sources.items()}
-    found |= {name_of(each, ".dtb"): blob for each, blob in compiled.items()}
-    if "libxl" in sources:
+    """The files for Xen's side, by name: partial trees, `sources` and `compiled`, and the rest."""
+    found = {name: text.encode() for name, text in sources.items()}
+    found |= {name.replace(".dts", ".dtb"): blob for name, blob in compiled.items()}
+    if name_of("libxl", ".dts") in sources:
         found[XL_CFG] = xl_cfg(made).encode()
     if sources:
-        sizes = {name_of(each, ".dtb"): len(blob) for each, blob in compiled.items()}
+        sizes = {name: len(data) for name, data in found.items()}
         found[HOST_OVERLAY] = host_overlay(made, sizes).encode()
     return found
 

@@ -61,11 +61,16 @@ def guest_gic(guest: GuestTree) -> Gic:
     return NO_GIC
 
 
-def guest_interrupts(guest: GuestTree, gic: Gic, node: Node) -> tuple[GuestInterrupt, ...]:
+def guest_interrupts(
+    guest: GuestTree, gic: Gic, node: Node, *, is_finished: bool = False
+) -> tuple[GuestInterrupt, ...]:
     """The interrupts of `node` on the guest's GIC, in their order. Raises TreeError for a
     specifier that names none.
+
+    To a tree that `is_finished` nobody will add a GIC: what has no interrupt parent there has no
+    interrupt.
     """
-    if _means_xens_gic(guest, gic, node):
+    if not is_finished and _means_xens_gic(guest, gic, node):
         specifiers = _of_xens_gic(gic, node)
     else:
         specifiers = tuple(

@@ -72,7 +72,7 @@ def xen_reg(guest: GuestTree, node: Node) -> tuple[Mapped, ...]:
         "xen,reg is no list of triples",
         f"<host size guest> in {address} + {size} + {address} cells",
     )
-    return tuple(
+    mapped = tuple(
         Mapped(
             host=Region(joined(triple[:address]), joined(triple[address : address + size])),
             guest=Region(
@@ -81,3 +81,6 @@ def xen_reg(guest: GuestTree, node: Node) -> tuple[Mapped, ...]:
         )
         for triple in triples
     )
+    if any(host.size == 0 for host, _ in mapped):
+        raise TreeError("xen,reg maps nothing", node.path, "xen,reg", "a size", "0")
+    return mapped

@@ -7,7 +7,6 @@ A request is a node with `iommus = <0x0 SID ...>`, `xen,path`, or both; or with 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 from west_viommu.guest.gic import NO_GIC, Gic, GuestInterrupt, guest_gic, guest_interrupts
@@ -67,9 +66,10 @@ class Request(NamedTuple):
 class Asked(NamedTuple):
     """The well-formed requests of a guest in document order, and what is malformed.
 
-    `unasked`: nodes below /passthrough that have registers and ask for no host device. What else
+    `unasked`: nodes below /passthrough with registers that nobody asks for. What else
     of the guest the outcome has to fit: `gic`, #address-cells and #size-cells of the root, the
-    compatible of /passthrough, and the `memory` nodes with their regions.
+    compatible of /passthrough, and what is `occupied`: the nodes with memory or registers, and
+    their regions.
     """
 
     requests: tuple[Request, ...]
@@ -77,7 +77,7 @@ class Asked(NamedTuple):
     gic: Gic
     root_cells: tuple[int, int]
     bus_compatible: tuple[str, ...]
-    memory: tuple[tuple[str, Region], ...]
+    occupied: tuple[tuple[str, Region], ...]
     unasked: tuple[str, ...]
 
 
@@ -123,33 +123,46 @@ def asked(guest: GuestTree) -> Asked:
         gic,
         root_cells,
         bus_compatible,
-        tuple(_memory(reader, addresses)),
+        tuple(_occupied(reader, addresses)),
         tuple(_unasked(guest, addresses, found)),
     )
 
 
-def _memory(reader: _Reader, addresses: AddressMap) -> Iterator[tuple[str, Region]]:
-    """The memory nodes (devicetree specification 0.4, 3.4)."""
-    for node in reader.guest.tree.nodes():
-        if node.properties.get("device_type") == b"memory\0":
+def _occupied(reader: _Reader, addresses: AddressMap) -> Iterator[tuple[str, Region]]:
+    """Every enabled node with registers or memory at an address of the guest."""
+    tree = reader.guest.tree
+    for node in tree.nodes():
+        if "reg" in node.properties:
             none: tuple[Region | None, ...] = ()
-            regions = reader.tried(node, partial(addresses.regions, node), none)
-            yield from ((node.path, region) for region in regions if region)
+            is_memory = node.properties.get("device_type") == b"memory\0"
+            try:
+                regions = addresses.regions(node) if tree.status(node) == "okay" else ()
+            except TreeError as error:
+                # That of a device counts where it is asked for.
+                regions = none
+                if is_memory:
+                    reader.problems.append(_malformed(reader.guest, error, node))
+            yield from ((node.path, region) for region in regions if region and region.size)
 
 
 def _unasked(guest: GuestTree, addresses: AddressMap, requests: Sequence[Request]) -> Iterator[str]:
-    """Nodes with registers at an address of the guest, and no request at or above them."""
-    asking = tuple(f"{request.path}/" for request in requests)
+    """Nodes with registers at an address of the guest that no request at or above them has."""
+    asking = {request.path: [pair.guest for pair in request.regions] for request in requests}
     for node in guest.tree.nodes():
-        is_below = node.path.startswith(f"{PASSTHROUGH}/") and "reg" in node.properties
-        if is_below and not f"{node.path}/".startswith(asking):
+        if node.path.startswith(f"{PASSTHROUGH}/") and "reg" in node.properties:
             try:
-                has_registers = any(addresses.regions(node))
+                regions = [region for region in addresses.regions(node) if region]
             except TreeError:
                 # A malformed reg counts where somebody asks for the node.
                 continue
-            if has_registers:
+            above = [each.path for each in guest.tree.lineage(node)]
+            mapped = [region for path in above for region in asking.get(path, ())]
+            if not all(any(_is_within(region, each) for each in mapped) for region in regions):
                 yield node.path
+
+
+def _is_within(region: Region, other: Region) -> bool:
+    return other.base <= region.base and region.base + region.size <= other.base + other.size
 
 
 def _request(reader: _Reader, addresses: AddressMap, gic: Gic, node: Node) -> Request:

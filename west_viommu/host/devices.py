@@ -10,14 +10,25 @@ from west_viommu.host.inventory import Inventory, Iommu, Master
 from west_viommu.host.streams import StreamId, map_intervals
 from west_viommu.tree.addresses import AddressMap, Region
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.interrupts import Intid, gic_intids, other_controllers
+from west_viommu.tree.interrupts import (
+    FIRST_SPI,
+    Intid,
+    gic_interrupts,
+    gic_intids,
+    other_controllers,
+)
 from west_viommu.tree.node import Node, Tree
+
+# Regions are looked up by slots of 64 KiB; one of more slots than this is wide.
+_SLOT = 1 << 16
+_WIDE = 64
 
 
 class Device(NamedTuple):
     """A host node as a candidate for passthrough; `master` is None behind no IOMMU.
 
-    `regions` has None for a region without an absolute address; `other_controllers` are those
+    `regions` has None for a region without an absolute address; `interrupts` are those on the
+    GIC, each an INTID and its flags in Linux's numbers; `other_controllers` are those
     that are no GIC and receive interrupts of the device.
     """
 
@@ -25,9 +36,14 @@ class Device(NamedTuple):
     name: str
     status: str
     regions: tuple[Region | None, ...]
-    intids: tuple[Intid, ...]
+    interrupts: tuple[tuple[Intid, int], ...]
     other_controllers: tuple[str, ...]
     master: Master | None
+
+    @property
+    def intids(self) -> tuple[Intid, ...]:
+        """The INTIDs of its interrupts on the GIC, in order."""
+        return tuple(intid for intid, _ in self.interrupts)
 
 
 class Devices:
@@ -51,7 +67,7 @@ class Devices:
             node.name,
             self.tree.status(node),
             self._addresses.regions(node),
-            gic_intids(self.tree, node),
+            gic_interrupts(self.tree, node),
             other_controllers(self.tree, node),
             self._masters.get(path),
         )
@@ -74,6 +90,42 @@ class Devices:
             if first <= stream_id <= last
         ]
         return list(dict.fromkeys(found))
+
+    def with_intid(self, intid: Intid) -> list[Node]:
+        """The nodes with that SPI (none for a PPI), in tree order. A node whose interrupts are
+        malformed has none: that is no device's business but its own.
+        """
+        if intid < FIRST_SPI:
+            return []
+        number = (intid - FIRST_SPI).to_bytes(4, "big")
+        found = []
+        for node in self._interrupting:
+            # To decode those of every node would cost more than the rest of a plan. Only behind a
+            # nexus is the number another one than the GIC's.
+            raw = node.properties.get("interrupts-extended") or node.properties.get(
+                "interrupts", b""
+            )
+            if number in raw or self._has_nexus:
+                try:
+                    if intid in gic_intids(self.tree, node):
+                        found.append(node)
+                except TreeError:
+                    continue
+        return found
+
+    @cached_property
+    def _interrupting(self) -> tuple[Node, ...]:
+        names = ("interrupts", "interrupts-extended")
+        return tuple(n for n in self.tree.nodes() if any(name in n.properties for name in names))
+
+    @cached_property
+    def _has_nexus(self) -> bool:
+        """Whether a bus other than PCI maps interrupts; functions of PCI have no nodes' numbers."""
+        return any(
+            "interrupt-map" in node.properties
+            and node.properties.get("device_type", b"") != b"pci\0"
+            for node in self.tree.nodes()
+        )
 
     @cached_property
     def _by_stream_id(self) -> dict[StreamId, list[tuple[Master, str]]]:
@@ -102,6 +154,46 @@ class Devices:
             found.setdefault(region.base, []).append(node.path)
         return found
 
+    def overlapping(self, region: Region) -> list[tuple[Node, Region]]:
+        """Every node with a region that has an address in common with `region`, in tree order."""
+        first, last = _slots(region)
+        if last - first > _WIDE:
+            candidates = list(self.regions)
+        else:
+            slots = (self._by_slot.get(slot, ()) for slot in range(first, last + 1))
+            candidates = [*self._wide, *(each for slot in slots for each in slot)]
+        found = dict.fromkeys(
+            (node.path, other)
+            for node, other in candidates
+            if other.base < region.base + region.size and region.base < other.base + other.size
+        )
+        nodes = {node.path: node for node, _ in candidates}
+        order = self._order
+        return [
+            (nodes[path], other) for path, other in sorted(found, key=lambda each: order[each[0]])
+        ]
+
+    @cached_property
+    def _order(self) -> dict[str, int]:
+        return {node.path: i for i, node in enumerate(self.tree.nodes())}
+
+    @cached_property
+    def _by_slot(self) -> dict[int, list[tuple[Node, Region]]]:
+        """The regions of an ordinary size by the slots of 64 KiB that they touch."""
+        found: dict[int, list[tuple[Node, Region]]] = {}
+        for each in self.regions:
+            first, last = _slots(each[1])
+            if last - first <= _WIDE:
+                for slot in range(first, last + 1):
+                    found.setdefault(slot, []).append(each)
+        return found
+
+    @cached_property
+    def _wide(self) -> tuple[tuple[Node, Region], ...]:
+        """The others, few on any host: windows of PCI, memory."""
+        spans = ((each, _slots(each[1])) for each in self.regions)
+        return tuple(each for each, (first, last) in spans if last - first > _WIDE)
+
     @cached_property
     def regions(self) -> tuple[tuple[Node, Region], ...]:
         """Every node with a region, once for each, in tree order."""
@@ -121,3 +213,8 @@ class Devices:
             return self._addresses.regions(node)
         except TreeError:
             return ()
+
+
+def _slots(region: Region) -> tuple[int, int]:
+    """The first and the last slot that `region` touches."""
+    return region.base // _SLOT, (region.base + max(region.size, 1) - 1) // _SLOT

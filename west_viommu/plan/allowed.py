@@ -34,14 +34,15 @@ class Allowed:
         """`finding` of a hazard: a warning where it is allowed for `this`, which is None where no
         host device is known.
         """
-        for each in self._permissions:
-            if each.hazard == hazard and this and this.means(each.device):
-                self._needed.add(each)
-                if hazard in _ALLOWABLE and not finding.is_fatal:
-                    file, line = each.where
-                    reason = f"allowed by {file}:{line}, because: {each.reason}"
-                    allowed = finding._replace(hint=reason)
-                    return problem(hazard, allowed, request, self.guest, warning=True)
+        naming = [
+            e for e in self._permissions if e.hazard == hazard and this and this.means(e.device)
+        ]
+        self._needed.update(naming)
+        if naming and hazard in _ALLOWABLE and not finding.is_fatal:
+            file, line = naming[0].where
+            reason = f"allowed by {file}:{line}, because: {naming[0].reason}"
+            allowed = finding._replace(hint=reason)
+            return problem(hazard, allowed, request, self.guest, warning=True)
         return problem(hazard, finding, request, self.guest)
 
     def stale(self) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.plan.findings import Finding
 from west_viommu.plan.pages import PAGE, in_pages
 from west_viommu.plan.records import Assignment, Situation
@@ -115,6 +116,20 @@ def interrupt_mismatch(this: Assignment, situation: Situation) -> Iterator[Findi
                 else "no GIC interrupt",
                 found=f"INTID {intid}",
             )
+    triggers = dict(this.device.interrupts)
+    for intid, is_edge in this.request.interrupts:
+        # Only rising edge and high level: an SPI knows no other.
+        host = {LINUX_EDGE: True, LINUX_LEVEL: False}.get(triggers.get(intid, 0))
+        if host is not None and host != is_edge:
+            yield Finding(
+                f"the host has INTID {intid} with the other trigger",
+                "write the host's in the guest's own numbers: Zephyr's IRQ_TYPE_LEVEL is 2 and "
+                "IRQ_TYPE_EDGE is 4, Linux's level is 4 and edge is 1",
+                "interrupts",
+                expected="edge" if host else "level",
+                found="edge" if is_edge else "level",
+                is_warning=True,
+            )
 
 
 def interrupt_private(this: Assignment, situation: Situation) -> Iterator[Finding]:
@@ -129,9 +144,8 @@ def interrupt_private(this: Assignment, situation: Situation) -> Iterator[Findin
                 found=f"INTID {intid}",
             )
     own = [intid for intid in this.device.intids if intid < FIRST_SPI]
-    profile = situation.profile
     is_said = any(intid < FIRST_SPI for intid in this.request.intids)
-    if own and not is_said and "dom0less" in profile.toolstacks and profile.renumbers != "libxl":
+    if own and not is_said and situation.profile.routes_all:
         yield Finding(
             f"{this.device.path} has a private interrupt (PPI), and dom0less routes all that the "
             "host node has: Xen would not create the guest",
@@ -140,7 +154,7 @@ def interrupt_private(this: Assignment, situation: Situation) -> Iterator[Findin
             "",
             expected="INTIDs from 32 on",
             found=f"INTID {' '.join(map(str, own))}",
-            is_warning=profile.renumbers is None,
+            is_warning=situation.profile.renumbers is None,
         )
 
 

@@ -21,8 +21,10 @@ def numbers(assignments: Sequence[Assignment], terms: Terms) -> Numbers:
 
 
 def given(assignments: Sequence[Assignment], terms: Terms) -> Numbers | None:
-    """The IDs that the hypervisor gives, whatever the policy; None where it keeps the host's."""
-    return _first_free(assignments, terms) if terms.profile.renumbers else None
+    """The IDs that the hypervisor gives, whatever the policy; None where it can be told."""
+    if terms.profile.renumbers:
+        return _first_free(assignments, terms)
+    return None if "libxl" in terms.profile.toolstacks else _identity(assignments, terms)
 
 
 def order_of(toolstack: str, assignments: Sequence[Assignment], terms: Terms) -> Numbers:
@@ -46,16 +48,17 @@ def order_of(toolstack: str, assignments: Sequence[Assignment], terms: Terms) ->
 
 
 def agreeing_toolstacks(plan: Plan, terms: Terms) -> list[str]:
-    """The toolstacks that give each stream the ID that `plan` has: where the hypervisor numbers
-    them anew, one toolstack may do so in another order than the profile's.
+    """The toolstacks that give each stream the ID that `plan` has.
+
+    Where the hypervisor numbers them anew, one toolstack may do so in another order than the
+    profile's. Where it keeps them, only xl can be given another map (iommu_devid_map).
     """
     assignments = [device.assignment for device in plan.devices]
-    planned = [tuple(stream.vmaster for stream in device.streams) for device in plan.devices]
-    return [
-        each
-        for each in terms.profile.toolstacks
-        if not terms.profile.renumbers or order_of(each, assignments, terms) == planned
-    ]
+    planned: Numbers = [tuple(s.vmaster for s in device.streams) for device in plan.devices]
+    if terms.profile.renumbers:
+        return [t for t in terms.profile.toolstacks if order_of(t, assignments, terms) == planned]
+    keeps = _identity(assignments, terms) == planned
+    return [t for t in terms.profile.toolstacks if keeps or t == "libxl"]
 
 
 def _identity(assignments: Sequence[Assignment], terms: Terms) -> Numbers:

@@ -3,33 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator
 
 from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Request
 from west_viommu.host.devices import Device, Devices
 from west_viommu.tree.addresses import Region
-from west_viommu.tree.cells import TreeError, cells
+from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree
 
 # What Xen maps at least (docs/misc/arm/passthrough.txt: all addresses 4 KiB aligned).
 PAGE = 4096
-# A device is not one with what these name: providers that serve others as well.
-_PROVIDERS = (
-    "clocks",
-    "assigned-clocks",
-    "assigned-clock-parents",
-    "resets",
-    "power-domains",
-    "interconnects",
-    "interrupt-parent",
-    "interrupts-extended",
-    "iommus",
-    "msi-parent",
-    "dmas",
-    "mboxes",
-)
-_NUMBERS = ("reg", "interrupts", "ranges", "dma-ranges", "phandle", "linux,phandle")
+# By these a device names what is a part of it: its PHY, its glue logic. A table, and no rule of
+# form: any small number may be some node's phandle.
+_PART = re.compile(r"phys|phy-handle|usb-phy|[a-z0-9]+,usbmisc|[a-z0-9]+,usbphy|[a-z0-9]+,gmu")
 
 
 def in_pages(region: Region) -> Region:
@@ -41,6 +29,11 @@ def in_pages(region: Region) -> Region:
 def overlap(one: Region, other: Region) -> bool:
     """Whether the two have an address in common."""
     return one.base < other.base + other.size and other.base < one.base + one.size
+
+
+def is_related(path: str, other: str) -> bool:
+    """Whether one of the two nodes is the other, or above it."""
+    return f"{path}/".startswith(f"{other}/") or f"{other}/".startswith(f"{path}/")
 
 
 def mapped_pages(request: Request) -> tuple[Mapped, ...]:
@@ -68,35 +61,38 @@ def neighbours(
     device: Device, mapped: Iterable[Mapped], devices: Devices
 ) -> Iterator[tuple[Node, Region]]:
     """The other nodes of the host that have a region on the pages of `device`, as far as those are
-    `mapped`: no part of it, no bus above it, no memory.
+    `mapped`, each once: none above or below it, no memory.
     """
     own = [in_pages(region) for region in device.regions if region]
     pages = [each.host for each in mapped if any(overlap(each.host, region) for region in own)]
-    parts = parts_of(devices.tree, device.path)
-    for node, region in devices.regions:
-        if any(overlap(region, page) for page in pages):
-            is_family = f"{node.path}/".startswith(
-                f"{device.path}/"
-            ) or f"{device.path}/".startswith(f"{node.path}/")
-            if not is_family and node.path not in parts and not _is_memory(devices.tree, node):
+    seen = set()
+    for page in pages:
+        for node, region in devices.overlapping(page):
+            is_new = node.path not in seen
+            if is_new and not is_related(node.path, device.path) and not _is_memory(node):
+                seen.add(node.path)
                 yield node, region
 
 
 def parts_of(tree: Tree, path: str) -> frozenset[str]:
-    """The nodes that the device at `path` refers to as its own: a PHY, a glue block."""
-    node = tree.node(path)
-    found = set()
-    for name, value in node.properties.items() if node else ():
-        is_provider = name in _PROVIDERS or name.startswith("pinctrl-") or name.endswith("-supply")
-        if is_provider or name in _NUMBERS or not value or len(value) % 4:
-            continue
-        target = tree.with_phandle(cells(value, path, name)[0])
-        if target:
-            found.add(target.path)
+    """The nodes that the device at `path`, and no other, names as its own parts."""
+    found = set(_named_by(tree, tree.node(path)))
+    if found:
+        for other in tree.nodes():
+            if other.path != path:
+                found.difference_update(_named_by(tree, other))
     return frozenset(found)
 
 
-def _is_memory(tree: Tree, node: Node) -> bool:
+def _named_by(tree: Tree, node: Node | None) -> Iterator[str]:
+    for name, value in node.properties.items() if node else ():
+        if _PART.fullmatch(name) and value and len(value) % 4 == 0:
+            target = tree.with_phandle(int.from_bytes(value[:4], "big"))
+            if target:
+                yield target.path
+
+
+def _is_memory(node: Node) -> bool:
     kind = node.properties.get("device_type", b"")
     return kind.startswith(b"memory") or node.path.startswith("/reserved-memory/")
 
@@ -107,8 +103,3 @@ def is_shared_block(node: Node) -> bool:
         return not {"syscon", "simple-mfd"}.isdisjoint(node.compatible)
     except TreeError:
         return False
-
-
-def guest_pages(request: Request) -> Sequence[Region]:
-    """Where the guest sees what is mapped for `request`."""
-    return [each.guest for each in mapped_pages(request)]

@@ -14,6 +14,7 @@ from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL, guest_interrupts
 from west_viommu.guest.requests import VSMMU_PHANDLE
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.names import BLOB_MARK
+from west_viommu.plan.pages import PAGE
 from west_viommu.plan.providers import companions, is_provider
 from west_viommu.plan.records import Plan, PlannedDevice
 from west_viommu.problems import Problem
@@ -31,6 +32,7 @@ _REPLACED = frozenset(
     {
         "interrupts",
         "interrupts-extended",
+        "interrupt-names",
         "interrupt-parent",
         "iommus",
         "iommu-map",
@@ -121,7 +123,9 @@ class _Builder:
         if ranges or cells != _ROOT_CELLS:
             # An empty one would need the cells of the root.
             entries = [(each.child, each.parent, each.size) for each in ranges]
-            entries = entries or [(0, 0, (1 << 32 * min(cells[1], 2)) - 1)]
+            # In pages, as a whole address space does not fit the cells of a size.
+            largest = (1 << 32 * min(cells[1], 2)) - PAGE
+            entries = entries or [(0, 0, largest)]
             widths = (cells[0], _ROOT_CELLS[0], cells[1])
         else:
             entries, widths = [], (0, 0, 0)
@@ -221,19 +225,26 @@ class _Builder:
             for each in guest_interrupts(self._guest, self._gic, node)
             if each.intid >= FIRST_SPI
         ]
+        names = node.string_list("interrupt-names")
         if found:
             triggers = {True: LINUX_EDGE, False: LINUX_LEVEL}
             cells = b"".join(
                 pack(">III", SPI, each.intid - FIRST_SPI, triggers[each.is_edge]) for each in found
             )
-            own = {"interrupt-parent": pack(">I", self._gic_phandle)}
-            return {**(own if self._toolstack == "dom0less" else {}), "interrupts": cells}
+            kept: Properties = {"interrupts": cells}
+            if self._toolstack == "dom0less":
+                kept = {"interrupt-parent": pack(">I", self._gic_phandle), **kept}
+            # Which of the names are left cannot be told where an interrupt was dropped.
+            if len(names) == len(found):
+                kept["interrupt-names"] = node.properties["interrupt-names"]
+            return kept
         parent = self._local_parent(node)
         if parent is None:
             return {}
+        copied = ("interrupts", "interrupt-names")
         return {
             "interrupt-parent": parent.properties["phandle"],
-            "interrupts": node.properties["interrupts"],
+            **{name: node.properties[name] for name in copied if name in node.properties},
         }
 
     def _local_parent(self, node: Node) -> Node | None:

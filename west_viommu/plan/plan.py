@@ -14,7 +14,7 @@ from west_viommu.plan.findings import NoMatch, problem
 from west_viommu.plan.hazards import HAZARDS
 from west_viommu.plan.match import assignment
 from west_viommu.plan.numbering import Numbers, given, numbers
-from west_viommu.plan.pages import mapped_pages, neighbours
+from west_viommu.plan.pages import mapped_pages, neighbours, parts_of
 from west_viommu.plan.records import (
     VSMMU_LABEL,
     AssignedStream,
@@ -86,7 +86,7 @@ def _situation(
         devices,
         terms,
         assignments,
-        asked.memory,
+        asked.occupied,
         dict(zip(paths, streams, strict=True)),
         dict(zip(paths, given(assignments, terms) or nothing, strict=False)),
     )
@@ -112,10 +112,12 @@ def _planned(this: Assignment, situation: Situation) -> PlannedDevice:
     master = this.device.master
     mapped = mapped_pages(this.request)
     programs_maps = situation.profile.programs_maps
+    tree = situation.devices.tree
+    parts = parts_of(tree, this.device.path)
     twins = (
         node.path
         for node, _ in neighbours(this.device, mapped, situation.devices)
-        if situation.devices.tree.status(node) != "okay"
+        if tree.status(node) != "okay" or node.path in parts
     )
     return PlannedDevice(
         assignment=this,
@@ -153,7 +155,13 @@ def _clash(guest: GuestTree, path: str, what: str, hint: str, expected: str) -> 
 
 def _stale_vsids(terms: Terms, assignments: Sequence[Assignment]) -> Iterator[Problem]:
     """What viommu.yml numbers, and nobody asks for or would use."""
+    named: set[str] = set()
     for each in terms.explicit:
+        paths = {this.device.path for this in assignments if this.means(each.device)}
+        if paths & named:
+            what, hint = f"vsids numbers {each.device} twice", "host or guest path: remove one"
+            yield Problem("malformed", what, hint, where=each.where)
+        named |= paths
         if terms.profile.policy != "explicit":
             what, hint = "vsids counts only for the policy explicit", "write vsid: explicit"
             yield Problem("malformed", what, hint, found=terms.profile.policy, where=each.where)

@@ -77,6 +77,13 @@ class Profile(NamedTuple):
         """The name of the vSMMU node, a child of the root, as Xen writes it."""
         return f"iommu@{self.base:x}"
 
+    @property
+    def routes_all(self) -> bool:
+        """Whether every interrupt of a host node may be routed, whatever the guest asks for: Xen
+        does so when it creates the guest itself.
+        """
+        return "dom0less" in self.toolstacks and self.renumbers != "libxl"
+
 
 class Permission(NamedTuple):
     """An `allow:` entry of viommu.yml: a hazard that its user takes, for one device (the path of
@@ -147,15 +154,16 @@ class Assignment(NamedTuple):
 
 
 class Situation(NamedTuple):
-    """What a check of an assignment looks at besides: the host, who else is assigned, the guest's
-    `memory`, and by the path of a request the `streams` that it gets, and the IDs `given` to it
-    by a hypervisor that numbers them itself. Both are None where there are none for it.
+    """What a check of an assignment looks at besides: the host, who else is assigned, what of the
+    guest's address space is `occupied`, and by the path of a request the `streams` that it gets,
+    and the IDs `given` to it by a hypervisor that numbers them itself. Both are None where there
+    are none for it.
     """
 
     devices: Devices
     terms: Terms
     assignments: Sequence[Assignment]
-    memory: Sequence[tuple[str, Region]]
+    occupied: Sequence[tuple[str, Region]]
     streams: Mapping[str, tuple[AssignedStream, ...] | None]
     given: Mapping[str, tuple[StreamId, ...] | None]
 
@@ -170,7 +178,8 @@ class PlannedDevice(NamedTuple):
 
     `maps` are the host's iommu-map entries, for a hypervisor that programs them; `is_protected`
     whether the hypervisor confines its DMA; `mapped` what xen,reg is to say: whole pages, host
-    and guest; `twins` the disabled host nodes on the same pages.
+    and guest; `twins` the host nodes on the same pages that dom0 must not have either: disabled
+    ones, and parts of the device.
     """
 
     assignment: Assignment

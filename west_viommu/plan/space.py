@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from west_viommu.plan.findings import Finding, as_allowed
 from west_viommu.plan.pages import (
-    guest_pages,
     in_pages,
+    is_related,
     is_shared_block,
     mapped_pages,
     neighbours,
@@ -17,27 +17,34 @@ from west_viommu.plan.pages import (
 )
 from west_viommu.plan.records import Assignment, Situation
 from west_viommu.tree.addresses import Region
+from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import Node
 
 
 def shared_page(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """An enabled device that stays with the host has registers on a page that the guest gets."""
-    tree = situation.devices.tree
+    parts = parts_of(situation.devices.tree, this.device.path)
     for node, region in _strangers(this, situation):
-        if tree.status(node) != "okay":
+        if situation.devices.tree.status(node) != "okay":
             continue
-        is_block = is_shared_block(node)
-        yield Finding(
-            f"{node.path} has registers on a page of {this.device.path}, and stays with the host",
-            "the guest can reach them; leave the region out of reg if it does not need it"
-            if is_block
-            else "the guest could reach those registers: leave this region out of reg, disable "
+        what = f"{node.path} has registers on a page of {this.device.path}, and stays with the host"
+        hint = (
+            "the guest could reach those registers: leave this region out of reg, disable "
             f"{node.path} in the host tree, or pass it through as well; if you trust the guest "
-            f"with them: {as_allowed('shared-page', this.device.path)}",
+            f"with them: {as_allowed('shared-page', this.device.path)}"
+        )
+        if node.path in parts:
+            what = f"{node.path}, a part of {this.device.path}, is on a page that the guest gets"
+            hint = "dom0 must not use it: host.overlay keeps it from dom0"
+        elif is_shared_block(node):
+            hint = "the guest can reach them; leave the region out of reg if it does not need it"
+        yield Finding(
+            what,
+            hint,
             "reg",
             expected="pages with registers of this device alone",
             found=_shown(region),
-            is_warning=is_block,
+            is_warning=node.path in parts or is_shared_block(node),
         )
 
 
@@ -48,7 +55,9 @@ def page_shared_with_disabled(this: Assignment, situation: Situation) -> Iterato
         if status != "okay":
             yield Finding(
                 f"{node.path}, not enabled, has registers on a page of {this.device.path}",
-                "host.overlay keeps it from dom0, as Xen maps disabled nodes too",
+                "Xen maps disabled nodes into dom0 too: host.overlay keeps it from dom0"
+                if situation.profile.toolstacks
+                else "see that nothing enables it beside the guest",
                 "reg",
                 expected="pages with registers of this device alone",
                 found=f'{_shown(region)}, status "{status}"',
@@ -58,18 +67,30 @@ def page_shared_with_disabled(this: Assignment, situation: Situation) -> Iterato
 def guest_overlap(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """A region of the guest over what is there already. Whole pages, as those are mapped."""
     profile = situation.profile
-    vsmmu = Region(profile.base, profile.size)
-    taken = [(f"the vSMMU (/{profile.node_name})", vsmmu, "")]
-    taken += [(f"the guest's memory ({path})", region, "") for path, region in situation.memory]
+    requests = {other.request.path for other in situation.assignments}
+    taken = [(f"the vSMMU (/{profile.node_name})", Region(profile.base, profile.size))]
     taken += [
-        (f"the {each.name} of {profile.name}", each.region, _or_without(each.when))
+        (path, region)
+        for path, region in situation.occupied
+        if path not in requests
+        and not is_related(path, this.request.path)
+        # Of a vSMMU that is in the tree already, the profile speaks.
+        and path != f"/{profile.node_name}"
+    ]
+    taken += [
+        (f"the {each.name} of {profile.name}", each.region)
         for each in profile.reserved
         if situation.terms.applies(each.when)
     ]
-    for page in guest_pages(this.request):
-        for name, region, otherwise in taken:
-            if overlap(page, region):
-                yield _overlap(name, page, region, otherwise)
+    pages = mapped_pages(this.request)
+    for name, region in taken:
+        over = next((page.guest for page in pages if overlap(page.guest, region)), None)
+        if over:
+            yield _overlap(name, over, region)
+    for i, (_, guest) in enumerate(pages):
+        for _, earlier in pages[:i]:
+            if overlap(guest, earlier):
+                yield _overlap("another region of this device", guest, earlier)
     for other in situation.assignments:
         if other is this:
             return
@@ -81,29 +102,46 @@ def guest_overlap(this: Assignment, situation: Situation) -> Iterator[Finding]:
 def interrupt_clash(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """An interrupt that the vSMMU, the hypervisor or another device has."""
     profile = situation.profile
-    taken = [
-        (f"the vSMMU's {each.name}", each.intid, each.intid, "") for each in profile.interrupts
-    ]
-    taken += [
-        (f"{each.name}'s", each.first, each.last, _or_without(each.when))
-        for each in profile.reserved_interrupts
-        if situation.terms.applies(each.when)
-    ]
+    asked = list(dict.fromkeys(this.request.intids))
+    # dom0less routes what the guest leaves out as well.
+    rest = [i for i in this.device.intids if i not in asked] if profile.routes_all else []
+    for intid in [*asked, *rest]:
+        for name in _users(intid, this, situation):
+            yield Finding(
+                f"INTID {intid} is {name} as well",
+                "Xen gives an interrupt to one side only, under the host's number: leave one out"
+                if intid in asked
+                else "dom0less routes every interrupt of the host node: leave the device out, or "
+                "create the guest by xl, which routes only what irqs lists",
+                "interrupts",
+                expected="an interrupt of this device alone",
+                found=f"INTID {intid}",
+                is_warning=intid in rest and profile.renumbers is None,
+            )
+
+
+def _users(intid: Intid, this: Assignment, situation: Situation) -> Iterator[str]:
+    """Whose interrupt it is as well: the vSMMU's, Xen's own, that of a device before this one, or
+    of an enabled one that stays with the host.
+    """
+    profile = situation.profile
+    for own in profile.interrupts:
+        if own.intid == intid:
+            yield f"the vSMMU's {own.name}"
+    for each in profile.reserved_interrupts:
+        if each.first <= intid <= each.last and situation.terms.applies(each.when):
+            yield f"{each.name}'s"
     for other in situation.assignments:
         if other is this:
             break
-        taken += [(f"{other.request.path}'s", intid, intid, "") for intid in other.request.intids]
-    for intid in dict.fromkeys(this.request.intids):
-        for name, first, last, otherwise in taken:
-            if first <= intid <= last:
-                yield Finding(
-                    f"INTID {intid} is {name} as well",
-                    "Xen gives a guest an interrupt only under the host's number, and only one "
-                    f"may have it: leave this device to the host{otherwise}",
-                    "interrupts",
-                    expected="an interrupt of this device alone",
-                    found=f"INTID {intid}",
-                )
+        if intid in other.request.intids:
+            yield f"{other.request.path}'s"
+    assigned = {other.device.path for other in situation.assignments}
+    # One that is not the device's own has been refused as that.
+    is_own = intid in this.device.intids
+    for node in situation.devices.with_intid(intid) if is_own else ():
+        if node.path not in assigned and situation.devices.tree.status(node) == "okay":
+            yield f"{node.path}'s, which stays with the host,"
 
 
 def interrupt_not_routed(this: Assignment, situation: Situation) -> Iterator[Finding]:
@@ -119,11 +157,14 @@ def interrupt_not_routed(this: Assignment, situation: Situation) -> Iterator[Fin
 
 
 def _strangers(this: Assignment, situation: Situation) -> Iterator[tuple[Node, Region]]:
-    """Who has registers on the pages of `this`, and neither is assigned nor belongs to what is."""
+    """Who has registers on the pages of `this`, and neither is assigned nor a part of another
+    device that is.
+    """
     ours = set()
     for other in situation.assignments:
-        path = other.device.path
-        ours |= {path, *parts_of(situation.devices.tree, path)}
+        ours.add(other.device.path)
+        if other is not this:
+            ours |= parts_of(situation.devices.tree, other.device.path)
     for node, region in neighbours(this.device, mapped_pages(this.request), situation.devices):
         if node.path not in ours:
             yield node, region
@@ -144,16 +185,10 @@ def _guest_clashes(this: Assignment, other: Assignment) -> Iterator[tuple[Region
                 yield pair.guest, theirs_pair.guest
 
 
-def _or_without(when: str) -> str:
-    """What else helps against a part of the profile that only some domains have."""
-    return "" if when == "always" else f"; or take {when} out of domain in viommu.yml"
-
-
-def _overlap(name: str, page: Region, region: Region, otherwise: str = "") -> Finding:
+def _overlap(name: str, page: Region, region: Region) -> Finding:
     return Finding(
         f"this region lies over {name}",
-        "map the device elsewhere: xen,reg = <host size guest>, and reg with the guest address"
-        + otherwise,
+        "map the device elsewhere: xen,reg = <host size guest>, and reg with the guest address",
         "reg",
         expected=f"no overlap with {_shown(in_pages(region))}",
         found=_shown(page),

@@ -189,7 +189,7 @@ def vsid_clash(this: Assignment, situation: Situation) -> Iterator[Finding]:
     wrong = [mine.vmaster for mine in own]
     if given is not None and list(given) != wrong:
         yield Finding(
-            f"this hypervisor numbers stream IDs itself, and not by the policy "
+            f"this hypervisor gives a guest other stream IDs than the policy "
             f"{situation.profile.policy}",
             "leave the policy to the profile (no --vsid, no vsid: in viommu.yml), or choose the "
             "profile of the Xen that you have",
@@ -260,6 +260,8 @@ def _clashes(
 
 def _by_id_alone(situation: Situation) -> str:
     """Why a collision matters, also to a hypervisor that gives the guest other numbers."""
+    if not situation.profile.toolstacks:
+        return "one vSMMU tells streams apart by ID alone"
     if situation.profile.renumbers:
         return (
             "this Xen numbers streams anew for the guest, but still tells physical ones apart by "

@@ -71,6 +71,8 @@ class _Reader:
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else None
             self._wrong(line, f"not valid YAML: {error.problem}", "correct the syntax")
+        except RecursionError:
+            self._wrong(None, "it is nested too deeply", "write what docs/xen.md shows")
         except (yaml.YAMLError, UnicodeDecodeError):
             self._wrong(None, "not valid YAML: no text", "write UTF-8 text")
         raise Refused(self._problems)
@@ -118,7 +120,11 @@ class _Reader:
     def _stream_id(self, node: yaml.Node) -> StreamId:
         number = -1
         if isinstance(node, yaml.ScalarNode) and node.tag == _NUMBER:
-            number = int(yaml.SafeLoader("").construct_yaml_int(node))
+            try:
+                number = int(yaml.SafeLoader("").construct_yaml_int(node))
+            except ValueError:
+                # "0x_", or a number of thousands of digits.
+                number = -1
         if not 0 <= number <= _LARGEST_ID:
             hint = "write numbers such as 0x10"
             self._wrong(_line(node), "this is no stream ID", hint, "32 bits", _shown(node))

@@ -10,13 +10,34 @@ from pathlib import Path
 from typing import Any
 
 from west_viommu.guest.source import GuestTree, without_source
-from west_viommu.names import PLAN
+from west_viommu.names import OVERLAY, PLAN, PLAN_SCHEMA
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.tree import is_blob, read_tree, refused
 from west_viommu.tree.cells import TreeError
 
 _GIVE = "give the guest's tree as a blob, as source, or as a /proc/device-tree directory"
 _AGAIN = "build again, or run viommu bind again: its files belong together"
+
+# What of viommu.json the check relies on.
+_STREAM = {"iommu": str, "iommu_base": int, "pmaster": int, "vmaster": int}
+_DEVICE = {
+    "node": str,
+    "host": str,
+    "regions": [{"host": int, "guest": int, "size": int}],
+    "intids": [int],
+    "streams": [_STREAM],
+    "maps": [{"iommu": str, "rid": int, "pmaster": int, "vmaster": int, "length": int}],
+}
+_VSMMU = {"node": str, "compatible": str, "base": int, "size": int, "intids": [int]}
+_PLAN = {
+    "schema": int,
+    "profile": str,
+    "vsid": str,
+    "viommu": (_VSMMU, type(None)),
+    "devices": [_DEVICE],
+    "allowed": [{"hazard": str, "device": str, "reason": str}],
+    "files": dict,
+}
 
 
 def finished_tree(file: str) -> GuestTree:
@@ -43,21 +64,40 @@ def sealed_plan(folder: Path) -> dict[str, Any] | None:
     plan = folder / PLAN
     try:
         document: dict[str, Any] = json.loads(plan.read_bytes())
+        if not _is_like(document, _PLAN) or OVERLAY not in document["files"]:
+            raise refused("malformed", str(plan), "this is no viommu.json of ours", _AGAIN)
+        if document["schema"] != PLAN_SCHEMA:
+            what = "viommu.json is of another version of this program"
+            found = str(document["schema"])
+            raise refused("malformed", str(plan), what, _AGAIN, str(PLAN_SCHEMA), found)
         for name, digest in document["files"].items():
             if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
-                raise refused(
-                    "malformed", str(folder / name), "not of the run of viommu.json", _AGAIN
-                )
-        _ = document["profile"], document["vsid"], document["viommu"], document["devices"]
+                what = "not of the run of viommu.json"
+                raise refused("malformed", str(folder / name), what, _AGAIN)
     except FileNotFoundError as error:
         if Path(str(error.filename)) == plan:
             return None
-        raise refused(
-            "malformed", str(error.filename), "missing beside viommu.json", _AGAIN
-        ) from None
+        what = "missing beside viommu.json"
+        raise refused("malformed", str(error.filename), what, _AGAIN) from None
     except OSError as error:
         what = error.strerror or "cannot be read"
         raise refused("unreadable", str(error.filename), what, _AGAIN) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise refused("malformed", str(plan), "this is no viommu.json of ours", _AGAIN) from None
+    except (ValueError, RecursionError):
+        what = "this is no viommu.json of ours"
+        raise refused("malformed", str(plan), what, _AGAIN) from None
     return document
+
+
+def _is_like(value: object, shape: object) -> bool:
+    """Whether `value` of JSON has at least what `shape` has: a type, a dict of shapes by key, a
+    list with the shape of each item, or a tuple of alternatives.
+    """
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(
+            key in value and _is_like(value[key], each) for key, each in shape.items()
+        )
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(_is_like(item, shape[0]) for item in value)
+    if isinstance(shape, tuple):
+        return any(_is_like(value, each) for each in shape)
+    return type(value) is shape

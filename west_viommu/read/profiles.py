@@ -92,6 +92,9 @@ def _content(file: Path, *, is_shipped: bool) -> Any:
         content = yaml.load(text, Loader=FAST_LOADER if is_shipped else yaml.SafeLoader)
     except OSError as error:
         raise _refused(file, "unreadable", error.strerror or "cannot be read", _LIST) from None
+    except RecursionError:
+        hint = "start from what `viommu profiles NAME` prints"
+        raise _refused(file, "malformed", "it is nested too deeply", hint) from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         what = f"not valid YAML: {getattr(error, 'problem', None) or 'no text'}"
@@ -101,6 +104,10 @@ def _content(file: Path, *, is_shipped: bool) -> Any:
         problems = schema_problems(str(file), text, content)
         if problems:
             raise Refused(problems)
+        if content["name"] in PROFILES:
+            what, hint = "a profile of this name is shipped", "give yours a name of its own"
+            line = _line(yaml.compose(text, Loader=yaml.SafeLoader), ["name"])
+            raise _refused(file, "malformed", what, hint, line)
     return content
 
 
@@ -111,7 +118,13 @@ def schema_problems(file: str, text: str, content: object) -> list[Problem]:
     except ImportError:
         what = "a profile of your own needs the Python package jsonschema"
         raise Refused([Problem("unreadable", what, "pip install jsonschema")]) from None
-    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    # JSON schema takes 33.0 for an integer, and it would be written as such.
+    draft = jsonschema.Draft202012Validator
+    checker = draft.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    )
+    strict = jsonschema.validators.extend(draft, type_checker=checker)
+    validator = strict(json.loads(SCHEMA.read_text(encoding="utf-8")))
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     problems = [_schema_problem(file, root, error) for error in validator.iter_errors(content)]
     return sorted(problems, key=lambda problem: (problem.where or Where(file))[1] or 0)

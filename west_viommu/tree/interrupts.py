@@ -71,14 +71,20 @@ def gic_intid(specifier: tuple[int, ...]) -> Intid | None:
     return None if first is None else Intid(first + specifier[1])
 
 
-def gic_intids(tree: Tree, node: Node) -> tuple[Intid, ...]:
-    """The INTIDs of `node`, in the order of its interrupts, those of other controllers left out."""
-    found = (
-        gic_intid(interrupt.specifier)
-        for interrupt in interrupts(tree, node)
-        if is_gic(interrupt.controller)
+def gic_interrupts(tree: Tree, node: Node) -> tuple[tuple[Intid, int], ...]:
+    """The INTIDs of `node` and the flags of each (0 where the GIC has no cell for them), in the
+    order of its interrupts, those of other controllers left out.
+    """
+    return tuple(
+        (intid, specifier[2] if len(specifier) > 2 else 0)
+        for controller, specifier in interrupts(tree, node)
+        if is_gic(controller) and (intid := gic_intid(specifier)) is not None
     )
-    return tuple(intid for intid in found if intid is not None)
+
+
+def gic_intids(tree: Tree, node: Node) -> tuple[Intid, ...]:
+    """The INTIDs of `node`, as `gic_interrupts` has them."""
+    return tuple(intid for intid, _ in gic_interrupts(tree, node))
 
 
 def other_controllers(tree: Tree, node: Node) -> tuple[str, ...]:

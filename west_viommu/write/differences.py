@@ -38,7 +38,8 @@ def differences_table(found: Found, names: Mapping[str, str], devices: int) -> s
         if rows:
             lines += [f"{title}, {names[against]}: {counted(len(rows), 'difference')}"]
             lines += _table([("NODE", "WHAT", expected.upper(), actual.upper()), *rows])
-            lines += [""]
+            hints = [each.hint for side, each in found if side == against and each.hint]
+            lines += [*(f"hint: {hint}" for hint in dict.fromkeys(hints)), ""]
     if not found:
         others = [names[side] for side in ("host", "guest-dtb") if names[side]]
         nodes = counted(devices, "node")

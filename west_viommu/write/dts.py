@@ -21,12 +21,18 @@ def dts(root: Node, references: References) -> str:
     warns of a phandle that is written as a number.
     """
     labels = {
-        target.path: f"{_UNFIT.sub('_', target.name)}_{target.number('phandle', 0):x}"
+        target.path: _label(target)
         for of_node in references.values()
         for targets in of_node.values()
         for target in targets.values()
     }
     return "".join(["/dts-v1/;\n\n", *_node(root, 0, references, labels)])
+
+
+def _label(node: Node) -> str:
+    """A label for `node`: its path, and below the root its phandle, as paths may look alike."""
+    name = _UNFIT.sub("_", node.path[1:])
+    return name if node.path.count("/") == 1 else f"{name}_{node.number('phandle', 0)}"
 
 
 def commented(text: str) -> str:

@@ -51,7 +51,7 @@ class Output:
         for name, beginning in _BEGINNINGS.items():
             target = self.folder / name
             try:
-                foreign = target.exists() and not _is_ours(target, beginning)
+                foreign = os.path.lexists(target) and not _is_ours(target, beginning)
             except OSError as error:
                 raise _failed(target, error) from None
             if foreign:
@@ -78,7 +78,8 @@ class Output:
             # What a run that was killed in the middle of a write left.
             for name in _BEGINNINGS:
                 for leftover in self.folder.glob(f".{name}.*"):
-                    leftover.unlink(missing_ok=True)
+                    if leftover.suffix[1:].isdecimal():
+                        leftover.unlink(missing_ok=True)
         except OSError as error:
             raise _failed(self.folder, error) from None
 

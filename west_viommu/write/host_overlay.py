@@ -17,7 +17,7 @@ def host_overlay(plan: Plan, sizes: Mapping[str, int]) -> str:
     marked = {device.assignment.device.path: "" for device in plan.devices}
     for device in plan.devices:
         for twin in device.twins:
-            marked.setdefault(twin, f"disabled, on a page of {device.assignment.device.path}")
+            marked.setdefault(twin, f"on a page of {device.assignment.device.path}")
     lines = [OVERLAY_FIRST_LINE, " *", *_about(plan, sizes), " */", "/dts-v1/;", "/plugin/;", ""]
     lines += ["/ {"]
     for i, (path, why) in enumerate(marked.items()):

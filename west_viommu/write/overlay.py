@@ -131,8 +131,9 @@ def _iommu_map(device: PlannedDevice) -> Iterator[str]:
         )
         yield f"iommu-map = {entries};"
         master = device.assignment.device.master
-        if master and master.map_mask is not None:
-            yield f"iommu-map-mask = <{master.map_mask:#x}>;"
+        mask = 0xFFFFFFFF if not master or master.map_mask is None else master.map_mask
+        # Also where it is the default: a copy of the node may have another.
+        yield f"iommu-map-mask = <{mask:#x}>;"
     elif device.assignment.request.has_map:
         yield "/delete-property/ iommu-map; /* the hypervisor programs none of its IDs */"
 

@@ -8,9 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from west_viommu.names import PLAN_SCHEMA
 from west_viommu.plan.records import Plan, PlannedDevice, Profile
-
-SCHEMA = 1
 
 
 def plan_json(plan: Plan, files: Mapping[str, bytes]) -> str:
@@ -23,7 +22,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     """What viommu.json says of `plan` itself."""
     profile = plan.profile
     return {
-        "schema": SCHEMA,
+        "schema": PLAN_SCHEMA,
         "profile": profile.name,
         "vsid": profile.policy,
         "viommu": _viommu(profile) if plan.has_viommu else None,
