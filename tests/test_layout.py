@@ -68,6 +68,7 @@ def test_the_links_that_zephyr_and_people_follow_are_links() -> None:
         "zephyr-module.yml": "zephyr/module.yml",
         "zephyr/dts/bindings": "bindings",
         "west_viommu/bindings": "bindings",
+        "west_viommu/hazards.md": "docs/hazards.md",
     }.items():
         path = CHECKOUT / link
         assert path.is_symlink(), (

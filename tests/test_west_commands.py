@@ -28,6 +28,7 @@ def module() -> ModuleType:
     [
         ("ViommuList", ["--host", str(DEMO / "host.dts")]),
         ("ViommuBind", ["--host", str(DEMO / "host.dts"), str(DEMO / "guest.overlay")]),
+        ("ViommuExplain", ["shared-page"]),
     ],
 )
 def test_both_front_ends_say_the_same(

@@ -74,3 +74,10 @@ class ViommuProfiles(_ViommuCommand):
 
     def __init__(self) -> None:
         super().__init__(_BY_NAME["profiles"])
+
+
+class ViommuExplain(_ViommuCommand):
+    """west viommu-explain."""
+
+    def __init__(self) -> None:
+        super().__init__(_BY_NAME["explain"])

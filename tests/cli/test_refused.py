@@ -8,12 +8,15 @@ A case has `passthrough` (the inside of a partial tree's /passthrough, from line
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.conftest import CHECKOUT, Run
+from west_viommu.plan.hazards import HAZARDS
 
 CASES = sorted((CHECKOUT / "tests" / "refused").glob("*.yml"))
 HOSTS = CHECKOUT / "tests" / "hosts"
@@ -23,20 +26,33 @@ passthrough { #address-cells = <2>; #size-cells = <2>; ranges;
 """
 
 
+def prepared(content: dict[str, Any], folder: Path) -> Sequence[str]:
+    """The files of a case, made in `folder`; its options."""
+    host = content.get("host", "two-smmus.dts")
+    if "{" in host:
+        (folder / "host.dts").write_text(host)
+    else:
+        (folder / "host.dts").symlink_to(HOSTS / host)
+    guest = content.get("guest") or PARTIAL_TREE % content["passthrough"]
+    (folder / "guest.dts").write_text(guest)
+    for name in ("viommu.yml", "profile.yaml"):
+        if name in content:
+            (folder / name).write_text(content[name])
+    options: Sequence[str] = content.get("options", ())
+    return options
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
 def test_refused(case: Path, viommu: Run, tmp_path: Path) -> None:
     content = yaml.safe_load(case.read_text())
-    host = content.get("host", "two-smmus.dts")
-    if "{" in host:
-        (tmp_path / "host.dts").write_text(host)
-    else:
-        (tmp_path / "host.dts").symlink_to(HOSTS / host)
-    guest = content.get("guest") or PARTIAL_TREE % content["passthrough"]
-    (tmp_path / "guest.dts").write_text(guest)
-    for name in ("viommu.yml", "profile.yaml"):
-        if name in content:
-            (tmp_path / name).write_text(content[name])
-    outcome = viommu("bind", "--host", "host.dts", *content.get("options", ()), "guest.dts")
+    options = prepared(content, tmp_path)
+    outcome = viommu("bind", "--host", "host.dts", *options, "guest.dts")
     assert outcome.err == content["stderr"]
     assert (outcome.status, outcome.out) == (1, "")
     assert not (tmp_path / "viommu").exists()
+
+
+def test_every_hazard_is_in_a_case() -> None:
+    said = "".join(yaml.safe_load(case.read_text())["stderr"] for case in CASES)
+    missing = [hazard.id for hazard in HAZARDS if f"[{hazard.id}]" not in said]
+    assert missing == []

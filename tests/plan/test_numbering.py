@@ -256,7 +256,7 @@ def test_the_last_id_of_the_vsmmu(viommu: Run) -> None:
     outcome = bind(viommu, [[1]], "vsids: {/d0: [0x10000]}", (*KEEPS_IDS, "--vsid", "explicit"))
     (error,) = errors(outcome)
     assert "[vsid-range]" in error
-    assert "hint: choose smaller numbers" in outcome.err
+    assert "hint: write smaller numbers into vsids of viommu.yml" in outcome.err
 
 
 EXPLICIT = (*KEEPS_IDS, "--vsid", "explicit")

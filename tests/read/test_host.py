@@ -103,7 +103,8 @@ def test_directories_that_are_no_devicetree(tmp_path: Path) -> None:
             blob('/dts-v1/; / { hypervisor { compatible = "xen,xen-4.17", "xen,xen"; }; };'),
             "{file}: error: [dom0-tree] this is the tree that Xen made for dom0: it lacks the "
             "SMMUs and the stream IDs (expected a tree without a xen,xen node)\nhint: give the "
-            "blob that Xen was booted with",
+            "blob that Xen was booted with: if a boot loader makes it, that is "
+            "/sys/firmware/fdt of a Linux booted in place of Xen",
         ),
         (
             b"/dts-v1/; / {\n\tbad bad;\n};\n",

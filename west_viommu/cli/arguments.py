@@ -186,6 +186,12 @@ def _add_profiles_arguments(parser: ArgumentParser) -> None:
     )
 
 
+def _add_explain_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "hazard", metavar="HAZARD", nargs="?", help="the id that a message has in brackets"
+    )
+
+
 COMMANDS = (
     Command(
         "bind",
@@ -243,6 +249,14 @@ COMMANDS = (
         "numbered, and which addresses and interrupts are taken.",
         "examples:\n  %(prog)s\n  %(prog)s xen-rfc > my-xen.yaml",
         _add_profiles_arguments,
+    ),
+    Command(
+        "explain",
+        "explain a hazard, and what to do about it",
+        "Print what docs/hazards.md says of the id that an error or a warning has in brackets,\n"
+        "or list all ids.",
+        "examples:\n  %(prog)s\n  %(prog)s shared-page",
+        _add_explain_arguments,
     ),
 )
 

@@ -117,7 +117,9 @@ def _both(read_host: Callable[[], H], read_guest: Callable[[], G]) -> tuple[H, G
 
 
 def _nothing_asked_for(guest_name: str) -> Refused:
-    hint = f"give a node below {PASSTHROUGH} `iommus = <0x0 STREAM-ID>`, or xen,path"
+    hint = (
+        f'give a node below {PASSTHROUGH} `iommus = <0x0 STREAM-ID>;` or `xen,path = "HOST-NODE";`'
+    )
     what = "the guest tree asks for no device"
     return Refused([Problem("malformed", what, hint, where=Where(guest_name))])
 

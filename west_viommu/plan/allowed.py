@@ -51,8 +51,10 @@ class Allowed:
             if each.hazard not in _ALLOWABLE:
                 known = [hazard.id for hazard in HAZARDS]
                 close = close_matches(each.hazard, _ALLOWABLE, 1)
-                hint = "docs/hazards.md has what can be allowed"
-                if each.hazard not in known and close:
+                hint = "`viommu explain` lists the hazards, and says of each whether it can be"
+                if each.hazard in known:
+                    hint = f"remove the entry: `viommu explain {each.hazard}` says what to do"
+                elif close:
                     hint = f"did you mean {close[0]}?"
                 what = "this is no hazard that can be allowed"
                 yield Problem("malformed", what, hint, found=each.hazard, where=each.where)

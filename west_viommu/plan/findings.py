@@ -60,6 +60,12 @@ def problem(
     )
 
 
+def as_allowed(hazard: str, device: str) -> str:
+    """The line of viommu.yml that allows `hazard` for `device`, but for its reason."""
+    # YAML's quotes, as a path may have what YAML would take for its own.
+    return f'allow: [{{hazard: {hazard}, device: "{device}", reason: "..."}}]'
+
+
 def listed(ids: Iterable[int]) -> str:
     """Stream IDs as a person reads them: "0x0 0x1 0x8"."""
     return " ".join(f"{stream_id:#x}" for stream_id in ids)

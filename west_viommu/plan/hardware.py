@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.plan.findings import Finding
@@ -33,7 +33,7 @@ def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]
     xen,reg must map nothing else.
     """
     regions = [region for region in this.device.regions if region]
-    expected = " or ".join(f"{base:#x}/{size:#x}" for base, size in regions) or "no region"
+    expected = _listed(regions) or "no region"
     for guest, host in this.request.regions:
         if host is None:
             yield Finding(
@@ -49,7 +49,9 @@ def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]
             yield Finding(
                 f"this region is none of {this.device.path}{of}",
                 "copy the host's absolute address and size, or pair host and guest addresses: "
-                "xen,reg = <host size guest>",
+                "xen,reg = <host size guest>"
+                if regions
+                else "leave reg out: the host node has none",
                 "reg",
                 expected=expected,
                 found=f"{host.base:#x}/{host.size:#x}",
@@ -66,7 +68,9 @@ def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]
         if not any(_within_pages(host, region) for region in regions):
             yield Finding(
                 f"xen,reg maps memory that is none of {this.device.path}",
-                "write the host's regions, rounded to 4 KiB pages",
+                f"write the host's regions in whole pages: {_listed(map(in_pages, regions))}"
+                if regions
+                else "leave xen,reg out: the host node has no region",
                 "xen,reg",
                 expected=expected,
                 found=f"{host.base:#x}/{host.size:#x}",
@@ -78,7 +82,8 @@ def untranslatable_region(this: Assignment, situation: Situation) -> Iterator[Fi
     if None in this.device.regions:
         yield Finding(
             f"a region of {this.device.path} has no absolute address",
-            "a bus above it has no `ranges`, or none that covers the region: Xen cannot map it",
+            "a bus above it has no `ranges`, or none that covers the region: correct the host "
+            "tree, or leave this device to the host",
             "reg",
             expected="`ranges` from each bus to the root",
             found=f"region {this.device.regions.index(None)}",
@@ -96,11 +101,15 @@ def untranslatable_region(this: Assignment, situation: Situation) -> Iterator[Fi
 
 def interrupt_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """Xen gives a guest an interrupt under the host's number only (virq = pirq)."""
+    numbers = [str(intid - FIRST_SPI) for intid in this.device.intids if intid >= FIRST_SPI]
+    spis = f"SPI {' or '.join(numbers)}" if numbers else ""
     for intid in this.request.intids:
         if intid not in this.device.intids:
             yield Finding(
                 f"this interrupt is none of {this.device.path}",
-                "write the host's number: Xen gives a guest an interrupt only under its own one",
+                f"write the host's number, {spis}: Xen gives a guest an interrupt only under that"
+                if spis
+                else "leave it out: Xen gives a guest only the interrupts of the host node",
                 "interrupts",
                 expected="INTID " + " or ".join(map(str, this.device.intids))
                 if this.device.intids
@@ -170,6 +179,10 @@ def device_without_region(this: Assignment, situation: Situation) -> Iterator[Fi
             expected="reg on the host node",
             found="none",
         )
+
+
+def _listed(regions: Iterable[Region]) -> str:
+    return " or ".join(f"{base:#x}/{size:#x}" for base, size in regions)
 
 
 def _within_pages(part: Region, region: Region) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hazards: a table of ids and checks. docs/hazards.md has a line for each.
+"""The hazards: a table of ids and checks. docs/hazards.md has a section for each.
 
 A check sees one assignment, the whole host and the other assignments, and yields what it finds.
 """

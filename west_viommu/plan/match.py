@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from west_viommu.guest.requests import COPY_HINT, PLACEHOLDERS, Request
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Master
 from west_viommu.host.streams import StreamId
-from west_viommu.plan.findings import Finding, NoMatch, listed
+from west_viommu.plan.findings import Finding, NoMatch, as_allowed, listed
 from west_viommu.plan.records import Assignment
 from west_viommu.problems import close_matches
 from west_viommu.tree.cells import TreeError
@@ -102,7 +102,7 @@ def _by_path(path: str, devices: Devices) -> Device:
         "unknown-host-node",
         Finding(
             "the host tree has no such node",
-            f"did you mean {' or '.join(close)}?"
+            f"write the path that you mean: {_as_paths(close)}"
             if close
             else "`viommu list` shows the host nodes with stream IDs",
             "xen,path",
@@ -147,11 +147,14 @@ def _by_place(request: Request, devices: Devices) -> Device:
         if master.maps and (_name(master.path) == request.name or _lies_at(master, bases))
     ]
     if not near:
+        mapping = [master.path for master in devices.masters if master.maps]
         raise NoMatch(
             "unknown-host-node",
             Finding(
                 "no host node with iommu-map has the address or the name of this one",
-                'say which one you mean: xen,path = "/path/of/host/node";',
+                f"say which one you mean: {_as_paths(mapping[:3])}"
+                if mapping
+                else "the host has no such node: leave this one out",
                 "iommu-map",
             ),
         )
@@ -171,7 +174,7 @@ def _the_one(request: Request, candidates: Sequence[Master], devices: Devices) -
             "ambiguous-master",
             Finding(
                 f"{len(left)} host masters own all of these stream IDs",
-                f'say which one you mean: xen,path = "{left[0].path}";',
+                f"say which one you mean: {_as_paths(master.path for master in left[:3])}",
                 expected="one master",
                 found="; ".join(f"{m.path} behind {' and '.join(m.iommus)}" for m in left),
             ),
@@ -211,7 +214,7 @@ def _unknown_ids(request: Request, unknown: Sequence[Wanted], devices: Devices) 
         return NoMatch("unprotected", not_protected(there), otherwise)
     iommus = dict.fromkeys(iommu for _, iommu in unknown if iommu)
     what = "no host master has this stream ID"
-    hint = "`viommu list` shows the stream IDs of every master"
+    hint = _whose_else(request, unknown, devices)
     expected = "a stream ID of a host master"
     if there and there.master:
         hint = f"the host has {there.path} at this address: {_as_entries(there.master)}"
@@ -227,12 +230,27 @@ def _unknown_ids(request: Request, unknown: Sequence[Wanted], devices: Devices) 
     )
 
 
+def _whose_else(request: Request, unknown: Sequence[Wanted], devices: Devices) -> str:
+    """Who may be meant by IDs that no master has, or none behind the SMMU that is named."""
+    for stream_id, iommu in unknown:
+        owners = [master.path for master, _ in devices.owners(stream_id) if iommu]
+        if owners:
+            return (
+                f"{stream_id:#x} is of {' and '.join(owners)}, behind another SMMU: write 0x0 in "
+                "place of the SMMU if you mean that"
+            )
+    named = {_name(master.path): master for master in devices.masters if master.streams}
+    for name in close_matches(request.name, named, 1):
+        return f"did you mean {named[name].path}: {_as_entries(named[name])}"
+    return "`viommu list` shows the stream IDs of every master"
+
+
 def not_protected(device: Device) -> Finding:
     """What is found of a device that is behind no IOMMU."""
     return Finding(
         f"{device.path} is behind no IOMMU in the host tree, so its DMA would reach all memory",
-        "pass through a device that `viommu list` shows; if the hardware has an SMMU for this "
-        "one, take the host tree whose node has `iommus`",
+        "take the host tree whose node has `iommus`, or another device of `viommu list`; for one "
+        f"that does no DMA: {as_allowed('unprotected', device.path)}",
         expected="`iommus` on the host node",
         found="none",
     )
@@ -244,7 +262,9 @@ def _mismatch(wanted: Sequence[Wanted], devices: Devices, device: Device | None)
         behind = " and ".join(device.master.iommus)
         return Finding(
             f"the stream IDs are not those of {device.path}",
-            f"copy the IDs of that host node: {_as_entries(device.master)}",
+            f"copy the IDs of that host node: {_as_entries(device.master)}"
+            if device.master.streams
+            else f"leave iommus out: {device.path} has only iommu-map",
             expected=f"{listed(device.master.stream_ids)} behind {behind}"
             if device.master.streams
             else "none but those of iommu-map",
@@ -281,6 +301,11 @@ def _as_entries(master: Master) -> str:
     if not master.streams:
         return "it has no `iommus`, only iommu-map"
     return f"iommus = {', '.join(f'<0x0 {i:#x}>' for i in master.stream_ids)};"
+
+
+def _as_paths(paths: Iterable[str]) -> str:
+    """The `xen,path` lines of which one is to be pasted."""
+    return " or ".join(f'xen,path = "{path}";' for path in paths)
 
 
 def _lies_at(master: Master, bases: frozenset[int]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from west_viommu.plan.findings import Finding
+from west_viommu.plan.findings import Finding, as_allowed
 from west_viommu.plan.pages import (
     in_pages,
     is_related,
@@ -30,7 +30,8 @@ def shared_page(this: Assignment, situation: Situation) -> Iterator[Finding]:
         what = f"{node.path} has registers on a page of {this.device.path}, and stays with the host"
         hint = (
             "the guest could reach those registers: leave this region out of reg, disable "
-            f"{node.path} in the host tree, or pass it through as well"
+            f"{node.path} in the host tree, or pass it through as well; if you trust the guest "
+            f"with them: {as_allowed('shared-page', this.device.path)}"
         )
         if node.path in parts:
             what = f"{node.path}, a part of {this.device.path}, is on a page that the guest gets"

@@ -26,15 +26,16 @@ def unsupported_iommu(this: Assignment, situation: Situation) -> Iterator[Findin
         if SMMUV3_COMPATIBLE not in iommu.compatible:
             yield Finding(
                 f"{this.device.path} is behind {iommu.path}, which is no SMMUv3",
-                "Xen gives a guest a vSMMU for devices behind an SMMUv3 only: this one cannot "
-                "have one",
+                "Xen gives a guest a vSMMU for devices behind an SMMUv3 only: leave this one to "
+                "the host",
                 expected=SMMUV3_COMPATIBLE,
                 found=" ".join(iommu.compatible) or "no compatible",
             )
         elif not iommu.supported:
             yield Finding(
                 f"{iommu.path} has specifiers that Xen's SMMUv3 driver does not take",
-                "correct the host tree: one cell, the stream ID",
+                "correct the host tree: #iommu-cells = <1>, and one cell, the stream ID, after "
+                "the phandle in each `iommus`",
                 expected=f"#iommu-cells = <{SMMUV3_CELLS}>",
                 found=f"#iommu-cells = <{iommu.cells}>",
             )
@@ -46,8 +47,9 @@ def iommu_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
         if iommu.status != "okay":
             yield Finding(
                 f"{iommu.path}, the IOMMU of {this.device.path}, is not enabled in this host tree",
-                "give the tree that you boot Xen with: the board's overlay that enables the SMMU "
-                "applied (fdtoverlay), or the blob that U-Boot passes on",
+                "give the tree that you boot Xen with: fdtoverlay -i HOST.dtb -o XEN.dtb SMMU.dtbo "
+                "applies the board's overlay that enables the SMMU; what a boot loader passes on "
+                "is /sys/firmware/fdt of a Linux booted in place of Xen",
                 expected='status "okay" on it and all its parents',
                 found=f'"{iommu.status}"',
             )
@@ -59,7 +61,7 @@ def two_iommus(this: Assignment, situation: Situation) -> Iterator[Finding]:
     if len(paths) > 1:
         yield Finding(
             f"{this.device.path} is behind {len(paths)} IOMMUs",
-            "Xen's SMMUv3 driver takes a device behind one IOMMU only: leave this one out",
+            "Xen's SMMUv3 driver takes a device behind one IOMMU only: leave it to the host",
             expected="one IOMMU",
             found=" and ".join(paths),
         )
@@ -94,8 +96,8 @@ def colliding_stream_id(this: Assignment, situation: Situation) -> Iterator[Find
                 "have the same stream ID",
                 f"{_by_id_alone(situation)}: leave one of the two out"
                 if other.path in assigned
-                else f"{_by_id_alone(situation)}: disable {other.path} in the host tree, "
-                "or pass through a device whose IDs are unique on the host",
+                else f"{_by_id_alone(situation)}: disable {other.path} in the host tree (status = "
+                '"disabled";), or pass through a device whose IDs are unique on the host',
                 expected="IDs that no other SMMU of the host uses",
                 found=listed(ids),
             )
@@ -112,7 +114,8 @@ def shared_stream_id(this: Assignment, situation: Situation) -> Iterator[Finding
                 f"{this.device.path} and {other.path} share a stream ID on {iommu}",
                 "Xen stops with a BUG when both are assigned: leave one of them out"
                 if other.path in assigned
-                else f"disable {other.path} in the host tree, or leave this device out",
+                else f'disable {other.path} in the host tree (status = "disabled";), or leave this '
+                "device to the host",
                 expected="IDs of this device alone",
                 found=listed(ids),
                 is_fatal=other.path in assigned,
@@ -173,8 +176,12 @@ def vsid_clash(this: Assignment, situation: Situation) -> Iterator[Finding]:
         yield Finding(
             f"two streams get the guest's stream ID {mine.vmaster:#x}: {mine.pmaster:#x} behind "
             f"{mine.iommu}, and {theirs.pmaster:#x} of {other} behind {theirs.iommu}",
-            "one vSMMU needs an ID for each stream: leave one out, or take the policy explicit and "
-            "number them in viommu.yml",
+            "one vSMMU needs an ID for each stream: "
+            + (
+                "write other numbers into vsids of viommu.yml"
+                if situation.profile.policy == "explicit"
+                else "leave one of the devices out, or number them in viommu.yml (vsid: explicit)"
+            ),
             expected="an ID for each stream",
             found=f"{mine.vmaster:#x} twice",
         )
@@ -198,9 +205,9 @@ def vsid_range(this: Assignment, situation: Situation) -> Iterator[Finding]:
     if wide:
         yield Finding(
             f"the vSMMU has stream IDs of {bits} bits",
-            "its guest could not use such an ID: pass through another device"
-            if situation.profile.policy == "identity"
-            else "choose smaller numbers",
+            "write smaller numbers into vsids of viommu.yml"
+            if situation.profile.policy == "explicit"
+            else "its guest could not use such an ID: pass through another device",
             expected=f"at most {(1 << bits) - 1:#x}",
             found=listed(wide),
         )
@@ -211,9 +218,10 @@ def streams_omitted(this: Assignment, situation: Situation) -> Iterator[Finding]
     master = this.device.master
     omitted = [i for i in master.stream_ids if i not in this.ids] if master else []
     if omitted:
+        entries = ", ".join(f"<0x0 {stream_id:#x}>" for stream_id in omitted)
         yield Finding(
             f"the host lists more stream IDs for {this.device.path}",
-            "DMA under an omitted ID will fault; add it unless the driver never uses it",
+            f"DMA under an omitted ID will fault: add {entries} unless the driver never uses it",
             expected=listed(master.stream_ids) if master else "",
             found=listed(this.ids),
         )
@@ -227,7 +235,7 @@ def maps_not_programmed(this: Assignment, situation: Situation) -> Iterator[Find
             f"{this.device.path} has an iommu-map beside its `iommus`",
             "Xen programs only the IDs of `iommus`: DMA under an ID of the map will fault",
             expected="`iommus` alone",
-            found=f"{len(master.maps)} map entries",
+            found=f"iommu-map of {counted(len(master.maps), 'row')}",
         )
 
 

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/hazards.md, which `viommu explain` prints: every id, every message, every permission."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cli.test_refused import CASES, prepared
+from tests.conftest import CHECKOUT, DEMO, Run
+from west_viommu.cli import explain
+from west_viommu.cli.hook import _no_host
+from west_viommu.plan.hazards import HAZARDS
+from west_viommu.problems import rendered
+from west_viommu.read.source import guest_tree
+
+PAGE = (CHECKOUT / "docs" / "hazards.md").read_text()
+SECTIONS = explain.sections(PAGE)
+# The ids of what is no hazard, but an input that cannot be used.
+OTHERS = {"unreadable", "unwritable", "no-host", "dom0-tree"}
+IDS = [hazard.id for hazard in HAZARDS] + sorted(OTHERS)
+ALLOWABLE = [each.id for each in HAZARDS if each.allowable and not each.is_warning]
+MESSAGE = re.compile(r"^    .*(?:error|warning): \[(.*)\](?:.*\n)(?:    .+\n)*", re.MULTILINE)
+
+
+def contents() -> dict[str, dict[str, Any]]:
+    return {case.stem: yaml.safe_load(case.read_text()) for case in CASES}
+
+
+def message(hazard: str) -> str:
+    """The message that the section of `hazard` shows, unfolded."""
+    (found,) = MESSAGE.finditer(SECTIONS[hazard])
+    assert found[1] == hazard
+    return " ".join(found[0].split())
+
+
+def entries(hazard: str) -> list[str]:
+    """The lines for viommu.yml in the section of `hazard`."""
+    return re.findall(r"^    (- \{.*\})$", SECTIONS[hazard], re.MULTILINE)
+
+
+def case_of(hazard: str) -> dict[str, Any]:
+    """The case in tests/refused that prints the message of the section."""
+    for content in contents().values():
+        if message(hazard) in " ".join(content["stderr"].split()):
+            return content
+    raise AssertionError(f"no case prints {message(hazard)}")
+
+
+def test_each_id_has_a_section_and_a_line_and_nothing_else_has() -> None:
+    assert sorted(SECTIONS) == sorted(explain.overview(PAGE)) == sorted(IDS)
+    # In the same order, so that the page can be read from top to end.
+    assert list(SECTIONS) == list(explain.overview(PAGE))
+    for hazard in IDS:
+        assert f"| [`{hazard}`](#{hazard}) | " in PAGE
+
+
+def test_each_id_of_the_code_is_known() -> None:
+    calls = r"(?:Problem|NoMatch|refused|_refused|_problem)\("
+    pattern = re.compile(rf'{calls}\s*(?:\[\s*)?(?:\w+,\s*)?"([a-z0-9]+(?:-[a-z0-9]+)*)",')
+    used = set()
+    for module in (CHECKOUT / "west_viommu").rglob("*.py"):
+        used |= set(pattern.findall(module.read_text()))
+    assert used >= OTHERS | {"malformed", "unknown-host-node", "stream-mismatch"}
+    assert used <= set(IDS)
+
+
+@pytest.mark.parametrize("hazard", [each for each in IDS if each != "no-host"])
+def test_the_message_is_one_that_is_really_printed(hazard: str) -> None:
+    assert case_of(hazard)
+
+
+def test_the_message_of_a_build_without_host_is_one_too() -> None:
+    guest = guest_tree([str(DEMO / "guest.overlay")])
+    problem = _no_host("/passthrough/ethernet@e0100000", guest)
+    printed = rendered(problem).replace(f"{DEMO}{os.sep}", "")
+    assert message("no-host") == " ".join(printed.split())
+
+
+def test_what_can_be_allowed_has_an_entry_and_nothing_else_has() -> None:
+    assert [hazard for hazard in IDS if entries(hazard)] == ALLOWABLE
+    for hazard in set(IDS) - set(ALLOWABLE):
+        last = SECTIONS[hazard].splitlines()[-1]
+        warns = any(each.id == hazard and each.is_warning for each in HAZARDS)
+        assert last.startswith("A warning: " if warns else "It cannot be allowed")
+
+
+@pytest.mark.parametrize("hazard", ALLOWABLE)
+def test_the_entry_allows_the_message_of_its_section(
+    hazard: str, viommu: Run, tmp_path: Path
+) -> None:
+    (entry,) = entries(hazard)
+    case = case_of(hazard)
+    config = case.get("viommu.yml", "")
+    assert "allow:" not in config
+    case["viommu.yml"] = f"{config}allow:\n  {entry}\n"
+    options = prepared(case, tmp_path)
+    outcome = viommu("bind", "--host", "host.dts", *options, "guest.dts")
+    # The case may have more of the same; of the device of the entry, all is allowed.
+    line = message(hazard).partition(" hint:")[0]
+    assert line in case["stderr"]
+    assert f"{line.replace('error: ', 'warning: ', 1)}\nhint: allowed by viommu.yml:" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_explain_prints_the_section_as_it_is(viommu: Run) -> None:
+    outcome = viommu("explain", "shared-page")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out.startswith("### shared-page\n\nXen maps whole pages of 4 KiB.")
+    assert outcome.out.endswith('reason: "the guest may reach both UARTs"}\n')
+    assert outcome.out in PAGE
+
+
+def test_a_section_ends_where_a_group_does(viommu: Run) -> None:
+    assert "##" not in viommu("explain", "duplicate-assignment").out.removeprefix("###")
+
+
+def test_explain_lists_the_ids(viommu: Run) -> None:
+    outcome = viommu("explain")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out.splitlines()[::2] == list(SECTIONS)
+    assert outcome.out.startswith(
+        "unknown-host-node\n    xen,path names no node of the host tree\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("hazard", "says"),
+    [
+        ("shared-pge", "did you mean shared-page or shared-stream-id?"),
+        ("zzz", "`viommu explain` lists all"),
+        ("overview", "`viommu explain` lists all"),
+    ],
+)
+def test_an_id_that_is_none(hazard: str, says: str, viommu: Run) -> None:
+    outcome = viommu("explain", hazard)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err == f"viommu explain: error: no hazard has the id {hazard!r}: {says}\n"
+
+
+def test_a_checkout_without_links_says_so(
+    viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "hazards.md"
+    monkeypatch.setattr(explain, "PAGE", str(file))
+    hint = "hint: git config core.symlinks true, and check out again\n"
+    what = f"{file}: error: [unreadable] this must be a symbolic link to docs/hazards.md"
+    missing = viommu("explain")
+    assert (missing.status, missing.out) == (1, "")
+    assert missing.err == f"{what}: No such file or directory\n{hint}"
+    file.write_text("../docs/hazards.md")
+    assert viommu("explain").err == f"{what}, and the checkout made it a text file\n{hint}"
+
+
+def test_explain_starts_without_what_it_does_not_need() -> None:
+    code = (
+        "import sys; from west_viommu.__main__ import main;"
+        "status = main(['explain', 'malformed']);"
+        "print(status, [n for n in ('yaml', 'devicetree', 'west', 'pathlib') if n in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout.endswith("\n0 []\n"), run.stderr

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`viommu explain`: what docs/hazards.md says of one hazard, or which hazards there are."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+
+from west_viommu.cli.run import UsageError
+from west_viommu.problems import Problem, Refused, Where, close_matches
+
+# A link to docs/hazards.md, so that an installed package has the page.
+PAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "hazards.md")
+_TITLE = "# Hazards\n"
+_SECTION = "### "
+
+
+def run(arguments: Namespace) -> None:
+    """Print the section of a hazard as it is written, or a line for each hazard."""
+    page = _page()
+    if not arguments.hazard:
+        for hazard, line in overview(page).items():
+            print(f"{hazard}\n    {line}")
+        return
+    known = sections(page)
+    if arguments.hazard not in known:
+        close = close_matches(arguments.hazard, known)
+        hint = f"did you mean {' or '.join(close)}?" if close else "`viommu explain` lists all"
+        raise UsageError(f"no hazard has the id {arguments.hazard!r}: {hint}")
+    print(known[arguments.hazard], end="")
+
+
+def sections(page: str) -> dict[str, str]:
+    """The section of each hazard by its id, from its heading to the next one of any rank."""
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in page.splitlines(keepends=True):
+        if line.startswith(("# ", "## ", _SECTION)):
+            lines = []
+            if line.startswith(_SECTION):
+                found[line.removeprefix(_SECTION).strip()] = lines
+        lines.append(line)
+    return {hazard: "".join(lines).rstrip() + "\n" for hazard, lines in found.items()}
+
+
+def overview(page: str) -> dict[str, str]:
+    """The line of each hazard in the tables at the top: rows of [`id`](#id) and its line."""
+    rows = (line.strip("|").split("|", 1) for line in page.splitlines() if line.startswith("| [`"))
+    return {hazard.split("`")[1]: line.strip().replace("`", "") for hazard, line in rows}
+
+
+def _page() -> str:
+    """docs/hazards.md. Raises Refused where the link to it is none."""
+    what = "this must be a symbolic link to docs/hazards.md"
+    try:
+        with open(PAGE, encoding="utf-8") as file:
+            page = file.read()
+        if page.startswith(_TITLE):
+            return page
+        what += ", and the checkout made it a text file"
+    except OSError as error:
+        what += f": {error.strerror}"
+    hint = "git config core.symlinks true, and check out again"
+    raise Refused([Problem("unreadable", what, hint, where=Where(PAGE))])
