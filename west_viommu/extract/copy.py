@@ -37,9 +37,9 @@ _REPLACED = frozenset(
 )
 # Numbers by what they are called (dt-schema, property-units.yaml, and the common bindings).
 _NUMBER = re.compile(
-    r"#.*|.*-(hz|mhz|khz|bits|ms|us|ns|ps|mw|ohms|microvolt|microamp|percent|bp|width|depth|size|"
-    r"shift|count|number|frequency|speed|rate|level|channels|mask|offset|delay|cells|lanes|ports)"
-    r"|(max|min|num|nr)-.*|reg-.*|bus-range|clock-frequency"
+    r"#.*|(max|min|num|nr|reg)-.*|bus-range|(.*[-,])?"
+    r"(hz|mhz|khz|bits|ms|us|ns|ps|mw|ohms|microvolt|microamp|percent|bp|width|depth|size|shift|"
+    r"count|number|frequency|speed|rate|level|channels|mask|offset|delay|cells|lanes|ports)"
 )
 _EDGE, _LEVEL = 1, 4
 

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a host node to the guest node to paste, and through bind to a plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CHECKOUT, DEMO, Run, blob, corpus_params
+from west_viommu.read.dtb import tree_from_dtb
+from west_viommu.tree.interrupts import gic_intids
+
+GOLDEN = CHECKOUT / "tests" / "golden"
+HOST = """/dts-v1/; / {
+	model = "h";
+	#address-cells = <2>; #size-cells = <2>; interrupt-parent = <&gic>;
+	aliases { net0 = "/soc/ethernet@1000"; broken = <1>; };
+	__symbols__ { mac = "/soc/ethernet@1000"; };
+	gic: gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>; };
+	clk: clock { #clock-cells = <0>; phandle = <8>; };
+	gpio: gpio { interrupt-controller; #interrupt-cells = <2>; };
+	smmu: iommu@9000000 { compatible = "arm,smmu-v3"; reg = <0 0x9000000 0 0x20000>;
+		#iommu-cells = <1>; };
+	soc {
+		#address-cells = <1>; #size-cells = <1>; ranges = <0x0 0x1 0x80000000 0x100000>;
+		dma-coherent;
+		ethernet@1000 {
+			compatible = "arm,pl011", "x,y"; reg = <0x1000 0x800>, <0x3000 0x1000>;
+			interrupts-extended = <&gic 0 10 4>, <&gic 0 11 1>, <&gpio 1 2>, <&gic 1 5 4>;
+			interrupt-names = "a", "b", "c", "d";
+			iommus = <&smmu 0x10>, <&smmu 0x11>;
+			clocks = <&clk>; clock-names = "bus"; vdd-supply = <&clk>; pinctrl-0 = <&clk>;
+			vendor,link = <&clk>; vendor,depth = <8>; bus-width = <8>; vendor,text = "a*/\\"b";
+			vendor,odd = [01 02 03]; vendor,flag; dma-ranges; status = "okay";
+			#address-cells = <1>; #size-cells = <1>; ranges = <0x0 0x3000 0x1000>;
+			part@10 { compatible = "x,part"; reg = <0x10 0x10>; status = "disabled";
+				interrupts = <0 12 4>; clocks = <&clk>; };
+		};
+		spi@5000 { reg = <0x5000 0x1000>; };
+		spi@6000 { reg = <0x6000 0x1000>; };
+		nowhere@200000 { reg = <0x200000 0x1000>; iommus = <&smmu 0x12>; };
+	};
+	a { link { iommus = <&smmu 0x20>; }; };
+	b { link { iommus = <&smmu 0x21>; }; };
+}; """
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    file = tmp_path / "host.dtb"
+    file.write_bytes(blob(HOST))
+    return file
+
+
+def test_a_node_with_everything(host: Path, viommu: Run) -> None:
+    outcome = viommu("extract", "--host", host, "/soc/ethernet@1000")
+    assert outcome.status == 0
+    assert outcome.out == (GOLDEN / "extracted.overlay").read_text()
+    assert f"{host}: warning: [interrupt-not-routed]" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["net0", "mac", "&mac", "ethernet@1000", "ethernet"])
+def test_names_of_a_node(name: str, host: Path, viommu: Run) -> None:
+    by_path = viommu("extract", "--host", host, "/soc/ethernet@1000").out
+    assert viommu("extract", "--host", host, name).out == by_path
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("spi", "2 host nodes have this name (expected one of /soc/spi@5000 /soc/spi@6000"),
+        ("ethernet@100", "hint: did you mean ethernet@1000"),
+        ("broken", "no node of this path, name, alias or label"),
+        ("", "no node of this path, name, alias or label"),
+        ("zzzzzzz", "hint: `viommu list` shows the host nodes"),
+    ],
+)
+def test_names_that_mean_no_node(name: str, says: str, host: Path, viommu: Run) -> None:
+    outcome = viommu("extract", "--host", host, name)
+    assert (outcome.status, outcome.out) == (1, "")
+    assert f"{host}: error: [unknown-host-node]" in outcome.err
+    assert says in outcome.err
+
+
+def test_every_name_that_means_none_is_told(host: Path, viommu: Run) -> None:
+    assert viommu("extract", "--host", host, "zz1", "net0", "zz2").err.count("error:") == 2
+
+
+def test_nodes_of_one_name_stay_apart(host: Path, viommu: Run, tmp_path: Path) -> None:
+    out = viommu("extract", "--host", host, "/a/link", "/b/link", "/a/link").out
+    assert out.count("\t\tlink {") == 1
+    assert out.count("\t\tlink-2 {") == 1
+    (tmp_path / "g.overlay").write_text(out)
+    assert viommu("bind", "--host", host, "g.overlay").status == 0
+
+
+def test_a_region_without_address_is_left_out(host: Path, viommu: Run) -> None:
+    outcome = viommu("extract", "--host", host, "nowhere")
+    assert "\t\tnowhere {\n" in outcome.out
+    assert "/* left out: reg: region 0 has no absolute address */" in outcome.out
+    assert "warning: [untranslatable-region]" in outcome.err
+
+
+@pytest.mark.parametrize("file", corpus_params())
+def test_there_and_back_on_real_hosts(file: Path, viommu: Run, tmp_path: Path) -> None:
+    """Every master that could go to a guest: what extract prints binds, as it is, to that device
+    with all its regions, interrupts and IDs.
+    """
+    listing = json.loads(viommu("list", "--host", file, "--format", "json", "--passable").out)
+    tree = tree_from_dtb(file.read_bytes())
+    for master in listing["masters"]:
+        (tmp_path / "g.overlay").write_text(viommu("extract", "--host", file, master["path"]).out)
+        outcome = viommu("bind", "--host", file, "g.overlay")
+        assert outcome.status == 0, outcome.err
+        (device,) = json.loads((tmp_path / "viommu/viommu.json").read_text())["devices"]
+        assert device["host"] == master["path"]
+        regions = [{"base": each["guest"], "size": each["size"]} for each in device["regions"]]
+        assert regions == master["regions"]
+        assert [stream["pmaster"] for stream in device["streams"]] == [
+            stream["id"] for stream in master["streams"]
+        ]
+        node = tree.node(master["path"])
+        assert node and device["intids"] == [i for i in gic_intids(tree, node) if i >= 32]
+
+
+@pytest.mark.parametrize("file", corpus_params())
+def test_any_node_of_a_real_host_gives_valid_source(
+    file: Path, viommu: Run, tmp_path: Path
+) -> None:
+    """Also what no guest can have: dtc takes it below a tree with a GIC."""
+    tree = tree_from_dtb(file.read_bytes())
+    paths = [node.path for node in tree.nodes() if {"reg", "compatible"} <= set(node.properties)]
+    outcome = viommu("extract", "--host", file, *paths[:: max(1, len(paths) // 12)])
+    assert outcome.status == 0, outcome.err
+    macros = {
+        "GIC_SPI": "0",
+        "IRQ_TYPE_LEVEL": "2",
+        "IRQ_TYPE_EDGE": "4",
+        "IRQ_DEFAULT_PRIORITY": "1",
+    }
+    source = outcome.out
+    for name, value in macros.items():
+        source = source.replace(name, value)
+    assert blob(f"/dts-v1/; / {{ gic: gic {{ }}; }};\n{source}")
+
+
+def test_zephyrs_binding_says_what_it_has_and_requires(
+    host: Path, viommu: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bindings"
+    folder.mkdir()
+    (folder / "base.yaml").write_text(
+        "properties: {reg: {type: array}, interrupt-names: {type: string-array}}\n"
+    )
+    (folder / "x,y.yaml").write_text(
+        'description: d\ncompatible: "x,y"\ninclude: base.yaml\nproperties:\n'
+        "  bus-width: {type: int, required: true}\n  speed: {type: int, required: true}\n"
+    )
+    out = viommu("extract", "--host", host, "net0", "--zephyr-bindings", folder).out
+    assert "/* Zephyr requires: speed (int), by its binding of x,y */" in out
+    assert "\t\t\tbus-width = <0x8>;\n" in out
+    assert "/* left out: vendor,depth: Zephyr's binding does not have it */" in out
+    (folder / "x,y.yaml").write_text('compatible: "x,y"\nproperties: {a: {typ: int}}\n')
+    outcome = viommu("extract", "--host", host, "net0", "--zephyr-bindings", folder)
+    assert (outcome.status, outcome.out) == (1, "")
+    assert "Zephyr's edtlib does not take it" in outcome.err
+
+
+def test_the_demo(viommu: Run, tmp_path: Path) -> None:
+    host = DEMO / "host.dts"
+    (tmp_path / "g.overlay").write_text(viommu("extract", "--host", host, "dma-controller").out)
+    assert viommu("bind", "--host", host, "g.overlay").status == 0
