@@ -69,6 +69,13 @@ class ViommuCheck(_ViommuCommand):
         super().__init__(_BY_NAME["check"])
 
 
+class ViommuInit(_ViommuCommand):
+    """west viommu-init."""
+
+    def __init__(self) -> None:
+        super().__init__(_BY_NAME["init"])
+
+
 class ViommuProfiles(_ViommuCommand):
     """west viommu-profiles."""
 

@@ -138,6 +138,22 @@ def _add_settings_arguments(parser: ArgumentParser) -> None:
     )
 
 
+def _add_init_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "-s", "--source-dir", metavar="APP", help="the application's folder (default: here)"
+    )
+    parser.add_argument(
+        "--host", metavar="HOST", help="the host's devicetree, as Xen is booted with it"
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        type=_profile,
+        help=f"what the hypervisor gives the guest: {', '.join(PROFILES)}, or a file by its path "
+        f"(default: {PROFILES[0]})",
+    )
+
+
 def _add_extract_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "nodes",
@@ -241,6 +257,14 @@ COMMANDS = (
         "  LIBXL_DEBUG_DUMP_DTB=dump.dtb xl create guest.cfg\n"
         "  %(prog)s -d build --guest-dtb dump.dtb --format json",
         _add_check_arguments,
+    ),
+    Command(
+        "init",
+        "write a viommu.yml to start from",
+        "Write a viommu.yml into the application's folder, with every key explained. A file that\n"
+        "is there already is left alone.",
+        "examples:\n  %(prog)s --host boards/host.dtb\n  %(prog)s -s my-app --profile qemu-virt",
+        _add_init_arguments,
     ),
     Command(
         "profiles",
