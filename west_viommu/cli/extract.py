@@ -34,7 +34,7 @@ def run(arguments: Namespace) -> None:
         node = source.devices.tree.node(path)
         if node:
             made.append(_copied(source, node, arguments.zephyr_bindings, needed))
-    for problem in (p for node in made for p in _concerns(source, node)):
+    for problem in _concerns(source, nodes):
         print(rendered(problem), file=sys.stderr)
     name = os.path.basename(os.path.abspath(source.name))
     print(guest_nodes(_apart(made), name, source.model, needed), end="")
@@ -78,20 +78,21 @@ def _directories(bindings: str | None) -> list[str]:
     return [os.path.join(base, BINDINGS)] if base else []
 
 
-def _concerns(source: Host, node: Copied) -> Iterator[Problem]:
-    """What bind will say of the device, as warnings."""
-    device = source.devices.device(node.host)
-    for hazard, _, finding in concerns(device, source.devices) if device else ():
-        yield Problem(
-            hazard,
-            finding.what,
-            finding.hint,
-            node.host,
-            finding.expected,
-            finding.found,
-            Where(source.name),
-            warning=True,
-        )
+def _concerns(source: Host, paths: list[str]) -> Iterator[Problem]:
+    """What bind will say of the devices, for one guest, as warnings."""
+    devices = [device for device in map(source.devices.device, paths) if device]
+    for device in devices:
+        for hazard, _, finding in concerns(device, source.devices, devices):
+            yield Problem(
+                hazard,
+                finding.what,
+                finding.hint,
+                device.path,
+                finding.expected,
+                finding.found,
+                Where(source.name),
+                warning=True,
+            )
 
 
 def _apart(nodes: list[Copied]) -> list[Copied]:

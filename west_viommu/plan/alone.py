@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from west_viommu.guest.gic import LINUX_EDGE, GuestInterrupt
@@ -70,9 +70,9 @@ def known(master: Master, devices: Devices) -> Known:
         return Known((), master.regions, ("malformed",))
 
 
-def concerns(device: Device, devices: Devices) -> Iterator[Concern]:
-    """What speaks against giving the whole of `device`, and nothing else, to a guest of Xen."""
-    for hazard, findings in _findings(device, devices):
+def concerns(device: Device, devices: Devices, beside: Iterable[Device] = ()) -> Iterator[Concern]:
+    """What speaks against giving the whole of `device`, and of those `beside` it, to a guest."""
+    for hazard, findings in _findings(device, devices, beside):
         for finding in findings:
             yield Concern(hazard.id, hazard.is_warning or finding.is_warning, finding)
 
@@ -84,9 +84,14 @@ def _refused(device: Device, devices: Devices) -> Iterator[str]:
             yield hazard.id
 
 
-def _findings(device: Device, devices: Devices) -> Iterator[tuple[Hazard, Iterator[Finding]]]:
+def _findings(
+    device: Device, devices: Devices, beside: Iterable[Device] = ()
+) -> Iterator[tuple[Hazard, Iterator[Finding]]]:
     this = whole(_request(device), device)
-    situation = Situation(devices, Terms(_ANY_XEN), [this], (), {this.request.path: ()}, {})
+    others = [whole(_request(each), each) for each in beside if each.path != device.path]
+    paths = [each.request.path for each in (this, *others)]
+    streams = dict.fromkeys(paths, ())
+    situation = Situation(devices, Terms(_ANY_XEN), [this, *others], (), streams, {})
     for hazard in HAZARDS:
         if hazard.check:
             yield hazard, hazard.check(this, situation)
@@ -95,7 +100,7 @@ def _findings(device: Device, devices: Devices) -> Iterator[tuple[Hazard, Iterat
 def _request(device: Device) -> Request:
     """The request for all that the host node has."""
     return Request(
-        path=f"{PASSTHROUGH}/{device.name}",
+        path=f"{PASSTHROUGH}{device.path}",
         name=device.name,
         xen_path=device.path,
         entries=(),

@@ -93,7 +93,7 @@ def _iommu(iommu: Iommu) -> str:
 
 def _row(master: Master, iommu: Iommu, known: Known) -> _Row:
     state = "" if master.enabled else f"{master.status}  "
-    intids = " ".join(map(str, known.intids))
+    intids = " ".join(map(str, dict.fromkeys(known.intids)))
     return _Row(
         master.path,
         f"{state}{_master_ids(master, iommu)}",
