@@ -11,6 +11,7 @@ from tests.conftest import CHECKOUT, DEMO, Run, blob, corpus_params
 from tests.oracle import listing
 
 TWO_SMMUS = CHECKOUT / "tests" / "hosts" / "two-smmus.dts"
+PAGES = CHECKOUT / "tests" / "hosts" / "pages.dts"
 
 
 @pytest.mark.parametrize("file", corpus_params())
@@ -136,8 +137,17 @@ def test_a_filter_leaves_what_concerns_its_masters(viommu: Run) -> None:
     assert viommu("list", "--host", TWO_SMMUS, "nothing").out == "two SMMUs\n\nno such master\n"
 
 
-def test_passable_is_what_bind_takes(viommu: Run, tmp_path: Path) -> None:
-    """Each master of the host, alone: `list` and `bind` must agree on it."""
+@pytest.mark.parametrize("host", [TWO_SMMUS, PAGES, DEMO / "host.dts"], ids=lambda file: file.stem)
+def test_passable_is_what_bind_takes(host: Path, viommu: Run, tmp_path: Path) -> None:
+    """Each master of the host, alone and whole: `list` and `bind` must agree on it."""
+    passable = listed(viommu, "--passable", host=host)
+    for path in listed(viommu, host=host):
+        (tmp_path / "guest.overlay").write_text(viommu("extract", "--host", host, path).out)
+        bound = viommu("bind", "--host", host, "guest.overlay")
+        assert (bound.status == 0) == (path in passable), bound.err
+
+
+def test_passable_by_path_alone(viommu: Run, tmp_path: Path) -> None:
     passable = listed(viommu, "--passable")
     for path in listed(viommu):
         (tmp_path / "guest.dts").write_text(

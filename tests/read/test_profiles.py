@@ -8,6 +8,7 @@ import yaml
 
 from tests.conftest import Run
 from west_viommu.names import PROFILES
+from west_viommu.plan.alone import ANY_XEN
 from west_viommu.problems import Refused
 from west_viommu.read.profiles import profile, profile_file, schema_problems
 
@@ -38,6 +39,13 @@ def test_the_values_of_xens_series() -> None:
         "xen-v3-libxl": "libxl",
         "qemu-virt": None,
     }
+
+
+def test_what_list_takes_for_any_xen() -> None:
+    same = ("interrupts", "id_bits", "programs_maps", "toolstacks")
+    for name in PROFILES[:3]:
+        found = profile(name, None)
+        assert all(getattr(found, field) == getattr(ANY_XEN, field) for field in same)
 
 
 def test_one_of_your_own(viommu: Run, tmp_path: Path, demo_host: Path) -> None:

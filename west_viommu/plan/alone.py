@@ -15,14 +15,14 @@ from west_viommu.host.inventory import Master
 from west_viommu.plan.findings import Finding
 from west_viommu.plan.hazards import HAZARDS, Hazard
 from west_viommu.plan.match import whole
-from west_viommu.plan.records import Profile, Situation, Terms
+from west_viommu.plan.records import AssignedStream, Profile, Situation, Terms, ViommuInterrupt
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
 
-# What every Xen of the series does. Where it puts its vSMMU is a matter of the guest: an address
-# can be moved by xen,reg.
-_ANY_XEN = Profile(
+# What the profiles of Xen have in common (a test holds it to them), as `list` must not pay for YAML.
+# Not where the vSMMU is: a device can be mapped elsewhere.
+ANY_XEN = Profile(
     name="xen",
     about="any Xen",
     source="",
@@ -30,10 +30,10 @@ _ANY_XEN = Profile(
     base=0,
     size=0,
     phandle=None,
-    interrupts=(),
+    interrupts=(ViommuInterrupt("combined", Intid(33), is_edge=False),),
     policy="identity",
     renumbers=None,
-    id_bits=32,
+    id_bits=16,
     programs_maps=False,
     toolstacks=("dom0less", "libxl"),
     reserved=(),
@@ -89,9 +89,14 @@ def _findings(
 ) -> Iterator[tuple[Hazard, Iterator[Finding]]]:
     this = whole(_request(device), device)
     others = [whole(_request(each), each) for each in beside if each.path != device.path]
-    paths = [each.request.path for each in (this, *others)]
-    streams = dict.fromkeys(paths, ())
-    situation = Situation(devices, Terms(_ANY_XEN), [this, *others], (), streams, {})
+    streams = {
+        each.request.path: tuple(
+            AssignedStream(iommu, devices.iommus[iommu].base or 0, stream_id, stream_id)
+            for stream_id, iommu in each.streams
+        )
+        for each in (this, *others)
+    }
+    situation = Situation(devices, Terms(ANY_XEN), [this, *others], (), streams, {})
     for hazard in HAZARDS:
         if hazard.check:
             yield hazard, hazard.check(this, situation)
