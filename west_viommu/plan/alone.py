@@ -20,7 +20,7 @@ from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
 
-# What the profiles of Xen have in common (a test holds it to them), as `list` must not pay for YAML.
+# What the profiles of Xen have in common, as `list` must not pay for YAML; a test holds it to them.
 # Not where the vSMMU is: a device can be mapped elsewhere.
 ANY_XEN = Profile(
     name="xen",
