@@ -21,9 +21,10 @@ if [ "$purpose" = boot ]; then
     need gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc --version
 fi
 if [ "$purpose" != demo ]; then
-    # The oracles: dtc, and pylibfdt, which pip builds from source.
+    # The oracles: dtc, pylibfdt, which pip builds from source, and Graphviz.
     need device-tree-compiler dtc --version
     need swig swig -version
+    need graphviz dot -V
     need gcc gcc --version
     need libc6-dev sh -c 'printf "#include <stdio.h>\n" | cpp'
     need python3-dev python3 -c 'import os, sysconfig

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from west_viommu.plan import hardware, space, streams
+from west_viommu.plan import hardware, space, streams, vsids
 from west_viommu.plan.findings import Finding
 from west_viommu.plan.records import Assignment, Situation
 
@@ -42,9 +42,9 @@ HAZARDS = (
     Hazard("map-only", streams.map_only),
     Hazard("colliding-stream-id", streams.colliding_stream_id),
     Hazard("shared-stream-id", streams.shared_stream_id),
-    Hazard("malformed", streams.not_numbered, allowable=False),
-    Hazard("vsid-clash", streams.vsid_clash),
-    Hazard("vsid-range", streams.vsid_range),
+    Hazard("malformed", vsids.not_numbered, allowable=False),
+    Hazard("vsid-clash", vsids.vsid_clash),
+    Hazard("vsid-range", vsids.vsid_range),
     Hazard("region-mismatch", hardware.region_mismatch),
     Hazard("untranslatable-region", hardware.untranslatable_region),
     Hazard("shared-page", space.shared_page),

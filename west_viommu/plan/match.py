@@ -3,24 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from west_viommu.guest.requests import COPY_HINT, PLACEHOLDERS, Request
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Master
-from west_viommu.host.streams import StreamId
-from west_viommu.plan.findings import Finding, NoMatch, as_allowed, listed
+from west_viommu.plan.findings import Finding, NoMatch
 from west_viommu.plan.records import Assignment
-from west_viommu.problems import close_matches
+from west_viommu.plan.unmatched import (
+    Wanted,
+    ambiguous,
+    as_entries,
+    mismatch,
+    name_of,
+    not_protected,
+    nothing_mapped,
+    unknown_ids,
+    unknown_path,
+)
 from west_viommu.tree.cells import TreeError
-
-
-class Wanted(NamedTuple):
-    """A stream ID of a request. `iommu` is the host SMMU that an unmodified copy still names."""
-
-    id: StreamId
-    iommu: str | None
 
 
 def assignment(request: Request, devices: Devices) -> Assignment:
@@ -44,7 +45,7 @@ def assignment(request: Request, devices: Devices) -> Assignment:
     if master and not _lists_all(master, wanted) and not _maps_all(master, wanted):
         # The device is named, so what its user takes for its IDs is known as well.
         otherwise = found if request.xen_path is not None else None
-        raise NoMatch("stream-mismatch", _mismatch(wanted, devices, device), otherwise)
+        raise NoMatch("stream-mismatch", mismatch(wanted, devices, device), otherwise)
     return found
 
 
@@ -95,27 +96,17 @@ def _by_path(path: str, devices: Devices) -> Device:
     device = devices.device(path)
     if device is not None:
         return device
-    paths = [node.path for node in devices.tree.nodes()]
-    close = [known for known in paths if _name(known) == _name(path)][:3]
-    close = close or close_matches(path, paths)
-    raise NoMatch(
-        "unknown-host-node",
-        Finding(
-            "the host tree has no such node",
-            f"write the path that you mean: {_as_paths(close)}"
-            if close
-            else "`viommu list` shows the host nodes with stream IDs",
-            "xen,path",
-            expected="the path of a host node",
-            found=path,
-        ),
-    )
+    raise NoMatch("unknown-host-node", unknown_path(path, devices))
 
 
 def _by_ids(request: Request, wanted: Sequence[Wanted], devices: Devices) -> Device:
     unknown = [each for each in wanted if not _candidates([each], devices)]
     if unknown:
-        raise _unknown_ids(request, unknown, devices)
+        there = _at_place(request, devices)
+        if there and not there.master:
+            otherwise = _assignment(request, there, unknown)
+            raise NoMatch("unprotected", not_protected(there), otherwise)
+        raise NoMatch("unknown-stream-id", unknown_ids(request, unknown, there, devices))
     candidates = _candidates(wanted, devices)
     # Xen programs no IDs of iommu-map, so a device that lists the ID itself goes first.
     owners = [master for master in candidates if _lists_all(master, wanted)]
@@ -125,7 +116,7 @@ def _by_ids(request: Request, wanted: Sequence[Wanted], devices: Devices) -> Dev
     there = _at_place(request, devices)
     # A PCIe root often maps every small number: a mistyped ID of another device is then "its".
     if not owners or (there and there.master and there.master not in owners):
-        raise NoMatch("stream-mismatch", _mismatch(wanted, devices, there))
+        raise NoMatch("stream-mismatch", mismatch(wanted, devices, there))
     return _the_one(request, owners, devices)
 
 
@@ -144,20 +135,10 @@ def _by_place(request: Request, devices: Devices) -> Device:
     near = [
         master
         for master in devices.masters
-        if master.maps and (_name(master.path) == request.name or _lies_at(master, bases))
+        if master.maps and (name_of(master.path) == request.name or _lies_at(master, bases))
     ]
     if not near:
-        mapping = [master.path for master in devices.masters if master.maps]
-        raise NoMatch(
-            "unknown-host-node",
-            Finding(
-                "no host node with iommu-map has the address or the name of this one",
-                f"say which one you mean: {_as_paths(mapping[:3])}"
-                if mapping
-                else "the host has no such node: leave this one out",
-                "iommu-map",
-            ),
-        )
+        raise NoMatch("unknown-host-node", nothing_mapped(devices))
     return _the_one(request, near, devices)
 
 
@@ -167,18 +148,10 @@ def _the_one(request: Request, candidates: Sequence[Master], devices: Devices) -
     if len(left) > 1:
         left = [master for master in left if _lies_at(master, _bases(request))] or left
     if len(left) > 1:
-        left = [master for master in left if _name(master.path) == request.name] or left
+        left = [master for master in left if name_of(master.path) == request.name] or left
     device = devices.device(left[0].path)
     if len(left) > 1 or device is None:
-        raise NoMatch(
-            "ambiguous-master",
-            Finding(
-                f"{len(left)} host masters own all of these stream IDs",
-                f"say which one you mean: {_as_paths(master.path for master in left[:3])}",
-                expected="one master",
-                found="; ".join(f"{m.path} behind {' and '.join(m.iommus)}" for m in left),
-            ),
-        )
+        raise NoMatch("ambiguous-master", ambiguous(left))
     return device
 
 
@@ -196,96 +169,15 @@ def _despite_malformed_ids(request: Request, error: TreeError, devices: Devices)
     if device and device.master:
         if not all(devices.iommus[path].supported for path in device.master.iommus):
             return device
-        hint += f": {_as_entries(device.master)}"
+        hint += f": {as_entries(device.master)}"
     raise NoMatch("malformed", Finding(error.what, hint, error.prop, error.expected, error.found))
 
 
 def _at_place(request: Request, devices: Devices) -> Device | None:
     """The host node at an address of the request, if there is just one (of its name)."""
     paths = dict.fromkeys(path for base in _bases(request) for path in devices.at(base))
-    named = [path for path in paths if _name(path) == request.name] or list(paths)
+    named = [path for path in paths if name_of(path) == request.name] or list(paths)
     return devices.device(named[0]) if len(named) == 1 else None
-
-
-def _unknown_ids(request: Request, unknown: Sequence[Wanted], devices: Devices) -> NoMatch:
-    there = _at_place(request, devices)
-    if there and not there.master:
-        otherwise = _assignment(request, there, unknown)
-        return NoMatch("unprotected", not_protected(there), otherwise)
-    iommus = dict.fromkeys(iommu for _, iommu in unknown if iommu)
-    what = "no host master has this stream ID"
-    hint = _whose_else(request, unknown, devices)
-    expected = "a stream ID of a host master"
-    if there and there.master:
-        hint = f"the host has {there.path} at this address: {_as_entries(there.master)}"
-        expected = f"{listed(there.master.stream_ids)}, those of {there.path}"
-    return NoMatch(
-        "unknown-stream-id",
-        Finding(
-            f"{what} behind {' or '.join(iommus)}" if iommus else what,
-            hint,
-            expected=expected,
-            found=listed(stream_id for stream_id, _ in unknown),
-        ),
-    )
-
-
-def _whose_else(request: Request, unknown: Sequence[Wanted], devices: Devices) -> str:
-    """Who may be meant by IDs that no master has, or none behind the SMMU that is named."""
-    for stream_id, iommu in unknown:
-        owners = [master.path for master, _ in devices.owners(stream_id) if iommu]
-        if owners:
-            return (
-                f"{stream_id:#x} is of {' and '.join(owners)}, behind another SMMU: write 0x0 in "
-                "place of the SMMU if you mean that"
-            )
-    named = {_name(master.path): master for master in devices.masters if master.streams}
-    for name in close_matches(request.name, named, 1):
-        return f"did you mean {named[name].path}: {_as_entries(named[name])}"
-    return "`viommu list` shows the stream IDs of every master"
-
-
-def not_protected(device: Device) -> Finding:
-    """What is found of a device that is behind no IOMMU."""
-    return Finding(
-        f"{device.path} is behind no IOMMU in the host tree, so its DMA would reach all memory",
-        "take the host tree whose node has `iommus`, or another device of `viommu list`; for one "
-        f"that does no DMA: {as_allowed('unprotected', device.path)}",
-        expected="`iommus` on the host node",
-        found="none",
-    )
-
-
-def _mismatch(wanted: Sequence[Wanted], devices: Devices, device: Device | None) -> Finding:
-    found = ", ".join(dict.fromkeys(_whose(each, devices) for each in wanted))
-    if device and device.master:
-        behind = " and ".join(device.master.iommus)
-        return Finding(
-            f"the stream IDs are not those of {device.path}",
-            f"copy the IDs of that host node: {_as_entries(device.master)}"
-            if device.master.streams
-            else f"leave iommus out: {device.path} has only iommu-map",
-            expected=f"{listed(device.master.stream_ids)} behind {behind}"
-            if device.master.streams
-            else "none but those of iommu-map",
-            found=found,
-        )
-    return Finding(
-        "no one host master owns all of these stream IDs",
-        "write one node for each host device, with the stream IDs of that device",
-        expected="the IDs of one master",
-        found=found,
-    )
-
-
-def _whose(wanted: Wanted, devices: Devices) -> str:
-    """Who has the ID: those that list it; if none does, those that map it."""
-    owners = [master for master, _ in devices.owners(wanted.id)]
-    listing = [master for master in owners if master.has_stream(wanted.id)]
-    paths = " and ".join(dict.fromkeys(master.path for master in listing or owners))
-    if wanted.iommu:
-        return f"{wanted.id:#x} behind {wanted.iommu}"
-    return f"{wanted.id:#x} of {paths or 'no master'}"
 
 
 def _lists_all(master: Master, wanted: Sequence[Wanted]) -> bool:
@@ -296,25 +188,9 @@ def _maps_all(master: Master, wanted: Sequence[Wanted]) -> bool:
     return not master.streams and all(master.maps_id(stream_id) for stream_id, _ in wanted)
 
 
-def _as_entries(master: Master) -> str:
-    """The `iommus` line to paste for `master`."""
-    if not master.streams:
-        return "it has no `iommus`, only iommu-map"
-    return f"iommus = {', '.join(f'<0x0 {i:#x}>' for i in master.stream_ids)};"
-
-
-def _as_paths(paths: Iterable[str]) -> str:
-    """The `xen,path` lines of which one is to be pasted."""
-    return " or ".join(f'xen,path = "{path}";' for path in paths)
-
-
 def _lies_at(master: Master, bases: frozenset[int]) -> bool:
     return not bases.isdisjoint(region.base for region in master.regions)
 
 
 def _bases(request: Request) -> frozenset[int]:
     return frozenset(pair.host.base for pair in request.regions if pair.host)
-
-
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]

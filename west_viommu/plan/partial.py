@@ -14,33 +14,19 @@ from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL, guest_interrupts
 from west_viommu.guest.requests import VSMMU_PHANDLE
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.names import BLOB_MARK
+from west_viommu.plan.links import REPLACED, Links
 from west_viommu.plan.pages import PAGE
-from west_viommu.plan.providers import companions, is_provider
 from west_viommu.plan.records import Plan, PlannedDevice
 from west_viommu.problems import Problem
 from west_viommu.tree.addresses import AddressMap, bus_cells
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.interrupts import FIRST_SPI, SPI, interrupt_parent
+from west_viommu.tree.interrupts import FIRST_SPI, SPI
 from west_viommu.tree.node import Node, Tree
 
 # The root of every guest that Xen makes (GUEST_ROOT_ADDRESS_CELLS, GUEST_ROOT_SIZE_CELLS).
 _ROOT_CELLS = (2, 2)
 # GUEST_PHANDLE_GIC is 65000, and Xen keeps one below it.
 _LAST_PHANDLE = 64998
-# What is said anew for each toolstack, or is not for Xen.
-_REPLACED = frozenset(
-    {
-        "interrupts",
-        "interrupts-extended",
-        "interrupt-names",
-        "interrupt-parent",
-        "iommus",
-        "iommu-map",
-        "iommu-map-mask",
-        "phandle",
-        "linux,phandle",
-    }
-)
 Properties = dict[str, bytes]
 
 
@@ -75,10 +61,9 @@ class _Builder:
         self._left_out: dict[str, tuple[str, ...]] = {}
         self._problems: list[Problem] = []
         bus = guest.tree.node(PASSTHROUGH) or guest.tree.root
-        below = [node for node in guest.tree.nodes() if _is_below(node.path)]
         self._bus = bus
-        self._targets = self._kept_targets(below)
-        used = {node.number("phandle", 0) for node in below}
+        self._links = Links(guest)
+        used = {node.number("phandle", 0) for node in self._links.below}
         free = (number for number in range(1, _LAST_PHANDLE) if number not in used)
         self._gic_phandle, self._smmu_phandle = next(free), next(free)
 
@@ -98,24 +83,9 @@ class _Builder:
             *self._stubs(),
         ]
         whole = Tree(_node("/", root, tuple(children)))
-        references = {node.path: self._references(whole, node) for node in whole.nodes()}
+        references = {node.path: self._links.cells(whole, node) for node in whole.nodes()}
         tree = PartialTree(self._toolstack, whole.root, references, self._left_out)
         return tree, tuple(self._problems)
-
-    def _references(self, whole: Tree, node: Node) -> dict[str, dict[int, Node]]:
-        """Which cells of `node` are phandles, of nodes in the `whole` tree."""
-        found: dict[str, dict[int, Node]] = {}
-        for name, targets in self._guest.references.get(node.path, {}).items():
-            nodes = [target for target in map(whole.node, targets) if target]
-            if name in node.properties and name not in _REPLACED:
-                found[name] = _phandle_cells(node.properties[name], nodes)
-        for name, step in (("interrupt-parent", 1), ("iommus", 2)):
-            cells = node.properties.get(name, b"")
-            for i in range(0, len(cells) // 4, step):
-                target = whole.with_phandle(int.from_bytes(cells[4 * i : 4 * i + 4], "big"))
-                if target:
-                    found.setdefault(name, {})[i] = target
-        return found
 
     def _bus_properties(self) -> Properties:
         cells = bus_cells(self._bus)
@@ -161,11 +131,11 @@ class _Builder:
         return {}
 
     def _properties(self, node: Node) -> Properties:
-        left_out = self._dangling(node)
+        left_out = self._links.dangling(node)
         kept = {
             name: value
             for name, value in node.properties.items()
-            if name not in _REPLACED and not name.startswith("xen,") and name not in left_out
+            if name not in REPLACED and not name.startswith("xen,") and name not in left_out
         }
         kept |= self._phandle(node) | self._interrupts(node)
         device = self._devices.get(node.path)
@@ -175,30 +145,8 @@ class _Builder:
             self._left_out[node.path] = left_out
         return kept
 
-    def _dangling(self, node: Node) -> tuple[str, ...]:
-        """The properties that refer out of /passthrough, and the names that belong to them."""
-        references = self._guest.references.get(node.path, {})
-        found: list[str] = []
-        for name in node.properties:
-            targets = references.get(name, ())
-            if name in _REPLACED or (targets and all(map(_is_below, targets))):
-                continue
-            if targets or is_provider(name):
-                found += [name, *(each for each in companions(name) if each in node.properties)]
-        return tuple(dict.fromkeys(found))
-
-    def _kept_targets(self, below: list[Node]) -> frozenset[str]:
-        """The nodes that a property of the partial tree refers to."""
-        return frozenset(
-            target
-            for node in below
-            for name, targets in self._guest.references.get(node.path, {}).items()
-            if name not in _REPLACED and all(map(_is_below, targets))
-            for target in targets
-        ) | frozenset(parent.path for parent in map(self._local_parent, below) if parent)
-
     def _phandle(self, node: Node) -> Properties:
-        if node.path not in self._targets:
+        if node.path not in self._links.targets:
             return {}
         phandle = node.number("phandle", 0)
         # That of the vSMMU has its own message.
@@ -238,7 +186,7 @@ class _Builder:
             if len(names) == len(found):
                 kept["interrupt-names"] = node.properties["interrupt-names"]
             return kept
-        parent = self._local_parent(node)
+        parent = self._links.local_parent(node)
         if parent is None:
             return {}
         copied = ("interrupts", "interrupt-names")
@@ -246,14 +194,6 @@ class _Builder:
             "interrupt-parent": parent.properties["phandle"],
             **{name: node.properties[name] for name in copied if name in node.properties},
         }
-
-    def _local_parent(self, node: Node) -> Node | None:
-        """The interrupt controller below /passthrough that receives the interrupts of `node`."""
-        if "interrupts" not in node.properties:
-            return None
-        parent = interrupt_parent(self._guest.tree, node)
-        is_local = parent and _is_below(parent.path) and "phandle" in parent.properties
-        return parent if is_local else None
 
     def _assigned(self, node: Node, device: PlannedDevice) -> Properties:
         """What makes it an assigned device. xen,reg goes with xen,path even where it is empty."""
@@ -302,20 +242,6 @@ class _Builder:
 def _node(path: str, properties: Properties, children: tuple[Node, ...]) -> Node:
     name = path.rpartition("/")[2]
     return Node(path, name, MappingProxyType(properties), children)
-
-
-def _phandle_cells(value: bytes, targets: list[Node]) -> dict[int, Node]:
-    """The cells of `value` that are the phandles of `targets`, one after the other."""
-    found: dict[int, Node] = {}
-    left = [target for target in targets if "phandle" in target.properties]
-    for i in range(len(value) // 4):
-        if left and value[4 * i : 4 * i + 4] == left[0].properties["phandle"]:
-            found[i] = left.pop(0)
-    return found
-
-
-def _is_below(path: str) -> bool:
-    return path.startswith(f"{PASSTHROUGH}/")
 
 
 def _cells(number: int, count: int) -> bytes:

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of an assignment: whether the guest's stream IDs (vMasterIDs) are fit to be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from west_viommu.guest.source import PASSTHROUGH
+from west_viommu.host.streams import StreamId
+from west_viommu.plan.findings import Finding, listed
+from west_viommu.plan.records import AssignedStream, Assignment, Situation
+from west_viommu.tree.cells import counted
+
+
+def not_numbered(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """A device that the policy, or the hypervisor, gives no stream IDs."""
+    streams = situation.streams[this.request.path]
+    renumbers = situation.profile.renumbers
+    if streams is not None and (not renumbers or situation.given[this.request.path] is not None):
+        return
+    if streams is None and situation.profile.policy == "explicit":
+        count = len(this.streams)
+        yield Finding(
+            f"the policy explicit needs {counted(count, 'stream ID')} for {this.device.path}",
+            f'write into viommu.yml: vsids: {{"{this.device.path}": '
+            f"[{', '.join(f'{stream_id:#x}' for stream_id, _ in this.streams)}]}}",
+            expected=counted(count, "ID"),
+            found=next(
+                (
+                    counted(len(e.ids), "ID")
+                    for e in situation.terms.explicit
+                    if this.means(e.device)
+                ),
+                "none",
+            ),
+        )
+    else:
+        yield Finding(
+            f"{renumbers} numbers the streams of direct children of {PASSTHROUGH} only",
+            f"move the node up, to {PASSTHROUGH}/{this.request.name}",
+            "",
+            expected=f"a child of {PASSTHROUGH}",
+            found=this.request.path,
+        )
+
+
+def vsid_clash(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Two streams with one vMasterID, or one that is not the ID that the hypervisor gives."""
+    own = situation.streams[this.request.path] or ()
+    for mine, theirs, other in _clashes(this, situation):
+        yield Finding(
+            f"two streams get the guest's stream ID {mine.vmaster:#x}: {mine.pmaster:#x} behind "
+            f"{mine.iommu}, and {theirs.pmaster:#x} of {other} behind {theirs.iommu}",
+            "one vSMMU needs an ID for each stream: "
+            + (
+                "write other numbers into vsids of viommu.yml"
+                if situation.profile.policy == "explicit"
+                else "leave one of the devices out, or number them in viommu.yml (vsid: explicit)"
+            ),
+            expected="an ID for each stream",
+            found=f"{mine.vmaster:#x} twice",
+        )
+    given = situation.given.get(this.request.path)
+    wrong = [mine.vmaster for mine in own]
+    if given is not None and list(given) != wrong:
+        yield Finding(
+            f"this hypervisor gives a guest other stream IDs than the policy "
+            f"{situation.profile.policy}",
+            "leave the policy to the profile (no --vsid, no vsid: in viommu.yml), or choose the "
+            "profile of the Xen that you have",
+            expected=listed(given),
+            found=listed(wrong),
+        )
+
+
+def vsid_range(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """A vMasterID that is wider than what the vSMMU has (SMMU_IDR1.SIDSIZE)."""
+    bits = situation.profile.id_bits
+    wide = [s.vmaster for s in situation.streams[this.request.path] or () if s.vmaster >> bits]
+    if wide:
+        yield Finding(
+            f"the vSMMU has stream IDs of {bits} bits",
+            "write smaller numbers into vsids of viommu.yml"
+            if situation.profile.policy == "explicit"
+            else "its guest could not use such an ID: pass through another device",
+            expected=f"at most {(1 << bits) - 1:#x}",
+            found=listed(wide),
+        )
+
+
+def _clashes(
+    this: Assignment, situation: Situation
+) -> Iterator[tuple[AssignedStream, AssignedStream, str]]:
+    """A stream of `this`, one before it with the same vMasterID, and whose that is. By the policy
+    identity that is a collision of pMasterIDs, which has its own hazard, unless that is allowed.
+    """
+    is_said = not situation.terms.permission("colliding-stream-id", this)
+    if situation.profile.policy == "identity" and is_said:
+        return
+    earlier: dict[StreamId, tuple[AssignedStream, str]] = {}
+    for other in situation.assignments:
+        for stream in situation.streams[other.request.path] or ():
+            theirs, path = earlier.setdefault(stream.vmaster, (stream, other.device.path))
+            if other is this and theirs[:3] != stream[:3]:
+                yield stream, theirs, path
+        if other is this:
+            return
