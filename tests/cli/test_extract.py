@@ -172,3 +172,86 @@ def test_the_demo(viommu: Run, tmp_path: Path) -> None:
     host = DEMO / "host.dts"
     (tmp_path / "g.overlay").write_text(viommu("extract", "--host", host, "dma-controller").out)
     assert viommu("bind", "--host", host, "g.overlay").status == 0
+
+
+def one_device(node: str, renamed: dict[bytes, bytes], tmp_path: Path) -> Path:
+    """A host with one device behind an SMMU, as a blob with names that dtc would not take."""
+    data = blob(
+        "/dts-v1/; / { #address-cells = <2>; #size-cells = <2>; smmu: iommu@9000000 { compatible ="
+        ' "arm,smmu-v3"; reg = <0 0x9000000 0 0x20000>; #iommu-cells = <1>; };'
+        f" {node} }};"
+    )
+    for old, new in renamed.items():
+        assert old in data and len(old) == len(new)
+        data = data.replace(old, new)
+    file = tmp_path / "host.dtb"
+    file.write_bytes(data)
+    return file
+
+
+def test_names_of_the_host_cannot_become_source(viommu: Run, tmp_path: Path) -> None:
+    node = "dev-with-a-long-name@1000 { reg = <0 0x1000 0 0x10>; iommus = <&smmu 1>;"
+    host = one_device(
+        f"{node} prop-one = <1>; prop-two = <2>; child-one {{ }}; }};",
+        {
+            b"dev-with-a-long-name@": b"d { }; evil@@  \x1b[31m@",
+            b"prop-one": b'a\n#inc "',
+            b"prop-two": b"/delete/",
+            b"child-one": b"x{};\x1b[1m*",
+        },
+        tmp_path,
+    )
+    listing = json.loads(viommu("list", "--host", host, "--format", "json").out)
+    (path,) = [master["path"] for master in listing["masters"]]
+    out = viommu("extract", "--host", host, path).out
+    assert "\x1b" not in out and "\n#inc" not in out
+    assert "\t\tdevice@1000 {\n" in out
+    assert '/* left out: a?#inc ": no name of a property */' in out
+    (tmp_path / "g.overlay").write_text(out)
+    assert viommu("bind", "--host", host, "g.overlay").status == 0
+
+
+@pytest.mark.parametrize(
+    ("node", "line"),
+    [
+        (
+            "bus { #address-cells = <2>; #size-cells = <3>; ranges; d@0 { reg = <0 0 1 0 0>;"
+            " iommus = <&smmu 1>; }; };",
+            "/* left out: reg: a region is as large as all addresses */",
+        ),
+        (
+            "d@1000 { reg = <0 0x1000 0 0x10>; iommus = <&smmu 1>; #address-cells = <3>;"
+            " #size-cells = <2>; ranges = <0x2000000 0 0x50000000 0 0x50000000 0 0x1000>; };",
+            "ranges = <0x2000000 0x0 0x50000000 0x0 0x50000000 0x0 0x1000>;",
+        ),
+        (
+            "soc { #address-cells = <1>; #size-cells = <1>; ranges = <0 0x8 0 0x10000>; d@1000 {"
+            " reg = <0x1000 0x10>; iommus = <&smmu 1>; #address-cells = <1>; #size-cells = <1>;"
+            " ranges; }; };",
+            "ranges = <0x0 0x8 0x0 0x10000>;",
+        ),
+        (
+            "soc { #address-cells = <1>; #size-cells = <1>; ranges = <0 0x8 0 0x1000>; d@100 {"
+            " reg = <0x100 0x10>; iommus = <&smmu 1>; #address-cells = <1>; #size-cells = <1>;"
+            " ranges = <0 0x2000 0x100>; }; };",
+            "/* left out: ranges: no absolute address for 1 window */",
+        ),
+        (
+            "d@1000 { reg = <0 0x1000 0 0x10>; iommus = <&smmu 1>; acme,map = <0 9>; };"
+            " misc { phandle = <9>; };",
+            "/* left out: acme,map: <0x0 0x9> may refer to /misc; copy it if it does not */",
+        ),
+    ],
+)
+def test_odd_devices(node: str, line: str, viommu: Run, tmp_path: Path) -> None:
+    host = one_device(node, {}, tmp_path)
+    outcome = viommu("extract", "--host", host, "d")
+    assert outcome.status == 0
+    assert f"\t\t\t{line}\n" in outcome.out
+
+
+def test_what_cannot_be_copied_at_all(host: Path, viommu: Run, tmp_path: Path) -> None:
+    assert "no node of this path" in viommu("extract", "--host", host, "/").err
+    outcome = viommu("extract", "--host", host, "net0", "--zephyr-bindings", tmp_path / "none")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert "none: error: [unreadable] there is no such folder of bindings" in outcome.err

@@ -73,6 +73,9 @@ def _copied(source: Host, node: Node, bindings: str | None, needed: dict[str, li
 
 def _directories(bindings: str | None) -> list[str]:
     base = os.environ.get("ZEPHYR_BASE")
+    if bindings and not os.path.isdir(bindings):
+        what, hint = "there is no such folder of bindings", "in Zephyr it is dts/bindings"
+        raise Refused([Problem("unreadable", what, hint, where=Where(bindings))])
     if bindings:
         return [bindings]
     return [os.path.join(base, BINDINGS)] if base else []

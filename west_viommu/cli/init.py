@@ -22,13 +22,13 @@ def run(arguments: Namespace) -> None:
     host = arguments.host or os.environ.get("VIOMMU_HOST_DTB")
     if host:
         read_inventory(host, read_host(host))
-    chosen = arguments.profile or PROFILES[0]
+    chosen = arguments.profile
     profile(chosen, None)
     profiles = [profile(name, None) for name in PROFILES]
     text = config_text(
         _relative(host, folder) if host else None,
         profiles,
-        _relative(chosen, folder) if is_profile_path(chosen) else chosen,
+        _relative(chosen, folder) if chosen and is_profile_path(chosen) else chosen,
     )
     try:
         with target.open("x", encoding="utf-8") as file:

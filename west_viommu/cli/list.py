@@ -82,8 +82,9 @@ _FORMATS = {"table": _table, "json": _json, "dot": _dot, "svg": _svg}
 
 def _width() -> int:
     """The columns of the terminal; of what is no terminal, COLUMNS or 80."""
-    if os.environ.get("COLUMNS", "").isdecimal():
-        return int(os.environ["COLUMNS"])
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and len(columns) < 6:
+        return int(columns)
     try:
         return os.get_terminal_size(1).columns
     except OSError:

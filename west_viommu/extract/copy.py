@@ -8,11 +8,14 @@ from collections.abc import Collection, Iterator
 from struct import pack
 from typing import NamedTuple
 
+from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Master
+from west_viommu.plan.pages import PAGE
 from west_viommu.plan.providers import companions, is_provider, meaning
-from west_viommu.tree.addresses import AddressMap, Region, bus_cells
-from west_viommu.tree.interrupts import FIRST_SPI, gic_interrupts, interrupts, is_gic
+from west_viommu.tree.addresses import AddressMap, Range, Region, bus_cells
+from west_viommu.tree.cells import cells, counted
+from west_viommu.tree.interrupts import FIRST_SPI, Intid, gic_interrupts, interrupts, is_gic
 from west_viommu.tree.node import Node
 
 # Said anew, or without meaning in the guest.
@@ -26,8 +29,6 @@ _REPLACED = frozenset(
         "interrupt-parent",
         "interrupt-names",
         "iommus",
-        "xen,path",
-        "xen,reg",
         "dma-coherent",
         "status",
         "phandle",
@@ -37,11 +38,16 @@ _REPLACED = frozenset(
 )
 # Numbers by what they are called (dt-schema, property-units.yaml, and the common bindings).
 _NUMBER = re.compile(
-    r"#.*|(max|min|num|nr|reg)-.*|bus-range|(.*[-,])?"
+    r"#.*|(.*,)?(max|min|num|nr|reg|is|lanes)-.*|bus-range|(.*[-,])?"
     r"(hz|mhz|khz|bits|ms|us|ns|ps|mw|ohms|microvolt|microamp|percent|bp|width|depth|size|shift|"
-    r"count|number|frequency|speed|rate|level|channels|mask|offset|delay|cells|lanes|ports)"
+    r"count|number|frequency|speed|rate|level|channels|mask|offset|delay|cells|lanes|ports|"
+    r"domain|hw)"
 )
-_EDGE, _LEVEL = 1, 4
+# The characters of names (devicetree specification 0.4, 2.2.1 and 2.2.4); what else a blob has in a
+# name could end the node that it is written into.
+_NODE_NAME = re.compile(r"[A-Za-z0-9,._+-]+(@[A-Za-z0-9,._+-]+)?")
+_PROPERTY_NAME = re.compile(r"[A-Za-z0-9,._+?#-]+")
+_END_OF_SIZES = 1 << 64
 
 
 class Property(NamedTuple):
@@ -89,28 +95,32 @@ class _Copier:
     def device(self, node: Node, declared: Collection[str] | None) -> Copied:
         """The node itself: on the guest's /passthrough, by absolute addresses."""
         regions = self._addresses.regions(node)
-        there = [region for region in regions if region]
+        there = [region for region in regions if region and region.size < _END_OF_SIZES]
         master = next((m for m in self._devices.masters if m.path == node.path), None)
         properties = [
             Property(n, node.properties[n]) for n in ("compatible",) if n in node.properties
         ]
         if there:
             properties.append(Property("reg", b"".join(pack(">QQ", *region) for region in there)))
-        properties += self._interrupts(node)
+        left_out = list(self._unfit(node, regions, master))
+        properties += self._interrupts(node, left_out)
         properties += _iommus(master)
         properties.append(Property("xen,path", node.path.encode() + b"\0"))
         if any("dma-coherent" in each.properties for each in self._tree.lineage(node)):
             properties.append(Property("dma-coherent", b""))
-        children = tuple(self._child(child) for child in node.children)
-        left_out = list(self._unfit(node, regions, master))
-        if children and "ranges" in node.properties:
-            properties += self._ranges(node)
+        children = tuple(
+            self._children(node, frozenset(i for i, _ in gic_interrupts(self._tree, node)))
+        )
+        if "ranges" in node.properties:
+            properties += self._ranges(node, left_out)
         for prop in self._rest(node, left_out):
             if declared is None or prop.name in declared or prop.name.startswith("#"):
                 properties.append(prop)
             else:
                 left_out.append(LeftOut((prop.name,), "Zephyr's binding does not have it"))
         name = node.name.split("@")[0]
+        if not _NODE_NAME.fullmatch(name):
+            name = "device"
         return Copied(
             f"{name}@{there[0].base:x}" if there else name,
             node.path,
@@ -119,19 +129,32 @@ class _Copier:
             children,
         )
 
-    def _child(self, node: Node) -> Copied:
-        """A node below the device, which keeps its place there."""
+    def _children(self, node: Node, routed: frozenset[Intid]) -> Iterator[Copied]:
+        for child in node.children:
+            if _NODE_NAME.fullmatch(child.name):
+                yield self._child(child, routed)
+
+    def _child(self, node: Node, routed: frozenset[Intid]) -> Copied:
+        """A node below the device, which keeps its place there. Of its interrupts Xen routes those
+        that are the device's as well.
+        """
         kept = [
             Property(n, node.properties[n]) for n in ("compatible", "reg") if n in node.properties
         ]
-        kept += self._interrupts(node)
+        left_out: list[LeftOut] = list(self._unrouted(node))
+        own = frozenset(intid for intid, _ in gic_interrupts(self._tree, node))
+        if own <= routed:
+            kept += self._interrupts(node, left_out)
+        else:
+            shown = " ".join(map(str, sorted(own)))
+            why = f"INTID {shown}: Xen routes those of the device node only"
+            left_out.append(LeftOut(("interrupts",), why))
         if self._tree.status(node) != "okay" and "status" in node.properties:
             kept.append(Property("status", node.properties["status"]))
         if "ranges" in node.properties:
             kept.append(Property("ranges", node.properties["ranges"]))
-        left_out: list[LeftOut] = list(self._unrouted(node))
         kept += self._rest(node, left_out)
-        children = tuple(self._child(child) for child in node.children)
+        children = tuple(self._children(node, routed))
         return Copied(node.name, node.path, tuple(kept), tuple(left_out), children)
 
     def _rest(self, node: Node, left_out: list[LeftOut]) -> Iterator[Property]:
@@ -140,15 +163,19 @@ class _Copier:
         """
         gone = {each for name in node.properties if is_provider(name) for each in companions(name)}
         for name, value in node.properties.items():
-            if name in _REPLACED or name in gone or name.startswith("iommu-map"):
+            if name in _REPLACED or name in gone or name.startswith(("iommu-map", "xen,")):
                 continue
             if is_provider(name):
                 names = (name, *(each for each in companions(name) if each in node.properties))
                 left_out.append(LeftOut(names, meaning(name)))
             elif name == "dma-ranges":
                 left_out.append(LeftOut((name,), "addresses of the host's bus"))
+            elif not _PROPERTY_NAME.fullmatch(name):
+                left_out.append(LeftOut((name,), "no name of a property"))
             elif target := self._maybe_reference(name, value):
-                left_out.append(LeftOut((name,), f"may refer to {target}; copy it if it does not"))
+                numbers = " ".join(f"{each:#x}" for each in cells(value, node.path, name)[:16])
+                why = f"<{numbers}> may refer to {target}; copy it if it does not"
+                left_out.append(LeftOut((name,), why))
             else:
                 yield Property(name, value)
 
@@ -157,16 +184,20 @@ class _Copier:
         is_text = value.endswith(b"\0") and all(0x20 <= byte < 0x7F for byte in value[:-1])
         if not value or len(value) % 4 or is_text or _NUMBER.fullmatch(name):
             return None
-        target = self._tree.with_phandle(int.from_bytes(value[:4], "big"))
-        return target.path if target else None
+        found = map(self._tree.with_phandle, cells(value, "", name))
+        return next((target.path for target in found if target), None)
 
-    def _interrupts(self, node: Node) -> Iterator[Property]:
+    def _interrupts(self, node: Node, left_out: list[LeftOut]) -> Iterator[Property]:
         found = [(i, f) for i, f in gic_interrupts(self._tree, node) if _is_usable(i, f)]
         if found:
             rows = (pack(">III", 0, intid - FIRST_SPI, flags & 0xFF) for intid, flags in found)
             yield Property("interrupts", b"".join(rows), "interrupts")
-            if len(node.string_list("interrupt-names")) == len(found):
+            names = node.string_list("interrupt-names")
+            if len(names) == len(found):
                 yield Property("interrupt-names", node.properties["interrupt-names"])
+            elif names:
+                shown = " ".join(names)
+                left_out.append(LeftOut(("interrupt-names",), f"{shown}; not all are left"))
 
     def _unrouted(self, node: Node) -> Iterator[LeftOut]:
         """The interrupts that a guest of Xen cannot have."""
@@ -176,9 +207,12 @@ class _Copier:
                 yield LeftOut(("interrupts",), f"<{shown}> goes to {controller.path}, no GIC")
         for intid, flags in gic_interrupts(self._tree, node):
             if not _is_usable(intid, flags):
-                kind = (
-                    "a PPI, which Xen does not route" if intid < FIRST_SPI else f"trigger {flags}"
-                )
+                kind = "a PPI, which Xen does not route"
+                if intid >= FIRST_SPI:
+                    kind = (
+                        f"the host gives no trigger of an SPI ({flags}); if it is level-sensitive: "
+                        f"<GIC_SPI {intid - FIRST_SPI} IRQ_TYPE_LEVEL IRQ_DEFAULT_PRIORITY>"
+                    )
                 yield LeftOut(("interrupts",), f"INTID {intid}: {kind}")
 
     def _unfit(
@@ -186,6 +220,8 @@ class _Copier:
     ) -> Iterator[LeftOut]:
         if None in regions:
             yield LeftOut(("reg",), f"region {regions.index(None)} has no absolute address")
+        if any(region and region.size >= _END_OF_SIZES for region in regions):
+            yield LeftOut(("reg",), "a region is as large as all addresses")
         if master and master.maps:
             names = tuple(n for n in ("iommu-map", "iommu-map-mask") if n in node.properties)
             yield LeftOut(
@@ -193,24 +229,42 @@ class _Copier:
             )
         yield from self._unrouted(node)
 
-    def _ranges(self, node: Node) -> Iterator[Property]:
-        """`ranges` from the cells of the node to absolute addresses, for its children's regions."""
+    def _ranges(self, node: Node, left_out: list[LeftOut]) -> Iterator[Property]:
+        """`ranges` with absolute addresses in the two cells of /passthrough, for the children."""
         address, size = bus_cells(node)
-        entries = []
-        for child in node.children:
-            local = self._addresses.reg(child)
-            for own, there in zip(local, self._addresses.regions(child), strict=True):
-                if there:
-                    entries.append(
-                        own.base.to_bytes(4 * address, "big")
-                        + pack(">Q", there.base)
-                        + own.size.to_bytes(4 * size, "big")
-                    )
-        yield Property("ranges", b"".join(dict.fromkeys(entries)))
+        entries = b""
+        lost = 0
+        for child, parent, length in self._windows(node):
+            there = self._addresses.absolute(node, Region(parent, length))
+            if there is None:
+                lost += 1
+                continue
+            entries += child.to_bytes(4 * address, "big") + pack(">Q", there.base)
+            entries += length.to_bytes(4 * size, "big")
+        if lost:
+            windows = counted(lost, "window")
+            left_out.append(LeftOut(("ranges",), f"no absolute address for {windows}"))
+        if entries or not lost:
+            yield Property("ranges", entries)
+
+    def _windows(self, node: Node) -> tuple[Range, ...]:
+        """The rows of `ranges`. An empty one means the addresses of the bus above, so it is that
+        one's rows; on a tree that translates nowhere, all that the cells can say.
+        """
+        for bus in self._tree.lineage(node):
+            rows = self._addresses.ranges(bus) if bus.path != "/" else ()
+            if rows and bus is node:
+                return rows
+            if rows:
+                return tuple(Range(each.child, each.child, each.size) for each in rows)
+        widths = bus_cells(node)
+        if widths == (2, 2):
+            return ()
+        return (Range(0, 0, (1 << 32 * min(*widths, 2)) - PAGE),)
 
 
 def _is_usable(intid: int, flags: int) -> bool:
-    return intid >= FIRST_SPI and flags & 0xFF in (_EDGE, _LEVEL)
+    return intid >= FIRST_SPI and flags & 0xFF in (LINUX_EDGE, LINUX_LEVEL)
 
 
 def _iommus(master: Master | None) -> Iterator[Property]:

@@ -17,7 +17,7 @@ def node_called(tree: Tree, file: str, called: str) -> Node | Problem:
     that dtc -@ leaves in /__symbols__.
     """
     found = tree.node(called)
-    if found:
+    if found and found is not tree.root:
         return found
     for directory, name in (("/aliases", called), ("/__symbols__", called.removeprefix("&"))):
         path = _entry(tree, directory, name)
@@ -61,5 +61,6 @@ def _known(tree: Tree) -> Iterator[str]:
         node = tree.node(directory)
         yield from node.properties if node else ()
     for node in tree.nodes():
-        yield node.path
-        yield node.name
+        if node is not tree.root:
+            yield node.path
+            yield node.name

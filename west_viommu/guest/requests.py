@@ -66,7 +66,8 @@ class Request(NamedTuple):
 class Asked(NamedTuple):
     """The well-formed requests of a guest in document order, and what is malformed.
 
-    `unasked`: nodes below /passthrough with registers that nobody asks for. What else
+    `unasked` and `unrouted`: nodes below /passthrough with registers, or interrupts, that nobody
+    asks for. What else
     of the guest the outcome has to fit: `gic`, #address-cells and #size-cells of the root, the
     compatible of /passthrough, and what is `occupied`: the nodes with memory or registers, and
     their regions.
@@ -79,6 +80,7 @@ class Asked(NamedTuple):
     bus_compatible: tuple[str, ...]
     occupied: tuple[tuple[str, Region], ...]
     unasked: tuple[str, ...]
+    unrouted: tuple[str, ...]
 
 
 class _Reader:
@@ -125,7 +127,23 @@ def asked(guest: GuestTree) -> Asked:
         bus_compatible,
         tuple(_occupied(reader, addresses)),
         tuple(_unasked(guest, addresses, found)),
+        tuple(_unrouted(guest, gic, found)),
     )
+
+
+def _unrouted(guest: GuestTree, gic: Gic, requests: Sequence[Request]) -> Iterator[str]:
+    """Nodes below /passthrough with interrupts on the GIC that no request at or above them has."""
+    asking = {request.path: request.intids for request in requests}
+    for node in guest.tree.nodes():
+        if node.path.startswith(f"{PASSTHROUGH}/") and node.path not in asking:
+            try:
+                own = {each.intid for each in guest_interrupts(guest, gic, node)}
+            except TreeError:
+                # What is malformed counts where somebody asks for it.
+                continue
+            above = (asking.get(each.path, ()) for each in guest.tree.lineage(node))
+            if not own <= {intid for intids in above for intid in intids}:
+                yield node.path
 
 
 def _occupied(reader: _Reader, addresses: AddressMap) -> Iterator[tuple[str, Region]]:

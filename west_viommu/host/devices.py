@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -84,13 +85,14 @@ class Devices:
 
     def owners(self, stream_id: StreamId) -> list[tuple[Master, str]]:
         """Each master with the ID, by `iommus` or iommu-map, and the IOMMU on which it has it."""
-        found = list(self._by_stream_id.get(stream_id, ()))
-        found += [
-            (master, iommu)
-            for first, last, master, iommu in self._mapped
-            if first <= stream_id <= last
-        ]
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(self.each_owner(stream_id)))
+
+    def each_owner(self, stream_id: StreamId) -> Iterator[tuple[Master, str]]:
+        """As `owners`, one after the other, and perhaps one twice: thousands may have one ID."""
+        yield from self._by_stream_id.get(stream_id, ())
+        for first, last, master, iommu in self._mapped:
+            if first <= stream_id <= last:
+                yield master, iommu
 
     def with_intid(self, intid: Intid) -> list[Node]:
         """The nodes with that SPI (none for a PPI), in tree order. A node whose interrupts are

@@ -66,6 +66,10 @@ class Master(NamedTuple):
             stream.id == stream_id and iommu in (None, stream.iommu) for stream in self.streams
         )
 
+    def has_id(self, stream_id: StreamId, iommu: str) -> bool:
+        """Whether it has the ID on that IOMMU, by `iommus` or by `iommu-map`."""
+        return any(first <= stream_id <= last for first, last in all_intervals(self, iommu))
+
     def maps_id(self, stream_id: StreamId) -> bool:
         """Whether its `iommu-map` gives out the ID."""
         return any(

@@ -55,6 +55,7 @@ def plan(
         devices=tuple(_planned(each, situation) for each in assignments),
         allowed=allowed.used,
         unasked=asked.unasked,
+        unrouted=asked.unrouted,
     )
     return result, tuple(problems)
 

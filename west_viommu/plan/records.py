@@ -191,9 +191,10 @@ class PlannedDevice(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Who gets what, and which hazards were allowed. `unasked`: nodes below /passthrough that have
-    registers, and ask for no host device. The rest is the guest's: its interrupt controller,
-    #address-cells and #size-cells of its root, and what its /passthrough node is compatible with.
+    """Who gets what, and which hazards were allowed. `unasked`, `unrouted`: nodes below
+    /passthrough with registers, or interrupts, that nobody asks for. The rest is the guest's: its
+    interrupt controller, #address-cells and #size-cells of its root, and what its /passthrough
+    node is compatible with.
     """
 
     profile: Profile
@@ -203,6 +204,7 @@ class Plan(NamedTuple):
     devices: tuple[PlannedDevice, ...]
     allowed: tuple[Permission, ...]
     unasked: tuple[str, ...]
+    unrouted: tuple[str, ...]
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -211,6 +213,11 @@ class Plan(NamedTuple):
         found = [
             f"{path} asks for no host device (no iommus, no xen,path): nothing is mapped for it"
             for path in self.unasked
+        ]
+        found += [
+            f"{path} has interrupts that its device node does not have: Xen routes none of them"
+            for path in self.unrouted
+            if path not in self.unasked
         ]
         streams = [stream for device in self.devices for stream in device.streams]
         if not profile.renumbers and any(s.pmaster != s.vmaster for s in streams):

@@ -139,8 +139,11 @@ def _users(intid: Intid, this: Assignment, situation: Situation) -> Iterator[str
     assigned = {other.device.path for other in situation.assignments}
     # One that is not the device's own has been refused as that.
     is_own = intid in this.device.intids
+    tree = situation.devices.tree
+    ours = assigned | parts_of(tree, this.device.path)
     for node in situation.devices.with_intid(intid) if is_own else ():
-        if node.path not in assigned and situation.devices.tree.status(node) == "okay":
+        is_part = node.path in ours or is_related(node.path, this.device.path)
+        if not is_part and tree.status(node) == "okay":
             yield f"{node.path}'s, which stays with the host,"
 
 

@@ -191,13 +191,11 @@ def _others_with_ids(
     `this` on an IOMMU: the device, that IOMMU, and those IDs.
     """
     assigned = {other.device.path for other in situation.assignments}
-    found: dict[tuple[str, str], list[StreamId]] = {}
-    masters: dict[str, Master] = {}
-    for stream_id in dict.fromkeys(this.ids):
-        for master, iommu in situation.devices.owners(stream_id):
+    ids = list(dict.fromkeys(this.ids))
+    seen: set[tuple[str, str]] = set()
+    for stream_id in ids:
+        for master, iommu in situation.devices.each_owner(stream_id):
             in_use = master.enabled or master.path in assigned
-            if in_use and master.path != this.device.path:
-                masters[master.path] = master
-                found.setdefault((master.path, iommu), []).append(stream_id)
-    for (path, iommu), ids in found.items():
-        yield masters[path], iommu, ids
+            if in_use and master.path != this.device.path and (master.path, iommu) not in seen:
+                seen.add((master.path, iommu))
+                yield master, iommu, [each for each in ids if master.has_id(each, iommu)]

@@ -65,7 +65,7 @@ class AddressMap:
 
     def regions(self, node: Node) -> tuple[Region | None, ...]:
         """The `reg` entries of `node` at absolute addresses; None for one that has none."""
-        return tuple(self._absolute(node, entry) for entry in self.reg(node))
+        return tuple(self.absolute(node, entry) for entry in self.reg(node))
 
     def ranges(self, bus: Node) -> tuple[Range, ...] | None:
         """The entries of `ranges`; () for the identity, None where the bus has no mapping."""
@@ -73,8 +73,8 @@ class AddressMap:
             self._ranges[bus.path] = self._decoded_ranges(bus)
         return self._ranges[bus.path]
 
-    def _absolute(self, node: Node, entry: Region) -> Region | None:
-        """`entry` of `node` seen from the root.
+    def absolute(self, node: Node, entry: Region) -> Region | None:
+        """`entry`, at an address of the bus that `node` is on, seen from the root.
 
         A bus without `ranges` has no mapping to its parent, an empty `ranges` is the identity
         (devicetree specification 0.4, 2.3.8). An entry must lie inside one range as a whole.

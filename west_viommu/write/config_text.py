@@ -10,9 +10,9 @@ from west_viommu.names import DOMAIN
 from west_viommu.plan.records import Profile
 
 
-def config_text(host: str | None, profiles: Sequence[Profile], chosen: str) -> str:
-    """The text. `host` as it is to stand there, None where nobody named one; `profiles` are those
-    to choose from, and `chosen` the name of one.
+def config_text(host: str | None, profiles: Sequence[Profile], chosen: str | None) -> str:
+    """The text. `host` and the profile `chosen` as they are to stand there, None where nobody named
+    one; `profiles` are those to choose from.
     """
     widest = max(len(each.name) for each in profiles)
     lines = [
@@ -25,7 +25,9 @@ def config_text(host: str | None, profiles: Sequence[Profile], chosen: str) -> s
         "# What the hypervisor gives the guest (`viommu profiles`):",
         *(f"#   {each.name:{widest}}  {each.about}" for each in profiles),
         "# or the path of a profile of your own.",
-        f"profile: {chosen}",
+        f"profile: {json.dumps(chosen, ensure_ascii=False)}"
+        if chosen
+        else f"# profile: {profiles[0].name}",
         "",
         "# How the guest's stream IDs are numbered; without, as the profile's hypervisor does:",
         "# identity (the host's), first-free (from 0), explicit (by vsids below).",

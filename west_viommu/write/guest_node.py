@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from west_viommu.extract.copy import Copied, Property
+from west_viommu.guest.gic import LINUX_EDGE
 from west_viommu.tree.cells import cells
 from west_viommu.tree.interrupts import FIRST_SPI
 from west_viommu.write.dts import commented, value_text
-
-_LINUX_EDGE = 1
 
 
 def guest_nodes(
@@ -57,7 +56,7 @@ def _property(prop: Property) -> Iterator[str]:
         numbers = cells(prop.value, "", prop.name)
         rows = [numbers[i : i + 3] for i in range(0, len(numbers), 3)]
         entries = [
-            f"<GIC_SPI {number} IRQ_TYPE_{'EDGE' if flags == _LINUX_EDGE else 'LEVEL'} "
+            f"<GIC_SPI {number} IRQ_TYPE_{'EDGE' if flags == LINUX_EDGE else 'LEVEL'} "
             "IRQ_DEFAULT_PRIORITY>"
             for _, number, flags in rows
         ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from west_viommu.host.intervals import Interval, merged
 from west_viommu.host.inventory import Iommu, Master, Meeting, all_intervals
@@ -19,7 +20,7 @@ _HEAD = """digraph host {
   edge [fontname="sans-serif", fontsize=9, dir=none];
   graph [fontname="sans-serif", fontsize=11, style="rounded", color=gray50, labeljust=l];
 """
-# More ranges of IDs than this are left out of a label.
+# More ranges of IDs than this are left out of a label, and more masters of one collision.
 _MOST = 6
 # Colours that also differ in brightness: colliding IDs, shared IDs, what is not enabled.
 _COLLIDING, _SHARED, _OFF = "#d62728", "#ff9f1c", "#dddddd"
@@ -93,15 +94,15 @@ def _cluster(
 
 
 def _collisions(selected: Selection, names: Mapping[str, str]) -> Iterator[str]:
-    """An edge for each two masters with the same IDs behind different SMMUs."""
+    """An edge for each two masters with the same IDs behind different SMMUs; of many on one SMMU,
+    the first few stand for all.
+    """
     found: dict[tuple[str, str], list[Interval]] = {}
     for first, last, iommus in selected.collisions:
         users = [
-            (iommu, master.path)
+            (iommu, path)
             for iommu in iommus
-            for master in selected.inventory.masters
-            if master.enabled
-            and any(a <= last and first <= b for a, b in all_intervals(master, iommu))
+            for path in islice(_users(selected.inventory.masters, iommu, first, last), _MOST)
         ]
         for i, (iommu, one) in enumerate(users):
             for other_iommu, other in users[i + 1 :]:
@@ -113,6 +114,14 @@ def _collisions(selected: Selection, names: Mapping[str, str]) -> Iterator[str]:
             f'  {names[one]} -> {names[other]} [label={label}, color="{_COLLIDING}", '
             f'fontcolor="{_COLLIDING}", penwidth=2, constraint=false];\n'
         )
+
+
+def _users(masters: Sequence[Master], iommu: str, first: int, last: int) -> Iterator[str]:
+    """The enabled masters with one of the IDs on `iommu`."""
+    for master in masters:
+        has = any(a <= last and first <= b for a, b in all_intervals(master, iommu))
+        if has and master.enabled:
+            yield master.path
 
 
 def _joined(groups: Sequence[set[str]]) -> list[set[str]]:
