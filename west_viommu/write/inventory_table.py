@@ -18,6 +18,7 @@ _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 # A path longer than this pushes its own line only.
 _WIDEST_PATH = 44
 _REFUSED = "not for a guest: "
+_INDENT = "      "
 
 
 class _Row(NamedTuple):
@@ -72,7 +73,7 @@ def _iommus(selected: Selection, known: Mapping[str, Known], width: int) -> Iter
     for iommu in found.iommus:
         yield _iommu(iommu)
         for row in rows[iommu.path]:
-            yield from _one_line(row, widths) if fits else _lines(row, widths)
+            yield from _one_line(row, widths) if fits else _lines(row, widths, width)
         if not rows[iommu.path]:
             yield "  no masters"
     for master in found.masters:
@@ -112,13 +113,24 @@ def _one_line(row: _Row, widths: Sequence[int]) -> Iterator[str]:
     yield "  " + "  ".join(cells).rstrip()
 
 
-def _lines(row: _Row, widths: Sequence[int]) -> Iterator[str]:
-    yield f"  {row.path:{widths[0]}}  {row.ids}".rstrip()
+def _lines(row: _Row, widths: Sequence[int], width: int) -> Iterator[str]:
+    yield from _wrapped(f"  {row.path:{widths[0]}}  {row.ids}".rstrip(), width)
     details = [row.interrupts, row.regions]
     if any(details):
-        yield "      " + "  ".join(filter(None, details))
+        yield from _wrapped(_INDENT + "  ".join(filter(None, details)), width)
     if row.refused:
-        yield f"      {row.refused}"
+        yield from _wrapped(_INDENT + row.refused, width)
+
+
+def _wrapped(line: str, width: int) -> Iterator[str]:
+    """`line` in `width` columns, as far as its words allow."""
+    while len(line) > width:
+        at = line.rfind(" ", len(_INDENT) + 1, width + 1)
+        if at < 0 or not line[:at].strip():
+            break
+        yield line[:at].rstrip()
+        line = _INDENT + line[at:].lstrip()
+    yield line
 
 
 def _summary(selected: Selection, known: Mapping[str, Known]) -> Iterator[str]:
