@@ -407,7 +407,7 @@ def test_a_run_refused_for_its_settings_leaves_none_either(viommu: Run, tmp_path
     assert viommu("bind", "--host", "host.dts", "guest.overlay").status == 0
     assert viommu("bind").status == 2
     assert sorted(os.listdir(tmp_path / "viommu")) == sorted(FILES)
-    (tmp_path / "viommu/.viommu.overlay.123").write_text("cut")
+    (tmp_path / "viommu/.west-viommu.123").write_text("cut")
     (tmp_path / "viommu.yml").write_text("hst: host.dts\n")
     assert viommu("bind", "guest.overlay").status == 1
     assert os.listdir(tmp_path / "viommu") == []

@@ -36,9 +36,9 @@ def run(arguments: Namespace) -> None:
     folder = _folder(arguments)
     try:
         chosen, result = _result(arguments, folder)
-    except Refused:
+    except Refused as refused:
         # Whatever refused it: settings before the job, or Zephyr after it.
-        Output(folder).remove()
+        Output(folder).remove_after(refused)
         raise
     if not chosen.profile:
         about = result.plan.profile.about

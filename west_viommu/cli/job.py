@@ -108,14 +108,17 @@ def done(
         profile_was_chosen=profile_was_chosen,
     )
     sources = {name_of(each.toolstack, ".dts"): partial_tree_source(each) for each in trees}
-    files = {OVERLAY: overlay(made, origin)}
+    files: dict[str, str] = {}
     with Compilers(sources) as compilers:
         if binding_dirs:
             bus = guest.tree.node(PASSTHROUGH) or guest.tree.root
             known = Bindings(binding_dirs, compatibles(bus))
-            files |= generated_bindings(bus, [request.path for request in asked.requests], known)
+            files = generated_bindings(bus, [request.path for request in asked.requests], known)
         data = {name: text.encode() for name, text in files.items()}
         data |= _for_xen(made, sources, compilers.blobs())
+    # Late: in a folder that has our overlay, a killed run left out the plan alone. Not all builds
+    # look for that.
+    data[OVERLAY] = overlay(made, origin).encode()
     data[PLAN] = plan_json(made, data).encode()
     return Done(made, data, problems, (*made.notes, *_notes(made, trees, data)))
 

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from west_viommu.names import (
@@ -35,6 +37,10 @@ _BEGINNINGS = {
 }
 
 
+# A file that is being written, until it gets its name; the number of the process follows.
+_TEMPORARY = ".west-viommu."
+
+
 class Output:
     """The folder that a run writes into, as a context: `with Output(folder) as output`.
 
@@ -48,82 +54,128 @@ class Output:
 
     def __enter__(self) -> Output:
         """Break the seal of an earlier run. Refuses a folder whose files are somebody else's."""
-        for name, beginning in _BEGINNINGS.items():
-            target = self.folder / name
-            try:
-                foreign = os.path.lexists(target) and not _is_ours(target, beginning)
-            except OSError as error:
-                raise _failed(target, error) from None
-            if foreign:
-                raise _refused(
-                    target,
-                    "a file of this name is there that this tool did not write",
-                    "move it away, or give another folder with -o",
-                )
+        self._refuse_foreign(_BEGINNINGS)
         try:
             (self.folder / PLAN).unlink(missing_ok=True)
         except OSError as error:
             raise _failed(self.folder, error) from None
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is not None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if isinstance(error, Refused):
+            self.remove_after(error)
+        elif kind is not None:
             self.remove()
 
     def remove(self) -> None:
         """Remove what this or an earlier run wrote, and nothing else."""
         try:
-            for file in (*self._sealed(), *self._bindings()):
-                file.unlink(missing_ok=True)
-            # What a run that was killed in the middle of a write left.
-            for name in _BEGINNINGS:
-                for leftover in self.folder.glob(f".{name}.*"):
-                    if leftover.suffix[1:].isdecimal():
-                        leftover.unlink(missing_ok=True)
+            with _alone(self.folder):
+                self._clear()
+        except (FileNotFoundError, NotADirectoryError):
+            # There is no such folder.
+            return
         except OSError as error:
             raise _failed(self.folder, error) from None
+
+    def remove_after(self, refused: Refused) -> None:
+        """Remove it as `refused` ends the run. Raises Refused with its problems too where that
+        fails.
+        """
+        try:
+            self.remove()
+        except Refused as failed:
+            raise Refused(dict.fromkeys((*refused.problems, *failed.problems))) from None
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        """Write `files` in their order, each replaced as a whole; the plan must be the last."""
+        """Write `files` in their order, each as a whole, in place of what an earlier run wrote; the
+        plan must be the last.
+        """
+        self._refuse_foreign({name: _beginning(name) for name in files})
         try:
-            ours = {*self._sealed(), *self._bindings()}
-            for stale in ours - {self.folder / name for name in files}:
-                stale.unlink(missing_ok=True)
-            for name, data in files.items():
-                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                _replace(self.folder / name, data)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with _alone(self.folder):
+                self._clear()
+                for name, data in files.items():
+                    (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    _replace(self.folder / name, data)
         except OSError as error:
             raise _failed(self.folder, error) from None
 
-    def _sealed(self) -> list[Path]:
-        """The plan and what it seals, the plan first, as far as they are there and ours."""
-        files = ((self.folder / name, beginning) for name, beginning in _BEGINNINGS.items())
-        return [file for file, beginning in files if file.exists() and _is_ours(file, beginning)]
+    def _refuse_foreign(self, files: Mapping[str, str]) -> None:
+        """Raises Refused where one of `files`, name -> beginning, is there and somebody else's. An
+        empty one is nobody's: CMake makes it (dts.cmake), or a power cut.
+        """
+        for name, beginning in files.items():
+            target = self.folder / name
+            if os.path.lexists(target) and not _is_ours(target, beginning, or_empty=True):
+                raise _refused(
+                    target,
+                    "a file of this name is there that this tool did not write",
+                    "move it away, or give another folder with -o",
+                )
 
-    def _bindings(self) -> set[Path]:
-        """The bindings that an earlier run generated here."""
-        return {
-            file
-            for file in (self.folder / BINDINGS).glob("*")
-            if file.is_file() and _is_ours(file, BINDING_FIRST_LINE)
-        }
+    def _clear(self) -> None:
+        """Remove our files, the plan first, and what a run that was killed left half-written."""
+        ours = [self.folder / name for name, each in _BEGINNINGS.items() if self._has(name, each)]
+        bindings = (self.folder / BINDINGS).glob("*")
+        ours += [file for file in bindings if _is_ours(file, BINDING_FIRST_LINE)]
+        for folder in (self.folder, self.folder / BINDINGS):
+            for leftover in folder.glob(f"{_TEMPORARY}*"):
+                if leftover.suffix[1:].isdecimal():
+                    ours.append(leftover)
+        for file in ours:
+            file.unlink(missing_ok=True)
+
+    def _has(self, name: str, beginning: str) -> bool:
+        return _is_ours(self.folder / name, beginning)
 
 
-def _is_ours(file: Path, beginning: str) -> bool:
-    """Whether we wrote `file`: it begins so, or, for "", is a blob with our mark."""
-    with file.open("rb") as stream:
-        if beginning:
-            return stream.read(len(beginning)) == beginning.encode()
-        return BLOB_MARK.encode() in stream.read()
+def _beginning(name: str) -> str:
+    """How the file called `name` begins."""
+    return _BEGINNINGS.get(name, BINDING_FIRST_LINE)
+
+
+def _is_ours(file: Path, beginning: str, or_empty: bool = False) -> bool:
+    """Whether we wrote `file`: it begins so, or, for "", is a blob with our mark. What cannot be
+    read, or is no file, is not ours.
+    """
+    try:
+        if not file.is_file():
+            return False
+        with file.open("rb") as stream:
+            content = stream.read(len(beginning) or -1)
+    except OSError:
+        return False
+    if or_empty and not content:
+        return True
+    return content == beginning.encode() if beginning else BLOB_MARK.encode() in content
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other run changes the files in `folder`, and keep others waiting. A plan of
+    one run beside files of another is refused by its sums, but of no use to anybody.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Not every network file system has locks; the sums remain.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _replace(target: Path, data: bytes) -> None:
     """Write `target` as a whole. No fsync: what a power cut leaves half-written, the sums in the
     plan tell.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = target.with_name(f"{_TEMPORARY}{os.getpid()}")
     try:
-        temporary.write_bytes(data)
+        # "x" follows no link that somebody put there.
+        with temporary.open("xb") as file:
+            file.write(data)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
