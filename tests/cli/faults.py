@@ -9,46 +9,44 @@ from __future__ import annotations
 
 import builtins
 import errno
+import gc
 import io
 import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 _CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.truncate", "os.link")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-# Calls that need no room on the disk.
-_FREE = ("os.remove", "os.rmdir", "os.rename")
-
-Fault = Callable[[str], None]
 
 
-def kill(call: str) -> None:
-    """The end, as kill -9 or the power button makes it."""
-    os.kill(os.getpid(), signal.SIGKILL)
+class Fault(NamedTuple):
+    """What an operation ends in: an error, or for None the end of the process. It spares some."""
+
+    error: int | None
+    spares: tuple[str, ...] = ()
 
 
-def no_space(call: str) -> None:
-    """A full disk."""
-    if call not in _FREE:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def read_only(call: str) -> None:
-    """A file system that lets nobody change anything."""
-    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+# As kill -9 or the power button make it.
+KILL = Fault(None)
+# These need no room.
+NO_SPACE = Fault(errno.ENOSPC, ("os.remove", "os.rmdir", "os.rename"))
+READ_ONLY = Fault(errno.EROFS)
 
 
 class Injector:
-    """Counts the operations below `folder`; has `fault` at each from the `first` on."""
+    """Counts the operations below `folder`; has `fault` at each from the `first` on, and then makes
+    the file `reached`.
+    """
 
-    def __init__(self, folder: Path, first: int, fault: Fault):
+    def __init__(self, folder: Path, first: int, fault: Fault, reached: Path):
         self._folder = os.path.realpath(folder)
         self._first = first
         self._fault = fault
-        self.count = 0
+        self._reached = reached
+        self._count = 0
 
     def install(self) -> None:
         """From here to the end of this process: an audit hook cannot be taken off again."""
@@ -68,9 +66,14 @@ class Injector:
 
     def step(self, call: str) -> None:
         """An operation is about to be done."""
-        self.count += 1
-        if self.count >= self._first:
-            self._fault(call)
+        self._count += 1
+        if self._count < self._first or call in self._fault.spares:
+            return
+        os.close(os.open(self._reached, os.O_WRONLY | os.O_CREAT))
+        if self._fault.error is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        else:
+            raise OSError(self._fault.error, os.strerror(self._fault.error))
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
@@ -120,18 +123,15 @@ def _child(
     run: Callable[[], int], folder: Path, first: int, fault: Fault, log: Path, reached: Path
 ) -> NoReturn:
     status = 99
+    # It would touch, and so copy, every page of the parent.
+    gc.disable()
     try:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(output, 1)
         os.dup2(output, 2)
         sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
         sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), write_through=True)
-
-        def told(call: str) -> None:
-            os.close(os.open(reached, os.O_WRONLY | os.O_CREAT))
-            fault(call)
-
-        Injector(folder, first, told).install()
+        Injector(folder, first, fault, reached).install()
         status = run()
     except BaseException:
         sys.excepthook(*sys.exc_info())

@@ -5,22 +5,28 @@ read-only folder, odd things in the place of our files, and two runs at once.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from tests.cli.faults import Fault, kill, no_space, read_only, run_in_fork
-from tests.cli.test_hook import Build
+from tests.cli.faults import KILL, NO_SPACE, READ_ONLY, Fault, run_in_fork
+from tests.cli.test_hook import Build, build
 from tests.conftest import DEMO, Run, blob
 from west_viommu.__main__ import main
-from west_viommu.cli import bind
+from west_viommu.cli import bind, job
+from west_viommu.problems import Refused
 from west_viommu.read.guest import sealed_plan
+from west_viommu.write.files import Output
+
+__all__ = ["build"]  # a fixture of another module
 
 # Files that are not ours, some with names that look like it.
 FOREIGN = {
@@ -138,7 +144,7 @@ def test_a_kill_at_every_file_operation(before: str, case: Case, viommu: Run) ->
     first, reached = 0, True
     while reached:
         first += 1
-        status, reached, log = faulty(case, earlier, first, kill)
+        status, reached, log = faulty(case, earlier, first, KILL)
         assert status == (-9 if reached else 0), log
         assert_whole_or_unsealed(case.folder, [earlier, case.files])
         assert_foreign_untouched(case.folder)
@@ -152,3 +158,190 @@ def test_a_kill_at_every_file_operation(before: str, case: Case, viommu: Run) ->
         assert content(case.folder) == case.files
         assert_foreign_untouched(case.folder)
     assert first > len(case.files) * 3
+
+
+@pytest.mark.parametrize("fault", [NO_SPACE, READ_ONLY])
+def test_a_disk_that_fails_from_some_operation_on(fault: Fault, case: Case, viommu: Run) -> None:
+    earlier = case.befores["other profile"]
+    first, reached = 1, True
+    while reached:
+        # Five operations belong to a file, so every third one meets each kind.
+        first += 3
+        status, reached, log = faulty(case, earlier, first, fault)
+        assert status == (1 if reached else 0), log
+        assert "Traceback" not in log
+        assert not reached or "error: [unwritable] " in log
+        assert_foreign_untouched(case.folder)
+        assert_whole_or_unsealed(case.folder, [earlier, case.files])
+        if reached and fault is NO_SPACE:
+            assert content(case.folder) == {}
+    assert viommu(*case.command).status == 0
+    assert content(case.folder) == case.files
+
+
+@pytest.mark.parametrize("place", ["zephyr", "viommu"])
+@pytest.mark.parametrize("fault", [KILL, NO_SPACE])
+def test_a_build_whose_hook_fails_at_some_operation(
+    fault: Fault, place: str, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CMake stops when the preprocessor's command fails; the next configure starts afresh."""
+    monkeypatch.setattr(job, "done", remembered(job.done, lambda *_: None))
+    assert build.run() == 0
+    files, source, rule = content(build.output), build.source.read_bytes(), build.rule.read_bytes()
+    log = build.build / "log"
+    first, reached = 0, True
+    while reached:
+        first += 1 if place == "zephyr" else 12
+        status, reached = run_in_fork(build.run, build.build / place, first, fault, log)
+        assert "Traceback" not in log.read_text()
+        if reached:
+            assert status == (-9 if fault is KILL else 1)
+            assert fault is KILL or "error: [unwritable] " in log.read_text()
+            assert_whole_or_unsealed(build.output, [files])
+            assert fault is KILL or content(build.output) == {}
+    assert (content(build.output), build.source.read_bytes()) == (files, source)
+    assert build.rule.read_bytes() == rule
+    assert first > 4
+
+
+def test_a_stale_overlay_that_is_given_to_a_build_is_left_out(build: Build) -> None:
+    """As EXTRA_DTC_OVERLAY_FILE, of an earlier run that took another device for another node."""
+    assert build.run() == 0
+    source = build.source.read_bytes()
+    stale = build.app / "viommu.overlay"
+    text = (build.output / "viommu.overlay").read_text()
+    stale.write_text(text.replace("<&vsmmu 0x40>", "<&vsmmu 0x77>"))
+    guest = build.app / "guest.overlay"
+    with guest.open("a") as file:
+        file.write('#include "viommu.overlay"\n')
+    assert "0x77" in stale.read_text()
+    assert build.run() == 0
+    assert b"0x77" not in build.source.read_bytes()
+    assert build.source.read_bytes().count(b"iommu@4040000") == source.count(b"iommu@4040000")
+
+
+def test_a_build_that_asks_for_nothing_leaves_a_stale_overlay_out(build: Build) -> None:
+    assert build.run() == 0
+    shutil.copy(build.output / "viommu.overlay", build.app)
+    (build.app / "empty.overlay").write_text('/ { passthrough { }; };\n#include "viommu.overlay"\n')
+    assert build.run(overlay="empty.overlay") == 0
+    assert b"iommu@" not in build.source.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["viommu.overlay", "viommu.json", "xl.cfg"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "dangling link", "link to another's"])
+def test_what_is_no_file_of_ours_is_left_alone(
+    kind: str, name: str, case: Case, viommu: Run, tmp_path: Path
+) -> None:
+    fill(case.folder, {})
+    place = case.folder / name
+    other = tmp_path / "other"
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to(other)
+        if kind == "link to another's":
+            other.write_text("mine")
+    before = place.lstat()
+    outcome = viommu(*case.command)
+    assert outcome.status == 1
+    assert outcome.err == (
+        f"viommu/{name}: error: [unwritable] a file of this name is there that this tool did not "
+        "write\nhint: move it away, or give another folder with -o\n"
+    )
+    assert (place.lstat().st_ino, place.lstat().st_mode) == (before.st_ino, before.st_mode)
+    assert other.exists() == (kind == "link to another's")
+    assert not other.exists() or other.read_text() == "mine"
+
+
+def test_a_link_to_a_file_of_ours_is_replaced_and_that_file_stays(
+    case: Case, viommu: Run, tmp_path: Path
+) -> None:
+    fill(case.folder, case.befores["other content"])
+    elsewhere = tmp_path / "elsewhere.overlay"
+    (case.folder / "viommu.overlay").rename(elsewhere)
+    text = elsewhere.read_bytes()
+    (case.folder / "viommu.overlay").symlink_to(elsewhere)
+    assert viommu(*case.command).status == 0
+    assert content(case.folder) == case.files
+    assert not (case.folder / "viommu.overlay").is_symlink()
+    assert elsewhere.read_bytes() == text
+
+
+def test_a_binding_of_somebody_else_is_not_replaced(case: Case, viommu: Run) -> None:
+    """With -o, a run may come into an application's own folder."""
+    fill(case.folder, {"dts/bindings/vendor-prefixes.txt": b"acme\tAcme\n"})
+    outcome = viommu(*case.command)
+    assert outcome.status == 1
+    assert "vendor-prefixes.txt: error: [unwritable] a file of this name is there" in outcome.err
+    assert content(case.folder) == {"dts/bindings/vendor-prefixes.txt": b"acme\tAcme\n"}
+
+
+def test_what_a_power_cut_emptied_is_written_again(case: Case, viommu: Run) -> None:
+    fill(case.folder, dict.fromkeys(case.files, b""))
+    assert viommu(*case.command).status == 0
+    assert content(case.folder) == case.files
+
+
+def test_a_file_where_the_folder_should_be(case: Case, viommu: Run) -> None:
+    shutil.rmtree(case.folder)
+    case.folder.write_text("mine")
+    outcome = viommu(*case.command)
+    assert outcome.status == 1
+    assert outcome.err.startswith("viommu: error: [unwritable] Not a directory\n")
+    assert case.folder.read_text() == "mine"
+
+
+def test_the_first_refusal_is_told_also_where_our_files_cannot_be_removed(
+    case: Case, viommu: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    fill(case.folder, case.files)
+    (case.folder.parent / "viommu.yml").write_text("hst: host.dts\n")
+    monkeypatch.setattr(Path, "unlink", refuse)
+    outcome = viommu(*case.command)
+    assert outcome.status == 1
+    assert "viommu.yml:1: error: [malformed]" in outcome.err
+    assert "viommu: error: [unwritable] Read-only file system" in outcome.err
+
+
+def test_two_runs_at_once_end_as_one_of_them(case: Case) -> None:
+    """Each sees the other's folder at any time; the last to write has it, and has it alone."""
+    sets = [case.files, *case.befores.values()]
+    fill(case.folder, {})
+    children = []
+    for which in (0, 2, 3, 0):
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                for i in range(40):
+                    with suppress(KeyError), Output(case.folder) as output:
+                        # Some fail.
+                        output.write(in_order(sets[which] if i % 8 < 7 else {}))
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    running = set(children)
+    while running:
+        for child in list(running):
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                assert status == 0
+                running.remove(child)
+        # A consumer meanwhile: refused, nothing there, or what is sealed.
+        with suppress(Refused):
+            sealed_plan(case.folder)
+    assert content(case.folder) in [{}, *sets]
+    assert_foreign_untouched(case.folder)
+
+
+def in_order(files: Files) -> Files:
+    """`files` as a run writes them."""
+    last = ("viommu.overlay", "viommu.json")
+    return {name: files[name] for name in (*(each for each in files if each not in last), *last)}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from west_viommu.guest.source import GuestTree
 from west_viommu.names import BINDINGS, OVERLAY, VENDOR_PREFIXES
-from west_viommu.problems import Problem, Refused, rendered
+from west_viommu.problems import Problem, Refused, Where, rendered
 from west_viommu.write.files import Output
 
 # Source without any of these words asks for nothing.
@@ -47,11 +47,16 @@ class Hook:
     def run(self) -> int:
         """Bind what the preprocessed source asks for; the exit status."""
         try:
-            depends_on = _bound(self._arguments, self._command)
-            _add_dependencies(_operand(self._command, "-MF"), depends_on)
+            _bind(self._arguments, self._command)
         except Refused as refused:
             for problem in refused.problems:
                 print(rendered(problem), file=sys.stderr)
+            return 1
+        except OSError as error:
+            what = error.strerror or str(error)
+            hint = "make room in the build directory, and let yourself write there"
+            place = Where(os.fsdecode(error.filename or _operand(self._command, "-o")))
+            print(rendered(Problem("unwritable", what, hint, where=place)), file=sys.stderr)
             return 1
         return 0
 
@@ -75,10 +80,11 @@ def _asks(source: Path) -> bool:
     return any(word in content for word in _WORDS)
 
 
-def _bound(arguments: Namespace, command: Sequence[str]) -> list[str]:
-    """Bind what the preprocessed source asks for; the files that the outcome depends on."""
+def _bind(arguments: Namespace, command: Sequence[str]) -> None:
+    """Bind what the preprocessed source asks for, and say which files the outcome depends on."""
     source = Path(_operand(command, "-o"))
     with Output(Path(arguments.output)) as output:
+        _leave_out_stale(source)
         depends_on = _appended(arguments, command, source, output) if _asks(source) else []
         if not depends_on:
             output.remove()
@@ -86,7 +92,17 @@ def _bound(arguments: Namespace, command: Sequence[str]) -> list[str]:
             prefixes = output.folder / BINDINGS / VENDOR_PREFIXES
             prefixes.parent.mkdir(parents=True, exist_ok=True)
             prefixes.touch()
-    return depends_on
+        _add_dependencies(_operand(command, "-MF"), depends_on)
+
+
+def _leave_out_stale(source: Path) -> None:
+    """Take an earlier run's overlay, given as one of the build's own, out of `source`."""
+    content = source.read_bytes()
+    if OVERLAY.encode() in content:
+        from west_viommu.read.preprocess import without_generated
+
+        text = without_generated(content.decode("utf-8", "surrogateescape"))
+        source.write_bytes(text.encode("utf-8", "surrogateescape"))
 
 
 def _appended(

@@ -81,7 +81,7 @@ def decoded(output: bytes, file: str) -> str:
     Refused, naming `file`, where it is not UTF-8.
     """
     try:
-        return _without_generated(_DOT_MARKER.sub(r"\1", output.decode("utf-8")))
+        return without_generated(_DOT_MARKER.sub(r"\1", output.decode("utf-8")))
     except UnicodeDecodeError:
         raise Refused(
             [Problem("malformed", "the source is not UTF-8 text", where=Where(file))]
@@ -133,7 +133,7 @@ def _errors(stderr: str, files: Sequence[str]) -> list[Problem]:
     ]
 
 
-def _without_generated(text: str) -> str:
+def without_generated(text: str) -> str:
     """`text` without what line markers attribute to an overlay that we generated."""
     kept = []
     at, generated = 0, False

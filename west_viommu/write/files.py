@@ -54,9 +54,13 @@ class Output:
 
     def __enter__(self) -> Output:
         """Break the seal of an earlier run. Refuses a folder whose files are somebody else's."""
-        self._refuse_foreign(_BEGINNINGS)
         try:
-            (self.folder / PLAN).unlink(missing_ok=True)
+            with _alone(self.folder):
+                self._refuse_foreign(_BEGINNINGS)
+                (self.folder / PLAN).unlink(missing_ok=True)
+        except FileNotFoundError:
+            # There is no such folder yet.
+            return self
         except OSError as error:
             raise _failed(self.folder, error) from None
         return self
@@ -91,10 +95,10 @@ class Output:
         """Write `files` in their order, each as a whole, in place of what an earlier run wrote; the
         plan must be the last.
         """
-        self._refuse_foreign({name: _beginning(name) for name in files})
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with _alone(self.folder):
+                self._refuse_foreign({name: _beginning(name) for name in files})
                 self._clear()
                 for name, data in files.items():
                     (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
