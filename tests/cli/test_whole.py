@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -158,6 +159,18 @@ def test_a_kill_at_every_file_operation(before: str, case: Case, viommu: Run) ->
         assert content(case.folder) == case.files
         assert_foreign_untouched(case.folder)
     assert first > len(case.files) * 3
+
+
+def test_a_run_that_is_killed_while_it_reads_has_broken_the_seal(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(bind, "_both", killed)
+    status, _, _ = faulty(case, case.befores["other content"], 1000, KILL)
+    assert status == -9
+    assert sealed_plan(case.folder) is None
 
 
 @pytest.mark.parametrize("fault", [NO_SPACE, READ_ONLY])

@@ -165,5 +165,7 @@ def _for_xen(
 
 
 def _base_name(path: str) -> str:
-    """What to call a file in output that must not depend on where the file lies."""
-    return os.path.basename(os.path.abspath(path))
+    """What to call a file in output that must not depend on where the file lies, nor on the locale
+    by which Python read its name.
+    """
+    return os.fsencode(os.path.basename(os.path.abspath(path))).decode("utf-8", "surrogateescape")

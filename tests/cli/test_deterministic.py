@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same input gives the same bytes, whatever surrounds the run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.cli.pair import expanded
+from tests.cli.test_bind import XENVM
+from tests.conftest import CHECKOUT, DEMO
+
+MODEL = "W\u0130rt \u0131\u00df \u4e3b\u673a"
+NODES = ("ethernet@100000", "/soc@e0000000/dma-controller@200000")
+CONFIG = """vsid: explicit
+vsids:
+  /passthrough/ethernet@e0100000: [0x10]
+  /passthrough/dma-controller@e0200000: [0x11, 0x12]
+domain: [{domain}]
+"""
+
+# Every command with output in one process, as Python takes longer to start than they do.
+CHILD = """
+import sys, time, io, os
+from contextlib import redirect_stdout
+now = float(os.environ.pop("NOW"))
+time.time = lambda: now
+time.time_ns = lambda: int(now * 10**9)
+time.localtime = time.gmtime = time.strftime = time.ctime = None
+os.umask(int(os.environ.pop("MASK"), 8))
+from west_viommu.__main__ import main
+inputs, out, *options = sys.argv[1:]
+into = lambda name: os.path.join(out, name)
+host = ["--host", os.path.join(inputs, "host.dts"), *options]
+board = os.path.join(inputs, "board.dts")
+guest = os.path.join(inputs, os.fsdecode("g\\u00e4st.overlay".encode()))
+config = ["--config", os.path.join(inputs, "viommu.yml")]
+bind = ["bind", *host, *config, board, guest]
+built = ["check", *host, *config, "--dts"]
+commands = {
+    "bound.txt": [*bind, "-o", into("viommu")],
+    "table.txt": ["list", *host],
+    "list.json": ["list", *host, "--format", "json"],
+    "list.dot": ["list", *host, "--format", "dot"],
+    "extracted.overlay": ["extract", *host, NODES],
+    "check.txt": [*built, guest],
+    "check.json": [*built, guest, "--format", "json"],
+}
+for name, command in commands.items():
+    words = [w for word in command for w in (word if isinstance(word, tuple) else (word,))]
+    sys.stdout = io.TextIOWrapper(open(into(name), "wb"))
+    status = main(words)
+    sys.stdout.close()
+    sys.stdout = sys.__stdout__
+    print(name, status)
+""".replace("NODES", repr(NODES))
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Host and guest with text that no locale but UTF-8 has, and a Zephyr without bindings."""
+    folder = tmp_path_factory.mktemp("inputs")
+    host = (DEMO / "host.dts").read_text().replace("west-viommu demo host", MODEL)
+    assert MODEL in host
+    (folder / "host.dts").write_text(host, encoding="utf-8")
+    (folder / "board.dts").write_text(XENVM)
+    overlay = expanded((DEMO / "guest.overlay").read_text())
+    (folder / "g\u00e4st.overlay").write_text(overlay, encoding="utf-8")
+    (folder / "viommu.yml").write_text(CONFIG.format(domain="vpl011, vpci, virtio"))
+    (folder / "zephyr/dts/bindings").mkdir(parents=True)
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        (folder / name / f"{name}.h").write_text("")
+    return folder
+
+
+def outputs(
+    inputs: Path,
+    out: Path,
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    *,
+    inputs_as: str = "",
+    cwd: Path | None = None,
+) -> dict[str, bytes]:
+    """What all commands write into `out`, with the names of the two folders left out."""
+    out.mkdir()
+    clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment = {
+        **clean,
+        "PYTHONPATH": str(CHECKOUT),
+        "WEST_CONFIG_GLOBAL": str(out / "none"),
+        "ZEPHYR_BASE": str(inputs / "zephyr"),
+        "NOW": "1000000000",
+        "MASK": "022",
+        **(environment or {}),
+    }
+    where = inputs_as or str(inputs)
+    command = [sys.executable, "-c", CHILD, where, str(out), *options]
+    run = subprocess.run(command, env=environment, cwd=cwd or out, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert [line.split()[1] for line in run.stdout.splitlines()] == [*"00000", "1", "1"], run.stderr
+    names = (str(out), str(inputs), where)
+    return {
+        str(file.relative_to(out)): _without(file.read_bytes(), names)
+        for file in sorted(out.rglob("*"))
+        if file.is_file()
+    } | {"stderr": _without(run.stderr.encode(), names)}
+
+
+def _without(data: bytes, names: Sequence[str]) -> bytes:
+    for name in names:
+        data = data.replace(f"{name}/".encode(), b"")
+    return data
+
+
+@pytest.fixture(scope="module")
+def expected(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a run leaves in the surroundings that the tests below change."""
+    found = outputs(inputs, tmp_path_factory.mktemp("expected") / "out", ["-I", "one", "-I", "two"])
+    assert len(found) > 20
+    assert MODEL.encode() in found["table.txt"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        pytest.param({"PYTHONHASHSEED": "1"}, id="hash seed 1"),
+        pytest.param({"PYTHONHASHSEED": "4242"}, id="hash seed 4242"),
+        pytest.param({"LC_ALL": "C"}, id="C"),
+        pytest.param({"LC_ALL": "C.UTF-8"}, id="C.UTF-8"),
+        pytest.param({"LC_ALL": "tr_TR.UTF-8", "LANGUAGE": "tr"}, id="Turkish"),
+        pytest.param(
+            {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, id="not UTF-8"
+        ),
+        pytest.param(
+            {"NOW": "2000000000", "TZ": "Asia/Kathmandu", "SOURCE_DATE_EPOCH": "1"}, id="clock"
+        ),
+        pytest.param({"MASK": "077"}, id="umask"),
+        pytest.param({"TERM": "xterm-256color", "USER": "you"}, id="terminal"),
+    ],
+)
+def test_surroundings(
+    environment: dict[str, str], inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    options = ["-I", "one", "-I", "two"]
+    assert outputs(inputs, tmp_path / "out", options, environment) == expected
+    mode = (tmp_path / "out/viommu/viommu.json").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o666 & ~int(environment.get("MASK", "022"), 8)
+
+
+def test_paths(inputs: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
+    """Relative from another folder, of other files with the same content and other times."""
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(inputs, moved, copy_function=shutil.copyfile)
+    for file in moved.iterdir():
+        os.utime(file, (0, 0))
+    found = outputs(
+        moved,
+        tmp_path / "out",
+        ["-I", "one", "-I", "two"],
+        inputs_as=os.path.join(os.pardir, "elsewhere"),
+        cwd=moved,
+    )
+    assert found == expected
+
+
+def test_the_order_of_equal_things(
+    inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(inputs, other)
+    (other / "viommu.yml").write_text(CONFIG.format(domain="virtio, vpci, vpl011"))
+    assert outputs(other, tmp_path / "out", ["-I", "two", "-I", "one"]) == expected
