@@ -25,8 +25,8 @@ class Allowed:
 
     @property
     def used(self) -> tuple[Permission, ...]:
-        """The permissions that were needed, in the order of viommu.yml."""
-        return tuple(each for each in self._permissions if each in self._needed)
+        """The permissions that were needed, by device: nothing hangs on the order of viommu.yml."""
+        return tuple(sorted(self._needed, key=lambda each: (each.device, each.hazard, each.reason)))
 
     def problem(
         self, hazard: str, finding: Finding, request: Request, this: Assignment | None
