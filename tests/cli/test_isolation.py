@@ -182,8 +182,8 @@ def test_hostile_profiles(old: str, new: str, says: str, viommu: Run, tmp_path: 
 def test_other_peoples_files_stay(viommu: Run, tmp_path: Path) -> None:
     out = tmp_path / "viommu"
     out.mkdir()
-    theirs = [".xl.cfg.swp", ".host.overlay.orig", ".viommu.json.bak"]
-    for name in (*theirs, ".viommu.json.123"):
+    theirs = [".xl.cfg.swp", ".host.overlay.orig", ".viommu.json.123", ".west-viommu.bak"]
+    for name in (*theirs, ".west-viommu.123"):
         (out / name).touch()
     (tmp_path / "guest.dts").write_text(GUEST % ("", NET % "nonsense"))
     assert viommu("bind", "--host", "host.dts", "guest.dts").status == 1
