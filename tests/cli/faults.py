@@ -123,8 +123,9 @@ def _child(
     run: Callable[[], int], folder: Path, first: int, fault: Fault, log: Path, reached: Path
 ) -> NoReturn:
     status = 99
-    # It would touch, and so copy, every page of the parent.
+    # Both would touch, and so copy, every page of the parent; what a killed run covers is lost.
     gc.disable()
+    sys.settrace(None)
     try:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(output, 1)
