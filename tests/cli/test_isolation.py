@@ -188,3 +188,37 @@ def test_other_peoples_files_stay(viommu: Run, tmp_path: Path) -> None:
     (tmp_path / "guest.dts").write_text(GUEST % ("", NET % "nonsense"))
     assert viommu("bind", "--host", "host.dts", "guest.dts").status == 1
     assert sorted(path.name for path in out.iterdir()) == sorted(theirs)
+
+
+def test_a_neighbour_whose_status_is_no_text_counts_as_enabled(viommu: Run, tmp_path: Path) -> None:
+    (tmp_path / "host.dts").write_text(PAGES.replace('status = "disabled";', "status = <1>;", 1))
+    (tmp_path / "guest.dts").write_text(
+        GUEST % ("", "a { reg = <0 0x20000000 0 0x100>; iommus = <0 1>; };")
+    )
+    outcome = viommu("bind", "--host", "host.dts", "guest.dts")
+    assert outcome.status == 1
+    assert "[shared-page] /serial@20000200 has registers on a page" in outcome.err
+    assert viommu("extract", "--host", "host.dts", "/serial@20000000").status == 0
+
+
+def test_a_profile_that_laughs(viommu: Run, tmp_path: Path) -> None:
+    """Aliases make a value that no memory holds as text."""
+    laughs = "a0: &a0 [x, x]\n" + "".join(
+        f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 60)
+    )
+    (tmp_path / "p.yaml").write_text(f"{laughs}name: *a59\n")
+    (tmp_path / "host.dts").write_text(PAGES)
+    (tmp_path / "guest.dts").write_text(GUEST % ("", NET % ""))
+    outcome = viommu("bind", "--host", "host.dts", "--profile", "./p.yaml", "guest.dts")
+    assert outcome.status == 1
+    assert "a profile has no aliases" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "text", ["name: !!float ''", "toolstacks: [libxl]\ntoolstacks: [x, y, libxl]"]
+)
+def test_profiles_that_yaml_stumbles_over(text: str, viommu: Run, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(f"{text}\n")
+    (tmp_path / "host.dts").write_text(PAGES)
+    (tmp_path / "guest.dts").write_text(GUEST % ("", NET % ""))
+    assert viommu("bind", "--host", "host.dts", "--profile", "./p.yaml", "guest.dts").status == 1

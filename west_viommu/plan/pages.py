@@ -92,6 +92,14 @@ def _named_by(tree: Tree, node: Node | None) -> Iterator[str]:
                 yield target.path
 
 
+def status_of(tree: Tree, node: Node) -> str:
+    """The status of a neighbour. A malformed one is taken for the worst: enabled."""
+    try:
+        return tree.status(node)
+    except TreeError:
+        return "okay"
+
+
 def _is_memory(node: Node) -> bool:
     kind = node.properties.get("device_type", b"")
     return kind.startswith(b"memory") or node.path.startswith("/reserved-memory/")

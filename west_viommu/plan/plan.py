@@ -14,7 +14,7 @@ from west_viommu.plan.findings import NoMatch, problem
 from west_viommu.plan.hazards import HAZARDS
 from west_viommu.plan.match import assignment
 from west_viommu.plan.numbering import Numbers, given, numbers
-from west_viommu.plan.pages import mapped_pages, neighbours, parts_of
+from west_viommu.plan.pages import mapped_pages, neighbours, parts_of, status_of
 from west_viommu.plan.records import (
     VSMMU_LABEL,
     AssignedStream,
@@ -44,7 +44,11 @@ def plan(
     for found, of_matching in matched.values():
         problems += of_matching
         if found:
-            problems += _hazards(found, situation, allowed)
+            try:
+                problems += _hazards(found, situation, allowed)
+            except TreeError as error:
+                # Of another host node, which a hazard looked at.
+                problems.append(_malformed_host(error, found.request, devices))
     problems += allowed.stale()
     problems += _stale_vsids(terms, assignments)
     result = Plan(
@@ -118,7 +122,7 @@ def _planned(this: Assignment, situation: Situation) -> PlannedDevice:
     twins = (
         node.path
         for node, _ in neighbours(this.device, mapped, situation.devices)
-        if tree.status(node) != "okay" or node.path in parts
+        if status_of(tree, node) != "okay" or node.path in parts
     )
     return PlannedDevice(
         assignment=this,

@@ -14,6 +14,7 @@ from west_viommu.plan.pages import (
     neighbours,
     overlap,
     parts_of,
+    status_of,
 )
 from west_viommu.plan.records import Assignment, Situation
 from west_viommu.tree.addresses import Region
@@ -25,7 +26,7 @@ def shared_page(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """An enabled device that stays with the host has registers on a page that the guest gets."""
     parts = parts_of(situation.devices.tree, this.device.path)
     for node, region in _strangers(this, situation):
-        if situation.devices.tree.status(node) != "okay":
+        if status_of(situation.devices.tree, node) != "okay":
             continue
         what = f"{node.path} has registers on a page of {this.device.path}, and stays with the host"
         hint = (
@@ -51,7 +52,7 @@ def shared_page(this: Assignment, situation: Situation) -> Iterator[Finding]:
 def page_shared_with_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """A disabled device on a page that the guest gets: Xen maps those into dom0 as well."""
     for node, region in _strangers(this, situation):
-        status = situation.devices.tree.status(node)
+        status = status_of(situation.devices.tree, node)
         if status != "okay":
             yield Finding(
                 f"{node.path}, not enabled, has registers on a page of {this.device.path}",
@@ -143,7 +144,7 @@ def _users(intid: Intid, this: Assignment, situation: Situation) -> Iterator[str
     ours = assigned | parts_of(tree, this.device.path)
     for node in situation.devices.with_intid(intid) if is_own else ():
         is_part = node.path in ours or is_related(node.path, this.device.path)
-        if not is_part and tree.status(node) == "okay":
+        if not is_part and status_of(tree, node) == "okay":
             yield f"{node.path}'s, which stays with the host,"
 
 

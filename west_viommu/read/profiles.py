@@ -95,12 +95,17 @@ def _content(file: Path, *, is_shipped: bool) -> Any:
     except RecursionError:
         hint = "start from what `viommu profiles NAME` prints"
         raise _refused(file, "malformed", "it is nested too deeply", hint) from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, IndexError) as error:
+        # The last two are PyYAML's own, for a number such as 0x_ or an empty !!float.
         mark = getattr(error, "problem_mark", None)
         what = f"not valid YAML: {getattr(error, 'problem', None) or 'no text'}"
         line = mark.line + 1 if mark else None
         raise _refused(file, "malformed", what, "correct the syntax", line) from None
     if not is_shipped:
+        # jsonschema writes every value out, and by aliases one may be larger than any memory.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            what, hint = "a profile has no aliases (*NAME)", "write the value out"
+            raise _refused(file, "malformed", what, hint)
         problems = schema_problems(str(file), text, content)
         if problems:
             raise Refused(problems)
@@ -136,7 +141,7 @@ def _schema_problem(file: str, root: Any, error: Any) -> Problem:
     key = ".".join(map(str, path)) or "the profile"
     expected = error.schema.get("description") or _expected(error)
     hint = "docs/xen.md has the format; `viommu profiles NAME` prints a profile to start from"
-    what, found = f"{key} is not as a profile has it", "" if path == [] else repr(error.instance)
+    what, found = f"{key} is not as a profile has it", "" if path == [] else _shown(error.instance)
     if error.validator == "required":
         what, found = f"{key} lacks {', '.join(_missing(error))}", ""
     elif error.validator == "additionalProperties":
@@ -147,6 +152,13 @@ def _schema_problem(file: str, root: Any, error: Any) -> Problem:
     return Problem(
         "malformed", what, hint, "", expected, found[:80], Where(file, _line(root, path))
     )
+
+
+def _shown(value: object) -> str:
+    """A value for people. Not what is in a list: by YAML aliases that may be more than fits."""
+    if isinstance(value, (list, dict)):
+        return "a list" if isinstance(value, list) else "a mapping"
+    return repr(value)
 
 
 def _missing(error: Any) -> list[str]:
@@ -169,7 +181,8 @@ def _line(root: Any, path: Iterable[object]) -> int | None:
         if isinstance(node, yaml.MappingNode):
             node = next((value for key, value in node.value if key.value == str(step)), None)
         elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-            node = node.value[step]
+            # Of a key that is there twice, this is the first and the content is the last.
+            node = node.value[step] if step < len(node.value) else None
     return node.start_mark.line + 1 if node else None
 
 
