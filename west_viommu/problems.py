@@ -6,6 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+# A message says where to look; what is longer than this was made so on purpose. A line to be
+# pasted, of 100 stream IDs, fits.
+_LONGEST = 2000
+# No path or name of a real tree is as long; to compare longer ones takes seconds.
+_LONGEST_COMPARED = 500
+
 
 class Where(NamedTuple):
     """A place in an input file. `line` counts from 1; None where the input has no lines."""
@@ -52,6 +58,14 @@ def printable(text: str) -> str:
     )
 
 
+def shortened(text: str) -> str:
+    """`text`, or its beginning and its end where it is too long to be read."""
+    if len(text) <= _LONGEST:
+        return text
+    left_out = f" ... {len(text) - _LONGEST} characters ... "
+    return text[: _LONGEST // 2] + left_out + text[-_LONGEST // 2 :]
+
+
 def rendered(problem: Problem) -> str:
     """`FILE:LINE: error: [id] what is wrong (node, expected, found)` and a `hint:` line."""
     place = ""
@@ -59,7 +73,7 @@ def rendered(problem: Problem) -> str:
         file, line = problem.where
         place = f"{file}: " if line is None else f"{file}:{line}: "
     facts = [
-        f"{label} {value}"
+        f"{label} {shortened(value)}"
         for label, value in (
             ("node", problem.node),
             ("expected", problem.expected),
@@ -69,12 +83,14 @@ def rendered(problem: Problem) -> str:
     ]
     detail = f" ({', '.join(facts)})" if facts else ""
     severity = "warning" if problem.warning else "error"
-    message = printable(f"{place}{severity}: [{problem.id}] {problem.what}{detail}")
-    return f"{message}\nhint: {printable(problem.hint)}" if problem.hint else message
+    message = printable(f"{place}{severity}: [{problem.id}] {shortened(problem.what)}{detail}")
+    return f"{message}\nhint: {printable(shortened(problem.hint))}" if problem.hint else message
 
 
 def close_matches(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     """Those of `known` that `name` may be a slip of, the closest first."""
+    if len(name) > _LONGEST_COMPARED:
+        return []
     # Only an error needs it, and it takes time to import.
     from difflib import get_close_matches
 

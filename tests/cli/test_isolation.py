@@ -146,7 +146,7 @@ def test_a_part_of_the_device_is_kept_from_dom0(viommu: Run, tmp_path: Path) -> 
     [
         ("vsids: {/a: [0x_]}", "this is no stream ID (expected 32 bits, found 0x_)"),
         ("vsids: {/a: [" + "9" * 5000 + "]}", "this is no stream ID"),
-        ("vsids: {/a: [!!int x]}", "this is no stream ID"),
+        ("vsids: {/a: [!!int x]}", "tags are not read here"),
         ("[" * 3000, "nested too deeply"),
     ],
 )
@@ -199,19 +199,6 @@ def test_a_neighbour_whose_status_is_no_text_counts_as_enabled(viommu: Run, tmp_
     assert outcome.status == 1
     assert "[shared-page] /serial@20000200 has registers on a page" in outcome.err
     assert viommu("extract", "--host", "host.dts", "/serial@20000000").status == 0
-
-
-def test_a_profile_that_laughs(viommu: Run, tmp_path: Path) -> None:
-    """Aliases make a value that no memory holds as text."""
-    laughs = "a0: &a0 [x, x]\n" + "".join(
-        f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 60)
-    )
-    (tmp_path / "p.yaml").write_text(f"{laughs}name: *a59\n")
-    (tmp_path / "host.dts").write_text(PAGES)
-    (tmp_path / "guest.dts").write_text(GUEST % ("", NET % ""))
-    outcome = viommu("bind", "--host", "host.dts", "--profile", "./p.yaml", "guest.dts")
-    assert outcome.status == 1
-    assert "a profile has no aliases" in outcome.err
 
 
 @pytest.mark.parametrize(

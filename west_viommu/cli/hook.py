@@ -42,7 +42,7 @@ class Hook:
         if any(_asks(Path(file)) for file in _included(self._command)):
             for module in _MODULES:
                 import_module(module)
-            import_module("west_viommu.read.source").dtlib()
+            import_module("west_viommu.read.dtlib").dtlib()
 
     def run(self) -> int:
         """Bind what the preprocessed source asks for; the exit status."""

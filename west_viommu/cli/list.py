@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from west_viommu.cli.run import host_of
 from west_viommu.host.devices import Devices
+from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Master
 from west_viommu.host.selection import (
     Selection,
@@ -19,6 +20,7 @@ from west_viommu.host.selection import (
     selection,
 )
 from west_viommu.read.host import read_host, read_inventory
+from west_viommu.read.tree import refused
 
 _WIDTH = 80
 
@@ -29,7 +31,12 @@ def run(arguments: Namespace) -> None:
     tree = read_host(host, arguments.include, arguments.define)
     found = read_inventory(host, tree)
     devices = Devices(host, tree, found)
-    selected = selection(found, _tests(arguments, devices))
+    try:
+        selected = selection(found, _tests(arguments, devices))
+    except TooManyIntervals:
+        what = "the stream IDs of this host overlap in more ways than can be listed"
+        hint = "correct the iommu-map of its masters: on real hosts few IDs are shared"
+        raise refused("malformed", host, what, hint) from None
     print(_FORMATS[arguments.format](selected, devices), end="")
 
 

@@ -3,26 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
+from west_viommu.host.effort import Effort
+from west_viommu.host.interrupt_index import InterruptIndex
 from west_viommu.host.inventory import Inventory, Iommu, Master
-from west_viommu.host.streams import StreamId, map_intervals
+from west_viommu.host.parts import parts
+from west_viommu.host.region_index import RegionIndex
+from west_viommu.host.stream_index import StreamIndex
+from west_viommu.host.streams import StreamId
 from west_viommu.tree.addresses import AddressMap, Region
-from west_viommu.tree.cells import TreeError
-from west_viommu.tree.interrupts import (
-    FIRST_SPI,
-    Intid,
-    gic_interrupts,
-    gic_intids,
-    other_controllers,
-)
+from west_viommu.tree.interrupts import Intid, gic_interrupts, other_controllers
 from west_viommu.tree.node import Node, Tree
-
-# Regions are looked up by slots of 64 KiB; one of more slots than this is wide.
-_SLOT = 1 << 16
-_WIDE = 64
 
 
 class Device(NamedTuple):
@@ -48,7 +42,11 @@ class Device(NamedTuple):
 
 
 class Devices:
-    """The devices of a host tree and of its inventory; `host_name` is what its user calls it."""
+    """The devices of a host tree and of its inventory; `host_name` is what its user calls it.
+
+    What shares an ID, an address or an interrupt comes one after the other, as thousands may. All
+    such look-ups raise Refused where together they would take too long.
+    """
 
     def __init__(self, host_name: str, tree: Tree, inventory: Inventory):
         self.host_name = host_name
@@ -57,7 +55,10 @@ class Devices:
         self.iommus: dict[str, Iommu] = {iommu.path: iommu for iommu in inventory.iommus}
         self._addresses = AddressMap(tree)
         self._masters = {master.path: master for master in inventory.masters}
-        self._known_intids: dict[str, tuple[Intid, ...]] = {}
+        self._regions = RegionIndex(tree, self._addresses)
+        self._interrupts = InterruptIndex(tree)
+        self._streams = StreamIndex(inventory.masters)
+        self._effort = Effort(host_name)
 
     def device(self, path: str) -> Device | None:
         """The device at `path`; None where the tree has no such node. Raises TreeError."""
@@ -76,7 +77,7 @@ class Devices:
 
     def at(self, base: int) -> tuple[str, ...]:
         """The paths of the nodes that have a region at address `base`, in tree order."""
-        return tuple(self._by_base.get(base, ()))
+        return self._regions.at(base)
 
     def iommu_with_phandle(self, phandle: int) -> Iommu | None:
         """The IOMMU that the host tree gives `phandle`."""
@@ -84,153 +85,58 @@ class Devices:
         return None if node is None else self.iommus.get(node.path)
 
     def owners(self, stream_id: StreamId) -> list[tuple[Master, str]]:
-        """Each master with the ID, by `iommus` or iommu-map, and the IOMMU on which it has it."""
-        return list(dict.fromkeys(self.each_owner(stream_id)))
-
-    def each_owner(self, stream_id: StreamId) -> Iterator[tuple[Master, str]]:
-        """As `owners`, one after the other, and perhaps one twice: thousands may have one ID."""
-        yield from self._by_stream_id.get(stream_id, ())
-        for first, last, master, iommu in self._mapped:
-            if first <= stream_id <= last:
-                yield master, iommu
-
-    def with_intid(self, intid: Intid) -> list[Node]:
-        """The nodes with that SPI (none for a PPI), in tree order. A node whose interrupts are
-        malformed has none: that is no device's business but its own.
+        """Each master with the ID, by `iommus` or iommu-map, and the IOMMU on which it has it, in
+        tree order.
         """
-        if intid < FIRST_SPI:
-            return []
-        # To decode the interrupts of every node would cost more than the rest of a plan. Only
-        # behind a nexus is the number another one than the GIC's.
-        number = (intid - FIRST_SPI).to_bytes(4, "big")
-        nodes = self._interrupting if self._has_nexus else self._by_cell.get(number, {})
-        return [node for node in nodes.values() if intid in self._intids(node)]
+        found: dict[tuple[str, str], Master] = {}
+        for master, iommu in self._streams.owners(stream_id, lambda iommu: True):
+            self._effort.count("the same stream ID")
+            found[master.path, iommu] = master
+        if len(found) == 1:
+            return [(master, iommu) for (_, iommu), master in found.items()]
+        in_order = sorted(found, key=lambda key: self._order[key[0]])
+        return [(found[key], key[1]) for key in in_order]
 
-    def _intids(self, node: Node) -> tuple[Intid, ...]:
-        if node.path not in self._known_intids:
-            try:
-                self._known_intids[node.path] = gic_intids(self.tree, node)
-            except TreeError:
-                self._known_intids[node.path] = ()
-        return self._known_intids[node.path]
+    def users(
+        self, stream_id: StreamId, on: Callable[[str], bool], *, maps: bool
+    ) -> Iterator[tuple[Master, str]]:
+        """Each enabled master with the ID, by its `iommus` or (`maps`) by its iommu-map, and the
+        IOMMU on which it has it, of those that one is to look `on`. One may come twice.
+        """
+        for each in self._used_streams.owners(stream_id, on, maps=maps):
+            self._effort.count("the same stream ID")
+            yield each
 
-    @cached_property
-    def _interrupting(self) -> dict[str, Node]:
-        """The nodes with interrupts, by path."""
-        names = ("interrupts", "interrupts-extended")
-        return {
-            node.path: node
-            for node in self.tree.nodes()
-            if any(name in node.properties for name in names)
-        }
+    def with_intid(self, intid: Intid) -> Iterator[Node]:
+        """The nodes with that SPI (none for a PPI), in tree order."""
+        for node in self._interrupts.near(intid):
+            self._effort.count("the same interrupt")
+            if self._interrupts.has(node, intid):
+                yield node
 
-    @cached_property
-    def _by_cell(self) -> dict[bytes, dict[str, Node]]:
-        """The nodes with interrupts by each cell of those."""
-        found: dict[bytes, dict[str, Node]] = {}
-        for path, node in self._interrupting.items():
-            value = node.properties.get("interrupts-extended") or node.properties["interrupts"]
-            for i in range(0, len(value), 4):
-                found.setdefault(value[i : i + 4], {})[path] = node
-        return found
-
-    @cached_property
-    def _has_nexus(self) -> bool:
-        """Whether a bus other than PCI maps interrupts; functions of PCI have no nodes' numbers."""
-        return any(
-            "interrupt-map" in node.properties
-            and node.properties.get("device_type", b"") != b"pci\0"
-            for node in self.tree.nodes()
-        )
-
-    @cached_property
-    def _by_stream_id(self) -> dict[StreamId, list[tuple[Master, str]]]:
-        """The masters that list an ID in their `iommus`."""
-        found: dict[StreamId, list[tuple[Master, str]]] = {}
-        for master in self.masters:
-            for stream in master.streams:
-                if stream.id is not None:
-                    found.setdefault(stream.id, []).append((master, stream.iommu))
-        return found
-
-    @cached_property
-    def _mapped(self) -> list[tuple[int, int, Master, str]]:
-        """The intervals of IDs that the iommu-maps give out: few, on any real host."""
-        return [
-            (first, last, master, entry.iommu)
-            for master in self.masters
-            for entry in master.maps
-            for first, last in map_intervals(entry, master.map_mask)
-        ]
-
-    @cached_property
-    def _by_base(self) -> dict[int, list[str]]:
-        found: dict[int, list[str]] = {}
-        for node, region in self.regions:
-            found.setdefault(region.base, []).append(node.path)
-        return found
-
-    def overlapping(self, region: Region) -> list[tuple[Node, Region]]:
+    def overlapping(self, region: Region) -> Iterator[tuple[Node, Region]]:
         """Every node with a region that has an address in common with `region`, in tree order."""
-        first, last = _slots(region)
-        if last - first > _WIDE:
-            candidates = list(self.regions)
-        else:
-            slots = (self._by_slot.get(slot, ()) for slot in range(first, last + 1))
-            candidates = [*self._wide, *(each for slot in slots for each in slot)]
-        found = dict.fromkeys(
-            (node.path, other)
-            for node, other in candidates
-            if other.base < region.base + region.size and region.base < other.base + other.size
-        )
-        nodes = {node.path: node for node, _ in candidates}
-        order = self._order
-        return [
-            (nodes[path], other) for path, other in sorted(found, key=lambda each: order[each[0]])
-        ]
+        end = region.base + region.size
+        seen = set()
+        for node, other in self._regions.near(region):
+            self._effort.count("registers at the same addresses")
+            is_over = other.base < end and region.base < other.base + other.size
+            if is_over and (node.path, other) not in seen:
+                seen.add((node.path, other))
+                yield node, other
+
+    def parts(self, path: str) -> frozenset[str]:
+        """The nodes that the device at `path`, and no other, names as its own parts."""
+        return self._parts.get(path, frozenset())
+
+    @cached_property
+    def _parts(self) -> dict[str, frozenset[str]]:
+        return parts(self.tree)
+
+    @cached_property
+    def _used_streams(self) -> StreamIndex:
+        return StreamIndex(master for master in self.masters if master.enabled)
 
     @cached_property
     def _order(self) -> dict[str, int]:
-        return {node.path: i for i, node in enumerate(self.tree.nodes())}
-
-    @cached_property
-    def _by_slot(self) -> dict[int, list[tuple[Node, Region]]]:
-        """The regions of an ordinary size by the slots of 64 KiB that they touch."""
-        found: dict[int, list[tuple[Node, Region]]] = {}
-        for each in self.regions:
-            first, last = _slots(each[1])
-            if last - first <= _WIDE:
-                for slot in range(first, last + 1):
-                    found.setdefault(slot, []).append(each)
-        return found
-
-    @cached_property
-    def _wide(self) -> tuple[tuple[Node, Region], ...]:
-        """The others, few on any host: windows of PCI, memory."""
-        spans = ((each, _slots(each[1])) for each in self.regions)
-        return tuple(each for each, (first, last) in spans if last - first > _WIDE)
-
-    @cached_property
-    def regions(self) -> tuple[tuple[Node, Region], ...]:
-        """Every node with a region, once for each, in tree order."""
-        return tuple(
-            (node, region)
-            for node in self.tree.nodes()
-            if "reg" in node.properties
-            for region in self._readable_regions(node)
-            if region
-        )
-
-    def _readable_regions(self, node: Node) -> tuple[Region | None, ...]:
-        """The regions of `node`; () where its reg is malformed, which is no device's business
-        but its own.
-        """
-        try:
-            return self._addresses.regions(node)
-        except TreeError:
-            return ()
-
-
-def _slots(region: Region) -> tuple[int, int]:
-    """The first and the last slot that `region` touches."""
-    return region.base // _SLOT, (region.base + max(region.size, 1) - 1) // _SLOT
+        return {master.path: i for i, master in enumerate(self.masters)}

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 
@@ -23,11 +24,16 @@ class Overlap(NamedTuple):
 
 
 class TooManyIntervals(Exception):
-    """A mask cuts a range into more pieces than any real device has."""
+    """A mask cuts a range into more pieces than any real device has, or the IDs of a host overlap
+    in more ways than those of any real one.
+    """
 
 
 # The masks of real boards leave 4 pieces at most; one of 16 bits, as a RID has, 2^15 (0xfffe).
 MAX_PIECES = 1 << 15
+# Owners named in all overlaps, also those that are then joined. 20,000 masters may have one ID, or
+# 60 SMMUs 8,000 IDs; IDs nested in each other need the square of their number.
+_MAX_OWNERS = 1 << 19
 
 
 def submask_intervals(mask: int, within: Interval) -> list[Interval]:
@@ -71,7 +77,7 @@ def overlaps(claims: Iterable[tuple[Interval, int]]) -> list[Overlap]:
     """Where two or more owners claim the same ID; `claims` may repeat an owner.
 
     One sweep over the ends of all intervals, so the cost follows the claims and what is found,
-    never the pairs of claims.
+    never the pairs of claims. Raises TooManyIntervals.
     """
     opening: dict[int, list[int]] = {}
     closing: dict[int, list[int]] = {}
@@ -81,7 +87,7 @@ def overlaps(claims: Iterable[tuple[Interval, int]]) -> list[Overlap]:
     result: list[Overlap] = []
     active: dict[int, int] = {}
     owners: tuple[int, ...] = ()
-    start = 0
+    start = named = 0
     for position in sorted(opening.keys() | closing.keys()):
         if len(owners) > 1:
             _extend(result, Overlap(start, position - 1, owners))
@@ -92,6 +98,9 @@ def overlaps(claims: Iterable[tuple[Interval, int]]) -> list[Overlap]:
             if not active[owner]:
                 del active[owner]
         owners = tuple(sorted(active)) if len(active) > 1 else ()
+        named += len(owners)
+        if named > _MAX_OWNERS:
+            raise TooManyIntervals
         start = position
     return result
 
@@ -101,6 +110,18 @@ def _extend(result: list[Overlap], found: Overlap) -> None:
     if result and result[-1].last + 1 == found.first and result[-1].owners == found.owners:
         found = Overlap(result.pop().first, found.last, found.owners)
     result.append(found)
+
+
+def holding(intervals: Iterable[Interval]) -> Callable[[int], bool]:
+    """The test whether an ID is in one of `intervals`."""
+    there = merged(intervals)
+    firsts = [interval.first for interval in there]
+
+    def is_in(number: int) -> bool:
+        at = bisect_right(firsts, number) - 1
+        return at >= 0 and number <= there[at].last
+
+    return is_in
 
 
 def merged(intervals: Iterable[Interval]) -> list[Interval]:

@@ -15,6 +15,8 @@ from west_viommu.tree.node import Node, Tree
 SMMUV3_COMPATIBLE = "arm,smmu-v3"
 # Xen's SMMUv3 driver takes one cell, the stream ID, and nothing else (arm_smmu_dt_xlate).
 SMMUV3_CELLS = 1
+# Pieces into which the masks of all masters together cut their maps.
+_MAX_PIECES = 1 << 16
 
 
 class Iommu(NamedTuple):
@@ -60,23 +62,9 @@ class Master(NamedTuple):
         """The IDs of its `iommus`, in order."""
         return tuple(stream.id for stream in self.streams if stream.id is not None)
 
-    def has_stream(self, stream_id: StreamId, iommu: str | None = None) -> bool:
-        """Whether its `iommus` have the ID, on that IOMMU or (None) on any."""
-        return any(
-            stream.id == stream_id and iommu in (None, stream.iommu) for stream in self.streams
-        )
-
-    def has_id(self, stream_id: StreamId, iommu: str) -> bool:
-        """Whether it has the ID on that IOMMU, by `iommus` or by `iommu-map`."""
-        return any(first <= stream_id <= last for first, last in all_intervals(self, iommu))
-
-    def maps_id(self, stream_id: StreamId) -> bool:
-        """Whether its `iommu-map` gives out the ID."""
-        return any(
-            first <= stream_id <= last
-            for entry in self.maps
-            for first, last in map_intervals(entry, self.map_mask)
-        )
+    def has_stream(self, stream_id: StreamId) -> bool:
+        """Whether its `iommus` have the ID."""
+        return any(stream.id == stream_id for stream in self.streams)
 
 
 class Meeting(NamedTuple):
@@ -104,21 +92,37 @@ def inventory(tree: Tree) -> tuple[Inventory, tuple[TreeError, ...]]:
     iommus: list[Iommu] = []
     masters: list[Master] = []
     errors: list[TreeError] = []
+    pieces_left = _MAX_PIECES
     for node in tree.nodes():
         properties = node.properties
         try:
             if "#iommu-cells" in properties:
                 iommus.append(_iommu(tree, addresses, node))
             if "iommus" in properties or "iommu-map" in properties:
-                masters.append(_master(tree, addresses, node))
+                master = _master(tree, addresses, node)
+                masters.append(master)
+                pieces_left -= _pieces(master, pieces_left)
         except TreeError as error:
             errors.append(error)
+        except TooManyIntervals:
+            errors.append(_cut_up(masters[-1]))
+            # No further mask is tried: each may take as long as this one.
+            pieces_left = 0
     model = None
     try:
         model = next(iter(tree.root.string_list("model")), None)
     except TreeError as error:
         errors.append(error)
     return Inventory(model, tuple(iommus), tuple(masters)), tuple(errors)
+
+
+def masters_behind(found: Inventory) -> dict[str, list[Master]]:
+    """The masters behind each IOMMU, by its path."""
+    result: dict[str, list[Master]] = {iommu.path: [] for iommu in found.iommus}
+    for master in found.masters:
+        for path in master.iommus:
+            result.setdefault(path, []).append(master)
+    return result
 
 
 def stream_intervals(master: Master, iommu: str) -> Iterator[Interval]:
@@ -189,7 +193,7 @@ def _iommu(tree: Tree, addresses: AddressMap, node: Node) -> Iommu:
 
 def _master(tree: Tree, addresses: AddressMap, node: Node) -> Master:
     mask = node.properties.get("iommu-map-mask")
-    master = Master(
+    return Master(
         node.path,
         node.compatible,
         tree.status(node),
@@ -198,15 +202,25 @@ def _master(tree: Tree, addresses: AddressMap, node: Node) -> Master:
         id_maps(tree, node),
         None if mask is None else node.number("iommu-map-mask", 0),
     )
-    try:
-        for entry in master.maps if master.map_mask is not None else ():
-            map_intervals(entry, master.map_mask)
-    except TooManyIntervals:
-        raise TreeError(
-            "iommu-map-mask cuts iommu-map into too many ranges",
-            node.path,
-            "iommu-map-mask",
-            "a mask as a bus has it, such as 0x1ff",
-            f"{master.map_mask:#x}",
-        ) from None
-    return master
+
+
+def _pieces(master: Master, most: int) -> int:
+    """Into how many intervals its mask cuts the maps of `master`. Raises TooManyIntervals for more
+    than `most`.
+    """
+    pieces = 0
+    for entry in master.maps if master.map_mask is not None else ():
+        if pieces >= most:
+            raise TooManyIntervals
+        pieces += len(map_intervals(entry, master.map_mask))
+    return pieces
+
+
+def _cut_up(master: Master) -> TreeError:
+    return TreeError(
+        "iommu-map-mask cuts iommu-map into too many ranges",
+        master.path,
+        "iommu-map-mask",
+        "a mask as a bus has it, such as 0x1ff",
+        f"{master.map_mask:#x}",
+    )

@@ -96,7 +96,9 @@ def _findings(
         )
         for each in (this, *others)
     }
-    situation = Situation(devices, Terms(ANY_XEN), [this, *others], (), streams, {})
+    every = [this, *others]
+    assigned = frozenset(each.device.path for each in every)
+    situation = Situation(devices, Terms(ANY_XEN), every, assigned, (), streams, {})
     for hazard in HAZARDS:
         if hazard.check:
             yield hazard, hazard.check(this, situation)
@@ -113,7 +115,7 @@ def _request(device: Device) -> Request:
         mapped=(),
         interrupts=tuple(
             GuestInterrupt(intid, flags == LINUX_EDGE)
-            for intid, flags in device.interrupts
+            for intid, flags in dict.fromkeys(device.interrupts)
             # A private one is the hypervisor's concern, not something that a guest asks for.
             if intid >= FIRST_SPI
         ),

@@ -103,8 +103,9 @@ def interrupt_mismatch(this: Assignment, situation: Situation) -> Iterator[Findi
     """Xen gives a guest an interrupt under the host's number only (virq = pirq)."""
     numbers = [str(intid - FIRST_SPI) for intid in this.device.intids if intid >= FIRST_SPI]
     spis = f"SPI {' or '.join(numbers)}" if numbers else ""
+    own = frozenset(this.device.intids)
     for intid in this.request.intids:
-        if intid not in this.device.intids:
+        if intid not in own:
             yield Finding(
                 f"this interrupt is none of {this.device.path}",
                 f"write the host's number, {spis}: Xen gives a guest an interrupt only under that"

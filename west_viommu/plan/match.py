@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from west_viommu.guest.requests import COPY_HINT, PLACEHOLDERS, Request
 from west_viommu.host.devices import Device, Devices
+from west_viommu.host.intervals import holding
 from west_viommu.host.inventory import Master
+from west_viommu.host.streams import map_intervals
 from west_viommu.plan.findings import Finding, NoMatch
 from west_viommu.plan.records import Assignment
 from west_viommu.plan.unmatched import (
@@ -122,11 +124,11 @@ def _by_ids(request: Request, wanted: Sequence[Wanted], devices: Devices) -> Dev
 
 def _candidates(wanted: Sequence[Wanted], devices: Devices) -> list[Master]:
     """The masters that have every one of the IDs, by `iommus` or by iommu-map."""
-    left: list[Master] | None = None
+    left: dict[str, Master] | None = None
     for stream_id, iommu in wanted:
-        owners = [m for m, behind in devices.owners(stream_id) if iommu in (None, behind)]
-        left = owners if left is None else [master for master in left if master in owners]
-    return list(dict.fromkeys(left or ()))
+        owners = {m.path: m for m, behind in devices.owners(stream_id) if iommu in (None, behind)}
+        left = owners if left is None else {path: left[path] for path in left if path in owners}
+    return list(left.values()) if left else []
 
 
 def _by_place(request: Request, devices: Devices) -> Device:
@@ -181,11 +183,17 @@ def _at_place(request: Request, devices: Devices) -> Device | None:
 
 
 def _lists_all(master: Master, wanted: Sequence[Wanted]) -> bool:
-    return all(master.has_stream(stream_id, iommu) for stream_id, iommu in wanted)
+    listed = {(stream.id, iommu) for stream in master.streams for iommu in (stream.iommu, None)}
+    return listed.issuperset(wanted)
 
 
 def _maps_all(master: Master, wanted: Sequence[Wanted]) -> bool:
-    return not master.streams and all(master.maps_id(stream_id) for stream_id, _ in wanted)
+    if master.streams:
+        return False
+    is_mapped = holding(
+        interval for entry in master.maps for interval in map_intervals(entry, master.map_mask)
+    )
+    return all(is_mapped(stream_id) for stream_id, _ in wanted)
 
 
 def _lies_at(master: Master, bases: frozenset[int]) -> bool:

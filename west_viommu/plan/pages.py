@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
 from west_viommu.guest.regions import Mapped
@@ -15,9 +14,6 @@ from west_viommu.tree.node import Node, Tree
 
 # What Xen maps at least (docs/misc/arm/passthrough.txt: all addresses 4 KiB aligned).
 PAGE = 4096
-# By these a device names what is a part of it: its PHY, its glue logic. A table, and no rule of
-# form: any small number may be some node's phandle.
-_PART = re.compile(r"phys|phy-handle|usb-phy|[a-z0-9]+,usbmisc|[a-z0-9]+,usbphy|[a-z0-9]+,gmu")
 
 
 def in_pages(region: Region) -> Region:
@@ -72,24 +68,6 @@ def neighbours(
             if is_new and not is_related(node.path, device.path) and not _is_memory(node):
                 seen.add(node.path)
                 yield node, region
-
-
-def parts_of(tree: Tree, path: str) -> frozenset[str]:
-    """The nodes that the device at `path`, and no other, names as its own parts."""
-    found = set(_named_by(tree, tree.node(path)))
-    if found:
-        for other in tree.nodes():
-            if other.path != path:
-                found.difference_update(_named_by(tree, other))
-    return frozenset(found)
-
-
-def _named_by(tree: Tree, node: Node | None) -> Iterator[str]:
-    for name, value in node.properties.items() if node else ():
-        if _PART.fullmatch(name) and value and len(value) % 4 == 0:
-            target = tree.with_phandle(int.from_bytes(value[:4], "big"))
-            if target:
-                yield target.path
 
 
 def status_of(tree: Tree, node: Node) -> str:

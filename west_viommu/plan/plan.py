@@ -14,7 +14,7 @@ from west_viommu.plan.findings import NoMatch, problem
 from west_viommu.plan.hazards import HAZARDS
 from west_viommu.plan.match import assignment
 from west_viommu.plan.numbering import Numbers, given, numbers
-from west_viommu.plan.pages import mapped_pages, neighbours, parts_of, status_of
+from west_viommu.plan.pages import mapped_pages, neighbours, status_of
 from west_viommu.plan.records import (
     VSMMU_LABEL,
     AssignedStream,
@@ -91,6 +91,7 @@ def _situation(
         devices,
         terms,
         assignments,
+        frozenset(each.device.path for each in assignments),
         asked.occupied,
         dict(zip(paths, streams, strict=True)),
         dict(zip(paths, given(assignments, terms) or nothing, strict=False)),
@@ -118,7 +119,7 @@ def _planned(this: Assignment, situation: Situation) -> PlannedDevice:
     mapped = mapped_pages(this.request)
     programs_maps = situation.profile.programs_maps
     tree = situation.devices.tree
-    parts = parts_of(tree, this.device.path)
+    parts = situation.devices.parts(this.device.path)
     twins = (
         node.path
         for node, _ in neighbours(this.device, mapped, situation.devices)

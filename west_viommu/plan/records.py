@@ -154,15 +154,16 @@ class Assignment(NamedTuple):
 
 
 class Situation(NamedTuple):
-    """What a check of an assignment looks at besides: the host, who else is assigned, what of the
-    guest's address space is `occupied`, and by the path of a request the `streams` that it gets,
-    and the IDs `given` to it by a hypervisor that numbers them itself. Both are None where there
-    are none for it.
+    """What a check of an assignment looks at besides: the host, who else is assigned (`assigned`:
+    the paths of the host nodes), what of the guest's address space is `occupied`, and by the path
+    of a request the `streams` that it gets, and the IDs `given` to it by a hypervisor that numbers
+    them itself. Both are None where there are none for it.
     """
 
     devices: Devices
     terms: Terms
     assignments: Sequence[Assignment]
+    assigned: frozenset[str]
     occupied: Sequence[tuple[str, Region]]
     streams: Mapping[str, tuple[AssignedStream, ...] | None]
     given: Mapping[str, tuple[StreamId, ...] | None]

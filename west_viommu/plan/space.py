@@ -13,7 +13,6 @@ from west_viommu.plan.pages import (
     mapped_pages,
     neighbours,
     overlap,
-    parts_of,
     status_of,
 )
 from west_viommu.plan.records import Assignment, Situation
@@ -24,7 +23,7 @@ from west_viommu.tree.node import Node
 
 def shared_page(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """An enabled device that stays with the host has registers on a page that the guest gets."""
-    parts = parts_of(situation.devices.tree, this.device.path)
+    parts = situation.devices.parts(this.device.path)
     for node, region in _strangers(this, situation):
         if status_of(situation.devices.tree, node) != "okay":
             continue
@@ -137,11 +136,10 @@ def _users(intid: Intid, this: Assignment, situation: Situation) -> Iterator[str
             break
         if intid in other.request.intids:
             yield f"{other.request.path}'s"
-    assigned = {other.device.path for other in situation.assignments}
     # One that is not the device's own has been refused as that.
     is_own = intid in this.device.intids
     tree = situation.devices.tree
-    ours = assigned | parts_of(tree, this.device.path)
+    ours = situation.assigned | situation.devices.parts(this.device.path)
     for node in situation.devices.with_intid(intid) if is_own else ():
         is_part = node.path in ours or is_related(node.path, this.device.path)
         if not is_part and status_of(tree, node) == "okay":
@@ -168,7 +166,7 @@ def _strangers(this: Assignment, situation: Situation) -> Iterator[tuple[Node, R
     for other in situation.assignments:
         ours.add(other.device.path)
         if other is not this:
-            ours |= parts_of(situation.devices.tree, other.device.path)
+            ours |= situation.devices.parts(other.device.path)
     for node, region in neighbours(this.device, mapped_pages(this.request), situation.devices):
         if node.path not in ours:
             yield node, region

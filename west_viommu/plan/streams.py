@@ -3,9 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain
 
-from west_viommu.host.inventory import SMMUV3_CELLS, SMMUV3_COMPATIBLE, Iommu, Master
+from west_viommu.host.intervals import holding
+from west_viommu.host.inventory import (
+    SMMUV3_CELLS,
+    SMMUV3_COMPATIBLE,
+    Iommu,
+    Master,
+    all_intervals,
+)
+from west_viommu.host.stream_index import StreamIndex
 from west_viommu.host.streams import StreamId
 from west_viommu.plan.findings import Finding, listed
 from west_viommu.plan.records import Assignment, Situation
@@ -84,41 +93,42 @@ def colliding_stream_id(this: Assignment, situation: Situation) -> Iterator[Find
     count where the hypervisor programs them.
     """
     own = _own_iommus(this)
-    assigned = {other.device.path for other in situation.assignments}
-    for other, iommu, ids in _others_with_ids(this, situation):
-        maps_only = not any(other.has_stream(stream_id, iommu) for stream_id in ids)
-        if not own or iommu in own or not situation.devices.iommus[iommu].supported:
-            continue
-        if not maps_only or situation.profile.programs_maps:
-            yield Finding(
-                f"{this.device.path} behind {' and '.join(own)} and {other.path} behind {iommu} "
-                "have the same stream ID",
-                f"{_by_id_alone(situation)}: leave one of the two out"
-                if other.path in assigned
-                else f"{_by_id_alone(situation)}: disable {other.path} in the host tree (status = "
-                '"disabled";), or pass through a device whose IDs are unique on the host',
-                expected="IDs that no other SMMU of the host uses",
-                found=listed(ids),
-            )
+    others = _others_with_ids(
+        this,
+        situation,
+        lambda iommu: iommu not in own and situation.devices.iommus[iommu].supported,
+        maps=situation.profile.programs_maps,
+    )
+    for other, iommu, ids in others if own else ():
+        yield Finding(
+            f"{this.device.path} behind {' and '.join(own)} and {other.path} behind {iommu} "
+            "have the same stream ID",
+            f"{_by_id_alone(situation)}: leave one of the two out"
+            if other.path in situation.assigned
+            else f"{_by_id_alone(situation)}: disable {other.path} in the host tree (status = "
+            '"disabled";), or pass through a device whose IDs are unique on the host',
+            expected="IDs that no other SMMU of the host uses",
+            found=listed(ids),
+        )
 
 
 def shared_stream_id(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """Two devices with one ID on one SMMU are one to it: they share page tables, so the one that
     stays with the host could reach the guest's memory, and the reverse.
     """
-    assigned = {other.device.path for other in situation.assignments}
-    for other, iommu, ids in _others_with_ids(this, situation):
-        if iommu in _own_iommus(this):
-            yield Finding(
-                f"{this.device.path} and {other.path} share a stream ID on {iommu}",
-                "Xen stops with a BUG when both are assigned: leave one of them out"
-                if other.path in assigned
-                else f'disable {other.path} in the host tree (status = "disabled";), or leave this '
-                "device to the host",
-                expected="IDs of this device alone",
-                found=listed(ids),
-                is_fatal=other.path in assigned,
-            )
+    own = _own_iommus(this)
+    for other, iommu, ids in _others_with_ids(this, situation, own.__contains__):
+        is_assigned = other.path in situation.assigned
+        yield Finding(
+            f"{this.device.path} and {other.path} share a stream ID on {iommu}",
+            "Xen stops with a BUG when both are assigned: leave one of them out"
+            if is_assigned
+            else f'disable {other.path} in the host tree (status = "disabled";), or leave this '
+            "device to the host",
+            expected="IDs of this device alone",
+            found=listed(ids),
+            is_fatal=is_assigned,
+        )
 
 
 def stray_streams(this: Assignment, situation: Situation) -> Iterator[Finding]:
@@ -139,7 +149,8 @@ def stray_streams(this: Assignment, situation: Situation) -> Iterator[Finding]:
 def streams_omitted(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """The guest lists fewer stream IDs than the host."""
     master = this.device.master
-    omitted = [i for i in master.stream_ids if i not in this.ids] if master else []
+    asked = frozenset(this.ids)
+    omitted = [i for i in master.stream_ids if i not in asked] if master else []
     if omitted:
         entries = ", ".join(f"<0x0 {stream_id:#x}>" for stream_id in omitted)
         yield Finding(
@@ -185,17 +196,24 @@ def _own_iommus(this: Assignment) -> list[str]:
 
 
 def _others_with_ids(
-    this: Assignment, situation: Situation
+    this: Assignment, situation: Situation, on: Callable[[str], bool], *, maps: bool = True
 ) -> Iterator[tuple[Master, str, list[StreamId]]]:
     """Each other device that is in use, by the host or by this guest, and has some of the IDs of
-    `this` on an IOMMU: the device, that IOMMU, and those IDs.
+    `this` on an IOMMU to look `on`, by its `iommus` or (`maps`) its iommu-map: the device, that
+    IOMMU, and those of the IDs that it has there.
     """
-    assigned = {other.device.path for other in situation.assignments}
-    ids = list(dict.fromkeys(this.ids))
+    ids = tuple(dict.fromkeys(this.ids))
     seen: set[tuple[str, str]] = set()
+    # A disabled device that is assigned is in use as well.
+    beside = StreamIndex(
+        each.device.master
+        for each in situation.assignments
+        if each is not this and each.device.master and not each.device.master.enabled
+    )
     for stream_id in ids:
-        for master, iommu in situation.devices.each_owner(stream_id):
-            in_use = master.enabled or master.path in assigned
-            if in_use and master.path != this.device.path and (master.path, iommu) not in seen:
+        users = situation.devices.users(stream_id, on, maps=maps)
+        for master, iommu in chain(users, beside.owners(stream_id, on, maps=maps)):
+            if master.path != this.device.path and (master.path, iommu) not in seen:
                 seen.add((master.path, iommu))
-                yield master, iommu, [each for each in ids if master.has_id(each, iommu)]
+                is_there = holding(all_intervals(master, iommu))
+                yield master, iommu, [each for each in ids if is_there(each)]

@@ -12,6 +12,7 @@ from west_viommu.host.streams import StreamId
 from west_viommu.names import DOMAIN
 from west_viommu.plan.records import Explicit, Permission
 from west_viommu.problems import Problem, Refused, Where, close_matches
+from west_viommu.read.plain_yaml import PlainLoader, plain_text
 
 _TEXT = "tag:yaml.org,2002:str"
 _NUMBER = "tag:yaml.org,2002:int"
@@ -62,9 +63,8 @@ class _Reader:
 
     def _root(self) -> yaml.Node | None:
         try:
-            with open(self._file, encoding="utf-8") as stream:
-                root: yaml.Node | None = yaml.compose(stream, Loader=yaml.SafeLoader)
-                return root
+            root: yaml.Node | None = yaml.compose(plain_text(self._file), Loader=PlainLoader)
+            return root
         except OSError as error:
             what = error.strerror or "cannot be read"
             self._wrong(None, what, "check its path", id="unreadable")
@@ -89,6 +89,9 @@ class _Reader:
             return
         seen = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                self._wrong(_line(key), "this key is no text", "write `key: value` lines")
+                continue
             name = str(key.value)
             if known and name not in known:
                 close = close_matches(name, known, 1) or list(known)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from types import MappingProxyType
 
-from west_viommu.read.dtb import MAX_DEPTH
+from west_viommu.read.dtb import MAX_DEPTH, MAX_PATH
 from west_viommu.tree.node import Node, Tree
 
 
@@ -30,10 +30,14 @@ def tree_from_directory(root: str) -> Tree:
 def _node(directory: str, path: str, name: str, depth: int) -> Node:
     if depth == MAX_DEPTH:
         raise DirectoryError(f"nodes are nested deeper than {MAX_DEPTH}")
+    if len(path) > MAX_PATH:
+        raise DirectoryError(f"a path is longer than {MAX_PATH} characters")
     properties: dict[str, bytes] = {}
     children: list[Node] = []
     with os.scandir(directory) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
+            if not entry.name.isascii() and not _is_text(entry.name):
+                raise DirectoryError(f"{path} has a name that is not UTF-8")
             if entry.is_dir(follow_symlinks=False):
                 child_path = f"{path.rstrip('/')}/{entry.name}"
                 children.append(_node(entry.path, child_path, entry.name, depth + 1))
@@ -41,3 +45,12 @@ def _node(directory: str, path: str, name: str, depth: int) -> Node:
                 with open(entry.path, "rb") as file:
                     properties[entry.name] = file.read()
     return Node(path, name, MappingProxyType(properties), tuple(children))
+
+
+def _is_text(name: str) -> bool:
+    """Whether the name of a file was UTF-8. Python has other bytes as halves of surrogates."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

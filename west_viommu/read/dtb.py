@@ -20,6 +20,10 @@ _HEADER_BYTES = {16: 36, 17: 40}
 _BEGIN_NODE, _END_NODE, _PROP, _NOP, _END = 1, 2, 3, 4, 9
 # Real trees have about 10 levels. Nested Python tuples are compared and freed recursively.
 MAX_DEPTH = 64
+# A kernel has nodes and properties as files, so no name is longer there. Each node keeps its whole
+# path: without a bound, a small blob of a long name and many nodes below it would fill the memory.
+MAX_NAME = 255
+MAX_PATH = 1024
 
 _TAG = Struct(">I").unpack_from
 _PROPERTY = Struct(">II").unpack_from
@@ -136,6 +140,8 @@ def _path(parent: str, name: str, siblings: dict[str, Node], at: int) -> str:
     """The path of child `name`. Raises DtbError where the name cannot be part of one."""
     if not name or "/" in name:
         raise DtbError(f"{parent} has a child with the name {name!r}", at)
+    if len(parent) + len(name) >= MAX_PATH:
+        raise DtbError(f"a path is longer than {MAX_PATH} characters", at)
     if name in siblings:
         raise DtbError(f"{parent} has two children {name!r}", at)
     return f"/{name}" if parent == "/" else f"{parent}/{name}"
@@ -152,6 +158,8 @@ def _property_name(blob: bytes, blocks: _Blocks, offset: int, at: int) -> str:
 
 
 def _text(raw: bytes, at: int) -> str:
+    if len(raw) > MAX_NAME:
+        raise DtbError(f"a name is longer than {MAX_NAME} bytes", at)
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:

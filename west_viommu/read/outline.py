@@ -15,7 +15,7 @@ from west_viommu.read.preprocess import MARKER, unescaped
 
 _TOKEN = re.compile(
     rf"(?P<marker>{MARKER.pattern})"
-    r'|(?P<skip>"(?:[^\\"]|\\.)*"|/\*.*?\*/|//[^\n]*)'
+    r'|(?P<skip>"[^\\"]*(?:\\.[^\\"]*)*"|/\*.*?\*/|//[^\n]*)'
     r"|(?P<label>[A-Za-z_][A-Za-z0-9_]*):"
     r"|&(?P<ref>[A-Za-z_][A-Za-z0-9_]*|\{[^}\n]*\})"
     r"|(?P<name>[A-Za-z0-9,._+*#?@/\\-]+)"

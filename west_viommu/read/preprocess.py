@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +19,17 @@ from west_viommu.problems import Problem, Refused, Where
 # As in Zephyr's zephyr_dt_preprocess() (cmake/modules/extensions.cmake).
 _OPTIONS = ("-x", "assembler-with-cpp", "-nostdinc", "-undef", "-D__DTS__", "-E")
 _PREPROCESSORS = (("cpp",), ("gcc", "-E"), ("clang", "-E"), ("cc", "-E"))
-_ERROR = re.compile(r"(?P<file>[^:\n]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.+)")
+# The largest sources of real boards come to 2 MB, in a tenth of a second.
+_LIMITS = (
+    (resource.RLIMIT_FSIZE, 1 << 24),
+    (resource.RLIMIT_AS, 1 << 30),
+    (resource.RLIMIT_CPU, 10),
+)
+_MOST_ERRORS = 1 << 16
+# From the beginning of a line: the line of the source follows, which may be of any length.
+_ERROR = re.compile(
+    r"^(?P<file>[^:\n]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.+)", re.MULTILINE
+)
 # Zephyr's DTS_ROOT_SYSTEM_INCLUDE_DIRS for an arm64 board (cmake/modules/pre_dt.cmake).
 _ZEPHYR_INCLUDE_DIRS = (
     "include",
@@ -53,21 +65,43 @@ def preprocessed(
     command += [f"-D{define}" for define in defines]
     for file in files:
         command += ["-include", file]
-    try:
-        run = subprocess.run(
-            [*command, "-"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env={**os.environ, "LC_ALL": "C"},
-            check=False,
-        )
-    except OSError as error:
-        raise _no_preprocessor(
-            f"the preprocessor {command[0]} cannot be run: {error.strerror}"
-        ) from None
-    if run.returncode:
-        raise Refused(_errors(run.stderr.decode("utf-8", "replace"), files))
-    return decoded(run.stdout, files[-1])
+    status, output, errors = _bounded_run([*command, "-"])
+    if status:
+        raise Refused(_errors(errors.decode("utf-8", "replace"), files))
+    return decoded(output, files[-1])
+
+
+def _bounded_run(command: Sequence[str]) -> tuple[int, bytes, bytes]:
+    """The exit status, stdout and stderr of `command`. A few macros can stand for more text than
+    there is memory, and a device file can be included: so its outputs go to files, of which the
+    system limits the size, and its time is limited as well. Raises Refused.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        try:
+            run = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                env={**os.environ, "LC_ALL": "C"},
+                check=False,
+                preexec_fn=_limit,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            why = getattr(error, "strerror", None) or error
+            what = f"the preprocessor {command[0]} cannot be run: {why}"
+            raise _no_preprocessor(what) from None
+        output.seek(0)
+        errors.seek(0)
+        return run.returncode, output.read(), errors.read(_MOST_ERRORS)
+
+
+def _limit() -> None:
+    """Bound what the process, and those that it starts, may take."""
+    for what, most in _LIMITS:
+        soft, hard = resource.getrlimit(what)
+        if hard == resource.RLIM_INFINITY or hard > most:
+            resource.setrlimit(what, (most, hard))
 
 
 def source_files(file: str) -> list[str]:

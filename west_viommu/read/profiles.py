@@ -16,6 +16,7 @@ from west_viommu.names import POLICIES, PROFILES, is_profile_path
 from west_viommu.plan.records import Profile, Reserved, ReservedInterrupts, ViommuInterrupt
 from west_viommu.problems import Problem, Refused, Where, close_matches
 from west_viommu.read.bindings import FAST_LOADER
+from west_viommu.read.plain_yaml import PlainLoader, plain_text
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 
@@ -87,31 +88,27 @@ def _content(file: Path, *, is_shipped: bool) -> Any:
     build again would cost more than the plan.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-        # The messages of the other are the better ones.
-        content = yaml.load(text, Loader=FAST_LOADER if is_shipped else yaml.SafeLoader)
+        text = file.read_text(encoding="utf-8") if is_shipped else plain_text(str(file))
+        # What is not shipped is not trusted, and its messages are to be good ones.
+        content = yaml.load(text, Loader=FAST_LOADER if is_shipped else PlainLoader)
     except OSError as error:
         raise _refused(file, "unreadable", error.strerror or "cannot be read", _LIST) from None
     except RecursionError:
         hint = "start from what `viommu profiles NAME` prints"
         raise _refused(file, "malformed", "it is nested too deeply", hint) from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, IndexError) as error:
-        # The last two are PyYAML's own, for a number such as 0x_ or an empty !!float.
+        # The last two are PyYAML's own, for a number such as 0x_.
         mark = getattr(error, "problem_mark", None)
         what = f"not valid YAML: {getattr(error, 'problem', None) or 'no text'}"
         line = mark.line + 1 if mark else None
         raise _refused(file, "malformed", what, "correct the syntax", line) from None
     if not is_shipped:
-        # jsonschema writes every value out, and by aliases one may be larger than any memory.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            what, hint = "a profile has no aliases (*NAME)", "write the value out"
-            raise _refused(file, "malformed", what, hint)
         problems = schema_problems(str(file), text, content)
         if problems:
             raise Refused(problems)
         if content["name"] in PROFILES:
             what, hint = "a profile of this name is shipped", "give yours a name of its own"
-            line = _line(yaml.compose(text, Loader=yaml.SafeLoader), ["name"])
+            line = _line(yaml.compose(text, Loader=PlainLoader), ["name"])
             raise _refused(file, "malformed", what, hint, line)
     return content
 
@@ -130,7 +127,7 @@ def schema_problems(file: str, text: str, content: object) -> list[Problem]:
     )
     strict = jsonschema.validators.extend(draft, type_checker=checker)
     validator = strict(json.loads(SCHEMA.read_text(encoding="utf-8")))
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    root = yaml.compose(text, Loader=PlainLoader)
     problems = [_schema_problem(file, root, error) for error in validator.iter_errors(content)]
     return sorted(problems, key=lambda problem: (problem.where or Where(file))[1] or 0)
 
@@ -155,7 +152,7 @@ def _schema_problem(file: str, root: Any, error: Any) -> Problem:
 
 
 def _shown(value: object) -> str:
-    """A value for people. Not what is in a list: by YAML aliases that may be more than fits."""
+    """A value for people, without what is in a list."""
     if isinstance(value, (list, dict)):
         return "a list" if isinstance(value, list) else "a mapping"
     return repr(value)
@@ -179,7 +176,9 @@ def _line(root: Any, path: Iterable[object]) -> int | None:
     node = root
     for step in path:
         if isinstance(node, yaml.MappingNode):
-            node = next((value for key, value in node.value if key.value == str(step)), None)
+            # Of two keys, the later one counts.
+            values = [value for key, value in node.value if key.value == str(step)]
+            node = values[-1] if values else None
         elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
             # Of a key that is there twice, this is the first and the content is the last.
             node = node.value[step] if step < len(node.value) else None

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Any
 
 from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
 from west_viommu.problems import Problem, Refused, Where
-from west_viommu.read.dtb import MAX_DEPTH
+from west_viommu.read.dtb import MAX_DEPTH, MAX_PATH
+from west_viommu.read.dtlib import bounded_dt, dtlib
 from west_viommu.read.outline import Outline
 from west_viommu.read.preprocess import decoded, preprocessed
 from west_viommu.tree.node import Node, Tree
@@ -47,7 +47,7 @@ _HINTS = {
 # The types of dtlib whose values may refer to nodes, and how its text then shows that.
 _REFERRING = ("PHANDLE", "PHANDLES", "PHANDLES_AND_NUMS", "PATH", "COMPOUND")
 _REFERENCE = re.compile(r"&(?:([A-Za-z_][A-Za-z0-9_]*)|\{([^}]*)\})")
-_STRING = re.compile(r'"(?:[^\\"]|\\.)*"')
+_STRING = re.compile(r'"[^\\"]*(?:\\.[^\\"]*)*"')
 _NODE_PATH = re.compile(r"/[\w,.+@/-]+")
 _DTLIB_ERROR = re.compile(r"(?P<file>.+?):(?P<line>\d+) \(column \d+\): parse error: (?P<what>.+)")
 
@@ -154,28 +154,6 @@ def _prelude(outline: Outline) -> str:
     return text
 
 
-def dtlib() -> ModuleType:
-    """Zephyr's own dtlib where ZEPHYR_BASE names a Zephyr, else PyPI's."""
-    base = os.environ.get("ZEPHYR_BASE")
-    own = Path(base, "scripts/dts/python-devicetree/src") if base else None
-    if own and own.is_dir() and str(own) not in sys.path:
-        sys.path.insert(0, str(own))
-    try:
-        from devicetree import dtlib as found
-    except ImportError:
-        raise Refused(
-            [
-                Problem(
-                    "unreadable",
-                    "devicetree source needs the Python package devicetree",
-                    "pip install devicetree, or set ZEPHYR_BASE",
-                )
-            ]
-        ) from None
-    module: ModuleType = found
-    return module
-
-
 def _parsed(text: str, name: str, outline: Outline) -> Any:
     """The dtlib.DT of `text`; `name` is named where no place is known."""
     parser = dtlib()
@@ -183,7 +161,7 @@ def _parsed(text: str, name: str, outline: Outline) -> Any:
         source = Path(folder, "source.dts")
         source.write_text(text, encoding="utf-8")
         try:
-            return parser.DT(str(source), include_path=[os.path.dirname(name)])
+            return bounded_dt(parser)(str(source), include_path=[os.path.dirname(name)])
         except (parser.DTError, ValueError, OverflowError, RecursionError) as error:
             message = str(error).replace(str(source), name)
     raise Refused([_dtlib_problem(message, name, outline)]) from None
@@ -206,17 +184,13 @@ def _tree(parsed: Any, outline: Outline) -> Tree:
 
 
 def _node(node: Any, path: str, outline: Outline, depth: int) -> Node:
+    what = ""
     if depth == MAX_DEPTH:
-        raise Refused(
-            [
-                Problem(
-                    "malformed",
-                    f"nodes are nested deeper than {MAX_DEPTH}",
-                    node=path,
-                    where=outline.where(path),
-                )
-            ]
-        )
+        what = f"nodes are nested deeper than {MAX_DEPTH}"
+    elif len(path) > MAX_PATH:
+        what = f"a path is longer than {MAX_PATH} characters"
+    if what:
+        raise Refused([Problem("malformed", what, node=path, where=outline.where(path))])
     prefix = path.rstrip("/")
     return Node(
         path,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.bindings import Bindings
-from west_viommu.read.source import dtlib
+from west_viommu.read.dtlib import dtlib
 
 
 class Declared(NamedTuple):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import NamedTuple
 
 from west_viommu.tree.cells import TreeError, joined, rows
@@ -14,6 +15,8 @@ DEFAULT_SIZE_CELLS = 1
 # Linux reads no wider ones either (OF_MAX_ADDR_CELLS); PCI has 3.
 MAX_CELLS = 4
 _END_OF_MEMORY = 1 << 64
+# Real buses have 30 entries of ranges at most. More are searched in another way.
+_FEW = 64
 
 
 class Region(NamedTuple):
@@ -37,6 +40,7 @@ class AddressMap:
     def __init__(self, tree: Tree):
         self._tree = tree
         self._ranges: dict[str, tuple[Range, ...] | None] = {}
+        self._sorted: dict[str, tuple[list[int], tuple[Range, ...]]] = {}
 
     def reg(self, node: Node) -> tuple[Region, ...]:
         """The `reg` entries of `node` as its bus numbers them; () where the bus has 0 size cells.
@@ -86,14 +90,41 @@ class AddressMap:
             if ranges is None:
                 return None
             if ranges:
-                for child, parent, length in ranges:
-                    if child <= base and base + size <= child + length:
-                        base += parent - child
-                        break
-                else:
+                found = self._around(bus, ranges, base, size)
+                if found is None:
                     return None
+                base += found.parent - found.child
             bus = self._tree.parent(bus)
         return Region(base, size) if base + size <= _END_OF_MEMORY else None
+
+    def _around(self, bus: Node, ranges: tuple[Range, ...], base: int, size: int) -> Range | None:
+        """The first of the `ranges` of `bus` that holds the entry."""
+        if len(ranges) > _FEW:
+            starts, ordered = self._ordered(bus, ranges)
+            at = bisect_right(starts, base)
+            ranges = ordered[max(at - 1, 0) : at]
+        for each in ranges:
+            if each.child <= base and base + size <= each.child + each.size:
+                return each
+        return None
+
+    def _ordered(self, bus: Node, ranges: tuple[Range, ...]) -> tuple[list[int], tuple[Range, ...]]:
+        """The `ranges` of `bus` that are not empty by their first addresses, and those. Raises
+        TreeError where two of so many overlap: which one counts would take a search of all.
+        """
+        if bus.path not in self._sorted:
+            ordered = tuple(sorted(each for each in ranges if each.size))
+            for one, other in zip(ordered, ordered[1:], strict=False):
+                if one.child + one.size > other.child:
+                    raise TreeError(
+                        f"ranges has more than {_FEW} entries, and two of them overlap",
+                        bus.path,
+                        "ranges",
+                        "entries beside each other",
+                        f"{one.child:#x}/{one.size:#x} and {other.child:#x}/{other.size:#x}",
+                    )
+            self._sorted[bus.path] = [each.child for each in ordered], ordered
+        return self._sorted[bus.path]
 
     def _decoded_ranges(self, bus: Node) -> tuple[Range, ...] | None:
         value = bus.properties.get("ranges")
@@ -123,11 +154,17 @@ class AddressMap:
 
 def bus_cells(bus: Node) -> tuple[int, int]:
     """#address-cells and #size-cells that `bus` sets for its children. Raises TreeError."""
-    address_cells = bus.number("#address-cells", DEFAULT_ADDRESS_CELLS)
-    size_cells = bus.number("#size-cells", DEFAULT_SIZE_CELLS)
-    for prop, count in (("#address-cells", address_cells), ("#size-cells", size_cells)):
-        if count > MAX_CELLS:
-            raise TreeError(
-                f"{prop} is out of range", bus.path, prop, f"at most {MAX_CELLS}", str(count)
-            )
-    return address_cells, size_cells
+    return (
+        cell_count(bus, "#address-cells", DEFAULT_ADDRESS_CELLS),
+        cell_count(bus, "#size-cells", DEFAULT_SIZE_CELLS),
+    )
+
+
+def cell_count(bus: Node, prop: str, default: int) -> int:
+    """How many cells `prop` of `bus` says; `default` without it. Raises TreeError."""
+    count = bus.number(prop, default)
+    if count > MAX_CELLS:
+        raise TreeError(
+            f"{prop} is out of range", bus.path, prop, f"at most {MAX_CELLS}", str(count)
+        )
+    return count

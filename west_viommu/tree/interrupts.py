@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, NewType
+from typing import NewType
 
-from west_viommu.tree.addresses import DEFAULT_ADDRESS_CELLS
 from west_viommu.tree.cells import TreeError, cells, joined, rows
+from west_viommu.tree.interrupt_map import Interrupt, cut, interrupt_cells, interrupt_map
 from west_viommu.tree.node import Node, Tree
 
 Intid = NewType("Intid", int)
@@ -36,13 +36,8 @@ FIRST_SPI = Intid(32)
 _FIRST_INTID = {SPI: FIRST_SPI, PPI: Intid(16)}
 # Nexus upon nexus: real trees have two at most. The bound also ends any loop of maps.
 _MAX_NEXUS_DEPTH = 16
-
-
-class Interrupt(NamedTuple):
-    """An interrupt specifier and the node that gives it its meaning (a controller or a nexus)."""
-
-    controller: Node
-    specifier: tuple[int, ...]
+# The same for interrupt-parent, from node to node; by way of parents a tree has 64 levels at most.
+_MAX_PARENTS = 80
 
 
 def interrupts(tree: Tree, node: Node) -> tuple[Interrupt, ...]:
@@ -113,6 +108,13 @@ def interrupt_parent(tree: Tree, node: Node) -> Node | None:
         if "#interrupt-cells" in parent.properties:
             return parent
         seen.add(parent.path)
+        if len(seen) > _MAX_PARENTS:
+            raise TreeError(
+                "interrupt-parent leads from node to node too often",
+                node.path,
+                "interrupt-parent",
+                f"a controller after at most {_MAX_PARENTS} nodes",
+            )
         current = parent
 
 
@@ -124,7 +126,7 @@ def _generated(tree: Tree, node: Node) -> list[Interrupt]:
     parent = interrupt_parent(tree, node) if value is not None else None
     if value is None or parent is None:
         return []
-    width = _interrupt_cells(parent)
+    width = interrupt_cells(parent)
     specifiers = rows(
         value,
         width,
@@ -142,9 +144,9 @@ def _extended(tree: Tree, node: Node) -> list[Interrupt]:
     at = 0
     while at < len(numbers):
         controller = tree.phandle_target(numbers[at], node, "interrupts-extended")
-        end = at + 1 + _interrupt_cells(controller)
+        end = at + 1 + interrupt_cells(controller)
         if end > len(numbers):
-            raise _cut(node, "interrupts-extended")
+            raise cut(node, "interrupts-extended")
         result.append(Interrupt(controller, numbers[at + 1 : end]))
         at = end
     return result
@@ -158,66 +160,10 @@ def _routed(
         nexus, specifier = interrupt
         if "interrupt-map" not in nexus.properties:
             return interrupt
-        mapped = _mapped(tree, nexus, address, specifier)
+        mapped = interrupt_map(tree, nexus).parent_interrupt(address, specifier)
         if mapped is None:
             return None
         interrupt, address = mapped
     raise TreeError(
         "interrupt-map nodes form a loop", node.path, "interrupts", "a path to a controller"
     )
-
-
-def _mapped(
-    tree: Tree, nexus: Node, address: tuple[int, ...], specifier: tuple[int, ...]
-) -> tuple[Interrupt, tuple[int, ...]] | None:
-    """What the interrupt-map of `nexus` makes of `specifier` from a child at `address`.
-
-    A row is: child unit address, child specifier, parent phandle, parent unit address, parent
-    specifier. A row matches where address and specifier, both ANDed with interrupt-map-mask, are
-    equal to its own (devicetree specification 0.4, 2.4.3.1).
-    """
-    numbers = cells(nexus.properties["interrupt-map"], nexus.path, "interrupt-map")
-    address_cells = nexus.number("#address-cells", DEFAULT_ADDRESS_CELLS)
-    key_cells = address_cells + _interrupt_cells(nexus)
-    mask_value = nexus.properties.get("interrupt-map-mask")
-    mask = (
-        (0xFFFFFFFF,) * key_cells
-        if mask_value is None
-        else cells(mask_value, nexus.path, "interrupt-map-mask")
-    )
-    if len(mask) != key_cells:
-        raise _cut(nexus, "interrupt-map-mask")
-    # A child without reg has unit address 0, as in Linux (of_irq_parse_one).
-    unit_address = (*address, *(0,) * address_cells)[:address_cells]
-    wanted = tuple(k & m for k, m in zip((*unit_address, *specifier), mask, strict=True))
-    at = 0
-    while at < len(numbers):
-        if at + key_cells >= len(numbers):
-            raise _cut(nexus, "interrupt-map")
-        parent = tree.phandle_target(numbers[at + key_cells], nexus, "interrupt-map")
-        start = at + key_cells + 1 + parent.number("#address-cells", 0)
-        end = start + _interrupt_cells(parent)
-        if end > len(numbers):
-            raise _cut(nexus, "interrupt-map")
-        row = numbers[at : at + key_cells]
-        if tuple(r & m for r, m in zip(row, mask, strict=True)) == wanted:
-            return Interrupt(parent, numbers[start:end]), numbers[at + key_cells + 1 : start]
-        at = end
-    return None
-
-
-def _interrupt_cells(controller: Node) -> int:
-    count = controller.number("#interrupt-cells", 0)
-    if not 0 < count <= 16:
-        raise TreeError(
-            "#interrupt-cells is out of range",
-            controller.path,
-            "#interrupt-cells",
-            "1 to 16",
-            str(count),
-        )
-    return count
-
-
-def _cut(node: Node, prop: str) -> TreeError:
-    return TreeError(f"the last entry of {prop} is cut off", node.path, prop, "a whole entry")

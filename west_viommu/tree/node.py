@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple, NewType
+from typing import TYPE_CHECKING, NamedTuple, NewType
 
 from west_viommu.tree.cells import TreeError, strings, u32
+
+if TYPE_CHECKING:
+    from west_viommu.tree.interrupt_map import InterruptMap
 
 Phandle = NewType("Phandle", int)
 
@@ -43,12 +46,16 @@ class Node(NamedTuple):
 
 
 class Tree:
-    """Nodes by path, by phandle and in document order."""
+    """Nodes by path, by phandle and in document order.
 
-    __slots__ = ("_by_path", "_by_phandle", "_shared_phandles", "root")
+    `interrupt_maps`: those that were read so far, by the path of their nexus.
+    """
+
+    __slots__ = ("_by_path", "_by_phandle", "_shared_phandles", "interrupt_maps", "root")
 
     def __init__(self, root: Node):
         self.root = root
+        self.interrupt_maps: dict[str, InterruptMap] = {}
         self._by_path: dict[str, Node] = {}
         self._by_phandle: dict[int, Node] = {}
         self._shared_phandles: set[int] = set()

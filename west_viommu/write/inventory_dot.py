@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from west_viommu.host.intervals import Interval, merged
-from west_viommu.host.inventory import Iommu, Master, Meeting, all_intervals
+from west_viommu.host.inventory import Iommu, Master, all_intervals, masters_behind
 from west_viommu.host.selection import Selection
 from west_viommu.problems import Problem, Refused, printable
 
@@ -22,6 +22,8 @@ _HEAD = """digraph host {
 """
 # More ranges of IDs than this are left out of a label, and more masters of one collision.
 _MOST = 6
+# Collisions times masters: nobody can read the edges of more.
+_MOST_DRAWN = 1 << 18
 # Colours that also differ in brightness: colliding IDs, shared IDs, what is not enabled.
 _COLLIDING, _SHARED, _OFF = "#d62728", "#ff9f1c", "#dddddd"
 
@@ -35,10 +37,16 @@ def inventory_dot(selected: Selection) -> str:
     paths = [*(iommu.path for iommu in found.iommus), *(m.path for m in found.masters)]
     names = {path: f"n{i}" for i, path in enumerate(paths)}
     lines = [f"  label={_quoted(found.model or 'host without a model name')}; labelloc=t;\n"]
+    behind = masters_behind(found)
+    shared: dict[str, list[set[str]]] = {}
+    for path, meeting in selected.shared:
+        shared.setdefault(path, []).append(set(meeting.paths))
     for iommu in found.iommus:
-        behind = [master for master in found.masters if iommu.path in master.iommus]
-        lines += _cluster(iommu, behind, selected.shared, names)
-    lines += _collisions(selected, names)
+        lines += _cluster(iommu, behind[iommu.path], shared.get(iommu.path, ()), names)
+    if len(selected.collisions) * len(found.masters) > _MOST_DRAWN:
+        lines.append("  // too many collisions to draw: the table has them\n")
+    else:
+        lines += _collisions(selected, names)
     return "".join([_HEAD, *lines, "}\n"])
 
 
@@ -59,7 +67,7 @@ def svg(dot: str) -> str:
 def _cluster(
     iommu: Iommu,
     behind: Sequence[Master],
-    shared: Sequence[tuple[str, Meeting]],
+    groups: Sequence[set[str]],
     names: Mapping[str, str],
 ) -> Iterator[str]:
     """An IOMMU and the masters behind it. A master behind two stands with the first."""
@@ -75,7 +83,6 @@ def _cluster(
     kind = "SMMU" if iommu.supported else "IOMMU"
     yield f'    {name} [label="{kind}", shape=hexagon, fillcolor="{fill}"];\n'
     own = [master for master in behind if master.iommus[0] == iommu.path]
-    groups = [set(meeting.paths) for path, meeting in shared if path == iommu.path]
     for i, group in enumerate(_joined(groups)):
         members = [names[master.path] for master in own if master.path in group]
         if members:

@@ -7,7 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from west_viommu.host.intervals import Interval, merged
-from west_viommu.host.inventory import Iommu, Master, all_intervals, stream_intervals
+from west_viommu.host.inventory import (
+    Iommu,
+    Master,
+    all_intervals,
+    masters_behind,
+    stream_intervals,
+)
 from west_viommu.host.selection import Selection
 from west_viommu.plan.alone import Known
 from west_viommu.problems import printable
@@ -58,12 +64,9 @@ def _iommus(selected: Selection, known: Mapping[str, Known], width: int) -> Iter
     found = selected.inventory
     if not found.iommus:
         yield "no IOMMU: the devices of this host are unprotected"
+    behind = masters_behind(found)
     rows = {
-        iommu.path: [
-            _row(master, iommu, known[master.path])
-            for master in found.masters
-            if iommu.path in master.iommus
-        ]
+        iommu.path: [_row(master, iommu, known[master.path]) for master in behind[iommu.path]]
         for iommu in found.iommus
     }
     every = [row for of_iommu in rows.values() for row in of_iommu]

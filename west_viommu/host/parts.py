@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a device names as a part of itself: its PHY, its glue logic."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from west_viommu.tree.node import Node, Tree
+
+# A table, and no rule of form: any small number may be some node's phandle.
+_PART = re.compile(r"phys|phy-handle|usb-phy|[a-z0-9]+,usbmisc|[a-z0-9]+,usbphy|[a-z0-9]+,gmu")
+
+
+def parts(tree: Tree) -> dict[str, frozenset[str]]:
+    """The nodes that a device, and no other, names as its own parts, by the path of the device."""
+    naming = _naming(tree)
+    namers: dict[str, set[str]] = {}
+    for node in tree.nodes() if naming else ():
+        for part in _named_by(tree, node, naming):
+            namers.setdefault(part, set()).add(node.path)
+    found: dict[str, set[str]] = {}
+    for part, paths in namers.items():
+        if len(paths) == 1:
+            found.setdefault(paths.pop(), set()).add(part)
+    return {path: frozenset(own) for path, own in found.items()}
+
+
+def _naming(tree: Tree) -> frozenset[str]:
+    """The properties of `tree` that name parts."""
+    names = {name for node in tree.nodes() for name in node.properties}
+    return frozenset(name for name in names if _PART.fullmatch(name))
+
+
+def _named_by(tree: Tree, node: Node, naming: frozenset[str]) -> Iterator[str]:
+    for name in naming & node.properties.keys():
+        value = node.properties[name]
+        if value and len(value) % 4 == 0:
+            target = tree.with_phandle(int.from_bytes(value[:4], "big"))
+            if target:
+                yield target.path
