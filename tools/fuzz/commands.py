@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands that a damaged input goes through, and what none of them must do."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import random
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from west_viommu.__main__ import main
+
+# An input that takes longer than this, in seconds, is given up.
+HANGS_AFTER = 30
+
+
+class Hung(BaseException):
+    """The command takes too long. No Exception, so that nothing swallows it."""
+
+
+class Failure(Exception):
+    """What a command must not do."""
+
+
+class Runner:
+    """Runs commands in the present folder, and keeps the figures."""
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+        self.commands = 0
+        self.slowest = 0.0
+        self.slowest_what = ""
+
+    def __call__(self, *arguments: str) -> tuple[int, str]:
+        out, err = io.StringIO(), io.StringIO()
+        started = time.perf_counter()
+        signal.setitimer(signal.ITIMER_REAL, HANGS_AFTER)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                status = main(list(arguments))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            taken = time.perf_counter() - started
+            self.commands += 1
+            if taken > self.slowest:
+                self.slowest, self.slowest_what = taken, " ".join(arguments)
+        if status not in (0, 1, 2):
+            raise Failure(f"exit status {status}")
+        if status and not err.getvalue() and arguments[0] != "check":
+            raise Failure("refused without a word")
+        if "Traceback" in err.getvalue():
+            raise Failure(err.getvalue())
+        if re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", err.getvalue()):
+            raise Failure(f"control characters on stderr: {err.getvalue()!r}")
+        if taken > self.seconds:
+            raise Failure(f"{' '.join(arguments)} took {taken:.2f} s")
+        return status, out.getvalue()
+
+
+def dtb(run: Runner, pick: random.Random, every: int) -> Iterator[int]:
+    accepted = 0
+    while True:
+        status, _ = run("list", "--host", "input")
+        also, text = run("list", "--host", "input", "--format", "json")
+        if status != also:
+            raise Failure(f"status {status} as a table, {also} as JSON")
+        if status == 0:
+            accepted += 1
+            masters = [each["path"] for each in json.loads(text)["masters"]]
+            if accepted % every == 0 and masters:
+                extracted, overlay = run("extract", "--host", "input", pick.choice(masters))
+                if extracted == 0:
+                    Path("extracted.overlay").write_text(overlay, encoding="utf-8")
+                    run("bind", "--host", "input", "extracted.overlay")
+        yield status
+
+
+def guest(run: Runner) -> Iterator[int]:
+    while True:
+        yield run("bind", "--host", "host.dtb", "input")[0]
+
+
+def config(run: Runner) -> Iterator[int]:
+    while True:
+        yield run("bind", "--host", "host.dtb", "--config", "input", "guest.overlay")[0]
+
+
+def profile(run: Runner) -> Iterator[int]:
+    while True:
+        yield run("bind", "--host", "host.dtb", "--profile", "./input", "guest.overlay")[0]
+
+
+def dump(run: Runner) -> Iterator[int]:
+    while True:
+        yield run("check", "--dts", "built.dtb", "--guest-dtb", "input")[0]
