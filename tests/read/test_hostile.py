@@ -6,6 +6,7 @@ What is exponential here never ends: nobody needs a clock to see it.
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import struct
@@ -17,7 +18,9 @@ import pytest
 
 from tests.conftest import CHECKOUT, CORPUS, DEMO, Run, blob
 from tests.read.test_dtb import libfdt_nodes
+from west_viommu.problems import Refused
 from west_viommu.read.dtb import MAX_DEPTH, MAX_NAME, MAX_PATH, DtbError, tree_from_dtb
+from west_viommu.read.guest import sealed_plan
 from west_viommu.tree.cells import TreeError
 
 Part = bytes | tuple[bytes, bytes] | None
@@ -438,3 +441,15 @@ def test_a_key_that_a_profile_has_twice(viommu: Run, tmp_path: Path) -> None:
     outcome = viommu("bind", "--host", DEMO / "host.dts", "--profile", "./own.yaml", DEMO_GUEST)
     assert outcome.status == 1
     assert "toolstacks.2 is not as a profile has it" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../secret", "a/../../secret"])
+def test_a_plan_that_names_a_file_elsewhere(name: str, viommu: Run, tmp_path: Path) -> None:
+    assert viommu("bind", "--host", DEMO / "host.dts", DEMO_GUEST).status == 0
+    plan = tmp_path / "viommu" / "viommu.json"
+    document = json.loads(plan.read_text())
+    document["files"][name] = "0" * 64
+    plan.write_text(json.dumps(document))
+    with pytest.raises(Refused) as caught:
+        sealed_plan(plan.parent)
+    assert "which is not in its folder" in caught.value.problems[0].what

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from west_viommu.host.effort import Effort
 from west_viommu.host.interrupt_index import InterruptIndex
 from west_viommu.host.inventory import Inventory, Iommu, Master
-from west_viommu.host.parts import parts
+from west_viommu.host.parts import wholes
 from west_viommu.host.region_index import RegionIndex
 from west_viommu.host.stream_index import StreamIndex
 from west_viommu.host.streams import StreamId
@@ -118,20 +118,20 @@ class Devices:
         """Every node with a region that has an address in common with `region`, in tree order."""
         end = region.base + region.size
         seen = set()
-        for node, other in self._regions.near(region):
+        for other, node in self._regions.near(region):
             self._effort.count("registers at the same addresses")
             is_over = other.base < end and region.base < other.base + other.size
             if is_over and (node.path, other) not in seen:
                 seen.add((node.path, other))
                 yield node, other
 
-    def parts(self, path: str) -> frozenset[str]:
-        """The nodes that the device at `path`, and no other, names as its own parts."""
-        return self._parts.get(path, frozenset())
+    def whole(self, path: str) -> str | None:
+        """The device that, and no other, names the node at `path` as a part of itself."""
+        return self._wholes.get(path)
 
     @cached_property
-    def _parts(self) -> dict[str, frozenset[str]]:
-        return parts(self.tree)
+    def _wholes(self) -> dict[str, str]:
+        return wholes(self.tree)
 
     @cached_property
     def _used_streams(self) -> StreamIndex:

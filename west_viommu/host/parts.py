@@ -12,18 +12,14 @@ from west_viommu.tree.node import Node, Tree
 _PART = re.compile(r"phys|phy-handle|usb-phy|[a-z0-9]+,usbmisc|[a-z0-9]+,usbphy|[a-z0-9]+,gmu")
 
 
-def parts(tree: Tree) -> dict[str, frozenset[str]]:
-    """The nodes that a device, and no other, names as its own parts, by the path of the device."""
+def wholes(tree: Tree) -> dict[str, str]:
+    """The device whose part a node is, by the path of the node: the only one that names it so."""
     naming = _naming(tree)
     namers: dict[str, set[str]] = {}
     for node in tree.nodes() if naming else ():
         for part in _named_by(tree, node, naming):
             namers.setdefault(part, set()).add(node.path)
-    found: dict[str, set[str]] = {}
-    for part, paths in namers.items():
-        if len(paths) == 1:
-            found.setdefault(paths.pop(), set()).add(part)
-    return {path: frozenset(own) for path, own in found.items()}
+    return {part: paths.pop() for part, paths in namers.items() if len(paths) == 1}
 
 
 def _naming(tree: Tree) -> frozenset[str]:

@@ -15,7 +15,8 @@ from west_viommu.host.inventory import Master
 from west_viommu.plan.findings import Finding
 from west_viommu.plan.hazards import HAZARDS, Hazard
 from west_viommu.plan.match import whole
-from west_viommu.plan.records import AssignedStream, Profile, Situation, Terms, ViommuInterrupt
+from west_viommu.plan.records import AssignedStream, Profile, Terms, ViommuInterrupt
+from west_viommu.plan.situation import Situation
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
@@ -96,9 +97,7 @@ def _findings(
         )
         for each in (this, *others)
     }
-    every = [this, *others]
-    assigned = frozenset(each.device.path for each in every)
-    situation = Situation(devices, Terms(ANY_XEN), every, assigned, (), streams, {})
+    situation = Situation(devices, Terms(ANY_XEN), [this, *others], (), streams, {})
     for hazard in HAZARDS:
         if hazard.check:
             yield hazard, hazard.check(this, situation)

@@ -8,24 +8,22 @@ from collections.abc import Iterable, Iterator
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.plan.findings import Finding
 from west_viommu.plan.pages import PAGE, in_pages
-from west_viommu.plan.records import Assignment, Situation
+from west_viommu.plan.records import Assignment
+from west_viommu.plan.situation import Situation
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import FIRST_SPI
 
 
 def duplicate_assignment(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """Two requests for one host device; the later one is refused."""
-    for other in situation.assignments:
-        if other is this:
-            return
-        if other.device.path == this.device.path:
-            yield Finding(
-                f"{this.device.path} is assigned twice",
-                f"remove this node, or {other.request.path}",
-                expected="one guest node for a host device",
-                found=f"{other.request.path} as well",
-            )
-            return
+    first = situation.first_of(this.device.path)
+    if first is not this:
+        yield Finding(
+            f"{this.device.path} is assigned twice",
+            f"remove this node, or {first.request.path}",
+            expected="one guest node for a host device",
+            found=f"{first.request.path} as well",
+        )
 
 
 def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from west_viommu.plan import hardware, space, streams, vsids
 from west_viommu.plan.findings import Finding
-from west_viommu.plan.records import Assignment, Situation
+from west_viommu.plan.records import Assignment
+from west_viommu.plan.situation import Situation
 
 Check = Callable[[Assignment, Situation], Iterator[Finding]]
 

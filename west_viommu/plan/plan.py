@@ -14,7 +14,7 @@ from west_viommu.plan.findings import NoMatch, problem
 from west_viommu.plan.hazards import HAZARDS
 from west_viommu.plan.match import assignment
 from west_viommu.plan.numbering import Numbers, given, numbers
-from west_viommu.plan.pages import mapped_pages, neighbours, status_of
+from west_viommu.plan.pages import neighbours, status_of
 from west_viommu.plan.records import (
     VSMMU_LABEL,
     AssignedStream,
@@ -22,9 +22,9 @@ from west_viommu.plan.records import (
     Plan,
     PlannedDevice,
     Profile,
-    Situation,
     Terms,
 )
+from west_viommu.plan.situation import Situation
 from west_viommu.problems import Problem, Where
 from west_viommu.tree.cells import TreeError
 
@@ -91,7 +91,6 @@ def _situation(
         devices,
         terms,
         assignments,
-        frozenset(each.device.path for each in assignments),
         asked.occupied,
         dict(zip(paths, streams, strict=True)),
         dict(zip(paths, given(assignments, terms) or nothing, strict=False)),
@@ -116,14 +115,13 @@ def _hazards(this: Assignment, situation: Situation, allowed: Allowed) -> Iterat
 
 def _planned(this: Assignment, situation: Situation) -> PlannedDevice:
     master = this.device.master
-    mapped = mapped_pages(this.request)
+    mapped = situation.pages(this)
     programs_maps = situation.profile.programs_maps
     tree = situation.devices.tree
-    parts = situation.devices.parts(this.device.path)
     twins = (
         node.path
         for node, _ in neighbours(this.device, mapped, situation.devices)
-        if status_of(tree, node) != "okay" or node.path in parts
+        if status_of(tree, node) != "okay" or situation.devices.whole(node.path) == this.device.path
     )
     return PlannedDevice(
         assignment=this,

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from west_viommu.guest.gic import Gic
 from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Request
-from west_viommu.host.devices import Device, Devices
+from west_viommu.host.devices import Device
 from west_viommu.host.streams import IdMap, StreamId
 from west_viommu.problems import Where
 from west_viommu.tree.addresses import Region
@@ -151,27 +150,6 @@ class Assignment(NamedTuple):
     def means(self, device: str) -> bool:
         """Whether viommu.yml means this one by `device`: the path of either node."""
         return device in (self.device.path, self.request.path)
-
-
-class Situation(NamedTuple):
-    """What a check of an assignment looks at besides: the host, who else is assigned (`assigned`:
-    the paths of the host nodes), what of the guest's address space is `occupied`, and by the path
-    of a request the `streams` that it gets, and the IDs `given` to it by a hypervisor that numbers
-    them itself. Both are None where there are none for it.
-    """
-
-    devices: Devices
-    terms: Terms
-    assignments: Sequence[Assignment]
-    assigned: frozenset[str]
-    occupied: Sequence[tuple[str, Region]]
-    streams: Mapping[str, tuple[AssignedStream, ...] | None]
-    given: Mapping[str, tuple[StreamId, ...] | None]
-
-    @property
-    def profile(self) -> Profile:
-        """The profile of this run."""
-        return self.terms.profile
 
 
 class PlannedDevice(NamedTuple):

@@ -10,20 +10,20 @@ from west_viommu.plan.pages import (
     in_pages,
     is_related,
     is_shared_block,
-    mapped_pages,
     neighbours,
     overlap,
     status_of,
 )
-from west_viommu.plan.records import Assignment, Situation
+from west_viommu.plan.records import Assignment
+from west_viommu.plan.situation import Situation
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import Node
+from west_viommu.tree.slots import Slots
 
 
 def shared_page(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """An enabled device that stays with the host has registers on a page that the guest gets."""
-    parts = situation.devices.parts(this.device.path)
     for node, region in _strangers(this, situation):
         if status_of(situation.devices.tree, node) != "okay":
             continue
@@ -33,7 +33,8 @@ def shared_page(this: Assignment, situation: Situation) -> Iterator[Finding]:
             f"{node.path} in the host tree, or pass it through as well; if you trust the guest "
             f"with them: {as_allowed('shared-page', this.device.path)}"
         )
-        if node.path in parts:
+        is_part = situation.devices.whole(node.path) == this.device.path
+        if is_part:
             what = f"{node.path}, a part of {this.device.path}, is on a page that the guest gets"
             hint = "dom0 must not use it: host.overlay keeps it from dom0"
         elif is_shared_block(node):
@@ -44,7 +45,7 @@ def shared_page(this: Assignment, situation: Situation) -> Iterator[Finding]:
             "reg",
             expected="pages with registers of this device alone",
             found=_shown(region),
-            is_warning=node.path in parts or is_shared_block(node),
+            is_warning=is_part or is_shared_block(node),
         )
 
 
@@ -67,13 +68,11 @@ def page_shared_with_disabled(this: Assignment, situation: Situation) -> Iterato
 def guest_overlap(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """A region of the guest over what is there already. Whole pages, as those are mapped."""
     profile = situation.profile
-    requests = {other.request.path for other in situation.assignments}
     taken = [(f"the vSMMU (/{profile.node_name})", Region(profile.base, profile.size))]
     taken += [
         (path, region)
-        for path, region in situation.occupied
-        if path not in requests
-        and not is_related(path, this.request.path)
+        for path, region in situation.occupied_near(this)
+        if not is_related(path, this.request.path)
         # Of a vSMMU that is in the tree already, the profile speaks.
         and path != f"/{profile.node_name}"
     ]
@@ -82,19 +81,18 @@ def guest_overlap(this: Assignment, situation: Situation) -> Iterator[Finding]:
         for each in profile.reserved
         if situation.terms.applies(each.when)
     ]
-    pages = mapped_pages(this.request)
+    pages = situation.pages(this)
     for name, region in taken:
         over = next((page.guest for page in pages if overlap(page.guest, region)), None)
         if over:
             yield _overlap(name, over, region)
-    for i, (_, guest) in enumerate(pages):
-        for _, earlier in pages[:i]:
-            if overlap(guest, earlier):
+    own = Slots((page.guest, place) for place, page in enumerate(pages))
+    for place, (_, guest) in enumerate(pages) if len(pages) > 1 else ():
+        for earlier, before in dict.fromkeys(own.near(guest)):
+            if before < place and overlap(guest, earlier):
                 yield _overlap("another region of this device", guest, earlier)
-    for other in situation.assignments:
-        if other is this:
-            return
-        clash = next(_guest_clashes(this, other), None)
+    for other in situation.earlier_near(this):
+        clash = next(_guest_clashes(this, other, situation), None)
         if clash:
             yield _overlap(other.request.path, *clash)
 
@@ -131,18 +129,15 @@ def _users(intid: Intid, this: Assignment, situation: Situation) -> Iterator[str
     for each in profile.reserved_interrupts:
         if each.first <= intid <= each.last and situation.terms.applies(each.when):
             yield f"{each.name}'s"
-    for other in situation.assignments:
-        if other is this:
-            break
-        if intid in other.request.intids:
-            yield f"{other.request.path}'s"
+    for other in situation.earlier_with(intid, this):
+        yield f"{other.request.path}'s"
     # One that is not the device's own has been refused as that.
     is_own = intid in this.device.intids
     tree = situation.devices.tree
-    ours = situation.assigned | situation.devices.parts(this.device.path)
     for node in situation.devices.with_intid(intid) if is_own else ():
-        is_part = node.path in ours or is_related(node.path, this.device.path)
-        if not is_part and status_of(tree, node) == "okay":
+        is_ours = node.path in situation.assigned or is_related(node.path, this.device.path)
+        is_part = situation.devices.whole(node.path) == this.device.path
+        if not is_ours and not is_part and status_of(tree, node) == "okay":
             yield f"{node.path}'s, which stays with the host,"
 
 
@@ -162,22 +157,21 @@ def _strangers(this: Assignment, situation: Situation) -> Iterator[tuple[Node, R
     """Who has registers on the pages of `this`, and neither is assigned nor a part of another
     device that is.
     """
-    ours = set()
-    for other in situation.assignments:
-        ours.add(other.device.path)
-        if other is not this:
-            ours |= situation.devices.parts(other.device.path)
-    for node, region in neighbours(this.device, mapped_pages(this.request), situation.devices):
-        if node.path not in ours:
+    for node, region in neighbours(this.device, situation.pages(this), situation.devices):
+        whole = situation.devices.whole(node.path)
+        is_part = whole in situation.assigned and whole != this.device.path
+        if node.path not in situation.assigned and not is_part:
             yield node, region
 
 
-def _guest_clashes(this: Assignment, other: Assignment) -> Iterator[tuple[Region, Region]]:
+def _guest_clashes(
+    this: Assignment, other: Assignment, situation: Situation
+) -> Iterator[tuple[Region, Region]]:
     """A region of each that the guest would have at one address. Two devices on one page of the
     host may be on one page of the guest as well.
     """
-    for mine in mapped_pages(this.request):
-        for theirs in mapped_pages(other.request):
+    for mine in situation.pages(this):
+        for theirs in situation.pages(other):
             is_same = theirs.host.base - theirs.guest.base == mine.host.base - mine.guest.base
             if overlap(mine.guest, theirs.guest) and not is_same:
                 yield mine.guest, theirs.guest

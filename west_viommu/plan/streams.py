@@ -14,10 +14,10 @@ from west_viommu.host.inventory import (
     Master,
     all_intervals,
 )
-from west_viommu.host.stream_index import StreamIndex
 from west_viommu.host.streams import StreamId
 from west_viommu.plan.findings import Finding, listed
-from west_viommu.plan.records import Assignment, Situation
+from west_viommu.plan.records import Assignment
+from west_viommu.plan.situation import Situation
 from west_viommu.plan.unmatched import not_protected
 from west_viommu.tree.cells import counted
 
@@ -204,15 +204,9 @@ def _others_with_ids(
     """
     ids = tuple(dict.fromkeys(this.ids))
     seen: set[tuple[str, str]] = set()
-    # A disabled device that is assigned is in use as well.
-    beside = StreamIndex(
-        each.device.master
-        for each in situation.assignments
-        if each is not this and each.device.master and not each.device.master.enabled
-    )
     for stream_id in ids:
         users = situation.devices.users(stream_id, on, maps=maps)
-        for master, iommu in chain(users, beside.owners(stream_id, on, maps=maps)):
+        for master, iommu in chain(users, situation.disabled.owners(stream_id, on, maps=maps)):
             if master.path != this.device.path and (master.path, iommu) not in seen:
                 seen.add((master.path, iommu))
                 is_there = holding(all_intervals(master, iommu))

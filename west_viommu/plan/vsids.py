@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.guest.source import PASSTHROUGH
-from west_viommu.host.streams import StreamId
 from west_viommu.plan.findings import Finding, listed
-from west_viommu.plan.records import AssignedStream, Assignment, Situation
+from west_viommu.plan.records import AssignedStream, Assignment
+from west_viommu.plan.situation import Situation
 from west_viommu.tree.cells import counted
 
 
@@ -97,11 +97,7 @@ def _clashes(
     is_said = not situation.terms.permission("colliding-stream-id", this)
     if situation.profile.policy == "identity" and is_said:
         return
-    earlier: dict[StreamId, tuple[AssignedStream, str]] = {}
-    for other in situation.assignments:
-        for stream in situation.streams[other.request.path] or ():
-            theirs, path = earlier.setdefault(stream.vmaster, (stream, other.device.path))
-            if other is this and theirs[:3] != stream[:3]:
-                yield stream, theirs, path
-        if other is this:
-            return
+    for stream in situation.streams[this.request.path] or ():
+        theirs, path = situation.first_with(stream.vmaster)
+        if theirs[:3] != stream[:3]:
+            yield stream, theirs, path

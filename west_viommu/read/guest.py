@@ -71,6 +71,9 @@ def sealed_plan(folder: Path) -> dict[str, Any] | None:
             found = str(document["schema"])
             raise refused("malformed", str(plan), what, _AGAIN, str(PLAN_SCHEMA), found)
         for name, digest in document["files"].items():
+            if os.path.isabs(name) or ".." in Path(name).parts:
+                what = f"viommu.json names {name}, which is not in its folder"
+                raise refused("malformed", str(plan), what, _AGAIN)
             if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
                 what = "not of the run of viommu.json"
                 raise refused("malformed", str(folder / name), what, _AGAIN)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lies at an address, among thousands of regions."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Generic, TypeVar
+
+from west_viommu.tree.addresses import Region
+
+# Regions are looked up by slots of 64 KiB; one of more slots than this is wide.
+_SLOT = 1 << 16
+_WIDE = 64
+
+T = TypeVar("T")
+
+
+class Slots(Generic[T]):
+    """Regions, and what has each, in an order that the look-ups keep."""
+
+    def __init__(self, regions: Iterable[tuple[Region, T]]):
+        self._all = tuple((place, region, what) for place, (region, what) in enumerate(regions))
+
+    def near(self, region: Region) -> Iterator[tuple[Region, T]]:
+        """Each region that may have an address in common with `region`, and what has it. One after
+        the other, as there may be thousands, and perhaps one twice.
+        """
+        first, last = _slots(region)
+        if last - first > _WIDE:
+            found: Iterable[tuple[int, Region, T]] = self._all
+        else:
+            slots = (self._by_slot.get(slot, ()) for slot in range(first, last + 1))
+            lists = [each for each in (self._wide, *slots) if each]
+            found = heapq.merge(*lists, key=lambda each: each[0])
+        for _, other, what in found:
+            yield other, what
+
+    @cached_property
+    def _by_slot(self) -> dict[int, list[tuple[int, Region, T]]]:
+        """The regions of an ordinary size by the slots that they touch."""
+        found: dict[int, list[tuple[int, Region, T]]] = {}
+        for each in self._all:
+            first, last = _slots(each[1])
+            if last - first <= _WIDE:
+                for slot in range(first, last + 1):
+                    found.setdefault(slot, []).append(each)
+        return found
+
+    @cached_property
+    def _wide(self) -> list[tuple[int, Region, T]]:
+        """The others, few in any tree: windows of PCI, memory."""
+        spans = ((each, _slots(each[1])) for each in self._all)
+        return [each for each, (first, last) in spans if last - first > _WIDE]
+
+
+def _slots(region: Region) -> tuple[int, int]:
+    """The first and the last slot that `region` touches."""
+    return region.base // _SLOT, (region.base + max(region.size, 1) - 1) // _SLOT
