@@ -13,24 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_bind import XENVM
 from tests.conftest import CHECKOUT, DEMO, Run
 from west_viommu.cli.preprocessor import main
 
-BOARD = """/dts-v1/;
-#include <zephyr/dt-bindings/interrupt-controller/arm-gic.h>
-/ {
-	interrupt-parent = <&gic>;
-	#address-cells = <2>;
-	#size-cells = <2>;
-	gic: interrupt-controller@3001000 {
-		compatible = "arm,gic-v2", "arm,gic";
-		#interrupt-cells = <4>;
-		#address-cells = <0>;
-		interrupt-controller;
-		reg = <0x00 0x3001000 0x00 0x1000 0x00 0x3002000 0x00 0x2000>;
-	};
-};
-"""
+GIC_HEADER = "zephyr/dt-bindings/interrupt-controller/arm-gic.h"
+BOARD = XENVM.replace("/dts-v1/;\n", f"/dts-v1/;\n#include <{GIC_HEADER}>\n", 1)
 HEADER = """#define GIC_SPI 0x0
 #define IRQ_TYPE_LEVEL 2
 #define IRQ_DEFAULT_PRIORITY 0xa0

@@ -7,26 +7,19 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from west_viommu.check.difference import Difference
-from west_viommu.check.view import DeviceView, View, Vsmmu
+from west_viommu.check.view import NodeView, View
 from west_viommu.guest.gic import GuestInterrupt
 from west_viommu.plan.findings import listed
 from west_viommu.tree.addresses import Region
 
-# The fields of the records of a view -> what to call them.
-_VSMMU_FIELDS = {
-    "compatible": "compatible",
-    "status": "status",
-    "regions": "region",
-    "interrupts": "interrupts",
-    "interrupt_names": "interrupt-names",
-    "iommu_cells": "#iommu-cells",
-}
-_DEVICE_FIELDS = {
+# The fields of a NodeView -> what to call them.
+_FIELDS = {
     "compatible": "compatible",
     "status": "status",
     "regions": "regions",
     "interrupts": "interrupts",
     "interrupt_names": "interrupt-names",
+    "iommu_cells": "#iommu-cells",
     "streams": "stream IDs",
     "maps": "iommu-map",
 }
@@ -41,7 +34,7 @@ def with_given(built: View, given: View) -> Iterator[Difference]:
     for path in dict.fromkeys([*built.devices, *given.devices]):
         mine, theirs = built.devices.get(path), given.devices.get(path)
         if mine and theirs:
-            yield from _fields(path, _DEVICE_FIELDS, mine, theirs)
+            yield from _fields(path, mine, theirs)
         elif _matters(mine or theirs):
             yield Difference(
                 path, "node", "present" if mine else "none", "present" if theirs else "none"
@@ -123,9 +116,9 @@ def _leaves(new: object, old: object, name: str) -> Iterator[tuple[str, object, 
         yield name, new, old
 
 
-def _of_vsmmu(mine: Vsmmu | None, theirs: Vsmmu | None) -> Iterator[Difference]:
+def _of_vsmmu(mine: NodeView | None, theirs: NodeView | None) -> Iterator[Difference]:
     if mine and theirs:
-        yield from _fields(theirs.path, _VSMMU_FIELDS, mine, theirs)
+        yield from _fields(theirs.path, mine, theirs)
     elif mine or theirs:
         path = mine.path if mine else theirs.path if theirs else ""
         hint = "this guest of Xen has one only with " + _SWITCH if mine else ""
@@ -159,14 +152,14 @@ def _of_device(built: View, device: dict[str, Any]) -> Iterator[Difference]:
             yield Difference(path, what, expected, found)
 
 
-def _fields(path: str, names: dict[str, str], mine: Any, theirs: Any) -> Iterator[Difference]:
-    for field, what in names.items():
+def _fields(path: str, mine: NodeView, theirs: NodeView) -> Iterator[Difference]:
+    for field, what in _FIELDS.items():
         expected, found = getattr(mine, field), getattr(theirs, field)
         if expected != found:
             yield Difference(path, what, _shown(expected), _shown(found))
 
 
-def _matters(device: DeviceView | None) -> bool:
+def _matters(device: NodeView | None) -> bool:
     """Whether the node is more than a container."""
     return bool(device and (device.regions or device.interrupts or device.streams or device.maps))
 

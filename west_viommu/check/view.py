@@ -19,8 +19,10 @@ T = TypeVar("T")
 MapEntry = tuple[int, int, int]
 
 
-class Vsmmu(NamedTuple):
-    """The node of a vSMMU."""
+class NodeView(NamedTuple):
+    """The vSMMU or a node below /passthrough, as the guest sees it. `iommu_cells` are the vSMMU's;
+    `streams` and `maps` a device's, on the vSMMU.
+    """
 
     path: str
     compatible: tuple[str, ...]
@@ -28,27 +30,16 @@ class Vsmmu(NamedTuple):
     regions: tuple[Region | None, ...]
     interrupts: tuple[GuestInterrupt, ...]
     interrupt_names: tuple[str, ...]
-    iommu_cells: int
-
-
-class DeviceView(NamedTuple):
-    """A node below /passthrough: where the guest sees it, and its stream IDs on the vSMMU."""
-
-    path: str
-    compatible: tuple[str, ...]
-    status: str
-    regions: tuple[Region | None, ...]
-    interrupts: tuple[GuestInterrupt, ...]
-    interrupt_names: tuple[str, ...]
-    streams: tuple[int, ...]
-    maps: tuple[MapEntry, ...]
+    iommu_cells: int = 0
+    streams: tuple[int, ...] = ()
+    maps: tuple[MapEntry, ...] = ()
 
 
 class View(NamedTuple):
     """A tree as the check compares it, and what is wrong with it by itself."""
 
-    vsmmu: Vsmmu | None
-    devices: Mapping[str, DeviceView]
+    vsmmu: NodeView | None
+    devices: Mapping[str, NodeView]
     faults: tuple[Difference, ...]
 
 
@@ -95,27 +86,24 @@ class _Viewer:
                 if value and first != node.path:
                     self._fault(node, "phandle", "one of its own", f"0x{value.hex()} of {first}")
 
-    def _vsmmu(self, node: Node) -> Vsmmu:
-        return Vsmmu(
-            node.path,
-            self._strings(node, "compatible"),
-            self._status(node),
-            self._regions(node),
-            self._interrupts(node, self._gic),
-            self._strings(node, "interrupt-names"),
-            self._tried(node, lambda: node.number("#iommu-cells", 0), 0),
+    def _vsmmu(self, node: Node) -> NodeView:
+        cells = self._tried(node, lambda: node.number("#iommu-cells", 0), 0)
+        return self._node(node)._replace(iommu_cells=cells)
+
+    def _device(self, node: Node, vsmmu: NodeView | None) -> NodeView:
+        return self._node(node)._replace(
+            streams=tuple(self._tried(node, lambda: list(self._streams(node, vsmmu)), [])),
+            maps=tuple(self._tried(node, lambda: list(self._maps(node, vsmmu)), [])),
         )
 
-    def _device(self, node: Node, vsmmu: Vsmmu | None) -> DeviceView:
-        return DeviceView(
+    def _node(self, node: Node) -> NodeView:
+        return NodeView(
             node.path,
             self._strings(node, "compatible"),
             self._status(node),
             self._regions(node),
             self._interrupts(node, self._gic),
             self._strings(node, "interrupt-names"),
-            tuple(self._tried(node, lambda: list(self._streams(node, vsmmu)), [])),
-            tuple(self._tried(node, lambda: list(self._maps(node, vsmmu)), [])),
         )
 
     def _strings(self, node: Node, prop: str) -> tuple[str, ...]:
@@ -125,7 +113,7 @@ class _Viewer:
     def _status(self, node: Node) -> str:
         return self._tried(node, lambda: self._tree.status(node), "malformed")
 
-    def _streams(self, node: Node, vsmmu: Vsmmu | None) -> Iterator[int]:
+    def _streams(self, node: Node, vsmmu: NodeView | None) -> Iterator[int]:
         numbers = cells(node.properties.get("iommus", b""), node.path, "iommus")
         if len(numbers) % 2:
             found = counted(len(numbers), "cell")
@@ -134,7 +122,7 @@ class _Viewer:
             if self._is_bound(node, "iommus", phandle, stream_id, vsmmu):
                 yield stream_id
 
-    def _maps(self, node: Node, vsmmu: Vsmmu | None) -> Iterator[MapEntry]:
+    def _maps(self, node: Node, vsmmu: NodeView | None) -> Iterator[MapEntry]:
         numbers = cells(node.properties.get("iommu-map", b""), node.path, "iommu-map")
         if len(numbers) % 4:
             found = counted(len(numbers), "cell")
@@ -145,7 +133,7 @@ class _Viewer:
                 yield rid, stream_id, length
 
     def _is_bound(
-        self, node: Node, prop: str, phandle: int, stream_id: int, vsmmu: Vsmmu | None
+        self, node: Node, prop: str, phandle: int, stream_id: int, vsmmu: NodeView | None
     ) -> bool:
         target = self._tree.with_phandle(phandle)
         if vsmmu and target and target.path == vsmmu.path:
