@@ -19,29 +19,16 @@ import io
 import os
 import random
 import resource
-import shutil
-import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from commands import HANGS_AFTER, Failure, Hung, Runner, config, dtb, dump, guest, profile
-from mutants import DTS_TOKENS, YAML_TOKENS, Blobs, Texts
-from seeds import (
-    CHECKOUT,
-    DEMO,
-    built_blob,
-    compiled,
-    configs,
-    given_blob,
-    guest_sources,
-    host_blobs,
-    profiles,
-)
+from commands import Failure, Hung, Runner
+from scratch import scratch
+from targets import TARGETS, target
 
 # The first inputs import modules and fill caches.
 WARM_UP = 200
@@ -52,33 +39,11 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def target(
-    arguments: argparse.Namespace, run: Runner, pick: random.Random
-) -> tuple[Blobs | Texts, Iterator[int]]:
-    """What mutates the inputs, and what runs the commands on each."""
-    Path("host.dtb").write_bytes(compiled((DEMO / "host.dts").read_text()))
-    shutil.copy(DEMO / "guest.overlay", "guest.overlay")
-    if arguments.target == "dtb":
-        seeds = host_blobs(arguments.corpus)
-        return Blobs(seeds, pick), dtb(run, pick, arguments.every)
-    if arguments.target == "dump":
-        run("bind", "--host", "host.dtb", "guest.overlay")
-        built = built_blob()
-        Path("built.dtb").write_bytes(built)
-        return Blobs([built, given_blob(built)], pick), dump(run)
-    seeds, tokens, commands = {
-        "guest": (guest_sources, DTS_TOKENS, guest),
-        "config": (configs, YAML_TOKENS, config),
-        "profile": (profiles, YAML_TOKENS, profile),
-    }[arguments.target]
-    return Texts(seeds(), tokens, pick), commands(run)
-
-
 def fuzz(arguments: argparse.Namespace, report: io.TextIOBase) -> int:
     """All runs. Returns how many failed."""
     pick = random.Random(arguments.seed)
     run = Runner(arguments.seconds)
-    inputs, commands = target(arguments, run, pick)
+    inputs, commands = target(arguments.target, run, pick, arguments.corpus, arguments.every)
     run.commands, run.slowest = 0, 0.0
     statuses: Counter[int] = Counter()
     failures = 0
@@ -98,7 +63,7 @@ def fuzz(arguments: argparse.Namespace, report: io.TextIOBase) -> int:
             what = traceback.format_exc()
             print(f"input {number} of seed {arguments.seed}: {what}", file=report, flush=True)
             save(arguments, number, data, what)
-            _, commands = target(arguments, run, pick)
+            _, commands = target(arguments.target, run, pick, arguments.corpus, arguments.every)
     print(
         f"{arguments.target}, seed {arguments.seed}: {arguments.runs} inputs, "
         f"{run.commands} commands, {time.perf_counter() - started:.0f} s",
@@ -127,14 +92,10 @@ def save(arguments: argparse.Namespace, number: int, data: bytes, what: str) -> 
         (folder / f"{name}.txt").write_text(what, encoding="utf-8")
 
 
-def hung(*_: object) -> None:
-    raise Hung(f"more than {HANGS_AFTER} s")
-
-
 def arguments_of(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
-    add("target", choices=("dtb", "guest", "config", "profile", "dump"))
+    add("target", choices=TARGETS)
     add("--runs", type=int, default=1000, metavar="N", help="how many inputs")
     add("--seed", type=int, default=0, metavar="S", help="another one makes other inputs")
     add("--corpus", type=os.path.abspath, metavar="DIR", help="a folder of real host DTBs")
@@ -147,17 +108,7 @@ def arguments_of(argv: Sequence[str]) -> argparse.Namespace:
 
 if __name__ == "__main__":
     chosen = arguments_of(sys.argv[1:])
-    signal.signal(signal.SIGALRM, hung)
-    for variable in ("VIOMMU_HOST_DTB", "VIOMMU_PROFILE", "VIOMMU_VSID", "VIOMMU_CONFIG"):
-        os.environ.pop(variable, None)
-    os.environ.pop("ZEPHYR_BASE", None)
     # A command that cannot write to stdout closes it.
-    with (
-        open(os.dup(1), "w", encoding="utf-8") as own_report,
-        tempfile.TemporaryDirectory(prefix="viommu-fuzz-") as scratch,
-    ):
-        os.environ["WEST_CONFIG_GLOBAL"] = os.path.join(scratch, "none")
-        os.chdir(scratch)
+    with open(os.dup(1), "w", encoding="utf-8") as own_report, scratch():
         failed = fuzz(chosen, own_report)
-        os.chdir(CHECKOUT)
     sys.exit(bool(failed))

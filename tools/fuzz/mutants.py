@@ -36,7 +36,9 @@ YAML_TOKENS = (
 
 
 def cell_places(blob: bytes) -> list[int]:
-    """Where a well-formed blob has the cells of its property values."""
+    """Where a blob has the cells of its property values. Raises struct.error or ValueError where it
+    is not well-formed.
+    """
     places = []
     at = struct.unpack_from(">I", blob, 8)[0]
     while True:
@@ -45,7 +47,7 @@ def cell_places(blob: bytes) -> list[int]:
             at = (blob.index(b"\0", at + 4) + 4) & ~3
         elif tag == 3:
             size = struct.unpack_from(">I", blob, at + 4)[0]
-            places += range(at + 12, at + 12 + size - 3, 4)
+            places += range(at + 12, min(at + 12 + size, len(blob)) - 3, 4)
             at = (at + 12 + size + 3) & ~3
         elif tag == 9:
             return places
@@ -63,11 +65,20 @@ class Blobs:
         self.pick = pick
 
     def mutant(self) -> bytes:
+        seed, places = self.pick.choices(self.seeds, self.weights)[0]
+        return self._damaged(bytearray(seed), places)
+
+    def mutant_of(self, blob: bytes) -> bytes:
+        try:
+            places = cell_places(blob)
+        except (struct.error, ValueError):
+            places = []
+        return self._damaged(bytearray(blob), places)
+
+    def _damaged(self, data: bytearray, places: Sequence[int]) -> bytes:
         pick = self.pick
-        seed, places = pick.choices(self.seeds, self.weights)[0]
-        data = bytearray(seed)
         changes: tuple[Callable[[bytearray], object], ...]
-        if pick.random() < 0.6:
+        if places and pick.random() < 0.6:
             changes = (lambda d: self._cell(d, places), lambda d: self._copied_cell(d, places))
         else:
             changes = (
@@ -146,8 +157,13 @@ class Texts:
         self.pick = pick
 
     def mutant(self) -> bytes:
+        return self._damaged(self.pick.choice(self.seeds))
+
+    def mutant_of(self, text: bytes) -> bytes:
+        return self._damaged(text.decode("utf-8", "surrogateescape"))
+
+    def _damaged(self, text: str) -> bytes:
         pick = self.pick
-        text = pick.choice(self.seeds)
         for _ in range(pick.choice((1, 1, 1, 2, 3, 6))):
             if pick.random() < 0.3:
                 text = "".join(self._changed(text.splitlines(keepends=True), self._a_line))

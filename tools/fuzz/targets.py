@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be damaged: the inputs of each kind, and the commands that take them."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from commands import Runner, config, dtb, dump, guest, profile
+from mutants import DTS_TOKENS, YAML_TOKENS, Blobs, Texts
+from seeds import (
+    DEMO,
+    built_blob,
+    compiled,
+    configs,
+    given_blob,
+    guest_sources,
+    host_blobs,
+    profiles,
+)
+
+TARGETS = ("dtb", "guest", "config", "profile", "dump")
+
+
+def target(
+    name: str, run: Runner, pick: random.Random, corpus: str | None, every: int
+) -> tuple[Blobs | Texts, Iterator[int]]:
+    """What mutates the inputs, and what runs the commands on each; `every`: for how many hosts that
+    are accepted one also goes through extract and bind.
+    """
+    Path("host.dtb").write_bytes(compiled((DEMO / "host.dts").read_text()))
+    shutil.copy(DEMO / "guest.overlay", "guest.overlay")
+    if name == "dtb":
+        seeds = host_blobs(corpus)
+        return Blobs(seeds, pick), dtb(run, pick, every)
+    if name == "dump":
+        run("bind", "--host", "host.dtb", "guest.overlay")
+        built = built_blob()
+        Path("built.dtb").write_bytes(built)
+        return Blobs([built, given_blob(built)], pick), dump(run)
+    seeds, tokens, commands = {
+        "guest": (guest_sources, DTS_TOKENS, guest),
+        "config": (configs, YAML_TOKENS, config),
+        "profile": (profiles, YAML_TOKENS, profile),
+    }[name]
+    return Texts(seeds(), tokens, pick), commands(run)
