@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The schemas of what is written, and of viommu.yml, hold what they say: not less, and not more."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.cli.pair import AT_BOOT, make_pair
+from tests.cli.test_refused import CASES, HOSTS, PARTIAL_TREE
+from tests.conftest import CHECKOUT, DEMO, Run, corpus_params
+from west_viommu.names import PROFILES
+from west_viommu.problems import Refused
+from west_viommu.read.config import config_of
+from west_viommu.read.settings import settings, terms
+
+SCHEMAS = CHECKOUT / "west_viommu" / "schemas"
+TWO_SMMUS = HOSTS / "two-smmus.dts"
+WRITTEN_HOSTS = [DEMO / "host.dts", *sorted(HOSTS.glob("*.dts"))]
+
+
+def validator(name: str) -> Any:
+    schema = json.loads((SCHEMAS / f"{name}.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def spoiled(value: Any, is_open: bool = False) -> Iterator[tuple[str, Any]]:
+    """`value` with one thing wrong in it, each, and what that is. `is_open`: its keys are names."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            rest = {other: value[other] for other in value if other != key}
+            if not is_open:
+                yield f"no {key}", rest
+            for what, wrong in spoiled(each, is_open=key in ("files", "vsids")):
+                yield f"{key}: {what}", {**value, key: wrong}
+        yield "a key of nobody's", {**value, "nobody's": None}
+    elif isinstance(value, list):
+        for i, each in enumerate(value):
+            for what, wrong in spoiled(each):
+                yield f"{i}: {what}", [*value[:i], wrong, *value[i + 1 :]]
+    yield "another type", {} if isinstance(value, list) else []
+    if isinstance(value, int) and not isinstance(value, bool):
+        yield "a negative number", -1
+        yield "a fraction", value + 0.5
+        yield "a text", str(value)
+    if isinstance(value, str):
+        yield "a number", 1
+
+
+def filled(value: Any) -> set[str]:
+    """The keys of all lists in `value` that are not empty, and of those that are."""
+    found = set()
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if isinstance(each, list):
+                found.add(key if each else f"no {key}")
+            found |= filled(each)
+    elif isinstance(value, list):
+        found = set().union(*map(filled, value)) if value else set()
+    return found
+
+
+def short(value: Any) -> Any:
+    """`value` with one item in its lists of those that differ only in what they say."""
+    if isinstance(value, dict):
+        return {key: short(each) for key, each in value.items()}
+    if isinstance(value, list) and all(isinstance(each, dict) for each in value):
+        return list({tuple(sorted(filled(each))): short(each) for each in value}.values())
+    return value
+
+
+def check_both_ways(name: str, document: Any) -> None:
+    """The schema takes `document`, and none that is spoiled."""
+    schema = validator(name)
+    schema.validate(document)
+    schema.validate(short(document))
+    assert [what for what, wrong in spoiled(short(document)) if schema.is_valid(wrong)] == []
+
+
+def plan_of(viommu: Run, *arguments: object) -> Any:
+    outcome = viommu("bind", *arguments)
+    assert outcome.status == 0, outcome.err
+    return json.loads(Path("viommu/viommu.json").read_text())
+
+
+@pytest.mark.parametrize("host", WRITTEN_HOSTS, ids=lambda host: host.stem)
+def test_inventory(host: Path, viommu: Run) -> None:
+    check_both_ways("inventory", json.loads(viommu("list", "--host", host, "--format=json").out))
+
+
+def test_these_inventories_have_everything(viommu: Run) -> None:
+    seen = set()
+    for host in WRITTEN_HOSTS:
+        seen |= filled(json.loads(viommu("list", "--host", host, "--format=json").out))
+    lists = {"iommus", "masters", "regions", "streams", "maps", "collisions", "shared"}
+    assert seen >= lists | {f"no {name}" for name in ("regions", "streams", "maps", "shared")}
+
+
+@pytest.mark.parametrize("file", corpus_params())
+def test_inventory_of_a_real_host(file: Path, viommu: Run) -> None:
+    document = json.loads(viommu("list", "--host", file, "--format", "json").out)
+    validator("inventory").validate(document)
+
+
+@pytest.mark.parametrize("profile", [name for name in PROFILES if name != "qemu-virt"])
+def test_plan(profile: str, viommu: Run) -> None:
+    arguments = ("--host", DEMO / "host.dts", "--profile", profile, DEMO / "guest.overlay")
+    document = plan_of(viommu, *arguments)
+    assert len(document["devices"]) == 2
+    check_both_ways("plan", document)
+
+
+def test_plan_with_maps(viommu: Run) -> None:
+    device = 'pcie { xen,path = "/net@200c0000"; };'
+    Path("guest.dts").write_text(PARTIAL_TREE % device)
+    document = plan_of(viommu, "--host", TWO_SMMUS, "--profile", "qemu-virt", "guest.dts")
+    assert document["devices"][0]["maps"]
+    check_both_ways("plan", document)
+
+
+def test_plan_with_a_permission_and_without_a_vsmmu(viommu: Run) -> None:
+    Path("guest.dts").write_text(PARTIAL_TREE % 'serial { xen,path = "/serial@200a0000"; };')
+    Path("viommu.yml").write_text(
+        "allow: [{hazard: unprotected, device: /serial@200a0000, reason: no DMA}]\n"
+    )
+    document = plan_of(viommu, "--host", TWO_SMMUS, "guest.dts")
+    assert document["viommu"] is None
+    assert document["allowed"]
+    check_both_ways("plan", document)
+
+
+def test_differences(viommu: Run) -> None:
+    make_pair(viommu, options=())
+    outcome = viommu("check", "-d", "build", "--guest-dtb", AT_BOOT, "--format", "json")
+    assert outcome.status == 1
+    check_both_ways("differences", json.loads(outcome.out))
+
+
+def is_taken(text: str) -> bool:
+    """Whether the program takes `text` for a viommu.yml."""
+    Path("viommu.yml").write_text(text)
+    try:
+        terms(settings({}, "."))
+    except Refused as refused:
+        assert all(problem.id in ("malformed", "unreadable") for problem in refused.problems)
+        return False
+    return True
+
+
+FULL = {
+    "host": "host.dtb",
+    "profile": "xen-rfc",
+    "vsid": "explicit",
+    "vsids": {"/soc/ethernet@1": [16, 17], "/soc/mmc@2": [0]},
+    "domain": ["vpci", "acpi", "vpl011", "virtio"],
+    "allow": [{"hazard": "shared-page", "device": "/soc/uart@3", "reason": "one driver"}],
+}
+
+
+def test_config_and_its_schema_agree(viommu: Run) -> None:
+    schema = validator("config")
+    documents = [("full", FULL), *spoiled(FULL)]
+    for word in ("identity", "first-free", "Identity", ""):
+        documents.append((f"vsid {word}", {"vsid": word}))
+    for number in (0, 0xFFFFFFFF, 0x100000000, True, None, "16"):
+        documents.append((f"vsids {number}", {"vsid": "explicit", "vsids": {"/a": [number]}}))
+    for key in FULL:
+        documents += [(f"{key} {value!r}", {key: value}) for value in ("", None, {}, [], [[]], 1)]
+    agreed = {"taken": 0, "refused": 0}
+    for what, document in documents:
+        taken = schema.is_valid(document)
+        assert is_taken(yaml.safe_dump(copy.deepcopy(document))) == taken, what
+        agreed["taken" if taken else "refused"] += 1
+    assert min(agreed.values()) > 8, agreed
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}", "[]", "text", "1"])
+def test_a_config_without_keys(text: str, viommu: Run) -> None:
+    assert validator("config").is_valid(yaml.safe_load(text)) == is_taken(text)
+
+
+def test_the_configs_of_the_refused_cases(viommu: Run, tmp_path: Path) -> None:
+    schema = validator("config")
+    seen = set()
+    for case in CASES:
+        text = yaml.safe_load(case.read_text()).get("viommu.yml")
+        if text is None:
+            continue
+        (tmp_path / "viommu.yml").write_text(text)
+        try:
+            config_of("viommu.yml")
+            taken = True
+        except Refused:
+            taken = False
+        assert schema.is_valid(yaml.safe_load(text)) == taken, case.stem
+        seen.add(taken)
+    assert seen == {True, False}
+
+
+def test_the_config_that_init_writes(viommu: Run) -> None:
+    assert viommu("init", "--host", DEMO / "host.dts", "--profile", "xen-rfc").status == 0
+    validator("config").validate(yaml.safe_load(Path("viommu.yml").read_text()))
