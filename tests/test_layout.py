@@ -25,6 +25,7 @@ LAYERS = (
     "extract",
     "read",
     "write",
+    "api",
     "cli",
 )
 CORE = ("problems", "names", "tree", "host", "guest", "plan", "check", "extract")

@@ -17,12 +17,9 @@ from hypothesis import strategies as st
 from tests.conftest import Outcome, Run
 from tests.xen.nodes import cells, tree
 from tests.xen.rules import dom0less_vsids, libxl_vsids
-from west_viommu.cli.job import Done, done, host
-from west_viommu.guest.requests import asked
-from west_viommu.plan.records import Terms
+from west_viommu.api import plan, read_guest, read_host, render
+from west_viommu.plan.records import Plan
 from west_viommu.problems import Refused
-from west_viommu.read.profiles import profile
-from west_viommu.read.source import guest_tree
 
 AT_BOOT, BY_XL = "passthrough-dom0less.dtb", "passthrough-xl.dtb"
 CELLS = "#address-cells = <2>; #size-cells = <2>;"
@@ -124,28 +121,27 @@ def guest_source(specs: Sequence[Spec], nodes: Sequence[Placed], aliases_first: 
     return f"/dts-v1/; / {{ {CELLS} {''.join(reversed(parts) if aliases_first else parts)} }};"
 
 
+class Made(NamedTuple):
+    """A plan and its files."""
+
+    plan: Plan
+    files: dict[str, bytes]
+
+
 def bound(
     specs: Sequence[Spec], name: str, domain: Sequence[str] = (), aliases_first: bool = False
-) -> Done:
-    """What bind makes of the guest with `specs`. Raises Refused."""
+) -> Made:
+    """The plan for the guest with `specs`, and its files. Raises Refused."""
     nodes = placed(specs)
     with tempfile.TemporaryDirectory() as folder:
         host_file, guest_file = Path(folder, "host.dts"), Path(folder, "guest.dts")
         host_file.write_text(host_source(nodes))
         guest_file.write_text(guest_source(specs, nodes, aliases_first))
-        guest = guest_tree([str(guest_file)])
-        return done(
-            host(str(host_file)),
-            guest,
-            asked(guest),
-            ["guest.dts"],
-            Terms(profile(name, None), frozenset(domain)),
-            profile_was_chosen=True,
-            binding_dirs=(),
-        )
+        made = plan(read_host(host_file), read_guest([guest_file]), profile=name, domain=domain)
+    return Made(made.plan, render(made))
 
 
-def planned(made: Done) -> dict[str, list[int]]:
+def planned(made: Made) -> dict[str, list[int]]:
     """Path of each device -> its vMasterIDs in the plan."""
     return {
         device.assignment.request.path: [stream.vmaster for stream in device.streams]

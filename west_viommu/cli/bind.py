@@ -9,22 +9,17 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-from west_viommu.cli.job import Done, Host, chosen_by, done, host
+from west_viommu.api import Guest, Host, guest_of, read_guest, read_host
+from west_viommu.cli.job import Done, chosen_by, done
 from west_viommu.cli.run import NO_HOST, UsageError
-from west_viommu.cli.stage import application, devicetree_stage, image
-from west_viommu.guest.requests import asked
-from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.cli.stage import Stage, application, devicetree_stage, image
 from west_viommu.names import BINDINGS
-from west_viommu.problems import Problem, Refused, Where
-from west_viommu.read.settings import Settings, terms
-from west_viommu.read.source import guest_tree, guest_tree_of
+from west_viommu.problems import Problem, Refused
+from west_viommu.read.settings import Settings
+from west_viommu.read.source import guest_tree_of
 from west_viommu.write.files import Output
 from west_viommu.write.plan_table import plan_table
-
-H = TypeVar("H")
-G = TypeVar("G")
 
 
 def run(arguments: Namespace) -> None:
@@ -59,69 +54,51 @@ def _result(arguments: Namespace, folder: Path) -> tuple[Settings, Done]:
     chosen = chosen_by(arguments, app)
     if not chosen.host:
         raise UsageError(NO_HOST)
-    read_host = partial(host, chosen.host, arguments.include, arguments.define)
+    host = partial(read_host, chosen.host, arguments.include, arguments.define)
     if arguments.guests:
-        names = arguments.guests
-        read = partial(guest_tree, names, arguments.include, arguments.define)
-        return chosen, _bound(chosen, names, read_host, read, folder, _zephyr_bindings(app))
+        guest = partial(read_guest, arguments.guests, arguments.include, arguments.define)
+        return chosen, _bound(chosen, host, guest, folder, _zephyr_bindings(app))
     with devicetree_stage(arguments, app, chosen) as stage:
-        read = partial(guest_tree_of, stage.source)
+        guest = partial(_guest_of_stage, stage)
         bindings = stage.bindings() or _zephyr_bindings(app)
-        result = _bound(chosen, [stage.name], read_host, read, folder, bindings)
+        result = _bound(chosen, host, guest, folder, bindings)
         stage.check(folder)
         return chosen, result
 
 
+def _guest_of_stage(stage: Stage) -> Guest:
+    return guest_of([stage.name], guest_tree_of(stage.source))
+
+
 def _bound(
     chosen: Settings,
-    guest_names: Sequence[str],
-    read_host: Callable[[], Host],
-    read_guest: Callable[[], GuestTree],
+    host: Callable[[], Host],
+    guest: Callable[[], Guest],
     folder: Path,
     binding_dirs: Sequence[str],
 ) -> Done:
     """Do the job into `folder`. A refused run leaves none of our files there."""
     with Output(folder) as output:
-        host_side, guest = _both(read_host, read_guest)
-        wanted = asked(guest)
-        if not wanted.requests and not wanted.problems:
-            raise _nothing_asked_for(guest_names[0])
-        result = done(
-            host_side,
-            guest,
-            wanted,
-            guest_names,
-            terms(chosen),
-            profile_was_chosen=bool(chosen.profile),
-            binding_dirs=binding_dirs,
-        )
+        result = done(*_both(host, guest), chosen, binding_dirs)
         result.tell()
         output.write(result.files)
     return result
 
 
-def _both(read_host: Callable[[], H], read_guest: Callable[[], G]) -> tuple[H, G]:
+def _both(host: Callable[[], Host], guest: Callable[[], Guest]) -> tuple[Host, Guest]:
     """What both read. What is wrong with the one does not hide the other's problems."""
     problems: list[Problem] = []
     try:
-        host_side = read_host()
+        host_side = host()
     except Refused as refused:
         problems += refused.problems
     try:
-        guest = read_guest()
+        guest_side = guest()
     except Refused as refused:
         problems += refused.problems
     if problems:
         raise Refused(problems)
-    return host_side, guest
-
-
-def _nothing_asked_for(guest_name: str) -> Refused:
-    hint = (
-        f'give a node below {PASSTHROUGH} `iommus = <0x0 STREAM-ID>;` or `xen,path = "HOST-NODE";`'
-    )
-    what = "the guest tree asks for no device"
-    return Refused([Problem("malformed", what, hint, where=Where(guest_name))])
+    return host_side, guest_side
 
 
 def _zephyr_bindings(app: str) -> list[str]:

@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
+from west_viommu.api import read_host
 from west_viommu.check.compare import (
     Planned,
     between_plans,
@@ -19,7 +20,7 @@ from west_viommu.check.compare import (
 from west_viommu.check.difference import Difference
 from west_viommu.check.physical import physical
 from west_viommu.check.view import View, view
-from west_viommu.cli.job import chosen_by, host
+from west_viommu.cli.job import chosen_by
 from west_viommu.cli.run import DONE, REFUSED, UsageError
 from west_viommu.cli.stage import application, image
 from west_viommu.guest.requests import asked
@@ -86,7 +87,7 @@ def _of_host(
 ) -> Iterator[Difference]:
     """What the host tree makes of the built tree's requests: hazards, and another plan."""
     agreed = terms(_as_built(chosen, sealed))
-    devices = host(chosen.host or "", arguments.include, arguments.define).devices
+    devices = read_host(chosen.host or "", arguments.include, arguments.define).devices
     wanted = physical(
         asked(guest), guest, sealed["devices"] if sealed else None, agreed.profile.policy
     )

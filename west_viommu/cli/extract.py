@@ -8,7 +8,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator
 
-from west_viommu.cli.job import Host, host
+from west_viommu.api import Host, read_host
 from west_viommu.cli.run import host_of
 from west_viommu.extract.copy import Copied, copied
 from west_viommu.extract.lookup import node_called
@@ -26,7 +26,7 @@ _ALWAYS = frozenset({"compatible", "status", "reg", "interrupts", "ranges", "dma
 
 def run(arguments: Namespace) -> None:
     """Find the nodes, copy them, print. What speaks against passing one through goes to stderr."""
-    source = host(host_of(arguments), arguments.include, arguments.define)
+    source = read_host(host_of(arguments), arguments.include, arguments.define)
     nodes = list(dict.fromkeys(node.path for node in _nodes(source, arguments.nodes)))
     made: list[Copied] = []
     needed: dict[str, list[str]] = {}

@@ -111,15 +111,14 @@ def _appended(
     """Plan, write the files of the run, and append the overlay to the source. [] where the source
     asks for nothing after all.
     """
-    from west_viommu.cli.job import done, host
-    from west_viommu.guest.requests import asked
+    from west_viommu.api import guest_of, read_host
+    from west_viommu.cli.job import done
     from west_viommu.read.host import host_files
-    from west_viommu.read.settings import placed, settings, terms
+    from west_viommu.read.settings import placed, settings
     from west_viommu.read.source import guest_tree_of
 
-    guest = guest_tree_of(source)
-    wanted = asked(guest)
-    if not wanted.requests and not wanted.problems:
+    guest = guest_of(_included(command), guest_tree_of(source))
+    if not guest.asks:
         return []
     app = arguments.app
     chosen = settings(
@@ -133,17 +132,10 @@ def _appended(
         arguments.workspace,
     )
     if not chosen.host:
+        wanted = guest.asked
         path = wanted.requests[0].path if wanted.requests else wanted.problems[0].node
-        raise Refused([_no_host(path, guest)])
-    result = done(
-        host(chosen.host),
-        guest,
-        wanted,
-        _included(command),
-        terms(chosen),
-        profile_was_chosen=bool(chosen.profile),
-        binding_dirs=_binding_dirs(arguments),
-    )
+        raise Refused([_no_host(path, guest.tree)])
+    result = done(read_host(chosen.host), guest, chosen, _binding_dirs(arguments))
     result.tell()
     output.write(result.files)
     with source.open("ab") as file:

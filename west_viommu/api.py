@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job as functions, for a build tool in Python: without west, argparse or stderr.
+
+>>> from west_viommu.api import plan, read_guest, read_host, render, write
+>>> host = read_host("host.dts")
+>>> guest = read_guest(["guest.overlay"])
+>>> planned = plan(host, guest, profile="xen-v3-dom0less")
+>>> for device in planned.plan.devices:
+...     print(device.assignment.request.path, [stream.vmaster for stream in device.streams])
+/passthrough/ethernet@e0100000 [0]
+/passthrough/dma-controller@e0200000 [1, 2]
+>>> planned.warnings
+()
+>>> files = render(planned)
+>>> list(files)[-2:]
+['viommu.overlay', 'viommu.json']
+>>> write(files, "out")
+
+What cannot be right is refused, with all that is wrong with it:
+
+>>> from west_viommu.api import Refused
+>>> other = read_host("host-of-tomorrow.dts")  # there, the Ethernet MAC has another stream ID
+>>> try:
+...     plan(other, guest)
+... except Refused as refused:
+...     for problem in refused.problems:
+...         print(problem.id, problem.where)
+...         print(problem.hint)
+stream-mismatch Where(file='guest.overlay', line=18)
+copy the IDs of that host node: iommus = <0x0 0x50>;
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from west_viommu.guest.requests import Asked, asked
+from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.host.devices import Devices
+from west_viommu.names import HOST_OVERLAY, OVERLAY, PLAN, XL_CFG
+from west_viommu.names import partial_tree as name_of
+from west_viommu.plan import plan as planning
+from west_viommu.plan.numbering import agreeing_toolstacks
+from west_viommu.plan.partial import PartialTree, partial_tree
+from west_viommu.plan.records import Explicit, Permission, Plan, Terms
+from west_viommu.problems import Problem, Refused, Where, rendered
+from west_viommu.read import host as host_file
+from west_viommu.read.bindings import Bindings
+from west_viommu.read.settings import Settings, terms
+from west_viommu.write.bindings import compatibles, generated_bindings
+from west_viommu.write.files import Output
+from west_viommu.write.host_overlay import host_overlay
+from west_viommu.write.overlay import Origin, overlay
+from west_viommu.write.partial_tree import Compilers, partial_tree_source
+from west_viommu.write.plan_json import plan_json
+from west_viommu.write.xl_cfg import xl_cfg
+
+__all__ = [
+    "Explicit",
+    "Guest",
+    "Host",
+    "Output",
+    "Permission",
+    "Planned",
+    "Problem",
+    "Refused",
+    "Where",
+    "guest_of",
+    "plan",
+    "planned_by",
+    "read_guest",
+    "read_host",
+    "render",
+    "rendered",
+    "write",
+]
+
+
+class Host(NamedTuple):
+    """A host: the file or directory that was named, the `model` of its root, and its devices."""
+
+    name: str
+    model: str | None
+    devices: Devices
+
+
+class Guest(NamedTuple):
+    """A guest: its sources as they were named, its tree, and what that asks for."""
+
+    names: tuple[str, ...]
+    tree: GuestTree
+    asked: Asked
+
+    @property
+    def asks(self) -> bool:
+        """Whether a node below /passthrough asks for a device, rightly or not."""
+        return bool(self.asked.requests or self.asked.problems)
+
+
+class Planned(NamedTuple):
+    """A plan that may be written: who gets what, what to warn of, and from what it was made."""
+
+    plan: Plan
+    warnings: tuple[Problem, ...]
+    host: Host
+    guest: Guest
+    trees: tuple[PartialTree, ...]
+    profile_was_chosen: bool
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its user should know besides."""
+        return (*self.plan.notes, *self._left_out())
+
+    def _left_out(self) -> Iterator[str]:
+        for toolstack in self.plan.profile.toolstacks:
+            if toolstack not in (tree.toolstack for tree in self.trees):
+                what = "it would give the guest other stream IDs than these"
+                yield f"nothing for {toolstack}: {what}"
+        for path, names in self.trees[0].left_out.items() if self.trees else ():
+            yield f"left out of {path} for Xen, whose guest has no such nodes: {', '.join(names)}"
+
+
+def read_host(
+    path: str | os.PathLike[str], include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
+) -> Host:
+    """The host in `path`: a blob, a .dts, or a directory in /proc/device-tree form. For source, the
+    preprocessor gets `include_dirs`, and `defines` as NAME or NAME=VALUE.
+
+    Raises Refused where it cannot be read, is malformed, or is the tree that Xen made for dom0.
+    """
+    name = os.fspath(path)
+    tree = host_file.read_host(name, include_dirs, defines)
+    inventory = host_file.read_inventory(name, tree)
+    return Host(name, inventory.model, Devices(name, tree, inventory))
+
+
+def read_guest(
+    paths: Sequence[str | os.PathLike[str]],
+    include_dirs: Sequence[str] = (),
+    defines: Sequence[str] = (),
+) -> Guest:
+    """The guest of the source files `paths`, in the order in which the devicetree compiler gets
+    them: a .dts, a .dts and overlays, or overlays alone. Raises Refused.
+    """
+    # Imported late: who brings a tree of its own need not pay for it.
+    from west_viommu.read.source import guest_tree
+
+    names = tuple(os.fspath(path) for path in paths)
+    return guest_of(names, guest_tree(names, include_dirs, defines))
+
+
+def guest_of(names: Iterable[str], tree: GuestTree) -> Guest:
+    """The guest of a `tree` that was read already; `names` are to be named as its sources."""
+    return Guest(tuple(names), tree, asked(tree))
+
+
+def plan(
+    host: Host,
+    guest: Guest,
+    *,
+    profile: str | None = None,
+    vsid: str | None = None,
+    domain: Iterable[str] = (),
+    allow: Sequence[Permission] = (),
+    vsids: Sequence[Explicit] = (),
+) -> Planned:
+    """The plan that gives the devices of `host` to `guest`.
+
+    `profile` is the name or the path of a profile (default: xen-rfc), `vsid` a policy (default: the
+    profile's). The others are those of viommu.yml: what else the `domain` has, hazards to `allow`,
+    and for the policy explicit the `vsids`; the place in each is where messages about it point.
+
+    Raises Refused, with every problem, where anything must not be written, and where the guest
+    asks for nothing.
+    """
+    chosen = Settings(None, profile, vsid, (), frozenset(domain), tuple(allow), tuple(vsids))
+    return planned_by(host, guest, chosen)
+
+
+def planned_by(host: Host, guest: Guest, chosen: Settings) -> Planned:
+    """As `plan`, by settings that were read. Raises Refused."""
+    if not guest.asks:
+        raise _nothing_asked_for(guest.names[0])
+    agreed = terms(chosen)
+    made, problems = planning.plan(guest.asked, guest.tree, host.devices, agreed)
+    trees, of_trees = _partial_trees(made, guest, agreed)
+    problems = (*problems, *of_trees)
+    if any(not problem.warning for problem in problems):
+        raise Refused(problems)
+    return Planned(made, problems, host, guest, trees, bool(chosen.profile))
+
+
+def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, bytes]:
+    """The files of `planned` by name (`dts/bindings/...` has folders), in the order of writing:
+    viommu.json, which has the sums of the others, is the last.
+
+    With `binding_dirs`, the directories of Zephyr's bindings and of the application's, there is a
+    binding for each device. Without dtc, the blobs are missing. Raises Refused where dtc does not
+    take a partial tree.
+    """
+    made, guest = planned.plan, planned.guest
+    origin = Origin(
+        host=_base_name(planned.host.name),
+        host_model=planned.host.model,
+        guests=tuple(map(_base_name, guest.names)),
+        profile_was_chosen=planned.profile_was_chosen,
+    )
+    sources = {name_of(each.toolstack, ".dts"): partial_tree_source(each) for each in planned.trees}
+    bindings: dict[str, str] = {}
+    with Compilers(sources) as compilers:
+        if binding_dirs:
+            bus = guest.tree.tree.node(PASSTHROUGH) or guest.tree.tree.root
+            known = Bindings(binding_dirs, compatibles(bus))
+            asking = [request.path for request in guest.asked.requests]
+            bindings = generated_bindings(bus, asking, known)
+        files = {name: text.encode() for name, text in bindings.items()}
+        files |= _for_xen(made, sources, compilers.blobs())
+    # Late: in a folder that has our overlay, a killed run left out the plan alone. Not all builds
+    # look for that.
+    files[OVERLAY] = overlay(made, origin).encode()
+    files[PLAN] = plan_json(made, files).encode()
+    return files
+
+
+def write(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> None:
+    """Write `files` into `folder` as docs/reliability.md says, in place of those of an earlier run.
+    Raises Refused where the folder cannot be written, or has somebody else's file of such a name.
+
+    A build step that must leave nothing stale where it is refused does all of its job within
+    `with Output(folder) as output:`, and ends it by `output.write(files)`.
+    """
+    with Output(Path(folder)) as output:
+        output.write(files)
+
+
+def _partial_trees(
+    made: Plan, guest: Guest, agreed: Terms
+) -> tuple[tuple[PartialTree, ...], tuple[Problem, ...]]:
+    """The partial trees of those toolstacks that would give the guest the IDs of the plan, and what
+    is wrong with them.
+    """
+    if guest.asked.problems:
+        return (), ()
+    trees, problems = [], {}
+    for toolstack in agreeing_toolstacks(made, agreed):
+        tree, of_tree = partial_tree(toolstack, made, guest.tree)
+        trees.append(tree)
+        problems.update(dict.fromkeys(of_tree))
+    return tuple(trees), tuple(problems)
+
+
+def _for_xen(
+    made: Plan, sources: Mapping[str, str], compiled: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """The files for Xen's side, by name: partial trees, `sources` and `compiled`, and the rest."""
+    found = {name: text.encode() for name, text in sources.items()}
+    found |= {name.replace(".dts", ".dtb"): blob for name, blob in compiled.items()}
+    if name_of("libxl", ".dts") in sources:
+        found[XL_CFG] = xl_cfg(made).encode()
+    if sources:
+        sizes = {name: len(data) for name, data in found.items()}
+        found[HOST_OVERLAY] = host_overlay(made, sizes).encode()
+    return found
+
+
+def _nothing_asked_for(guest_name: str) -> Refused:
+    hint = (
+        f'give a node below {PASSTHROUGH} `iommus = <0x0 STREAM-ID>;` or `xen,path = "HOST-NODE";`'
+    )
+    what = "the guest tree asks for no device"
+    return Refused([Problem("malformed", what, hint, where=Where(guest_name))])
+
+
+def _base_name(path: str) -> str:
+    """What to call a file in output that must not depend on where the file lies, nor on the locale
+    by which Python read its name.
+    """
+    return os.fsencode(os.path.basename(os.path.abspath(path))).decode("utf-8", "surrogateescape")
