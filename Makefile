@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # `make demo` and `make test` do all the set-up themselves, on a machine with python3, make and apt.
 
-.PHONY: demo test boot-tools lint check bench clean
+.PHONY: demo test boot-tools docs lint check bench clean
 
 demo:
 	sh tools/setup.sh demo
@@ -23,7 +23,13 @@ lint:
 	.venv/bin/mypy
 
 # What CI runs.
-check: boot-tools lint test demo
+check: boot-tools lint test demo docs
+
+# Warnings are errors; so are references to what is not there (-n).
+docs:
+	sh tools/setup.sh docs
+	.venv/bin/python -m sphinx -q -W --keep-going -n docs docs/_build
+	@echo "see docs/_build/index.html"
 
 # Ratios of whole processes in one run; BENCH_HOST names a host of your own, ZEPHYR_BASE a Zephyr.
 bench:
@@ -32,4 +38,4 @@ bench:
 	if [ -n "$$ZEPHYR_BASE" ]; then .venv/bin/python bench/zephyr_hook.py; fi
 
 clean:
-	rm -rf .venv .demo
+	rm -rf .venv .demo docs/_build

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Installs what `make demo` (argument: demo), `make test` (test) or its boot tests (boot) need and
-# this machine lacks: Debian packages by apt-get, Python packages and a Xen into .venv. Run it by make.
+# Installs what `make demo` (argument: demo), `make docs` (docs), `make test` (test) or its boot tests
+# (boot) need and this machine lacks: Debian packages by apt-get, Python packages and a Xen into
+# .venv. Run it by make.
 set -eu
 cd "$(dirname "$0")/.."
 purpose=$1
@@ -20,7 +21,7 @@ if [ "$purpose" = boot ]; then
     need qemu-system-arm qemu-system-aarch64 --version
     need gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc --version
 fi
-if [ "$purpose" != demo ]; then
+if [ "$purpose" = test ] || [ "$purpose" = boot ]; then
     # The oracles: dtc, pylibfdt, which pip builds from source, and Graphviz.
     need device-tree-compiler dtc --version
     need swig swig -version
@@ -40,8 +41,11 @@ if [ -n "$packages" ]; then
 fi
 
 [ -x .venv/bin/python ] || python3 -m venv .venv
-extras=test,dev
-[ "$purpose" = demo ] && extras=west
+case $purpose in
+demo) extras=west ;;
+docs) extras=docs ;;
+*) extras=test,dev ;;
+esac
 mark=.venv/installed-$extras
 if [ ! -e "$mark" ] || [ pyproject.toml -nt "$mark" ]; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extras]"

@@ -11,29 +11,34 @@ from west_viommu.cli.arguments import COMMANDS, HelpFormatter, configured
 from west_viommu.cli.run import run
 
 
-def main(argv: list[str]) -> int:
-    """Run the command line `argv` (without the program's name) and return the exit status."""
-    parser = ArgumentParser(
+def parser() -> ArgumentParser:
+    """What reads the command line."""
+    found = ArgumentParser(
         prog="viommu",
         formatter_class=HelpFormatter,
         description="Binds the passthrough devices of a Xen guest to its virtual SMMUv3, by the "
         "host's devicetree.",
     )
-    parser.add_argument("--version", action="version", version=f"viommu {__version__}")
-    commands = parser.add_subparsers(
-        metavar="COMMAND", dest="command", required=True, prog=parser.prog
+    found.add_argument("--version", action="version", version=f"viommu {__version__}")
+    commands = found.add_subparsers(
+        metavar="COMMAND", dest="command", required=True, prog=found.prog
     )
     for command in COMMANDS:
         subparser = commands.add_parser(
             command.name, help=command.help, formatter_class=HelpFormatter
         )
         configured(subparser, command)
+    return found
+
+
+def main(argv: list[str]) -> int:
+    """Run the command line `argv` (without the program's name) and return the exit status."""
     try:
-        arguments = parser.parse_args(argv)
+        arguments = parser().parse_args(argv)
     except SystemExit as stop:
         # argparse has printed help (0) or what is wrong with the command line (2).
         return int(stop.code or 0)
-    return run(arguments.command, arguments, f"{parser.prog} {arguments.command}")
+    return run(arguments.command, arguments, f"viommu {arguments.command}")
 
 
 def entry_point() -> None:

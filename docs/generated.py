@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Sphinx extension for what pages have from the program itself: its commands, its profiles."""
+
+from __future__ import annotations
+
+import re
+from argparse import Action, ArgumentParser
+from collections.abc import Iterator
+
+from sphinx.application import Sphinx
+
+from west_viommu.cli.arguments import COMMANDS, Command, configured
+from west_viommu.names import PROFILES
+from west_viommu.plan.records import Profile
+from west_viommu.read.profiles import profile
+
+# What markdown would take for its own.
+_SPECIAL = re.compile(r"[\\*_<>\[\]|]")
+
+
+def commands() -> str:
+    """The reference of all commands, by their argument parsers."""
+    return "\n".join(line for command in COMMANDS for line in _section(command))
+
+
+def _section(command: Command) -> Iterator[str]:
+    program = f"viommu {command.name}"
+    parser = configured(ArgumentParser(prog=program), command)
+    yield f"## {command.name}\n\n{_escaped(command.description)}\n"
+    yield _block("text", parser.format_usage().replace("usage: ", "").replace("\n       ", "\n"))
+    yield _block(f"{{program}} {program}", "")
+    for action in _actions(parser):
+        yield _block(f"{{option}} {_synopsis(action)}", _escaped(action.help or ""))
+    yield _block("text", command.epilog.replace("%(prog)s", program))
+
+
+def _actions(parser: ArgumentParser) -> list[Action]:
+    # argparse has no public list of them. -h is the same everywhere.
+    return [action for action in parser._actions if action.dest != "help"]
+
+
+def _synopsis(action: Action) -> str:
+    """How an argument is written: `-o DIR, --output DIR`, or `GUEST` without an option."""
+    if not action.option_strings:
+        return str(action.metavar)
+    value = action.metavar or ("" if action.nargs == 0 else action.dest.upper())
+    if action.choices and not action.metavar:
+        value = "{" + ",".join(map(str, action.choices)) + "}"
+    return ", ".join(f"{option} {value}".rstrip() for option in action.option_strings)
+
+
+def profiles() -> str:
+    """A section for each profile that is shipped."""
+    return "\n".join(line for name in PROFILES for line in _profile_section(profile(name, None)))
+
+
+def _profile_section(this: Profile) -> Iterator[str]:
+    yield f"## {this.name}\n\nFor {_escaped(this.about)}. Source: {_escaped(this.source)}.\n"
+    yield "| | |\n|---|---|"
+    interrupts = ", ".join(
+        f"{each.name} {each.intid} ({'edge' if each.is_edge else 'level'})"
+        for each in this.interrupts
+    )
+    rows = {
+        "vSMMU": f"`{this.node_name}`, {this.base:#x}/{this.size:#x}",
+        "its interrupts, as INTIDs": interrupts,
+        "its phandle": "any" if this.phandle is None else f"{this.phandle:#x}",
+        "stream IDs": f"{this.policy}, of {this.id_bits} bits",
+        "IDs of `iommu-map`": "programmed" if this.programs_maps else "not programmed",
+        "partial trees for": ", ".join(this.toolstacks) or "nobody",
+    }
+    rows |= {
+        f"addresses of {each.name}": f"{each.region.base:#x}/{each.region.size:#x}, {each.when}"
+        for each in this.reserved
+    }
+    rows |= {
+        f"INTIDs of {each.name}": f"{each.first} to {each.last}, {each.when}"
+        for each in this.reserved_interrupts
+    }
+    yield from (f"| {key} | {value} |" for key, value in rows.items())
+    yield ""
+
+
+def _escaped(text: str) -> str:
+    """`text` for markdown, but for what is in backticks."""
+    parts = text.split("`")
+    parts[::2] = [_SPECIAL.sub(r"\\\g<0>", part) for part in parts[::2]]
+    return "`".join(parts)
+
+
+def _block(kind: str, content: str) -> str:
+    return f"```{kind}\n{content.rstrip()}\n```\n"
+
+
+# What a page has where its text goes. GitHub does not show it.
+PLACES = {"<!-- the commands -->": commands, "<!-- the profiles -->": profiles}
+
+
+def _put_in(app: Sphinx, page: str, source: list[str]) -> None:
+    for place, text in PLACES.items():
+        if place in source[0]:
+            source[0] = source[0].replace(place, text())
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.connect("source-read", _put_in)
+    return {"parallel_read_safe": True}

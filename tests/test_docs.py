@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every command line of README.md and docs/ is run, in the order of its page, and prints what the
+page shows; or a table says why it is not run here.
+
+A page shows a command as a line that begins with `$`, and below it what that prints: `...` stands
+for anything, on a line of its own for any lines, and a line may be folded. A command without output
+on its page is only run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.cli.pair import AT_BOOT, make_pair
+from tests.conftest import CHECKOUT, DEMO, Run, blob
+from tests.xen.machine import host_blob
+from west_viommu.__main__ import parser
+from west_viommu.cli.arguments import COMMANDS, Command
+
+PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+# How a command begins -> why it is not run here. Its own commands are still parsed.
+NOT_RUN = {
+    "west build": "needs a Zephyr; tests/zephyr/test_build.py builds",
+    "west viommu-bind -b": "needs a Zephyr; tests/zephyr/test_build.py runs it",
+    "west viommu-bind -d": "needs a Zephyr; tests/zephyr/test_build.py runs it",
+    "viommu bind --host host.dtb app.overlay &&": "needs a Zephyr; tests/zephyr has such builds",
+    "qemu-system-aarch64": "needs a Zephyr to boot; tests/xen/test_boot.py boots Xen with a guest",
+    "bash imagebuilder/": "ImageBuilder is not on PyPI, nor in Debian",
+    "lopper": "takes seconds, and its host.dts is put there instead",
+}
+REFUSED = re.compile(r"error: \[|: \d+ differences?$", re.MULTILINE)
+# Commands in running text.
+INLINE = re.compile(r"`(viommu\s+[^`]+|west\s+viommu-[^`]+)`")
+
+
+class Step(NamedTuple):
+    """A command of a page, the line where it stands, and what the page shows of its output."""
+
+    line: int
+    command: str
+    shown: str
+
+
+def blocks(text: str) -> Iterator[tuple[int, list[str]]]:
+    """The indented blocks of a page, each with the number of its first line."""
+    block: list[str] = []
+    for number, line in enumerate([*text.splitlines(), "end"], 1):
+        if line.startswith("    ") or (block and not line.strip()):
+            block.append(line[4:])
+        elif block:
+            yield number - len(block), block
+            block = []
+
+
+def steps(page: Path) -> list[Step]:
+    """The commands of `page`."""
+    found = []
+    for first, block in blocks(page.read_text()):
+        starts = [i for i, line in enumerate(block) if line.startswith("$ ")]
+        for start, end in zip(starts, [*starts, len(block)][1:], strict=True):
+            after = start + 1
+            while block[after - 1].endswith(("\\", "&&")):
+                after += 1
+            command = "\n".join(block[start:after])[2:]
+            found.append(Step(first + start, command, "\n".join(block[after:end]).strip("\n")))
+    return found
+
+
+def pattern(shown: str) -> re.Pattern[str]:
+    """What an output must be like for a page to show it so."""
+    parts = []
+    for line in shown.splitlines():
+        if line.strip() == "...":
+            parts.append(r"(?:.*\n)*?")
+        else:
+            parts.append(re.escape(line).replace(re.escape("..."), ".*?") + r"[ \n]")
+    return re.compile("".join(parts) + r"\s*")
+
+
+def why_not(command: str) -> str | None:
+    """Why `command` is not run, None if it is."""
+    return next((why for start, why in NOT_RUN.items() if command.startswith(start)), None)
+
+
+def parsed(command: str) -> int:
+    """Parse what of `command` is ours, and say how much that was."""
+    count = 0
+    reader = shlex.shlex(command.replace("\\\n", " "), posix=True, punctuation_chars="|&>")
+    reader.whitespace_split = True
+    for is_between, part in groupby(reader, lambda word: set(word) <= set("|&>")):
+        words = [] if is_between else list(part)
+        if words[:1] == ["west"] and words[1].startswith("viommu-"):
+            words = ["viommu", words[1].removeprefix("viommu-"), *words[2:]]
+        if words[:1] == ["viommu"]:
+            parser().parse_args(words[1:])
+            count += 1
+    return count
+
+
+def demo(folder: Path, viommu: Run) -> None:
+    """The host of samples/demo as blob and source, and its guest."""
+    shutil.copytree(DEMO, folder, dirs_exist_ok=True)
+    (folder / "host.dtb").write_bytes(blob((DEMO / "host.dts").read_text()))
+
+
+def readme(folder: Path, viommu: Run) -> None:
+    """The host of samples/demo, and the guest that the page shows."""
+    demo(folder, viommu)
+    (guest,) = (block for _, block in blocks(PAGES[0].read_text()) if block[0] == "/ {")
+    (folder / "guest.overlay").write_text("\n".join(guest))
+
+
+def boards(folder: Path, viommu: Run) -> None:
+    """The blobs of the page in an otherwise empty folder, but for the one that it makes."""
+    if "VIOMMU_CORPUS" not in os.environ:
+        pytest.skip("VIOMMU_CORPUS is not set: it names a folder of real host DTBs")
+    text = (CHECKOUT / "docs" / "tutorial.md").read_text()
+    for name in set(re.findall(r"\$ .*--host (\S+\.dtb)", text)) - {"imx95-19x19-evk-smmu-on.dtb"}:
+        shutil.copy(Path(os.environ["VIOMMU_CORPUS"], name), folder)
+
+
+def xen_rtc(folder: Path, viommu: Run) -> None:
+    """What `west build` makes of samples/xen-rtc, without Zephyr, and the page's domain.dts."""
+    if not shutil.which("qemu-system-aarch64"):
+        pytest.skip("qemu-system-aarch64 is not installed: it makes the host's tree")
+    (folder / "build").mkdir()
+    host = host_blob(folder / "build")
+    sample = CHECKOUT / "samples" / "xen-rtc"
+    arguments = ("--host", host, "--config", sample / "viommu.yml", "-o", folder / "build/viommu")
+    assert viommu("bind", *arguments, sample / "app.overlay").status == 0
+    text = (CHECKOUT / "docs" / "xen.md").read_text()
+    (domain,) = (block for _, block in blocks(text) if block[0] == "/dts-v1/;")
+    (folder / "domain.dts").write_text("\n".join(domain))
+
+
+def built_demo(folder: Path, viommu: Run) -> None:
+    """A build of samples/demo for a Xen that keeps stream IDs, and what one that does not gave."""
+    shutil.rmtree(folder / "build")
+    os.chdir(folder)
+    make_pair(viommu, options=())
+    (folder / "boards").mkdir()
+    (folder / "boards/host.dtb").write_bytes(blob((DEMO / "host.dts").read_text()))
+    (folder / "viommu.yml").write_text("host: boards/host.dtb\n")
+    shutil.copy(AT_BOOT, "dump.dtb")
+
+
+Prepare = Callable[[Path, Run], None]
+# Page -> what its reader has before it begins.
+SCENES: dict[str, Prepare] = {
+    "README.md": readme,
+    "build-step.md": demo,
+    "tutorial.md": boards,
+    "xen.md": xen_rtc,
+    "zephyr.md": demo,
+}
+# What a reader has done between two commands of a page, in words.
+BETWEEN: dict[tuple[str, str], Prepare] = {
+    ("xen.md", "west viommu-check -d build"): built_demo,
+}
+
+
+@pytest.fixture
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Where `viommu` and `west` are commands, and nothing is chosen."""
+    programs = tmp_path_factory.mktemp("bin")
+    for name, module in (("viommu", "west_viommu"), ("west", "west")):
+        program = programs / name
+        path = f"PYTHONPATH={shlex.quote(str(CHECKOUT))} " if name == "viommu" else ""
+        program.write_text(
+            f'#!/bin/sh\n{path}exec {shlex.quote(sys.executable)} -m {module} "$@"\n'
+        )
+        program.chmod(0o755)
+    ours = ("VIOMMU_", "ZEPHYR_", "PYTHONPATH", "CPP")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {
+        **kept,
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "WEST_CONFIG_GLOBAL": str(programs / "none"),
+    }
+
+
+def workspace(top: Path, environment: dict[str, str]) -> Path:
+    """The application's folder in a west workspace whose manifest lists this project."""
+    folder = top / "app"
+    folder.mkdir()
+    shutil.copy(DEMO / "west.yml", folder)
+    (top / "west-viommu").symlink_to(CHECKOUT)
+    init = ["west", "init", "-l", "app"]
+    subprocess.run(init, cwd=top, env=environment, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if steps(page)], ids=lambda page: page.name
+)
+def test_the_commands_of_a_page(
+    page: Path, viommu: Run, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    found = steps(page)
+    uses_west = any(step.command.startswith("west viommu-") for step in found)
+    folder = workspace(tmp_path, environment) if uses_west else tmp_path
+    SCENES[page.name](folder, viommu)
+    for step in found:
+        if (page.name, step.command) in BETWEEN:
+            BETWEEN[page.name, step.command](folder, viommu)
+        if why_not(step.command):
+            continue
+        ran = subprocess.run(
+            ["bash", "-c", step.command],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        place = f"{page.name}:{step.line}: {step.command}\n{ran.stdout}"
+        assert ran.returncode == (1 if REFUSED.search(step.shown) else 0), place
+        if step.shown:
+            assert pattern(step.shown).fullmatch(ran.stdout.expandtabs(8)), place
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_shown_as_such(page: Path) -> None:
+    """A command without `$` would go unseen here."""
+    for first, block in blocks(page.read_text()):
+        for number, line in enumerate(block, first):
+            bare = re.match(r"(?:viommu|west|dtc|pip|python3?|apt-get|cmake) (?!\W)", line)
+            assert not bare, f"{page.name}:{number}: {line}"
+
+
+def test_the_commands_that_are_not_run_are_right_and_known() -> None:
+    commands = [step.command for page in PAGES for step in steps(page)]
+    assert sum(parsed(command) for command in commands) >= 20
+    for start in NOT_RUN:
+        assert any(command.startswith(start) for command in commands), start
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_running_text_are_right(page: Path) -> None:
+    for span in INLINE.findall(page.read_text()):
+        command = " ".join(span.split()).replace("profiles NAME", "profiles xen-rfc")
+        if re.match(r"viommu NAME|west viommu-NAME", command):
+            continue
+        try:
+            assert parsed(command), f"{page.name}: {command}"
+        except SystemExit:
+            # `viommu extract`, `viommu check -d`: the sentence does not say of what.
+            assert parsed(f"{command} X"), f"{page.name}: {command}"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_the_examples_of_the_help_are_right(command: Command) -> None:
+    examples = [line for line in command.epilog.splitlines() if "%(prog)s" in line]
+    assert examples
+    for example in examples:
+        assert parsed(example.replace("%(prog)s", f"viommu {command.name}")) == 1, example
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """On GitHub too, which Sphinx does not look at."""
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith("https://"):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
