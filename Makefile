@@ -31,11 +31,10 @@ docs:
 	.venv/bin/python -m sphinx -q -W --keep-going -n docs docs/_build
 	@echo "see docs/_build/index.html"
 
-# Ratios of whole processes in one run; BENCH_HOST names a host of your own, ZEPHYR_BASE a Zephyr.
+# Durations and memory beside other tools, in one run, into bench/out; see bench/README.md.
 bench:
-	sh tools/setup.sh test
-	.venv/bin/python bench/list_startup.py $(BENCH_HOST)
-	if [ -n "$$ZEPHYR_BASE" ]; then .venv/bin/python bench/zephyr_hook.py; fi
+	sh tools/setup.sh bench
+	.venv/bin/python -m bench $(BENCH)
 
 clean:
 	rm -rf .venv .demo docs/_build

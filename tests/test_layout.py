@@ -100,7 +100,10 @@ def test_the_profiles_that_can_be_chosen_are_those_that_are_shipped() -> None:
 
 def test_every_file_says_its_licence() -> None:
     kinds = ("*.py", "*.yml", "*.yaml", "*.dts", "*.overlay", "*.sh", "*.toml")
-    folders = [PACKAGE, *(CHECKOUT / name for name in ("bindings", "samples", "tests", "tools"))]
+    folders = [
+        PACKAGE,
+        *(CHECKOUT / name for name in ("bench", "bindings", "samples", "tests", "tools")),
+    ]
     for folder in folders:
         for kind in kinds:
             for file in folder.rglob(kind):

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Installs what `make demo` (argument: demo), `make docs` (docs), `make test` (test) or its boot tests
-# (boot) need and this machine lacks: Debian packages by apt-get, Python packages and a Xen into
-# .venv. Run it by make.
+# Installs what `make demo` (argument: demo), `make docs` (docs), `make test` (test), its boot tests
+# (boot) or `make bench` (bench) need and this machine lacks: Debian packages by apt-get, Python
+# packages and a Xen into .venv. Run it by make.
 set -eu
 cd "$(dirname "$0")/.."
 purpose=$1
@@ -21,7 +21,7 @@ if [ "$purpose" = boot ]; then
     need qemu-system-arm qemu-system-aarch64 --version
     need gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc --version
 fi
-if [ "$purpose" = test ] || [ "$purpose" = boot ]; then
+if [ "$purpose" != demo ] && [ "$purpose" != docs ]; then
     # The oracles: dtc, pylibfdt, which pip builds from source, and Graphviz.
     need device-tree-compiler dtc --version
     need swig swig -version
@@ -44,6 +44,7 @@ fi
 case $purpose in
 demo) extras=west ;;
 docs) extras=docs ;;
+bench) extras=test,dev,bench ;;
 *) extras=test,dev ;;
 esac
 mark=.venv/installed-$extras
