@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from west_viommu.cli.run import host_of
 from west_viommu.host.devices import Devices
@@ -37,7 +37,9 @@ def run(arguments: Namespace) -> None:
         what = "the stream IDs of this host overlap in more ways than can be listed"
         hint = "correct the iommu-map of its masters: on real hosts few IDs are shared"
         raise refused("malformed", host, what, hint) from None
-    print(_FORMATS[arguments.format](selected, devices), end="")
+    pieces = _FORMATS[arguments.format](selected, devices)
+    if sys.stdout:
+        sys.stdout.writelines(pieces)
 
 
 def _tests(arguments: Namespace, devices: Devices) -> Iterator[Callable[[Master], bool]]:
@@ -58,7 +60,7 @@ def _is_passable(master: Master, devices: Devices) -> bool:
     return not known(master, devices).refused
 
 
-def _table(selected: Selection, devices: Devices) -> str:
+def _table(selected: Selection, devices: Devices) -> Iterable[str]:
     from west_viommu.plan.alone import known
     from west_viommu.write.inventory_table import inventory_table
 
@@ -66,24 +68,25 @@ def _table(selected: Selection, devices: Devices) -> str:
     return inventory_table(selected, by_path, _width(), colour=_has_colour())
 
 
-def _json(selected: Selection, devices: Devices) -> str:
+def _json(selected: Selection, devices: Devices) -> Iterable[str]:
     from west_viommu.write.inventory_json import inventory_json
 
     return inventory_json(selected)
 
 
-def _dot(selected: Selection, devices: Devices) -> str:
+def _dot(selected: Selection, devices: Devices) -> Iterable[str]:
     from west_viommu.write.inventory_dot import inventory_dot
 
-    return inventory_dot(selected)
+    return [inventory_dot(selected)]
 
 
-def _svg(selected: Selection, devices: Devices) -> str:
+def _svg(selected: Selection, devices: Devices) -> Iterable[str]:
     from west_viommu.write.inventory_dot import inventory_dot, svg
 
-    return svg(inventory_dot(selected))
+    return [svg(inventory_dot(selected))]
 
 
+# Each: the text in pieces. What could be refused is refused before the first.
 _FORMATS = {"table": _table, "json": _json, "dot": _dot, "svg": _svg}
 
 

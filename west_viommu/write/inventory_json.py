@@ -4,35 +4,55 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 
+from west_viommu.host.inventory import Master
 from west_viommu.host.selection import Selection
 
 SCHEMA = 1
+_INDENT = "    "
 
 
-def inventory_json(selected: Selection) -> str:
-    """The text of `viommu list --format json`. All numbers are integers, absent ones null."""
+def inventory_json(selected: Selection) -> Iterator[str]:
+    """The text of `viommu list --format json`, in pieces: of a large host, it takes more memory as
+    a whole than the host. All numbers are integers, absent ones null.
+    """
     found = selected.inventory
-    document = {
-        "schema": SCHEMA,
-        "model": found.model,
-        "iommus": [iommu._asdict() for iommu in found.iommus],
-        "masters": [
-            {
-                **master._asdict(),
-                "regions": [region._asdict() for region in master.regions],
-                "streams": [stream._asdict() for stream in master.streams],
-                "maps": [entry._asdict() for entry in master.maps],
-            }
-            for master in found.masters
-        ],
-        "collisions": [
+    yield f'{{\n  "schema": {SCHEMA},\n  "model": {json.dumps(found.model)}'
+    yield from _array("iommus", (iommu._asdict() for iommu in found.iommus))
+    yield from _array("masters", map(_master, found.masters))
+    yield from _array(
+        "collisions",
+        (
             {"first": first, "last": last, "iommus": paths}
             for first, last, paths in selected.collisions
-        ],
-        "shared": [
+        ),
+    )
+    yield from _array(
+        "shared",
+        (
             {"iommu": iommu, "first": first, "last": last, "masters": paths}
             for iommu, (first, last, paths) in selected.shared
-        ],
+        ),
+    )
+    yield "\n}\n"
+
+
+def _master(master: Master) -> dict[str, object]:
+    return {
+        **master._asdict(),
+        "regions": [region._asdict() for region in master.regions],
+        "streams": [stream._asdict() for stream in master.streams],
+        "maps": [entry._asdict() for entry in master.maps],
     }
-    return json.dumps(document, indent=2) + "\n"
+
+
+def _array(name: str, entries: Iterable[dict[str, object]]) -> Iterator[str]:
+    """A member of the document, as json.dumps() indents it."""
+    yield f',\n  "{name}": ['
+    separator = "\n"
+    for entry in entries:
+        text = json.dumps(entry, indent=2).replace("\n", f"\n{_INDENT}")
+        yield f"{separator}{_INDENT}{text}"
+        separator = ",\n"
+    yield "]" if separator == "\n" else "\n  ]"

@@ -39,25 +39,31 @@ class _Row(NamedTuple):
 
 def inventory_table(
     selected: Selection, known: Mapping[str, Known], width: int, *, colour: bool
-) -> str:
-    """The text of `viommu list` for a terminal of `width` columns. `known`: by the path of each
+) -> Iterator[str]:
+    """The lines of `viommu list` for a terminal of `width` columns. `known`: by the path of each
     master.
     """
-    lines = [selected.inventory.model or "host without a model name", ""]
+    paint = _painted if colour else printable
+    for line in _table(selected, known, width):
+        yield f"{paint(line)}\n"
+
+
+def _table(selected: Selection, known: Mapping[str, Known], width: int) -> Iterator[str]:
+    yield selected.inventory.model or "host without a model name"
+    yield ""
     if selected.is_filtered and not selected.inventory.masters:
-        return "\n".join([*map(printable, lines), "no such master\n"])
-    lines += _iommus(selected, known, width)
-    lines += _section(
+        yield "no such master"
+        return
+    yield from _iommus(selected, known, width)
+    yield from _section(
         "Stream IDs behind more than one SMMU, by iommus or iommu-map:",
         [(_ids([Interval(m.first, m.last)]), m.paths) for m in selected.collisions],
     )
-    lines += _section(
+    yield from _section(
         "Stream IDs that masters of one SMMU share:",
         [(_ids([Interval(m.first, m.last)]), m.paths) for _, m in selected.shared],
     )
-    lines += _summary(selected, known)
-    painted = map(_painted if colour else printable, lines)
-    return "\n".join(painted) + "\n"
+    yield from _summary(selected, known)
 
 
 def _iommus(selected: Selection, known: Mapping[str, Known], width: int) -> Iterator[str]:
@@ -65,23 +71,34 @@ def _iommus(selected: Selection, known: Mapping[str, Known], width: int) -> Iter
     if not found.iommus:
         yield "no IOMMU: the devices of this host are unprotected"
     behind = masters_behind(found)
-    rows = {
-        iommu.path: [_row(master, iommu, known[master.path]) for master in behind[iommu.path]]
-        for iommu in found.iommus
-    }
-    every = [row for of_iommu in rows.values() for row in of_iommu]
-    widths = [max((len(cell) for cell in column), default=0) for column in zip(*every, strict=True)]
-    widths[:1] = [min(each, _WIDEST_PATH) for each in widths[:1]]
-    fits = sum(widths) + 2 * len(widths) <= width
+
+    # Made again for each use: the rows of a large host take more memory than the host.
+    def rows(iommu: Iommu) -> Iterator[_Row]:
+        return (_row(master, iommu, known[master.path]) for master in behind[iommu.path])
+
+    paths = (master.path for masters in behind.values() for master in masters)
+    widest = min(max(map(len, paths), default=0), _WIDEST_PATH)
+    widths = _widths((row for iommu in found.iommus for row in rows(iommu)), width)
     for iommu in found.iommus:
         yield _iommu(iommu)
-        for row in rows[iommu.path]:
-            yield from _one_line(row, widths) if fits else _lines(row, widths, width)
-        if not rows[iommu.path]:
+        for row in rows(iommu):
+            yield from _one_line(row, widths) if widths else _lines(row, widest, width)
+        if not behind[iommu.path]:
             yield "  no masters"
     for master in found.masters:
         if not master.iommus:
             yield f"{master.path}  behind no IOMMU: no entry remains"
+
+
+def _widths(rows: Iterable[_Row], width: int) -> list[int] | None:
+    """The columns that the cells of `rows` need; None where they do not fit into `width`."""
+    widths = [0] * len(_Row._fields)
+    for row in rows:
+        widths = [max(have, len(cell)) for have, cell in zip(widths, row, strict=True)]
+        widths[0] = min(widths[0], _WIDEST_PATH)
+        if sum(widths) + 2 * len(widths) > width:
+            return None
+    return widths
 
 
 def _iommu(iommu: Iommu) -> str:
@@ -116,8 +133,8 @@ def _one_line(row: _Row, widths: Sequence[int]) -> Iterator[str]:
     yield "  " + "  ".join(cells).rstrip()
 
 
-def _lines(row: _Row, widths: Sequence[int], width: int) -> Iterator[str]:
-    yield from _wrapped(f"  {row.path:{widths[0]}}  {row.ids}".rstrip(), width)
+def _lines(row: _Row, widest: int, width: int) -> Iterator[str]:
+    yield from _wrapped(f"  {row.path:{widest}}  {row.ids}".rstrip(), width)
     details = [row.interrupts, row.regions]
     if any(details):
         yield from _wrapped(_INDENT + "  ".join(filter(None, details)), width)
