@@ -28,7 +28,7 @@ def draw(results: Results, file: Path) -> None:
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "viommu"})
     from matplotlib import pyplot
 
-    figure, (times, memory) = pyplot.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+    figure, (times, memory) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for name, (style, colour) in _LINES.items():
         found = {
             devices: on.block[name]
@@ -39,11 +39,13 @@ def draw(results: Results, file: Path) -> None:
         peaks = [each.peak / 1024 for each in found.values()]
         times.plot([*found], seconds, style, color=colour, label=name, markersize=4)
         memory.plot([*found], peaks, style, color=colour, label=name, markersize=4)
-    for axes, what in ((times, "seconds"), (memory, "peak memory, MiB")):
-        axes.set(xscale="log", yscale="log", xlabel="devices behind 60 SMMUs", ylabel=what)
+    times.set(xscale="log", yscale="log", ylabel="seconds")
+    memory.set(xscale="log", ylim=0, ylabel="peak memory, MiB")
+    for axes in (times, memory):
+        axes.set(xlabel="devices behind 60 SMMUs")
         sizes = [*results.generated]
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
-    times.legend(fontsize="small")
+    figure.legend(*times.get_legend_handles_labels(), loc="outside right upper", fontsize="small")
     figure.savefig(file, metadata={"Date": None})
