@@ -100,4 +100,6 @@ def _at_most(wanted: str, found: float | None, most: float, unit: str) -> Target
 
 
 def _shown(found: float | None, unit: str) -> str:
-    return "failed" if found is None else f"{found:.{0 if found >= 100 else 1}f} {unit}"
+    if found is None:
+        return "failed"
+    return f"{found:.2f} {unit}" if found < 10 else f"{found:.1f} {unit}"
