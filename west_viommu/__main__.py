@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser
 
 from west_viommu import __version__
@@ -11,8 +10,8 @@ from west_viommu.cli.arguments import COMMANDS, HelpFormatter, configured
 from west_viommu.cli.run import run
 
 
-def parser() -> ArgumentParser:
-    """What reads the command line."""
+def parser(only: str | None = None) -> ArgumentParser:
+    """What reads the command line; knows one command alone where that is to be the `only` one."""
     found = ArgumentParser(
         prog="viommu",
         formatter_class=HelpFormatter,
@@ -23,7 +22,7 @@ def parser() -> ArgumentParser:
     commands = found.add_subparsers(
         metavar="COMMAND", dest="command", required=True, prog=found.prog
     )
-    for command in COMMANDS:
+    for command in [each for each in COMMANDS if each.name == only] or COMMANDS:
         subparser = commands.add_parser(
             command.name, help=command.help, formatter_class=HelpFormatter
         )
@@ -34,17 +33,15 @@ def parser() -> ArgumentParser:
 def main(argv: list[str]) -> int:
     """Run the command line `argv` (without the program's name) and return the exit status."""
     try:
-        arguments = parser().parse_args(argv)
+        # Each command that the parser knows delays the start of all.
+        arguments = parser(only=argv[0] if argv else None).parse_args(argv)
     except SystemExit as stop:
         # argparse has printed help (0) or what is wrong with the command line (2).
         return int(stop.code or 0)
     return run(arguments.command, arguments, f"viommu {arguments.command}")
 
 
-def entry_point() -> None:
-    """The console script `viommu`."""
-    sys.exit(main(sys.argv[1:]))
-
-
 if __name__ == "__main__":
+    from west_viommu.start import entry_point
+
     entry_point()

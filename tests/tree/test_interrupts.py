@@ -5,7 +5,7 @@ import pytest
 
 from tests.conftest import tree
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.interrupts import gic_intid, gic_intids, interrupt_parent
+from west_viommu.tree.interrupts import gic_interrupts, gic_intid, interrupt_parent
 
 GIC = """gic: gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>;
     phandle = <1>; };"""
@@ -16,7 +16,7 @@ def intids(body: str, path: str = "/device") -> list[int]:
     found = tree(f"{body} {GIC} {GPIO}")
     device = found.node(path)
     assert device
-    return list(gic_intids(found, device))
+    return [intid for intid, _ in gic_interrupts(found, device)]
 
 
 @pytest.mark.parametrize(

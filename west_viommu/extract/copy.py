@@ -13,7 +13,7 @@ from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Master
 from west_viommu.plan.pages import PAGE
 from west_viommu.plan.providers import companions, is_provider, meaning
-from west_viommu.tree.addresses import AddressMap, Range, Region, bus_cells
+from west_viommu.tree.addresses import Range, Region, address_map, bus_cells
 from west_viommu.tree.cells import cells, counted
 from west_viommu.tree.interrupts import FIRST_SPI, Intid, gic_interrupts, interrupts, is_gic
 from west_viommu.tree.node import Node
@@ -90,7 +90,7 @@ class _Copier:
     def __init__(self, devices: Devices):
         self._tree = devices.tree
         self._devices = devices
-        self._addresses = AddressMap(devices.tree)
+        self._addresses = address_map(devices.tree)
 
     def device(self, node: Node, declared: Collection[str] | None) -> Copied:
         """The node itself: on the guest's /passthrough, by absolute addresses."""

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`reg` and `xen,reg` of a request: which host memory the guest is to see, and where."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from west_viommu.guest.source import PASSTHROUGH, GuestTree

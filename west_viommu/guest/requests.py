@@ -4,8 +4,6 @@
 A request is a node with `iommus = <0x0 SID ...>`, `xen,path`, or both; or with `iommu-map`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Look-ups in one host tree: a device by path, address or stream ID, an IOMMU by phandle."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import NamedTuple
@@ -14,8 +12,8 @@ from west_viommu.host.parts import wholes
 from west_viommu.host.region_index import RegionIndex
 from west_viommu.host.stream_index import StreamIndex
 from west_viommu.host.streams import StreamId
-from west_viommu.tree.addresses import AddressMap, Region
-from west_viommu.tree.interrupts import Intid, gic_interrupts, other_controllers
+from west_viommu.tree.addresses import Region, address_map
+from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import Node, Tree
 
 
@@ -53,7 +51,7 @@ class Devices:
         self.tree = tree
         self.masters = inventory.masters
         self.iommus: dict[str, Iommu] = {iommu.path: iommu for iommu in inventory.iommus}
-        self._addresses = AddressMap(tree)
+        self._addresses = address_map(tree)
         self._masters = {master.path: master for master in inventory.masters}
         self._regions = RegionIndex(tree, self._addresses)
         self._interrupts = InterruptIndex(tree)
@@ -65,13 +63,14 @@ class Devices:
         node = self.tree.node(path)
         if node is None:
             return None
+        interrupts = self._interrupts.of(node)
         return Device(
             node.path,
             node.name,
             self.tree.status(node),
             self._addresses.regions(node),
-            gic_interrupts(self.tree, node),
-            other_controllers(self.tree, node),
+            interrupts.by_gic,
+            interrupts.others,
             self._masters.get(path),
         )
 

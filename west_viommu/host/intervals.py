@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sets of IDs as intervals, and where the sets of several owners overlap."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from typing import NamedTuple

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every IOMMU and every master of a host tree, and where their stream IDs meet."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from west_viommu.host.intervals import Interval, TooManyIntervals, overlaps
 from west_viommu.host.streams import IdMap, Stream, StreamId, id_maps, map_intervals, streams
-from west_viommu.tree.addresses import AddressMap, Region
+from west_viommu.tree.addresses import AddressMap, Region, address_map
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree
 
@@ -88,7 +86,7 @@ def inventory(tree: Tree) -> tuple[Inventory, tuple[TreeError, ...]]:
 
     An inventory with errors is incomplete: whether IDs are shared cannot be told from it.
     """
-    addresses = AddressMap(tree)
+    addresses = address_map(tree)
     iommus: list[Iommu] = []
     masters: list[Master] = []
     errors: list[TreeError] = []

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from west_viommu.tree.node import Node, Tree
 
 # A table, and no rule of form: any small number may be some node's phandle.
-_PART = re.compile(r"phys|phy-handle|usb-phy|[a-z0-9]+,usbmisc|[a-z0-9]+,usbphy|[a-z0-9]+,gmu")
+_PROPERTIES = frozenset({"phys", "phy-handle", "usb-phy"})
+# Those that each vendor has under its own prefix: fsl,usbmisc.
+_OF_VENDORS = frozenset({"usbmisc", "usbphy", "gmu"})
 
 
 def wholes(tree: Tree) -> dict[str, str]:
@@ -25,7 +26,12 @@ def wholes(tree: Tree) -> dict[str, str]:
 def _naming(tree: Tree) -> frozenset[str]:
     """The properties of `tree` that name parts."""
     names = {name for node in tree.nodes() for name in node.properties}
-    return frozenset(name for name in names if _PART.fullmatch(name))
+    return frozenset(name for name in names if _names_a_part(name))
+
+
+def _names_a_part(prop: str) -> bool:
+    vendor, _, name = prop.partition(",")
+    return prop in _PROPERTIES or (bool(vendor) and name in _OF_VENDORS)
 
 
 def _named_by(tree: Tree, node: Node, naming: frozenset[str]) -> Iterator[str]:

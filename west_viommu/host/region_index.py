@@ -9,6 +9,7 @@ from functools import cached_property
 from west_viommu.tree.addresses import AddressMap, Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree
+from west_viommu.tree.numbered import Numbered
 from west_viommu.tree.slots import Slots
 
 
@@ -23,7 +24,7 @@ class RegionIndex:
 
     def at(self, base: int) -> tuple[str, ...]:
         """The paths of the nodes that have a region at address `base`, in tree order."""
-        return tuple(self._by_base.get(base, ()))
+        return tuple(self._by_base.under(base))
 
     def near(self, region: Region) -> Iterator[tuple[Region, Node]]:
         """Each node with a region that may have an address in common with `region`, in tree order.
@@ -36,11 +37,8 @@ class RegionIndex:
         return Slots(self._regions())
 
     @cached_property
-    def _by_base(self) -> dict[int, list[str]]:
-        found: dict[int, list[str]] = {}
-        for region, node in self._regions():
-            found.setdefault(region.base, []).append(node.path)
-        return found
+    def _by_base(self) -> Numbered[str]:
+        return Numbered((region.base, node.path) for region, node in self._regions())
 
     def _regions(self) -> Iterator[tuple[Region, Node]]:
         for node in self._tree.nodes():

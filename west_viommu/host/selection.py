@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A part of an inventory: the masters that somebody asks about, and what concerns them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple

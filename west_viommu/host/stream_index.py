@@ -10,6 +10,11 @@ from itertools import accumulate
 
 from west_viommu.host.inventory import Master
 from west_viommu.host.streams import StreamId, map_intervals
+from west_viommu.tree.numbered import Numbered
+
+# An ID and the place of an IOMMU in one number: both have 32 bits.
+_PLACE_BITS = 32
+_LAST_PLACE = (1 << _PLACE_BITS) - 1
 
 
 class StreamIndex:
@@ -25,24 +30,35 @@ class StreamIndex:
         which it has it, of those IOMMUs whose path is one to look `on`. One after the other, and
         perhaps one twice: thousands may have one ID.
         """
-        for iommu, masters in self._listed.get(stream_id, {}).items():
+        number = self._listed.first_from(stream_id << _PLACE_BITS)
+        while number is not None and number >> _PLACE_BITS == stream_id:
+            iommu = self._iommus[number & _LAST_PLACE]
             if on(iommu):
-                for master in masters:
+                for master in self._listed.under(number):
                     yield master, iommu
+            number = self._listed.first_from(number + 1)
         for iommu, spans in self._mapped.items() if maps else ():
             if on(iommu):
                 for master in spans.around(stream_id):
                     yield master, iommu
 
     @cached_property
-    def _listed(self) -> dict[StreamId, dict[str, list[Master]]]:
-        """The masters that list an ID in their `iommus`, by IOMMU."""
-        found: dict[StreamId, dict[str, list[Master]]] = {}
-        for master in self._masters:
-            for stream in master.streams:
-                if stream.id is not None:
-                    found.setdefault(stream.id, {}).setdefault(stream.iommu, []).append(master)
-        return found
+    def _iommus(self) -> list[str]:
+        """The IOMMUs that the masters list."""
+        return list(
+            dict.fromkeys(stream.iommu for master in self._masters for stream in master.streams)
+        )
+
+    @cached_property
+    def _listed(self) -> Numbered[Master]:
+        """The masters that list an ID in their `iommus`, by the ID and the place of the IOMMU."""
+        places = {iommu: place for place, iommu in enumerate(self._iommus)}
+        return Numbered(
+            (stream.id << _PLACE_BITS | places[stream.iommu], master)
+            for master in self._masters
+            for stream in master.streams
+            if stream.id is not None
+        )
 
     @cached_property
     def _mapped(self) -> dict[str, _Spans]:

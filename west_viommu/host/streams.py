@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`iommus` and `iommu-map` of a master, entry by entry."""
 
-from __future__ import annotations
-
 from typing import NamedTuple, NewType
 
 from west_viommu.host.intervals import Interval, submask_intervals

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the hazards say of a host device by itself: could some guest of Xen have it?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a check found about a request, before it is known where that stands in the source."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@
 A check sees one assignment, the whole host and the other assignments, and yields what it finds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a plan is made of: the profile of a hypervisor, and who is assigned what."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from west_viommu.guest.gic import Gic
@@ -113,7 +111,7 @@ class Terms(NamedTuple):
     permissions: tuple[Permission, ...] = ()
     explicit: tuple[Explicit, ...] = ()
 
-    def permission(self, hazard: str, this: Assignment) -> Permission | None:
+    def permission(self, hazard: str, this: "Assignment") -> Permission | None:
         """The entry of viommu.yml that allows the hazard for this device."""
         for each in self.permissions:
             if each.hazard == hazard and this.means(each.device):

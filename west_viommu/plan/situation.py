@@ -70,6 +70,8 @@ class Situation:
 
     def earlier_near(self, this: Assignment) -> Iterator[Assignment]:
         """The assignments before `this` that the guest may have on a page of it, each once."""
+        if self.assignments[0] is this:
+            return iter(())
         found = {
             place
             for mapped in self.pages(this)
@@ -82,6 +84,8 @@ class Situation:
         """What else of the guest may be on a page of `this`: the path of each node, and its region,
         in tree order.
         """
+        if not self._occupied:
+            return iter(())
         found = {
             (place, path, region)
             for mapped in self.pages(this)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from west_viommu.guest.regions import Mapped
 from west_viommu.plan.findings import Finding, as_allowed
 from west_viommu.plan.pages import (
     in_pages,
@@ -86,11 +87,9 @@ def guest_overlap(this: Assignment, situation: Situation) -> Iterator[Finding]:
         over = next((page.guest for page in pages if overlap(page.guest, region)), None)
         if over:
             yield _overlap(name, over, region)
-    own = Slots((page.guest, place) for place, page in enumerate(pages))
-    for place, (_, guest) in enumerate(pages) if len(pages) > 1 else ():
-        for earlier, before in dict.fromkeys(own.near(guest)):
-            if before < place and overlap(guest, earlier):
-                yield _overlap("another region of this device", guest, earlier)
+    if len(pages) > 1:
+        for guest, earlier in _own_clashes(pages):
+            yield _overlap("another region of this device", guest, earlier)
     for other in situation.earlier_near(this):
         clash = next(_guest_clashes(this, other, situation), None)
         if clash:
@@ -135,9 +134,10 @@ def _users(intid: Intid, this: Assignment, situation: Situation) -> Iterator[str
     is_own = intid in this.device.intids
     tree = situation.devices.tree
     for node in situation.devices.with_intid(intid) if is_own else ():
-        is_ours = node.path in situation.assigned or is_related(node.path, this.device.path)
+        if node.path in situation.assigned or is_related(node.path, this.device.path):
+            continue
         is_part = situation.devices.whole(node.path) == this.device.path
-        if not is_ours and not is_part and status_of(tree, node) == "okay":
+        if not is_part and status_of(tree, node) == "okay":
             yield f"{node.path}'s, which stays with the host,"
 
 
@@ -158,10 +158,19 @@ def _strangers(this: Assignment, situation: Situation) -> Iterator[tuple[Node, R
     device that is.
     """
     for node, region in neighbours(this.device, situation.pages(this), situation.devices):
-        whole = situation.devices.whole(node.path)
-        is_part = whole in situation.assigned and whole != this.device.path
-        if node.path not in situation.assigned and not is_part:
-            yield node, region
+        if node.path not in situation.assigned:
+            whole = situation.devices.whole(node.path)
+            if whole not in situation.assigned or whole == this.device.path:
+                yield node, region
+
+
+def _own_clashes(pages: Sequence[Mapped]) -> Iterator[tuple[Region, Region]]:
+    """A region of the guest, and one before it that it lies over."""
+    own = Slots((page.guest, place) for place, page in enumerate(pages))
+    for place, (_, guest) in enumerate(pages):
+        for earlier, before in dict.fromkeys(own.near(guest)):
+            if before < place and overlap(guest, earlier):
+                yield guest, earlier
 
 
 def _guest_clashes(

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What to say of a request that means no one host device, or not with these stream IDs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 

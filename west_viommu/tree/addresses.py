@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`reg` as absolute addresses, through the `ranges` of every bus up to the root."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from typing import NamedTuple
 
-from west_viommu.tree.cells import TreeError, joined, rows
+from west_viommu.tree.cells import TreeError, cells, counted, joined, rows
 from west_viommu.tree.node import Node, Tree
 
 # Devicetree specification 0.4, 2.3.5: what a parent without the property means.
@@ -34,11 +32,20 @@ class Range(NamedTuple):
     size: int
 
 
+def address_map(tree: Tree) -> "AddressMap":
+    """The one AddressMap of `tree`."""
+    if tree.addresses is None:
+        tree.addresses = AddressMap(tree)
+    return tree.addresses
+
+
 class AddressMap:
-    """Translates the addresses of one tree; keeps what it learnt of each bus."""
+    """Translates the addresses of one tree, each once; keeps what it learnt of each bus."""
 
     def __init__(self, tree: Tree):
         self._tree = tree
+        self._cells: dict[str, tuple[int, int]] = {}
+        self._regions: dict[str, tuple[Region | None, ...]] = {}
         self._ranges: dict[str, tuple[Range, ...] | None] = {}
         self._sorted: dict[str, tuple[list[int], tuple[Range, ...]]] = {}
 
@@ -51,25 +58,30 @@ class AddressMap:
         parent = self._tree.parent(node)
         if value is None or parent is None:
             return ()
-        address_cells, size_cells = bus_cells(parent)
+        if parent.path not in self._cells:
+            self._cells[parent.path] = bus_cells(parent)
+        address_cells, size_cells = self._cells[parent.path]
         if size_cells == 0:
             return ()
-        entries = rows(
-            value,
-            address_cells + size_cells,
-            node.path,
-            "reg",
-            "reg does not fit the cells of its bus",
-            f"entries of {address_cells} + {size_cells} cells",
-        )
-        return tuple(
-            Region(joined(entry[:address_cells]), joined(entry[address_cells:]))
-            for entry in entries
-        )
+        width = 4 * (address_cells + size_cells)
+        if len(value) % width:
+            raise _unfit(value, node, address_cells, size_cells)
+        found = []
+        for at in range(0, len(value), width):
+            middle = at + 4 * address_cells
+            base = int.from_bytes(value[at:middle], "big")
+            found.append(Region(base, int.from_bytes(value[middle : at + width], "big")))
+        return tuple(found)
 
     def regions(self, node: Node) -> tuple[Region | None, ...]:
-        """The `reg` entries of `node` at absolute addresses; None for one that has none."""
-        return tuple(self.absolute(node, entry) for entry in self.reg(node))
+        """The `reg` entries of `node` at absolute addresses; None for one that has none. Raises
+        TreeError as `reg` does.
+        """
+        known = self._regions.get(node.path)
+        if known is None:
+            known = tuple(self.absolute(node, entry) for entry in self.reg(node))
+            self._regions[node.path] = known
+        return known
 
     def ranges(self, bus: Node) -> tuple[Range, ...] | None:
         """The entries of `ranges`; () for the identity, None where the bus has no mapping."""
@@ -95,7 +107,9 @@ class AddressMap:
                     return None
                 base += found.parent - found.child
             bus = self._tree.parent(bus)
-        return Region(base, size) if base + size <= _END_OF_MEMORY else None
+        if base + size > _END_OF_MEMORY:
+            return None
+        return entry if base == entry.base else Region(base, size)
 
     def _around(self, bus: Node, ranges: tuple[Range, ...], base: int, size: int) -> Range | None:
         """The first of the `ranges` of `bus` that holds the entry."""
@@ -150,6 +164,17 @@ class AddressMap:
             )
             for entry in entries
         )
+
+
+def _unfit(value: bytes, node: Node, address_cells: int, size_cells: int) -> TreeError:
+    numbers = cells(value, node.path, "reg")
+    return TreeError(
+        "reg does not fit the cells of its bus",
+        node.path,
+        "reg",
+        f"entries of {address_cells} + {size_cells} cells",
+        counted(len(numbers), "cell"),
+    )
 
 
 def bus_cells(bus: Node) -> tuple[int, int]:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One interrupt-map: what a nexus makes of the interrupts of its children."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from west_viommu.tree.addresses import DEFAULT_ADDRESS_CELLS, cell_count
@@ -17,7 +15,7 @@ class Interrupt(NamedTuple):
     specifier: tuple[int, ...]
 
 
-def interrupt_map(tree: Tree, nexus: Node) -> InterruptMap:
+def interrupt_map(tree: Tree, nexus: Node) -> "InterruptMap":
     """The interrupt-map of `nexus`, read once. Raises TreeError."""
     known = tree.interrupt_maps.get(nexus.path)
     if known is None:

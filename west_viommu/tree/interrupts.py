@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Interrupts as GIC INTIDs: through interrupt-parent, interrupts-extended and interrupt-map."""
 
-from __future__ import annotations
-
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from west_viommu.tree.cells import TreeError, cells, joined, rows
 from west_viommu.tree.interrupt_map import Interrupt, cut, interrupt_cells, interrupt_map
@@ -40,6 +38,16 @@ _MAX_NEXUS_DEPTH = 16
 _MAX_PARENTS = 80
 
 
+class Received(NamedTuple):
+    """The interrupts of a node, in their order: `by_gic` the INTIDs, and the flags of each (0 where
+    the GIC has no cell for them); `others` the paths of the controllers, no GICs, that receive
+    some.
+    """
+
+    by_gic: tuple[tuple[Intid, int], ...]
+    others: tuple[str, ...]
+
+
 def interrupts(tree: Tree, node: Node) -> tuple[Interrupt, ...]:
     """The interrupts of `node` as specifiers of the controllers that receive them.
 
@@ -66,26 +74,23 @@ def gic_intid(specifier: tuple[int, ...]) -> Intid | None:
     return None if first is None else Intid(first + specifier[1])
 
 
+def received(tree: Tree, node: Node) -> Received:
+    """Who receives the interrupts of `node`. Raises TreeError."""
+    by_gic = []
+    others: dict[str, None] = {}
+    for controller, specifier in interrupts(tree, node):
+        if not is_gic(controller):
+            others[controller.path] = None
+            continue
+        intid = gic_intid(specifier)
+        if intid is not None:
+            by_gic.append((intid, specifier[2] if len(specifier) > 2 else 0))
+    return Received(tuple(by_gic), tuple(others))
+
+
 def gic_interrupts(tree: Tree, node: Node) -> tuple[tuple[Intid, int], ...]:
-    """The INTIDs of `node` and the flags of each (0 where the GIC has no cell for them), in the
-    order of its interrupts, those of other controllers left out.
-    """
-    return tuple(
-        (intid, specifier[2] if len(specifier) > 2 else 0)
-        for controller, specifier in interrupts(tree, node)
-        if is_gic(controller) and (intid := gic_intid(specifier)) is not None
-    )
-
-
-def gic_intids(tree: Tree, node: Node) -> tuple[Intid, ...]:
-    """The INTIDs of `node`, as `gic_interrupts` has them."""
-    return tuple(intid for intid, _ in gic_interrupts(tree, node))
-
-
-def other_controllers(tree: Tree, node: Node) -> tuple[str, ...]:
-    """The paths of the controllers, no GICs, that receive interrupts of `node`."""
-    found = (interrupt.controller for interrupt in interrupts(tree, node))
-    return tuple(dict.fromkeys(each.path for each in found if not is_gic(each)))
+    """The INTIDs of `node` and their flags, as `Received` has them."""
+    return received(tree, node).by_gic
 
 
 def interrupt_parent(tree: Tree, node: Node) -> Node | None:

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """An immutable devicetree: the same one whichever reader made it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, NewType
 
 from west_viommu.tree.cells import TreeError, strings, u32
 
 if TYPE_CHECKING:
+    from west_viommu.tree.addresses import AddressMap
     from west_viommu.tree.interrupt_map import InterruptMap
 
 Phandle = NewType("Phandle", int)
@@ -27,7 +26,7 @@ class Node(NamedTuple):
     path: str
     name: str
     properties: Mapping[str, bytes]
-    children: tuple[Node, ...]
+    children: "tuple[Node, ...]"
 
     def string_list(self, name: str) -> tuple[str, ...]:
         """The strings of property `name`; () where the node does not have it."""
@@ -48,13 +47,21 @@ class Node(NamedTuple):
 class Tree:
     """Nodes by path, by phandle and in document order.
 
-    `interrupt_maps`: those that were read so far, by the path of their nexus.
+    What was decoded of it so far: `interrupt_maps`, by the path of their nexus, and `addresses`.
     """
 
-    __slots__ = ("_by_path", "_by_phandle", "_shared_phandles", "interrupt_maps", "root")
+    __slots__ = (
+        "_by_path",
+        "_by_phandle",
+        "_shared_phandles",
+        "addresses",
+        "interrupt_maps",
+        "root",
+    )
 
     def __init__(self, root: Node):
         self.root = root
+        self.addresses: AddressMap | None = None
         self.interrupt_maps: dict[str, InterruptMap] = {}
         self._by_path: dict[str, Node] = {}
         self._by_phandle: dict[int, Node] = {}

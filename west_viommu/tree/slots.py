@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -13,6 +12,8 @@ from west_viommu.tree.addresses import Region
 # Regions are looked up by slots of 64 KiB; one of more slots than this is wide.
 _SLOT = 1 << 16
 _WIDE = 64
+# To sort more at once would cost who needs the first alone.
+_FEW = 256
 
 T = TypeVar("T")
 
@@ -32,8 +33,7 @@ class Slots(Generic[T]):
             found: Iterable[tuple[int, Region, T]] = self._all
         else:
             slots = (self._by_slot.get(slot, ()) for slot in range(first, last + 1))
-            lists = [each for each in (self._wide, *slots) if each]
-            found = heapq.merge(*lists, key=lambda each: each[0])
+            found = _merged([each for each in (self._wide, *slots) if each])
         for _, other, what in found:
             yield other, what
 
@@ -53,6 +53,17 @@ class Slots(Generic[T]):
         """The others, few in any tree: windows of PCI, memory."""
         spans = ((each, _slots(each[1])) for each in self._all)
         return [each for each, (first, last) in spans if last - first > _WIDE]
+
+
+def _merged(lists: list[list[tuple[int, Region, T]]]) -> Iterable[tuple[int, Region, T]]:
+    """What is in `lists`, in order."""
+    if len(lists) == 1:
+        return lists[0]
+    if sum(map(len, lists)) < _FEW:
+        return sorted((each for found in lists for each in found), key=lambda each: each[0])
+    from heapq import merge
+
+    return merge(*lists, key=lambda each: each[0])
 
 
 def _slots(region: Region) -> tuple[int, int]:
