@@ -12,6 +12,7 @@ import errno
 import gc
 import io
 import os
+import pathlib
 import signal
 import sys
 from collections.abc import Callable
@@ -62,6 +63,9 @@ class Injector:
             return io.TextIOWrapper(io.BufferedWriter(raw), options.get("encoding"))
 
         io.open = builtins.open = opened
+        if sys.version_info < (3, 11):
+            # Its Path.open has taken hold of io.open when pathlib was imported.
+            pathlib._NormalAccessor.open = staticmethod(opened)
         sys.addaudithook(self._audit)
 
     def step(self, call: str) -> None:
