@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # `make demo` and `make test` do all the set-up themselves, on a machine with python3, make and apt.
 
-.PHONY: demo test boot-tools docs lint check bench clean
+.PHONY: demo test boot-tools docs lint check dist man bench clean
 
 demo:
 	sh tools/setup.sh demo
@@ -22,8 +22,22 @@ lint:
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
+# sdist and wheel, in dist/: that they are whole, and that the wheel passes the tests by itself.
+# `nox` does the same with every Python that is installed.
+dist: man
+	.venv/bin/nox -s dist demo
+	.venv/bin/nox -s tests --force-python \
+	    "$$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+
+# The man page, which the wheel installs too. groff must have nothing to say about it.
+man:
+	sh tools/setup.sh test
+	mkdir -p build
+	.venv/bin/python tools/man.py >build/viommu.1
+	! groff -man -ww -Tutf8 -z build/viommu.1 2>&1 | grep .
+
 # What CI runs.
-check: boot-tools lint test demo docs
+check: boot-tools lint test demo docs dist
 
 # Warnings are errors; so are references to what is not there (-n).
 docs:

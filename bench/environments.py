@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from bench.measure import clean_environment
@@ -24,14 +22,8 @@ def project() -> Path:
     """
     folder = _FOLDER / "project"
     _make(folder)
-    with tempfile.TemporaryDirectory() as copy:
-        # A copy, as setuptools leaves files in what it builds, and finds them again.
-        for name in ("pyproject.toml", "README.md", "LICENSE"):
-            shutil.copy(CHECKOUT / name, copy)
-        no_cache = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(CHECKOUT / "west_viommu", Path(copy, "west_viommu"), ignore=no_cache)
-        _install(folder, f"{copy}[west]", "pylibfdt>=1.7")
-        _install(folder, "--force-reinstall", "--no-deps", copy)
+    _install(folder, f"{CHECKOUT}[west]", "pylibfdt>=1.7")
+    _install(folder, "--force-reinstall", "--no-deps", str(CHECKOUT))
     return folder / "bin"
 
 

@@ -11,11 +11,16 @@ from typing import NamedTuple
 
 import pytest
 
+import west_viommu
 from west_viommu.__main__ import main
 from west_viommu.read.dtb import tree_from_dtb
 from west_viommu.tree.node import Tree
 
 CHECKOUT = Path(__file__).parent.parent
+# Where the modules under test are: in the checkout, or installed (noxfile.py).
+PACKAGE = Path(west_viommu.__file__).parent
+IS_CHECKOUT = (CHECKOUT / "west_viommu").is_dir()
+NO_CHECKOUT = "west runs the commands of a checkout, not those of an installed package"
 DEMO = CHECKOUT / "samples" / "demo"
 CORPUS = Path(os.environ["VIOMMU_CORPUS"]) if "VIOMMU_CORPUS" in os.environ else None
 NO_CORPUS = "VIOMMU_CORPUS is not set: it names a folder of real host DTBs"

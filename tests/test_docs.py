@@ -23,7 +23,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.cli.pair import AT_BOOT, make_pair
-from tests.conftest import CHECKOUT, DEMO, Run, blob
+from tests.conftest import CHECKOUT, DEMO, IS_CHECKOUT, NO_CHECKOUT, PACKAGE, Run, blob
 from tests.xen.machine import host_blob
 from west_viommu.__main__ import parser
 from west_viommu.cli.arguments import COMMANDS, Command
@@ -176,7 +176,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     programs = tmp_path_factory.mktemp("bin")
     for name, module in (("viommu", "west_viommu"), ("west", "west")):
         program = programs / name
-        path = f"PYTHONPATH={shlex.quote(str(CHECKOUT))} " if name == "viommu" else ""
+        path = f"PYTHONPATH={shlex.quote(str(PACKAGE.parent))} " if name == "viommu" else ""
         program.write_text(
             f'#!/bin/sh\n{path}exec {shlex.quote(sys.executable)} -m {module} "$@"\n'
         )
@@ -209,6 +209,8 @@ def test_the_commands_of_a_page(
 ) -> None:
     found = steps(page)
     uses_west = any(step.command.startswith("west viommu-") for step in found)
+    if uses_west and not IS_CHECKOUT:
+        pytest.skip(NO_CHECKOUT)
     folder = workspace(tmp_path, environment) if uses_west else tmp_path
     SCENES[page.name](folder, viommu)
     for step in found:
@@ -273,4 +275,6 @@ def test_links_lead_somewhere(page: Path) -> None:
     """On GitHub too, which Sphinx does not look at."""
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith("https://"):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+            _, inside, module = target.partition("west_viommu/")
+            file = PACKAGE / module if inside else page.parent / target
+            assert file.exists(), f"{page.name}: {target}"

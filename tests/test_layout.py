@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.conftest import CHECKOUT
+from tests.conftest import CHECKOUT, PACKAGE
+from west_viommu import __version__
 from west_viommu.cli.arguments import COMMANDS
 from west_viommu.names import PROFILES
 
@@ -28,9 +30,9 @@ LAYERS = (
     "api",
     "cli",
 )
+CHANGELOG = CHECKOUT / "CHANGELOG.md"
 CORE = ("problems", "names", "tree", "host", "guest", "plan", "check", "extract")
 FORBIDDEN_IN_CORE = {"os", "sys", "pathlib", "subprocess", "yaml", "devicetree", "west", "argparse"}
-PACKAGE = CHECKOUT / "west_viommu"
 
 
 def imported(module: Path) -> set[str]:
@@ -63,19 +65,30 @@ def test_the_core_does_no_input_or_output(layer: str) -> None:
         assert not imported(module) & FORBIDDEN_IN_CORE, module
 
 
-def test_the_links_that_zephyr_and_people_follow_are_links() -> None:
-    """A checkout without symbolic links (git on Windows) has text files in their place."""
-    for link, target in {
-        "zephyr-module.yml": "zephyr/module.yml",
-        "zephyr/dts/bindings": "bindings",
-        "west_viommu/bindings": "bindings",
-        "west_viommu/hazards.md": "docs/hazards.md",
-    }.items():
-        path = CHECKOUT / link
-        assert path.is_symlink(), (
-            f"{link} is no link: git config core.symlinks true, check out anew"
-        )
-        assert path.resolve() == CHECKOUT / target
+def contents(path: Path) -> dict[str, bytes]:
+    """What is in a file or a folder, by the names below `path`."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        (CHECKOUT / "zephyr-module.yml", "zephyr/module.yml"),
+        (CHECKOUT / "zephyr/dts/bindings", "bindings"),
+        (PACKAGE / "bindings", "bindings"),
+        (PACKAGE / "hazards.md", "docs/hazards.md"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Path) else "",
+)
+def test_the_links_that_zephyr_and_people_follow_are_links(link: Path, target: str) -> None:
+    """A checkout without symbolic links (git on Windows) has text files in their place. An sdist
+    and a wheel may have copies."""
+    copied = (CHECKOUT / "PKG-INFO").exists()
+    assert link.is_symlink() or copied, (
+        f"{link} is no link: git config core.symlinks true, check out anew"
+    )
+    assert contents(link) == contents(CHECKOUT / target)
 
 
 def test_what_zephyr_reads_of_the_module_is_there() -> None:
@@ -98,14 +111,7 @@ def test_the_profiles_that_can_be_chosen_are_those_that_are_shipped() -> None:
     assert set(PROFILES) == {file.stem for file in (PACKAGE / "profiles").glob("*.yaml")}
 
 
-def test_every_file_says_its_licence() -> None:
-    kinds = ("*.py", "*.yml", "*.yaml", "*.dts", "*.overlay", "*.sh", "*.toml")
-    folders = [
-        PACKAGE,
-        *(CHECKOUT / name for name in ("bench", "bindings", "samples", "tests", "tools")),
-    ]
-    for folder in folders:
-        for kind in kinds:
-            for file in folder.rglob(kind):
-                if "golden" not in file.parts:
-                    assert "SPDX-License-Identifier: Apache-2.0" in file.read_text(), file
+def test_the_version_is_that_of_the_newest_release() -> None:
+    """What came after it is in the changelog's section Unreleased."""
+    releases = re.findall(r"^## \[(.*)\] - \d{4}-\d\d-\d\d$", CHANGELOG.read_text(), re.M)
+    assert releases[0] == __version__

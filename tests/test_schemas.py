@@ -15,13 +15,13 @@ import yaml
 
 from tests.cli.pair import AT_BOOT, make_pair
 from tests.cli.test_refused import CASES, HOSTS, PARTIAL_TREE
-from tests.conftest import CHECKOUT, DEMO, Run, corpus_params
+from tests.conftest import DEMO, PACKAGE, Run, corpus_params
 from west_viommu.names import PROFILES
 from west_viommu.problems import Refused
 from west_viommu.read.config import config_of
 from west_viommu.read.settings import settings, terms
 
-SCHEMAS = CHECKOUT / "west_viommu" / "schemas"
+SCHEMAS = PACKAGE / "schemas"
 TWO_SMMUS = HOSTS / "two-smmus.dts"
 WRITTEN_HOSTS = [DEMO / "host.dts", *sorted(HOSTS.glob("*.dts"))]
 

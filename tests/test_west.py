@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, DEMO
+from tests.conftest import CHECKOUT, DEMO, IS_CHECKOUT, NO_CHECKOUT
 
+pytestmark = pytest.mark.skipif(not IS_CHECKOUT, reason=NO_CHECKOUT)
 GOLDEN = CHECKOUT / "tests" / "golden"
 
 

@@ -10,13 +10,12 @@ from types import ModuleType
 import pytest
 from west.commands import CommandError
 
-from tests.conftest import CHECKOUT, DEMO, Run
+from tests.conftest import DEMO, PACKAGE, Run
 
 
 @pytest.fixture
 def module() -> ModuleType:
-    file = CHECKOUT / "west_viommu" / "west_commands.py"
-    spec = importlib.util.spec_from_file_location("lone", file)
+    spec = importlib.util.spec_from_file_location("lone", PACKAGE / "west_commands.py")
     assert spec and spec.loader
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)

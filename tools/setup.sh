@@ -26,6 +26,9 @@ if [ "$purpose" != demo ] && [ "$purpose" != docs ]; then
     need device-tree-compiler dtc --version
     need swig swig -version
     need graphviz dot -V
+    # What a release is made with: reuse and noxfile.py ask git which files are ours.
+    need groff-base groff --version
+    need git git --version
     need gcc gcc --version
     need libc6-dev sh -c 'printf "#include <stdio.h>\n" | cpp'
     need python3-dev python3 -c 'import os, sysconfig

@@ -20,7 +20,7 @@ def parser(only: str | None = None) -> ArgumentParser:
     )
     found.add_argument("--version", action="version", version=f"viommu {__version__}")
     commands = found.add_subparsers(
-        metavar="COMMAND", dest="command", required=True, prog=found.prog
+        title="commands", metavar="COMMAND", dest="command", required=True, prog=found.prog
     )
     for command in [each for each in COMMANDS if each.name == only] or COMMANDS:
         subparser = commands.add_parser(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.cli.mutations import with_value
 from tests.cli.pair import AT_BOOT, BUILT, BY_XL, PLAN, PROFILE, compiled, make_pair, source_of
-from tests.conftest import CHECKOUT, DEMO, Outcome, Run
+from tests.conftest import CHECKOUT, DEMO, PACKAGE, Outcome, Run
 from tests.xen.nodes import Node, pack, tree
 from tests.xen.rules import dom0less_guest_tree
 from tests.xen.test_rules import capture
@@ -278,7 +278,7 @@ def test_another_profile_than_that_of_the_build(viommu: Run) -> None:
 
 
 def test_a_profile_of_its_users_own(viommu: Run) -> None:
-    shipped = (CHECKOUT / "west_viommu/profiles/xen-rfc.yaml").read_text()
+    shipped = (PACKAGE / "profiles/xen-rfc.yaml").read_text()
     own = shipped.replace("name: xen-rfc", "name: mine").replace("0x04040000", "0x05040000")
     Path("mine.yaml").write_text(own)
     make_pair(viommu, options=("--profile", "./mine.yaml"))

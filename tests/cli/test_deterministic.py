@@ -15,7 +15,7 @@ import pytest
 
 from tests.cli.pair import expanded
 from tests.cli.test_bind import PARTIAL_TREE, XENVM
-from tests.conftest import CHECKOUT, DEMO, Run, blob
+from tests.conftest import DEMO, PACKAGE, Run, blob
 
 MODEL = "W\u0130rt \u0131\u00df \u4e3b\u673a"
 NODES = ("ethernet@100000", "/soc@e0000000/dma-controller@200000")
@@ -100,7 +100,7 @@ def outputs(
     clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment = {
         **clean,
-        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONPATH": str(PACKAGE.parent),
         "WEST_CONFIG_GLOBAL": str(out / "none"),
         "ZEPHYR_BASE": str(inputs / "zephyr"),
         "NOW": "1000000000",

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.cli.test_refused import CASES, prepared
-from tests.conftest import CHECKOUT, DEMO, Run
+from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
 from west_viommu.cli import explain
 from west_viommu.cli.hook import _no_host
 from west_viommu.plan.hazards import HAZARDS
@@ -66,7 +66,7 @@ def test_each_id_of_the_code_is_known() -> None:
     calls = r"(?:Problem|NoMatch|refused|_refused|_problem)\("
     pattern = re.compile(rf'{calls}\s*(?:\[\s*)?(?:\w+,\s*)?"([a-z0-9]+(?:-[a-z0-9]+)*)",')
     used = set()
-    for module in (CHECKOUT / "west_viommu").rglob("*.py"):
+    for module in PACKAGE.rglob("*.py"):
         used |= set(pattern.findall(module.read_text()))
     assert used >= OTHERS | {"malformed", "unknown-host-node", "stream-mismatch"}
     assert used <= set(IDS)
@@ -167,7 +167,7 @@ def test_explain_starts_without_what_it_does_not_need() -> None:
     )
     run = subprocess.run(
         [sys.executable, "-S", "-c", code],
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
         capture_output=True,
         text=True,
     )

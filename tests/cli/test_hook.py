@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_bind import XENVM
-from tests.conftest import CHECKOUT, DEMO, Run
+from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
 from west_viommu.cli.preprocessor import main
 
 GIC_HEADER = "zephyr/dt-bindings/interrupt-controller/arm-gic.h"
@@ -78,9 +78,9 @@ def test_the_overlay_is_appended_and_the_build_depends_on_the_inputs(
     assert "guest:   board.dts guest.overlay" in overlay
     rule = build.rule.read_text().replace("\\\n", "").split()
     wanted = [host, build.app / "viommu.yml"]
-    if " " not in str(CHECKOUT):
+    if " " not in str(PACKAGE):
         # A module in such a path is nothing that Zephyr itself could build with.
-        wanted.append(CHECKOUT / "west_viommu/plan/hazards.py")
+        wanted.append(PACKAGE / "plan/hazards.py")
     assert {str(file) for file in wanted} <= set(rule)
     assert all(os.path.isfile(file) for file in rule[1:])
     assert json.loads((build.output / "viommu.json").read_text())["devices"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, DEMO, Run, blob
+from tests.conftest import DEMO, PACKAGE, Run, blob
 from west_viommu import __version__
 from west_viommu.cli.run import NO_HOST
 
@@ -71,7 +71,7 @@ def shell(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     listing = shlex.join([sys.executable, "-m", "west_viommu", "list"])
     return subprocess.run(
         ["bash", "-c", command.replace("LIST", listing)],
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT), **variables},
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), **variables},
         capture_output=True,
         text=True,
     )
@@ -104,6 +104,6 @@ def test_list_starts_without_what_only_bind_needs(tmp_path: Path) -> None:
     host = tmp_path / "host.dtb"
     host.write_bytes(blob((DEMO / "host.dts").read_text()))
     command = [sys.executable, "-S", "-c", code, "list", "--host", str(host)]
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.stdout.endswith("\n0 []\n"), run.stderr

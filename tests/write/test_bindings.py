@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from devicetree import edtlib
 
-from tests.conftest import CHECKOUT, tree
+from tests.conftest import CHECKOUT, PACKAGE, tree
 from west_viommu.problems import Refused
 from west_viommu.read.bindings import Bindings
 from west_viommu.write import bindings as module
@@ -164,7 +164,7 @@ def test_a_checkout_without_links_is_told(
 
 def test_the_package_has_the_bindings(tmp_path: Path) -> None:
     copied = tmp_path / "west_viommu"
-    shutil.copytree(CHECKOUT / "west_viommu", copied)
+    shutil.copytree(PACKAGE, copied)
     assert (copied / "bindings" / "viommu,passthrough.yaml").is_file()
 
 

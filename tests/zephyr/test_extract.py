@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, DEMO
+from tests.conftest import DEMO, PACKAGE
 from tests.zephyr.conftest import Workspace, needs_zephyr
 
 # A device that Zephyr has a binding for, with more than that has, and one that it does not know.
@@ -50,7 +50,7 @@ def test_an_extracted_node_compiles(
     (workspace.app / "host.dts").write_text(host.replace("\tpcie@", f"{SERIAL}\n\tpcie@"))
     extracted = workspace.run(
         *(sys.executable, "-m", "west_viommu", "extract", "--host", "host.dts", node),
-        PYTHONPATH=str(CHECKOUT),
+        PYTHONPATH=str(PACKAGE.parent),
     )
     assert extracted.status == 0, extracted.log
     overlay = extracted.log[extracted.log.index("/* Copied") :]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+import west_viommu
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEMO = CHECKOUT / "samples" / "demo"
 HOSTS = CHECKOUT / "tests" / "hosts"
@@ -59,7 +61,7 @@ def configs() -> list[str]:
 
 def profiles() -> list[str]:
     found = []
-    for file in sorted((CHECKOUT / "west_viommu" / "profiles").glob("*.yaml")):
+    for file in sorted((Path(west_viommu.__file__).parent / "profiles").glob("*.yaml")):
         found.append(re.sub("^name: .*", "name: mine", file.read_text(), count=1, flags=re.M))
     return found
 
