@@ -21,6 +21,7 @@ lint:
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/reuse lint --lines
 
 # sdist and wheel, in dist/: that they are whole, and that the wheel passes the tests by itself.
 # `nox` does the same with every Python that is installed.

@@ -45,7 +45,9 @@ def as_json(results: Results) -> str:
 
 
 def _lines(results: Results, plot: str) -> Iterator[str]:
+    # REUSE-IgnoreStart
     yield "<!-- SPDX-License-Identifier: Apache-2.0 -->"
+    # REUSE-IgnoreEnd
     yield "# Results of `make bench`"
     yield ""
     yield "One run. How to repeat it, and what is measured: [README.md](README.md)."
