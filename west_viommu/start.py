@@ -4,7 +4,6 @@
 import gc
 import sys
 
-
 # Objects. Those of a large host, or the closures by which json writes it, are more.
 _COLLECTED_AFTER = 100_000
 
