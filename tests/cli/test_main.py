@@ -29,7 +29,7 @@ from west_viommu.cli.run import NO_HOST
             ["bind", "--host", "h"],
             "name the guest's devicetree source (GUEST.overlay or GUEST",
         ),
-        (["bind", "-b", "xenvm", "g"], "GUEST files stand for themselves: leave out -b and -d"),
+        (["bind", "-b", "xenvm", "g"], "give GUEST files, a board with -b, or a build with -d: one"),
         (["bind", "-b", "xenvm", "-d", "build"], "give one"),
         (["bind", "--host", "h", "--profile", "xen-9", "g"], "no profile has the name 'xen-9'"),
     ],

@@ -72,7 +72,7 @@ def with_plan(built: View, planned: Planned) -> Iterator[Difference]:
 
 
 class Planned(NamedTuple):
-    """The parts of viommu.json that a built tree must have (design of that file: docs/xen.md)."""
+    """The parts of viommu.json that a built tree must have (that file: docs/formats.md)."""
 
     vsmmu: dict[str, Any] | None
     devices: list[dict[str, Any]]

@@ -25,7 +25,7 @@ from west_viommu.write.plan_table import plan_table
 def run(arguments: Namespace) -> None:
     """Read both trees, plan, write. Raises Refused with all that is wrong with either."""
     if arguments.guests and (arguments.board or arguments.build_dir):
-        raise UsageError("GUEST files stand for themselves: leave out -b and -d")
+        raise UsageError("give GUEST files, a board with -b, or a build with -d: one of the three")
     if arguments.board and arguments.build_dir:
         raise UsageError("-b runs Zephyr's devicetree stage, -d takes that of a build: give one")
     folder = _folder(arguments)

@@ -72,7 +72,7 @@ class _Reader:
             line = error.problem_mark.line + 1 if error.problem_mark else None
             self._wrong(line, f"not valid YAML: {error.problem}", "correct the syntax")
         except RecursionError:
-            self._wrong(None, "it is nested too deeply", "write what docs/xen.md shows")
+            self._wrong(None, "it is nested too deeply", "write what docs/formats.md shows")
         except (yaml.YAMLError, UnicodeDecodeError):
             self._wrong(None, "not valid YAML: no text", "write UTF-8 text")
         raise Refused(self._problems)

@@ -137,7 +137,7 @@ def _schema_problem(file: str, root: Any, error: Any) -> Problem:
     path = list(error.absolute_path)
     key = ".".join(map(str, path)) or "the profile"
     expected = error.schema.get("description") or _expected(error)
-    hint = "docs/xen.md has the format; `viommu profiles NAME` prints a profile to start from"
+    hint = "docs/profiles.md has the keys; `viommu profiles NAME` prints a profile to start from"
     what, found = f"{key} is not as a profile has it", "" if path == [] else _shown(error.instance)
     if error.validator == "required":
         what, found = f"{key} lacks {', '.join(_missing(error))}", ""
