@@ -33,7 +33,7 @@ def test_outside_of_any_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_options_then_west_then_the_file(app: Path) -> None:
-    write(app / "viommu.yml", "host: hosts/yml.dtb", "profile: by-yml", "vsid: by-yml")
+    write(app / "viommu.yml", "host: hosts/yml.dtb", "profile: xen-rfc", "vsid: identity")
     write(app.parent / ".west/config", "[viommu]", "host-dtb = west.dtb", "profile = by-west")
     write(app.parent / "user", "[viommu]", "profile = by-user", "vsid = by-user")
     files = (f"{app.parent}/.west/config", f"{app.parent}/user", f"{app}/viommu.yml")
@@ -46,7 +46,8 @@ def test_options_then_west_then_the_file(app: Path) -> None:
     assert settings({}, str(app)).host == f"{app}/west.dtb"
     (app.parent / ".west/config").unlink()
     (app.parent / "user").unlink()
-    assert settings({}, str(app)).host == f"{app}/hosts/yml.dtb"
+    found = settings({}, str(app))
+    assert found[:3] == (f"{app}/hosts/yml.dtb", "xen-rfc", "identity")
 
 
 def test_the_board_of_the_workspace(app: Path) -> None:
@@ -80,16 +81,23 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
             "{file}:2: error: [malformed] unknown key profil (expected host, profile, vsid, "
             "vsids, domain, allow, found profil)\nhint: did you mean profile?\n"
             "{file}:3: error: [malformed] unknown key zzz (expected host, profile, vsid, vsids, "
-            "domain, allow, found zzz)\nhint: did you mean host or profile or vsid or vsids or "
-            "domain or allow?",
+            "domain, allow, found zzz)\nhint: write one of those, or remove "
+            "it",
         ),
         (
             ["host: [a, b]"],
-            "{file}:1: error: [malformed] this is no text (found a list)\nhint: quote the value",
+            "{file}:1: error: [malformed] host is no text (found a list)\nhint: write a single value",
+        ),
+        (
+            ["profile: xen-rcf", "vsid: zzz"],
+            "{file}:1: error: [malformed] no profile has this name (expected xen-rfc or "
+            "xen-v3-dom0less or xen-v3-libxl or qemu-virt, found xen-rcf)\nhint: did you mean "
+            "xen-rfc?\n{file}:2: error: [malformed] no vsid has this name (expected identity or "
+            "first-free or explicit, found zzz)\nhint: write one of those, or remove it",
         ),
         (
             ["profile: 3"],
-            "{file}:1: error: [malformed] this is no text (found 3)\nhint: quote the value",
+            "{file}:1: error: [malformed] profile is no text (found 3)\nhint: quote the value",
         ),
         (
             ["- host"],

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import yaml
 
 from west_viommu.host.streams import StreamId
-from west_viommu.names import DOMAIN
+from west_viommu.names import DOMAIN, POLICIES, PROFILES, is_profile_path
 from west_viommu.plan.records import Explicit, Permission
 from west_viommu.problems import Problem, Refused, Where, close_matches
 from west_viommu.read.plain_yaml import PlainLoader, plain_text
@@ -17,6 +18,7 @@ from west_viommu.read.plain_yaml import PlainLoader, plain_text
 _TEXT = "tag:yaml.org,2002:str"
 _NUMBER = "tag:yaml.org,2002:int"
 _LARGEST_ID = (1 << 32) - 1
+_PERMISSION = 'write - {hazard: ID, device: "/path/of/host/node", reason: "why it is safe"}'
 
 
 class Config(NamedTuple):
@@ -45,9 +47,9 @@ class _Reader:
     def config(self) -> Config:
         """The content of the file. Raises Refused."""
         readers: dict[str, Callable[[yaml.Node], Any]] = {
-            "host": self._text,
-            "profile": self._text,
-            "vsid": self._text,
+            "host": partial(self._text, "host"),
+            "profile": self._profile,
+            "vsid": partial(self._choice, "vsid", POLICIES),
             "vsids": lambda node: tuple(self._explicit(node)),
             "domain": lambda node: frozenset(self._domain(node)),
             "allow": lambda node: tuple(self._permissions(node)),
@@ -94,8 +96,7 @@ class _Reader:
                 continue
             name = str(key.value)
             if known and name not in known:
-                close = close_matches(name, known, 1) or list(known)
-                hint = f"did you mean {' or '.join(close)}?"
+                hint = _meant(name, known)
                 self._wrong(_line(key), f"unknown key {name}", hint, ", ".join(known), name)
             elif name in seen:
                 self._wrong(_line(key), f"{name} is there twice", "remove one")
@@ -109,11 +110,24 @@ class _Reader:
         self._wrong(_line(node), f"{what} is no list", "write [..., ...] or `- ` lines")
         return []
 
-    def _text(self, node: yaml.Node) -> str | None:
+    def _text(self, key: str, node: yaml.Node) -> str | None:
         if node.tag == _TEXT and node.value:
             return str(node.value)
-        self._wrong(_line(node), "this is no text", "quote the value", found=_shown(node))
+        hint = "quote the value" if isinstance(node, yaml.ScalarNode) else "write a single value"
+        self._wrong(_line(node), f"{key} is no text", hint, found=_shown(node))
         return None
+
+    def _choice(self, key: str, known: Sequence[str], node: yaml.Node) -> str | None:
+        value = self._text(key, node)
+        if value and value not in known:
+            what, expected = f"no {key} has this name", " or ".join(known)
+            self._wrong(_line(node), what, _meant(value, known), expected, value)
+        return value
+
+    def _profile(self, node: yaml.Node) -> str | None:
+        if node.tag == _TEXT and is_profile_path(str(node.value)):
+            return str(node.value)
+        return self._choice("profile", PROFILES, node)
 
     def _explicit(self, node: yaml.Node) -> Iterator[Explicit]:
         for device, value in self._entries(node, {}):
@@ -137,22 +151,24 @@ class _Reader:
         for item in self._items(node, "domain"):
             word = _shown(item)
             if word not in DOMAIN:
-                hint = f"did you mean {' or '.join(close_matches(word, DOMAIN, 1) or DOMAIN)}?"
                 what = "this is nothing that a domain can have"
-                self._wrong(_line(item), what, hint, ", ".join(DOMAIN), word)
+                self._wrong(_line(item), what, _meant(word, DOMAIN), ", ".join(DOMAIN), word)
             yield word
 
     def _permissions(self, node: yaml.Node) -> Iterator[Permission]:
         fields = ("hazard", "device", "reason")
         for item in self._items(node, "allow"):
+            if not isinstance(item, yaml.MappingNode):
+                self._wrong(_line(item), "an entry of allow is no mapping", _PERMISSION)
+                continue
             found = {
-                key: self._text(value) for key, value in self._entries(item, dict.fromkeys(fields))
+                key: self._text(key, value)
+                for key, value in self._entries(item, dict.fromkeys(fields))
             }
             missing = [key for key in fields if key not in found]
             if missing:
-                hint = '- {hazard: ID, device: "/path/of/host/node", reason: "why it is safe"}'
                 what = f"an entry of allow lacks {' and '.join(missing)}"
-                self._wrong(_line(item), what, hint, ", ".join(fields))
+                self._wrong(_line(item), what, _PERMISSION, ", ".join(fields))
             else:
                 hazard, device, reason = (found[key] or "" for key in fields)
                 yield Permission(hazard, device, reason, Where(self._file, _line(item)))
@@ -168,6 +184,12 @@ class _Reader:
     ) -> None:
         where = Where(self._file, line)
         self._problems.append(Problem(id, what, hint, "", expected, found, where))
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """The hint for a name that is not one of `known`."""
+    close = close_matches(name, known, 1)
+    return f"did you mean {close[0]}?" if close else "write one of those, or remove it"
 
 
 def _line(node: yaml.Node) -> int:

@@ -189,10 +189,10 @@ def _known(key: str, name: str, names: Sequence[str]) -> str:
     """`name` if it is one of `names`. Raises Refused."""
     if name in names:
         return name
-    close = close_matches(name, names, 1) or names
-    hint = f"did you mean {' or '.join(close)}?"
+    close = close_matches(name, names, 1)
+    hint = f"did you mean {close[0]}?" if close else "choose one of those"
     if key == "profile":
-        hint += f" {_LIST}"
+        hint = f"{hint} {_LIST}" if close else _LIST
     expected = " or ".join(names)
     raise Refused(
         [Problem("malformed", f"no {key} has this name", hint, expected=expected, found=name)]
