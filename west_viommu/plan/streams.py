@@ -56,8 +56,8 @@ def iommu_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
             yield Finding(
                 f"{iommu.path}, the IOMMU of {this.device.path}, is not enabled in this host tree",
                 "give the tree that you boot Xen with: fdtoverlay -i HOST.dtb -o XEN.dtb SMMU.dtbo "
-                "applies the board's overlay that enables the SMMU; what a boot loader passes on "
-                "is /sys/firmware/fdt of a Linux booted in place of Xen",
+                "applies the board's overlay that enables the SMMU; where the boot loader enables "
+                "it, boot Linux in place of Xen, and copy its /sys/firmware/fdt",
                 expected='status "okay" on it and all its parents',
                 found=f'"{iommu.status}"',
             )

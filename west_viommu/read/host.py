@@ -26,8 +26,8 @@ def read_host(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str
                 "dom0-tree",
                 file,
                 "this is the tree that Xen made for dom0: it lacks the SMMUs and the stream IDs",
-                "give the blob that Xen was booted with: if a boot loader makes it, that is "
-                "/sys/firmware/fdt of a Linux booted in place of Xen",
+                "give the blob that Xen was booted with; if a boot loader makes it, boot Linux in "
+                "place of Xen, and copy its /sys/firmware/fdt",
                 "a tree without a xen,xen node",
             )
         return tree
