@@ -84,6 +84,12 @@ def test_names_that_mean_no_node(name: str, says: str, host: Path, viommu: Run) 
     assert says in outcome.err
 
 
+def test_a_label_of_a_tree_without_symbols(viommu: Run) -> None:
+    outcome = viommu("extract", "--host", DEMO / "host.dts", "gem3")
+    assert outcome.status == 1
+    assert "this tree has no labels, as it was compiled without symbols (dtc -@)" in outcome.err
+
+
 def test_every_name_that_means_none_is_told(host: Path, viommu: Run) -> None:
     assert viommu("extract", "--host", host, "zz1", "net0", "zz2").err.count("error:") == 2
 

@@ -210,8 +210,9 @@ def test_bind_in_a_build_that_was_not_configured(viommu: Run) -> None:
     outcome = viommu("bind", "--host", DEMO / "host.dts", "-d", "nowhere")
     assert outcome.status == 1
     assert outcome.err == (
-        "nowhere: error: [unreadable] there is no preprocessed devicetree\n"
-        "hint: configure the build first: west build --cmake-only\n"
+        "nowhere: error: [unreadable] no build of Zephyr's that was configured: there is no "
+        "zephyr/zephyr.dts.pre\n"
+        "hint: name the build directory, and configure it first: west build --cmake-only\n"
     )
 
 

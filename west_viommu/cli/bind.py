@@ -15,7 +15,7 @@ from west_viommu.cli.job import Done, chosen_by, done
 from west_viommu.cli.run import NO_HOST, UsageError
 from west_viommu.cli.stage import Stage, application, devicetree_stage, image
 from west_viommu.names import BINDINGS
-from west_viommu.problems import Problem, Refused
+from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.settings import Settings
 from west_viommu.read.source import guest_tree_of
 from west_viommu.write.files import Output
@@ -102,6 +102,12 @@ def _both(host: Callable[[], Host], guest: Callable[[], Guest]) -> tuple[Host, G
 
 
 def _zephyr_bindings(app: str) -> list[str]:
-    """The bindings of Zephyr and of the application; [] where no Zephyr is known."""
+    """The bindings of Zephyr and of the application; [] where no Zephyr is known. Raises Refused
+    where ZEPHYR_BASE is wrong: ours would include none of Zephyr's, without a word.
+    """
     base = os.environ.get("ZEPHYR_BASE")
+    if base and not os.path.isdir(os.path.join(base, BINDINGS)):
+        what, hint = "ZEPHYR_BASE names no Zephyr", "correct it; unset, no bindings are written"
+        found = f"no folder {BINDINGS}"
+        raise Refused([Problem("unreadable", what, hint, found=found, where=Where(base))])
     return [os.path.join(root, BINDINGS) for root in (base, app)] if base else []

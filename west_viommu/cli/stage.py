@@ -119,10 +119,11 @@ def _run(app: str, build: Path, board: str, base: Path, chosen: Settings) -> str
 def _found(build: Path, name: str, failure: str) -> Stage:
     source = build / _PREPROCESSED
     if not source.is_file():
-        what = "there is no preprocessed devicetree"
+        what = f"no build of Zephyr's that was configured: there is no {_PREPROCESSED}"
+        hint = "name the build directory, and configure it first: west build --cmake-only"
         if failure:
             what = f"Zephyr's devicetree stage failed: {_error_line(failure)}"
-        hint = "configure the build first: west build --cmake-only"
+            hint = "correct what it names: the board, the application (-s), or ZEPHYR_BASE"
         raise Refused([Problem("unreadable", what, hint, where=Where(name))])
     return Stage(build, source, name, failure)
 

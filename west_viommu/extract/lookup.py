@@ -40,12 +40,17 @@ def node_called(tree: Tree, file: str, called: str) -> Node | Problem:
     return Problem(
         "unknown-host-node",
         "the host tree has no node of this path, name, alias or label",
-        f"did you mean {' or '.join(close)}?"
-        if close
-        else "`viommu list` shows the host nodes with stream IDs",
+        f"did you mean {' or '.join(close)}?" if close else _elsewhere(tree),
         found=called,
         where=Where(file),
     )
+
+
+def _elsewhere(tree: Tree) -> str:
+    hint = "`viommu list` shows the host nodes with stream IDs"
+    if tree.node("/__symbols__"):
+        return hint
+    return f"{hint}; this tree has no labels, as it was compiled without symbols (dtc -@)"
 
 
 def _entry(tree: Tree, directory: str, name: str) -> str | None:
