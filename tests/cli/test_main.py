@@ -29,7 +29,10 @@ from west_viommu.cli.run import NO_HOST
             ["bind", "--host", "h"],
             "name the guest's devicetree source (GUEST.overlay or GUEST",
         ),
-        (["bind", "-b", "xenvm", "g"], "give GUEST files, a board with -b, or a build with -d: one"),
+        (
+            ["bind", "-b", "xenvm", "g"],
+            "give GUEST files, a board with -b, or a build with -d: one",
+        ),
         (["bind", "-b", "xenvm", "-d", "build"], "give one"),
         (["bind", "--host", "h", "--profile", "xen-9", "g"], "no profile has the name 'xen-9'"),
     ],
@@ -58,6 +61,27 @@ def test_every_missing_guest_is_reported(viommu: Run) -> None:
         "a.overlay: error: [unreadable] there is no such readable file\nhint: check its path\n"
         "b.overlay: error: [unreadable] there is no such readable file\nhint: check its path\n"
     )
+
+
+def test_a_blob_where_the_guest_goes(viommu: Run) -> None:
+    Path("h.dtb").write_bytes(b"\xd0\x0d\xfe\xed and more")
+    outcome = viommu("bind", "--host", DEMO / "host.dts", "h.dtb", DEMO / "guest.overlay")
+    assert outcome.status == 1
+    assert outcome.err == (
+        "h.dtb: error: [malformed] a devicetree blob, not source (expected a .dts or an overlay)\n"
+        "hint: the host's blob goes with --host\n"
+    )
+
+
+def test_a_wrong_zephyr_base(viommu: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZEPHYR_BASE", "/nowhere")
+    outcome = viommu("bind", "--host", DEMO / "host.dts", DEMO / "guest.overlay")
+    assert outcome.status == 1
+    assert outcome.err == (
+        "/nowhere: error: [unreadable] ZEPHYR_BASE names no Zephyr (found no folder dts/bindings)\n"
+        "hint: correct it; unset, no bindings are written\n"
+    )
+    assert not Path("viommu").exists()
 
 
 def test_it_runs_as_a_module_and_survives_a_reader_that_leaves(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_version_16_has_no_size_of_its_structure_block() -> None:
         (
             SMALL[:-1],
             f"the header says {len(SMALL)} bytes, the file has {len(SMALL) - 1}: "
-            "cut off at byte 0x4",
+            f"cut off at byte {len(SMALL) - 1:#x}",
         ),
         (header(SMALL, 1, 39), "totalsize does not hold the header at byte 0x4"),
         (header(SMALL, 2, 0), "the structure block is misplaced at byte 0x8"),

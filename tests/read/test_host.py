@@ -83,6 +83,12 @@ def test_directories_that_are_no_devicetree(tmp_path: Path) -> None:
             "Xen is booted with, its .dts, or a /proc/device-tree directory",
         ),
         (
+            b"/ {\n\ta;\n};\n",
+            "{file}: error: [malformed] neither a devicetree blob nor devicetree source (expected "
+            "the magic d00dfeed, or text with /dts-v1/, found other text)\nhint: give the blob "
+            "that Xen is booted with, its .dts, or a /proc/device-tree directory",
+        ),
+        (
             b"",
             "{file}: error: [malformed] neither a devicetree blob nor devicetree source (expected "
             "the magic d00dfeed, or text with /dts-v1/, found an empty file)\nhint: give the blob "
@@ -103,8 +109,8 @@ def test_directories_that_are_no_devicetree(tmp_path: Path) -> None:
             blob('/dts-v1/; / { hypervisor { compatible = "xen,xen-4.17", "xen,xen"; }; };'),
             "{file}: error: [dom0-tree] this is the tree that Xen made for dom0: it lacks the "
             "SMMUs and the stream IDs (expected a tree without a xen,xen node)\nhint: give the "
-            "blob that Xen was booted with: if a boot loader makes it, that is "
-            "/sys/firmware/fdt of a Linux booted in place of Xen",
+            "blob that Xen was booted with; if a boot loader makes it, boot Linux in place of "
+            "Xen, and copy its /sys/firmware/fdt",
         ),
         (
             b"/dts-v1/; / {\n\tbad bad;\n};\n",
@@ -141,7 +147,7 @@ def test_a_host_that_cannot_be_read(tmp_path: Path) -> None:
         read_host(str(tmp_path / "missing.dtb"))
     assert str(caught.value) == (
         f"{tmp_path}/missing.dtb: error: [unreadable] No such file or directory\n"
-        "hint: check its path"
+        "hint: check its path; one in viommu.yml is relative to that file"
     )
 
 

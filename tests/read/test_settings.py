@@ -86,7 +86,8 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
         ),
         (
             ["host: [a, b]"],
-            "{file}:1: error: [malformed] host is no text (found a list)\nhint: write a single value",
+            "{file}:1: error: [malformed] host is no text (found a list)\n"
+            "hint: write a single value",
         ),
         (
             ["profile: xen-rcf", "vsid: zzz"],

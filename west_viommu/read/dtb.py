@@ -52,7 +52,8 @@ class _Blocks:
         if version < _OLDEST_VERSION or oldest_reader > _NEWEST_VERSION:
             raise DtbError(f"unsupported format version {version}", 20)
         if size > len(blob):
-            raise DtbError(f"the header says {size} bytes, the file has {len(blob)}: cut off", 4)
+            what = f"the header says {size} bytes, the file has {len(blob)}: cut off"
+            raise DtbError(what, len(blob))
         header = _HEADER_BYTES[16 if version == 16 else 17]
         if size < header:
             raise DtbError("totalsize does not hold the header", 4)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from west_viommu.names import OVERLAY, OVERLAY_FIRST_LINE
 from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.dtb import MAGIC
 
 # As in Zephyr's zephyr_dt_preprocess() (cmake/modules/extensions.cmake).
 _OPTIONS = ("-x", "assembler-with-cpp", "-nostdinc", "-undef", "-D__DTS__", "-E")
@@ -60,6 +61,9 @@ def preprocessed(
     ]
     if missing:
         raise Refused(missing)
+    blobs = [_is_no_source(file) for file in files if _is_blob(file)]
+    if blobs:
+        raise Refused(blobs)
     command = [*_preprocessor(), *_OPTIONS]
     command += [f"-I{folder}" for folder in (*include_dirs, *_zephyr_include_dirs())]
     command += [f"-D{define}" for define in defines]
@@ -102,6 +106,16 @@ def _limit() -> None:
         soft, hard = resource.getrlimit(what)
         if hard == resource.RLIM_INFINITY or hard > most:
             resource.setrlimit(what, (most, hard))
+
+
+def _is_blob(file: str) -> bool:
+    with open(file, "rb") as stream:
+        return stream.read(len(MAGIC)) == MAGIC
+
+
+def _is_no_source(file: str) -> Problem:
+    what, hint = "a devicetree blob, not source", "the host's blob goes with --host"
+    return Problem("malformed", what, hint, "", "a .dts or an overlay", "", Where(file))
 
 
 def source_files(file: str) -> list[str]:

@@ -10,6 +10,8 @@ from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.dtb import MAGIC, DtbError, tree_from_dtb
 from west_viommu.tree.node import Tree
 
+_PATH = "check its path; one in viommu.yml is relative to that file"
+
 
 def read_tree(
     file: str, give: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
@@ -22,7 +24,7 @@ def read_tree(
     except OSError as error:
         name = str(error.filename or file)
         what = error.strerror or "cannot be read"
-        raise refused("unreadable", name, what, "check its path") from None
+        raise refused("unreadable", name, what, _PATH) from None
     except DtbError as error:
         what = f"not a valid devicetree blob: {error}"
         hint = "the file is damaged or cut off: copy it again"
@@ -55,11 +57,21 @@ def _read(file: str, give: str, include_dirs: Sequence[str], defines: Sequence[s
             "neither a devicetree blob nor devicetree source",
             give,
             f"the magic {MAGIC.hex()}, or text with /dts-v1/",
-            content[:4].hex() or "an empty file",
+            _beginning(content),
         )
     from west_viommu.read.source import host_tree
 
     return host_tree(file, include_dirs, defines)
+
+
+def _beginning(content: bytes) -> str:
+    """What stands in place of a tree."""
+    try:
+        if content and content.decode("utf-8").replace("\n", "").replace("\t", "").isprintable():
+            return "other text"
+    except UnicodeDecodeError:
+        pass
+    return content[:4].hex() or "an empty file"
 
 
 def refused(
