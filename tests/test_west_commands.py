@@ -42,7 +42,21 @@ def test_both_front_ends_say_the_same(
     parser = argparse.ArgumentParser()
     command.do_add_parser(parser.add_subparsers())
     command.do_run(parser.parse_args([command.name, *arguments]), [])
-    assert capsys.readouterr() == (expected.out, expected.err)
+    # What is told to run next is what is there: in a workspace, that is west's.
+    out = expected.out.replace("`viommu explain HAZARD`", "`west viommu-explain HAZARD`")
+    assert capsys.readouterr() == (out, expected.err)
+
+
+def test_hints_name_the_commands_of_west(
+    module: ModuleType, viommu: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = module.ViommuExtract()
+    parser = argparse.ArgumentParser()
+    command.do_add_parser(parser.add_subparsers())
+    arguments = [command.name, "--host", str(DEMO / "host.dts"), "zzzzzzz"]
+    with pytest.raises(CommandError):
+        command.do_run(parser.parse_args(arguments), [])
+    assert "hint: `west viommu-list` shows the host nodes" in capsys.readouterr().err
 
 
 def test_a_refusal_ends_west_with_its_status(

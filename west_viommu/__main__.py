@@ -17,6 +17,9 @@ def parser(only: str | None = None) -> ArgumentParser:
         formatter_class=HelpFormatter,
         description="Binds the passthrough devices of a Xen guest to its virtual SMMUv3, by the "
         "host's devicetree.",
+        epilog="`viommu COMMAND --help` has the arguments of a command, and examples.\n\n"
+        "exit status: 0 done; 1 the input is refused, or check found a difference;\n"
+        "2 the command line is wrong",
     )
     found.add_argument("--version", action="version", version=f"viommu {__version__}")
     commands = found.add_subparsers(
@@ -26,7 +29,7 @@ def parser(only: str | None = None) -> ArgumentParser:
         subparser = commands.add_parser(
             command.name, help=command.help, formatter_class=HelpFormatter
         )
-        configured(subparser, command)
+        configured(subparser, command).set_defaults(parser=subparser)
     return found
 
 
@@ -34,7 +37,10 @@ def main(argv: list[str]) -> int:
     """Run the command line `argv` (without the program's name) and return the exit status."""
     try:
         # Each command that the parser knows delays the start of all.
-        arguments = parser(only=argv[0] if argv else None).parse_args(argv)
+        arguments, unknown = parser(only=argv[0] if argv else None).parse_known_args(argv)
+        if unknown:
+            # With the usage of that command. argparse shows that of the program.
+            arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     except SystemExit as stop:
         # argparse has printed help (0) or what is wrong with the command line (2).
         return int(stop.code or 0)

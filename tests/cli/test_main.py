@@ -19,7 +19,8 @@ from west_viommu.cli.run import NO_HOST
     [
         ([], "the following arguments are required: COMMAND"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
-        (["list", "--nonsense"], "unrecognized arguments: --nonsense"),
+        (["list", "--nonsense"], "viommu list: error: unrecognized arguments: --nonsense"),
+        (["init", "host.dtb"], "usage: viommu init [-h]"),
         (["list"], NO_HOST),
         (
             ["bind", "guest.overlay"],

@@ -7,6 +7,7 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
+from west_viommu.cli.run import as_typed
 from west_viommu.names import PROFILES, is_profile_path
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.host import read_host, read_inventory
@@ -41,12 +42,13 @@ def run(arguments: Namespace) -> None:
         hint = "name the folder of the application with -s"
         raise Refused([Problem("unwritable", what, hint, where=Where(str(target)))]) from None
     print(f"wrote {target}")
-    print(
+    following = (
         "next: `viommu list --passable` shows what a guest could have, and `viommu extract NODE` "
         "gives its node"
         if host
         else "next: say in it where the host tree is"
     )
+    print(as_typed(following, arguments.program))
 
 
 def _relative(path: str, folder: Path) -> str:

@@ -8,7 +8,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 
-from west_viommu.cli.run import host_of
+from west_viommu.cli.run import as_typed, host_of
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Master
@@ -38,6 +38,8 @@ def run(arguments: Namespace) -> None:
         hint = "correct the iommu-map of its masters: on real hosts few IDs are shared"
         raise refused("malformed", host, what, hint) from None
     pieces = _FORMATS[arguments.format](selected, devices)
+    if arguments.format == "table" and arguments.program.startswith("west "):
+        pieces = (as_typed(piece, arguments.program) for piece in pieces)
     if sys.stdout:
         sys.stdout.writelines(pieces)
 

@@ -30,6 +30,7 @@ def run(name: str, arguments: Namespace, program: str) -> int:
     Results go to stdout, everything else to stderr. Never a traceback for bad input.
     """
     _speak_utf8()
+    arguments.program = program
     try:
         status: int | None = import_module(f"west_viommu.cli.{name}").run(arguments)
         if sys.stdout:
@@ -37,10 +38,10 @@ def run(name: str, arguments: Namespace, program: str) -> int:
         return status or DONE
     except Refused as refused:
         for problem in refused.problems:
-            print(rendered(problem), file=sys.stderr)
+            print(as_typed(rendered(problem), program), file=sys.stderr)
         return REFUSED
     except UsageError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
+        print(f"{program}: error: {as_typed(str(error), program)}", file=sys.stderr)
         return USAGE
     except BrokenPipeError:
         # The reader (head, less) has enough.
@@ -50,6 +51,13 @@ def run(name: str, arguments: Namespace, program: str) -> int:
         print(f"{program}: error: {error.strerror or error}", file=sys.stderr)
         _silence_stdout()
         return REFUSED
+
+
+def as_typed(text: str, program: str) -> str:
+    """`text` with each command that it tells to run as the user types it: where there is west,
+    there need not be a `viommu`. `program` is what was typed for this run.
+    """
+    return text.replace("`viommu ", "`west viommu-") if program.startswith("west ") else text
 
 
 def _speak_utf8() -> None:
