@@ -57,7 +57,7 @@ def host_tree(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str
     text = preprocessed([file], include_dirs, defines)
     outline = Outline(text, BASE)
     _check(outline)
-    _check_complete(outline)
+    _check_complete(outline, "correct the label, or leave the property out")
     return _tree(_parsed(text, file, outline), outline)
 
 
@@ -80,7 +80,10 @@ def _guest_tree(text: str, name: str) -> GuestTree:
     outline = Outline(text, BASE)
     _check(outline)
     if outline.is_complete:
-        _check_complete(outline)
+        _check_complete(
+            outline,
+            "correct the label; or, if this is an overlay, take /dts-v1/ and /plugin/ out of it",
+        )
         text += "\n" + _base(outline.open_labels)
     else:
         text = _MACRO.sub(lambda macro: _MACROS_OF_BASE[macro[0]], text)
@@ -104,8 +107,9 @@ def _check(outline: Outline) -> None:
         raise Refused(Problem("malformed", what, hint, where=where) for where in outline.includes)
 
 
-def _check_complete(outline: Outline) -> None:
+def _check_complete(outline: Outline, hint: str) -> None:
     """Raises Refused for what a complete tree must not have and dtlib would tell without place.
+    `hint`: what to do about a label.
 
     Open labels in `iommus` are left to the requests, which know what to say about them.
     """
@@ -113,7 +117,7 @@ def _check_complete(outline: Outline) -> None:
         Problem(
             "malformed",
             f"&{use.label} is a label that the tree does not have",
-            "correct the label, or leave the property out",
+            hint,
             where=use.where,
         )
         for use in outline.uses
