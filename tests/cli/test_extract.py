@@ -261,3 +261,13 @@ def test_what_cannot_be_copied_at_all(host: Path, viommu: Run, tmp_path: Path) -
     outcome = viommu("extract", "--host", host, "net0", "--zephyr-bindings", tmp_path / "none")
     assert (outcome.status, outcome.out) == (1, "")
     assert "none: error: [unreadable] there is no such folder of bindings" in outcome.err
+
+
+def test_a_malformed_status_above_the_node(viommu: Run, tmp_path: Path) -> None:
+    source = '/dts-v1/; / { bus { status = [62 61 64]; dma { compatible = "x"; }; }; };'
+    (tmp_path / "host.dts").write_text(source)
+    outcome = viommu("extract", "--host", "host.dts", "/bus/dma")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err.startswith(
+        "host.dts: error: [malformed] status is no string list (node /bus, "
+    )

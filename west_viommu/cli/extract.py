@@ -83,7 +83,10 @@ def _directories(bindings: str | None) -> list[str]:
 
 def _concerns(source: Host, paths: list[str]) -> Iterator[Problem]:
     """What bind will say of the devices, for one guest, as warnings."""
-    devices = [device for device in map(source.devices.device, paths) if device]
+    try:
+        devices = [device for device in map(source.devices.device, paths) if device]
+    except TreeError as error:
+        raise Refused([malformed_host(source.name, error)]) from None
     for device in devices:
         for hazard, _, finding in concerns(device, source.devices, devices):
             yield Problem(
