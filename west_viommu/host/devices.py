@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Look-ups in one host tree: a device by path, address or stream ID, an IOMMU by phandle."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -12,9 +12,13 @@ from west_viommu.host.parts import wholes
 from west_viommu.host.region_index import RegionIndex
 from west_viommu.host.stream_index import StreamIndex
 from west_viommu.host.streams import StreamId
+from west_viommu.problems import close_matches
 from west_viommu.tree.addresses import Region, address_map
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import Node, Tree
+
+# Names compared with a mistyped one, in all: about a second.
+_MOST_COMPARED = 1 << 17
 
 
 class Device(NamedTuple):
@@ -55,8 +59,9 @@ class Devices:
         self._masters = {master.path: master for master in inventory.masters}
         self._regions = RegionIndex(tree, self._addresses)
         self._interrupts = InterruptIndex(tree)
-        self._streams = StreamIndex(inventory.masters)
-        self._effort = Effort(host_name)
+        self.effort = Effort(host_name)
+        self._compared = 0
+        self._streams = StreamIndex(inventory.masters, self.effort)
 
     def device(self, path: str) -> Device | None:
         """The device at `path`; None where the tree has no such node. Raises TreeError."""
@@ -89,7 +94,6 @@ class Devices:
         """
         found: dict[tuple[str, str], Master] = {}
         for master, iommu in self._streams.owners(stream_id, lambda iommu: True):
-            self._effort.count("the same stream ID")
             found[master.path, iommu] = master
         if len(found) == 1:
             return [(master, iommu) for (_, iommu), master in found.items()]
@@ -102,14 +106,12 @@ class Devices:
         """Each enabled master with the ID, by its `iommus` or (`maps`) by its iommu-map, and the
         IOMMU on which it has it, of those that one is to look `on`. One may come twice.
         """
-        for each in self._used_streams.owners(stream_id, on, maps=maps):
-            self._effort.count("the same stream ID")
-            yield each
+        return self._used_streams.owners(stream_id, on, maps=maps)
 
     def with_intid(self, intid: Intid) -> Iterator[Node]:
         """The nodes with that SPI (none for a PPI), in tree order."""
         for node in self._interrupts.near(intid):
-            self._effort.count("the same interrupt")
+            self.effort.count("the same interrupt")
             if self._interrupts.has(node, intid):
                 yield node
 
@@ -118,11 +120,43 @@ class Devices:
         end = region.base + region.size
         seen = set()
         for other, node in self._regions.near(region):
-            self._effort.count("registers at the same addresses")
+            self.effort.count("registers at the same addresses")
             is_over = other.base < end and region.base < other.base + other.size
             if is_over and (node.path, other) not in seen:
                 seen.add((node.path, other))
                 yield node, other
+
+    def like(self, name: str, known: Collection[str], most: int = 3) -> list[str]:
+        """Those of `known` names of the host that `name` may be a slip of; none once a run has
+        compared so many that more would take too long.
+        """
+        self._compared += len(known)
+        return close_matches(name, known, most) if self._compared <= _MOST_COMPARED else []
+
+    def named(self, name: str) -> list[str]:
+        """The paths of the nodes of that name, in tree order."""
+        return self._by_name.get(name, [])
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """The paths of all nodes, in tree order."""
+        return [node.path for node in self.tree.nodes()]
+
+    @cached_property
+    def listing(self) -> dict[str, Master]:
+        """The masters with `iommus`, by name; of one name, the last."""
+        return {each.path.rpartition("/")[2]: each for each in self.masters if each.streams}
+
+    def mapping(self, name: str, bases: Iterable[int]) -> list[Master]:
+        """The masters with an iommu-map of that name, or at one of those addresses, in tree
+        order.
+        """
+        found = {master.path: master for master in self._mapping.get(name, ())}
+        for path in (path for base in bases for path in self.at(base)):
+            master = self._masters.get(path)
+            if master and master.maps:
+                found[path] = master
+        return sorted(found.values(), key=lambda master: self._order[master.path])
 
     def whole(self, path: str) -> str | None:
         """The device that, and no other, names the node at `path` as a part of itself."""
@@ -134,7 +168,23 @@ class Devices:
 
     @cached_property
     def _used_streams(self) -> StreamIndex:
-        return StreamIndex(master for master in self.masters if master.enabled)
+        return StreamIndex((each for each in self.masters if each.enabled), self.effort)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for path in self.paths:
+            found.setdefault(path.rpartition("/")[2], []).append(path)
+        return found
+
+    @cached_property
+    def _mapping(self) -> dict[str, list[Master]]:
+        """The masters with an iommu-map by their names."""
+        found: dict[str, list[Master]] = {}
+        for master in self.masters:
+            if master.maps:
+                found.setdefault(master.path.rpartition("/")[2], []).append(master)
+        return found
 
     @cached_property
     def _order(self) -> dict[str, int]:

@@ -138,6 +138,16 @@ def all_intervals(master: Master, iommu: str) -> Iterator[Interval]:
             yield from map_intervals(entry, master.map_mask)
 
 
+def claimed(master: Master) -> Iterator[tuple[str, Interval]]:
+    """All that `all_intervals` yields, for each of its IOMMUs, of which there may be thousands."""
+    for stream in master.streams:
+        if stream.id is not None:
+            yield stream.iommu, Interval(stream.id, stream.id)
+    for entry in master.maps:
+        for interval in map_intervals(entry, master.map_mask):
+            yield entry.iommu, interval
+
+
 def collisions(found: Inventory) -> tuple[Meeting, ...]:
     """IDs that enabled masters have behind two or more supported SMMUs, in ascending order."""
     supported = [iommu.path for iommu in found.iommus if iommu.supported]
@@ -146,9 +156,8 @@ def collisions(found: Inventory) -> tuple[Meeting, ...]:
         (interval, index[iommu])
         for master in found.masters
         if master.enabled
-        for iommu in master.iommus
+        for iommu, interval in claimed(master)
         if iommu in index
-        for interval in all_intervals(master, iommu)
     )
     return tuple(
         Meeting(first, last, tuple(supported[i] for i in owners))
@@ -163,9 +172,9 @@ def shared_ids(found: Inventory) -> tuple[tuple[str, Meeting], ...]:
     }
     for i, master in enumerate(found.masters):
         if master.enabled:
-            for iommu in master.iommus:
+            for iommu, interval in claimed(master):
                 if iommu in claims:
-                    claims[iommu].extend((each, i) for each in all_intervals(master, iommu))
+                    claims[iommu].append((interval, i))
     return tuple(
         (iommu, Meeting(first, last, tuple(found.masters[i].path for i in owners)))
         for iommu, of_iommu in claims.items()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from itertools import accumulate
 
+from west_viommu.host.effort import Effort
 from west_viommu.host.inventory import Master
 from west_viommu.host.streams import StreamId, map_intervals
 from west_viommu.tree.numbered import Numbered
@@ -15,13 +16,15 @@ from west_viommu.tree.numbered import Numbered
 # An ID and the place of an IOMMU in one number: both have 32 bits.
 _PLACE_BITS = 32
 _LAST_PLACE = (1 << _PLACE_BITS) - 1
+_SHARED = "the same stream ID"
 
 
 class StreamIndex:
-    """The stream IDs of `masters`, which stand in tree order."""
+    """The stream IDs of `masters`, which stand in tree order. Look-ups count as `effort`."""
 
-    def __init__(self, masters: Iterable[Master]):
+    def __init__(self, masters: Iterable[Master], effort: Effort):
         self._masters = tuple(masters)
+        self._effort = effort
 
     def owners(
         self, stream_id: StreamId, on: Callable[[str], bool], *, maps: bool = True
@@ -33,13 +36,17 @@ class StreamIndex:
         number = self._listed.first_from(stream_id << _PLACE_BITS)
         while number is not None and number >> _PLACE_BITS == stream_id:
             iommu = self._iommus[number & _LAST_PLACE]
+            self._effort.count(_SHARED)
             if on(iommu):
                 for master in self._listed.under(number):
+                    self._effort.count(_SHARED)
                     yield master, iommu
             number = self._listed.first_from(number + 1)
         for iommu, spans in self._mapped.items() if maps else ():
+            self._effort.count(_SHARED)
             if on(iommu):
                 for master in spans.around(stream_id):
+                    self._effort.count(_SHARED)
                     yield master, iommu
 
     @cached_property

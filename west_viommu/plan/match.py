@@ -133,12 +133,7 @@ def _candidates(wanted: Sequence[Wanted], devices: Devices) -> list[Master]:
 
 def _by_place(request: Request, devices: Devices) -> Device:
     """The copy of a node that has iommu-map alone: the host node at its address, or its name."""
-    bases = _bases(request)
-    near = [
-        master
-        for master in devices.masters
-        if master.maps and (name_of(master.path) == request.name or _lies_at(master, bases))
-    ]
+    near = devices.mapping(request.name, _bases(request))
     if not near:
         raise NoMatch("unknown-host-node", nothing_mapped(devices))
     return _the_one(request, near, devices)

@@ -55,7 +55,8 @@ class Situation:
     def disabled(self) -> StreamIndex:
         """The stream IDs of those that the host has disabled: they are in use all the same."""
         masters = (each.device.master for each in self.assignments)
-        return StreamIndex(each for each in masters if each and not each.enabled)
+        disabled = (each for each in masters if each and not each.enabled)
+        return StreamIndex(disabled, self.devices.effort)
 
     def first_of(self, device: str) -> Assignment:
         """The first assignment of the host node at `device`, which is assigned."""
@@ -63,8 +64,10 @@ class Situation:
 
     def earlier_with(self, intid: Intid, this: Assignment) -> Iterator[Assignment]:
         """The assignments before `this` that ask for the interrupt."""
+        # `this` need not ask for it: dom0less routes what the guest leaves out as well.
+        place = self._place[this.request.path]
         for other in self._by_intid.get(intid, ()):
-            if other is this:
+            if self._place[other.request.path] >= place:
                 return
             yield other
 

@@ -93,10 +93,11 @@ def colliding_stream_id(this: Assignment, situation: Situation) -> Iterator[Find
     count where the hypervisor programs them.
     """
     own = _own_iommus(this)
+    behind = frozenset(own)
     others = _others_with_ids(
         this,
         situation,
-        lambda iommu: iommu not in own and situation.devices.iommus[iommu].supported,
+        lambda iommu: iommu not in behind and situation.devices.iommus[iommu].supported,
         maps=situation.profile.programs_maps,
     )
     for other, iommu, ids in others if own else ():
@@ -116,7 +117,7 @@ def shared_stream_id(this: Assignment, situation: Situation) -> Iterator[Finding
     """Two devices with one ID on one SMMU are one to it: they share page tables, so the one that
     stays with the host could reach the guest's memory, and the reverse.
     """
-    own = _own_iommus(this)
+    own = frozenset(_own_iommus(this))
     for other, iommu, ids in _others_with_ids(this, situation, own.__contains__):
         is_assigned = other.path in situation.assigned
         yield Finding(

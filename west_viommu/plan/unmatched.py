@@ -9,7 +9,6 @@ from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Master
 from west_viommu.host.streams import StreamId
 from west_viommu.plan.findings import Finding, as_allowed, listed
-from west_viommu.problems import close_matches
 
 
 class Wanted(NamedTuple):
@@ -21,9 +20,7 @@ class Wanted(NamedTuple):
 
 def unknown_path(path: str, devices: Devices) -> Finding:
     """A path that names no host node."""
-    paths = [node.path for node in devices.tree.nodes()]
-    close = [known for known in paths if name_of(known) == name_of(path)][:3]
-    close = close or close_matches(path, paths)
+    close = devices.named(name_of(path))[:3] or devices.like(path, devices.paths)
     return Finding(
         "the host tree has no such node",
         f"write the path that you mean: {_as_paths(close)}"
@@ -85,8 +82,8 @@ def _whose_else(request: Request, unknown: Sequence[Wanted], devices: Devices) -
                 f"{stream_id:#x} is of {' and '.join(owners)}, behind another SMMU: write 0x0 in "
                 "place of the SMMU if you mean that"
             )
-    named = {name_of(master.path): master for master in devices.masters if master.streams}
-    for name in close_matches(request.name, named, 1):
+    named = devices.listing
+    for name in devices.like(request.name, named.keys(), 1):
         return f"did you mean {named[name].path}: {as_entries(named[name])}"
     return "`viommu list` shows the stream IDs of every master"
 
