@@ -203,8 +203,29 @@ def twice(name: bytes) -> bytes:
     )
 
 
+def of_many_regions() -> bytes:
+    reg = cells(*(cell for i in range(MANY) for cell in (0, 0x10000000 + 0x10000 * i, 0, 4096)))
+    return host(*(device(b"m%x" % i, (b"reg", reg), (b"iommus", cells(1, i))) for i in range(2)))
+
+
+def of_one_id_behind_each_smmu() -> bytes:
+    smmus = (
+        device(
+            b"s%x" % i,
+            (b"compatible", b"arm,smmu-v3\0"),
+            (b"#iommu-cells", cells(1)),
+            (b"phandle", cells(10 + i)),
+        )
+        for i in range(SOME)
+    )
+    masters = (device(b"m%x" % i, (b"iommus", cells(10 + i, 7))) for i in range(SOME))
+    return host(*smmus, *masters)
+
+
 # Name, host, what `list` says of it; "" where it lists it.
 HOSTS = [
+    ("regions of a device", of_many_regions, ""),
+    ("SMMUs with one ID", of_one_id_behind_each_smmu, "too many devices of this host have the"),
     ("IDs", on_one_id, ""),
     ("interrupt parents", chained, ""),
     ("interrupt-map", through_a_map, ""),
@@ -240,6 +261,21 @@ def test_20000_masters_on_one_id_refuse_a_guest(viommu: Run, tmp_path: Path) -> 
     outcome = viommu("bind", "--host", "host.dtb", "guest.dts")
     assert outcome.status == 1
     assert outcome.err.count("[shared-stream-id]") == MANY - 1
+
+
+@pytest.mark.parametrize(
+    ("asks", "says"),
+    [
+        ('m%d { xen,path = "/m%d"; };', "unknown-host-node"),
+        ("m%d { iommus = <0 %d0000>; };", "unknown-stream-id"),
+    ],
+)
+def test_thousands_of_mistyped_names(asks: str, says: str, viommu: Run, tmp_path: Path) -> None:
+    (tmp_path / "host.dtb").write_bytes(on_one_id())
+    (tmp_path / "guest.dts").write_text(GUEST % "".join(asks % (i, i) for i in range(1, SOME)))
+    outcome = viommu("bind", "--host", "host.dtb", "guest.dts")
+    assert (outcome.status, outcome.err.count(f"[{says}]")) == (1, SOME - 1)
+    assert "/m@" in outcome.err.splitlines()[1]
 
 
 @pytest.mark.parametrize(

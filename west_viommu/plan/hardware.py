@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
 
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.plan.findings import Finding
@@ -31,7 +33,10 @@ def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]
     xen,reg must map nothing else.
     """
     regions = [region for region in this.device.regions if region]
+    known = frozenset(regions)
+    # Once for all findings: there may be thousands of both.
     expected = _listed(regions) or "no region"
+    in_whole_pages = _listed(map(in_pages, regions))
     for guest, host in this.request.regions:
         if host is None:
             yield Finding(
@@ -41,7 +46,7 @@ def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]
                 expected="a region that xen,reg covers",
                 found=f"{guest.base:#x}/{guest.size:#x}",
             )
-        elif host not in regions:
+        elif host not in known:
             others = [p for p in situation.devices.at(host.base) if p != this.device.path]
             of = f", but of {' and '.join(others)}" if others else ""
             yield Finding(
@@ -62,11 +67,12 @@ def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]
                 expected=f"an address that ends in {host.base % PAGE:#05x}",
                 found=f"{guest.base:#x}",
             )
+    is_of_device = _within_pages(regions)
     for host, _ in this.request.mapped:
-        if not any(_within_pages(host, region) for region in regions):
+        if not is_of_device(host):
             yield Finding(
                 f"xen,reg maps memory that is none of {this.device.path}",
-                f"write the host's regions in whole pages: {_listed(map(in_pages, regions))}"
+                f"write the host's regions in whole pages: {in_whole_pages}"
                 if regions
                 else "leave xen,reg out: the host node has no region",
                 "xen,reg",
@@ -101,18 +107,19 @@ def interrupt_mismatch(this: Assignment, situation: Situation) -> Iterator[Findi
     """Xen gives a guest an interrupt under the host's number only (virq = pirq)."""
     numbers = [str(intid - FIRST_SPI) for intid in this.device.intids if intid >= FIRST_SPI]
     spis = f"SPI {' or '.join(numbers)}" if numbers else ""
-    own = frozenset(this.device.intids)
+    own = this.device.intids
+    # Once for all findings: there may be thousands of both.
+    expected = f"INTID {' or '.join(map(str, own))}" if own else "no GIC interrupt"
+    known = frozenset(own)
     for intid in this.request.intids:
-        if intid not in own:
+        if intid not in known:
             yield Finding(
                 f"this interrupt is none of {this.device.path}",
                 f"write the host's number, {spis}: Xen gives a guest an interrupt only under that"
                 if spis
                 else "leave it out: Xen gives a guest only the interrupts of the host node",
                 "interrupts",
-                expected="INTID " + " or ".join(map(str, this.device.intids))
-                if this.device.intids
-                else "no GIC interrupt",
+                expected=expected,
                 found=f"INTID {intid}",
             )
     triggers = dict(this.device.interrupts)
@@ -184,7 +191,17 @@ def _listed(regions: Iterable[Region]) -> str:
     return " or ".join(f"{base:#x}/{size:#x}" for base, size in regions)
 
 
-def _within_pages(part: Region, region: Region) -> bool:
-    """Whether `part` lies in the pages that `region` touches: Xen maps whole pages."""
-    pages = in_pages(region)
-    return pages.base <= part.base and part.base + part.size <= pages.base + pages.size
+def _within_pages(regions: Iterable[Region]) -> Callable[[Region], bool]:
+    """The test whether a region lies in the pages that one of `regions` touches: Xen maps whole
+    pages.
+    """
+    pages = sorted(map(in_pages, regions))
+    bases = [each.base for each in pages]
+    # Up to where this one and all before it reach.
+    reach = list(accumulate((each.base + each.size for each in pages), max))
+
+    def is_within(part: Region) -> bool:
+        at = bisect_right(bases, part.base) - 1
+        return at >= 0 and part.base + part.size <= reach[at]
+
+    return is_within

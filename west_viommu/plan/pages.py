@@ -11,6 +11,7 @@ from west_viommu.host.devices import Device, Devices
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree
+from west_viommu.tree.slots import Slots
 
 # What Xen maps at least (docs/misc/arm/passthrough.txt: all addresses 4 KiB aligned).
 PAGE = 4096
@@ -59,8 +60,12 @@ def neighbours(
     """The other nodes of the host that have a region on the pages of `device`, as far as those are
     `mapped`, each once: none above or below it, no memory.
     """
-    own = [in_pages(region) for region in device.regions if region]
-    pages = [each.host for each in mapped if any(overlap(each.host, region) for region in own)]
+    own = Slots((in_pages(region), None) for region in device.regions if region)
+    pages = [
+        each.host
+        for each in mapped
+        if any(overlap(each.host, region) for region, _ in own.near(each.host))
+    ]
     seen = set()
     for page in pages:
         for node, region in devices.overlapping(page):

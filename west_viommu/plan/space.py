@@ -99,11 +99,14 @@ def guest_overlap(this: Assignment, situation: Situation) -> Iterator[Finding]:
 def interrupt_clash(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """An interrupt that the vSMMU, the hypervisor or another device has."""
     profile = situation.profile
-    asked = list(dict.fromkeys(this.request.intids))
+    asked = frozenset(this.request.intids)
+    own = frozenset(this.device.intids)
     # dom0less routes what the guest leaves out as well.
-    rest = [i for i in this.device.intids if i not in asked] if profile.routes_all else []
-    for intid in [*asked, *rest]:
-        for name in _users(intid, this, situation):
+    rest = own - asked if profile.routes_all else frozenset()
+    for intid in dict.fromkeys((*this.request.intids, *this.device.intids)):
+        if intid not in asked and intid not in rest:
+            continue
+        for name in _users(intid, this, situation, is_own=intid in own):
             yield Finding(
                 f"INTID {intid} is {name} as well",
                 "Xen gives an interrupt to one side only, under the host's number: leave one out"
@@ -117,9 +120,9 @@ def interrupt_clash(this: Assignment, situation: Situation) -> Iterator[Finding]
             )
 
 
-def _users(intid: Intid, this: Assignment, situation: Situation) -> Iterator[str]:
-    """Whose interrupt it is as well: the vSMMU's, Xen's own, that of a device before this one, or
-    of an enabled one that stays with the host.
+def _users(intid: Intid, this: Assignment, situation: Situation, *, is_own: bool) -> Iterator[str]:
+    """Whose interrupt it is as well: the vSMMU's, Xen's own, that of a device before this one, or,
+    if it `is_own` of the host node, of an enabled one that stays with the host.
     """
     profile = situation.profile
     for own in profile.interrupts:
@@ -131,7 +134,6 @@ def _users(intid: Intid, this: Assignment, situation: Situation) -> Iterator[str
     for other in situation.earlier_with(intid, this):
         yield f"{other.request.path}'s"
     # One that is not the device's own has been refused as that.
-    is_own = intid in this.device.intids
     tree = situation.devices.tree
     for node in situation.devices.with_intid(intid) if is_own else ():
         if node.path in situation.assigned or is_related(node.path, this.device.path):
@@ -165,12 +167,15 @@ def _strangers(this: Assignment, situation: Situation) -> Iterator[tuple[Node, R
 
 
 def _own_clashes(pages: Sequence[Mapped]) -> Iterator[tuple[Region, Region]]:
-    """A region of the guest, and one before it that it lies over."""
+    """A region of the guest, and the first one before it that it lies over: thousands may lie over
+    each other.
+    """
     own = Slots((page.guest, place) for place, page in enumerate(pages))
     for place, (_, guest) in enumerate(pages):
-        for earlier, before in dict.fromkeys(own.near(guest)):
+        for earlier, before in own.near(guest):
             if before < place and overlap(guest, earlier):
                 yield guest, earlier
+                break
 
 
 def _guest_clashes(
