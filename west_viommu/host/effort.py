@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from west_viommu.problems import Problem, Refused, Where
 
-# About a second. 20,000 devices beside each other need less than a tenth of it; as many that share
-# something, each with all others, would need the square of their number.
+# A few seconds at most. 20,000 devices beside each other need less than a tenth of it; as many
+# that share something, each with all others, would need the square of their number.
 _MOST = 1 << 21
 
 

@@ -24,7 +24,7 @@ class RegionIndex:
 
     def at(self, base: int) -> tuple[str, ...]:
         """The paths of the nodes that have a region at address `base`, in tree order."""
-        return tuple(self._by_base.under(base))
+        return tuple(dict.fromkeys(self._by_base.under(base)))
 
     def near(self, region: Region) -> Iterator[tuple[Region, Node]]:
         """Each node with a region that may have an address in common with `region`, in tree order.

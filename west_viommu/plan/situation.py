@@ -63,13 +63,17 @@ class Situation:
         return self._by_device[device]
 
     def earlier_with(self, intid: Intid, this: Assignment) -> Iterator[Assignment]:
-        """The assignments before `this` that ask for the interrupt."""
+        """The assignments before `this` that ask for the interrupt, or get it all the same, as
+        dom0less routes every interrupt of a host node.
+        """
         # `this` need not ask for it: dom0less routes what the guest leaves out as well.
         place = self._place[this.request.path]
         for other in self._by_intid.get(intid, ()):
             if self._place[other.request.path] >= place:
                 return
-            yield other
+            # Two requests for one device are told as that.
+            if other.device.path != this.device.path or intid in other.request.intids:
+                yield other
 
     def earlier_near(self, this: Assignment) -> Iterator[Assignment]:
         """The assignments before `this` that the guest may have on a page of it, each once."""
@@ -120,7 +124,8 @@ class Situation:
     def _by_intid(self) -> dict[Intid, list[Assignment]]:
         found: dict[Intid, list[Assignment]] = {}
         for each in self.assignments:
-            for intid in dict.fromkeys(each.request.intids):
+            routed = each.device.intids if self.profile.routes_all else ()
+            for intid in dict.fromkeys((*each.request.intids, *routed)):
                 found.setdefault(intid, []).append(each)
         return found
 

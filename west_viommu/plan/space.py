@@ -106,33 +106,37 @@ def interrupt_clash(this: Assignment, situation: Situation) -> Iterator[Finding]
     for intid in dict.fromkeys((*this.request.intids, *this.device.intids)):
         if intid not in asked and intid not in rest:
             continue
-        for name in _users(intid, this, situation, is_own=intid in own):
+        for name, is_routed in _users(intid, this, situation, is_own=intid in own):
+            is_asked = is_routed and intid in asked
             yield Finding(
                 f"INTID {intid} is {name} as well",
                 "Xen gives an interrupt to one side only, under the host's number: leave one out"
-                if intid in asked
+                if is_asked
                 else "dom0less routes every interrupt of the host node: leave the device out, or "
                 "create the guest by xl, which routes only what irqs lists",
                 "interrupts",
                 expected="an interrupt of this device alone",
                 found=f"INTID {intid}",
-                is_warning=intid in rest and profile.renumbers is None,
+                is_warning=not is_asked and profile.renumbers is None,
             )
 
 
-def _users(intid: Intid, this: Assignment, situation: Situation, *, is_own: bool) -> Iterator[str]:
+def _users(
+    intid: Intid, this: Assignment, situation: Situation, *, is_own: bool
+) -> Iterator[tuple[str, bool]]:
     """Whose interrupt it is as well: the vSMMU's, Xen's own, that of a device before this one, or,
-    if it `is_own` of the host node, of an enabled one that stays with the host.
+    if it `is_own` of the host node, of an enabled one that stays with the host. And whether that is
+    so with each toolstack, not only where the whole of a host node is routed.
     """
     profile = situation.profile
     for own in profile.interrupts:
         if own.intid == intid:
-            yield f"the vSMMU's {own.name}"
+            yield f"the vSMMU's {own.name}", True
     for each in profile.reserved_interrupts:
         if each.first <= intid <= each.last and situation.terms.applies(each.when):
-            yield f"{each.name}'s"
+            yield f"{each.name}'s", True
     for other in situation.earlier_with(intid, this):
-        yield f"{other.request.path}'s"
+        yield f"{other.request.path}'s", intid in other.request.intids
     # One that is not the device's own has been refused as that.
     tree = situation.devices.tree
     for node in situation.devices.with_intid(intid) if is_own else ():
@@ -140,7 +144,7 @@ def _users(intid: Intid, this: Assignment, situation: Situation, *, is_own: bool
             continue
         is_part = situation.devices.whole(node.path) == this.device.path
         if not is_part and status_of(tree, node) == "okay":
-            yield f"{node.path}'s, which stays with the host,"
+            yield f"{node.path}'s, which stays with the host,", True
 
 
 def interrupt_not_routed(this: Assignment, situation: Situation) -> Iterator[Finding]:
