@@ -76,6 +76,15 @@ def device(name: bytes, *properties: tuple[bytes, bytes]) -> list[Part]:
     return [name, *properties, None]
 
 
+def behind_many() -> bytes:
+    iommus = (
+        device(b"s@%x" % i, (b"phandle", cells(9 + i)), (b"#iommu-cells", cells(1)))
+        for i in range(SOME)
+    )
+    user = device(b"m", (b"iommus", cells(*(each for i in range(SOME) for each in (9 + i, 1)))))
+    return host(*iommus, user)
+
+
 def on_one_id() -> bytes:
     return host(
         *(
@@ -227,6 +236,7 @@ HOSTS = [
     ("regions of a device", of_many_regions, ""),
     ("SMMUs with one ID", of_one_id_behind_each_smmu, "too many devices of this host have the"),
     ("IDs", on_one_id, ""),
+    ("IOMMUs", behind_many, "more IOMMUs than there can be"),
     ("interrupt parents", chained, ""),
     ("interrupt-map", through_a_map, ""),
     ("ranges", lambda: through_ranges(16), ""),

@@ -15,6 +15,8 @@ SMMUV3_COMPATIBLE = "arm,smmu-v3"
 SMMUV3_CELLS = 1
 # Pieces into which the masks of all masters together cut their maps.
 _MAX_PIECES = 1 << 16
+# IOMMUs that one master is behind. On real hosts, two.
+_MAX_IOMMUS = 256
 
 
 class Iommu(NamedTuple):
@@ -98,6 +100,8 @@ def inventory(tree: Tree) -> tuple[Inventory, tuple[TreeError, ...]]:
                 iommus.append(_iommu(tree, addresses, node))
             if "iommus" in properties or "iommu-map" in properties:
                 master = _master(tree, addresses, node)
+                if len(master.iommus) > _MAX_IOMMUS:
+                    raise _behind_too_many(master)
                 masters.append(master)
                 pieces_left -= _pieces(master, pieces_left)
         except TreeError as error:
@@ -221,6 +225,12 @@ def _pieces(master: Master, most: int) -> int:
             raise TooManyIntervals
         pieces += len(map_intervals(entry, master.map_mask))
     return pieces
+
+
+def _behind_too_many(master: Master) -> TreeError:
+    found = str(len(master.iommus))
+    what = "a device is behind more IOMMUs than there can be"
+    return TreeError(what, master.path, "iommus", f"at most {_MAX_IOMMUS}", found)
 
 
 def _cut_up(master: Master) -> TreeError:
