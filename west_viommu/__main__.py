@@ -10,8 +10,8 @@ from west_viommu.cli.arguments import COMMANDS, HelpFormatter, configured
 from west_viommu.cli.run import run
 
 
-def parser(only: str | None = None) -> ArgumentParser:
-    """What reads the command line; knows one command alone where that is to be the `only` one."""
+def parser() -> ArgumentParser:
+    """What reads the command line, whatever the command."""
     found = ArgumentParser(
         prog="viommu",
         formatter_class=HelpFormatter,
@@ -25,26 +25,29 @@ def parser(only: str | None = None) -> ArgumentParser:
     commands = found.add_subparsers(
         title="commands", metavar="COMMAND", dest="command", required=True, prog=found.prog
     )
-    for command in [each for each in COMMANDS if each.name == only] or COMMANDS:
+    for command in COMMANDS:
         subparser = commands.add_parser(
             command.name, help=command.help, formatter_class=HelpFormatter
         )
-        configured(subparser, command).set_defaults(parser=subparser)
+        configured(subparser, command)
     return found
 
 
 def main(argv: list[str]) -> int:
     """Run the command line `argv` (without the program's name) and return the exit status."""
+    name = argv[0] if argv else ""
+    program = f"viommu {name}"
     try:
-        # Each command that the parser knows delays the start of all.
-        arguments, unknown = parser(only=argv[0] if argv else None).parse_known_args(argv)
-        if unknown:
-            # With the usage of that command. argparse shows that of the program.
-            arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        for command in COMMANDS:
+            if command.name == name:
+                # A parser of all commands would delay the start of each.
+                own = ArgumentParser(prog=program, formatter_class=HelpFormatter)
+                return run(name, configured(own, command).parse_args(argv[1:]), program)
+        parser().parse_args(argv)
     except SystemExit as stop:
         # argparse has printed help (0) or what is wrong with the command line (2).
         return int(stop.code or 0)
-    return run(arguments.command, arguments, f"viommu {arguments.command}")
+    raise AssertionError(f"the parser took {argv}, which is no command")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 """The console script `viommu`."""
 
 import gc
+import os
 import sys
 
 # Objects. Those of a large host, or the closures by which json writes it, are more.
@@ -9,12 +10,17 @@ _COLLECTED_AFTER = 100_000
 
 
 def entry_point() -> None:
-    """Run the command line of this process."""
-    # Most commands end before a collection pays, so this stands before all that they import; and
-    # none has anything to collect at its end.
+    """Run the command line of this process, and end it."""
+    # Most commands end before a collection pays, so this stands before all that they import.
     gc.set_threshold(_COLLECTED_AFTER)
     from west_viommu.__main__ import main
 
     status = main(sys.argv[1:])
-    gc.freeze()
-    sys.exit(status)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream and not stream.closed:
+                stream.flush()
+        except OSError:
+            status = status or 1
+    # Nothing is left to do but to take the objects of a host apart, which takes as long as a table.
+    os._exit(status)

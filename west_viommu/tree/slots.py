@@ -12,6 +12,8 @@ from west_viommu.tree.addresses import Region
 # Regions are looked up by slots of 64 KiB; one of more slots than this is wide.
 _SLOT = 1 << 16
 _WIDE = 64
+# Fewer than these are looked at one by one.
+_FEW_REGIONS = 8
 # To sort more at once would cost who needs the first alone.
 _FEW = 256
 
@@ -29,30 +31,30 @@ class Slots(Generic[T]):
         the other, as there may be thousands, and perhaps one twice.
         """
         first, last = _slots(region)
-        if last - first > _WIDE:
+        if last - first > _WIDE or len(self._all) < _FEW_REGIONS:
             found: Iterable[tuple[int, Region, T]] = self._all
         else:
-            slots = (self._by_slot.get(slot, ()) for slot in range(first, last + 1))
-            found = _merged([each for each in (self._wide, *slots) if each])
+            by_slot, wide = self._sorted
+            slots = (by_slot.get(slot, ()) for slot in range(first, last + 1))
+            found = _merged([each for each in (wide, *slots) if each])
         for _, other, what in found:
             yield other, what
 
     @cached_property
-    def _by_slot(self) -> dict[int, list[tuple[int, Region, T]]]:
-        """The regions of an ordinary size by the slots that they touch."""
-        found: dict[int, list[tuple[int, Region, T]]] = {}
+    def _sorted(self) -> tuple[dict[int, list[tuple[int, Region, T]]], list[tuple[int, Region, T]]]:
+        """The regions of an ordinary size by the slots that they touch, and the others, few in any
+        tree: windows of PCI, memory.
+        """
+        by_slot: dict[int, list[tuple[int, Region, T]]] = {}
+        wide = []
         for each in self._all:
             first, last = _slots(each[1])
-            if last - first <= _WIDE:
-                for slot in range(first, last + 1):
-                    found.setdefault(slot, []).append(each)
-        return found
-
-    @cached_property
-    def _wide(self) -> list[tuple[int, Region, T]]:
-        """The others, few in any tree: windows of PCI, memory."""
-        spans = ((each, _slots(each[1])) for each in self._all)
-        return [each for each, (first, last) in spans if last - first > _WIDE]
+            if last - first > _WIDE:
+                wide.append(each)
+                continue
+            for slot in range(first, last + 1):
+                by_slot.setdefault(slot, []).append(each)
+        return by_slot, wide
 
 
 def _merged(lists: list[list[tuple[int, Region, T]]]) -> Iterable[tuple[int, Region, T]]:
