@@ -38,7 +38,7 @@ def run(arguments: Namespace) -> None:
         hint = "correct the iommu-map of its masters: on real hosts few IDs are shared"
         raise refused("malformed", host, what, hint) from None
     pieces = _FORMATS[arguments.format](selected, devices)
-    if arguments.format == "table" and arguments.program.startswith("west "):
+    if arguments.format == "table":
         pieces = (as_typed(piece, arguments.program) for piece in pieces)
     if sys.stdout:
         sys.stdout.writelines(pieces)

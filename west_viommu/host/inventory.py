@@ -136,14 +136,11 @@ def stream_intervals(master: Master, iommu: str) -> Iterator[Interval]:
 
 def all_intervals(master: Master, iommu: str) -> Iterator[Interval]:
     """The IDs that `master` has on `iommu`, by its `iommus` and by its `iommu-map`."""
-    yield from stream_intervals(master, iommu)
-    for entry in master.maps:
-        if entry.iommu == iommu:
-            yield from map_intervals(entry, master.map_mask)
+    return (interval for path, interval in claimed(master) if path == iommu)
 
 
 def claimed(master: Master) -> Iterator[tuple[str, Interval]]:
-    """All that `all_intervals` yields, for each of its IOMMUs, of which there may be thousands."""
+    """The IDs that `master` has, by its `iommus` and by its `iommu-map`, and on which IOMMU."""
     for stream in master.streams:
         if stream.id is not None:
             yield stream.iommu, Interval(stream.id, stream.id)
