@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from sphinx.application import Sphinx
 
 from west_viommu.cli.arguments import COMMANDS, Command, configured
+from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import PROFILES
-from west_viommu.plan.records import Profile
 from west_viommu.read.profiles import profile
 
 # What markdown would take for its own.

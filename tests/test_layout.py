@@ -22,6 +22,8 @@ LAYERS = (
     "tree",
     "host",
     "guest",
+    "hypervisor",
+    "hazards",
     "plan",
     "check",
     "extract",
@@ -31,7 +33,7 @@ LAYERS = (
     "cli",
 )
 CHANGELOG = CHECKOUT / "CHANGELOG.md"
-CORE = ("problems", "names", "tree", "host", "guest", "plan", "check", "extract")
+CORE = LAYERS[: LAYERS.index("extract") + 1]
 FORBIDDEN_IN_CORE = {"os", "sys", "pathlib", "subprocess", "yaml", "devicetree", "west", "argparse"}
 
 

@@ -40,12 +40,13 @@ from typing import NamedTuple
 from west_viommu.guest.requests import Asked, asked
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Devices
+from west_viommu.hypervisor.assignment import Explicit, Permission, Terms
+from west_viommu.hypervisor.numbering import agreeing_toolstacks
+from west_viommu.hypervisor.partial import PartialTree, partial_tree
 from west_viommu.names import HOST_OVERLAY, OVERLAY, PLAN, XL_CFG
 from west_viommu.names import partial_tree as name_of
 from west_viommu.plan import plan as planning
-from west_viommu.plan.numbering import agreeing_toolstacks
-from west_viommu.plan.partial import PartialTree, partial_tree
-from west_viommu.plan.records import Explicit, Permission, Plan, Terms
+from west_viommu.plan.records import Plan
 from west_viommu.problems import Problem, Refused, Where, rendered
 from west_viommu.read import host as host_file
 from west_viommu.read.bindings import Bindings
@@ -246,8 +247,8 @@ def _partial_trees(
     if guest.asked.problems:
         return (), ()
     trees, problems = [], {}
-    for toolstack in agreeing_toolstacks(made, agreed):
-        tree, of_tree = partial_tree(toolstack, made, guest.tree)
+    for toolstack in agreeing_toolstacks(made.devices, agreed):
+        tree, of_tree = partial_tree(toolstack, made.devices, made.gic, guest.tree, made.profile)
         trees.append(tree)
         problems.update(dict.fromkeys(of_tree))
     return tuple(trees), tuple(problems)

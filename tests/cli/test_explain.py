@@ -17,7 +17,7 @@ from tests.cli.test_refused import CASES, prepared
 from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
 from west_viommu.cli import explain
 from west_viommu.cli.hook import _no_host
-from west_viommu.plan.hazards import HAZARDS
+from west_viommu.hazards.table import HAZARDS
 from west_viommu.problems import rendered
 from west_viommu.read.source import guest_tree
 

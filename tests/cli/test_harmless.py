@@ -14,7 +14,7 @@ import pytest
 
 from tests.cli.test_refused import HOSTS, PARTIAL_TREE
 from tests.conftest import Run
-from west_viommu.plan.hazards import HAZARDS
+from west_viommu.hazards.table import HAZARDS
 
 
 class Twin(NamedTuple):

@@ -80,7 +80,7 @@ def test_the_overlay_is_appended_and_the_build_depends_on_the_inputs(
     wanted = [host, build.app / "viommu.yml"]
     if " " not in str(PACKAGE):
         # A module in such a path is nothing that Zephyr itself could build with.
-        wanted.append(PACKAGE / "plan/hazards.py")
+        wanted.append(PACKAGE / "hazards/table.py")
     assert {str(file) for file in wanted} <= set(rule)
     assert all(os.path.isfile(file) for file in rule[1:])
     assert json.loads((build.output / "viommu.json").read_text())["devices"]

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.conftest import CHECKOUT, Run
-from west_viommu.plan.hazards import HAZARDS
+from west_viommu.hazards.table import HAZARDS
 
 CASES = sorted((CHECKOUT / "tests" / "refused").glob("*.yml"))
 HOSTS = CHECKOUT / "tests" / "hosts"

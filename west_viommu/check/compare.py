@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from west_viommu.check.difference import Difference
 from west_viommu.check.view import NodeView, View
 from west_viommu.guest.gic import GuestInterrupt
-from west_viommu.plan.findings import listed
+from west_viommu.hazards.findings import listed
 from west_viommu.tree.addresses import Region
 
 # The fields of a NodeView -> what to call them.

@@ -26,9 +26,9 @@ from west_viommu.cli.stage import application, image
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import GuestTree
 from west_viommu.host.streams import StreamId
+from west_viommu.hypervisor.assignment import Explicit
 from west_viommu.names import PLAN, PROFILES
 from west_viommu.plan.plan import plan
-from west_viommu.plan.records import Explicit
 from west_viommu.problems import Problem, Refused, Where, rendered
 from west_viommu.read.guest import finished_tree, sealed_plan
 from west_viommu.read.profiles import profile

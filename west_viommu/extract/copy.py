@@ -11,12 +11,12 @@ from typing import NamedTuple
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Master
-from west_viommu.plan.pages import PAGE
-from west_viommu.plan.providers import companions, is_provider, meaning
+from west_viommu.hypervisor.pages import PAGE
 from west_viommu.tree.addresses import Range, Region, address_map, bus_cells
 from west_viommu.tree.cells import cells, counted
 from west_viommu.tree.interrupts import FIRST_SPI, Intid, gic_interrupts, interrupts, is_gic
 from west_viommu.tree.node import Node
+from west_viommu.tree.providers import companions, is_provider, meaning
 
 # Said anew, or without meaning in the guest.
 _REPLACED = frozenset(

@@ -8,13 +8,14 @@ from west_viommu.guest.gic import LINUX_EDGE, GuestInterrupt
 from west_viommu.guest.regions import RegionPair
 from west_viommu.guest.requests import Request
 from west_viommu.guest.source import PASSTHROUGH
+from west_viommu.hazards.findings import Finding
+from west_viommu.hazards.situation import Situation
+from west_viommu.hazards.table import HAZARDS, Hazard
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Master
-from west_viommu.plan.findings import Finding
-from west_viommu.plan.hazards import HAZARDS, Hazard
+from west_viommu.hypervisor.assignment import AssignedStream, Terms
+from west_viommu.hypervisor.profile import Profile, ViommuInterrupt
 from west_viommu.plan.match import whole
-from west_viommu.plan.records import AssignedStream, Profile, Terms, ViommuInterrupt
-from west_viommu.plan.situation import Situation
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, Intid

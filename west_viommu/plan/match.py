@@ -6,13 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from west_viommu.guest.requests import COPY_HINT, PLACEHOLDERS, Request
-from west_viommu.host.devices import Device, Devices
-from west_viommu.host.intervals import holding
-from west_viommu.host.inventory import Master
-from west_viommu.host.streams import map_intervals
-from west_viommu.plan.findings import Finding, NoMatch
-from west_viommu.plan.records import Assignment
-from west_viommu.plan.unmatched import (
+from west_viommu.hazards.findings import Finding, NoMatch
+from west_viommu.hazards.matching import (
     Wanted,
     ambiguous,
     as_entries,
@@ -23,6 +18,11 @@ from west_viommu.plan.unmatched import (
     unknown_ids,
     unknown_path,
 )
+from west_viommu.host.devices import Device, Devices
+from west_viommu.host.intervals import holding
+from west_viommu.host.inventory import Master
+from west_viommu.host.streams import map_intervals
+from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.tree.cells import TreeError
 
 

@@ -7,24 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from west_viommu.guest.requests import Asked, Request
 from west_viommu.guest.source import GuestTree
+from west_viommu.hazards.allowed import Allowed
+from west_viommu.hazards.findings import NoMatch, problem
+from west_viommu.hazards.situation import Situation
+from west_viommu.hazards.table import HAZARDS
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
-from west_viommu.plan.allowed import Allowed
-from west_viommu.plan.findings import NoMatch, problem
-from west_viommu.plan.hazards import HAZARDS
+from west_viommu.hypervisor.assignment import AssignedStream, Assignment, PlannedDevice, Terms
+from west_viommu.hypervisor.numbering import Numbers, given, numbers
+from west_viommu.hypervisor.pages import neighbours, status_of
+from west_viommu.hypervisor.profile import VSMMU_LABEL, Profile
 from west_viommu.plan.match import assignment
-from west_viommu.plan.numbering import Numbers, given, numbers
-from west_viommu.plan.pages import neighbours, status_of
-from west_viommu.plan.records import (
-    VSMMU_LABEL,
-    AssignedStream,
-    Assignment,
-    Plan,
-    PlannedDevice,
-    Profile,
-    Terms,
-)
-from west_viommu.plan.situation import Situation
+from west_viommu.plan.records import Plan
 from west_viommu.problems import Problem, Where
 from west_viommu.tree.cells import TreeError
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from west_viommu.host.streams import StreamId
+from west_viommu.hypervisor.assignment import Explicit, Permission
 from west_viommu.names import DOMAIN, POLICIES, PROFILES, is_profile_path
-from west_viommu.plan.records import Explicit, Permission
 from west_viommu.problems import Problem, Refused, Where, close_matches
 from west_viommu.read.plain_yaml import PlainLoader, plain_text
 

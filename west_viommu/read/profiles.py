@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
+from west_viommu.hypervisor.profile import Profile, Reserved, ReservedInterrupts, ViommuInterrupt
 from west_viommu.names import POLICIES, PROFILES, is_profile_path
-from west_viommu.plan.records import Profile, Reserved, ReservedInterrupts, ViommuInterrupt
 from west_viommu.problems import Problem, Refused, Where, close_matches
 from west_viommu.read.bindings import FAST_LOADER
 from west_viommu.read.plain_yaml import PlainLoader, plain_text

@@ -9,8 +9,8 @@ from configparser import ConfigParser
 from configparser import Error as ConfigError
 from typing import NamedTuple
 
+from west_viommu.hypervisor.assignment import Explicit, Permission, Terms
 from west_viommu.names import is_profile_path
-from west_viommu.plan.records import Explicit, Permission, Terms
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.config import Config, config_of
 from west_viommu.read.profiles import profile

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import DOMAIN
-from west_viommu.plan.records import Profile
 
 
 def config_text(host: str | None, profiles: Sequence[Profile], chosen: str | None) -> str:

@@ -16,15 +16,10 @@ from west_viommu.guest.gic import (
     ZEPHYR_PRIORITY,
 )
 from west_viommu.guest.source import PASSTHROUGH
+from west_viommu.hypervisor.assignment import AssignedStream, PlannedDevice
+from west_viommu.hypervisor.profile import VSMMU_LABEL, Profile, ViommuInterrupt
 from west_viommu.names import OVERLAY_FIRST_LINE
-from west_viommu.plan.records import (
-    VSMMU_LABEL,
-    AssignedStream,
-    Plan,
-    PlannedDevice,
-    Profile,
-    ViommuInterrupt,
-)
+from west_viommu.plan.records import Plan
 from west_viommu.tree.interrupts import FIRST_SPI, SPI
 from west_viommu.write.dts import commented, quoted
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping
 
+from west_viommu.hypervisor.partial import PartialTree
 from west_viommu.names import OVERLAY_FIRST_LINE
-from west_viommu.plan.partial import PartialTree
 from west_viommu.problems import Problem, Refused
 from west_viommu.write.dts import commented, dts
 

@@ -8,8 +8,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from west_viommu.hypervisor.assignment import PlannedDevice
+from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import PLAN_SCHEMA
-from west_viommu.plan.records import Plan, PlannedDevice, Profile
+from west_viommu.plan.records import Plan
 
 
 def plan_json(plan: Plan, files: Mapping[str, bytes]) -> str:

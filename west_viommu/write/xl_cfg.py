@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from west_viommu.hypervisor.pages import PAGE
 from west_viommu.names import XL_CFG_FIRST_LINE, partial_tree
-from west_viommu.plan.pages import PAGE
 from west_viommu.plan.records import Plan
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from west_viommu.guest.requests import Request
+from west_viommu.hazards.findings import Finding, as_allowed, listed
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Master
 from west_viommu.host.streams import StreamId
-from west_viommu.plan.findings import Finding, as_allowed, listed
 
 
 class Wanted(NamedTuple):

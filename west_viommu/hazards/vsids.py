@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.guest.source import PASSTHROUGH
-from west_viommu.plan.findings import Finding, listed
-from west_viommu.plan.records import AssignedStream, Assignment
-from west_viommu.plan.situation import Situation
+from west_viommu.hazards.findings import Finding, listed
+from west_viommu.hazards.situation import Situation
+from west_viommu.hypervisor.assignment import AssignedStream, Assignment
 from west_viommu.tree.cells import counted
 
 

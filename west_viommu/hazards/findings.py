@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from west_viommu.guest.requests import Request
 from west_viommu.guest.source import GuestTree
-from west_viommu.plan.records import Assignment
+from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.problems import Problem
 
 

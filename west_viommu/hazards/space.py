@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from west_viommu.guest.regions import Mapped
-from west_viommu.plan.findings import Finding, as_allowed
-from west_viommu.plan.pages import (
+from west_viommu.hazards.findings import Finding, as_allowed
+from west_viommu.hazards.situation import Situation
+from west_viommu.hypervisor.assignment import Assignment
+from west_viommu.hypervisor.pages import (
     in_pages,
     is_related,
     is_shared_block,
@@ -15,8 +17,6 @@ from west_viommu.plan.pages import (
     overlap,
     status_of,
 )
-from west_viommu.plan.records import Assignment
-from west_viommu.plan.situation import Situation
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import Node

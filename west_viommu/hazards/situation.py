@@ -10,8 +10,9 @@ from west_viommu.guest.regions import Mapped
 from west_viommu.host.devices import Devices
 from west_viommu.host.stream_index import StreamIndex
 from west_viommu.host.streams import StreamId
-from west_viommu.plan.pages import mapped_pages
-from west_viommu.plan.records import AssignedStream, Assignment, Profile, Terms
+from west_viommu.hypervisor.assignment import AssignedStream, Assignment, Terms
+from west_viommu.hypervisor.pages import mapped_pages
+from west_viommu.hypervisor.profile import Profile
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.slots import Slots

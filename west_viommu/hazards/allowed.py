@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from west_viommu.guest.requests import Request
 from west_viommu.guest.source import GuestTree
-from west_viommu.plan.findings import Finding, problem
-from west_viommu.plan.hazards import HAZARDS
-from west_viommu.plan.records import Assignment, Permission
+from west_viommu.hazards.findings import Finding, problem
+from west_viommu.hazards.table import HAZARDS
+from west_viommu.hypervisor.assignment import Assignment, Permission
 from west_viommu.problems import Problem, close_matches
 
 _ALLOWABLE = frozenset(each.id for each in HAZARDS if each.allowable and not each.is_warning)

@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Xen's partial tree of a plan, for one toolstack: what it may have of the guest's /passthrough,
+"""Xen's partial tree, for one toolstack: what it may have of the guest's /passthrough,
 and the properties from which Xen learns what to map (Xen, docs/misc/arm/passthrough.txt).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from struct import pack
 from types import MappingProxyType
 from typing import NamedTuple
 
-from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL, guest_interrupts
+from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL, Gic, guest_interrupts
 from west_viommu.guest.requests import VSMMU_PHANDLE
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.hypervisor.assignment import PlannedDevice
+from west_viommu.hypervisor.links import REPLACED, Links
+from west_viommu.hypervisor.pages import PAGE
+from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import BLOB_MARK
-from west_viommu.plan.links import REPLACED, Links
-from west_viommu.plan.pages import PAGE
-from west_viommu.plan.records import Plan, PlannedDevice
 from west_viommu.problems import Problem
 from west_viommu.tree.addresses import AddressMap, bus_cells
 from west_viommu.tree.cells import TreeError
@@ -43,21 +44,30 @@ class PartialTree(NamedTuple):
 
 
 def partial_tree(
-    toolstack: str, plan: Plan, guest: GuestTree
+    toolstack: str, devices: Sequence[PlannedDevice], gic: Gic, guest: GuestTree, profile: Profile
 ) -> tuple[PartialTree, tuple[Problem, ...]]:
-    """The partial tree of `plan` for `toolstack`, and what of the guest it cannot have."""
-    return _Builder(toolstack, plan, guest).tree()
+    """The partial tree that gives `devices` to `guest`, for `toolstack`, and what of the guest it
+    cannot have. `gic`: the guest's.
+    """
+    return _Builder(toolstack, devices, gic, guest, profile).tree()
 
 
 class _Builder:
     """Makes one tree, and remembers what it left out."""
 
-    def __init__(self, toolstack: str, plan: Plan, guest: GuestTree):
+    def __init__(
+        self,
+        toolstack: str,
+        devices: Sequence[PlannedDevice],
+        gic: Gic,
+        guest: GuestTree,
+        profile: Profile,
+    ):
         self._toolstack = toolstack
         self._guest = guest
-        self._gic = plan.gic
-        self._keeps_ids = not plan.profile.renumbers
-        self._devices = {device.assignment.request.path: device for device in plan.devices}
+        self._gic = gic
+        self._keeps_ids = not profile.renumbers
+        self._devices = {device.assignment.request.path: device for device in devices}
         self._left_out: dict[str, tuple[str, ...]] = {}
         self._problems: list[Problem] = []
         bus = guest.tree.node(PASSTHROUGH) or guest.tree.root

@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import chain
 
+from west_viommu.hazards.findings import Finding, listed
+from west_viommu.hazards.matching import not_protected
+from west_viommu.hazards.situation import Situation
 from west_viommu.host.intervals import holding
 from west_viommu.host.inventory import (
     SMMUV3_CELLS,
@@ -15,10 +18,7 @@ from west_viommu.host.inventory import (
     all_intervals,
 )
 from west_viommu.host.streams import StreamId
-from west_viommu.plan.findings import Finding, listed
-from west_viommu.plan.records import Assignment
-from west_viommu.plan.situation import Situation
-from west_viommu.plan.unmatched import not_protected
+from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.tree.cells import counted
 
 

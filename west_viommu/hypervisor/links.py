@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
-from west_viommu.plan.providers import companions, is_provider
 from west_viommu.tree.interrupts import interrupt_parent
 from west_viommu.tree.node import Node, Tree
+from west_viommu.tree.providers import companions, is_provider
 
 # What is said anew for each toolstack, or is not for Xen.
 REPLACED = frozenset(

@@ -7,10 +7,10 @@ A check sees one assignment, the whole host and the other assignments, and yield
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from west_viommu.plan import hardware, space, streams, vsids
-from west_viommu.plan.findings import Finding
-from west_viommu.plan.records import Assignment
-from west_viommu.plan.situation import Situation
+from west_viommu.hazards import device, space, streams, vsids
+from west_viommu.hazards.findings import Finding
+from west_viommu.hazards.situation import Situation
+from west_viommu.hypervisor.assignment import Assignment
 
 Check = Callable[[Assignment, Situation], Iterator[Finding]]
 
@@ -33,7 +33,7 @@ HAZARDS = (
     Hazard("unknown-stream-id", None, allowable=False),
     Hazard("ambiguous-master", None, allowable=False),
     Hazard("stream-mismatch", streams.stray_streams),
-    Hazard("duplicate-assignment", hardware.duplicate_assignment),
+    Hazard("duplicate-assignment", device.duplicate_assignment),
     Hazard("unprotected", streams.unprotected),
     Hazard("unsupported-iommu", streams.unsupported_iommu),
     Hazard("iommu-disabled", streams.iommu_disabled),
@@ -44,17 +44,17 @@ HAZARDS = (
     Hazard("malformed", vsids.not_numbered, allowable=False),
     Hazard("vsid-clash", vsids.vsid_clash),
     Hazard("vsid-range", vsids.vsid_range),
-    Hazard("region-mismatch", hardware.region_mismatch),
-    Hazard("untranslatable-region", hardware.untranslatable_region),
+    Hazard("region-mismatch", device.region_mismatch),
+    Hazard("untranslatable-region", device.untranslatable_region),
     Hazard("shared-page", space.shared_page),
     Hazard("guest-overlap", space.guest_overlap),
-    Hazard("interrupt-mismatch", hardware.interrupt_mismatch),
-    Hazard("interrupt-private", hardware.interrupt_private),
+    Hazard("interrupt-mismatch", device.interrupt_mismatch),
+    Hazard("interrupt-private", device.interrupt_private),
     Hazard("interrupt-clash", space.interrupt_clash),
-    Hazard("device-disabled", hardware.device_disabled, is_warning=True),
+    Hazard("device-disabled", device.device_disabled, is_warning=True),
     Hazard("page-shared-with-disabled", space.page_shared_with_disabled, is_warning=True),
     Hazard("streams-omitted", streams.streams_omitted, is_warning=True),
     Hazard("maps-not-programmed", streams.maps_not_programmed, is_warning=True),
-    Hazard("device-without-region", hardware.device_without_region, is_warning=True),
+    Hazard("device-without-region", device.device_without_region, is_warning=True),
     Hazard("interrupt-not-routed", space.interrupt_not_routed, is_warning=True),
 )

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
-from west_viommu.plan.findings import Finding
-from west_viommu.plan.pages import PAGE, in_pages
-from west_viommu.plan.records import Assignment
-from west_viommu.plan.situation import Situation
+from west_viommu.hazards.findings import Finding
+from west_viommu.hazards.situation import Situation
+from west_viommu.hypervisor.assignment import Assignment
+from west_viommu.hypervisor.pages import PAGE, in_pages
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import FIRST_SPI
 

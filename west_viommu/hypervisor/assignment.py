@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is assigned what, and on which terms."""
+
+from typing import NamedTuple
+
+from west_viommu.guest.regions import Mapped
+from west_viommu.guest.requests import Request
+from west_viommu.host.devices import Device
+from west_viommu.host.streams import IdMap, StreamId
+from west_viommu.hypervisor.profile import Profile
+from west_viommu.problems import Where
+
+
+class Permission(NamedTuple):
+    """An `allow:` entry of viommu.yml: a hazard that its user takes, for one device (the path of
+    its host node or of its guest node), and why.
+    """
+
+    hazard: str
+    device: str
+    reason: str
+    where: Where
+
+
+class Explicit(NamedTuple):
+    """A `vsids:` entry of viommu.yml: the vMasterIDs of one device, named as in Permission."""
+
+    device: str
+    ids: tuple[StreamId, ...]
+    where: Where
+
+
+class Terms(NamedTuple):
+    """On what a plan is made: the profile, what else the `domain` has (names.DOMAIN), and what
+    viommu.yml says of single devices.
+    """
+
+    profile: Profile
+    domain: frozenset[str] = frozenset()
+    permissions: tuple[Permission, ...] = ()
+    explicit: tuple[Explicit, ...] = ()
+
+    def permission(self, hazard: str, this: "Assignment") -> Permission | None:
+        """The entry of viommu.yml that allows the hazard for this device."""
+        for each in self.permissions:
+            if each.hazard == hazard and this.means(each.device):
+                return each
+        return None
+
+    def applies(self, when: str) -> bool:
+        """Whether what a profile says of `when` is in force."""
+        return when == "always" or when in self.domain
+
+
+class AssignedStream(NamedTuple):
+    """One stream ID of an assigned device. `iommu` is the path of the physical SMMU and
+    `iommu_base` its address; `pmaster` is the physical ID, `vmaster` the one the guest uses.
+    """
+
+    iommu: str
+    iommu_base: int
+    pmaster: StreamId
+    vmaster: StreamId
+
+
+class Assignment(NamedTuple):
+    """A request and the host device that it means, with the physical IDs asked for, in order.
+
+    `streams`: those that a hypervisor programs, and the path of the SMMU of each.
+    """
+
+    request: Request
+    device: Device
+    ids: tuple[StreamId, ...]
+    streams: tuple[tuple[StreamId, str], ...]
+
+    def means(self, device: str) -> bool:
+        """Whether viommu.yml means this one by `device`: the path of either node."""
+        return device in (self.device.path, self.request.path)
+
+
+class PlannedDevice(NamedTuple):
+    """An assignment with its IDs on both sides.
+
+    `maps` are the host's iommu-map entries, for a hypervisor that programs them; `is_protected`
+    whether the hypervisor confines its DMA; `mapped` what xen,reg is to say: whole pages, host
+    and guest; `twins` the host nodes on the same pages that dom0 must not have either: disabled
+    ones, and parts of the device.
+    """
+
+    assignment: Assignment
+    streams: tuple[AssignedStream, ...]
+    maps: tuple[IdMap, ...]
+    is_protected: bool
+    mapped: tuple[Mapped, ...]
+    twins: tuple[str, ...]
