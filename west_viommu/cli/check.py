@@ -102,7 +102,8 @@ def _of_host(
     document = plan_document(made)
     now = Planned(document["viommu"], document["devices"])
     if sealed:
-        for key in ("profile", "vsid", "allowed"):
+        # Who is refused gets no mark, and is in the way of no memory.
+        for key in ("profile", "vsid", "allowed", *(() if wrong else ("marks", "memory_limit"))):
             if sealed[key] != document[key]:
                 yield Difference("/", key, shown(document[key]), shown(sealed[key]))
         earlier = Planned(sealed["viommu"], sealed["devices"])

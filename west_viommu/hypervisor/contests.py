@@ -79,7 +79,9 @@ class _Court:
         self._devices = holdings.devices
         self._alone = alone
         # The first of several requests for one device; that there are more is a hazard itself.
-        self._assigned = {each.device.path: each for each in reversed(assignments)}
+        self._assigned: dict[str, Assignment] = {}
+        for each in assignments:
+            self._assigned.setdefault(each.device.path, each)
 
     def contests(self) -> Contests:
         streams = self._contested(self._streams(), self._holdings.all_streams())

@@ -36,6 +36,8 @@ _PLAN = {
     "viommu": (_VSMMU, type(None)),
     "devices": [_DEVICE],
     "allowed": [{"hazard": str, "device": str, "reason": str}],
+    "marks": [{"node": str, "device": str, "why": str}],
+    "memory_limit": (int, type(None)),
     "files": dict,
 }
 

@@ -36,14 +36,21 @@ def _about(plan: Plan, sizes: Mapping[str, int]) -> Iterator[str]:
     yield " *   fdtoverlay -i host.dtb -o host-xen.dtb host.dtbo"
     if "dom0less" in plan.profile.toolstacks:
         yield from _domain(plan, sizes.get(blob))
-    for switch in plan.profile.switches_for("libxl") if plan.has_viommu else ():
-        if switch.place == "xen-command-line":
-            yield " *"
-            yield f" * Where xl creates the guest, Xen's own command line has {switch.text}, too."
+    for text in _on_the_command_line(plan) if plan.has_viommu else ():
+        yield " *"
+        yield f" * For the vSMMU, Xen's own command line has {text}."
+
+
+def _on_the_command_line(plan: Plan) -> list[str]:
+    """What switches the vSMMU on there, for any of the toolstacks."""
+    profile = plan.profile
+    switches = [each for name in profile.toolstacks for each in profile.switches_for(name)]
+    texts = (each.text for each in switches if each.place == "xen-command-line")
+    return list(dict.fromkeys(texts))
 
 
 def _domain(plan: Plan, size: int | None) -> Iterator[str]:
-    """What the domain's node says, and Xen's command line."""
+    """What the domain's node says."""
     blob = partial_tree("dom0less", ".dtb")
     switches = plan.profile.switches_for("dom0less") if plan.has_viommu else ()
     yield " *"
@@ -57,9 +64,6 @@ def _domain(plan: Plan, size: int | None) -> Iterator[str]:
             yield f" * and, for the vSMMU: {switch.text}"
     if plan.memory_limit is not None:
         yield f" * Its memory is {memory_limit(plan.memory_limit)}."
-    for switch in switches:
-        if switch.place == "xen-command-line":
-            yield f" * and Xen's own command line has {switch.text}."
 
 
 def memory_limit(limit: int) -> str:
