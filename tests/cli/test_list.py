@@ -133,8 +133,42 @@ def test_a_filter_leaves_what_concerns_its_masters(viommu: Run) -> None:
     assert [iommu["path"] for iommu in found["iommus"]] == ["/iommu@10000000"]
     assert [each["first"] for each in found["collisions"]] == [0x30]
     assert found["shared"] == []
-    assert "no such master" not in viommu("list", "--host", TWO_SMMUS, "/usb@*").out
-    assert viommu("list", "--host", TWO_SMMUS, "nothing").out == "two SMMUs\n\nno such master\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nothing"], "no master of this host fits: `viommu list` shows all"),
+        (
+            ["--passable", "/dma@*"],
+            "0 of 2 masters could go to a guest of Xen as is, because of shared-stream-id (2): "
+            "`viommu explain HAZARD` says why, and what to do",
+        ),
+        (
+            ["--passable", "/can@*"],
+            "0 of 1 master could go to a guest of Xen as is, because of unsupported-iommu (1): "
+            "`viommu explain HAZARD` says why, and what to do",
+        ),
+    ],
+)
+def test_what_is_not_there_is_told_with_its_reason(
+    arguments: list[str], says: str, viommu: Run
+) -> None:
+    outcome = viommu("list", "--host", TWO_SMMUS, *arguments)
+    assert (outcome.status, outcome.out, outcome.err) == (1, "", f"{says}\n")
+
+
+def test_the_profile_says_what_can_be_passed_through(viommu: Run, tmp_path: Path) -> None:
+    """Behind an SMMUv2, a released Xen takes the device; a Xen with a vSMMU does not."""
+    command = ("list", "--host", TWO_SMMUS, "--passable", "--format", "json", "/can@*")
+    by_option = viommu(*command, "--profile", "xen")
+    assert json.loads(by_option.out)["iommus"][0]["supported"] is True
+    assert (by_option.status, viommu(*command).status) == (0, 1)
+    (tmp_path / "viommu.yml").write_text("profile: xen\n")
+    assert viommu(*command).out == by_option.out
+    (tmp_path / "viommu.yml").unlink()
+    (tmp_path / "elsewhere.yml").write_text("profile: xen\n")
+    assert viommu(*command, "--config", "elsewhere.yml").out == by_option.out
 
 
 @pytest.mark.parametrize("host", [TWO_SMMUS, PAGES, DEMO / "host.dts"], ids=lambda file: file.stem)

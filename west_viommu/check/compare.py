@@ -10,6 +10,7 @@ from west_viommu.check.difference import Difference
 from west_viommu.check.view import NodeView, View
 from west_viommu.guest.gic import GuestInterrupt
 from west_viommu.hazards.findings import listed
+from west_viommu.hypervisor.profile import Profile, switched_on
 from west_viommu.tree.addresses import Region
 
 # The fields of a NodeView -> what to call them.
@@ -23,14 +24,14 @@ _FIELDS = {
     "streams": "stream IDs",
     "maps": "iommu-map",
 }
-# How Xen is told to give a guest a vSMMU (the series of 2025 and 2026).
-_SWITCH = 'viommu = "smmuv3" in xl.cfg, or viommu=smmuv3 on the command line of Xen'
 
 
-def with_given(built: View, given: View) -> Iterator[Difference]:
-    """Where the tree that the hypervisor gave is not the one that was built."""
+def with_given(built: View, given: View, profile: Profile | None) -> Iterator[Difference]:
+    """Where the tree that the hypervisor gave is not the one that was built. `profile`: that of the
+    build, where it is known.
+    """
     yield from given.faults
-    yield from _of_vsmmu(built.vsmmu, given.vsmmu)
+    yield from _of_vsmmu(built.vsmmu, given.vsmmu, profile)
     for path in dict.fromkeys([*built.devices, *given.devices]):
         mine, theirs = built.devices.get(path), given.devices.get(path)
         if mine and theirs:
@@ -116,14 +117,27 @@ def _leaves(new: object, old: object, name: str) -> Iterator[tuple[str, object, 
         yield name, new, old
 
 
-def _of_vsmmu(mine: NodeView | None, theirs: NodeView | None) -> Iterator[Difference]:
+def _of_vsmmu(
+    mine: NodeView | None, theirs: NodeView | None, profile: Profile | None
+) -> Iterator[Difference]:
     if mine and theirs:
         yield from _fields(theirs.path, mine, theirs)
+        if profile and profile.viommu and profile.viommu.phandle not in (None, theirs.phandle):
+            expected, found = _shown(profile.viommu.phandle), _shown(theirs.phandle)
+            hint = (
+                f"this is not the Xen of the profile {profile.name}: `viommu profiles` lists them"
+            )
+            yield Difference(theirs.path, "phandle", expected, found, hint)
     elif mine or theirs:
         path = mine.path if mine else theirs.path if theirs else ""
-        hint = "this guest of Xen has one only with " + _SWITCH if mine else ""
+        switch = "; ".join(switched_on(profile)) if profile and mine else ""
+        hint = f"this Xen gives a guest a vSMMU only if it is switched on; {switch}"
         yield Difference(
-            path, "vSMMU", "present" if mine else "none", "present" if theirs else "none", hint
+            path,
+            "vSMMU",
+            "present" if mine else "none",
+            "present" if theirs else "none",
+            hint if switch else "",
         )
 
 

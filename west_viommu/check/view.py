@@ -20,8 +20,8 @@ MapEntry = tuple[int, int, int]
 
 
 class NodeView(NamedTuple):
-    """The vSMMU or a node below /passthrough, as the guest sees it. `iommu_cells` are the vSMMU's;
-    `streams` and `maps` a device's, on the vSMMU.
+    """The vSMMU or a node below /passthrough, as the guest sees it. `iommu_cells` and `phandle`
+    are the vSMMU's; `streams` and `maps` a device's, on the vSMMU.
     """
 
     path: str
@@ -31,6 +31,7 @@ class NodeView(NamedTuple):
     interrupts: tuple[GuestInterrupt, ...]
     interrupt_names: tuple[str, ...]
     iommu_cells: int = 0
+    phandle: int = 0
     streams: tuple[int, ...] = ()
     maps: tuple[MapEntry, ...] = ()
 
@@ -88,7 +89,8 @@ class _Viewer:
 
     def _vsmmu(self, node: Node) -> NodeView:
         cells = self._tried(node, lambda: node.number("#iommu-cells", 0), 0)
-        return self._node(node)._replace(iommu_cells=cells)
+        phandle = self._tried(node, lambda: node.number("phandle", 0), 0)
+        return self._node(node)._replace(iommu_cells=cells, phandle=phandle)
 
     def _device(self, node: Node, vsmmu: NodeView | None) -> NodeView:
         return self._node(node)._replace(
@@ -139,7 +141,9 @@ class _Viewer:
         if vsmmu and target and target.path == vsmmu.path:
             return True
         expected = f"entries of {vsmmu.path}" if vsmmu else "a vSMMU in the tree"
-        self._fault(node, prop, expected, f"<{phandle:#x} {stream_id:#x}>, not rewritten")
+        # Without a vSMMU it cannot be told who wrote the number.
+        said = ", not rewritten" if vsmmu else ""
+        self._fault(node, prop, expected, f"<{phandle:#x} {stream_id:#x}>{said}")
         return False
 
     def _regions(self, node: Node) -> tuple[Region | None, ...]:

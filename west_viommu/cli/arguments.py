@@ -108,6 +108,7 @@ def _add_list_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="only masters that could go to a guest of Xen as they are",
     )
+    _add_profile_arguments(parser)
     _add_preprocessor_arguments(parser)
     parser.add_argument(
         "--format",
@@ -117,11 +118,10 @@ def _add_list_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _add_settings_arguments(parser: ArgumentParser) -> None:
+def _add_profile_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="a viommu.yml elsewhere than beside the application"
     )
-    _add_preprocessor_arguments(parser)
     parser.add_argument(
         "--profile",
         metavar="NAME",
@@ -129,6 +129,11 @@ def _add_settings_arguments(parser: ArgumentParser) -> None:
         help=f"what the hypervisor gives the guest: {', '.join(PROFILES)}, or a file of your own "
         f"by its path (default: {PROFILES[0]})",
     )
+
+
+def _add_settings_arguments(parser: ArgumentParser) -> None:
+    _add_profile_arguments(parser)
+    _add_preprocessor_arguments(parser)
     parser.add_argument(
         "--vsid",
         choices=POLICIES,
@@ -167,6 +172,7 @@ def _add_extract_arguments(parser: ArgumentParser) -> None:
         help="Zephyr's folder of bindings, to leave out what they do not have and say what they "
         "require (default: that of ZEPHYR_BASE)",
     )
+    _add_profile_arguments(parser)
     _add_preprocessor_arguments(parser)
 
 

@@ -27,6 +27,7 @@ from west_viommu.guest.requests import asked
 from west_viommu.guest.source import GuestTree
 from west_viommu.host.streams import StreamId
 from west_viommu.hypervisor.assignment import Explicit
+from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import PLAN, PROFILES
 from west_viommu.plan.plan import plan
 from west_viommu.problems import Problem, Refused, Where, rendered
@@ -54,11 +55,23 @@ def run(arguments: Namespace) -> int:
         found += [("host", each) for each in _of_host(chosen, arguments, guest, built, sealed)]
     if arguments.guest_dtb:
         given = view(finished_tree(arguments.guest_dtb))
-        found += [("guest-dtb", each) for each in with_given(built, given)]
+        known = _profile_of(chosen, sealed)
+        found += [("guest-dtb", each) for each in with_given(built, given, known)]
     render = differences_json if arguments.format == "json" else differences_table
     names = {"build": name, "host": chosen.host or "", "guest-dtb": arguments.guest_dtb or ""}
     print(render(found, names, len(built.devices)), end="")
     return REFUSED if found else DONE
+
+
+def _profile_of(chosen: Settings, sealed: dict[str, Any] | None) -> Profile | None:
+    """The profile of the build, or that was chosen; None where neither is known, or it is a user's
+    own, of which the plan does not say the file.
+    """
+    if chosen.profile:
+        return profile(chosen.profile, None)
+    if sealed:
+        return profile(sealed["profile"], None) if sealed["profile"] in PROFILES else None
+    return profile(None, None)
 
 
 def _built(arguments: Namespace) -> tuple[str, dict[str, Any] | None]:

@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from west_viommu.api import Host, read_host
-from west_viommu.cli.run import as_typed, host_of
+from west_viommu.cli.run import as_typed, host_of, terms_of
 from west_viommu.extract.copy import Copied, copied
 from west_viommu.extract.lookup import node_called
 from west_viommu.hypervisor.assignment import Terms
@@ -35,7 +35,8 @@ def run(arguments: Namespace) -> None:
         node = source.devices.tree.node(path)
         if node:
             made.append(_copied(source, node, arguments.zephyr_bindings, needed))
-    for problem in _concerns(source, nodes):
+    agreed = terms_of(arguments) or Terms(DEFAULT)
+    for problem in _concerns(source, nodes, agreed):
         print(as_typed(rendered(problem), arguments.program), file=sys.stderr)
     name = os.path.basename(os.path.abspath(source.name))
     print(guest_nodes(_apart(made), name, source.model, needed), end="")
@@ -82,13 +83,13 @@ def _directories(bindings: str | None) -> list[str]:
     return [os.path.join(base, BINDINGS)] if base else []
 
 
-def _concerns(source: Host, paths: list[str]) -> Iterator[Problem]:
+def _concerns(source: Host, paths: list[str], agreed: Terms) -> Iterator[Problem]:
     """What bind will say of the devices, for one guest, as warnings."""
     try:
         devices = [device for device in map(source.devices.device, paths) if device]
     except TreeError as error:
         raise Refused([malformed_host(source.name, error)]) from None
-    for path, hazard, _, finding in concerns(devices, source.devices, Terms(DEFAULT)):
+    for path, hazard, _, finding in concerns(devices, source.devices, agreed):
         yield Problem(
             hazard,
             finding.what,

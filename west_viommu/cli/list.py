@@ -7,11 +7,13 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from west_viommu.cli.run import as_typed, host_of
+from west_viommu.cli.run import DONE, REFUSED, as_typed, host_of, terms_of
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
-from west_viommu.host.inventory import Master
+from west_viommu.host.inventory import Inventory, Master
 from west_viommu.host.selection import (
     Selection,
     is_behind,
@@ -21,64 +23,115 @@ from west_viommu.host.selection import (
 )
 from west_viommu.read.host import read_host, read_inventory
 from west_viommu.read.tree import refused
+from west_viommu.tree.cells import counted
+
+if TYPE_CHECKING:
+    from west_viommu.hypervisor.assignment import Terms
+    from west_viommu.plan.alone import Known
 
 _WIDTH = 80
 
 
-def run(arguments: Namespace) -> None:
-    """Read the host, take its inventory, print what was asked for."""
+def run(arguments: Namespace) -> int:
+    """Read the host, take its inventory, print what was asked for. 1 where that is nothing."""
     host = host_of(arguments)
+    terms = terms_of(arguments)
     tree = read_host(host, arguments.include, arguments.define)
     found = read_inventory(host, tree)
-    devices = Devices(host, tree, found)
+    if terms:
+        from west_viommu.plan.alone import as_driven
+
+        found = as_driven(found, terms.profile)
+    asked = _Asked(found, Devices(host, tree, found), terms)
     try:
-        selected = selection(found, _tests(arguments, devices))
+        selected = selection(found, _tests(arguments, asked))
     except TooManyIntervals:
         what = "the stream IDs of this host overlap in more ways than can be listed"
         hint = "correct the iommu-map of its masters: on real hosts few IDs are shared"
         raise refused("malformed", host, what, hint) from None
-    pieces = _FORMATS[arguments.format](selected, devices)
+    is_empty = selected.is_filtered and not selected.inventory.masters
+    if is_empty:
+        print(as_typed(_nothing(arguments, asked), arguments.program), file=sys.stderr)
+        if arguments.format == "table":
+            return REFUSED
+    pieces = _FORMATS[arguments.format](selected, asked)
     if arguments.format == "table":
         pieces = (as_typed(piece, arguments.program) for piece in pieces)
     if sys.stdout:
         sys.stdout.writelines(pieces)
+    return REFUSED if is_empty else DONE
 
 
-def _tests(arguments: Namespace, devices: Devices) -> Iterator[Callable[[Master], bool]]:
+class _Asked:
+    """A host that is listed, and on which terms."""
+
+    def __init__(self, inventory: Inventory, devices: Devices, terms: Terms | None):
+        self.inventory = inventory
+        self._devices = devices
+        self._terms = terms
+
+    @cached_property
+    def known(self) -> dict[str, Known]:
+        """What there is to tell of each master."""
+        from west_viommu.plan.alone import known
+
+        return known(self._devices, self._terms)
+
+
+def _tests(arguments: Namespace, asked: _Asked) -> Iterator[Callable[[Master], bool]]:
     """What a master must pass to be listed."""
+    yield from _filters(arguments)
+    if arguments.passable:
+        yield lambda master: not asked.known[master.path].refused
+
+
+def _filters(arguments: Namespace) -> Iterator[Callable[[Master], bool]]:
     if arguments.patterns:
         yield path_matches(arguments.patterns)
     if arguments.compatible:
         yield is_compatible(arguments.compatible)
     if arguments.iommu:
         yield is_behind(arguments.iommu)
-    if arguments.passable:
-        from west_viommu.plan.alone import known
-
-        by_path = known(devices)
-        yield lambda master: not by_path[master.path].refused
 
 
-def _table(selected: Selection, devices: Devices) -> Iterable[str]:
-    from west_viommu.plan.alone import known
+def _nothing(arguments: Namespace, asked: _Asked) -> str:
+    """Why nothing is listed."""
+    tests = list(_filters(arguments))
+    left = [m for m in asked.inventory.masters if all(test(m) for test in tests)]
+    if not asked.inventory.masters:
+        return "this host has no master: no node has `iommus` or `iommu-map`"
+    if not left:
+        return "no master of this host fits: `viommu list` shows all"
+    counts: dict[str, int] = {}
+    for master in left:
+        for hazard in asked.known[master.path].refused:
+            counts[hazard] = counts.get(hazard, 0) + 1
+    why = ", ".join(f"{hazard} ({count})" for hazard, count in counts.items())
+    return (
+        f"0 of {counted(len(left), 'master')} could go to a guest of Xen as is, because of {why}: "
+        "`viommu explain HAZARD` says why, and what to do"
+    )
+
+
+def _table(selected: Selection, asked: _Asked) -> Iterable[str]:
     from west_viommu.write.inventory_table import inventory_table
 
-    return inventory_table(selected, known(devices), _width(), colour=_has_colour())
+    return inventory_table(selected, asked.known, _width(), colour=_has_colour())
 
 
-def _json(selected: Selection, devices: Devices) -> Iterable[str]:
+def _json(selected: Selection, asked: _Asked) -> Iterable[str]:
     from west_viommu.write.inventory_json import inventory_json
 
     return inventory_json(selected)
 
 
-def _dot(selected: Selection, devices: Devices) -> Iterable[str]:
+def _dot(selected: Selection, asked: _Asked) -> Iterable[str]:
     from west_viommu.write.inventory_dot import inventory_dot
 
     return [inventory_dot(selected)]
 
 
-def _svg(selected: Selection, devices: Devices) -> Iterable[str]:
+def _svg(selected: Selection, asked: _Asked) -> Iterable[str]:
     from west_viommu.write.inventory_dot import inventory_dot, svg
 
     return [svg(inventory_dot(selected))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from west_viommu.hypervisor.profile import switched_on
 from west_viommu.names import PROFILES
 from west_viommu.problems import printable
 from west_viommu.read.profiles import profile, profile_file
@@ -18,4 +19,7 @@ def run(arguments: Namespace) -> None:
         return
     for name in PROFILES:
         default = " (default)" if name == PROFILES[0] else ""
-        print(f"{name}{default}\n    {printable(profile(name, None).about)}")
+        found = profile(name, None)
+        print(f"{name}{default}\n    {printable(found.about)}")
+        for switch in switched_on(found):
+            print(f"    its vSMMU is switched on by {switch}")

@@ -8,8 +8,12 @@ import sys
 from argparse import Namespace
 from importlib import import_module
 from io import TextIOWrapper
+from typing import TYPE_CHECKING
 
 from west_viommu.problems import Refused, rendered
+
+if TYPE_CHECKING:
+    from west_viommu.hypervisor.assignment import Terms
 
 DONE, REFUSED, USAGE = 0, 1, 2
 
@@ -84,3 +88,16 @@ def host_of(arguments: Namespace) -> str:
     if not host:
         raise UsageError(NO_HOST)
     return host
+
+
+def terms_of(arguments: Namespace) -> Terms | None:
+    """On what a host is judged: the profile of the option, else of the environment, west's
+    configuration or viommu.yml here, and what that says of dom0; None where nobody says anything.
+    To read a profile takes time.
+    """
+    from west_viommu.read.settings import settings, terms
+
+    environment = os.environ.get
+    options = {"profile": arguments.profile or environment("VIOMMU_PROFILE")}
+    chosen = settings(options, os.curdir, arguments.config or environment("VIOMMU_CONFIG"))
+    return terms(chosen) if chosen.profile or not chosen.has_dom0 else None

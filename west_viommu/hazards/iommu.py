@@ -15,7 +15,7 @@ from west_viommu.hypervisor.assignment import Assignment
 @of_each
 def unprotected(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """Behind no IOMMU, nothing confines the DMA of a device."""
-    if not this.device.master or not this.device.master.iommus:
+    if not situation.iommus(this):
         yield not_protected(this.device)
 
 

@@ -238,8 +238,7 @@ def guest_overlap(situation: Situation) -> Found:
         if (place, at) not in said and not (path and _is_related(path, this.request.path)):
             said.add((place, at))
             yield this, _overlap(name, situation.pages[this.request.path][number].guest, region)
-    if not situation.is_alone:
-        yield from _overlaps_between(situation, pages)
+    yield from _overlaps_between(situation, pages)
 
 
 def _overlaps_between(situation: Situation, pages: list[tuple[int, int, tuple[int, int]]]) -> Found:

@@ -63,8 +63,17 @@ class Situation:
 
     def iommus(self, this: Assignment) -> list[Iommu]:
         """The IOMMUs that the device of `this` is behind."""
-        master = this.device.master
-        return [self.devices.iommus[path] for path in master.iommus] if master else []
+        return self._behind[this.request.path]
+
+    @cached_property
+    def _behind(self) -> dict[str, list[Iommu]]:
+        iommus = self.devices.iommus
+        return {
+            each.request.path: [iommus[path] for path in each.device.master.iommus]
+            if each.device.master
+            else []
+            for each in self.assignments
+        }
 
     @cached_property
     def pages(self) -> dict[str, tuple[Mapped, ...]]:

@@ -70,7 +70,7 @@ def colliding_stream_id(situation: Situation) -> Found:
     among the devices of the domain (arm_smmu_get_domain_by_sid(), RFC to v3), and finds the wrong
     one of the two.
     """
-    if situation.profile.viommu is None or situation.is_alone:
+    if situation.profile.viommu is None:
         return
     mine = [
         (first & 0xFFFFFFFF, last & 0xFFFFFFFF, (place, first >> 32))

@@ -16,13 +16,15 @@ from west_viommu.hypervisor.assignment import Assignment
 class Hazard(NamedTuple):
     """`id` as in docs/hazards.md, and the `severity` of what `check` finds, where a finding says no
     other. `needs`: the hazards that must not have refused an assignment before: it would say the
-    same again.
+    same again. `of_device`: whether it may be found of a device by itself, whatever a guest's node
+    says of it.
     """
 
     id: str
     check: Check | None
     severity: Severity = Severity.ERROR
     needs: tuple[str, ...] = ()
+    of_device: bool = True
 
     @property
     def is_warning(self) -> bool:
@@ -45,30 +47,30 @@ HAZARDS = (
     Hazard("unknown-host-node", None, _FATAL),
     Hazard("unknown-stream-id", None, _FATAL),
     Hazard("ambiguous-master", None, _FATAL),
-    Hazard("stream-mismatch", streams.stray_streams),
+    Hazard("stream-mismatch", streams.stray_streams, of_device=False),
     Hazard("hypervisor-owned", device.hypervisor_owned, _FATAL),
     Hazard("ambiguous-path", device.ambiguous_path),
-    Hazard("duplicate-assignment", device.duplicate_assignment),
+    Hazard("duplicate-assignment", device.duplicate_assignment, of_device=False),
     Hazard("unprotected", iommu.unprotected, needs=("hypervisor-owned",)),
     Hazard("unsupported-iommu", iommu.unsupported_iommu),
     Hazard("iommu-disabled", iommu.iommu_disabled),
     Hazard("two-iommus", iommu.two_iommus),
     Hazard("map-only", iommu.map_only),
     Hazard("stream-list", streams.stream_list, needs=_DRIVEN),
-    Hazard("colliding-stream-id", streams.colliding_stream_id),
+    Hazard("colliding-stream-id", streams.colliding_stream_id, of_device=False),
     Hazard("shared-stream-id", streams.shared_stream_id),
     Hazard("unassigned-child", device.unassigned_child),
-    Hazard("malformed", vsids.not_numbered, _FATAL),
-    Hazard("vsid-clash", vsids.vsid_clash),
+    Hazard("malformed", vsids.not_numbered, _FATAL, of_device=False),
+    Hazard("vsid-clash", vsids.vsid_clash, of_device=False),
     Hazard("vsid-range", vsids.vsid_range),
-    Hazard("region-mismatch", pages.region_mismatch, needs=("hypervisor-owned",)),
+    Hazard("region-mismatch", pages.region_mismatch, needs=("hypervisor-owned",), of_device=False),
     Hazard("untranslatable-region", pages.untranslatable_region),
     Hazard("host-memory", pages.host_memory, _FATAL, ("region-mismatch", "hypervisor-owned")),
     # The same id, found by its pages.
     Hazard("hypervisor-owned", pages.owned_page, _FATAL, ("region-mismatch", "hypervisor-owned")),
     Hazard("shared-page", pages.shared_page, needs=("region-mismatch", "hypervisor-owned")),
-    Hazard("guest-overlap", pages.guest_overlap),
-    Hazard("interrupt-mismatch", interrupts.interrupt_mismatch),
+    Hazard("guest-overlap", pages.guest_overlap, of_device=False),
+    Hazard("interrupt-mismatch", interrupts.interrupt_mismatch, of_device=False),
     Hazard("interrupt-private", interrupts.interrupt_private, needs=("interrupt-mismatch",)),
     Hazard("interrupt-unroutable", interrupts.interrupt_unroutable),
     Hazard("interrupt-clash", interrupts.interrupt_clash, needs=("interrupt-mismatch",)),
@@ -96,12 +98,13 @@ HAZARDS = (
 
 
 def findings(
-    situation: Situation, *, only_refusing: bool = False
+    situation: Situation,
 ) -> Iterator[tuple[Hazard, Assignment, Finding]]:
-    """All that the checks find, in the order of the table; only by those that may refuse the input,
-    if that is asked for.
+    """All that the checks find, in the order of the table; of devices by themselves, only what
+    refuses them.
     """
     for hazard in HAZARDS:
-        if hazard.check and not (only_refusing and hazard.is_warning):
+        is_left_out = situation.is_alone and (hazard.is_warning or not hazard.of_device)
+        if hazard.check and not is_left_out:
             for this, finding in hazard.check(situation):
                 yield hazard, this, finding

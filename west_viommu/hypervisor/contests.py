@@ -11,7 +11,7 @@ from typing import NamedTuple
 from west_viommu.host.intervals import meetings
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.holdings import Claim, Holdings, Standing
-from west_viommu.hypervisor.pages import mapped_pages
+from west_viommu.hypervisor.pages import in_pages, mapped_pages
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI
 from west_viommu.tree.node import Node
@@ -102,8 +102,13 @@ class _Court:
 
     def _pages(self) -> Iterator[tuple[int, int, int]]:
         for place, this in enumerate(self._assignments):
-            for host, _ in mapped_pages(this.request):
-                yield host.base, host.base + host.size - 1, place
+            if self._alone:
+                regions = [in_pages(region) for region in this.device.regions if region]
+            else:
+                regions = [host for host, _ in mapped_pages(this.request)]
+            for base, size in regions:
+                if size:
+                    yield base, base + size - 1, place
 
     def _lines(self) -> Iterator[tuple[int, int, int]]:
         """Those that Xen routes: under dom0less all of the host node, else those in the guest's."""

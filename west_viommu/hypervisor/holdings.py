@@ -60,6 +60,7 @@ class Holdings:
         self._tree = devices.tree
         self._iommus = list(devices.iommus)
         self._places = {path: place for place, path in enumerate(self._iommus)}
+        self._drivers: dict[str, Driver | None] = {}
         self._standings: dict[str, Standing] = {}
         self._inherited: dict[str, tuple[str, bool]] = {}
 
@@ -85,9 +86,11 @@ class Holdings:
         """The driver of the hypervisor for the IOMMU at that path, if it takes its cells as
         well.
         """
-        found = self.devices.iommus[iommu]
-        driver = self.profile.driver(found.compatible)
-        return driver if driver and found.cells in driver.cells else None
+        if iommu not in self._drivers:
+            found = self.devices.iommus[iommu]
+            driver = self.profile.driver(found.compatible)
+            self._drivers[iommu] = driver if driver and found.cells in driver.cells else None
+        return self._drivers[iommu]
 
     def is_bridge(self, path: str) -> bool:
         """Whether the node at `path` is a PCI bridge."""

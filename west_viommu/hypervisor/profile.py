@@ -64,11 +64,11 @@ class Switch(NamedTuple):
     text: str
 
 
-# Where a switch is written -> what to call that.
+# Where a switch is written -> how to say that.
 PLACES = {
-    "xen-command-line": "Xen's own command line",
-    "domain-node": "the domain's node in /chosen",
-    "xl.cfg": "xl.cfg",
+    "xen-command-line": "on Xen's own command line",
+    "domain-node": "in the domain's node",
+    "xl.cfg": "in xl.cfg",
 }
 
 
@@ -134,6 +134,17 @@ class Profile(NamedTuple):
     def switches_for(self, toolstack: str) -> tuple[Switch, ...]:
         """How the vSMMU of a guest that `toolstack` creates is switched on: by all of these."""
         return tuple(each for each in self.switches if each.toolstack == toolstack)
+
+
+def switched_on(profile: Profile) -> tuple[str, ...]:
+    """How the vSMMU of `profile` is switched on, in words for each toolstack."""
+    found = []
+    for toolstack in profile.toolstacks:
+        switches = profile.switches_for(toolstack)
+        said = " and ".join(f"{each.text} {PLACES[each.place]}" for each in switches)
+        if said:
+            found.append(f"{'xl' if toolstack == 'libxl' else toolstack}: {said}")
+    return tuple(found)
 
 
 SMMUV3 = Driver(("arm,smmu-v3",), (1,), may_share=False)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the hazards say of each host device by itself: could some guest have it?"""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from west_viommu.guest.gic import LINUX_EDGE, GuestInterrupt
@@ -12,6 +12,7 @@ from west_viommu.hazards.findings import Finding, Severity
 from west_viommu.hazards.situation import Situation
 from west_viommu.hazards.table import Hazard, findings
 from west_viommu.host.devices import Device, Devices
+from west_viommu.host.inventory import Inventory, Iommu
 from west_viommu.hypervisor.assignment import AssignedStream, Assignment, Terms
 from west_viommu.hypervisor.contests import contests, contests_alone
 from west_viommu.hypervisor.holdings import Holdings
@@ -71,6 +72,17 @@ class Known(NamedTuple):
     refused: tuple[str, ...]
 
 
+def as_driven(found: Inventory, profile: Profile) -> Inventory:
+    """`found`, in which those IOMMUs are supported that the hypervisor of `profile` drives."""
+    iommus = tuple(each._replace(supported=_is_driven(each, profile)) for each in found.iommus)
+    return found._replace(iommus=iommus)
+
+
+def _is_driven(iommu: Iommu, profile: Profile) -> bool:
+    driver = profile.driver(iommu.compatible)
+    return driver is not None and iommu.cells in driver.cells
+
+
 def known(devices: Devices, terms: Terms | None = None) -> dict[str, Known]:
     """What there is to tell of each master of the host, by its path. A node with a malformed
     interrupt is refused as that.
@@ -98,7 +110,7 @@ def known(devices: Devices, terms: Terms | None = None) -> dict[str, Known]:
 
 def concerns(together: Sequence[Device], devices: Devices, terms: Terms) -> Iterator[Concern]:
     """What speaks against giving the whole of these devices to one guest."""
-    assignments = [whole(_request(each, devices), each) for each in together]
+    assignments = [whole(_whole_request(each, devices), each) for each in together]
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
     situation = _situation(assignments, holdings, terms, alone=False)
     refused: set[tuple[str, str]] = set()
@@ -116,10 +128,10 @@ def _refusing(
     fit: Sequence[Device], devices: Devices, terms: Terms
 ) -> Iterator[tuple[Hazard, Assignment, Finding]]:
     """What refuses each of `fit`, as if it were assigned alone."""
-    assignments = [whole(_request(each, devices), each) for each in fit]
+    assignments = [whole(_request(each), each) for each in fit]
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
     situation = _situation(assignments, holdings, terms, alone=True)
-    for hazard, this, finding in findings(situation, only_refusing=True):
+    for hazard, this, finding in findings(situation):
         if finding.severity is not Severity.WARNING:
             yield hazard, this, finding
 
@@ -149,16 +161,14 @@ def _situation(
     )
 
 
-def _request(device: Device, devices: Devices) -> Request:
-    """The request for all that the host node has."""
-    tree = devices.tree
-    node = tree.node(device.path)
+def _request(device: Device) -> Request:
+    """The request for a host node of which it does not matter where the guest has it."""
     return Request(
-        path=f"{PASSTHROUGH}{device.path}",
+        path=device.path,
         name=device.name,
         xen_path=device.path,
         entries=(),
-        regions=tuple(RegionPair(region, region) for region in device.regions if region),
+        regions=(),
         mapped=(),
         interrupts=tuple(
             GuestInterrupt(intid, flags == LINUX_EDGE)
@@ -168,9 +178,16 @@ def _request(device: Device, devices: Devices) -> Request:
         ),
         has_map=bool(device.master and device.master.maps),
         malformed_ids=None,
-        is_coherent=_is_coherent(tree.lineage(node) if node else ()),
     )
 
 
-def _is_coherent(lineage: Iterable[object]) -> bool:
-    return any("dma-coherent" in getattr(node, "properties", ()) for node in lineage)
+def _whole_request(device: Device, devices: Devices) -> Request:
+    """The request for all that the host node has, at its own addresses."""
+    tree = devices.tree
+    node = tree.node(device.path)
+    lineage = tree.lineage(node) if node else ()
+    return _request(device)._replace(
+        path=f"{PASSTHROUGH}{device.path}",
+        regions=tuple(RegionPair(region, region) for region in device.regions if region),
+        is_coherent=any("dma-coherent" in each.properties for each in lineage),
+    )

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from configparser import ConfigParser
-from configparser import Error as ConfigError
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.hypervisor.assignment import Explicit, Permission, Terms
 from west_viommu.names import is_profile_path
 from west_viommu.problems import Problem, Refused, Where
-from west_viommu.read.config import Config, config_of
-from west_viommu.read.profiles import profile
+
+if TYPE_CHECKING:
+    from configparser import ConfigParser
+
+    from west_viommu.read.config import Config
 
 FILE_NAME = "viommu.yml"
 # Key of viommu.yml -> key of west's section [viommu].
@@ -49,11 +50,12 @@ def settings(
     """
     west, west_files = _of_west(app, workspace)
     own, own_files = _of_file(app, config)
-    chosen = {key: options.get(key) or west.get(key) or getattr(own, key) for key in _KEYS}
-    files = (*west_files, *own_files)
-    return Settings(
-        **chosen,
-        files=files,
+    chosen = {key: options.get(key) or west.get(key) or getattr(own, key, None) for key in _KEYS}
+    host, profile, vsid = (chosen[key] for key in _KEYS)
+    found = Settings(host, profile, vsid, (*west_files, *own_files))
+    if own is None:
+        return found
+    return found._replace(
         domain=own.domain,
         permissions=own.permissions,
         explicit=own.explicit,
@@ -63,6 +65,9 @@ def settings(
 
 def terms(chosen: Settings) -> Terms:
     """The terms of a plan, with the profile read. Raises Refused."""
+    # Late: YAML costs more than the rest of a run that needs none.
+    from west_viommu.read.profiles import profile
+
     return Terms(
         profile(chosen.profile, chosen.vsid),
         chosen.domain,
@@ -94,9 +99,16 @@ def _configs(app: str, workspace: str | None) -> list[tuple[ConfigParser, str]]:
     """West's configuration files, the workspace's before the user's. Read with configparser: to
     import west costs more than the rest of a run.
     """
+    files = [_workspace_config(workspace or app), _user_config()]
+    there = [file for file in files if file and os.path.isfile(file)]
+    if not there:
+        return []
+    from configparser import ConfigParser
+    from configparser import Error as ConfigError
+
     found = []
-    for file in (_workspace_config(workspace or app), _user_config()):
-        if file and os.path.isfile(file):
+    for file in there:
+        if file:
             parser = ConfigParser(interpolation=None)
             try:
                 parser.read(file, encoding="utf-8")
@@ -122,10 +134,13 @@ def _user_config() -> str:
     return os.environ.get("WEST_CONFIG_GLOBAL") or os.path.expanduser("~/.westconfig")
 
 
-def _of_file(app: str, config: str | None) -> tuple[Config, list[str]]:
+def _of_file(app: str, config: str | None) -> tuple[Config | None, list[str]]:
+    """What viommu.yml says, and its name; None where there is none."""
     file = config or os.path.normpath(os.path.join(app, FILE_NAME))
     if not config and not os.path.isfile(file):
-        return Config(), []
+        return None, []
+    from west_viommu.read.config import config_of
+
     own = config_of(file)
     folder = os.path.dirname(file)
     host, profile = placed("host", own.host, folder), placed("profile", own.profile, folder)

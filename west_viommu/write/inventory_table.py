@@ -50,9 +50,6 @@ def inventory_table(
 def _table(selected: Selection, known: Mapping[str, Known], width: int) -> Iterator[str]:
     yield selected.inventory.model or "host without a model name"
     yield ""
-    if selected.is_filtered and not selected.inventory.masters:
-        yield "no such master"
-        return
     yield from _iommus(selected, known, width)
     yield from _section(
         "Stream IDs behind more than one SMMU, by iommus or iommu-map:",

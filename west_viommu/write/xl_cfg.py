@@ -42,7 +42,7 @@ def _lines(plan: Plan) -> Iterator[str]:
             if switch.place == "xl.cfg":
                 yield switch.text
             else:
-                yield f"# and on {PLACES[switch.place]}: {switch.text}"
+                yield f"# and {PLACES[switch.place]}: {switch.text}"
         yield "# For a Xen that takes the map of stream IDs itself, as first proposed:"
         yield _commented(
             _listed(
