@@ -80,10 +80,6 @@ def _give_at_boot(running: Running, guest: AtBoot) -> None:
     for node in tree(guest.partial).children:
         if node.name.lower() == "passthrough":
             _scan(running, guest.name, node, (2, 1), top=True)
-    protected = guest.name in running.iommus.assigned.values()
-    if running.xen.vsmmu and running.iommus.driven and not protected:
-        # "With viommu=smmuv3 a domU without any assignment panics Xen at domain creation."
-        raise Stops("panic", f"{guest.name} has a vSMMU and nothing behind it")
 
 
 def _scan(running: Running, name: str, node: Node, cells: tuple[int, int], top: bool) -> None:

@@ -32,8 +32,8 @@ CONSOLES = (
 class Host:
     """A host's tree. Nodes are told apart by path: a Node compares by content."""
 
-    def __init__(self, blob: bytes) -> None:
-        self.root = tree(blob)
+    def __init__(self, blob: bytes | Node) -> None:
+        self.root = tree(blob) if isinstance(blob, bytes) else blob
         self.nodes = [self.root, *self.root.below()]
 
     @cached_property

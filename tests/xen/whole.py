@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tests.xen.attached import Stops, Stream
@@ -17,6 +17,7 @@ from tests.xen.dom0 import give_to_dom0
 from tests.xen.domains import AtBoot, ByXl, Guest, by_xl, give_to_guest
 from tests.xen.host import Host
 from tests.xen.mapped import NoAddress, Pages
+from tests.xen.nodes import Node
 from tests.xen.routed import NoInterrupt
 from tests.xen.running import DOM0, XEN, Fault, Running, started
 from tests.xen.xens import V417, XENS, Xen
@@ -42,11 +43,14 @@ class Double(NamedTuple):
 
 @dataclass(frozen=True)
 class World:
-    """The end of a start of Xen. `hands` by name: Xen, dom0, and each guest's."""
+    """The end of a start of Xen. `hands` by name: Xen, dom0, and each guest's. `assigned`: whose
+    each host node is that is behind an IOMMU.
+    """
 
     hands: dict[str, Hand]
     faults: tuple[Fault, ...]
-    doubles: tuple[Double, ...]
+    doubles: tuple[Double, ...] = ()
+    assigned: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_sound(self) -> bool:
@@ -54,18 +58,18 @@ class World:
 
 
 def whole(
-    host: bytes, guests: Sequence[Guest] = (), xen: Xen = V417, *, dom0: bool = True
+    host: bytes | Node, guests: Sequence[Guest] = (), xen: Xen = V417, *, dom0: bool = True
 ) -> World:
-    """Start `xen` on the blob `host`, its overlays applied, with dom0 first, then the guests.
+    """Start `xen` on the tree `host`, its overlays applied, with dom0 first, then the guests.
 
     start_xen(), arch/arm/setup.c: create_dom0(), then create_domUs(); xl comes later still.
     """
     found = Host(host)
     try:
         running = started(found, xen)
-    except (Stops, NoAddress) as error:
+    except (Stops, NoAddress, NoInterrupt) as error:
         kind = error.kind if isinstance(error, Stops) else "panic"
-        return World({}, (Fault(kind, XEN, str(error)),), ())
+        return World({}, (Fault(kind, XEN, str(error)),))
     making = DOM0
     try:
         if dom0:
@@ -77,7 +81,8 @@ def whole(
         kind = error.kind if isinstance(error, Stops) else "panic"
         running.fault(kind, making, str(error))
     hands = _hands(running)
-    return World(hands, tuple(running.faults), tuple(_doubles(running, hands)))
+    doubles = tuple(_doubles(running, hands))
+    return World(hands, tuple(running.faults), doubles, dict(running.iommus.assigned))
 
 
 def faults(world: World) -> list[str]:
