@@ -109,12 +109,21 @@ def _read(fdt: libfdt.FdtRo, offset: int, node: Node) -> None:
 
 def blob_of(root: Node) -> bytes:
     """The blob of the tree at `root`, written from front to back as Xen and libxl write theirs."""
-    writer = libfdt.FdtSw()
+    writer = libfdt.FdtSw(_room(root))
     writer.finish_reservemap()
     _write(writer, root)
     fdt = writer.as_fdt()
     fdt.pack()
     return bytes(fdt.as_bytearray())
+
+
+def _room(root: Node) -> int:
+    """Bytes that surely do: pylibfdt makes room for nodes and properties, but not to finish."""
+    size = 4096
+    for node in [root, *root.below()]:
+        size += 16 + len(node.name)
+        size += sum(len(name) + len(value) + 20 for name, value in node.props.items())
+    return size
 
 
 def _write(writer: libfdt.FdtSw, node: Node) -> None:

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A random pair, what the tool made of it, and whether the model of Xen agrees."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from random import Random
+from traceback import format_exc
+from typing import Any, NamedTuple
+
+from tests.xen.by_hand import guest_by_hand, marks, with_marks
+from tests.xen.domains import Guest
+from tests.xen.host import Host
+from tests.xen.nodes import Node, blob_of
+from tests.xen.random_guests import RandomGuest, random_guest
+from tests.xen.random_hosts import random_host
+from tests.xen.rules import dom0less_faults, libxl_faults
+from tests.xen.running import DOM0, XEN
+from tests.xen.whole import AtBoot, Hand, World, by_xl, faults, whole
+from tests.xen.xens import RFC, V3, Xen
+from west_viommu.__main__ import main
+
+# Refused though Xen would go on: the guest's tree does not say for sure what is meant, or what Xen
+# would do is not what the tree says.
+BY_DESIGN = {
+    "ambiguous-master": "the IDs are those of several masters",
+    "ambiguous-path": "Xen takes the first path of two that differ in case",
+    "interrupt-unroutable": "Xen routes another line than the tree says, or none",
+    "iommu-disabled": "a node above the SMMU is disabled; Xen looks at the SMMU's own status",
+    "stream-list": "Xen attaches the IDs before a gap in the list alone",
+    "hypervisor-owned": "no device, whatever Xen would do",
+    "host-memory": "no device, whatever Xen would do",
+    "untranslatable-region": "Xen maps nothing where a bus has no ranges",
+}
+ENVIRONMENT = ("VIOMMU_HOST_DTB", "VIOMMU_PROFILE", "VIOMMU_VSID", "VIOMMU_CONFIG", "ZEPHYR_BASE")
+
+
+class Side(NamedTuple):
+    """A profile of ours, the Xen that it is for, and who makes the guest."""
+
+    profile: str
+    xen: Xen
+    toolstack: str
+
+
+SIDES = (
+    Side("xen-rfc", RFC, "dom0less"),
+    Side("xen-rfc", RFC, "xl"),
+    Side("xen-v3-dom0less", V3, "dom0less"),
+    Side("xen-v3-libxl", V3, "xl"),
+)
+
+
+class Pair(NamedTuple):
+    host: Node
+    guest: RandomGuest
+    side: Side
+
+    @property
+    def wanted(self) -> list[str]:
+        return [ask.path for ask in self.guest.asks]
+
+    @property
+    def size(self) -> int:
+        return 10 * len(list(self.host.below())) + len(self.guest.overlay.splitlines())
+
+    def by_hand(self) -> World:
+        """The pair as somebody who knows Xen would write it."""
+        host = Host(self.host)
+        guest = guest_by_hand(host, self.wanted, self.side.toolstack)
+        return whole(with_marks(self.host, marks(host, set(self.wanted))), [guest], self.side.xen)
+
+    def alone(self) -> World:
+        """The host without any guest."""
+        return whole(self.host, xen=self.side.xen)
+
+    def starts(self) -> bool:
+        """Whether the host starts at all, if not as it is, then with the marks."""
+        return any(not _before_the_guest(world) for world in (self.alone(), self.by_hand()))
+
+
+class Outcome(NamedTuple):
+    """What the tool did; the files by name, if it bound the pair."""
+
+    status: int
+    err: str
+    files: dict[str, bytes]
+
+
+class Verdict(NamedTuple):
+    agrees: bool
+    kind: str
+    details: list[str]
+
+
+def pair_of(seed: int) -> Pair:
+    """The pair of a seed. Most hosts start: what does not is of no use to anybody."""
+    rng = Random(seed)
+    side = rng.choice(SIDES)
+    while True:
+        host = random_host(rng)
+        pair = Pair(host, random_guest(rng, host), side)
+        if pair.starts() or rng.random() < 0.1:
+            return pair
+
+
+def bound(pair: Pair, folder: Path) -> Outcome:
+    """Runs `viommu bind` in this process; `folder` gets its files in `out`."""
+    host, overlay, out = folder / "host.dtb", folder / "guest.overlay", folder / "out"
+    host.write_bytes(blob_of(pair.host))
+    overlay.write_text(pair.guest.overlay)
+    command = ["bind", "--host", str(host), "--profile", pair.side.profile, "-o", str(out)]
+    for name in ENVIRONMENT:
+        os.environ.pop(name, None)
+    err = StringIO()
+    with redirect_stdout(StringIO()), redirect_stderr(err):
+        try:
+            status = main([*command, str(overlay)])
+        except Exception:  # any is a finding: the commands end with a status
+            return Outcome(-1, err.getvalue() + format_exc(), {})
+    words = err.getvalue().replace(f"{folder}/", "")
+    made = {file.name: file.read_bytes() for file in out.iterdir()} if status == 0 else {}
+    return Outcome(status, words, made)
+
+
+def world_of(pair: Pair, outcome: Outcome) -> World:
+    """What Xen makes of the files that the tool wrote."""
+    marked = with_marks(pair.host, marked_by(outcome.files["host.overlay"].decode()))
+    return whole(marked, [_guest(pair, outcome)], pair.side.xen)
+
+
+def marked_by(overlay: str) -> set[str]:
+    """The paths of host.overlay: it has nothing but marks."""
+    found = re.findall(r'target-path = "([^"]*)";\s*__overlay__ \{\s*xen,passthrough;', overlay)
+    assert len(found) == overlay.count("target-path"), overlay
+    return set(found)
+
+
+def _guest(pair: Pair, outcome: Outcome) -> Guest:
+    if pair.side.toolstack == "xl":
+        return by_xl(outcome.files["xl.cfg"].decode())
+    return AtBoot(outcome.files["passthrough-dom0less.dtb"])
+
+
+def judged(pair: Pair, outcome: Outcome) -> Verdict:
+    if outcome.status == 0:
+        return _accepted(pair, outcome)
+    if outcome.status != 1 or not ids_of(outcome):
+        return Verdict(False, f"status {outcome.status}", outcome.err.splitlines()[-3:])
+    return _refused(pair, outcome)
+
+
+def ids_of(outcome: Outcome) -> list[str]:
+    return sorted(set(re.findall(r"error: \[([a-z0-9-]+)\]", outcome.err)))
+
+
+def _accepted(pair: Pair, outcome: Outcome) -> Verdict:
+    world = world_of(pair, outcome)
+    if _before_the_guest(world) and _before_the_guest(pair.alone()):
+        return Verdict(True, "bound; the host does not start, with a guest or without", [])
+    if not world.is_sound:
+        found = faults(world)
+        return Verdict(False, f"bound, but {_kind(found[0])}", found)
+    planned = json.loads(outcome.files["viommu.json"])
+    hosts = [device["host"] for device in planned["devices"]]
+    if pair.guest.is_right and sorted(hosts) != sorted(pair.wanted):
+        return Verdict(False, "bound, but others than asked for", hosts)
+    given = {path for path, hand in world.assigned.items() if hand not in (XEN, DOM0)}
+    if given != set(hosts):
+        return Verdict(False, "bound, but Xen assigns others", sorted(given ^ set(hosts)))
+    missing = list(_not_given(planned["devices"], next(_hands_of_guests(world))))
+    if missing:
+        return Verdict(False, f"bound, but {_kind(missing[0])}", missing)
+    wrong = _rules(pair, outcome)
+    if wrong:
+        return Verdict(False, f"bound, but by rules.py {_kind(wrong[0])}", wrong)
+    return Verdict(True, "bound, and Xen agrees", [])
+
+
+def _hands_of_guests(world: World) -> Iterator[Hand]:
+    return (hand for name, hand in world.hands.items() if name not in (XEN, DOM0))
+
+
+def _not_given(devices: list[dict[str, Any]], guest: Hand) -> Iterator[str]:
+    """What the plan promises the guest, and Xen does not give."""
+    for device in devices:
+        for stream in device["streams"]:
+            if (stream["iommu"], stream["pmaster"]) not in guest.streams:
+                yield f"Xen does not attach {stream['pmaster']:#x} of {device['host']}"
+        for intid in device["intids"]:
+            if intid not in guest.lines:
+                yield f"Xen does not route INTID {intid} of {device['host']}"
+        for region in device["regions"]:
+            first, last = region["host"] >> 12, region["host"] + region["size"] - 1 >> 12
+            for page in range(first, last + 1):
+                if not any(p.host <= page < p.host + p.count for p in guest.pages):
+                    yield f"Xen does not map page {page:#x} of {device['host']}"
+
+
+def _rules(pair: Pair, outcome: Outcome) -> list[str]:
+    host = blob_of(pair.host)
+    if pair.side.toolstack == "xl":
+        return libxl_faults(outcome.files["passthrough-xl.dtb"], host)
+    return dom0less_faults(outcome.files["passthrough-dom0less.dtb"], host)
+
+
+def _refused(pair: Pair, outcome: Outcome) -> Verdict:
+    ids = ids_of(outcome)
+    if not pair.guest.is_right:
+        return Verdict(True, "refused, and the request is wrong", ids)
+    world = pair.by_hand()
+    given = {path for path, hand in world.assigned.items() if hand not in (XEN, DOM0)}
+    if not world.is_sound or given != set(pair.wanted):
+        return Verdict(True, "refused, and Xen agrees", faults(world))
+    designed = sorted(set(ids) & set(BY_DESIGN))
+    if designed:
+        return Verdict(True, f"refused by design: {' '.join(designed)}", [])
+    return Verdict(False, f"refused falsely: {' '.join(ids)}", outcome.err.splitlines()[:6])
+
+
+def _before_the_guest(world: World) -> bool:
+    return any(fault.hand in (XEN, DOM0) for fault in world.faults)
+
+
+def _kind(fault: str) -> str:
+    """The fault without what is of this pair alone."""
+    bare = re.sub(r"/[\w@,./-]+", "NODE", fault)
+    return re.sub(r"(?<!dom)(0x[0-9a-f]+|\d+)", "N", bare)
