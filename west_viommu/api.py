@@ -119,8 +119,8 @@ class Planned(NamedTuple):
     def _left_out(self) -> Iterator[str]:
         for toolstack in self.plan.profile.toolstacks:
             if toolstack not in (tree.toolstack for tree in self.trees):
-                what = "it would give the guest other stream IDs than these"
-                yield f"nothing for {toolstack}: {what}"
+                other_ids = "it would give the guest other stream IDs than these"
+                yield f"nothing for {toolstack}: {self.plan.hindered.get(toolstack, other_ids)}"
         for path, names in self.trees[0].left_out.items() if self.trees else ():
             yield f"left out of {path} for Xen, whose guest has no such nodes: {', '.join(names)}"
 
@@ -247,7 +247,8 @@ def _partial_trees(
     if guest.asked.problems:
         return (), ()
     trees, problems = [], {}
-    for toolstack in agreeing_toolstacks(made.devices, agreed):
+    agreeing = agreeing_toolstacks(made.devices, agreed)
+    for toolstack in (each for each in agreeing if each not in made.hindered):
         tree, of_tree = partial_tree(toolstack, made.devices, made.gic, guest.tree, made.profile)
         trees.append(tree)
         problems.update(dict.fromkeys(of_tree))

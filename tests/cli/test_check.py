@@ -76,8 +76,8 @@ def test_a_xen_without_vsmmu_has_a_hint(viommu: Run) -> None:
     assert f"{ETHERNET}        iommus      a vSMMU in the tree  <0x2 0x40>" in outcome.out
     assert "  /iommu@4040000                        vSMMU       present   " in outcome.out
     assert (
-        "hint: this Xen gives a guest a vSMMU only if it is switched on; dom0less: viommu=smmuv3 on "
-        "Xen's own command line; xl: viommu=smmuv3 on Xen's own command line and "
+        "hint: this Xen gives a guest a vSMMU only if it is switched on; dom0less: viommu=smmuv3 "
+        "on Xen's own command line; xl: viommu=smmuv3 on Xen's own command line and "
         'viommu = "smmuv3" in xl.cfg\n'
     ) in outcome.out
 

@@ -181,7 +181,8 @@ class _Court:
     def _is_active_master(self, path: str) -> bool:
         """Whether the node is a DMA master that dom0 uses."""
         master = self._devices.master(path)
-        is_master = bool(master and (master.streams or master.maps))
+        maps = self._holdings.profile.programs_maps
+        is_master = bool(master and (master.streams or (maps and master.maps)))
         return is_master and self._holdings.standing(path) is Standing.STAYS
 
     def _is_bus(self, path: str) -> bool:
