@@ -104,7 +104,7 @@ def interrupt_clash(situation: Situation) -> Found:
         kind = situation.holdings.role(contest.other)
         # Xen takes the lines of its SMMUs; those of other nodes that it keeps are nobody's.
         is_taken = contest.standing is Standing.STAYS or kind == IOMMU
-        if contest.is_part or not is_taken:
+        if contest.part_of or not is_taken:
             continue
         this = contest.this
         is_asked = contest.first in this.request.intids
@@ -166,7 +166,7 @@ def interrupt_shared_with_disabled(situation: Situation) -> Found:
     same (booted: "already used by domain 0"; with xen,passthrough on that node the guest starts).
     """
     for contest in situation.contests.lines:
-        if contest.standing is Standing.OFF and not contest.is_part:
+        if contest.standing is Standing.OFF and not contest.part_of:
             yield contest.this, _shared_with_disabled(contest, situation)
 
 

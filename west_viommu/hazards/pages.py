@@ -172,7 +172,9 @@ def shared_page(situation: Situation) -> Found:
     """
     for contest in situation.contests.pages:
         device, other = contest.this.device.path, contest.other
-        if contest.standing is not Standing.STAYS and not contest.is_part:
+        if contest.part_of not in ("", device) or not (
+            contest.part_of or contest.standing is Standing.STAYS
+        ):
             continue
         has = "has a window" if situation.holdings.is_bridge(other) else "has registers"
         what = f"{other} {has} on a page of {device}, and stays with the host"
@@ -182,7 +184,7 @@ def shared_page(situation: Situation) -> Found:
             f"them: {as_allowed('shared-page', device)}"
         )
         severity = None
-        if contest.is_part:
+        if contest.part_of:
             what = f"{other}, a part of {device}, is on a page that the guest gets"
             hint = "dom0 must not use it: host.overlay keeps it from dom0"
             severity = Severity.WARNING
@@ -209,7 +211,7 @@ def page_shared_with_disabled(situation: Situation) -> Found:
     well.
     """
     for contest in situation.contests.pages:
-        if contest.standing is Standing.OFF and not contest.is_part:
+        if contest.standing is Standing.OFF and not contest.part_of:
             yield (
                 contest.this,
                 Finding(
