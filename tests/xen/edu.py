@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.conftest import Run, blob
+from tests.conftest import Outcome, Run, blob
 from tests.xen.nodes import Node, blob_of, pack, regions, tree
 
 # hw/arm/virt.c of QEMU, base_memmap and extended_memmap; the first interrupt of the PCI bridge.
@@ -24,6 +24,8 @@ LEVEL_HIGH = 4
 
 SMMUV3 = "arm,smmu-v3"
 EDU = "qemu,edu"
+
+Edit = Callable[[Node], None]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class Edu:
     @property
     def config(self) -> int:
         return ECAM + (self.slot << 15)
+
+    @property
+    def path(self) -> str:
+        return f"/{self.name}"
 
     @property
     def name(self) -> str:
@@ -92,10 +98,12 @@ def compatible(root: Node, name: str) -> Node:
     return node
 
 
-def host_tree(dumped: Path, *said: Said, edit: Callable[[Node], None] | None = None) -> Path:
-    """Beside the tree that QEMU `dumped`: one with the devices in place of the PCI bridge."""
+def host_tree(dumped: Path, *said: Said, bridge: bool = False, edit: Edit | None = None) -> Path:
+    """Beside the tree that QEMU `dumped`: one with the devices in place of the PCI bridge, or with
+    the `bridge` as well, and edited."""
     root = tree(dumped.read_bytes())
-    root.children = [child for child in root.children if not child.name.startswith("pcie@")]
+    if not bridge:
+        root.children.remove(compatible(root, "pci-host-ecam-generic"))
     smmu = compatible(root, SMMUV3)
     for device in said:
         root.add(device.node(smmu))
@@ -208,15 +216,19 @@ def _base(node: Node) -> int:
     return regions(node)[0][0]
 
 
-def bound(viommu: Run, folder: Path, host: Path, profile: str, place: Place, *said: Said) -> Bound:
-    """The guest of these devices bound to `host`, in `folder`; no warning is let pass."""
+def bind(viommu: Run, folder: Path, host: Path, profile: str, place: Place, *said: Said) -> Outcome:
+    """`viommu bind` of a guest with these devices to `host`, into `folder`/viommu."""
     folder.mkdir(exist_ok=True)
-    source = GUEST.format(place=place, requests="".join(map(request, said)))
     guest = folder / "guest.dts"
-    guest.write_text(source)
-    files = folder / "viommu"
-    outcome = viommu("bind", "--host", host, "--profile", profile, "-o", files, guest)
+    guest.write_text(GUEST.format(place=place, requests="".join(map(request, said))))
+    return viommu("bind", "--host", host, "--profile", profile, "-o", folder / "viommu", guest)
+
+
+def bound(viommu: Run, folder: Path, host: Path, profile: str, place: Place, *said: Said) -> Bound:
+    """What that makes; there must be nothing to warn of."""
+    outcome = bind(viommu, folder, host, profile, place, *said)
     assert outcome.status == 0, outcome.err
     assert "warning:" not in outcome.err
-    overlay = (files / "viommu.overlay").read_text()
-    return Bound(files, tree(blob(f"{source}{overlay}")))
+    files = folder / "viommu"
+    source = (folder / "guest.dts").read_text() + (files / "viommu.overlay").read_text()
+    return Bound(files, tree(blob(source)))

@@ -18,7 +18,7 @@ from tests.xen.tools import run
 FIRST_MODULE = 0x50000000
 MODULE_ALIGN = 0x200000
 
-STOPPED = r"Panic on CPU|Xen BUG at"
+STOPPED = r"Panic on CPU \d+:\n.*|Xen BUG at"
 
 CHOSEN = """/dts-v1/;
 /plugin/;
@@ -52,10 +52,12 @@ MODULE = """
 
 @dataclass(frozen=True)
 class Guest:
-    """A guest that Xen makes at boot: its kernel, and which devices it owns."""
+    """A guest that Xen makes at boot: its kernel, which devices it owns, and the overlay for the
+    host's tree that marks them (its source)."""
 
     kernel: Path
     partial_tree: Path
+    marks: str
 
 
 @dataclass(frozen=True)
@@ -87,18 +89,15 @@ def booted(
     machine: Machine,
     xen: Path,
     host: Path,
-    marks: str,
     *guests: Guest,
     dom0: Dom0 | None = None,
     until: str | None = None,
     seconds: int = 60,
 ) -> str:
-    """The console, until all `guests` have ended, or `until`, or Xen has stopped.
-
-    The source `marks` is the overlay for the devicetree `host` that marks the guests' devices.
-    """
+    """The console, until all `guests` have ended, or `until`, or Xen has stopped. `host` is the
+    machine's tree, which gets what Xen is to start."""
     modules = _Modules()
-    nodes, bootargs = "", ""
+    domains, nodes, bootargs = [], "", ""
     if dom0 is not None:
         bootargs = "dom0_mem=256M"
         nodes += modules.node(dom0.kernel, "kernel", f'bootargs = "{dom0.bootargs}";')
@@ -107,10 +106,13 @@ def booted(
     for number, guest in enumerate(guests, start=1):
         own = modules.node(guest.kernel, "kernel")
         own += modules.node(guest.partial_tree, "device-tree")
-        nodes += DOMAIN.format(name=f"guest{number}", modules=own)
-    overlays = [folder / "marks.dtbo", folder / "chosen.dtbo"]
-    overlays[0].write_bytes(blob(marks))
-    overlays[1].write_bytes(blob(CHOSEN.format(bootargs=bootargs, nodes=nodes)))
+        domains.append(DOMAIN.format(name=f"guest{number}", modules=own))
+    nodes += "".join(reversed(domains))  # fdtoverlay puts each node before those it has put
+    chosen = CHOSEN.format(bootargs=bootargs, nodes=nodes)
+    overlays = []
+    for number, source in enumerate((chosen, *(guest.marks for guest in guests))):
+        overlays.append(folder / f"xen-{number}.dtbo")
+        overlays[-1].write_bytes(blob(source))
     tree = folder / "xen.dtb"
     run("fdtoverlay", "-i", str(host), "-o", str(tree), *map(str, overlays))
     end = until or "(?s:" + ".*".join([f"(?:{ENDED})"] * len(guests)) + ")"

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import libfdt
 
 QUIET = [libfdt.NOTFOUND]
+# pylibfdt makes a buffer larger when it is full, but not in its last step.
+ROOM = 1 << 20
 Span = tuple[int, int]
 
 
@@ -109,7 +111,7 @@ def _read(fdt: libfdt.FdtRo, offset: int, node: Node) -> None:
 
 def blob_of(root: Node) -> bytes:
     """The blob of the tree at `root`, written from front to back as Xen and libxl write theirs."""
-    writer = libfdt.FdtSw()
+    writer = libfdt.FdtSw(ROOM)
     writer.finish_reservemap()
     _write(writer, root)
     fdt = writer.as_fdt()

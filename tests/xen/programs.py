@@ -14,14 +14,17 @@ CFLAGS = "-O2 -Wall -Wextra -Werror -ffreestanding -mgeneral-regs-only -mstrict-
 LDFLAGS = "-nostdlib -static -no-pie -Wl,--build-id=none,--no-warn-rwx-segments"
 
 
-def built(folder: Path, *sources: Path, macros: list[str]) -> Path:
-    """The guest of these sources as an ELF file, linked to where RAM begins."""
-    program = folder / "guest.elf"
-    files = [GUEST / "start.S", GUEST / "guest.c", *sources]
+def _linked(program: Path, *sources: Path, macros: list[str]) -> Path:
     options = [*CFLAGS.split(), *LDFLAGS.split(), *macros, "-T", str(GUEST / "guest.ld")]
     includes = [f"-I{GUEST}", f"-I{STAGE1}"]
-    run(f"{CROSS}gcc", *options, *includes, *map(str, files), "-o", str(program))
+    run(f"{CROSS}gcc", *options, *includes, *map(str, sources), "-o", str(program))
     return program
+
+
+def built(folder: Path, *sources: Path, macros: list[str]) -> Path:
+    """The guest of these sources as an ELF file, linked to where RAM begins."""
+    common = [GUEST / "start.S", GUEST / "guest.c"]
+    return _linked(folder / "guest.elf", *common, *sources, macros=macros)
 
 
 def image(program: Path) -> Path:
@@ -35,6 +38,11 @@ def address_of(symbol: str, program: Path) -> int:
     """Where the program has it."""
     lines = run(f"{CROSS}nm", str(program)).splitlines()
     return next(int(line.split()[0], 16) for line in lines if line.split()[2] == symbol)
+
+
+def idle_image(folder: Path) -> Path:
+    """A kernel that does nothing, wherever it is loaded: a dom0 to be given what it would hold."""
+    return image(_linked(folder / "idle.elf", GUEST / "idle.S", macros=[]))
 
 
 def rtc_guest(folder: Path) -> Path:

@@ -40,8 +40,9 @@ def console(
     where viommu.overlay is, and the rest; `partial` another partial tree than that.
     """
     assert XEN is not None
-    guest = Guest(kernel, partial or files / "passthrough-dom0less.dtb")
-    return booted(folder, FOR_XEN, XEN, host, (files / "host.overlay").read_text(), guest)
+    marks = (files / "host.overlay").read_text()
+    guest = Guest(kernel, partial or files / "passthrough-dom0less.dtb", marks)
+    return booted(folder, FOR_XEN, XEN, host, guest)
 
 
 def said_by_the_guest(console: str) -> list[str]:
