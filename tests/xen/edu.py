@@ -195,6 +195,10 @@ class Bound:
     def marks(self) -> str:
         return (self.files / "host.overlay").read_text()
 
+    @property
+    def has_vsmmu(self) -> bool:
+        return any(SMMUV3 in node.strings("compatible") for node in self.tree.below())
+
     def macros(self) -> list[str]:
         """For the compiler of guest/edu.c: all that the guest knows of its machine."""
         edu = next(node for node in self.tree.below() if EDU in node.strings("compatible"))

@@ -84,6 +84,17 @@ class _Modules:
         return MODULE.format(address=address, kind=kind, size=size, more=more)
 
 
+def overlaid(folder: Path, tree: Path, *sources: str) -> Path:
+    """The tree with the overlays of these sources applied."""
+    overlays = []
+    for number, source in enumerate(sources):
+        overlays.append(folder / f"{tree.stem}-{number}.dtbo")
+        overlays[-1].write_bytes(blob(source))
+    result = tree.with_name(f"{tree.stem}-overlaid.dtb")
+    run("fdtoverlay", "-i", str(tree), "-o", str(result), *map(str, overlays))
+    return result
+
+
 def booted(
     folder: Path,
     machine: Machine,
@@ -109,12 +120,7 @@ def booted(
         domains.append(DOMAIN.format(name=f"guest{number}", modules=own))
     nodes += "".join(reversed(domains))  # fdtoverlay puts each node before those it has put
     chosen = CHOSEN.format(bootargs=bootargs, nodes=nodes)
-    overlays = []
-    for number, source in enumerate((chosen, *(guest.marks for guest in guests))):
-        overlays.append(folder / f"xen-{number}.dtbo")
-        overlays[-1].write_bytes(blob(source))
-    tree = folder / "xen.dtb"
-    run("fdtoverlay", "-i", str(host), "-o", str(tree), *map(str, overlays))
+    tree = overlaid(folder, host, chosen, *(guest.marks for guest in guests))
     end = until or "(?s:" + ".*".join([f"(?:{ENDED})"] * len(guests)) + ")"
     options = ["-kernel", str(xen), "-dtb", str(tree), *modules.options]
     return console(folder, machine, *options, until=f"{end}|{STOPPED}", seconds=seconds)

@@ -45,7 +45,7 @@ def stage2_qemu() -> Path | None:
 
 
 def dom0() -> Path | None:
-    """A kernel and the Xen tools for a dom0, unpacked."""
+    """The folder with a kernel (vmlinuz) and Xen's tools (root.cpio.gz) for a dom0."""
     return brought("dom0")
 
 
