@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "stage1.h"
 
+#include <zephyr/arch/cpu.h>
 #include <zephyr/sys/barrier.h>
 
 /* Registers: section 6.3. Those of the event queue's pointers are in the second 64 KiB. */

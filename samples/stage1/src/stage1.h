@@ -4,7 +4,7 @@
  * Stage 1 of an SMMUv3 for one device: the device reaches memory only by addresses that are mapped
  * here. Names and numbers are those of Arm IHI 0070, the SMMUv3 architecture.
  *
- * Written against <zephyr/sys/...> alone, so that tests/xen can run the same code without Zephyr.
+ * Written against register access and barriers alone, so that tests/xen can run the same code without Zephyr.
  */
 #ifndef STAGE1_H_
 #define STAGE1_H_
