@@ -103,7 +103,7 @@ def booted(
     *guests: Guest,
     dom0: Dom0 | None = None,
     until: str | None = None,
-    seconds: int = 60,
+    seconds: int = 120,
 ) -> str:
     """The console, until all `guests` have ended, or `until`, or Xen has stopped. `host` is the
     machine's tree, which gets what Xen is to start."""

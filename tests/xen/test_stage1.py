@@ -29,7 +29,7 @@ def guest_on_the_machine(viommu: Run, folder: Path, said: Said) -> tuple[Path, l
     host = host_tree(host_blob(folder, machine), said)
     guest = bound(viommu, folder, host, "qemu-virt", UNDER_QEMU, said)
     program = edu_guest(folder, guest.macros(), stage1=True)
-    printed = console(folder, machine, "-kernel", str(program), until=ENDED, seconds=60)
+    printed = console(folder, machine, "-kernel", str(program), until=ENDED, seconds=120)
     return program, printed.splitlines()
 
 

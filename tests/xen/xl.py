@@ -75,4 +75,4 @@ def created(
         dom0 / "vmlinuz", ramdisk(folder, dom0 / "root.cpio.gz", **own), "console=hvc0 quiet"
     )
     marked = overlaid(folder, host, (files / "host.overlay").read_text())
-    return Created(booted(folder, machine, xen, marked, dom0=first, until="--- end", seconds=120))
+    return Created(booted(folder, machine, xen, marked, dom0=first, until="--- end", seconds=240))

@@ -23,14 +23,6 @@
 /* Xen's vSMMU has one interrupt for all; QEMU's SMMU has one for the event queue alone. */
 #define FAULTS COND_CODE_1(DT_IRQ_HAS_NAME(VSMMU, combined), (combined), (eventq))
 
-/* The stream table goes up to the device's greatest ID: 64 bytes for each from 0 on. */
-#define OR_ID(node_id, prop, idx) | VIOMMU_DT_STREAM_ID(node_id, idx)
-#define ALL_IDS                   (0 DT_FOREACH_PROP_ELEM(EDU, iommus, OR_ID))
-#define STREAMS_LOG2              LOG2CEIL(ALL_IDS + 1)
-
-static struct stage1_stream streams[BIT(STREAMS_LOG2)]
-	__aligned(sizeof(struct stage1_stream) << STREAMS_LOG2);
-
 /* A device sees all of a page that is mapped for it: nothing else may lie there. */
 static uint8_t from[STAGE1_PAGE_SIZE] __aligned(STAGE1_PAGE_SIZE);
 static uint8_t to[STAGE1_PAGE_SIZE] __aligned(STAGE1_PAGE_SIZE);
@@ -74,7 +66,7 @@ static bool start_stage1(void)
 	device_map(&vsmmu, DT_REG_ADDR(VSMMU), DT_REG_SIZE(VSMMU), K_MEM_CACHE_NONE);
 	IRQ_CONNECT(DT_IRQ_BY_NAME(VSMMU, FAULTS, irq), DT_IRQ_BY_NAME(VSMMU, FAULTS, priority),
 		    on_fault, NULL, DT_IRQ_BY_NAME(VSMMU, FAULTS, flags));
-	if (!stage1_enable(vsmmu, (struct stage1_streams){streams, STREAMS_LOG2})) {
+	if (!stage1_enable(vsmmu)) {
 		return false;
 	}
 	irq_enable(DT_IRQ_BY_NAME(VSMMU, FAULTS, irq));

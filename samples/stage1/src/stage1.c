@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Zephyr maps its image one to one on arm64, so the address of a table is where it is in memory. */
 #include "stage1.h"
 
 #include <zephyr/arch/cpu.h>
@@ -21,26 +22,36 @@
 #define EVENTQ_PROD     0x100a8
 #define EVENTQ_CONS     0x100ac
 
-#define IDR0_S1P             (1U << 1) /* it has stage 1 */
-#define IDR1_SIDSIZE         0x3f
-#define IDR5_OAS             0x7
-#define CR0_SMMUEN           (1U << 0)
-#define CR0_EVENTQEN         (1U << 2)
-#define CR0_CMDQEN           (1U << 3)
-#define CR1_CACHED           0xd75 /* tables and queues: inner shareable, write-back */
-#define IRQ_CTRL_EVENTQ      (1U << 2)
-#define BASE_ALLOCATE        (1ULL << 62) /* allocation hint of each *_BASE */
+#define IDR0_S1P        (1U << 1)  /* it has stage 1 */
+#define IDR0_ST_2LEVEL  (1U << 27) /* and takes stream tables of two levels */
+#define IDR1_SIDSIZE    0x3f
+#define IDR5_OAS        0x7
+#define CR0_SMMUEN      (1U << 0)
+#define CR0_EVENTQEN    (1U << 2)
+#define CR0_CMDQEN      (1U << 3)
+#define CR1_CACHED      0xd75 /* tables and queues: inner shareable, write-back */
+#define IRQ_CTRL_EVENTQ (1U << 2)
+#define BASE_ALLOCATE   (1ULL << 62) /* allocation hint of each *_BASE */
 
 /* Commands: section 4. */
 #define CMD_CFGI_STE      0x03
+#define CMD_CFGI_ALL      0x04
+#define CFGI_ALL_RANGE    31
 #define CMD_TLBI_NSNH_ALL 0x30
 #define CMD_SYNC          0x46
 
-/* Stream table entry: section 5.2. */
-#define STE_V              (1ULL << 0)
-#define STE_CONFIG_STAGE1  (5ULL << 1) /* stage 1 translates; stage 2 is not ours */
-#define STE1_CACHED        (1ULL << 2 | 1ULL << 4 | 3ULL << 6) /* how to fetch the descriptor */
-#define STE1_SHCFG_AS_IS   (1ULL << 44)
+/*
+ * Stream table: sections 5.1 and 5.2. Two levels, as Xen's vSMMU takes every table for such: one
+ * pointer for each 256 IDs, and entries behind the pointers that are needed.
+ */
+#define ID_BITS           16
+#define SPLIT             8 /* what the second level resolves: STAGE1_GROUP is 1 << SPLIT */
+#define CFG_2LEVEL        (1U << 16 | SPLIT << 6 | ID_BITS)
+#define L1_SPAN           (SPLIT + 1ULL)
+#define STE_V             (1ULL << 0)
+#define STE_CONFIG_STAGE1 (5ULL << 1) /* stage 1 translates; stage 2 is not ours */
+#define STE1_CACHED       (1ULL << 2 | 1ULL << 4 | 3ULL << 6) /* how to fetch the descriptor */
+#define STE1_SHCFG_AS_IS  (1ULL << 44)
 
 /* Context descriptor: section 5.4. Pages of 4 KiB, 39 bits of address: a walk of three tables. */
 #define CD_T0SZ_39_BITS 25ULL
@@ -56,12 +67,12 @@
 #define MAIR_WRITE_BACK 0xffULL /* attribute 0 of the page tables */
 
 /* Page tables: Arm DDI 0487, VMSAv8-64. */
-#define ENTRIES    512
-#define PTE_TABLE  3ULL
-#define PTE_PAGE   3ULL
-#define PTE_AP_RW  (1ULL << 6)
-#define PTE_SH     (3ULL << 8)
-#define PTE_AF     (1ULL << 10)
+#define ENTRIES   512
+#define PTE_TABLE 3ULL
+#define PTE_PAGE  3ULL
+#define PTE_AP_RW (1ULL << 6)
+#define PTE_SH    (3ULL << 8)
+#define PTE_AF    (1ULL << 10)
 
 #define QUEUE_LOG2 4
 #define QUEUE_WRAP (1U << QUEUE_LOG2) /* tells a full queue from an empty one */
@@ -69,6 +80,10 @@
 #define QUEUE_AT   (QUEUE_WRAP | QUEUE_MASK)
 #define OVERFLOWED (1U << 31) /* in EVENTQ_PROD: events were lost; in EVENTQ_CONS: we know */
 #define PATIENCE   1000000 /* looks at a register before the SMMU counts as dead */
+
+struct stream {
+	uint64_t words[8];
+};
 
 struct command {
 	uint64_t words[2];
@@ -83,12 +98,13 @@ struct event {
 static uint64_t level1[ENTRIES] ALIGNED(STAGE1_PAGE_SIZE);
 static uint64_t level2[ENTRIES] ALIGNED(STAGE1_PAGE_SIZE);
 static uint64_t level3[ENTRIES] ALIGNED(STAGE1_PAGE_SIZE);
+static uint64_t groups[1 << (ID_BITS - SPLIT)] ALIGNED(8 << (ID_BITS - SPLIT));
+static struct stream streams[STAGE1_GROUP] ALIGNED(sizeof(struct stream) * STAGE1_GROUP);
 static uint64_t context[8] ALIGNED(64);
 static struct command commands[1 << QUEUE_LOG2] ALIGNED(sizeof(struct command) << QUEUE_LOG2);
 static struct event events[1 << QUEUE_LOG2] ALIGNED(sizeof(struct event) << QUEUE_LOG2);
 
 static mm_reg_t smmu;
-static struct stage1_streams table;
 
 static bool becomes(unsigned int reg, uint32_t value)
 {
@@ -129,6 +145,7 @@ bool stage1_map(uint64_t iova, uint64_t physical)
 		return false;
 	}
 	*entry = physical | PTE_AF | PTE_SH | PTE_AP_RW | PTE_PAGE;
+	barrier_dsync_fence_full(); /* it is in memory before the device is told of the address */
 	return true;
 }
 
@@ -161,12 +178,13 @@ static void describe_context(void)
 	context[3] = MAIR_WRITE_BACK;
 }
 
-bool stage1_enable(mm_reg_t base, struct stage1_streams streams)
+bool stage1_enable(mm_reg_t registers)
 {
-	smmu = base;
-	table = streams;
-	if (!(sys_read32(smmu + IDR0) & IDR0_S1P) ||
-	    (sys_read32(smmu + IDR1) & IDR1_SIDSIZE) < table.log2) {
+	uint32_t needed = IDR0_S1P | IDR0_ST_2LEVEL;
+
+	smmu = registers;
+	if ((sys_read32(smmu + IDR0) & needed) != needed ||
+	    (sys_read32(smmu + IDR1) & IDR1_SIDSIZE) < ID_BITS) {
 		return false;
 	}
 	sys_write32(0, smmu + CR0);
@@ -175,8 +193,8 @@ bool stage1_enable(mm_reg_t base, struct stage1_streams streams)
 	}
 	describe_context();
 	sys_write32(CR1_CACHED, smmu + CR1);
-	sys_write64((uintptr_t)table.entries | BASE_ALLOCATE, smmu + STRTAB_BASE);
-	sys_write32(table.log2, smmu + STRTAB_BASE_CFG); /* linear: no levels */
+	sys_write64((uintptr_t)groups | BASE_ALLOCATE, smmu + STRTAB_BASE);
+	sys_write32(CFG_2LEVEL, smmu + STRTAB_BASE_CFG);
 	sys_write64((uintptr_t)commands | QUEUE_LOG2 | BASE_ALLOCATE, smmu + CMDQ_BASE);
 	sys_write32(0, smmu + CMDQ_PROD);
 	sys_write32(0, smmu + CMDQ_CONS);
@@ -187,25 +205,41 @@ bool stage1_enable(mm_reg_t base, struct stage1_streams streams)
 
 	sys_write32(CR0_CMDQEN | CR0_EVENTQEN, smmu + CR0);
 	sys_write32(IRQ_CTRL_EVENTQ, smmu + IRQ_CTRL);
-	if (!becomes(CR0ACK, CR0_CMDQEN | CR0_EVENTQEN) || !stage1_forget()) {
+	if (!becomes(CR0ACK, CR0_CMDQEN | CR0_EVENTQEN) ||
+	    !command(CMD_CFGI_ALL, CFGI_ALL_RANGE) || !stage1_forget()) {
 		return false;
 	}
 	sys_write32(CR0_CMDQEN | CR0_EVENTQEN | CR0_SMMUEN, smmu + CR0);
 	return becomes(CR0ACK, CR0_CMDQEN | CR0_EVENTQEN | CR0_SMMUEN);
 }
 
+/* The entry of the stream, if there is room for it: one group of them is. */
+static struct stream *entry_of(uint32_t id)
+{
+	static uint32_t group;
+	static bool chosen;
+
+	if (id >> ID_BITS || (chosen && id >> SPLIT != group)) {
+		return NULL;
+	}
+	chosen = true;
+	group = id >> SPLIT;
+	groups[group] = (uintptr_t)streams | L1_SPAN;
+	return &streams[id % STAGE1_GROUP];
+}
+
 bool stage1_attach(uint32_t id)
 {
-	uint64_t *words;
+	struct stream *stream = entry_of(id);
 
-	if (id >> table.log2) {
+	if (!stream) {
 		return false;
 	}
-	words = table.entries[id].words;
-	words[1] = STE1_CACHED | STE1_SHCFG_AS_IS;
+	stream->words[1] = STE1_CACHED | STE1_SHCFG_AS_IS;
 	barrier_dsync_fence_full(); /* the word with the valid bit comes last */
-	words[0] = (uintptr_t)context | STE_CONFIG_STAGE1 | STE_V;
-	return command(CMD_CFGI_STE | (uint64_t)id << 32, 1) && command(CMD_SYNC, 0);
+	stream->words[0] = (uintptr_t)context | STE_CONFIG_STAGE1 | STE_V;
+	/* Without the Leaf bit: the pointer to the entry is new as well. */
+	return command(CMD_CFGI_STE | (uint64_t)id << 32, 0) && command(CMD_SYNC, 0);
 }
 
 bool stage1_next_fault(struct stage1_fault *fault)

@@ -4,7 +4,8 @@
  * Stage 1 of an SMMUv3 for one device: the device reaches memory only by addresses that are mapped
  * here. Names and numbers are those of Arm IHI 0070, the SMMUv3 architecture.
  *
- * Written against register access and barriers alone, so that tests/xen can run the same code without Zephyr.
+ * It needs register access and barriers and nothing else of Zephyr, so that tests/xen can run the
+ * same code without.
  */
 #ifndef STAGE1_H_
 #define STAGE1_H_
@@ -20,16 +21,8 @@
 #define STAGE1_IOVA  0x4000000000ULL
 #define STAGE1_PAGES 512
 
-/** One entry of the stream table: what the SMMU does with one stream ID. */
-struct stage1_stream {
-	uint64_t words[8];
-};
-
-/** The stream table, which has an entry for each ID from 0 on. */
-struct stage1_streams {
-	struct stage1_stream *entries; /**< aligned to the size of all of them */
-	unsigned int log2;             /**< there are 1 << log2 */
-};
+/** There are entries for as many stream IDs, those around the first that is attached. */
+#define STAGE1_GROUP 256
 
 /** A transaction that the SMMU did not let through. */
 struct stage1_fault {
@@ -48,18 +41,22 @@ bool stage1_map(uint64_t iova, uint64_t physical);
 /** Take the page at @p iova from the device again; as with stage1_map(). */
 bool stage1_unmap(uint64_t iova);
 
-/** Make the SMMU forget what it remembers of the page tables. @return false if it does not answer */
+/** Make the SMMU forget what it knows of the page tables. @return false if it does not answer */
 bool stage1_forget(void);
 
 /**
- * Switch the SMMU on. From here on, streams that stage1_attach() has not named move nothing.
- * @param smmu    where its registers are mapped
- * @param streams an empty stream table
+ * Switch the SMMU on, with an empty stream table. By QEMU's SMMU, and any real one, a stream that
+ * stage1_attach() has not named then moves nothing; Xen's vSMMU leaves it as it was.
+ * @param smmu where its registers are mapped
  * @return false if the SMMU cannot do what is needed, or does not answer
  */
-bool stage1_enable(mm_reg_t smmu, struct stage1_streams streams);
+bool stage1_enable(mm_reg_t smmu);
 
-/** Translate the stream @p id by the page tables. @return false if the SMMU does not take it */
+/**
+ * Translate the stream @p id by the page tables.
+ * @return false if the SMMU does not take it, or if it is not in the same STAGE1_GROUP IDs as one
+ *         that was attached before
+ */
 bool stage1_attach(uint32_t id);
 
 /** Take the oldest fault out of the event queue. @return false if there is none */

@@ -140,17 +140,12 @@ static bool takes_its_interrupt(void)
 #define IOVA_FROM   (STAGE1_IOVA + 0x5000)
 #define IOVA_TO     (STAGE1_IOVA + 0x9000)
 #define IOVA_NOBODY (STAGE1_IOVA + 0x7000)
-#define LOG2        8 /* 256 streams */
-
-static struct stage1_stream streams[1 << LOG2]
-	__attribute__((aligned(sizeof(struct stage1_stream) << LOG2)));
 
 static bool dma_is_right(void)
 {
 	stage1_map(IOVA_FROM, (uintptr_t)from);
 	stage1_map(IOVA_TO, (uintptr_t)to);
-	if (!stage1_enable(SMMU, (struct stage1_streams){streams, LOG2}) ||
-	    !stage1_attach(STREAM_ID)) {
+	if (!stage1_enable(SMMU) || !stage1_attach(STREAM_ID)) {
 		print("the SMMU does not answer\n");
 		return false;
 	}
