@@ -19,7 +19,7 @@ from tests.xen.edu import UNDER_XEN, Edit, Edu, Said, bind, bound, host_tree
 from tests.xen.hypervisor import Dom0, Guest, booted
 from tests.xen.machine import Machine, host_blob
 from tests.xen.programs import edu_guest, idle_image, image
-from tests.xen.tools import needs, smmu_xen, stage2_qemu
+from tests.xen.tools import STAGE2, needs, smmu_xen, stage2_qemu
 
 PROFILE = "xen-rfc"
 FIRST, SECOND, THIRD = Edu(slot=2), Edu(slot=3), Edu(slot=4)
@@ -27,9 +27,7 @@ MACHINE = Machine(
     "virt,virtualization=on,gic-version=3,iommu=smmuv3", qemu=str(stage2_qemu())
 ).with_devices(FIRST.options, SECOND.options, THIRD.options)
 
-needs_stage2 = needs(
-    **{"a Xen with its SMMUv3 driver": smmu_xen(), "a QEMU from 8.1 on": stage2_qemu()}
-)
+needs_stage2 = needs(STAGE2)
 
 
 def right(edu: Edu) -> list[str]:

@@ -17,7 +17,7 @@ from tests.xen.tools import debian_xen, needs
 from tests.zephyr.conftest import GICV3, VERSION, Workspace, needs_zephyr
 
 XEN = debian_xen()
-pytestmark = needs(**{"Debian's Xen for arm64": XEN})
+pytestmark = needs({"Debian's Xen for arm64": XEN})
 
 SAMPLE = CHECKOUT / "samples" / "xen-rtc"
 

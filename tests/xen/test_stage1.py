@@ -16,7 +16,7 @@ from tests.xen.machine import ENDED, Machine, console, host_blob
 from tests.xen.programs import address_of, edu_guest
 from tests.xen.tools import needs
 
-pytestmark = needs()
+pytestmark = needs({})
 
 MACHINE = Machine("virt,gic-version=3,iommu=smmuv3")
 DEVICE = Edu(slot=2)

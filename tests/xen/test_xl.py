@@ -13,16 +13,10 @@ from tests.xen.edu import UNDER_XEN, Bound, Said, bound, host_tree
 from tests.xen.machine import host_blob
 from tests.xen.programs import edu_guest, image
 from tests.xen.stage2 import FIRST, MACHINE, PROFILE, SECOND, THIRD, right
-from tests.xen.tools import dom0, needs, smmu_xen, stage2_qemu
+from tests.xen.tools import XL, dom0, needs, smmu_xen
 from tests.xen.xl import Created, created
 
-pytestmark = needs(
-    **{
-        "a Xen with its SMMUv3 driver": smmu_xen(),
-        "a QEMU from 8.1 on": stage2_qemu(),
-        "a dom0": dom0(),
-    }
-)
+pytestmark = needs(XL)
 
 # How this xl's guest differs from one that was bound to a vSMMU: xl 4.17 makes none.
 WITHOUT_A_VSMMU = """  NODE                       WHAT        BUILT                GIVEN

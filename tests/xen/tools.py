@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -56,9 +57,13 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def needs(**found: Path | None) -> pytest.MarkDecorator:
+# What a test under such a Xen needs, and one by xl; each with its name for people.
+STAGE2 = {"a Xen with its SMMUv3 driver": smmu_xen(), "a QEMU from 8.1 on": stage2_qemu()}
+XL = {**STAGE2, "a dom0": dom0()}
+
+
+def needs(found: Mapping[str, Path | None]) -> pytest.MarkDecorator:
     """Skips a test, with the reason, unless a guest can be built and run and all is `found`."""
     tools = {tool: shutil.which(tool) for tool in (QEMU, "dtc", "fdtoverlay", f"{CROSS}gcc")}
     missing = [name for name, path in {**tools, **found}.items() if path is None]
-    reason = f"not here: {', '.join(missing)} ({HINT})"
-    return pytest.mark.skipif(bool(missing), reason=reason)
+    return pytest.mark.skipif(bool(missing), reason=f"not here: {', '.join(missing)} ({HINT})")
