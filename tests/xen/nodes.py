@@ -13,7 +13,6 @@ import libfdt
 
 QUIET = [libfdt.NOTFOUND]
 # pylibfdt makes a buffer larger when it is full, but not in its last step.
-ROOM = 1 << 20
 Span = tuple[int, int]
 
 
