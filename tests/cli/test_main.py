@@ -59,8 +59,8 @@ def test_every_missing_guest_is_reported(viommu: Run) -> None:
     outcome = viommu("bind", "--host", DEMO / "host.dts", "a.overlay", "b.overlay")
     assert outcome.status == 1
     assert outcome.err == (
-        "a.overlay: error: [unreadable] there is no such readable file\nhint: check its path\n"
-        "b.overlay: error: [unreadable] there is no such readable file\nhint: check its path\n"
+        "a.overlay: error: [unreadable] No such file or directory\nhint: check its path\n"
+        "b.overlay: error: [unreadable] No such file or directory\nhint: check its path\n"
     )
 
 

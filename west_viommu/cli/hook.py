@@ -18,6 +18,7 @@ from pathlib import Path
 from west_viommu.guest.source import GuestTree
 from west_viommu.names import BINDINGS, OVERLAY, VENDOR_PREFIXES
 from west_viommu.problems import Problem, Refused, Where, rendered
+from west_viommu.read.plain_file import content
 from west_viommu.write.files import Output
 
 # Source without any of these words asks for nothing.
@@ -74,10 +75,10 @@ def _parser() -> ArgumentParser:
 def _asks(source: Path) -> bool:
     """Whether `source` may ask for a device."""
     try:
-        content = source.read_bytes()
+        found = content(str(source))
     except OSError:
         return False
-    return any(word in content for word in _WORDS)
+    return any(word in found for word in _WORDS)
 
 
 def _bind(arguments: Namespace, command: Sequence[str]) -> None:
@@ -97,11 +98,11 @@ def _bind(arguments: Namespace, command: Sequence[str]) -> None:
 
 def _leave_out_stale(source: Path) -> None:
     """Take an earlier run's overlay, given as one of the build's own, out of `source`."""
-    content = source.read_bytes()
-    if OVERLAY.encode() in content:
+    found = source.read_bytes()
+    if OVERLAY.encode() in found:
         from west_viommu.read.preprocess import without_generated
 
-        text = without_generated(content.decode("utf-8", "surrogateescape"))
+        text = without_generated(found.decode("utf-8", "surrogateescape"))
         source.write_bytes(text.encode("utf-8", "surrogateescape"))
 
 

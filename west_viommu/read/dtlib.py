@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from west_viommu.problems import Problem, Refused
+from west_viommu.read.plain_file import plain_descriptor
 
 # What a property can have of a file, by /incbin/.
 _MOST_INCLUDED = 1 << 20
@@ -57,12 +58,12 @@ def bounded_dt(module: ModuleType) -> Any:
                 value = value << count if is_left else value >> count
 
         def _open(self, filename: str, mode: str = "r", **kwargs: Any) -> Any:
-            file = super()._open(filename, mode, **kwargs)
+            if filename == "-":
+                raise OSError("stdin is no file")
+            file = super()._open(filename, mode, opener=plain_descriptor, **kwargs)
             if mode != "rb":
                 return file
             with file:
-                if not os.path.isfile(file.name):
-                    raise OSError("this is no regular file")
                 content = file.read(_MOST_INCLUDED + 1)
             if len(content) > _MOST_INCLUDED:
                 raise OSError(f"more than {_MOST_INCLUDED} bytes")

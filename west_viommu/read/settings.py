@@ -13,10 +13,13 @@ from west_viommu.hypervisor.assignment import Explicit, Permission, Terms
 from west_viommu.names import is_profile_path
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.config import Config, config_of
+from west_viommu.read.plain_file import content, unreadable
 from west_viommu.read.profiles import profile
 
 FILE_NAME = "viommu.yml"
 # Key of viommu.yml -> key of west's section [viommu].
+# West's own has a few lines.
+_MOST_OF_WEST = 1 << 20
 _KEYS = {"host": "host-dtb", "profile": "profile", "vsid": "vsid"}
 
 
@@ -90,10 +93,12 @@ def _configs(app: str, workspace: str | None) -> list[tuple[ConfigParser, str]]:
     """
     found = []
     for file in (_workspace_config(workspace or app), _user_config()):
-        if file and os.path.isfile(file):
+        if file and os.path.exists(file):
             parser = ConfigParser(interpolation=None)
             try:
-                parser.read(file, encoding="utf-8")
+                parser.read_string(content(file, _MOST_OF_WEST).decode("utf-8"), file)
+            except OSError as error:
+                raise Refused([unreadable(file, error, "check its permissions")]) from None
             except (ConfigError, UnicodeDecodeError) as error:
                 raise Refused(
                     [Problem("malformed", str(error).splitlines()[0], where=Where(file))]
@@ -118,7 +123,7 @@ def _user_config() -> str:
 
 def _of_file(app: str, config: str | None) -> tuple[Config, list[str]]:
     file = config or os.path.normpath(os.path.join(app, FILE_NAME))
-    if not config and not os.path.isfile(file):
+    if not config and not os.path.exists(file):
         return Config(), []
     own = config_of(file)
     folder = os.path.dirname(file)
