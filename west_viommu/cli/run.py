@@ -12,7 +12,8 @@ from io import TextIOWrapper
 from west_viommu.problems import Refused, rendered
 
 DONE, REFUSED, USAGE = 0, 1, 2
-
+# 128 + SIGINT, as a shell has it.
+INTERRUPTED = 130
 
 NO_HOST = (
     "no host tree: give --host HOST, set VIOMMU_HOST_DTB, or write `host: HOST` into viommu.yml"
@@ -27,7 +28,8 @@ def run(name: str, arguments: Namespace, program: str) -> int:
     """Run command `name`, a module of this package, and return its exit status. `program` is what
     the user typed to get here.
 
-    Results go to stdout, everything else to stderr. Never a traceback for bad input.
+    Results go to stdout, everything else to stderr. Never a traceback for bad input, nor for
+    Ctrl-C.
     """
     _speak_utf8()
     arguments.program = program
@@ -43,6 +45,11 @@ def run(name: str, arguments: Namespace, program: str) -> int:
     except UsageError as error:
         print(f"{program}: error: {as_typed(str(error), program)}", file=sys.stderr)
         return USAGE
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        # A reader that has stopped reading would keep us.
+        _silence_stdout()
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has enough.
         _silence_stdout()
