@@ -93,9 +93,7 @@ def _bind(arguments: Namespace, command: Sequence[str]) -> None:
         if not depends_on:
             output.remove()
             # Zephyr has seen it by now (dts.cmake made it), and reads it later.
-            prefixes = output.folder / BINDINGS / VENDOR_PREFIXES
-            prefixes.parent.mkdir(parents=True, exist_ok=True)
-            prefixes.touch()
+            output.leave_empty(f"{BINDINGS}/{VENDOR_PREFIXES}")
         _add_dependencies(_operand(command, "-MF"), depends_on)
 
 
