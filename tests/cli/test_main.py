@@ -108,7 +108,7 @@ def test_an_output_that_takes_nothing_gives_no_traceback(target: str) -> None:
     assert "Traceback" not in run.stderr
     if target == ">/dev/full":
         assert run.returncode == 1
-        assert run.stderr == "viommu list: error: No space left on device\n"
+        assert run.stderr == "viommu list: error: stdout: No space left on device\n"
 
 
 def test_the_same_bytes_whatever_the_locale(tmp_path: Path) -> None:

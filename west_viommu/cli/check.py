@@ -21,7 +21,7 @@ from west_viommu.check.difference import Difference
 from west_viommu.check.physical import physical
 from west_viommu.check.view import View, view
 from west_viommu.cli.job import chosen_by
-from west_viommu.cli.run import DONE, REFUSED, UsageError
+from west_viommu.cli.run import DONE, REFUSED, UsageError, tell
 from west_viommu.cli.stage import application, image
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import GuestTree
@@ -57,7 +57,7 @@ def run(arguments: Namespace) -> int:
         found += [("guest-dtb", each) for each in with_given(built, given)]
     render = differences_json if arguments.format == "json" else differences_table
     names = {"build": name, "host": chosen.host or "", "guest-dtb": arguments.guest_dtb or ""}
-    print(render(found, names, len(built.devices)), end="")
+    tell([render(found, names, len(built.devices))])
     return REFUSED if found else DONE
 
 

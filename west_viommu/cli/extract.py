@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from west_viommu.api import Host, read_host
-from west_viommu.cli.run import as_typed, host_of
+from west_viommu.cli.run import as_typed, host_of, tell
 from west_viommu.extract.copy import Copied, copied
 from west_viommu.extract.lookup import node_called
 from west_viommu.names import BINDINGS
@@ -37,7 +37,7 @@ def run(arguments: Namespace) -> None:
     for problem in _concerns(source, nodes):
         print(as_typed(rendered(problem), arguments.program), file=sys.stderr)
     name = os.path.basename(os.path.abspath(source.name))
-    print(guest_nodes(_apart(made), name, source.model, needed), end="")
+    tell([guest_nodes(_apart(made), name, source.model, needed)])
 
 
 def _nodes(source: Host, names: list[str]) -> list[Node]:

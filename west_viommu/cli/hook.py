@@ -115,6 +115,7 @@ def _appended(
     """
     from west_viommu.api import guest_of, read_host
     from west_viommu.cli.job import done
+    from west_viommu.cli.run import tell
     from west_viommu.read.host import host_files
     from west_viommu.read.settings import placed, settings
     from west_viommu.read.source import guest_tree_of
@@ -145,7 +146,7 @@ def _appended(
     count = len(result.plan.devices)
     devices = "1 device" if count == 1 else f"{count} devices"
     vsmmu = "to one vSMMU" if result.plan.has_viommu else "and no vSMMU"
-    print(f"-- viommu: bound {devices} of {chosen.host} {vsmmu}, see {output.folder}")
+    tell([f"-- viommu: bound {devices} of {chosen.host} {vsmmu}, see {output.folder}\n"])
     return [*host_files(chosen.host), *chosen.files]
 
 

@@ -8,7 +8,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 
-from west_viommu.cli.run import as_typed, host_of
+from west_viommu.cli.run import as_typed, host_of, tell
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Master
@@ -40,8 +40,7 @@ def run(arguments: Namespace) -> None:
     pieces = _FORMATS[arguments.format](selected, devices)
     if arguments.format == "table":
         pieces = (as_typed(piece, arguments.program) for piece in pieces)
-    if sys.stdout:
-        sys.stdout.writelines(pieces)
+    tell(pieces)
 
 
 def _tests(arguments: Namespace, devices: Devices) -> Iterator[Callable[[Master], bool]]:

@@ -6,10 +6,11 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from importlib import import_module
 from io import TextIOWrapper
 
-from west_viommu.problems import Refused, rendered
+from west_viommu.problems import Refused, printable, rendered
 
 DONE, REFUSED, USAGE = 0, 1, 2
 # 128 + SIGINT, as a shell has it.
@@ -35,8 +36,7 @@ def run(name: str, arguments: Namespace, program: str) -> int:
     arguments.program = program
     try:
         status: int | None = import_module(f"west_viommu.cli.{name}").run(arguments)
-        if sys.stdout:
-            sys.stdout.flush()
+        tell()
         return status or DONE
     except Refused as refused:
         for problem in refused.problems:
@@ -55,9 +55,27 @@ def run(name: str, arguments: Namespace, program: str) -> int:
         _silence_stdout()
         return DONE
     except OSError as error:
-        print(f"{program}: error: {error.strerror or error}", file=sys.stderr)
+        of_file = f"{error.filename}: " if error.filename else ""
+        print(f"{program}: error: {printable(of_file)}{error.strerror or error}", file=sys.stderr)
         _silence_stdout()
         return REFUSED
+
+
+def tell(pieces: Iterable[str] = ()) -> None:
+    """Print the last of the results, in `pieces`, so that it is known whether stdout took them.
+
+    A reader that has left (head, less) had enough. Raises OSError where stdout fails otherwise, and
+    does nothing where it is closed.
+    """
+    if sys.stdout:
+        try:
+            sys.stdout.writelines(pieces)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _silence_stdout()
+        except OSError as error:
+            error.filename = "stdout"
+            raise
 
 
 def as_typed(text: str, program: str) -> str:
