@@ -386,7 +386,8 @@ def test_files_of_another_run(viommu: Run) -> None:
     assert outcome == (1, "", f"{file}: error: [malformed] {what}\n{hint}")
     file.mkdir()
     outcome = viommu("check", "-d", "build", "--guest-dtb", AT_BOOT)
-    assert outcome == (1, "", f"{file}: error: [unreadable] Is a directory\n{hint}")
+    what = "this is a folder, and only plain files are read"
+    assert outcome == (1, "", f"{file}: error: [unreadable] {what}\n{hint}")
 
 
 NOT_OURS = "[malformed] this is no viommu.json of ours"

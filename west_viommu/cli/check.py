@@ -29,7 +29,7 @@ from west_viommu.host.streams import StreamId
 from west_viommu.hypervisor.assignment import Explicit
 from west_viommu.names import PLAN, PROFILES
 from west_viommu.plan.plan import plan
-from west_viommu.problems import Problem, Refused, Where, rendered
+from west_viommu.problems import Problem, Refused, Where, bounded, rendered
 from west_viommu.read.guest import finished_tree, sealed_plan
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import Settings, terms
@@ -95,10 +95,13 @@ def _of_host(
     if not sealed and not chosen.profile:
         note = f"note: no viommu.json and no --profile: this assumes {agreed.profile.about}"
         print(note, file=sys.stderr)
-    for warning in (problem for problem in problems if problem.warning):
+    for warning in bounded(problem for problem in problems if problem.warning):
         print(rendered(warning), file=sys.stderr)
     wrong = [problem for problem in problems if not problem.warning]
-    yield from map(_as_difference, wrong)
+    told = bounded(wrong)
+    if arguments.format == "json" and any(problem.more for problem in told):
+        raise Refused([_too_many()])
+    yield from map(_as_difference, told)
     document = plan_document(made)
     now = Planned(document["viommu"], document["devices"])
     if sealed:
@@ -113,6 +116,11 @@ def _of_host(
         yield from (each for each in between_plans(earlier, now) if each.node not in nodes)
     elif not wrong:
         yield from with_plan(built, now)
+
+
+def _too_many() -> Problem:
+    what = "there are more differences than --format json lists: it is complete or refused"
+    return Problem("malformed", what, "correct the first ones, or look at the table")
 
 
 def _as_difference(problem: Problem) -> Difference:

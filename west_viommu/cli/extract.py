@@ -14,7 +14,7 @@ from west_viommu.extract.copy import Copied, copied
 from west_viommu.extract.lookup import node_called
 from west_viommu.names import BINDINGS
 from west_viommu.plan.alone import concerns
-from west_viommu.problems import Problem, Refused, Where, rendered
+from west_viommu.problems import Problem, Refused, Where, bounded, rendered
 from west_viommu.read.host import malformed_host
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node
@@ -34,7 +34,7 @@ def run(arguments: Namespace) -> None:
         node = source.devices.tree.node(path)
         if node:
             made.append(_copied(source, node, arguments.zephyr_bindings, needed))
-    for problem in _concerns(source, nodes):
+    for problem in bounded(_concerns(source, nodes)):
         print(as_typed(rendered(problem), arguments.program), file=sys.stderr)
     name = os.path.basename(os.path.abspath(source.name))
     tell([guest_nodes(_apart(made), name, source.model, needed)])

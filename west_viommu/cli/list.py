@@ -21,6 +21,7 @@ from west_viommu.host.selection import (
 )
 from west_viommu.read.host import read_host, read_inventory
 from west_viommu.read.tree import refused
+from west_viommu.write.list_length import is_endless
 
 _WIDTH = 80
 
@@ -37,6 +38,10 @@ def run(arguments: Namespace) -> None:
         what = "the stream IDs of this host overlap in more ways than can be listed"
         hint = "correct the iommu-map of its masters: on real hosts few IDs are shared"
         raise refused("malformed", host, what, hint) from None
+    if is_endless(selected, tree):
+        what = "a list of this host would be many times as long as the host"
+        hint = "correct the paths and the iommus of its nodes, or name the devices to list"
+        raise refused("malformed", host, what, hint)
     pieces = _FORMATS[arguments.format](selected, devices)
     if arguments.format == "table":
         pieces = (as_typed(piece, arguments.program) for piece in pieces)

@@ -44,6 +44,7 @@ class _Reader:
             raise DirectoryError(f"nodes are nested deeper than {MAX_DEPTH}")
         if len(path) > MAX_PATH:
             raise DirectoryError(f"a path is longer than {MAX_PATH} characters")
+        self._take(len(path))
         properties: dict[str, bytes] = {}
         children: list[Node] = []
         for entry in self._entries(directory, path):

@@ -12,7 +12,7 @@ from typing import Any
 from west_viommu.guest.source import GuestTree, without_source
 from west_viommu.names import OVERLAY, PLAN, PLAN_SCHEMA
 from west_viommu.problems import Problem, Refused, Where
-from west_viommu.read.plain_file import content, unreadable
+from west_viommu.read.plain_file import content
 from west_viommu.read.tree import is_blob, read_tree, refused
 from west_viommu.tree.cells import TreeError
 
@@ -89,7 +89,8 @@ def sealed_plan(folder: Path) -> dict[str, Any] | None:
         what = "missing beside viommu.json"
         raise refused("malformed", str(error.filename), what, _AGAIN) from None
     except OSError as error:
-        raise Refused([unreadable(str(plan), error, _AGAIN)]) from None
+        what = error.strerror or "cannot be read"
+        raise refused("unreadable", str(error.filename), what, _AGAIN) from None
     except (ValueError, RecursionError):
         what = "this is no viommu.json of ours"
         raise refused("malformed", str(plan), what, _AGAIN) from None

@@ -29,7 +29,7 @@ _LIMITS = (
     (resource.RLIMIT_CPU, 10),
 )
 # Who waits for a pipe needs no time of the processor.
-MOST_SECONDS = 10.0
+MOST_SECONDS = 20.0
 _MOST_ERRORS = 1 << 16
 # From the beginning of a line: the line of the source follows, which may be of any length.
 _ERROR = re.compile(
@@ -180,7 +180,7 @@ def _no_preprocessor(what: str) -> Refused:
 
 def _too_slow(file: str) -> Problem:
     what = f"the C preprocessor was not done after {MOST_SECONDS:g} s"
-    hint = "is one of the files that it includes a pipe? Only plain files end"
+    hint = "does it include a pipe, or a macro that stands for too much?"
     return Problem("malformed", what, hint, where=Where(file))
 
 
