@@ -56,7 +56,7 @@ from west_viommu.write.files import Output
 from west_viommu.write.host_overlay import host_overlay
 from west_viommu.write.overlay import Origin, overlay
 from west_viommu.write.partial_tree import Compilers, partial_tree_source
-from west_viommu.write.plan_json import plan_json
+from west_viommu.write.plan_json import Origins, plan_json
 from west_viommu.write.xl_cfg import xl_cfg
 
 __all__ = [
@@ -110,6 +110,7 @@ class Planned(NamedTuple):
     guest: Guest
     trees: tuple[PartialTree, ...]
     profile_was_chosen: bool
+    domain: frozenset[str] = frozenset()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -192,7 +193,7 @@ def planned_by(host: Host, guest: Guest, chosen: Settings) -> Planned:
     problems = bounded((*problems, *of_trees))
     if any(not problem.warning for problem in problems):
         raise Refused(problems)
-    return Planned(made, problems, host, guest, trees, bool(chosen.profile))
+    return Planned(made, problems, host, guest, trees, bool(chosen.profile), agreed.domain)
 
 
 def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, bytes]:
@@ -223,7 +224,8 @@ def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, byte
     # Late: in a folder that has our overlay, a killed run left out the plan alone. Not all builds
     # look for that.
     files[OVERLAY] = overlay(made, origin).encode()
-    files[PLAN] = plan_json(made, files).encode()
+    origins = Origins(planned.host.devices.tree, guest.tree.tree, planned.domain)
+    files[PLAN] = plan_json(made, origins, files).encode()
     return files
 
 

@@ -13,6 +13,7 @@ from west_viommu.check.compare import (
     Planned,
     between_plans,
     shown,
+    unasked,
     with_given,
     with_plan,
     without_numbers,
@@ -34,7 +35,7 @@ from west_viommu.read.guest import finished_tree, sealed_plan
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import Settings, terms
 from west_viommu.write.differences import differences_json, differences_table
-from west_viommu.write.plan_json import plan_document
+from west_viommu.write.plan_json import Origins, plan_document
 
 BUILT = "zephyr/zephyr.dts"
 
@@ -49,7 +50,7 @@ def run(arguments: Namespace) -> int:
     name, sealed = _built(arguments)
     guest = finished_tree(name)
     built = view(guest)
-    found = [("build", each) for each in _of_build(built, sealed)]
+    found = [("build", each) for each in _of_build(guest, built, sealed)]
     if chosen.host:
         found += [("host", each) for each in _of_host(chosen, arguments, guest, built, sealed)]
     if arguments.guest_dtb:
@@ -72,10 +73,11 @@ def _built(arguments: Namespace) -> tuple[str, dict[str, Any] | None]:
     return str(build / BUILT), sealed_plan(build / "viommu")
 
 
-def _of_build(built: View, sealed: dict[str, Any] | None) -> Iterator[Difference]:
+def _of_build(guest: GuestTree, built: View, sealed: dict[str, Any] | None) -> Iterator[Difference]:
     yield from built.faults
     if sealed:
         yield from with_plan(built, Planned(sealed["viommu"], sealed["devices"]))
+        yield from unasked(sealed["unasked"], asked(guest).unasked)
 
 
 def _of_host(
@@ -102,10 +104,10 @@ def _of_host(
     if arguments.format == "json" and any(problem.more for problem in told):
         raise Refused([_too_many()])
     yield from map(_as_difference, told)
-    document = plan_document(made)
+    document = plan_document(made, Origins(devices.tree, guest.tree, agreed.domain))
     now = Planned(document["viommu"], document["devices"])
     if sealed:
-        for key in ("profile", "vsid", "allowed"):
+        for key in ("profile", "vsid", "domain", "allowed"):
             if sealed[key] != document[key]:
                 yield Difference("/", key, shown(document[key]), shown(sealed[key]))
         earlier = Planned(sealed["viommu"], sealed["devices"])

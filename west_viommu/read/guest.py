@@ -26,9 +26,12 @@ _STREAM = {"iommu": str, "iommu_base": int, "pmaster": int, "vmaster": int}
 _DEVICE = {
     "node": str,
     "host": str,
+    "compatible": {"host": [str], "guest": [str]},
+    "status": str,
     "regions": [{"host": int, "guest": int, "size": int}],
     "intids": [int],
     "streams": [_STREAM],
+    "omitted": [{"iommu": str, "pmaster": int}],
     "maps": [{"iommu": str, "rid": int, "pmaster": int, "vmaster": int, "length": int}],
 }
 _VSMMU = {"node": str, "compatible": str, "base": int, "size": int, "intids": [int]}
@@ -36,8 +39,10 @@ _PLAN = {
     "schema": int,
     "profile": str,
     "vsid": str,
+    "domain": [str],
     "viommu": (_VSMMU, type(None)),
     "devices": [_DEVICE],
+    "unasked": [str],
     "allowed": [{"hazard": str, "device": str, "reason": str}],
     "files": dict,
 }
