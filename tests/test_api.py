@@ -116,7 +116,7 @@ def test_a_host_that_is_none(name: str, id: str, folder: Path) -> None:
 def test_a_profile_that_is_none(folder: Path) -> None:
     host, guest = api.read_host("host.dts"), api.read_guest(["guest.overlay"])
     with pytest.raises(Refused, match="no profile has this name"):
-        api.plan(host, guest, profile="xen")
+        api.plan(host, guest, profile="xne")
 
 
 def test_a_refused_build_leaves_nothing_where_all_of_it_is_within_output(folder: Path) -> None:

@@ -325,7 +325,7 @@ def test_regions_may_be_elsewhere_in_the_guest(viommu: Run, tmp_path: Path) -> N
     ("device", "warnings"),
     [
         ("e { iommus = <0 0x10>; };", []),
-        ("e { iommus = <0 0x11>; };", ["interrupt-private", "streams-omitted"]),
+        ("e { iommus = <0 0x11>; };", ["streams-omitted"]),
         ("e { iommus = <0 0x90>; };", ["device-disabled"]),
         ('e { xen,path = "/net@200c0000"; };', ["maps-not-programmed"]),
         ('e { xen,path = "/twin-a"; };', ["device-disabled", "device-without-region"]),

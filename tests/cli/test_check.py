@@ -108,7 +108,7 @@ CHANGED_HOSTS = [
         [
             (
                 ETHERNET,
-                "[region-mismatch] this region is none of /soc@e0000000/ethernet@100000",
+                "[region-mismatch] this region does not belong to /soc@e0000000/ethernet@100000",
                 "0xe0110000/0x1000",
                 "0xe0100000/0x1000",
             )
@@ -120,7 +120,8 @@ CHANGED_HOSTS = [
         [
             (
                 ETHERNET,
-                "[interrupt-mismatch] this interrupt is none of /soc@e0000000/ethernet@100000",
+                "[interrupt-mismatch] this interrupt does not belong to "
+                "/soc@e0000000/ethernet@100000",
                 "INTID 90",
                 "INTID 88",
             )
@@ -128,18 +129,17 @@ CHANGED_HOSTS = [
         id="an interrupt has moved",
     ),
     pytest.param(
-        [("iommus = <&smmu1 0x20000>", "iommus = <&smmu1 0x40>")],
+        [("iommus = <&smmu1 0x20000>", "iommus = <&smmu0 0x40>")],
         [
             (
                 ETHERNET,
-                "[colliding-stream-id] /soc@e0000000/ethernet@100000 behind "
-                "/soc@e0000000/iommu@800000 and /soc@e0000000/ethernet@300000 behind "
-                "/soc@e0000000/iommu@900000 have the same stream ID",
-                "IDs that no other SMMU of the host uses",
+                "[shared-stream-id] /soc@e0000000/ethernet@100000 and "
+                "/soc@e0000000/ethernet@300000 share a stream ID on /soc@e0000000/iommu@800000",
+                "IDs of this device alone",
                 "0x40",
             )
         ],
-        id="a master with a colliding ID",
+        id="a master with the same ID",
     ),
     pytest.param(
         [("dma-controller@200000", "dma@200000")],
@@ -381,17 +381,17 @@ def test_a_profile_of_its_users_own(viommu: Run) -> None:
 
 
 def test_what_was_allowed_and_is_no_more(viommu: Run) -> None:
-    allow = f"allow: [{{hazard: colliding-stream-id, device: {ETHERNET}, reason: why}}]\n"
+    allow = f"allow: [{{hazard: shared-stream-id, device: {ETHERNET}, reason: why}}]\n"
     Path("viommu.yml").write_text(allow)
-    collides = HOST.read_text().replace("<&smmu1 0x20000>", "<&smmu1 0x40>")
-    Path("colliding.dts").write_text(collides)
-    make_pair(viommu, host=Path("colliding.dts"), options=KEEPS_IDS)
+    shares = HOST.read_text().replace("<&smmu1 0x20000>", "<&smmu0 0x40>")
+    Path("sharing.dts").write_text(shares)
+    make_pair(viommu, host=Path("sharing.dts"), options=KEEPS_IDS)
     command = ("check", "-d", "build", "--host", "host.dts", "--format", "json")
     outcome = viommu(*command)
     assert outcome.status == 0
-    assert "warning: [colliding-stream-id]" in outcome.err
+    assert "warning: [shared-stream-id]" in outcome.err
     Path("viommu.yml").write_text(allow.replace("why", "because"))
-    was = f"hazard colliding-stream-id, device {ETHERNET}, reason why"
+    was = f"hazard shared-stream-id, device {ETHERNET}, reason why"
     now = was.replace("why", "because")
     assert rows(viommu(*command)) == [("host", "/", "allowed", now, was)]
 

@@ -25,8 +25,8 @@ PAGE = (CHECKOUT / "docs" / "hazards.md").read_text()
 SECTIONS = explain.sections(PAGE)
 # The ids of what is no hazard, but an input that cannot be used.
 OTHERS = {"unreadable", "unwritable", "no-host", "dom0-tree"}
-IDS = [hazard.id for hazard in HAZARDS] + sorted(OTHERS)
-ALLOWABLE = [each.id for each in HAZARDS if each.allowable and not each.is_warning]
+IDS = [*dict.fromkeys(hazard.id for hazard in HAZARDS), *sorted(OTHERS)]
+ALLOWABLE = list(dict.fromkeys(each.id for each in HAZARDS if each.allowable))
 MESSAGE = re.compile(r"^    .*(?:error|warning): \[(.*)\](?:.*\n)(?:    .+\n)*", re.MULTILINE)
 
 

@@ -149,7 +149,7 @@ def test_what_the_real_preprocessor_refuses(build: Build) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--profile", "xen-rcf"], "no profile has this name (expected xen-rfc or xen-v3"),
+        (["--profile", "xen-rcf"], "no profile has this name (expected xen-rfc or xen-amd"),
         (["--vsid", "first"], "no vsid has this name (expected identity or first"),
         (["--config", "other.yml"], "other.yml: error: [unreadable] No such file"),
         (["--host_dtb", "other.dtb"], "other.dtb: error: [unreadable] No such file"),

@@ -8,7 +8,7 @@ import yaml
 
 from tests.conftest import Run
 from west_viommu.names import PROFILES
-from west_viommu.plan.alone import ANY_XEN
+from west_viommu.plan.alone import DEFAULT
 from west_viommu.problems import Refused
 from west_viommu.read.profiles import profile, profile_file, schema_problems
 
@@ -25,27 +25,53 @@ def test_what_is_shipped_is_as_the_schema_says(name: str) -> None:
     assert profile(name, None).name == name
 
 
+WITH_VIOMMU = ("xen-rfc", "xen-amd", "xen-v3-dom0less", "xen-v3-libxl")
+
+
 def test_the_values_of_xens_series() -> None:
     """Field notes of the series: GUEST_VSMMUV3_BASE and so on, in each of its profiles."""
-    for name in PROFILES[:3]:
+    for name in WITH_VIOMMU:
         found = profile(name, None)
-        assert (found.base, found.size, found.phandle) == (0x04040000, 0x40000, 0xFDEA)
-        assert [tuple(each) for each in found.interrupts] == [("combined", 33, False)]
-        assert found.id_bits == 16 and not found.programs_maps
+        assert found.viommu
+        assert found.viommu[:4] == ("arm,smmu-v3", 0x04040000, 0x40000, 0xFDEA)
+        assert [tuple(each) for each in found.viommu.interrupts] == [("combined", 33, False)]
+        assert found.viommu.id_bits == 16 and not found.programs_maps
+        assert found.viommu.flags == (("dma-coherent",) if name == "xen-amd" else ())
     renumbers = {name: profile(name, None).renumbers for name in PROFILES}
     assert renumbers == {
         "xen-rfc": None,
+        "xen-amd": None,
         "xen-v3-dom0less": "dom0less",
         "xen-v3-libxl": "libxl",
+        "xen": None,
         "qemu-virt": None,
     }
 
 
-def test_what_list_takes_for_any_xen() -> None:
-    same = ("interrupts", "id_bits", "programs_maps", "toolstacks")
-    for name in PROFILES[:3]:
-        found = profile(name, None)
-        assert all(getattr(found, field) == getattr(ANY_XEN, field) for field in same)
+@pytest.mark.parametrize(
+    ("name", "dom0less", "libxl"),
+    [
+        ("xen-rfc", ["viommu=on"], ["viommu=on", 'viommu = "smmuv3"']),
+        ("xen-amd", ['viommu = "smmuv3";'], ['viommu = "smmuv3"']),
+        ("xen-v3-dom0less", ["viommu=smmuv3"], ["viommu=smmuv3", 'viommu = "smmuv3"']),
+        ("xen-v3-libxl", ["viommu=smmuv3"], ["viommu=smmuv3", 'viommu = "smmuv3"']),
+        ("xen", [], []),
+        ("qemu-virt", [], []),
+    ],
+)
+def test_how_each_is_switched_on(name: str, dom0less: list[str], libxl: list[str]) -> None:
+    found = profile(name, None)
+    assert [each.text for each in found.switches_for("dom0less")] == dom0less
+    assert [each.text for each in found.switches_for("libxl")] == libxl
+
+
+def test_what_list_takes_for_the_default() -> None:
+    found = profile(PROFILES[0], None)
+    assert found.viommu and DEFAULT.viommu
+    assert found.viommu.interrupts == DEFAULT.viommu.interrupts
+    assert found.viommu.id_bits == DEFAULT.viommu.id_bits
+    same = ("name", "programs_maps", "drivers", "repeats_ids", "toolstacks")
+    assert all(getattr(found, field) == getattr(DEFAULT, field) for field in same)
 
 
 def test_one_of_your_own(viommu: Run, tmp_path: Path, demo_host: Path) -> None:

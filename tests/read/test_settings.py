@@ -79,9 +79,9 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
         (
             ["host: h.dtb", "profil: xen-rfc", "zzz: 1"],
             "{file}:2: error: [malformed] unknown key profil (expected host, profile, vsid, "
-            "vsids, domain, allow, found profil)\nhint: did you mean profile?\n"
+            "vsids, domain, dom0, allow, found profil)\nhint: did you mean profile?\n"
             "{file}:3: error: [malformed] unknown key zzz (expected host, profile, vsid, vsids, "
-            "domain, allow, found zzz)\nhint: write one of those, or remove "
+            "domain, dom0, allow, found zzz)\nhint: write one of those, or remove "
             "it",
         ),
         (
@@ -92,7 +92,8 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
         (
             ["profile: xen-rcf", "vsid: zzz"],
             "{file}:1: error: [malformed] no profile has this name (expected xen-rfc or "
-            "xen-v3-dom0less or xen-v3-libxl or qemu-virt, found xen-rcf)\nhint: did you mean "
+            "xen-amd or xen-v3-dom0less or xen-v3-libxl or xen or qemu-virt, found xen-rcf)\n"
+            "hint: did you mean "
             "xen-rfc?\n{file}:2: error: [malformed] no vsid has this name (expected identity or "
             "first-free or explicit, found zzz)\nhint: write one of those, or remove it",
         ),

@@ -107,7 +107,9 @@ def _of_host(
     document = plan_document(made, Origins(devices.tree, guest.tree, agreed.domain))
     now = Planned(document["viommu"], document["devices"])
     if sealed:
-        for key in ("profile", "vsid", "domain", "allowed"):
+        # Who is refused gets no mark, and is in the way of no memory.
+        of_accepted = () if wrong else ("marks", "memory_limit")
+        for key in ("profile", "vsid", "domain", "allowed", *of_accepted):
             if sealed[key] != document[key]:
                 yield Difference("/", key, shown(document[key]), shown(sealed[key]))
         earlier = Planned(sealed["viommu"], sealed["devices"])

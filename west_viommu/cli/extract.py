@@ -12,8 +12,9 @@ from west_viommu.api import Host, read_host
 from west_viommu.cli.run import as_typed, host_of, tell
 from west_viommu.extract.copy import Copied, copied
 from west_viommu.extract.lookup import node_called
+from west_viommu.hypervisor.assignment import Terms
 from west_viommu.names import BINDINGS
-from west_viommu.plan.alone import concerns
+from west_viommu.plan.alone import DEFAULT, concerns
 from west_viommu.problems import Problem, Refused, Where, bounded, rendered
 from west_viommu.read.host import malformed_host
 from west_viommu.tree.cells import TreeError
@@ -87,18 +88,17 @@ def _concerns(source: Host, paths: list[str]) -> Iterator[Problem]:
         devices = [device for device in map(source.devices.device, paths) if device]
     except TreeError as error:
         raise Refused([malformed_host(source.name, error)]) from None
-    for device in devices:
-        for hazard, _, finding in concerns(device, source.devices, devices):
-            yield Problem(
-                hazard,
-                finding.what,
-                finding.hint,
-                device.path,
-                finding.expected,
-                finding.found,
-                Where(source.name),
-                warning=True,
-            )
+    for path, hazard, _, finding in concerns(devices, source.devices, Terms(DEFAULT)):
+        yield Problem(
+            hazard,
+            finding.what,
+            finding.hint,
+            path,
+            finding.expected,
+            finding.found,
+            Where(source.name),
+            warning=True,
+        )
 
 
 def _apart(nodes: list[Copied]) -> list[Copied]:

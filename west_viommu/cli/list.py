@@ -57,21 +57,17 @@ def _tests(arguments: Namespace, devices: Devices) -> Iterator[Callable[[Master]
     if arguments.iommu:
         yield is_behind(arguments.iommu)
     if arguments.passable:
-        yield lambda master: _is_passable(master, devices)
+        from west_viommu.plan.alone import known
 
-
-def _is_passable(master: Master, devices: Devices) -> bool:
-    from west_viommu.plan.alone import known
-
-    return not known(master, devices).refused
+        by_path = known(devices)
+        yield lambda master: not by_path[master.path].refused
 
 
 def _table(selected: Selection, devices: Devices) -> Iterable[str]:
     from west_viommu.plan.alone import known
     from west_viommu.write.inventory_table import inventory_table
 
-    by_path = {each.path: known(each, devices) for each in selected.inventory.masters}
-    return inventory_table(selected, by_path, _width(), colour=_has_colour())
+    return inventory_table(selected, known(devices), _width(), colour=_has_colour())
 
 
 def _json(selected: Selection, devices: Devices) -> Iterable[str]:

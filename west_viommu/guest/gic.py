@@ -1,11 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interrupt controller of the guest, and the guest's interrupts on it."""
 
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from west_viommu.guest.source import BASE, GuestTree
 from west_viommu.tree.cells import TreeError, counted, rows
-from west_viommu.tree.interrupts import SPI, Intid, gic_intid, interrupt_parent, interrupts, is_gic
+from west_viommu.tree.interrupts import (
+    FIRST_SPI,
+    SPI,
+    Intid,
+    gic_intid,
+    interrupt_parent,
+    interrupts,
+    is_gic,
+)
 from west_viommu.tree.node import Node
 
 # What Linux and Xen write: type, number, flags. Zephyr adds a priority.
@@ -80,6 +89,26 @@ def guest_interrupts(
         GuestInterrupt(_intid(node, specifier), _is_edge(gic, node, specifier))
         for specifier in specifiers
     )
+
+
+def own_lines(guest: GuestTree, gic: Gic, asking: Collection[str]) -> Iterator[tuple[str, Intid]]:
+    """The SPIs of each enabled node of the guest that is not one of those `asking` (paths). What is
+    malformed there is Zephyr's to complain about.
+    """
+    for node in guest.tree.nodes() if gic.path else ():
+        is_interrupting = (
+            "interrupts" in node.properties or "interrupts-extended" in node.properties
+        )
+        if not is_interrupting or node.path in asking:
+            continue
+        try:
+            if guest.tree.status(node) == "okay":
+                for interrupt in interrupts(guest.tree, node):
+                    intid = gic_intid(interrupt.specifier)
+                    if interrupt.controller.path == gic.path and intid and intid >= FIRST_SPI:
+                        yield node.path, intid
+        except TreeError:
+            continue
 
 
 def _is_edge(gic: Gic, node: Node, specifier: tuple[int, ...]) -> bool:

@@ -7,7 +7,14 @@ A request is a node with `iommus = <0x0 SID ...>`, `xen,path`, or both; or with 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
-from west_viommu.guest.gic import NO_GIC, Gic, GuestInterrupt, guest_gic, guest_interrupts
+from west_viommu.guest.gic import (
+    NO_GIC,
+    Gic,
+    GuestInterrupt,
+    guest_gic,
+    guest_interrupts,
+    own_lines,
+)
 from west_viommu.guest.regions import Mapped, RegionPair, region_pairs, xen_reg
 from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
@@ -42,7 +49,7 @@ class Request(NamedTuple):
 
     `malformed_ids` says why `iommus` is no list of pairs. It is kept and not reported at once:
     the copy of a node behind an IOMMU with two cells looks like that, and then there is more to
-    say, once the host node is known.
+    say, once the host node is known. `is_coherent`: it, or a node above it, has dma-coherent.
     """
 
     path: str
@@ -54,6 +61,7 @@ class Request(NamedTuple):
     interrupts: tuple[GuestInterrupt, ...]
     has_map: bool
     malformed_ids: TreeError | None
+    is_coherent: bool = False
 
     @property
     def intids(self) -> tuple[Intid, ...]:
@@ -65,10 +73,9 @@ class Asked(NamedTuple):
     """The well-formed requests of a guest in document order, and what is malformed.
 
     `unasked` and `unrouted`: nodes below /passthrough with registers, or interrupts, that nobody
-    asks for. What else
-    of the guest the outcome has to fit: `gic`, #address-cells and #size-cells of the root, the
-    compatible of /passthrough, and what is `occupied`: the nodes with memory or registers, and
-    their regions.
+    asks for. What else of the guest the outcome has to fit: `gic`, #address-cells and #size-cells
+    of the root, the compatible of /passthrough, what is `occupied`: the nodes with memory or
+    registers, and their regions; and the SPIs of nodes that ask for nothing.
     """
 
     requests: tuple[Request, ...]
@@ -79,6 +86,7 @@ class Asked(NamedTuple):
     occupied: tuple[tuple[str, Region], ...]
     unasked: tuple[str, ...]
     unrouted: tuple[str, ...]
+    lines: tuple[tuple[str, Intid], ...] = ()
 
 
 class _Reader:
@@ -126,6 +134,7 @@ def asked(guest: GuestTree) -> Asked:
         tuple(_occupied(reader, addresses)),
         tuple(_unasked(guest, addresses, found)),
         tuple(_unrouted(guest, gic, found)),
+        tuple(own_lines(guest, gic, {request.path for request in found})),
     )
 
 
@@ -201,6 +210,7 @@ def _request(reader: _Reader, addresses: AddressMap, gic: Gic, node: Node) -> Re
         reader.tried(node, lambda: guest_interrupts(guest, gic, node), ()),
         "iommu-map" in node.properties,
         malformed_ids,
+        any("dma-coherent" in each.properties for each in guest.tree.lineage(node)),
     )
 
 

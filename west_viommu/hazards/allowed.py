@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from west_viommu.guest.requests import Request
 from west_viommu.guest.source import GuestTree
-from west_viommu.hazards.findings import Finding, problem
+from west_viommu.hazards.findings import Finding, Severity, problem
 from west_viommu.hazards.table import HAZARDS
 from west_viommu.hypervisor.assignment import Assignment, Permission
 from west_viommu.problems import Problem, close_matches
 
-_ALLOWABLE = frozenset(each.id for each in HAZARDS if each.allowable and not each.is_warning)
+_ALLOWABLE = frozenset(each.id for each in HAZARDS if each.allowable)
 
 
 class Allowed:
@@ -35,10 +35,14 @@ class Allowed:
         host device is known.
         """
         naming = [
-            e for e in self._permissions if e.hazard == hazard and this and this.means(e.device)
+            each
+            for each in self._permissions
+            if each.hazard == hazard
+            and this
+            and (this.means(each.device) or each.device == finding.other)
         ]
         self._needed.update(naming)
-        if naming and hazard in _ALLOWABLE and not finding.is_fatal:
+        if naming and hazard in _ALLOWABLE and finding.severity is not Severity.FATAL:
             file, line = naming[0].where
             reason = f"allowed by {file}:{line}, because: {naming[0].reason}"
             allowed = finding._replace(hint=reason)

@@ -1,24 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of an assignment: whether guest and host mean the same registers and interrupts."""
+"""Checks of the device as a whole: whether it is one, whose it is, and what else it needs."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate
+from collections.abc import Iterator
 
-from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
-from west_viommu.hazards.findings import Finding
-from west_viommu.hazards.situation import Situation
+from west_viommu.hazards.findings import Finding, as_allowed
+from west_viommu.hazards.situation import Found, Situation, of_each
+from west_viommu.host.consumers import consumers
 from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.hypervisor.pages import PAGE, in_pages
-from west_viommu.tree.addresses import Region
-from west_viommu.tree.interrupts import FIRST_SPI
+from west_viommu.hypervisor.holdings import Standing
+from west_viommu.hypervisor.roles import MEMORY, RESERVED, console
+from west_viommu.tree.addresses import address_map
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.node import Node
 
 
+@of_each
+def hypervisor_owned(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """A node that is no device: what Xen itself drives, or no hardware of its own."""
+    role = situation.holdings.role(this.device.path)
+    # That of memory is told by its pages.
+    if role and not (role in (MEMORY, RESERVED) and this.device.regions):
+        yield Finding(
+            f"{this.device.path} is {role}, and no device that a guest could have",
+            "remove the node",
+            "",
+            expected="a device of the host",
+            found=role,
+        )
+
+
+@of_each
+def ambiguous_path(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Two paths that differ in case alone: Xen finds the first by strcasecmp (booted: the other
+    device was assigned).
+    """
+    alike = [path for path in situation.devices.alike(this.device.path) if path != this.device.path]
+    if alike and situation.profile.toolstacks:
+        yield Finding(
+            f"the host tree has {' and '.join(alike)} as well, and Xen compares paths without case",
+            "rename one of the nodes in the host tree: Xen takes the first that it finds",
+            "xen,path",
+            expected="a path that no other differs from by case alone",
+            found=this.device.path,
+        )
+
+
+@of_each
 def duplicate_assignment(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """Two requests for one host device; the later one is refused."""
-    first = situation.first_of(this.device.path)
+    first = situation.first_of[this.device.path]
     if first is not this:
         yield Finding(
             f"{this.device.path} is assigned twice",
@@ -28,142 +60,50 @@ def duplicate_assignment(this: Assignment, situation: Situation) -> Iterator[Fin
         )
 
 
-def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """Each reg entry must be a region of the device, by xen,reg or at the same address, and
-    xen,reg must map nothing else.
+def unassigned_child(situation: Situation) -> Found:
+    """A DMA master below the device that nobody asks for: it stays with dom0, with streams of its
+    own, and is driven by what the guest has (booted: the child went to dom0).
     """
-    regions = [region for region in this.device.regions if region]
-    known = frozenset(regions)
-    # Once for all findings: there may be thousands of both.
-    expected = _listed(regions) or "no region"
-    in_whole_pages = _listed(map(in_pages, regions))
-    for guest, host in this.request.regions:
-        if host is None:
-            yield Finding(
-                "xen,reg maps nothing to this region, so Xen would not map it",
-                "write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
-                "reg",
-                expected="a region that xen,reg covers",
-                found=f"{guest.base:#x}/{guest.size:#x}",
-            )
-        elif host not in known:
-            others = [p for p in situation.devices.at(host.base) if p != this.device.path]
-            of = f", but of {' and '.join(others)}" if others else ""
-            yield Finding(
-                f"this region is none of {this.device.path}{of}",
-                "copy the host's absolute address and size, or pair host and guest addresses: "
-                "xen,reg = <host size guest>"
-                if regions
-                else "leave reg out: the host node has none",
-                "reg",
-                expected=expected,
-                found=f"{host.base:#x}/{host.size:#x}",
-            )
-        elif (guest.base - host.base) % PAGE:
-            yield Finding(
-                "host and guest address differ within a page, and Xen maps whole pages",
-                "give the guest an address with the same last three hexadecimal digits",
-                "reg",
-                expected=f"an address that ends in {host.base % PAGE:#05x}",
-                found=f"{guest.base:#x}",
-            )
-    is_of_device = _within_pages(regions)
-    for host, _ in this.request.mapped:
-        if not is_of_device(host):
-            yield Finding(
-                f"xen,reg maps memory that is none of {this.device.path}",
-                f"write the host's regions in whole pages: {in_whole_pages}"
-                if regions
-                else "leave xen,reg out: the host node has no region",
-                "xen,reg",
-                expected=expected,
-                found=f"{host.base:#x}/{host.size:#x}",
-            )
-
-
-def untranslatable_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """Xen maps, and finds its SMMUs, by absolute address."""
-    if None in this.device.regions:
-        yield Finding(
-            f"a region of {this.device.path} has no absolute address",
-            "a bus above it has no `ranges`, or none that covers the region: correct the host "
-            "tree, or leave this device to the host",
-            "reg",
-            expected="`ranges` from each bus to the root",
-            found=f"region {this.device.regions.index(None)}",
-        )
-    for path in this.device.master.iommus if this.device.master else ():
-        iommu = situation.devices.iommus[path]
-        if iommu.base is None:
-            yield Finding(
-                f"{iommu.path}, the SMMU of {this.device.path}, has no absolute address",
-                "correct the host tree: Xen finds its SMMU by address",
-                expected="a reg that translates to the root",
-                found="none",
-            )
-
-
-def interrupt_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """Xen gives a guest an interrupt under the host's number only (virq = pirq)."""
-    numbers = [str(intid - FIRST_SPI) for intid in this.device.intids if intid >= FIRST_SPI]
-    spis = f"SPI {' or '.join(numbers)}" if numbers else ""
-    own = this.device.intids
-    # Once for all findings: there may be thousands of both.
-    expected = f"INTID {' or '.join(map(str, own))}" if own else "no GIC interrupt"
-    known = frozenset(own)
-    for intid in this.request.intids:
-        if intid not in known:
-            yield Finding(
-                f"this interrupt is none of {this.device.path}",
-                f"write the host's number, {spis}: Xen gives a guest an interrupt only under that"
-                if spis
-                else "leave it out: Xen gives a guest only the interrupts of the host node",
-                "interrupts",
-                expected=expected,
-                found=f"INTID {intid}",
-            )
-    triggers = dict(this.device.interrupts)
-    for intid, is_edge in this.request.interrupts:
-        # Only rising edge and high level: an SPI knows no other.
-        host = {LINUX_EDGE: True, LINUX_LEVEL: False}.get(triggers.get(intid, 0))
-        if host is not None and host != is_edge:
-            yield Finding(
-                f"the host has INTID {intid} with the other trigger",
-                "write the host's in the guest's own numbers: Zephyr's IRQ_TYPE_LEVEL is 2 and "
-                "IRQ_TYPE_EDGE is 4, Linux's level is 4 and edge is 1",
-                "interrupts",
-                expected="edge" if host else "level",
-                found="edge" if is_edge else "level",
-                is_warning=True,
-            )
-
-
-def interrupt_private(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """Xen routes SPIs to guests, no PPIs."""
-    for intid in this.request.intids:
-        if intid < FIRST_SPI:
-            yield Finding(
-                "a private interrupt (PPI) cannot be passed through",
-                "leave it out: Xen routes only shared interrupts (SPIs) to a guest",
-                "interrupts",
-                expected="INTIDs from 32 on",
-                found=f"INTID {intid}",
-            )
-    own = [intid for intid in this.device.intids if intid < FIRST_SPI]
-    is_said = any(intid < FIRST_SPI for intid in this.request.intids)
-    if own and not is_said and situation.profile.routes_all:
-        yield Finding(
-            f"{this.device.path} has a private interrupt (PPI), and dom0less routes all that the "
-            "host node has: Xen would not create the guest",
-            "remove it from the host node by an overlay, or create the guest by xl, which routes "
-            "only what irqs lists",
-            "",
-            expected="INTIDs from 32 on",
-            found=f"INTID {' '.join(map(str, own))}",
-            is_warning=situation.profile.renumbers is None,
+    for this, child in situation.contests.children:
+        yield (
+            this,
+            Finding(
+                f"{child}, below {this.device.path}, is a DMA master of its own, and stays with "
+                "dom0",
+                f'pass it through as well: give it a node with xen,path = "{child}"; or disable '
+                "it in "
+                f"the host tree; or {as_allowed('unassigned-child', this.device.path)}",
+                "",
+                expected="all masters of the device with one domain",
+                found=child,
+            ),
         )
 
 
+def marked_for_another(situation: Situation) -> Found:
+    """A node with xen,passthrough in the host tree that holds something of the device."""
+    kinds = (
+        ("a stream ID", situation.contests.streams),
+        ("a page", situation.contests.pages),
+        ("an interrupt", situation.contests.lines),
+    )
+    for what, contests in kinds:
+        for contest in contests:
+            if contest.standing is Standing.MARKED:
+                yield (
+                    contest.this,
+                    Finding(
+                        f"{contest.other}, marked for passthrough, shares {what} with "
+                        f"{contest.this.device.path}",
+                        "dom0 does not get it: give it to no other domain either",
+                        "",
+                        expected=f"{what} of this device alone",
+                        found="xen,passthrough",
+                    ),
+                )
+
+
+@of_each
 def device_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """A device that the host does not use."""
     if this.device.status != "okay":
@@ -175,33 +115,110 @@ def device_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]
         )
 
 
-def device_without_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """A device that no region of its own gives access to."""
-    if not this.device.regions:
+@of_each
+def needs_memory(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """A device with memory set aside for it: the guest has no such memory."""
+    node = situation.devices.tree.node(this.device.path)
+    found = [n for n in ("memory-region", "iommu-addresses") if node and n in node.properties]
+    if found:
         yield Finding(
-            f"{this.device.path} has no region of its own",
-            "the guest can reach it only through another device",
+            f"{this.device.path} has memory of its own on the host",
+            "Xen gives the guest none of it: see that its driver can do without",
             "",
-            expected="reg on the host node",
-            found="none",
+            expected="a device without reserved memory",
+            found=" ".join(found),
         )
 
 
-def _listed(regions: Iterable[Region]) -> str:
-    return " or ".join(f"{base:#x}/{size:#x}" for base, size in regions)
-
-
-def _within_pages(regions: Iterable[Region]) -> Callable[[Region], bool]:
-    """The test whether a region lies in the pages that one of `regions` touches: Xen maps whole
-    pages.
+@of_each
+def dma_ranges(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """A device that sees memory at other addresses than the CPU: /passthrough says nothing of
+    it.
     """
-    pages = sorted(map(in_pages, regions))
-    bases = [each.base for each in pages]
-    # Up to where this one and all before it reach.
-    reach = list(accumulate((each.base + each.size for each in pages), max))
+    tree = situation.devices.tree
+    node = tree.node(this.device.path)
+    for bus in tree.lineage(node) if node else ():
+        offset = _dma_offset(bus, situation) if bus is not node else None
+        if offset:
+            yield Finding(
+                f"{this.device.path} is on a bus that moves its DMA, {bus.path}",
+                "the guest's tree must say the same: its addresses for DMA differ by the bus' "
+                "dma-ranges, behind the SMMU as well",
+                "",
+                expected="a bus with the CPU's addresses",
+                found=offset,
+            )
+            return
 
-    def is_within(part: Region) -> bool:
-        at = bisect_right(bases, part.base) - 1
-        return at >= 0 and part.base + part.size <= reach[at]
 
-    return is_within
+def _dma_offset(bus: Node, situation: Situation) -> str | None:
+    """The first row of dma-ranges that is not the identity."""
+    try:
+        rows = address_map(situation.devices.tree).dma_ranges(bus)
+    except TreeError:
+        return None
+    return next((f"{r.child:#x} is {r.parent:#x}" for r in rows if r.child != r.parent), None)
+
+
+@of_each
+def coherence(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """dma-coherent on one side alone: one of the two would see stale data."""
+    tree = situation.devices.tree
+    node = tree.node(this.device.path)
+    lineage = tree.lineage(node) if node else ()
+    on_host = any("dma-coherent" in each.properties for each in lineage)
+    if on_host != this.request.is_coherent:
+        yield Finding(
+            f"the host says dma-coherent of {this.device.path}, and the guest does not"
+            if on_host
+            else f"the guest says dma-coherent, and the host does not of {this.device.path}",
+            "copy dma-coherent; without, a driver would take its buffers out of the caches"
+            if on_host
+            else "remove dma-coherent: the guest would not maintain its caches for DMA",
+            "dma-coherent",
+            expected="dma-coherent" if on_host else "no dma-coherent",
+            found="dma-coherent" if this.request.is_coherent else "none",
+        )
+
+
+def provides_to_host(situation: Situation) -> Found:
+    """A device that serves enabled nodes which stay with dom0."""
+    said: set[tuple[str, str]] = set()
+    owners = situation.first_of
+    for node, prop, provider in consumers(situation.devices.tree, owners):
+        path = provider
+        while path not in owners:
+            path = path.rpartition("/")[0]
+        key = (path, node.path)
+        stays = situation.holdings.standing(node.path) is Standing.STAYS
+        if stays and key not in said:
+            said.add(key)
+            yield (
+                owners[path],
+                Finding(
+                    f"{node.path} stays with the host, and {path} serves it",
+                    "without the device it will not work there: disable it, or leave the device to "
+                    "the host",
+                    "",
+                    expected="a device that serves nobody on the host",
+                    found=f"{prop} of {node.path}",
+                ),
+            )
+
+
+def xen_console(situation: Situation) -> Found:
+    """The UART on which Xen itself writes: it keeps that from dom0 (dt_device_set_used_by())."""
+    path = console(situation.devices.tree)
+    this = situation.first_of.get(path) if path else None
+    if this and situation.profile.toolstacks:
+        yield (
+            this,
+            Finding(
+                f"{this.device.path} is the console of Xen itself",
+                "Xen keeps its interrupt: give Xen another one (dtuart=... on its command line), "
+                "or leave this to Xen",
+                "",
+                expected="a UART that Xen does not use",
+                found="stdout-path, or dtuart, of /chosen",
+            ),
+        )

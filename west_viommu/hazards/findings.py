@@ -2,19 +2,29 @@
 """What a check found about a request, before it is known where that stands in the source."""
 
 from collections.abc import Iterable
+from enum import Enum
 from typing import NamedTuple
 
 from west_viommu.guest.requests import Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.problems import Problem
+from west_viommu.tree.addresses import Region
+
+
+class Severity(Enum):
+    """A warning does not refuse the input; an error does, unless viommu.yml allows it; what is
+    fatal refuses it whatever that says.
+    """
+
+    WARNING = "warning"
+    ERROR = "error"
+    FATAL = "fatal"
 
 
 class Finding(NamedTuple):
-    """What is wrong, what to do, and the property of the guest node that shows it.
-
-    `is_warning`: it does not refuse the input, though others of its hazard do. `is_fatal`: no
-    permission helps.
+    """What is wrong, what to do, and the property of the guest node that shows it. `severity`:
+    where it is not that of its hazard.
     """
 
     what: str
@@ -22,8 +32,8 @@ class Finding(NamedTuple):
     prop: str = "iommus"
     expected: str = ""
     found: str = ""
-    is_warning: bool = False
-    is_fatal: bool = False
+    severity: Severity | None = None
+    other: str = ""
 
 
 class NoMatch(Exception):
@@ -62,6 +72,11 @@ def as_allowed(hazard: str, device: str) -> str:
     """The line of viommu.yml that allows `hazard` for `device`, but for its reason."""
     # YAML's quotes, as a path may have what YAML would take for its own.
     return f'allow: [{{hazard: {hazard}, device: "{device}", reason: "..."}}]'
+
+
+def shown(region: Region) -> str:
+    """A region as a person reads it: "0x20000000/0x1000"."""
+    return f"{region.base:#x}/{region.size:#x}"
 
 
 def listed(ids: Iterable[int]) -> str:

@@ -1,137 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of an assignment: whether its SMMU protects it, and whether its IDs are its own."""
+"""Checks of streams: whether the IDs that Xen attaches with a device are its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Iterator, Sequence
 
-from west_viommu.hazards.findings import Finding, listed
-from west_viommu.hazards.matching import not_protected
-from west_viommu.hazards.situation import Situation
-from west_viommu.host.intervals import holding
-from west_viommu.host.inventory import (
-    SMMUV3_CELLS,
-    SMMUV3_COMPATIBLE,
-    Iommu,
-    Master,
-    all_intervals,
-)
-from west_viommu.host.streams import StreamId
+from west_viommu.hazards.findings import Finding, Severity, listed
+from west_viommu.hazards.situation import Found, Situation, of_each
+from west_viommu.host.intervals import meetings
+from west_viommu.host.streams import first_null_entry
 from west_viommu.hypervisor.assignment import Assignment
+from west_viommu.hypervisor.contests import Contest
+from west_viommu.hypervisor.holdings import Standing
 from west_viommu.tree.cells import counted
 
-
-def unprotected(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """Behind no IOMMU, nothing confines the DMA of a device."""
-    if not _iommus(this, situation):
-        yield not_protected(this.device)
+# More IDs than these are not shown one by one.
+_MOST_SHOWN = 16
 
 
-def unsupported_iommu(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """Xen's vSMMU series and its SMMUv3 driver (arm_smmu_dt_xlate): arm,smmu-v3, one cell."""
-    for iommu in _iommus(this, situation):
-        if SMMUV3_COMPATIBLE not in iommu.compatible:
-            yield Finding(
-                f"{this.device.path} is behind {iommu.path}, which is no SMMUv3",
-                "Xen gives a guest a vSMMU for devices behind an SMMUv3 only: leave this one to "
-                "the host",
-                expected=SMMUV3_COMPATIBLE,
-                found=" ".join(iommu.compatible) or "no compatible",
-            )
-        elif not iommu.supported:
-            yield Finding(
-                f"{iommu.path} has specifiers that Xen's SMMUv3 driver does not take",
-                "correct the host tree: #iommu-cells = <1>, and one cell, the stream ID, after "
-                "the phandle in each `iommus`",
-                expected=f"#iommu-cells = <{SMMUV3_CELLS}>",
-                found=f"#iommu-cells = <{iommu.cells}>",
-            )
-
-
-def iommu_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """Xen does not drive an IOMMU whose own status, or that of a node above, is not okay."""
-    for iommu in _iommus(this, situation):
-        if iommu.status != "okay":
-            yield Finding(
-                f"{iommu.path}, the IOMMU of {this.device.path}, is not enabled in this host tree",
-                "give the tree that you boot Xen with: fdtoverlay -i HOST.dtb -o XEN.dtb SMMU.dtbo "
-                "applies the board's overlay that enables the SMMU; where the boot loader enables "
-                "it, boot Linux in place of Xen, and copy its /sys/firmware/fdt",
-                expected='status "okay" on it and all its parents',
-                found=f'"{iommu.status}"',
-            )
-
-
-def two_iommus(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """Xen's driver attaches a device to one IOMMU (arm_smmu_dt_xlate)."""
-    paths = [iommu.path for iommu in _iommus(this, situation)]
-    if len(paths) > 1:
-        yield Finding(
-            f"{this.device.path} is behind {len(paths)} IOMMUs",
-            "Xen's SMMUv3 driver takes a device behind one IOMMU only: leave it to the host",
-            expected="one IOMMU",
-            found=" and ".join(paths),
-        )
-
-
-def map_only(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """IDs of iommu-map alone, on a hypervisor that programs none of them."""
-    master = this.device.master
-    if master and master.maps and not master.streams and not situation.profile.programs_maps:
-        yield Finding(
-            f"{this.device.path} has its stream IDs from iommu-map alone",
-            "Xen programs only the IDs of `iommus`, so the DMA of this device would be blocked or "
-            "unprotected: leave it to the host",
-            expected="`iommus` on the host node",
-            found="iommu-map",
-        )
-
-
-def colliding_stream_id(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """A Xen that knows a stream by its ID alone cannot tell two SMMUs apart. IDs of iommu-map
-    count where the hypervisor programs them.
-    """
-    own = _own_iommus(this)
-    behind = frozenset(own)
-    others = _others_with_ids(
-        this,
-        situation,
-        lambda iommu: iommu not in behind and situation.devices.iommus[iommu].supported,
-        maps=situation.profile.programs_maps,
-    )
-    for other, iommu, ids in others if own else ():
-        yield Finding(
-            f"{this.device.path} behind {' and '.join(own)} and {other.path} behind {iommu} "
-            "have the same stream ID",
-            f"{_by_id_alone(situation)}: leave one of the two out"
-            if other.path in situation.assigned
-            else f"{_by_id_alone(situation)}: disable {other.path} in the host tree (status = "
-            '"disabled";), or pass through a device whose IDs are unique on the host',
-            expected="IDs that no other SMMU of the host uses",
-            found=listed(ids),
-        )
-
-
-def shared_stream_id(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """Two devices with one ID on one SMMU are one to it: they share page tables, so the one that
-    stays with the host could reach the guest's memory, and the reverse.
-    """
-    own = frozenset(_own_iommus(this))
-    for other, iommu, ids in _others_with_ids(this, situation, own.__contains__):
-        is_assigned = other.path in situation.assigned
-        yield Finding(
-            f"{this.device.path} and {other.path} share a stream ID on {iommu}",
-            "Xen stops with a BUG when both are assigned: leave one of them out"
-            if is_assigned
-            else f'disable {other.path} in the host tree (status = "disabled";), or leave this '
-            "device to the host",
-            expected="IDs of this device alone",
-            found=listed(ids),
-            is_fatal=is_assigned,
-        )
-
-
+@of_each
 def stray_streams(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """Stream IDs for a device that is behind no IOMMU, and is to be assigned all the same."""
     if (
@@ -147,8 +34,140 @@ def stray_streams(this: Assignment, situation: Situation) -> Iterator[Finding]:
         )
 
 
+@of_each
+def stream_list(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """A list of stream IDs that Xen reads to its end only where it is whole: a phandle of 0 ends it
+    (dt_parse_phandle_with_args(), 4.17 to 4.21; booted: "Failed to assign device").
+    """
+    node = situation.devices.tree.node(this.device.path)
+    master = this.device.master
+    if node is None or master is None or not master.streams:
+        return
+    before = first_null_entry(situation.devices.tree, node)
+    if before is not None and situation.profile.toolstacks:
+        yield Finding(
+            f"`iommus` of {this.device.path} has an entry without an IOMMU, and Xen reads no "
+            "further",
+            "correct the host tree: remove the entry whose phandle is 0"
+            + ("" if before else "; as it is, Xen cannot assign the device"),
+            expected="an IOMMU in each entry",
+            found=f"{counted(before, 'entry') if before == 1 else f'{before} entries'} before it",
+        )
+    ids = [(stream.iommu, stream.id) for stream in master.streams]
+    twice = list(dict.fromkeys(each for each in ids if ids.count(each) > 1)) if _repeat(ids) else []
+    if twice and not situation.profile.repeats_ids:
+        yield Finding(
+            f"`iommus` of {this.device.path} lists a stream ID twice",
+            "correct the host tree: list each ID once. This Xen finds the stream in its tree "
+            "already, and does not assign the device",
+            expected="each ID once",
+            found=listed(stream_id for _, stream_id in twice if stream_id is not None),
+        )
+
+
+def colliding_stream_id(situation: Situation) -> Found:
+    """Two devices of one guest with one ID behind two SMMUs: the vSMMU looks a stream up by its ID
+    among the devices of the domain (arm_smmu_get_domain_by_sid(), RFC to v3), and finds the wrong
+    one of the two.
+    """
+    if situation.profile.viommu is None or situation.is_alone:
+        return
+    mine = [
+        (first & 0xFFFFFFFF, last & 0xFFFFFFFF, (place, first >> 32))
+        for place, this in enumerate(situation.assignments)
+        if this.device.master
+        for first, last, _ in situation.holdings.streams(
+            this.device.master, maps=situation.profile.programs_maps
+        )
+    ]
+    found: dict[tuple[int, int], list[int]] = {}
+    for (place, iommu), (earlier, other_iommu), first, _ in meetings(mine, mine):
+        if earlier < place and iommu != other_iommu:
+            found.setdefault((place, earlier), []).append(first)
+    for (place, earlier), ids in sorted(found.items()):
+        this, other = situation.assignments[place], situation.assignments[earlier]
+        behind = " and ".join(this.device.master.iommus) if this.device.master else ""
+        other_behind = " and ".join(other.device.master.iommus) if other.device.master else ""
+        yield (
+            this,
+            Finding(
+                f"{this.device.path} behind {behind} and {other.device.path} behind {other_behind} "
+                "have the same stream ID",
+                "the vSMMU tells the streams of a guest apart by ID alone: give one of the two to "
+                "another guest",
+                expected="IDs that no other SMMU of this guest's devices has",
+                found=listed(sorted(set(ids))[:_MOST_SHOWN]),
+                other=other.device.path,
+            ),
+        )
+
+
+def shared_stream_id(situation: Situation) -> Found:
+    """Two devices with one ID on one SMMU are one to it: they share page tables. Xen stops with a
+    BUG as the second is attached (4.17 smmu-v3.c:747, master 753), or does not assign it (RFC to
+    v3).
+    """
+    for this, other, contest, ids in _by_device(situation):
+        iommu, _ = situation.holdings.stream(contest.first)
+        driver = situation.holdings.driver(iommu)
+        if contest.standing is None:
+            may_share = driver is not None and driver.may_share
+            if not may_share and situation.is_first(other, this):
+                yield this, _shared(this, other, iommu, ids, is_assigned=True)
+        elif contest.standing in (Standing.STAYS, Standing.OWN):
+            yield this, _shared(this, other, iommu, ids, is_assigned=False)
+
+
+def _shared(
+    this: Assignment, other: str, iommu: str, ids: list[int], *, is_assigned: bool
+) -> Finding:
+    return Finding(
+        f"{this.device.path} and {other} share a stream ID on {iommu}",
+        "Xen stops, or does not assign the second: leave one of them out"
+        if is_assigned
+        else "Xen attaches both, and stops; and the SMMU cannot tell them apart: disable "
+        f'{other} in the host tree (status = "disabled";), so that host.overlay can keep it from '
+        "dom0, or leave this device to the host",
+        expected="IDs of this device alone",
+        found=listed(ids),
+        severity=Severity.FATAL if is_assigned else None,
+    )
+
+
+def stream_shared_with_disabled(situation: Situation) -> Found:
+    """A node with the ID that is not enabled: Xen looks at no status, and attaches it to dom0, if
+    host.overlay does not keep it (handle_device(); booted: BUG without the mark, works with it).
+    """
+    for this, other, contest, ids in _by_device(situation):
+        if contest.standing is Standing.OFF:
+            yield (
+                this,
+                Finding(
+                    f"{other}, not enabled, shares a stream ID with {this.device.path}",
+                    "Xen would attach it to dom0 all the same, and stop: host.overlay keeps it "
+                    "from dom0, so apply that",
+                    expected="IDs of this device alone",
+                    found=f'{listed(ids)}, status "{situation.holdings.status(other)}"',
+                ),
+            )
+
+
+def _by_device(situation: Situation) -> Iterator[tuple[Assignment, str, Contest, list[int]]]:
+    """The contests for streams, those of two nodes together, and the IDs (the first few)."""
+    together: dict[tuple[str, str, str], tuple[Contest, list[int]]] = {}
+    for contest in situation.contests.streams:
+        iommu, first = situation.holdings.stream(contest.first)
+        key = (contest.this.request.path, contest.other, iommu)
+        _, ids = together.setdefault(key, (contest, []))
+        last = first + contest.last - contest.first
+        ids += range(first, min(last + 1, first + _MOST_SHOWN - len(ids)))
+    for contest, ids in together.values():
+        yield contest.this, contest.other, contest, sorted(set(ids))
+
+
+@of_each
 def streams_omitted(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """The guest lists fewer stream IDs than the host."""
+    """The guest lists fewer stream IDs than the host; Xen attaches all."""
     master = this.device.master
     asked = frozenset(this.ids)
     omitted = [i for i in master.stream_ids if i not in asked] if master else []
@@ -156,59 +175,26 @@ def streams_omitted(this: Assignment, situation: Situation) -> Iterator[Finding]
         entries = ", ".join(f"<0x0 {stream_id:#x}>" for stream_id in omitted)
         yield Finding(
             f"the host lists more stream IDs for {this.device.path}",
-            f"DMA under an omitted ID will fault: add {entries} unless the driver never uses it",
+            f"the guest's driver would set up no stream for them: add {entries} unless the device "
+            "never uses them",
             expected=listed(master.stream_ids) if master else "",
             found=listed(this.ids),
         )
 
 
+@of_each
 def maps_not_programmed(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """An iommu-map beside iommus, on a hypervisor that programs none of its IDs."""
     master = this.device.master
     if master and master.streams and master.maps and not situation.profile.programs_maps:
         yield Finding(
             f"{this.device.path} has an iommu-map beside its `iommus`",
-            "Xen programs only the IDs of `iommus`: DMA under an ID of the map will fault",
+            "Xen programs only the IDs of `iommus` for this node: DMA under an ID of the map will "
+            "fault",
             expected="`iommus` alone",
             found=f"iommu-map of {counted(len(master.maps), 'row')}",
         )
 
 
-def _by_id_alone(situation: Situation) -> str:
-    """Why a collision matters, also to a hypervisor that gives the guest other numbers."""
-    if not situation.profile.toolstacks:
-        return "one vSMMU tells streams apart by ID alone"
-    if situation.profile.renumbers:
-        return (
-            "this Xen numbers streams anew for the guest, but still tells physical ones apart by "
-            "ID alone"
-        )
-    return "Xen tells streams apart by ID alone"
-
-
-def _iommus(this: Assignment, situation: Situation) -> list[Iommu]:
-    master = this.device.master
-    return [situation.devices.iommus[path] for path in master.iommus] if master else []
-
-
-def _own_iommus(this: Assignment) -> list[str]:
-    """The paths of the IOMMUs on which the device has the IDs that were asked for."""
-    return list(dict.fromkeys(iommu for _, iommu in this.streams))
-
-
-def _others_with_ids(
-    this: Assignment, situation: Situation, on: Callable[[str], bool], *, maps: bool = True
-) -> Iterator[tuple[Master, str, list[StreamId]]]:
-    """Each other device that is in use, by the host or by this guest, and has some of the IDs of
-    `this` on an IOMMU to look `on`, by its `iommus` or (`maps`) its iommu-map: the device, that
-    IOMMU, and those of the IDs that it has there.
-    """
-    ids = tuple(dict.fromkeys(this.ids))
-    seen: set[tuple[str, str]] = set()
-    for stream_id in ids:
-        users = situation.devices.users(stream_id, on, maps=maps)
-        for master, iommu in chain(users, situation.disabled.owners(stream_id, on, maps=maps)):
-            if master.path != this.device.path and (master.path, iommu) not in seen:
-                seen.add((master.path, iommu))
-                is_there = holding(all_intervals(master, iommu))
-                yield master, iommu, [each for each in ids if is_there(each)]
+def _repeat(ids: Sequence[tuple[str, int | None]]) -> bool:
+    return len(set(ids)) < len(ids)

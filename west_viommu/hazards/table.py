@@ -1,60 +1,107 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hazards: a table of ids and checks. docs/hazards.md has a section for each.
 
-A check sees one assignment, the whole host and the other assignments, and yields what it finds.
+A check sees what all assignments hold and who else holds it, and yields what it finds.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from west_viommu.hazards import device, space, streams, vsids
-from west_viommu.hazards.findings import Finding
-from west_viommu.hazards.situation import Situation
+from west_viommu.hazards import device, interrupts, iommu, pages, streams, vsids
+from west_viommu.hazards.findings import Finding, Severity
+from west_viommu.hazards.situation import Check, Situation
 from west_viommu.hypervisor.assignment import Assignment
-
-Check = Callable[[Assignment, Situation], Iterator[Finding]]
 
 
 class Hazard(NamedTuple):
-    """`id` as in docs/hazards.md. A warning does not refuse the input; a hazard that is not
-    `allowable` refuses it whatever viommu.yml says.
+    """`id` as in docs/hazards.md, and the `severity` of what `check` finds, where a finding says no
+    other. `needs`: the hazards that must not have refused an assignment before: it would say the
+    same again.
     """
 
     id: str
     check: Check | None
-    is_warning: bool = False
-    allowable: bool = True
+    severity: Severity = Severity.ERROR
+    needs: tuple[str, ...] = ()
 
+    @property
+    def is_warning(self) -> bool:
+        """Whether it never refuses the input."""
+        return self.severity is Severity.WARNING
+
+    @property
+    def allowable(self) -> bool:
+        """Whether viommu.yml can allow it."""
+        return self.severity is Severity.ERROR
+
+
+_FATAL, _WARNING = Severity.FATAL, Severity.WARNING
+# What is on no IOMMU of Xen's has no streams.
+_DRIVEN = ("unprotected", "unsupported-iommu")
 
 # In the order in which they are reported for each request. Those without a check are found where
 # the host device is looked for (match.py).
 HAZARDS = (
-    Hazard("unknown-host-node", None, allowable=False),
-    Hazard("unknown-stream-id", None, allowable=False),
-    Hazard("ambiguous-master", None, allowable=False),
+    Hazard("unknown-host-node", None, _FATAL),
+    Hazard("unknown-stream-id", None, _FATAL),
+    Hazard("ambiguous-master", None, _FATAL),
     Hazard("stream-mismatch", streams.stray_streams),
+    Hazard("hypervisor-owned", device.hypervisor_owned, _FATAL),
+    Hazard("ambiguous-path", device.ambiguous_path),
     Hazard("duplicate-assignment", device.duplicate_assignment),
-    Hazard("unprotected", streams.unprotected),
-    Hazard("unsupported-iommu", streams.unsupported_iommu),
-    Hazard("iommu-disabled", streams.iommu_disabled),
-    Hazard("two-iommus", streams.two_iommus),
-    Hazard("map-only", streams.map_only),
+    Hazard("unprotected", iommu.unprotected, needs=("hypervisor-owned",)),
+    Hazard("unsupported-iommu", iommu.unsupported_iommu),
+    Hazard("iommu-disabled", iommu.iommu_disabled),
+    Hazard("two-iommus", iommu.two_iommus),
+    Hazard("map-only", iommu.map_only),
+    Hazard("stream-list", streams.stream_list, needs=_DRIVEN),
     Hazard("colliding-stream-id", streams.colliding_stream_id),
     Hazard("shared-stream-id", streams.shared_stream_id),
-    Hazard("malformed", vsids.not_numbered, allowable=False),
+    Hazard("unassigned-child", device.unassigned_child),
+    Hazard("malformed", vsids.not_numbered, _FATAL),
     Hazard("vsid-clash", vsids.vsid_clash),
     Hazard("vsid-range", vsids.vsid_range),
-    Hazard("region-mismatch", device.region_mismatch),
-    Hazard("untranslatable-region", device.untranslatable_region),
-    Hazard("shared-page", space.shared_page),
-    Hazard("guest-overlap", space.guest_overlap),
-    Hazard("interrupt-mismatch", device.interrupt_mismatch),
-    Hazard("interrupt-private", device.interrupt_private),
-    Hazard("interrupt-clash", space.interrupt_clash),
-    Hazard("device-disabled", device.device_disabled, is_warning=True),
-    Hazard("page-shared-with-disabled", space.page_shared_with_disabled, is_warning=True),
-    Hazard("streams-omitted", streams.streams_omitted, is_warning=True),
-    Hazard("maps-not-programmed", streams.maps_not_programmed, is_warning=True),
-    Hazard("device-without-region", device.device_without_region, is_warning=True),
-    Hazard("interrupt-not-routed", space.interrupt_not_routed, is_warning=True),
+    Hazard("region-mismatch", pages.region_mismatch, needs=("hypervisor-owned",)),
+    Hazard("untranslatable-region", pages.untranslatable_region),
+    Hazard("host-memory", pages.host_memory, _FATAL, ("region-mismatch", "hypervisor-owned")),
+    # The same id, found by its pages.
+    Hazard("hypervisor-owned", pages.owned_page, _FATAL, ("region-mismatch", "hypervisor-owned")),
+    Hazard("shared-page", pages.shared_page, needs=("region-mismatch", "hypervisor-owned")),
+    Hazard("guest-overlap", pages.guest_overlap),
+    Hazard("interrupt-mismatch", interrupts.interrupt_mismatch),
+    Hazard("interrupt-private", interrupts.interrupt_private, needs=("interrupt-mismatch",)),
+    Hazard("interrupt-unroutable", interrupts.interrupt_unroutable),
+    Hazard("interrupt-clash", interrupts.interrupt_clash, needs=("interrupt-mismatch",)),
+    Hazard("device-disabled", device.device_disabled, _WARNING),
+    Hazard(
+        "page-shared-with-disabled",
+        pages.page_shared_with_disabled,
+        _WARNING,
+        ("region-mismatch",),
+    ),
+    Hazard("stream-shared-with-disabled", streams.stream_shared_with_disabled, _WARNING),
+    Hazard("interrupt-shared-with-disabled", interrupts.interrupt_shared_with_disabled, _WARNING),
+    Hazard("marked-for-another", device.marked_for_another, _WARNING),
+    Hazard("streams-omitted", streams.streams_omitted, _WARNING),
+    Hazard("maps-not-programmed", streams.maps_not_programmed, _WARNING),
+    Hazard("device-without-region", pages.device_without_region, _WARNING, ("hypervisor-owned",)),
+    Hazard("interrupt-not-routed", interrupts.interrupt_not_routed, _WARNING),
+    Hazard("msi-only", interrupts.msi_only, _WARNING),
+    Hazard("needs-memory", device.needs_memory, _WARNING),
+    Hazard("dma-ranges", device.dma_ranges, _WARNING),
+    Hazard("coherence", device.coherence, _WARNING),
+    Hazard("provides-to-host", device.provides_to_host, _WARNING, ("hypervisor-owned",)),
+    Hazard("xen-console", device.xen_console, _WARNING),
 )
+
+
+def findings(
+    situation: Situation, *, only_refusing: bool = False
+) -> Iterator[tuple[Hazard, Assignment, Finding]]:
+    """All that the checks find, in the order of the table; only by those that may refuse the input,
+    if that is asked for.
+    """
+    for hazard in HAZARDS:
+        if hazard.check and not (only_refusing and hazard.is_warning):
+            for this, finding in hazard.check(situation):
+                yield hazard, this, finding

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.hazards.findings import Finding, listed
-from west_viommu.hazards.situation import Situation
+from west_viommu.hazards.situation import Situation, of_each
 from west_viommu.hypervisor.assignment import AssignedStream, Assignment
 from west_viommu.tree.cells import counted
 
 
+@of_each
 def not_numbered(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """A device that the policy, or the hypervisor, gives no stream IDs."""
     streams = situation.streams[this.request.path]
@@ -44,8 +45,11 @@ def not_numbered(this: Assignment, situation: Situation) -> Iterator[Finding]:
         )
 
 
+@of_each
 def vsid_clash(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """Two streams with one vMasterID, or one that is not the ID that the hypervisor gives."""
+    if situation.profile.viommu is None:
+        return
     own = situation.streams[this.request.path] or ()
     for mine, theirs, other in _clashes(this, situation):
         yield Finding(
@@ -73,9 +77,13 @@ def vsid_clash(this: Assignment, situation: Situation) -> Iterator[Finding]:
         )
 
 
+@of_each
 def vsid_range(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """A vMasterID that is wider than what the vSMMU has (SMMU_IDR1.SIDSIZE)."""
-    bits = situation.profile.id_bits
+    viommu = situation.profile.viommu
+    if viommu is None:
+        return
+    bits = viommu.id_bits
     wide = [s.vmaster for s in situation.streams[this.request.path] or () if s.vmaster >> bits]
     if wide:
         yield Finding(
@@ -98,6 +106,6 @@ def _clashes(
     if situation.profile.policy == "identity" and is_said:
         return
     for stream in situation.streams[this.request.path] or ():
-        theirs, path = situation.first_with(stream.vmaster)
+        theirs, path = situation.first_with[stream.vmaster]
         if theirs[:3] != stream[:3]:
             yield stream, theirs, path

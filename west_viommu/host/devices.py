@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Look-ups in one host tree: a device by path, address or stream ID, an IOMMU by phandle."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from typing import NamedTuple
 
 from west_viommu.host.effort import Effort
-from west_viommu.host.interrupt_index import InterruptIndex
+from west_viommu.host.index import NodeIndex, StreamIndex
 from west_viommu.host.inventory import Inventory, Iommu, Master
 from west_viommu.host.parts import wholes
-from west_viommu.host.region_index import RegionIndex
-from west_viommu.host.stream_index import StreamIndex
 from west_viommu.host.streams import StreamId
 from west_viommu.problems import close_matches
 from west_viommu.tree.addresses import Region, address_map
 from west_viommu.tree.interrupts import Intid
-from west_viommu.tree.node import Node, Tree
+from west_viommu.tree.node import Tree
 
 # Names compared with a mistyped one, in all: about a second.
 _MOST_COMPARED = 1 << 17
@@ -25,8 +23,9 @@ class Device(NamedTuple):
     """A host node as a candidate for passthrough; `master` is None behind no IOMMU.
 
     `regions` has None for a region without an absolute address; `interrupts` are those on the
-    GIC, each an INTID and its flags in Linux's numbers; `other_controllers` are those
-    that are no GIC and receive interrupts of the device.
+    hypervisor's GIC, each an INTID and its flags in Linux's numbers; `other_controllers` are those
+    that receive interrupts of the device and are not that GIC; `unroutable` says of each of the
+    rest why it has no INTID.
     """
 
     path: str
@@ -35,6 +34,7 @@ class Device(NamedTuple):
     regions: tuple[Region | None, ...]
     interrupts: tuple[tuple[Intid, int], ...]
     other_controllers: tuple[str, ...]
+    unroutable: tuple[str, ...]
     master: Master | None
 
     @property
@@ -45,9 +45,9 @@ class Device(NamedTuple):
 
 class Devices:
     """The devices of a host tree and of its inventory; `host_name` is what its user calls it.
+    `index` knows the registers and interrupts of each node.
 
-    What shares an ID, an address or an interrupt comes one after the other, as thousands may. All
-    such look-ups raise Refused where together they would take too long.
+    Look-ups of who shares something raise Refused where together they would take too long.
     """
 
     def __init__(self, host_name: str, tree: Tree, inventory: Inventory):
@@ -55,11 +55,10 @@ class Devices:
         self.tree = tree
         self.masters = inventory.masters
         self.iommus: dict[str, Iommu] = {iommu.path: iommu for iommu in inventory.iommus}
+        self.index = NodeIndex(tree)
+        self.effort = Effort(host_name)
         self._addresses = address_map(tree)
         self._masters = {master.path: master for master in inventory.masters}
-        self._regions = RegionIndex(tree, self._addresses)
-        self._interrupts = InterruptIndex(tree)
-        self.effort = Effort(host_name)
         self._compared = 0
         self._streams = StreamIndex(inventory.masters, self.effort)
 
@@ -68,7 +67,7 @@ class Devices:
         node = self.tree.node(path)
         if node is None:
             return None
-        interrupts = self._interrupts.of(node)
+        interrupts = self.index.interrupts(node)
         return Device(
             node.path,
             node.name,
@@ -76,12 +75,23 @@ class Devices:
             self._addresses.regions(node),
             interrupts.by_gic,
             interrupts.others,
+            interrupts.unroutable,
             self._masters.get(path),
         )
 
+    def master(self, path: str) -> Master | None:
+        """The master at `path`; None where the node is none."""
+        return self._masters.get(path)
+
     def at(self, base: int) -> tuple[str, ...]:
         """The paths of the nodes that have a region at address `base`, in tree order."""
-        return self._regions.at(base)
+        return self.index.at(base)
+
+    def alike(self, path: str) -> list[str]:
+        """The paths that are `path` but for the case of letters, in tree order: Xen compares paths
+        by strcasecmp (dt_find_node_by_path(), 4.17 to 4.21).
+        """
+        return self._by_folded.get(path.lower(), [])
 
     def iommu_with_phandle(self, phandle: int) -> Iommu | None:
         """The IOMMU that the host tree gives `phandle`."""
@@ -93,38 +103,12 @@ class Devices:
         tree order.
         """
         found: dict[tuple[str, str], Master] = {}
-        for master, iommu in self._streams.owners(stream_id, lambda iommu: True):
+        for master, iommu in self._streams.owners(stream_id):
             found[master.path, iommu] = master
         if len(found) == 1:
             return [(master, iommu) for (_, iommu), master in found.items()]
         in_order = sorted(found, key=lambda key: self._order[key[0]])
         return [(found[key], key[1]) for key in in_order]
-
-    def users(
-        self, stream_id: StreamId, on: Callable[[str], bool], *, maps: bool
-    ) -> Iterator[tuple[Master, str]]:
-        """Each enabled master with the ID, by its `iommus` or (`maps`) by its iommu-map, and the
-        IOMMU on which it has it, of those that one is to look `on`. One may come twice.
-        """
-        return self._used_streams.owners(stream_id, on, maps=maps)
-
-    def with_intid(self, intid: Intid) -> Iterator[Node]:
-        """The nodes with that SPI (none for a PPI), in tree order."""
-        for node in self._interrupts.near(intid):
-            self.effort.count("the same interrupt")
-            if self._interrupts.has(node, intid):
-                yield node
-
-    def overlapping(self, region: Region) -> Iterator[tuple[Node, Region]]:
-        """Every node with a region that has an address in common with `region`, in tree order."""
-        end = region.base + region.size
-        seen = set()
-        for other, node in self._regions.near(region):
-            self.effort.count("registers at the same addresses")
-            is_over = other.base < end and region.base < other.base + other.size
-            if is_over and (node.path, other) not in seen:
-                seen.add((node.path, other))
-                yield node, other
 
     def like(self, name: str, known: Collection[str], most: int = 3) -> list[str]:
         """Those of `known` names of the host that `name` may be a slip of; none once a run has
@@ -167,8 +151,11 @@ class Devices:
         return wholes(self.tree)
 
     @cached_property
-    def _used_streams(self) -> StreamIndex:
-        return StreamIndex((each for each in self.masters if each.enabled), self.effort)
+    def _by_folded(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for path in self.paths:
+            found.setdefault(path.lower(), []).append(path)
+        return found
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:

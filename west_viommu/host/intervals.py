@@ -2,8 +2,12 @@
 """Sets of IDs as intervals, and where the sets of several owners overlap."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Container, Iterable, Iterator
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Interval(NamedTuple):
@@ -131,3 +135,58 @@ def merged(intervals: Iterable[Interval]) -> list[Interval]:
         else:
             result.append(interval)
     return result
+
+
+def meetings(
+    asked: Iterable[tuple[int, int, T]],
+    others: Iterable[tuple[int, int, U]],
+    settled: Container[T] = frozenset(),
+) -> Iterator[tuple[T, U, int, int]]:
+    """Each of `asked` with each of `others`, intervals and whose they are, that has numbers in
+    common with it, and the first and the last of these. Of what is `settled` meanwhile, no more is
+    wanted.
+
+    One sweep over the beginnings of all intervals: the cost follows the intervals and the meetings,
+    never the pairs.
+    """
+    mine = sorted(asked, key=_beginning)
+    theirs = sorted(others, key=_beginning)
+    # What has begun and not ended, by its end; the place in the middle keeps heaps from comparing
+    # what they do not know.
+    open_mine: list[tuple[int, int, T]] = []
+    open_theirs: list[tuple[int, int, U]] = []
+    at = other_at = 0
+    while at < len(mine) or (open_mine and other_at < len(theirs)):
+        is_mine = other_at == len(theirs)
+        if not is_mine and at < len(mine):
+            is_mine = mine[at][0] <= theirs[other_at][0]
+        first, last = (mine[at] if is_mine else theirs[other_at])[:2]
+        while open_mine and open_mine[0][0] < first:
+            heappop(open_mine)
+        while open_theirs and open_theirs[0][0] < first:
+            heappop(open_theirs)
+        if is_mine:
+            who = mine[at][2]
+            at += 1
+            for end, _, other in open_theirs:
+                if who in settled:
+                    break
+                yield who, other, first, min(last, end)
+            if who not in settled:
+                heappush(open_mine, (last, at, who))
+        else:
+            other = theirs[other_at][2]
+            other_at += 1
+            is_any_settled = False
+            for end, _, who in open_mine:
+                if who not in settled:
+                    yield who, other, first, min(last, end)
+                is_any_settled = is_any_settled or who in settled
+            if is_any_settled:
+                open_mine = [each for each in open_mine if each[2] not in settled]
+                heapify(open_mine)
+            heappush(open_theirs, (last, other_at, other))
+
+
+def _beginning(interval: tuple[int, int, object]) -> int:
+    return interval[0]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`iommus` and `iommu-map` of a master, entry by entry."""
 
+from collections.abc import Iterator
 from typing import NamedTuple, NewType
 
 from west_viommu.host.intervals import Interval, submask_intervals
@@ -35,21 +36,33 @@ def streams(tree: Tree, master: Node) -> tuple[Stream, ...]:
 
     (Linux, iommu.txt binding.) An entry whose phandle says "none" is one cell, and left out.
     """
+    return tuple(stream for stream in _streams(tree, master) if stream)
+
+
+def first_null_entry(tree: Tree, master: Node) -> int | None:
+    """How many entries of `iommus` stand before the first whose phandle says "none"; None without
+    one. Raises TreeError as `streams` does.
+    """
+    entries = list(_streams(tree, master))
+    return entries.index(None) if None in entries else None
+
+
+def _streams(tree: Tree, master: Node) -> Iterator[Stream | None]:
+    """The entries of `iommus`; None for one that says "none"."""
     numbers = cells(master.properties.get("iommus", b""), master.path, "iommus")
-    result = []
     at = 0
     while at < len(numbers):
         phandle = numbers[at]
         at += 1
         if phandle in NO_PHANDLES:
+            yield None
             continue
         iommu, width = _iommu(tree, master, phandle, "iommus")
         specifier = numbers[at : at + width]
         if len(specifier) < width:
             raise _cut(master, "iommus", width)
         at += width
-        result.append(Stream(iommu.path, _stream_id(specifier), _second(specifier)))
-    return tuple(result)
+        yield Stream(iommu.path, _stream_id(specifier), _second(specifier))
 
 
 def id_maps(tree: Tree, master: Node) -> tuple[IdMap, ...]:

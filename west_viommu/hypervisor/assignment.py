@@ -31,14 +31,15 @@ class Explicit(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """On what a plan is made: the profile, what else the `domain` has (names.DOMAIN), and what
-    viommu.yml says of single devices.
+    """On what a plan is made: the profile, what else the `domain` has (names.DOMAIN), what
+    viommu.yml says of single devices, and whether there is a dom0 that gets what no guest asks for.
     """
 
     profile: Profile
     domain: frozenset[str] = frozenset()
     permissions: tuple[Permission, ...] = ()
     explicit: tuple[Explicit, ...] = ()
+    has_dom0: bool = True
 
     def permission(self, hazard: str, this: "Assignment") -> Permission | None:
         """The entry of viommu.yml that allows the hazard for this device."""
@@ -84,8 +85,7 @@ class PlannedDevice(NamedTuple):
 
     `maps` are the host's iommu-map entries, for a hypervisor that programs them; `is_protected`
     whether the hypervisor confines its DMA; `mapped` what xen,reg is to say: whole pages, host
-    and guest; `twins` the host nodes on the same pages that dom0 must not have either: disabled
-    ones, and parts of the device.
+    and guest.
     """
 
     assignment: Assignment
@@ -93,4 +93,3 @@ class PlannedDevice(NamedTuple):
     maps: tuple[IdMap, ...]
     is_protected: bool
     mapped: tuple[Mapped, ...]
-    twins: tuple[str, ...]

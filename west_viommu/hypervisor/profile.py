@@ -18,6 +18,60 @@ class ViommuInterrupt(NamedTuple):
     is_edge: bool
 
 
+class Viommu(NamedTuple):
+    """The vSMMU of a guest. `base` and `size` in bytes; `phandle` is what the hypervisor gives its
+    node, None if that is not fixed; `flags` are properties without a value that the node has;
+    `id_bits`: how many bits of stream ID it has.
+    """
+
+    compatible: str
+    base: int
+    size: int
+    phandle: int | None
+    interrupts: tuple[ViommuInterrupt, ...]
+    flags: tuple[str, ...]
+    id_bits: int
+
+    @property
+    def node_name(self) -> str:
+        """The name of its node, a child of the root, as Xen writes it."""
+        return f"iommu@{self.base:x}"
+
+    @property
+    def region(self) -> Region:
+        """Where the guest sees it."""
+        return Region(self.base, self.size)
+
+
+class Driver(NamedTuple):
+    """The IOMMUs that one driver of the hypervisor takes: one of the strings in `compatible`, and
+    as many cells after its phandle as one of `cells`. `may_share`: whether two devices of one
+    domain may have one stream ID.
+    """
+
+    compatible: tuple[str, ...]
+    cells: tuple[int, ...]
+    may_share: bool
+
+
+class Switch(NamedTuple):
+    """How the vSMMU is switched on where `toolstack` creates the guest: the `text` to write at
+    `place` (a key of PLACES).
+    """
+
+    toolstack: str
+    place: str
+    text: str
+
+
+# Where a switch is written -> what to call that.
+PLACES = {
+    "xen-command-line": "Xen's own command line",
+    "domain-node": "the domain's node in /chosen",
+    "xl.cfg": "xl.cfg",
+}
+
+
 class Reserved(NamedTuple):
     """A part of a guest's address space that the hypervisor uses `when` the domain has that thing
     ("always", or a word of names.DOMAIN).
@@ -38,39 +92,48 @@ class ReservedInterrupts(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """What one hypervisor gives a guest: the vSMMU node, and how it numbers stream IDs.
+    """What one hypervisor gives a guest: a vSMMU or none, and how it numbers stream IDs.
 
-    `base` and `size` in bytes; `phandle` is what the hypervisor gives its vSMMU node, None if
-    that is not fixed. `policy` is the one of this run. `renumbers`: the toolstack in whose order
-    the hypervisor numbers stream IDs anew at domain creation, None where it keeps them.
-    `id_bits`: how many bits of stream ID the vSMMU has. `programs_maps`: whether it programs the
-    IDs of iommu-map. `toolstacks`: who builds domains out of a partial tree.
+    `policy` is the one of this run. `renumbers`: the toolstack in whose order the hypervisor
+    numbers stream IDs anew at domain creation, None where it keeps them. `programs_maps`: whether
+    it programs the IDs of iommu-map. `drivers`: those of its IOMMUs. `repeats_ids`: whether it
+    takes a device that lists an ID twice. `toolstacks`: who builds domains out of a partial tree.
+    `ram`: where the memory of a guest begins, and how much can be there; None if that is not its
+    affair. `switches`: how its vSMMU is switched on.
     """
 
     name: str
     about: str
     source: str
-    compatible: str
-    base: int
-    size: int
-    phandle: int | None
-    interrupts: tuple[ViommuInterrupt, ...]
+    viommu: Viommu | None
     policy: str
     renumbers: str | None
-    id_bits: int
     programs_maps: bool
+    drivers: tuple[Driver, ...]
+    repeats_ids: bool
     toolstacks: tuple[str, ...]
+    ram: Region | None
+    switches: tuple[Switch, ...]
     reserved: tuple[Reserved, ...]
     reserved_interrupts: tuple[ReservedInterrupts, ...]
 
     @property
-    def node_name(self) -> str:
-        """The name of the vSMMU node, a child of the root, as Xen writes it."""
-        return f"iommu@{self.base:x}"
-
-    @property
     def routes_all(self) -> bool:
         """Whether every interrupt of a host node may be routed, whatever the guest asks for: Xen
-        does so when it creates the guest itself.
+        does so when it creates the guest itself (handle_device_interrupts()).
         """
         return "dom0less" in self.toolstacks and self.renumbers != "libxl"
+
+    def driver(self, compatible: tuple[str, ...]) -> Driver | None:
+        """The driver of an IOMMU that is `compatible` with that, whatever its cells."""
+        for driver in self.drivers:
+            if not frozenset(driver.compatible).isdisjoint(compatible):
+                return driver
+        return None
+
+    def switches_for(self, toolstack: str) -> tuple[Switch, ...]:
+        """How the vSMMU of a guest that `toolstack` creates is switched on: by all of these."""
+        return tuple(each for each in self.switches if each.toolstack == toolstack)
+
+
+SMMUV3 = Driver(("arm,smmu-v3",), (1,), may_share=False)

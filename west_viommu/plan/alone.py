@@ -1,109 +1,158 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the hazards say of a host device by itself: could some guest of Xen have it?"""
+"""What the hazards say of each host device by itself: could some guest have it?"""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from west_viommu.guest.gic import LINUX_EDGE, GuestInterrupt
 from west_viommu.guest.regions import RegionPair
 from west_viommu.guest.requests import Request
 from west_viommu.guest.source import PASSTHROUGH
-from west_viommu.hazards.findings import Finding
+from west_viommu.hazards.findings import Finding, Severity
 from west_viommu.hazards.situation import Situation
-from west_viommu.hazards.table import HAZARDS, Hazard
+from west_viommu.hazards.table import Hazard, findings
 from west_viommu.host.devices import Device, Devices
-from west_viommu.host.inventory import Master
-from west_viommu.hypervisor.assignment import AssignedStream, Terms
-from west_viommu.hypervisor.profile import Profile, ViommuInterrupt
+from west_viommu.hypervisor.assignment import AssignedStream, Assignment, Terms
+from west_viommu.hypervisor.contests import contests, contests_alone
+from west_viommu.hypervisor.holdings import Holdings
+from west_viommu.hypervisor.profile import SMMUV3, Profile, Viommu, ViommuInterrupt
 from west_viommu.plan.match import whole
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
 
-# What the profiles of Xen have in common, as `list` must not pay for YAML; a test holds it to them.
-# Not where the vSMMU is: a device can be mapped elsewhere.
-ANY_XEN = Profile(
-    name="xen",
-    about="any Xen",
+# What the default profile says of devices, as `list` must not pay for YAML; a test holds it to
+# that. Not where the vSMMU is: a device can be mapped elsewhere.
+DEFAULT = Profile(
+    name="xen-rfc",
+    about="",
     source="",
-    compatible="arm,smmu-v3",
-    base=0,
-    size=0,
-    phandle=None,
-    interrupts=(ViommuInterrupt("combined", Intid(33), is_edge=False),),
+    viommu=Viommu(
+        compatible="arm,smmu-v3",
+        base=0,
+        size=0,
+        phandle=None,
+        interrupts=(ViommuInterrupt("combined", Intid(33), is_edge=False),),
+        flags=(),
+        id_bits=16,
+    ),
     policy="identity",
     renumbers=None,
-    id_bits=16,
     programs_maps=False,
+    drivers=(SMMUV3,),
+    repeats_ids=False,
     toolstacks=("dom0less", "libxl"),
+    ram=None,
+    switches=(),
     reserved=(),
     reserved_interrupts=(),
 )
 
 
 class Concern(NamedTuple):
-    """What is to be said of a device: the hazard, whether it only warns, and why."""
+    """What is to be said of the device at the host path `device`: the hazard, whether it only
+    warns, and why.
+    """
 
+    device: str
     hazard: str
     is_warning: bool
     finding: Finding
 
 
 class Known(NamedTuple):
-    """What there is to tell of a master: its interrupts and regions, and the hazards that refuse
-    it, each once.
+    """What there is to tell of a master: its interrupts and regions, the interrupts that no guest
+    can have, and the hazards that refuse it, each once.
     """
 
     intids: tuple[Intid, ...]
     regions: tuple[Region | None, ...]
+    unroutable: tuple[str, ...]
     refused: tuple[str, ...]
 
 
-def known(master: Master, devices: Devices) -> Known:
-    """What there is to tell of `master`. A node with a malformed interrupt is refused as that."""
-    try:
-        device = devices.device(master.path)
-        if device is None:
-            return Known((), (), ())
-        return Known(device.intids, device.regions, tuple(_refused(device, devices)))
-    except TreeError:
-        return Known((), master.regions, ("malformed",))
+def known(devices: Devices, terms: Terms | None = None) -> dict[str, Known]:
+    """What there is to tell of each master of the host, by its path. A node with a malformed
+    interrupt is refused as that.
+    """
+    agreed = terms or Terms(DEFAULT)
+    found: dict[str, Known] = {}
+    fit: list[Device] = []
+    for master in devices.masters:
+        try:
+            device = devices.device(master.path)
+        except TreeError:
+            found[master.path] = Known((), master.regions, (), ("malformed",))
+            continue
+        if device:
+            fit.append(device)
+    refused: dict[str, dict[str, None]] = {device.path: {} for device in fit}
+    for hazard, this, _ in _refusing(fit, devices, agreed):
+        refused[this.device.path][hazard.id] = None
+    for device in fit:
+        unroutable = (*device.unroutable, *(f"to {each}" for each in device.other_controllers))
+        ids = tuple(refused[device.path])
+        found[device.path] = Known(device.intids, device.regions, unroutable, ids)
+    return found
 
 
-def concerns(device: Device, devices: Devices, beside: Iterable[Device] = ()) -> Iterator[Concern]:
-    """What speaks against giving the whole of `device`, and of those `beside` it, to a guest."""
-    for hazard, findings in _findings(device, devices, beside):
-        for finding in findings:
-            yield Concern(hazard.id, hazard.is_warning or finding.is_warning, finding)
+def concerns(together: Sequence[Device], devices: Devices, terms: Terms) -> Iterator[Concern]:
+    """What speaks against giving the whole of these devices to one guest."""
+    assignments = [whole(_request(each, devices), each) for each in together]
+    holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
+    situation = _situation(assignments, holdings, terms, alone=False)
+    refused: set[tuple[str, str]] = set()
+    for hazard, this, finding in findings(situation):
+        path = this.device.path
+        if any((need, path) in refused for need in hazard.needs):
+            continue
+        is_warning = (finding.severity or hazard.severity) is Severity.WARNING
+        if not is_warning:
+            refused.add((hazard.id, path))
+        yield Concern(path, hazard.id, is_warning, finding)
 
 
-def _refused(device: Device, devices: Devices) -> Iterator[str]:
-    """The hazards that refuse `device`. One finding of each is enough."""
-    for hazard, findings in _findings(device, devices):
-        if not hazard.is_warning and any(not finding.is_warning for finding in findings):
-            yield hazard.id
+def _refusing(
+    fit: Sequence[Device], devices: Devices, terms: Terms
+) -> Iterator[tuple[Hazard, Assignment, Finding]]:
+    """What refuses each of `fit`, as if it were assigned alone."""
+    assignments = [whole(_request(each, devices), each) for each in fit]
+    holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
+    situation = _situation(assignments, holdings, terms, alone=True)
+    for hazard, this, finding in findings(situation, only_refusing=True):
+        if finding.severity is not Severity.WARNING:
+            yield hazard, this, finding
 
 
-def _findings(
-    device: Device, devices: Devices, beside: Iterable[Device] = ()
-) -> Iterator[tuple[Hazard, Iterator[Finding]]]:
-    this = whole(_request(device), device)
-    others = [whole(_request(each), each) for each in beside if each.path != device.path]
+def _situation(
+    assignments: Sequence[Assignment], holdings: Holdings, terms: Terms, *, alone: bool
+) -> Situation:
     streams = {
         each.request.path: tuple(
-            AssignedStream(iommu, devices.iommus[iommu].base or 0, stream_id, stream_id)
-            for stream_id, iommu in each.streams
+            AssignedStream(iommu, 0, stream_id, stream_id) for stream_id, iommu in each.streams
         )
-        for each in (this, *others)
+        for each in assignments
     }
-    situation = Situation(devices, Terms(ANY_XEN), [this, *others], (), streams, {})
-    for hazard in HAZARDS:
-        if hazard.check:
-            yield hazard, hazard.check(this, situation)
+    judge = contests_alone if alone else contests
+    # By the policy identity: which numbers the guest uses is not the device's affair.
+    profile = terms.profile._replace(policy="identity", renumbers=None, reserved=())
+    return Situation(
+        terms._replace(profile=profile),
+        assignments,
+        holdings,
+        judge(assignments, holdings),
+        (),
+        (),
+        streams,
+        {},
+        is_alone=alone,
+    )
 
 
-def _request(device: Device) -> Request:
+def _request(device: Device, devices: Devices) -> Request:
     """The request for all that the host node has."""
+    tree = devices.tree
+    node = tree.node(device.path)
     return Request(
         path=f"{PASSTHROUGH}{device.path}",
         name=device.name,
@@ -119,4 +168,9 @@ def _request(device: Device) -> Request:
         ),
         has_map=bool(device.master and device.master.maps),
         malformed_ids=None,
+        is_coherent=_is_coherent(tree.lineage(node) if node else ()),
     )
+
+
+def _is_coherent(lineage: Iterable[object]) -> bool:
+    return any("dma-coherent" in getattr(node, "properties", ()) for node in lineage)

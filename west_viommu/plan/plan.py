@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From requests to a plan: find each host device, number its streams, check its hazards."""
+"""From requests to a plan: find each host device, number its streams, settle what host.overlay can,
+and judge the rest.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from west_viommu.guest.requests import Asked, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.allowed import Allowed
-from west_viommu.hazards.findings import NoMatch, problem
+from west_viommu.hazards.findings import NoMatch, Severity, problem
 from west_viommu.hazards.situation import Situation
-from west_viommu.hazards.table import HAZARDS
+from west_viommu.hazards.table import findings
 from west_viommu.host.devices import Devices
-from west_viommu.host.inventory import SMMUV3_COMPATIBLE
 from west_viommu.hypervisor.assignment import AssignedStream, Assignment, PlannedDevice, Terms
+from west_viommu.hypervisor.contests import contests
+from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.numbering import Numbers, given, numbers
-from west_viommu.hypervisor.pages import neighbours, status_of
-from west_viommu.hypervisor.profile import VSMMU_LABEL, Profile
 from west_viommu.plan.match import assignment
+from west_viommu.plan.own_tree import clashes
 from west_viommu.plan.records import Plan
 from west_viommu.problems import Problem, Where
 from west_viommu.tree.cells import TreeError
@@ -34,15 +36,12 @@ def plan(
     matched = {request: _matched(request, devices, allowed) for request in asked.requests}
     assignments = [found for found, _ in matched.values() if found]
     situation = _situation(assignments, asked, devices, terms)
-    problems = [*asked.problems, *_clashes(guest, terms.profile)]
+    judged = _judged(situation, allowed)
+    problems = [*asked.problems, *clashes(asked, guest, terms.profile)]
     for found, of_matching in matched.values():
         problems += of_matching
         if found:
-            try:
-                problems += _hazards(found, situation, allowed)
-            except TreeError as error:
-                # Of another host node, which a hazard looked at.
-                problems.append(_malformed_host(error, found.request, devices))
+            problems += judged[found.request.path]
     problems += allowed.stale()
     problems += _stale_vsids(terms, assignments)
     result = Plan(
@@ -52,6 +51,8 @@ def plan(
         bus_compatible=asked.bus_compatible,
         devices=tuple(_planned(each, situation) for each in assignments),
         allowed=allowed.used,
+        marks=situation.contests.marks if situation.profile.toolstacks else (),
+        memory_limit=_memory_limit(situation),
         unasked=asked.unasked,
         unrouted=asked.unrouted,
     )
@@ -81,11 +82,14 @@ def _situation(
         for each, ids in zip(assignments, numbers(assignments, terms), strict=True)
     )
     nothing: Numbers = []
+    holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
     return Situation(
-        devices,
         terms,
         assignments,
+        holdings,
+        contests(assignments, holdings),
         asked.occupied,
+        asked.lines,
         dict(zip(paths, streams, strict=True)),
         dict(zip(paths, given(assignments, terms) or nothing, strict=False)),
     )
@@ -98,76 +102,76 @@ def _streams(this: Assignment, ids: Iterable[int], devices: Devices) -> tuple[As
     )
 
 
-def _hazards(this: Assignment, situation: Situation, allowed: Allowed) -> Iterator[Problem]:
-    for hazard in HAZARDS:
-        for finding in hazard.check(this, situation) if hazard.check else ():
-            if hazard.is_warning or finding.is_warning:
-                yield problem(hazard.id, finding, this.request, allowed.guest, warning=True)
-            else:
-                yield allowed.problem(hazard.id, finding, this.request, this)
+def _judged(situation: Situation, allowed: Allowed) -> dict[str, list[Problem]]:
+    """What the hazards say of each request, by its path."""
+    judged: dict[str, list[Problem]] = {each.request.path: [] for each in situation.assignments}
+    refused: set[tuple[str, str]] = set()
+    for hazard, this, finding in findings(situation):
+        path = this.request.path
+        if any((need, path) in refused for need in hazard.needs):
+            continue
+        if (finding.severity or hazard.severity) is Severity.WARNING:
+            found = problem(hazard.id, finding, this.request, allowed.guest, warning=True)
+        else:
+            found = allowed.problem(hazard.id, finding, this.request, this)
+        if not found.warning:
+            refused.add((hazard.id, path))
+        judged[path].append(found)
+    return judged
 
 
 def _planned(this: Assignment, situation: Situation) -> PlannedDevice:
     master = this.device.master
-    mapped = situation.pages(this)
     programs_maps = situation.profile.programs_maps
-    tree = situation.devices.tree
-    twins = (
-        node.path
-        for node, _ in neighbours(this.device, mapped, situation.devices)
-        if status_of(tree, node) != "okay" or situation.devices.whole(node.path) == this.device.path
-    )
     return PlannedDevice(
         assignment=this,
         streams=situation.streams[this.request.path] or (),
         maps=master.maps if master and programs_maps else (),
         is_protected=bool(this.streams or (master and master.maps and programs_maps)),
-        mapped=mapped,
-        twins=tuple(dict.fromkeys(twins)),
+        mapped=situation.pages[this.request.path],
     )
 
 
-def _clashes(guest: GuestTree, profile: Profile) -> Iterator[Problem]:
-    """What of the guest's own tree the generated vSMMU node would clash with."""
-    path = f"/{profile.node_name}"
-    hint = "remove the hand-written node: the vSMMU is generated"
-    label = guest.labels.get(VSMMU_LABEL, path)
-    if label != path and VSMMU_LABEL not in guest.open_labels:
-        yield _clash(
-            guest, label, f"the label {VSMMU_LABEL} is taken", "rename the label", f"it at {path}"
-        )
-    for node in guest.tree.nodes():
-        if node.path == path:
-            continue
-        if SMMUV3_COMPATIBLE.encode() in node.properties.get("compatible", b"").split(b"\0"):
-            yield _clash(guest, node.path, "a second vSMMU", hint, f"one vSMMU, at {path}")
-        if profile.phandle and node is guest.tree.with_phandle(profile.phandle):
-            what = f"phandle {profile.phandle:#x} is the vSMMU's"
-            yield _clash(guest, node.path, what, "give the node another phandle", "another")
-
-
-def _clash(guest: GuestTree, path: str, what: str, hint: str, expected: str) -> Problem:
-    where = guest.locate(path, "phandle") or guest.locate(path, "")
-    return Problem("malformed", what, hint, path, expected, where=where)
+def _memory_limit(situation: Situation) -> int | None:
+    """How much memory the domain may have at most: up to the lowest device in the bank where Xen
+    puts it (allocate_memory()). What it has more lies over the device, and Xen panics ("Unable to
+    copy the DTB", booted), whatever the guest's own memory node says.
+    """
+    ram = situation.profile.ram
+    if ram is None:
+        return None
+    above = [
+        mapped.guest.base - ram.base
+        for pages in situation.pages.values()
+        for mapped in pages
+        if ram.base <= mapped.guest.base < ram.base + ram.size
+    ]
+    return min(above, default=None)
 
 
 def _stale_vsids(terms: Terms, assignments: Sequence[Assignment]) -> Iterator[Problem]:
     """What viommu.yml numbers, and nobody asks for or would use."""
     named: set[str] = set()
+    by_path = {
+        path: each.device.path
+        for each in assignments
+        for path in (each.request.path, each.device.path)
+    }
     for each in terms.explicit:
-        paths = {this.device.path for this in assignments if this.means(each.device)}
-        if paths & named:
+        device = by_path.get(each.device)
+        if device in named:
             what, hint = f"vsids numbers {each.device} twice", "host or guest path: remove one"
             yield Problem("malformed", what, hint, where=each.where)
-        named |= paths
         if terms.profile.policy != "explicit":
             what, hint = "vsids counts only for the policy explicit", "write vsid: explicit"
             yield Problem("malformed", what, hint, found=terms.profile.policy, where=each.where)
             return
-        if not any(this.means(each.device) for this in assignments):
+        if device is None:
             what = f"vsids numbers {each.device}, which no guest node asks for"
             hint = "correct the path, or remove the entry"
             yield Problem("malformed", what, hint, where=each.where)
+        else:
+            named.add(device)
 
 
 def _malformed_host(error: TreeError, request: Request, devices: Devices) -> Problem:

@@ -5,11 +5,14 @@ from typing import NamedTuple
 
 from west_viommu.guest.gic import Gic
 from west_viommu.hypervisor.assignment import Permission, PlannedDevice
+from west_viommu.hypervisor.contests import Mark
 from west_viommu.hypervisor.profile import Profile
 
 
 class Plan(NamedTuple):
-    """Who gets what, and which hazards were allowed. `unasked`, `unrouted`: nodes below
+    """Who gets what, and which hazards were allowed. `marks`: the host nodes that dom0 must not
+    get. `memory_limit`: how much memory the domain may have at most, in bytes, so that none of it
+    lies where a device is; None where no device is in the way. `unasked`, `unrouted`: nodes below
     /passthrough with registers, or interrupts, that nobody asks for. The rest is the guest's: its
     interrupt controller, #address-cells and #size-cells of its root, and what its /passthrough
     node is compatible with.
@@ -21,6 +24,8 @@ class Plan(NamedTuple):
     bus_compatible: tuple[str, ...]
     devices: tuple[PlannedDevice, ...]
     allowed: tuple[Permission, ...]
+    marks: tuple[Mark, ...]
+    memory_limit: int | None
     unasked: tuple[str, ...]
     unrouted: tuple[str, ...]
 
@@ -38,7 +43,11 @@ class Plan(NamedTuple):
             if path not in self.unasked
         ]
         streams = [stream for device in self.devices for stream in device.streams]
-        if not profile.renumbers and any(s.pmaster != s.vmaster for s in streams):
+        if (
+            profile.viommu
+            and not profile.renumbers
+            and any(s.pmaster != s.vmaster for s in streams)
+        ):
             found.append(
                 f"{profile.name} keeps stream IDs, and the policy {profile.policy} does not: the "
                 "hypervisor must be given the map (iommu_devid_map in xl.cfg)"
@@ -48,4 +57,5 @@ class Plan(NamedTuple):
     @property
     def has_viommu(self) -> bool:
         """Whether the guest gets a vSMMU: Xen panics over one that no device uses."""
-        return any(device.streams or device.maps for device in self.devices)
+        has_streams = any(device.streams or device.maps for device in self.devices)
+        return self.profile.viommu is not None and has_streams

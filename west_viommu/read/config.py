@@ -31,6 +31,7 @@ class Config(NamedTuple):
     explicit: tuple[Explicit, ...] = ()
     domain: frozenset[str] = frozenset()
     permissions: tuple[Permission, ...] = ()
+    has_dom0: bool = True
 
 
 def config_of(file: str) -> Config:
@@ -53,9 +54,10 @@ class _Reader:
             "vsid": partial(self._choice, "vsid", POLICIES),
             "vsids": lambda node: tuple(self._explicit(node)),
             "domain": lambda node: frozenset(self._domain(node)),
+            "dom0": self._dom0,
             "allow": lambda node: tuple(self._permissions(node)),
         }
-        fields = {"vsids": "explicit", "allow": "permissions"}
+        fields = {"vsids": "explicit", "allow": "permissions", "dom0": "has_dom0"}
         root = self._root()
         values = {
             fields.get(key, key): readers[key](value) for key, value in self._entries(root, readers)
@@ -154,6 +156,13 @@ class _Reader:
                 what = "this is nothing that a domain can have"
                 self._wrong(_line(item), what, _meant(word, DOMAIN), ", ".join(DOMAIN), word)
             yield word
+
+    def _dom0(self, node: yaml.Node) -> bool:
+        if isinstance(node, yaml.ScalarNode) and node.value == "none":
+            return False
+        what, hint = "dom0 is not none", "write dom0: none where there is no dom0, or remove it"
+        self._wrong(_line(node), what, hint, "none", _shown(node))
+        return True
 
     def _permissions(self, node: yaml.Node) -> Iterator[Permission]:
         fields = ("hazard", "device", "reason")

@@ -44,6 +44,8 @@ _PLAN = {
     "devices": [_DEVICE],
     "unasked": [str],
     "allowed": [{"hazard": str, "device": str, "reason": str}],
+    "marks": [{"node": str, "device": str, "why": str}],
+    "memory_limit": (int, type(None)),
     "files": dict,
 }
 

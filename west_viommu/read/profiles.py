@@ -12,7 +12,16 @@ from typing import Any
 
 import yaml
 
-from west_viommu.hypervisor.profile import Profile, Reserved, ReservedInterrupts, ViommuInterrupt
+from west_viommu.hypervisor.profile import (
+    SMMUV3,
+    Driver,
+    Profile,
+    Reserved,
+    ReservedInterrupts,
+    Switch,
+    Viommu,
+    ViommuInterrupt,
+)
 from west_viommu.names import POLICIES, PROFILES, is_profile_path
 from west_viommu.problems import Problem, Refused, Where, close_matches
 from west_viommu.read.bindings import FAST_LOADER
@@ -51,28 +60,25 @@ def profile(name: str | None, policy: str | None) -> Profile:
     a name that is not known, and for a file that is no profile.
     """
     data = _content(profile_file(name), is_shipped=not name or not is_profile_path(name))
-    viommu = data["viommu"]
+    ram = data.get("ram")
     return Profile(
         name=data["name"],
         about=data["about"],
         source=data["source"],
-        compatible=viommu["compatible"],
-        base=viommu["base"],
-        size=viommu["size"],
-        phandle=viommu["phandle"],
-        interrupts=tuple(
-            ViommuInterrupt(
-                name=each["name"],
-                intid=Intid(each["intid"]),
-                is_edge=each["trigger"] == "edge",
-            )
-            for each in viommu["interrupts"]
-        ),
+        viommu=_viommu(data),
         policy=_known("vsid", policy or data["policy"], POLICIES),
         renumbers=data["renumbers"] or None,
-        id_bits=data["stream-id-bits"],
         programs_maps=data["programs-iommu-map"],
+        drivers=tuple(
+            Driver(tuple(each["compatible"]), tuple(each["cells"]), each["shared-within-domain"])
+            for each in data["iommus"]
+        )
+        if "iommus" in data
+        else (SMMUV3,),
+        repeats_ids=data.get("repeated-stream-ids", False),
         toolstacks=tuple(data["toolstacks"]),
+        ram=Region(ram["base"], ram["size"]) if ram else None,
+        switches=tuple(Switch(**each) for each in data.get("switches", ())),
         reserved=tuple(
             Reserved(each["name"], Region(each["base"], each["size"]), each["if"])
             for each in data["reserved"]["regions"]
@@ -81,6 +87,29 @@ def profile(name: str | None, policy: str | None) -> Profile:
             ReservedInterrupts(each["name"], each["first"], each["last"], each["if"])
             for each in data["reserved"]["interrupts"]
         ),
+    )
+
+
+def _viommu(data: Any) -> Viommu | None:
+    """The vSMMU that the profile `data` describes; None where it says that there is none."""
+    found = data["viommu"]
+    if found is None:
+        return None
+    return Viommu(
+        compatible=found["compatible"],
+        base=found["base"],
+        size=found["size"],
+        phandle=found["phandle"],
+        interrupts=tuple(
+            ViommuInterrupt(
+                name=each["name"],
+                intid=Intid(each["intid"]),
+                is_edge=each["trigger"] == "edge",
+            )
+            for each in found["interrupts"]
+        ),
+        flags=tuple(found.get("flags", ())),
+        id_bits=data["stream-id-bits"],
     )
 
 

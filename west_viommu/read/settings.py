@@ -25,7 +25,7 @@ _KEYS = {"host": "host-dtb", "profile": "profile", "vsid": "vsid"}
 
 class Settings(NamedTuple):
     """What was chosen, None where nobody did. `files` are those that the answer came from. The
-    last three are those of viommu.yml, docs/zephyr.md.
+    last four are those of viommu.yml, docs/zephyr.md.
     """
 
     host: str | None
@@ -35,6 +35,7 @@ class Settings(NamedTuple):
     domain: frozenset[str] = frozenset()
     permissions: tuple[Permission, ...] = ()
     explicit: tuple[Explicit, ...] = ()
+    has_dom0: bool = True
 
 
 def settings(
@@ -59,13 +60,18 @@ def settings(
         domain=own.domain,
         permissions=own.permissions,
         explicit=own.explicit,
+        has_dom0=own.has_dom0,
     )
 
 
 def terms(chosen: Settings) -> Terms:
     """The terms of a plan, with the profile read. Raises Refused."""
     return Terms(
-        profile(chosen.profile, chosen.vsid), chosen.domain, chosen.permissions, chosen.explicit
+        profile(chosen.profile, chosen.vsid),
+        chosen.domain,
+        chosen.permissions,
+        chosen.explicit,
+        chosen.has_dom0,
     )
 
 

@@ -89,6 +89,12 @@ class AddressMap:
             self._ranges[bus.path] = self._decoded_ranges(bus)
         return self._ranges[bus.path]
 
+    def dma_ranges(self, bus: Node) -> tuple[Range, ...]:
+        """The entries of `dma-ranges`: where the devices of `bus` see the memory of its parent; ()
+        where they see it as that does. Raises TreeError.
+        """
+        return self._decoded_ranges(bus, "dma-ranges") or ()
+
     def absolute(self, node: Node, entry: Region) -> Region | None:
         """`entry`, at an address of the bus that `node` is on, seen from the root.
 
@@ -140,8 +146,8 @@ class AddressMap:
             self._sorted[bus.path] = [each.child for each in ordered], ordered
         return self._sorted[bus.path]
 
-    def _decoded_ranges(self, bus: Node) -> tuple[Range, ...] | None:
-        value = bus.properties.get("ranges")
+    def _decoded_ranges(self, bus: Node, prop: str = "ranges") -> tuple[Range, ...] | None:
+        value = bus.properties.get(prop)
         parent = self._tree.parent(bus)
         if value is None or parent is None:
             return None
@@ -152,8 +158,8 @@ class AddressMap:
             value,
             middle + size_cells,
             bus.path,
-            "ranges",
-            "ranges does not fit the cells of the bus",
+            prop,
+            f"{prop} does not fit the cells of the bus",
             f"entries of {child_cells} + {parent_cells} + {size_cells} cells",
         )
         return tuple(

@@ -29,7 +29,8 @@ class InterruptMap:
     A row is: child unit address, child specifier, parent phandle, parent unit address, parent
     specifier. A row matches where address and specifier, both ANDed with interrupt-map-mask, are
     equal to its own (devicetree specification 0.4, 2.4.3.1). Of rows that match alike, the first
-    counts; a malformed row, only where none before it matches.
+    counts; a malformed row, only where none before it matches. `targets`: the interrupts of the
+    parents in all rows before a malformed one.
     """
 
     def __init__(self, tree: Tree, nexus: Node):
@@ -40,6 +41,7 @@ class InterruptMap:
         if len(self._mask) != key_cells:
             raise cut(nexus, "interrupt-map-mask")
         self._rows: dict[tuple[int, ...], tuple[Interrupt, tuple[int, ...]]] = {}
+        self.targets: list[Interrupt] = []
         self._error: TreeError | None = None
         numbers = cells(nexus.properties["interrupt-map"], nexus.path, "interrupt-map")
         try:
@@ -71,6 +73,7 @@ class InterruptMap:
             if end > len(numbers):
                 raise cut(nexus, "interrupt-map")
             row = Interrupt(parent, numbers[start:end]), numbers[at + key_cells + 1 : start]
+            self.targets.append(row[0])
             self._rows.setdefault(self._masked(numbers[at : at + key_cells]), row)
             at = end
 

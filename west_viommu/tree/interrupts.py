@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Interrupts as GIC INTIDs: through interrupt-parent, interrupts-extended and interrupt-map."""
 
+from collections.abc import Iterator
 from typing import NamedTuple, NewType
 
 from west_viommu.tree.cells import TreeError, cells, joined, rows
@@ -28,10 +29,15 @@ GIC_COMPATIBLES = frozenset(
         "qcom,msm-qgic2",
     }
 )
+# Those that Xen drives (DT_MATCH_GIC_V2, DT_MATCH_GIC_V3 in asm/gic.h, 4.17 and 4.21).
+_XEN_GICS = frozenset({"arm,cortex-a15-gic", "arm,cortex-a7-gic", "arm,gic-400", "arm,gic-v3"})
 # First cell of a GIC specifier -> INTID of interrupt number 0 of that type.
 SPI, PPI = 0, 1
 FIRST_SPI = Intid(32)
+# INTIDs from 1020 on are special (Arm GIC architecture, 2.2.1).
+LAST_SPI = Intid(1019)
 _FIRST_INTID = {SPI: FIRST_SPI, PPI: Intid(16)}
+_LAST_INTID = {SPI: LAST_SPI, PPI: Intid(31)}
 # Nexus upon nexus: real trees have two at most. The bound also ends any loop of maps.
 _MAX_NEXUS_DEPTH = 16
 # The same for interrupt-parent, from node to node; by way of parents a tree has 64 levels at most.
@@ -39,13 +45,17 @@ _MAX_PARENTS = 80
 
 
 class Received(NamedTuple):
-    """The interrupts of a node, in their order: `by_gic` the INTIDs, and the flags of each (0 where
-    the GIC has no cell for them); `others` the paths of the controllers, no GICs, that receive
-    some.
+    """The interrupts of a node, in their order: `by_gic` the INTIDs on the GIC, and the flags of
+    each (0 where it has no cell for them); `others` the controllers that receive some and are not
+    that GIC; `unroutable` says of each of the rest why no INTID is meant by it.
+
+    `taken`: the INTIDs that Xen makes of what is on its GIC, also where that is a wrong one.
     """
 
     by_gic: tuple[tuple[Intid, int], ...]
     others: tuple[str, ...]
+    unroutable: tuple[str, ...]
+    taken: tuple[Intid, ...]
 
 
 def interrupts(tree: Tree, node: Node) -> tuple[Interrupt, ...]:
@@ -54,10 +64,7 @@ def interrupts(tree: Tree, node: Node) -> tuple[Interrupt, ...]:
     interrupts-extended wins over interrupts (devicetree specification 0.4, 2.4.1). An interrupt
     that a nexus does not map, or that has no controller, is left out.
     """
-    address = cells(node.properties.get("reg", b""), node.path, "reg")
-    generated = _generated(tree, node)
-    routed = (_routed(tree, node, address, interrupt) for interrupt in generated)
-    return tuple(interrupt for interrupt in routed if interrupt is not None)
+    return tuple(routed for _, routed in _all_routed(tree, node) if routed is not None)
 
 
 def is_gic(node: Node) -> bool:
@@ -65,32 +72,83 @@ def is_gic(node: Node) -> bool:
     return not GIC_COMPATIBLES.isdisjoint(node.compatible)
 
 
+def primary_gic(tree: Tree) -> Node | None:
+    """The GIC that a hypervisor drives: the first node that is one of those Xen knows, is an
+    interrupt-controller below the root, and is enabled by its own status (gic_dt_preinit() and
+    device_init() of Xen, 4.17 to 4.21). On a host without, the first GIC of any kind.
+    """
+    other = None
+    for node in tree.nodes():
+        if "interrupt-controller" in node.properties and node is not tree.root and _is_okay(node):
+            compatible = _compatible(node)
+            if not _XEN_GICS.isdisjoint(compatible):
+                return node
+            if other is None and not GIC_COMPATIBLES.isdisjoint(compatible):
+                other = node
+    return other
+
+
 def gic_intid(specifier: tuple[int, ...]) -> Intid | None:
     """The INTID that a GIC specifier (type, number, ...) names: SPI + 32, PPI + 16.
 
-    None for a type that neither Xen nor Zephyr knows, as the extended ranges of GICv3.1.
+    None for a type that neither Xen nor Zephyr knows, as the extended ranges of GICv3.1, and for a
+    number beyond the last of its type.
     """
     first = _FIRST_INTID.get(specifier[0]) if len(specifier) > 1 else None
-    return None if first is None else Intid(first + specifier[1])
+    if first is None or first + specifier[1] > _LAST_INTID[specifier[0]]:
+        return None
+    return Intid(first + specifier[1])
 
 
-def received(tree: Tree, node: Node) -> Received:
-    """Who receives the interrupts of `node`. Raises TreeError."""
+def xen_intid(specifier: tuple[int, ...]) -> Intid:
+    """The INTID that Xen makes of a GIC specifier: it takes type 0 for an SPI, and any other for a
+    PPI (gic_irq_xlate() in arch/arm/gic.c, 4.17 to 4.21; booted: type 2 came out as another line).
+    """
+    return Intid(specifier[1] + (FIRST_SPI if specifier[0] == SPI else _FIRST_INTID[PPI]))
+
+
+def received(tree: Tree, node: Node, gic: Node | None) -> Received:
+    """Who receives the interrupts of `node`, where `gic` is the hypervisor's. Raises TreeError."""
     by_gic = []
     others: dict[str, None] = {}
-    for controller, specifier in interrupts(tree, node):
-        if not is_gic(controller):
+    unroutable = []
+    taken = []
+    for (source, said), routed in _all_routed(tree, node):
+        if routed is None:
+            numbers = " ".join(map(str, said))
+            unroutable.append(f"<{numbers}> has no row in the interrupt-map of {source.path}")
+            continue
+        controller, specifier = routed
+        if gic is None or controller.path != gic.path:
             others[controller.path] = None
             continue
+        if len(specifier) > 1:
+            taken.append(xen_intid(specifier))
         intid = gic_intid(specifier)
-        if intid is not None:
+        if intid is None:
+            unroutable.append(_unroutable(specifier))
+        else:
             by_gic.append((intid, specifier[2] if len(specifier) > 2 else 0))
-    return Received(tuple(by_gic), tuple(others))
+    return Received(tuple(by_gic), tuple(others), tuple(unroutable), tuple(taken))
 
 
 def gic_interrupts(tree: Tree, node: Node) -> tuple[tuple[Intid, int], ...]:
-    """The INTIDs of `node` and their flags, as `Received` has them."""
-    return received(tree, node).by_gic
+    """The INTIDs of `node` on the primary GIC and their flags, as `Received` has them."""
+    return received(tree, node, primary_gic(tree)).by_gic
+
+
+def map_targets(tree: Tree, bridge: Node, gic: Node | None) -> tuple[Intid, ...]:
+    """The INTIDs to which the interrupt-map of a PCI `bridge` leads, as Xen reads them: it gives
+    dom0 each (map_device_children() in domain_build.c, 4.17). Raises TreeError.
+    """
+    if gic is None or "interrupt-map" not in bridge.properties:
+        return ()
+    targets = interrupt_map(tree, bridge).targets
+    return tuple(
+        xen_intid(specifier)
+        for controller, specifier in targets
+        if controller.path == gic.path and len(specifier) > 1
+    )
 
 
 def interrupt_parent(tree: Tree, node: Node) -> Node | None:
@@ -157,13 +215,23 @@ def _extended(tree: Tree, node: Node) -> list[Interrupt]:
     return result
 
 
+def _all_routed(tree: Tree, node: Node) -> Iterator[tuple[Interrupt, Interrupt | None]]:
+    """Each interrupt of `node`, and what becomes of it; None where it is mapped nowhere."""
+    address = cells(node.properties.get("reg", b""), node.path, "reg")
+    for interrupt in _generated(tree, node):
+        yield interrupt, _routed(tree, node, address, interrupt)
+
+
 def _routed(
     tree: Tree, node: Node, address: tuple[int, ...], interrupt: Interrupt
 ) -> Interrupt | None:
-    """`interrupt` followed through every interrupt-map on its way; None where one drops it."""
+    """`interrupt` followed through every interrupt-map on its way; None where one drops it. It ends
+    at an interrupt-controller, even if that has a map (dt_irq_map_raw() of Xen, of_irq_parse_raw()
+    of Linux).
+    """
     for _ in range(_MAX_NEXUS_DEPTH):
         nexus, specifier = interrupt
-        if "interrupt-map" not in nexus.properties:
+        if "interrupt-controller" in nexus.properties or "interrupt-map" not in nexus.properties:
             return interrupt
         mapped = interrupt_map(tree, nexus).parent_interrupt(address, specifier)
         if mapped is None:
@@ -172,3 +240,28 @@ def _routed(
     raise TreeError(
         "interrupt-map nodes form a loop", node.path, "interrupts", "a path to a controller"
     )
+
+
+def _unroutable(specifier: tuple[int, ...]) -> str:
+    """Why a specifier of the GIC names no INTID that Xen could route."""
+    numbers = " ".join(map(str, specifier))
+    if len(specifier) < 2:
+        return f"<{numbers}> is too short"
+    if specifier[0] in _FIRST_INTID:
+        kind = "SPI" if specifier[0] == SPI else "PPI"
+        return f"<{numbers}> is beyond the last {kind}"
+    return (
+        f"<{numbers}> is of type {specifier[0]}, which Xen takes for INTID {xen_intid(specifier)}"
+    )
+
+
+def _is_okay(node: Node) -> bool:
+    """Whether the node's own status is "okay": of those above, Xen asks nothing."""
+    return node.properties.get("status", b"okay\0") in (b"okay\0", b"ok\0")
+
+
+def _compatible(node: Node) -> tuple[str, ...]:
+    try:
+        return node.compatible
+    except TreeError:
+        return ()

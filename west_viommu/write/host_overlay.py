@@ -14,17 +14,13 @@ def host_overlay(plan: Plan, sizes: Mapping[str, int]) -> str:
     """The text of host.overlay, for dtc and then fdtoverlay. By path: a host blob without symbols
     will do. `sizes`: of the partial trees, in bytes, by name, for the comment on the module.
     """
-    marked = {device.assignment.device.path: "" for device in plan.devices}
-    for device in plan.devices:
-        for twin in device.twins:
-            marked.setdefault(twin, f"on a page of {device.assignment.device.path}")
     lines = [OVERLAY_FIRST_LINE, " *", *_about(plan, sizes), " */", "/dts-v1/;", "/plugin/;", ""]
     lines += ["/ {"]
-    for i, (path, why) in enumerate(marked.items()):
-        lines += ["", f"\t/* {commented(why)} */"] if why else [""]
+    for i, mark in enumerate(plan.marks):
+        lines += ["", f"\t/* {commented(mark.why)} */"] if mark.why else [""]
         lines += [
             f"\tfragment@{i} {{",
-            f"\t\ttarget-path = {quoted(path)};",
+            f"\t\ttarget-path = {quoted(mark.path)};",
             "",
             "\t\t__overlay__ {",
         ]
@@ -39,12 +35,37 @@ def _about(plan: Plan, sizes: Mapping[str, int]) -> Iterator[str]:
     yield " *   dtc -I dts -O dtb -o host.dtbo host.overlay"
     yield " *   fdtoverlay -i host.dtb -o host-xen.dtb host.dtbo"
     if "dom0less" in plan.profile.toolstacks:
-        size = f"{sizes[blob]:#x}" if blob in sizes else "SIZE"
+        yield from _domain(plan, sizes.get(blob))
+    for text in _on_the_command_line(plan) if plan.has_viommu else ():
         yield " *"
-        yield f" * The domain's node in /chosen says where {blob} is loaded:"
-        yield " *   module@ADDRESS {"
-        yield ' *           compatible = "multiboot,device-tree", "multiboot,module";'
-        yield f" *           reg = <0x0 ADDRESS 0x0 {size}>;"
-        yield " *   };"
-        if plan.has_viommu:
-            yield " * and Xen's own command line has viommu=smmuv3."
+        yield f" * For the vSMMU, Xen's own command line has {text}."
+
+
+def _on_the_command_line(plan: Plan) -> list[str]:
+    """What switches the vSMMU on there, for any of the toolstacks."""
+    profile = plan.profile
+    switches = [each for name in profile.toolstacks for each in profile.switches_for(name)]
+    texts = (each.text for each in switches if each.place == "xen-command-line")
+    return list(dict.fromkeys(texts))
+
+
+def _domain(plan: Plan, size: int | None) -> Iterator[str]:
+    """What the domain's node says."""
+    blob = partial_tree("dom0less", ".dtb")
+    switches = plan.profile.switches_for("dom0less") if plan.has_viommu else ()
+    yield " *"
+    yield f" * The domain's node in /chosen says where {blob} is loaded:"
+    yield " *   module@ADDRESS {"
+    yield ' *           compatible = "multiboot,device-tree", "multiboot,module";'
+    yield f" *           reg = <0x0 ADDRESS 0x0 {'SIZE' if size is None else f'{size:#x}'}>;"
+    yield " *   };"
+    for switch in switches:
+        if switch.place == "domain-node":
+            yield f" * and, for the vSMMU: {switch.text}"
+    if plan.memory_limit is not None:
+        yield f" * Its memory is {memory_limit(plan.memory_limit)}."
+
+
+def memory_limit(limit: int) -> str:
+    """How much memory the domain may have, for people: xl counts in MiB, dom0less in KiB."""
+    return f"at most {limit >> 20} MiB (dom0less: <0 {limit >> 10:#x}>), as a device is above it"

@@ -32,6 +32,7 @@ class _Row(NamedTuple):
     ids: str
     interrupts: str
     regions: str
+    unrouted: str
     refused: str
 
 
@@ -118,6 +119,7 @@ def _row(master: Master, iommu: Iommu, known: Known) -> _Row:
         f"{state}{_master_ids(master, iommu)}",
         f"INTID {intids}" if intids else "",
         " ".join(_region(region) for region in known.regions),
+        f"not routed: {'; '.join(known.unroutable)}" if known.unroutable else "",
         f"{_REFUSED}{', '.join(known.refused)}" if known.refused else "",
     )
 
@@ -136,8 +138,9 @@ def _lines(row: _Row, widest: int, width: int) -> Iterator[str]:
     details = [row.interrupts, row.regions]
     if any(details):
         yield from _wrapped(_INDENT + "  ".join(filter(None, details)), width)
-    if row.refused:
-        yield from _wrapped(_INDENT + row.refused, width)
+    for told in (row.unrouted, row.refused):
+        if told:
+            yield from _wrapped(_INDENT + told, width)
 
 
 def _wrapped(line: str, width: int) -> Iterator[str]:

@@ -17,7 +17,7 @@ from west_viommu.guest.gic import (
 )
 from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.hypervisor.assignment import AssignedStream, PlannedDevice
-from west_viommu.hypervisor.profile import VSMMU_LABEL, Profile, ViommuInterrupt
+from west_viommu.hypervisor.profile import VSMMU_LABEL, Viommu, ViommuInterrupt
 from west_viommu.names import OVERLAY_FIRST_LINE
 from west_viommu.plan.records import Plan
 from west_viommu.tree.interrupts import FIRST_SPI, SPI
@@ -39,9 +39,10 @@ class Origin(NamedTuple):
 def overlay(plan: Plan, origin: Origin) -> str:
     """The text of viommu.overlay. Valid for dtc after the guest's own files."""
     parts = [_header(plan, origin)]
-    parts += [_vsmmu(plan)] if plan.has_viommu else []
+    if plan.profile.viommu and plan.has_viommu:
+        parts.append(_vsmmu(plan.profile.viommu, plan))
     parts += [_bus(plan.bus_compatible)]
-    parts += [_device(device) for device in plan.devices]
+    parts += [_device(device, plan) for device in plan.devices]
     return "\n".join(parts)
 
 
@@ -52,7 +53,8 @@ def _header(plan: Plan, origin: Origin) -> str:
         f"west-viommu {__version__}",
         f"host:    {origin.host}{model}",
         f"guest:   {' '.join(origin.guests)}",
-        f"profile: {profile.name}, stream IDs by the policy {profile.policy}",
+        f"profile: {profile.name}, "
+        + (f"stream IDs by the policy {profile.policy}" if profile.viommu else "no vSMMU"),
     ]
     if not origin.profile_was_chosen:
         lines.append(f"         nobody chose one: this assumes {profile.about}")
@@ -64,24 +66,24 @@ def _header(plan: Plan, origin: Origin) -> str:
     return f"{OVERLAY_FIRST_LINE}\n *\n{body} */\n"
 
 
-def _vsmmu(plan: Plan) -> str:
-    profile = plan.profile
+def _vsmmu(viommu: Viommu, plan: Plan) -> str:
     address_cells, size_cells = plan.root_cells
-    interrupts = [_specifier(each, plan.gic.cells) for each in profile.interrupts]
-    names = [f'"{each.name}"' for each in profile.interrupts]
+    interrupts = [_specifier(each, plan.gic.cells) for each in viommu.interrupts]
+    names = [f'"{each.name}"' for each in viommu.interrupts]
     lines = [
-        f'compatible = "{profile.compatible}";',
-        f"reg = <{_cells(profile.base, address_cells)} {_cells(profile.size, size_cells)}>;",
-        f"interrupts = {', '.join(interrupts)}; /* {_meaning(profile)} */",
+        f'compatible = "{viommu.compatible}";',
+        f"reg = <{_cells(viommu.base, address_cells)} {_cells(viommu.size, size_cells)}>;",
+        f"interrupts = {', '.join(interrupts)}; /* {_meaning(viommu)} */",
         f"interrupt-names = {', '.join(names)};",
     ]
     if plan.gic.reference:
         lines.append(f"interrupt-parent = <{plan.gic.reference}>;")
     lines.append("#iommu-cells = <1>;")
-    if profile.phandle is not None:
-        lines.append(f"phandle = <{profile.phandle:#x}>; /* as the hypervisor gives it */")
+    lines += [f"{flag};" for flag in viommu.flags]
+    if viommu.phandle is not None:
+        lines.append(f"phandle = <{viommu.phandle:#x}>; /* as the hypervisor gives it */")
     body = "".join(f"\t\t{line}\n" for line in lines)
-    return f"/ {{\n\t{VSMMU_LABEL}: {profile.node_name} {{\n{body}\t}};\n}};\n"
+    return f"/ {{\n\t{VSMMU_LABEL}: {viommu.node_name} {{\n{body}\t}};\n}};\n"
 
 
 def _bus(compatible: Sequence[str]) -> str:
@@ -94,14 +96,24 @@ def _bus(compatible: Sequence[str]) -> str:
     return f"&{{{PASSTHROUGH}}} {{\n\tcompatible = {compatibles};\n\t{label}\n}};\n"
 
 
-def _device(device: PlannedDevice) -> str:
+def _device(device: PlannedDevice, plan: Plan) -> str:
     request = device.assignment.request
     smmus = dict.fromkeys(f"{s.iommu} ({s.iommu_base:#x})" for s in device.streams)
     smmus |= dict.fromkeys(entry.iommu for entry in device.maps)
     comment = [f"host {device.assignment.device.path}", f"behind {', '.join(smmus) or 'no IOMMU'}"]
     if device.streams:
         comment.append(f"stream IDs {' '.join(shown(stream) for stream in device.streams)}")
-    lines = [*_iommus(device), *_iommu_map(device)]
+    if plan.profile.viommu:
+        lines = [*_iommus(device), *_iommu_map(device)]
+    else:
+        lines = [
+            f"/delete-property/ {name}; /* this Xen gives the guest no vSMMU */"
+            for name, is_there in (
+                ("iommus", request.entries),
+                ("iommu-map", request.has_map),
+            )
+            if is_there
+        ]
     return "".join(["/*\n", *(f" * {commented(line)}\n" for line in comment), " */\n"]) + "".join(
         [f"&{{{request.path}}} {{\n", *(f"\t{line}\n" for line in lines), "};\n"]
     )
@@ -148,9 +160,9 @@ def _specifier(interrupt: ViommuInterrupt, cells: int) -> str:
     return f"<{SPI} {number} {LINUX_EDGE if interrupt.is_edge else LINUX_LEVEL}>"
 
 
-def _meaning(profile: Profile) -> str:
+def _meaning(viommu: Viommu) -> str:
     return ", ".join(
-        f"INTID {each.intid} {'edge' if each.is_edge else 'level'}" for each in profile.interrupts
+        f"INTID {each.intid} {'edge' if each.is_edge else 'level'}" for each in viommu.interrupts
     )
 
 

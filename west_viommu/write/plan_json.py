@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from west_viommu.hypervisor.assignment import PlannedDevice
-from west_viommu.hypervisor.profile import Profile
+from west_viommu.hypervisor.profile import Viommu
 from west_viommu.names import PLAN_SCHEMA
 from west_viommu.plan.records import Plan
 from west_viommu.tree.cells import TreeError
@@ -38,23 +38,27 @@ def plan_document(plan: Plan, origins: Origins) -> dict[str, Any]:
         "profile": profile.name,
         "vsid": profile.policy,
         "domain": sorted(origins.domain),
-        "viommu": _viommu(profile) if plan.has_viommu else None,
+        "viommu": _viommu(profile.viommu) if profile.viommu and plan.has_viommu else None,
         "devices": [_device(device, origins) for device in plan.devices],
         "unasked": list(plan.unasked),
         "allowed": [
             {"hazard": each.hazard, "device": each.device, "reason": each.reason}
             for each in plan.allowed
         ],
+        "marks": [
+            {"node": each.path, "device": each.device, "why": each.why} for each in plan.marks
+        ],
+        "memory_limit": plan.memory_limit,
     }
 
 
-def _viommu(profile: Profile) -> dict[str, Any]:
+def _viommu(viommu: Viommu) -> dict[str, Any]:
     return {
-        "node": f"/{profile.node_name}",
-        "compatible": profile.compatible,
-        "base": profile.base,
-        "size": profile.size,
-        "intids": [interrupt.intid for interrupt in profile.interrupts],
+        "node": f"/{viommu.node_name}",
+        "compatible": viommu.compatible,
+        "base": viommu.base,
+        "size": viommu.size,
+        "intids": [interrupt.intid for interrupt in viommu.interrupts],
     }
 
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from west_viommu.names import BINDINGS, OVERLAY, PLAN
+from west_viommu.names import BINDINGS, HOST_OVERLAY, OVERLAY, PLAN
 from west_viommu.plan.records import Plan
 from west_viommu.problems import printable
 from west_viommu.tree.cells import counted
+from west_viommu.write.host_overlay import memory_limit
 from west_viommu.write.overlay import shown
 
 
@@ -31,8 +32,20 @@ def plan_table(plan: Plan, folder: str, files: Iterable[str]) -> str:
             lines.append(f"  iommu-map   {ids} for requester IDs {rids}")
         if not device.is_protected:
             lines.append("  behind      no IOMMU: its DMA reaches all memory")
-    vsmmu = f"behind one vSMMU, /{plan.profile.node_name}" if plan.has_viommu else "and no vSMMU"
+    viommu = plan.profile.viommu
+    vsmmu = (
+        f"behind one vSMMU, /{viommu.node_name}" if viommu and plan.has_viommu else "and no vSMMU"
+    )
     lines.append(f"{counted(len(plan.devices), 'device')} {vsmmu}")
+    lines += [
+        f"kept from dom0 as well, by {HOST_OVERLAY}: {mark.path}, which is {mark.why}"
+        if mark.why.startswith(("below", "on"))
+        else f"kept from dom0 as well, by {HOST_OVERLAY}: {mark.path}, which {mark.why}"
+        for mark in plan.marks
+        if mark.why
+    ]
+    if plan.memory_limit is not None:
+        lines.append(f"memory of the domain: {memory_limit(plan.memory_limit)}")
     lines += [f"wrote {os.path.join(folder, name)}" for name in (OVERLAY, PLAN)]
     bindings = [name for name in files if name.startswith(f"{BINDINGS}/")]
     if bindings:

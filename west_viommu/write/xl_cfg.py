@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.hypervisor.pages import PAGE
+from west_viommu.hypervisor.profile import PLACES
 from west_viommu.names import XL_CFG_FIRST_LINE, partial_tree
 from west_viommu.plan.records import Plan
+from west_viommu.write.host_overlay import memory_limit
 
 
 def xl_cfg(plan: Plan) -> str:
@@ -33,8 +35,14 @@ def _lines(plan: Plan) -> Iterator[str]:
             for host, guest in dict.fromkeys(pages)
         ],
     )
+    if plan.memory_limit is not None:
+        yield f"# memory is {memory_limit(plan.memory_limit)}."
     if plan.has_viommu:
-        yield 'viommu = "smmuv3"'
+        for switch in plan.profile.switches_for("libxl"):
+            if switch.place == "xl.cfg":
+                yield switch.text
+            else:
+                yield f"# and on {PLACES[switch.place]}: {switch.text}"
         yield "# For a Xen that takes the map of stream IDs itself, as first proposed:"
         yield _commented(
             _listed(

@@ -1,22 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which masters have a stream ID."""
+"""Which nodes of a host have an address, an interrupt or a stream ID, each read once."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import accumulate
 
 from west_viommu.host.effort import Effort
 from west_viommu.host.inventory import Master
 from west_viommu.host.streams import StreamId, map_intervals
+from west_viommu.tree.addresses import Region, address_map
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.interrupts import Received, primary_gic, received
+from west_viommu.tree.node import Node, Tree
 from west_viommu.tree.numbered import Numbered
 
 # An ID and the place of an IOMMU in one number: both have 32 bits.
 _PLACE_BITS = 32
 _LAST_PLACE = (1 << _PLACE_BITS) - 1
 _SHARED = "the same stream ID"
+
+
+class NodeIndex:
+    """The registers and interrupts of the nodes of `tree`. A node whose reg is malformed has no
+    registers: that is no device's business but its own.
+    """
+
+    def __init__(self, tree: Tree):
+        self._tree = tree
+        self._addresses = address_map(tree)
+        self._received: dict[str, Received] = {}
+
+    @cached_property
+    def gic(self) -> Node | None:
+        """The GIC of the hypervisor."""
+        return primary_gic(self._tree)
+
+    def interrupts(self, node: Node) -> Received:
+        """The interrupts of `node`. Raises TreeError."""
+        if node.path not in self._received:
+            self._received[node.path] = received(self._tree, node, self.gic)
+        return self._received[node.path]
+
+    def regions(self, node: Node) -> tuple[Region | None, ...]:
+        """The regions of `node` at absolute addresses; () where its reg is malformed."""
+        try:
+            return self._addresses.regions(node)
+        except TreeError:
+            return ()
+
+    def at(self, base: int) -> tuple[str, ...]:
+        """The paths of the nodes that have a region at address `base`, in tree order."""
+        return tuple(dict.fromkeys(self._by_base.under(base)))
+
+    @cached_property
+    def _by_base(self) -> Numbered[str]:
+        return Numbered(
+            (region.base, node.path)
+            for node in self._tree.nodes()
+            if "reg" in node.properties
+            for region in self.regions(node)
+            if region
+        )
 
 
 class StreamIndex:
@@ -26,28 +73,21 @@ class StreamIndex:
         self._masters = tuple(masters)
         self._effort = effort
 
-    def owners(
-        self, stream_id: StreamId, on: Callable[[str], bool], *, maps: bool = True
-    ) -> Iterator[tuple[Master, str]]:
-        """Each master with the ID, by its `iommus` or (`maps`) by its iommu-map, and the IOMMU on
-        which it has it, of those IOMMUs whose path is one to look `on`. One after the other, and
-        perhaps one twice: thousands may have one ID.
+    def owners(self, stream_id: StreamId) -> Iterator[tuple[Master, str]]:
+        """Each master with the ID, by its `iommus` or by its iommu-map, and the IOMMU on which it
+        has it. One after the other, and perhaps one twice: thousands may have one ID.
         """
         number = self._listed.first_from(stream_id << _PLACE_BITS)
         while number is not None and number >> _PLACE_BITS == stream_id:
             iommu = self._iommus[number & _LAST_PLACE]
-            self._effort.count(_SHARED)
-            if on(iommu):
-                for master in self._listed.under(number):
-                    self._effort.count(_SHARED)
-                    yield master, iommu
+            for master in self._listed.under(number):
+                self._effort.count(_SHARED)
+                yield master, iommu
             number = self._listed.first_from(number + 1)
-        for iommu, spans in self._mapped.items() if maps else ():
-            self._effort.count(_SHARED)
-            if on(iommu):
-                for master in spans.around(stream_id):
-                    self._effort.count(_SHARED)
-                    yield master, iommu
+        for iommu, spans in self._mapped.items():
+            for master in spans.around(stream_id):
+                self._effort.count(_SHARED)
+                yield master, iommu
 
     @cached_property
     def _iommus(self) -> list[str]:

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of interrupt lines: whether guest and host mean the same, and who else has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
+from west_viommu.hazards.findings import Finding, Severity
+from west_viommu.hazards.situation import Found, Situation, of_each
+from west_viommu.hypervisor.assignment import Assignment
+from west_viommu.hypervisor.contests import Contest
+from west_viommu.hypervisor.holdings import Standing
+from west_viommu.tree.interrupts import FIRST_SPI, Intid
+
+_ROUTES_ALL = "dom0less routes every interrupt of the host node, whatever the guest's node lists"
+
+
+@of_each
+def interrupt_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Xen gives a guest an interrupt under the host's number only (virq = pirq)."""
+    numbers = [str(intid - FIRST_SPI) for intid in this.device.intids if intid >= FIRST_SPI]
+    spis = f"SPI {' or '.join(numbers)}" if numbers else ""
+    own = this.device.intids
+    # Once for all findings: there may be thousands of both.
+    expected = f"INTID {' or '.join(map(str, own))}" if own else "no GIC interrupt"
+    known = frozenset(own)
+    for intid in this.request.intids:
+        if intid not in known:
+            yield Finding(
+                f"this interrupt does not belong to {this.device.path}",
+                f"write the host's number, {spis}: Xen gives a guest an interrupt only under that"
+                if spis
+                else "leave it out: Xen gives a guest only the interrupts of the host node",
+                "interrupts",
+                expected=expected,
+                found=f"INTID {intid}",
+            )
+    triggers = dict(this.device.interrupts)
+    for intid, is_edge in this.request.interrupts:
+        # Only rising edge and high level: an SPI knows no other.
+        host = {LINUX_EDGE: True, LINUX_LEVEL: False}.get(triggers.get(intid, 0))
+        if host is not None and host != is_edge:
+            yield Finding(
+                f"the host has INTID {intid} with the other trigger",
+                "write the host's in the guest's own numbers: Zephyr's IRQ_TYPE_LEVEL is 2 and "
+                "IRQ_TYPE_EDGE is 4, Linux's level is 4 and edge is 1",
+                "interrupts",
+                expected="edge" if host else "level",
+                found="edge" if is_edge else "level",
+                severity=Severity.WARNING,
+            )
+
+
+@of_each
+def interrupt_private(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Xen routes SPIs to guests, no PPIs ("IRQ can only be routed to an SPI"); and a node with a
+    PPI is left out of dom0 (handle_node()), so that xl can hand none of its interrupts on (booted:
+    "failed give domain access to irq": Operation not permitted).
+    """
+    own = [intid for intid in this.device.intids if intid < FIRST_SPI]
+    if own and situation.profile.toolstacks:
+        yield Finding(
+            f"{this.device.path} has a private interrupt (PPI), and Xen gives such a node to "
+            "nobody: it routes no PPI to a guest, and leaves the node out of dom0, which then "
+            "cannot hand its other interrupts on either",
+            "remove the PPI from the host node by an overlay, before Xen sees it",
+            "",
+            expected="INTIDs from 32 on",
+            found=f"INTID {' '.join(map(str, own))}",
+        )
+
+
+@of_each
+def interrupt_unroutable(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """An interrupt of the host node that names no line of Xen's GIC: gic_irq_xlate() takes each
+    type but 0 for a PPI, so the guest gets another line (booted); a row that a nexus lacks, or a
+    line beyond the last, panics dom0's creation.
+    """
+    if not situation.profile.toolstacks:
+        return
+    routes_all = situation.profile.routes_all
+    for why in this.device.unroutable:
+        yield Finding(
+            f"an interrupt of {this.device.path} is none that Xen could route: {why}",
+            "dom0less routes what the host node has, whatever the guest's node lists: correct the "
+            "host node, or remove the interrupt from it by an overlay"
+            if routes_all
+            else "the guest will not have it: xl routes only what irqs lists",
+            "",
+            expected="<0 NUMBER FLAGS> on the GIC",
+            found=why.split(">")[0] + ">",
+            severity=None if routes_all else Severity.WARNING,
+        )
+
+
+def interrupt_clash(situation: Situation) -> Found:
+    """A line that the vSMMU, the hypervisor, dom0 or another node of the guest has. One domain may
+    have a line for two devices (route_irq_to_guest(); booted).
+    """
+    yield from _guest_clashes(situation)
+    for contest in situation.contests.lines:
+        if contest.is_part or contest.standing not in (Standing.STAYS, Standing.OWN):
+            continue
+        this = contest.this
+        is_asked = contest.first in this.request.intids
+        kind = situation.holdings.role(contest.other)
+        whose = (
+            f"{contest.other}'s, {kind}," if kind else f"{contest.other}'s, which stays with dom0,"
+        )
+        yield (
+            this,
+            Finding(
+                f"INTID {contest.first} is {whose} as well",
+                "Xen gives an interrupt to one domain only: leave this device to the host, or "
+                f"disable {contest.other} there, so that host.overlay can keep it from dom0"
+                if is_asked
+                else f"{_ROUTES_ALL}: leave this device to the host, or disable {contest.other} "
+                "there, "
+                "so that host.overlay can keep it from dom0",
+                "interrupts",
+                expected="an interrupt of this device alone",
+                found=f"INTID {contest.first}",
+            ),
+        )
+
+
+def _guest_clashes(situation: Situation) -> Found:
+    """Whose line it is as well on the guest's side."""
+    profile, viommu = situation.profile, situation.profile.viommu
+    taken: dict[Intid, list[tuple[str, str]]] = {}
+    for each in viommu.interrupts if viommu else ():
+        taken.setdefault(each.intid, []).append((f"the vSMMU's {each.name}", ""))
+    for reserved in profile.reserved_interrupts:
+        if situation.terms.applies(reserved.when):
+            for number in range(reserved.first, reserved.last + 1):
+                taken.setdefault(Intid(number), []).append((f"{reserved.name}'s", ""))
+    for path, intid in situation.lines:
+        taken.setdefault(intid, []).append((f"{path}'s, a node of the guest,", path))
+    for this in situation.assignments:
+        asked = frozenset(this.request.intids)
+        routed = this.device.intids if profile.routes_all else ()
+        for intid in dict.fromkeys((*this.request.intids, *routed)):
+            for name, path in taken.get(intid, ()):
+                if not path.startswith(f"{this.request.path}/"):
+                    yield this, _taken(intid, name, is_asked=intid in asked)
+
+
+def _taken(intid: Intid, name: str, *, is_asked: bool) -> Finding:
+    return Finding(
+        f"INTID {intid} is {name} as well",
+        "the guest has one source for an interrupt: leave one of the two out"
+        if is_asked
+        else f"{_ROUTES_ALL}: leave the device out",
+        "interrupts",
+        expected="an interrupt of this device alone",
+        found=f"INTID {intid}",
+    )
+
+
+def interrupt_shared_with_disabled(situation: Situation) -> Found:
+    """A node that is not enabled, with the same line: handle_device() routes it to dom0 all the
+    same (booted: "already used by domain 0"; with xen,passthrough on that node the guest starts).
+    """
+    for contest in situation.contests.lines:
+        if contest.standing is Standing.OFF and not contest.is_part:
+            yield contest.this, _shared_with_disabled(contest, situation)
+
+
+def _shared_with_disabled(contest: Contest, situation: Situation) -> Finding:
+    return Finding(
+        f"{contest.other}, not enabled, has the interrupt INTID {contest.first} of "
+        f"{contest.this.device.path} as well",
+        "Xen would route it to dom0, and then not to the guest: host.overlay keeps the node from "
+        "dom0, so apply that",
+        "interrupts",
+        expected="an interrupt of this device alone",
+        found=f'status "{situation.holdings.status(contest.other)}"',
+    )
+
+
+@of_each
+def interrupt_not_routed(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """An interrupt of the host device that goes to another controller than Xen's GIC: Xen skips it
+    (handle_device_interrupts()).
+    """
+    for controller in this.device.other_controllers:
+        yield Finding(
+            f"an interrupt of {this.device.path} goes to {controller}, which is not Xen's GIC",
+            "Xen does not route it to a guest: the guest's driver must do without",
+            "",
+            expected="interrupts of the GIC",
+            found=controller,
+        )
+
+
+@of_each
+def msi_only(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """A device that signals by messages alone: the guest has no ITS."""
+    node = situation.devices.tree.node(this.device.path)
+    has_messages = node and not {"msi-parent", "msi-map"}.isdisjoint(node.properties)
+    if has_messages and not this.device.intids and not this.device.other_controllers:
+        yield Finding(
+            f"{this.device.path} signals by messages (MSIs) alone",
+            "Xen gives a guest no ITS, so the device cannot interrupt: the driver must poll",
+            "",
+            expected="interrupts on the GIC",
+            found="msi-parent" if node and "msi-parent" in node.properties else "msi-map",
+        )

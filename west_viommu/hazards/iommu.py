@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks: whether an IOMMU that the hypervisor drives confines the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from west_viommu.hazards.findings import Finding
+from west_viommu.hazards.matching import not_protected
+from west_viommu.hazards.situation import Situation, of_each
+from west_viommu.host.inventory import Iommu
+from west_viommu.hypervisor.assignment import Assignment
+
+
+@of_each
+def unprotected(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Behind no IOMMU, nothing confines the DMA of a device."""
+    if not this.device.master or not this.device.master.iommus:
+        yield not_protected(this.device)
+
+
+@of_each
+def unsupported_iommu(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """An IOMMU that no driver of the hypervisor takes, or not with these cells."""
+    for iommu in situation.iommus(this):
+        if situation.holdings.driver(iommu.path) is None:
+            yield _not_driven(this, iommu, situation)
+
+
+def _not_driven(this: Assignment, iommu: Iommu, situation: Situation) -> Finding:
+    profile = situation.profile
+    driver = profile.driver(iommu.compatible)
+    if driver is None:
+        known = [name for each in profile.drivers for name in each.compatible]
+        what = "which is no SMMUv3" if known == ["arm,smmu-v3"] else "which Xen has no driver for"
+        return Finding(
+            f"{this.device.path} is behind {iommu.path}, {what}",
+            "Xen gives a guest a vSMMU for devices behind an SMMUv3 only: leave this one to the "
+            "host"
+            if profile.viommu
+            else "Xen cannot confine its DMA: leave this one to the host",
+            expected=" or ".join(known),
+            found=" ".join(iommu.compatible) or "no compatible",
+        )
+    cells = " or ".join(f"<{count}>" for count in driver.cells)
+    return Finding(
+        f"{iommu.path} has specifiers that Xen's driver does not take",
+        f"correct the host tree: #iommu-cells = {cells}, and as many cells after the phandle in "
+        "each `iommus`; Xen does not boot with it as it is",
+        expected=f"#iommu-cells = {cells}",
+        found=f"#iommu-cells = <{iommu.cells}>",
+    )
+
+
+@of_each
+def iommu_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Xen does not drive an IOMMU whose own status is not okay (device_init()); below a node that
+    is not, nobody has set it up.
+    """
+    for iommu in situation.iommus(this):
+        if iommu.status != "okay":
+            yield Finding(
+                f"{iommu.path}, the IOMMU of {this.device.path}, is not enabled in this host tree",
+                "give the tree that you boot Xen with: fdtoverlay -i HOST.dtb -o XEN.dtb SMMU.dtbo "
+                "applies the board's overlay that enables the SMMU; where the boot loader enables "
+                "it, boot Linux in place of Xen, and copy its /sys/firmware/fdt",
+                expected='status "okay" on it and all its parents',
+                found=f'"{iommu.status}"',
+            )
+
+
+@of_each
+def two_iommus(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Xen attaches a device to one IOMMU (iommu_fwspec_init() fails for a second)."""
+    paths = [iommu.path for iommu in situation.iommus(this)]
+    if len(paths) > 1:
+        yield Finding(
+            f"{this.device.path} is behind {len(paths)} IOMMUs",
+            "Xen takes a device behind one IOMMU only: leave it to the host",
+            expected="one IOMMU",
+            found=" and ".join(paths),
+        )
+
+
+@of_each
+def map_only(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """IDs of iommu-map alone, on a hypervisor that programs none of them for a devicetree node."""
+    master = this.device.master
+    if master and master.maps and not master.streams and not situation.profile.programs_maps:
+        yield Finding(
+            f"{this.device.path} has its stream IDs from iommu-map alone",
+            "Xen programs only the IDs of `iommus` for a node that it passes through, so the DMA "
+            "of this device would be blocked or unprotected: leave it to the host",
+            expected="`iommus` on the host node",
+            found="iommu-map",
+        )

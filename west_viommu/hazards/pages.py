@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of pages: whether guest and host mean the same registers, and whose else they are."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+
+from west_viommu.hazards.findings import Finding, Severity, as_allowed, shown
+from west_viommu.hazards.situation import Found, Situation, of_each
+from west_viommu.host.intervals import Interval, meetings, merged
+from west_viommu.hypervisor.assignment import Assignment
+from west_viommu.hypervisor.contests import Contest
+from west_viommu.hypervisor.holdings import Standing
+from west_viommu.hypervisor.pages import PAGE, in_pages
+from west_viommu.hypervisor.roles import MEMORY, RESERVED
+from west_viommu.tree.addresses import Region
+from west_viommu.tree.cells import TreeError
+
+# Blocks of registers for several drivers, by their nature.
+_FOR_ALL = frozenset({"syscon", "simple-mfd"})
+
+
+@of_each
+def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Each reg entry must be a region of the device, by xen,reg or at the same address, and
+    xen,reg must map nothing else.
+    """
+    regions = [region for region in this.device.regions if region]
+    known = frozenset(regions)
+    # Once for all findings: there may be thousands of both.
+    expected = " or ".join(map(shown, regions)) or "no region"
+    in_whole_pages = " or ".join(shown(in_pages(region)) for region in regions)
+    for guest, host in this.request.regions:
+        if host is None:
+            yield Finding(
+                "xen,reg maps nothing to this region, so Xen would not map it",
+                "write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
+                "reg",
+                expected="a region that xen,reg covers",
+                found=shown(guest),
+            )
+        elif host not in known:
+            others = [p for p in situation.devices.at(host.base) if p != this.device.path]
+            of = f", but to {' and '.join(others)}" if others else ""
+            yield Finding(
+                f"this region does not belong to {this.device.path}{of}",
+                "copy the host's absolute address and size, or pair host and guest addresses: "
+                "xen,reg = <host size guest>"
+                if regions
+                else "leave reg out: the host node has none",
+                "reg",
+                expected=expected,
+                found=shown(host),
+            )
+        elif (guest.base - host.base) % PAGE:
+            yield Finding(
+                "host and guest address differ within a page, and Xen maps whole pages",
+                "give the guest an address with the same last three hexadecimal digits",
+                "reg",
+                expected=f"an address that ends in {host.base % PAGE:#05x}",
+                found=f"{guest.base:#x}",
+            )
+    is_of_device = _within_pages(regions)
+    for host, _ in this.request.mapped:
+        if not is_of_device(host):
+            yield Finding(
+                f"xen,reg maps memory that does not belong to {this.device.path}"
+                f"{_owners(host, this, situation)}",
+                f"write the host's regions in whole pages: {in_whole_pages}"
+                if regions
+                else "leave xen,reg out: the host node has no region",
+                "xen,reg",
+                expected=expected,
+                found=shown(host),
+            )
+
+
+def _owners(host: Region, this: Assignment, situation: Situation) -> str:
+    """Whose the pages of `host` are, as the end of a sentence."""
+    claims = situation.holdings.all_pages()
+    asked = [(host.base, host.base + host.size - 1, "")]
+    paths = {path for _, path, _, _ in meetings(asked, ((a, b, path) for a, b, path in claims))}
+    named = sorted(path for path in paths if not f"{this.device.path}/".startswith(f"{path}/"))
+    return f", but to {' and '.join(named[:3])}" if named else ""
+
+
+@of_each
+def untranslatable_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """Xen maps, and finds its SMMUs, by absolute address."""
+    if None in this.device.regions:
+        yield Finding(
+            f"a region of {this.device.path} has no absolute address",
+            "a bus above it has no `ranges`, or none that covers the region: correct the host "
+            "tree, or leave this device to the host",
+            "reg",
+            expected="`ranges` from each bus to the root",
+            found=f"region {this.device.regions.index(None)}",
+        )
+    for iommu in situation.iommus(this):
+        if iommu.base is None:
+            yield Finding(
+                f"{iommu.path}, the SMMU of {this.device.path}, has no absolute address",
+                "correct the host tree: Xen finds its SMMU by address",
+                expected="a reg that translates to the root",
+                found="none",
+            )
+
+
+def host_memory(situation: Situation) -> Found:
+    """Registers in RAM, or in memory that is set aside: Xen maps them without a word (booted), and
+    gives the same RAM to whom it likes.
+    """
+    for contest in situation.contests.pages:
+        kind = situation.holdings.role(contest.other)
+        if contest.standing is Standing.OWN and kind in (MEMORY, RESERVED):
+            is_reserved = kind == RESERVED
+            yield (
+                contest.this,
+                Finding(
+                    f"a region of {contest.this.device.path} lies in the host's {kind}, "
+                    f"{contest.other}",
+                    "what firmware or the host keeps there is no device's: leave this one to the "
+                    "host"
+                    if is_reserved
+                    else "Xen may give that memory to anybody: correct the host tree, or leave "
+                    "this "
+                    "device to the host",
+                    "reg",
+                    expected="registers outside of the host's memory",
+                    found=shown(_region(contest)),
+                ),
+            )
+
+
+def owned_page(situation: Situation) -> Found:
+    """Registers on a page of what the hypervisor itself drives."""
+    for contest in situation.contests.pages:
+        kind = situation.holdings.role(contest.other)
+        if contest.standing is Standing.OWN and kind not in (MEMORY, RESERVED):
+            yield (
+                contest.this,
+                Finding(
+                    f"a page of {contest.this.device.path} has registers of {contest.other}, "
+                    f"{kind}",
+                    "the guest could reach what Xen itself relies on: leave this region out of "
+                    "reg, or the device to the host",
+                    "reg",
+                    expected="pages with registers of this device alone",
+                    found=shown(_region(contest)),
+                ),
+            )
+
+
+def shared_page(situation: Situation) -> Found:
+    """A node that dom0 keeps has registers on a page that the guest gets: map_range_to_domain()
+    maps it for both.
+    """
+    for contest in situation.contests.pages:
+        device, other = contest.this.device.path, contest.other
+        if contest.standing is not Standing.STAYS and not contest.is_part:
+            continue
+        has = "has a window" if situation.holdings.is_bridge(other) else "has registers"
+        what = f"{other} {has} on a page of {device}, and stays with the host"
+        hint = (
+            "the guest could reach those registers: leave this region out of reg, disable "
+            f"{other} in the host tree, or pass it through as well; if you trust the guest with "
+            f"them: {as_allowed('shared-page', device)}"
+        )
+        severity = None
+        if contest.is_part:
+            what = f"{other}, a part of {device}, is on a page that the guest gets"
+            hint = "dom0 must not use it: host.overlay keeps it from dom0"
+            severity = Severity.WARNING
+        elif _is_for_all(other, situation):
+            hint = "the guest can reach them; leave the region out of reg if it does not need it"
+            severity = Severity.WARNING
+        elif f"{device}/".startswith(f"{other}/"):
+            what = f"{other}, above {device}, has registers on its page, and stays with the host"
+        yield (
+            contest.this,
+            Finding(
+                what,
+                hint,
+                "reg",
+                expected="pages with registers of this device alone",
+                found=shown(_region(contest)),
+                severity=severity,
+            ),
+        )
+
+
+def page_shared_with_disabled(situation: Situation) -> Found:
+    """A node that is not enabled, on a page that the guest gets: Xen maps those into dom0 as
+    well.
+    """
+    for contest in situation.contests.pages:
+        if contest.standing is Standing.OFF and not contest.is_part:
+            yield (
+                contest.this,
+                Finding(
+                    f"{contest.other}, not enabled, has registers on a page of "
+                    f"{contest.this.device.path}",
+                    "Xen maps disabled nodes into dom0 too: host.overlay keeps it from dom0",
+                    "reg",
+                    expected="pages with registers of this device alone",
+                    found=f"{shown(_region(contest))}, "
+                    f'status "{situation.holdings.status(contest.other)}"',
+                ),
+            )
+
+
+def guest_overlap(situation: Situation) -> Found:
+    """A region of the guest over what is there already. Whole pages, as those are mapped."""
+    viommu = situation.profile.viommu
+    taken = [
+        (f"the {each.name} of {situation.profile.name}", "", each.region)
+        for each in situation.profile.reserved
+        if situation.terms.applies(each.when)
+    ]
+    if viommu:
+        taken.append((f"the vSMMU (/{viommu.node_name})", "", viommu.region))
+    own = f"/{viommu.node_name}" if viommu else ""
+    asking = {each.request.path for each in situation.assignments}
+    # Of a vSMMU that is in the tree already, the profile speaks.
+    taken += [(p, p, r) for p, r in situation.occupied if p != own and p not in asking]
+    pages = [
+        (mapped.guest.base, mapped.guest.base + mapped.guest.size - 1, (place, number))
+        for place, this in enumerate(situation.assignments)
+        for number, mapped in enumerate(situation.pages[this.request.path])
+    ]
+    others = ((r.base, r.base + r.size - 1, at) for at, (_, _, r) in enumerate(taken))
+    said: set[tuple[int, int]] = set()
+    for (place, number), at, _, _ in meetings(pages, others):
+        this = situation.assignments[place]
+        name, path, region = taken[at]
+        if (place, at) not in said and not (path and _is_related(path, this.request.path)):
+            said.add((place, at))
+            yield this, _overlap(name, situation.pages[this.request.path][number].guest, region)
+    if not situation.is_alone:
+        yield from _overlaps_between(situation, pages)
+
+
+def _overlaps_between(situation: Situation, pages: list[tuple[int, int, tuple[int, int]]]) -> Found:
+    """Regions of the guest's devices over each other. Two devices on one page of the host may be on
+    one page of the guest as well; a device and one inside of it may have the same registers.
+    """
+    assignments = situation.assignments
+    said: set[tuple[int, int]] = set()
+    for (place, number), (earlier, other), _, _ in meetings(pages, pages):
+        if (earlier, other) >= (place, number) or (place, earlier) in said:
+            continue
+        this = assignments[place]
+        mine = situation.pages[this.request.path][number]
+        theirs = situation.pages[assignments[earlier].request.path][other]
+        if theirs.host.base - theirs.guest.base != mine.host.base - mine.guest.base:
+            said.add((place, earlier))
+            is_own = earlier == place
+            name = "another region of this device" if is_own else assignments[earlier].request.path
+            yield this, _overlap(name, mine.guest, theirs.guest)
+    registers = [
+        (pair.guest.base, pair.guest.base + pair.guest.size - 1, place)
+        for place, this in enumerate(assignments)
+        for pair in this.request.regions
+        if pair.guest.size
+    ]
+    for place, earlier, first, last in meetings(registers, registers):
+        if earlier < place and (place, earlier) not in said:
+            this, other_one = assignments[place], assignments[earlier]
+            if not _is_related(this.device.path, other_one.device.path):
+                said.add((place, earlier))
+                region = Region(first, last - first + 1)
+                yield this, _overlap(other_one.request.path, region, region)
+
+
+@of_each
+def device_without_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """A device that no region of its own gives access to."""
+    if not this.device.regions:
+        yield Finding(
+            f"{this.device.path} has no region of its own",
+            "the guest can reach it only through another device",
+            "",
+            expected="reg on the host node",
+            found="none",
+        )
+
+
+def _within_pages(regions: Iterable[Region]) -> Callable[[Region], bool]:
+    """The test whether a region lies in the pages that `regions` touch together: Xen maps whole
+    pages, and one triple of xen,reg may cover several regions.
+    """
+    pages = merged(
+        Interval(each.base, each.base + each.size - 1) for each in map(in_pages, regions)
+    )
+    bases = [first for first, _ in pages]
+    # Up to where this one and all before it reach.
+    reach = list(accumulate((last for _, last in pages), max))
+
+    def is_within(part: Region) -> bool:
+        at = bisect_right(bases, part.base) - 1
+        return at >= 0 and part.base + part.size - 1 <= reach[at]
+
+    return is_within
+
+
+def _is_related(path: str, other: str) -> bool:
+    """Whether one of the two nodes is the other, or above it."""
+    return f"{path}/".startswith(f"{other}/") or f"{other}/".startswith(f"{path}/")
+
+
+def _is_for_all(path: str, situation: Situation) -> bool:
+    """Whether the node at `path` is a block of registers for several drivers by its nature."""
+    node = situation.devices.tree.node(path)
+    try:
+        return node is not None and not _FOR_ALL.isdisjoint(node.compatible)
+    except TreeError:
+        return False
+
+
+def _region(contest: Contest) -> Region:
+    return Region(contest.first, contest.last - contest.first + 1)
+
+
+def _overlap(name: str, page: Region, region: Region) -> Finding:
+    return Finding(
+        f"this region lies over {name}",
+        "map the device elsewhere: xen,reg = <host size guest>, and reg with the guest address",
+        "reg",
+        expected=f"no overlap with {shown(in_pages(region))}",
+        found=shown(page),
+    )

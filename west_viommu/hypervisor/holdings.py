@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who holds what of a host beside the guest: dom0, the hypervisor itself, another domain.
+
+Held are streams, pages and interrupt lines, each as an interval of numbers. The rules are those of
+Xen's arch/arm/domain_build.c (4.17, the same in 4.21 where nothing else is said): handle_node()
+gives dom0 every node that it does not leave out, whatever its status; handle_device() attaches the
+node's streams, maps its registers and routes its interrupts, unless the node has xen,passthrough.
+"""
+
+from enum import Enum
+from typing import NamedTuple
+
+from west_viommu.host.devices import Devices
+from west_viommu.host.intervals import Interval, submask_intervals
+from west_viommu.host.inventory import Master
+from west_viommu.host.streams import Stream, map_intervals
+from west_viommu.hypervisor.profile import Driver, Profile
+from west_viommu.hypervisor.roles import is_left_out, role
+from west_viommu.tree.addresses import Region, address_map
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.interrupts import FIRST_SPI, PPI, Intid, map_targets
+from west_viommu.tree.node import Node
+
+# An ID and the place of its IOMMU in one number: both have 32 bits.
+_ID_BITS = 32
+# What an SMMUv2 compares of a stream ID (SMR_ID_MASK in Xen's smmu.c).
+_SMR_BITS = 0x7FFF
+# A mask that cuts an ID space into more pieces is taken for the whole range that it spans.
+_MOST_PIECES = 256
+_FIRST_PPI = 16
+
+
+class Standing(Enum):
+    """Whose a node of the host is, beside a guest."""
+
+    STAYS = "stays with the host"
+    OFF = "stays with the host, which does not use it"
+    MARKED = "is marked for another domain"
+    OWN = "is the hypervisor's own"
+    NOBODY = "is nobody's"
+
+
+class Claim(NamedTuple):
+    """The numbers from `first` to `last`, and the path of the node that holds them."""
+
+    first: int
+    last: int
+    path: str
+
+
+class Holdings:
+    """What each node of a host holds, and whose it is, under a hypervisor of that profile. Without
+    `has_dom0`, nobody gets what no guest asks for.
+    """
+
+    def __init__(self, devices: Devices, profile: Profile, *, has_dom0: bool = True):
+        self.devices = devices
+        self.profile = profile
+        self.has_dom0 = has_dom0 and bool(profile.toolstacks)
+        self._tree = devices.tree
+        self._iommus = list(devices.iommus)
+        self._places = {path: place for place, path in enumerate(self._iommus)}
+        self._standings: dict[str, Standing] = {}
+        self._inherited: dict[str, tuple[str, bool]] = {}
+
+    def role(self, path: str) -> str:
+        """What the node at `path` is to the hypervisor; "" for a device."""
+        node = self._tree.node(path)
+        return role(node, self._tree) if node else ""
+
+    def standing(self, path: str) -> Standing:
+        """Whose the node at `path` is."""
+        known = self._standings.get(path)
+        if known is None:
+            node = self._tree.node(path)
+            known = self._standings[path] = self._found(node) if node else Standing.NOBODY
+        return known
+
+    def status(self, path: str) -> str:
+        """The effective status of the node at `path`; a malformed one is taken for the worst."""
+        node = self._tree.node(path)
+        return self._of_parents(node)[0] if node else "okay"
+
+    def driver(self, iommu: str) -> Driver | None:
+        """The driver of the hypervisor for the IOMMU at that path, if it takes its cells as
+        well.
+        """
+        found = self.devices.iommus[iommu]
+        driver = self.profile.driver(found.compatible)
+        return driver if driver and found.cells in driver.cells else None
+
+    def is_bridge(self, path: str) -> bool:
+        """Whether the node at `path` is a PCI bridge."""
+        node = self._tree.node(path)
+        return node is not None and _is_bridge(node)
+
+    def streams(self, master: Master, *, maps: bool) -> list[Claim]:
+        """The stream IDs that `master` has: all that its `iommus` list (iommu_add_dt_device()), and
+        with `maps` those of its iommu-map, by number and place of the IOMMU.
+        """
+        found = []
+        for stream in master.streams:
+            for first, last in _ids(stream):
+                found.append(self._on(stream.iommu, first, last, master.path))
+        for entry in master.maps if maps else ():
+            for first, last in map_intervals(entry, master.map_mask):
+                found.append(self._on(entry.iommu, first, last, master.path))
+        return found
+
+    def stream(self, number: int) -> tuple[str, int]:
+        """The IOMMU and the ID that a number of a stream claim stands for."""
+        return self._iommus[number >> _ID_BITS], number & ((1 << _ID_BITS) - 1)
+
+    def all_streams(self) -> list[Claim]:
+        """The stream IDs of every master of the host. Those of an iommu-map are in use where the
+        device is enabled, whether the hypervisor programs them or not.
+        """
+        return [
+            claim
+            for master in self.devices.masters
+            for claim in self.streams(master, maps=master.enabled)
+        ]
+
+    def all_pages(self) -> list[Claim]:
+        """The registers of every node, and the windows of PCI bridges, which dom0 gets as well
+        (map_device_children()).
+        """
+        regions = self.devices.index.regions
+        found = []
+        for node in self._tree.nodes():
+            if "reg" in node.properties:
+                for region in regions(node):
+                    if region and region.size:
+                        found.append(Claim(region.base, region.base + region.size - 1, node.path))
+            if _is_bridge(node) and "ranges" in node.properties:
+                found += self._windows(node)
+        return found
+
+    def lines(self, node: Node) -> tuple[Intid, ...]:
+        """The INTIDs that dom0 gets with `node`: those of its interrupts, as Xen reads them, and
+        the targets of a PCI bridge's interrupt-map. () where they are malformed: that is no
+        device's business but its own.
+        """
+        try:
+            taken = self.devices.index.interrupts(node).taken
+            if _is_bridge(node):
+                taken += map_targets(self._tree, node, self.devices.index.gic)
+            return taken
+        except TreeError:
+            return ()
+
+    def all_lines(self, wanted: frozenset[int] | None = None) -> list[Claim]:
+        """The SPIs of every node; with `wanted`, at least of those that have one of these."""
+        found = []
+        cells = _as_cells(wanted) if wanted is not None and not self._has_nexus() else None
+        for node in self._tree.nodes():
+            if _interrupts(node) and (cells is None or _has_cell(node, cells)):
+                for intid in self.lines(node):
+                    if intid >= FIRST_SPI:
+                        found.append(Claim(intid, intid, node.path))
+        return found
+
+    def _on(self, iommu: str, first: int, last: int, path: str) -> Claim:
+        base = self._places[iommu] << _ID_BITS
+        return Claim(base | first, base | last, path)
+
+    def _windows(self, bridge: Node) -> list[Claim]:
+        addresses = address_map(self._tree)
+        try:
+            ranges = addresses.ranges(bridge) or ()
+            found = [addresses.absolute(bridge, Region(r.parent, r.size)) for r in ranges]
+        except TreeError:
+            return []
+        return [Claim(r.base, r.base + r.size - 1, bridge.path) for r in found if r and r.size]
+
+    def _has_nexus(self) -> bool:
+        """Whether a node other than a PCI bridge maps interrupts: only behind one is the number in
+        a node another than the GIC's.
+        """
+        return any(
+            "interrupt-map" in node.properties and not _is_bridge(node)
+            for node in self._tree.nodes()
+        )
+
+    def _found(self, node: Node) -> Standing:
+        status, is_out = self._of_parents(node)
+        if role(node, self._tree):
+            return Standing.OWN
+        if "xen,passthrough" in node.properties:
+            return Standing.MARKED
+        if is_out or not self.has_dom0:
+            return Standing.NOBODY
+        return Standing.STAYS if status in ("okay", "reserved") else Standing.OFF
+
+    def _of_parents(self, node: Node) -> tuple[str, bool]:
+        """The effective status of `node`, and whether dom0 gets neither it nor what is below it."""
+        known = self._inherited.get(node.path)
+        if known is not None:
+            return known
+        parent = self._tree.parent(node)
+        status, is_out = self._of_parents(parent) if parent else ("okay", False)
+        if status == "okay":
+            status = _own_status(node)
+        is_out = is_out or is_left_out(node) or self._has_ppi(node)
+        self._inherited[node.path] = status, is_out
+        return status, is_out
+
+    def _has_ppi(self, node: Node) -> bool:
+        """Whether an interrupt of `node` is a PPI: then handle_node() leaves it out."""
+        if not _interrupts(node) or not _has_cell(node, _PPI_TYPE):
+            return False
+        return any(_FIRST_PPI <= intid < FIRST_SPI for intid in self.lines(node))
+
+
+_PPI_TYPE = frozenset({PPI.to_bytes(4, "big"), b"\0\0\0\2", b"\0\0\0\3"})
+
+
+def _own_status(node: Node) -> str:
+    """The node's own status, "okay" for an absent or a malformed one."""
+    value = node.properties.get("status", b"okay\0").split(b"\0")[0]
+    return "okay" if value == b"ok" or not value.isascii() else value.decode() or "okay"
+
+
+def _is_bridge(node: Node) -> bool:
+    return node.properties.get("device_type") == b"pci\0"
+
+
+def _interrupts(node: Node) -> bytes:
+    """The property that says the interrupts of `node`; b"" without one. The first of them counts
+    (devicetree specification 0.4, 2.4.1); of a bridge, its map says more.
+    """
+    properties = node.properties
+    value = properties.get("interrupts-extended") or properties.get("interrupts") or b""
+    return value + properties.get("interrupt-map", b"") if _is_bridge(node) else value
+
+
+def _as_cells(intids: frozenset[int]) -> frozenset[bytes]:
+    """How the cells look that may mean one of `intids`: as an SPI, or as what Xen takes for it."""
+    numbers = {intid - first for intid in intids for first in (FIRST_SPI, _FIRST_PPI)}
+    return frozenset(number.to_bytes(4, "big") for number in numbers if number >= 0)
+
+
+def _has_cell(node: Node, cells: frozenset[bytes]) -> bool:
+    value = _interrupts(node)
+    return any(value[at : at + 4] in cells for at in range(0, len(value), 4))
+
+
+def _ids(stream: Stream) -> list[Interval]:
+    """The stream IDs of an entry of `iommus`: a second cell is a mask of the bits of the first that
+    do not count (arm_smmu_dt_xlate_generic() in Xen's smmu.c).
+    """
+    if stream.id is None:
+        return []
+    mask = (stream.mask or 0) & _SMR_BITS
+    if not mask:
+        return [Interval(stream.id, stream.id)]
+    base = stream.id & ~mask
+    pieces = submask_intervals(mask, Interval(0, mask))
+    if len(pieces) > _MOST_PIECES:
+        return [Interval(base, base | mask)]
+    return [Interval(base + first, base + last) for first, last in pieces]

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a host is no device: what Xen drives itself, and what it leaves out of dom0."""
+
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.interrupts import GIC_COMPATIBLES
+from west_viommu.tree.node import Node, Tree
+
+MEMORY = "memory"
+RESERVED = "reserved memory"
+# Compatible -> what such a node is to Xen. DEVICE_GIC nodes and their children are left out of dom0
+# (make_gic_node()), so are timers (DT_MATCH_TIMER) and what handle_node() skips; an ITS or a frame
+# for MSIs beside the GIC is driven by nobody else either.
+_ROLES = {
+    **dict.fromkeys(GIC_COMPATIBLES, "an interrupt controller"),
+    "arm,gic-v3-its": "a part of the interrupt controller",
+    "arm,gic-v2m-frame": "a part of the interrupt controller",
+    "arm,armv7-timer": "a timer of the CPUs",
+    "arm,armv8-timer": "a timer of the CPUs",
+    "arm,armv7-timer-mem": "a timer",
+    "arm,psci": "firmware",
+    "arm,psci-0.2": "firmware",
+    "arm,psci-1.0": "firmware",
+    "xen,xen": "the hypervisor's own node",
+}
+# Nodes that are no devices, with all that is below them.
+_PLACES = {
+    "/chosen": "what the boot loader says",
+    "/aliases": "names of nodes",
+    "/cpus": "a CPU",
+    "/reserved-memory": RESERVED,
+}
+# What handle_node() leaves out of dom0 with all that is below it, and Xen does not drive.
+_LEFT_OUT = frozenset(
+    {
+        "xen,multiboot-module",
+        "multiboot,module",
+        "arm,cortex-a7-pmu",
+        "arm,cortex-a15-pmu",
+        "arm,cortex-a53-edac",
+        "arm,armv8-pmuv3",
+    }
+)
+
+
+def role(node: Node, tree: Tree) -> str:
+    """What `node` is to the hypervisor; "" for a device that some domain could have."""
+    if "#iommu-cells" in node.properties:
+        return "an IOMMU"
+    kind = node.properties.get("device_type", b"")
+    # Xen takes a node for RAM by its name (early_scan_node() in bootfdt.c, 4.17).
+    if kind == b"memory\0" or node.name == "memory" or node.name.startswith("memory@"):
+        return MEMORY
+    if kind == b"cpu\0":
+        return "a CPU"
+    for place, what in _PLACES.items():
+        if node.path.startswith(place) and f"{node.path}/".startswith(f"{place}/"):
+            return what
+    return next((_ROLES[each] for each in _compatible(node) if each in _ROLES), "")
+
+
+def is_left_out(node: Node) -> bool:
+    """Whether handle_node() leaves `node`, and what is below it, out of dom0."""
+    compatible = _compatible(node)
+    return (
+        node.path in ("/cpus", "/chosen")
+        or node.properties.get("device_type") == b"memory\0"
+        or "#iommu-cells" in node.properties
+        or any(each in _LEFT_OUT or each in _ROLES for each in compatible)
+    )
+
+
+def console(tree: Tree) -> str | None:
+    """The path of the UART that is Xen's console: what `dtuart` of its command line names, else
+    stdout-path (dt_uart_init() in drivers/char/arm-uart.c). It takes aliases, and ends at a colon.
+    """
+    chosen = tree.node("/chosen")
+    if chosen is None:
+        return None
+    name = _first(chosen, "stdout-path") or _first(chosen, "linux,stdout-path")
+    for word in _first(chosen, "xen,xen-bootargs").split():
+        if word.startswith("dtuart="):
+            name = word.removeprefix("dtuart=")
+    name = name.split(":")[0]
+    aliases = tree.node("/aliases")
+    if name and not name.startswith("/") and aliases:
+        name = _first(aliases, name)
+    node = tree.node(name) if name else None
+    return node.path if node else None
+
+
+def _first(node: Node, prop: str) -> str:
+    try:
+        return next(iter(node.string_list(prop)), "")
+    except TreeError:
+        return ""
+
+
+def _compatible(node: Node) -> tuple[str, ...]:
+    try:
+        return node.compatible
+    except TreeError:
+        return ()

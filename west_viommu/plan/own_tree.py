@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the generated vSMMU fits the guest's own tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from west_viommu.guest.requests import Asked
+from west_viommu.guest.source import GuestTree
+from west_viommu.host.inventory import SMMUV3_COMPATIBLE
+from west_viommu.hypervisor.pages import in_pages, overlap
+from west_viommu.hypervisor.profile import VSMMU_LABEL, Profile, Viommu
+from west_viommu.problems import Problem
+
+
+def clashes(asked: Asked, guest: GuestTree, profile: Profile) -> Iterator[Problem]:
+    """What of the guest's own tree the vSMMU of `profile` would clash with, if anything asks for
+    one.
+    """
+    viommu = profile.viommu
+    if viommu is None:
+        return
+    path = f"/{viommu.node_name}"
+    hint = "remove the hand-written node: the vSMMU is generated"
+    label = guest.labels.get(VSMMU_LABEL, path)
+    if label != path and VSMMU_LABEL not in guest.open_labels:
+        yield _clash(
+            guest, label, f"the label {VSMMU_LABEL} is taken", "rename the label", f"it at {path}"
+        )
+    for node in guest.tree.nodes():
+        if node.path == path:
+            continue
+        if SMMUV3_COMPATIBLE.encode() in node.properties.get("compatible", b"").split(b"\0"):
+            yield _clash(guest, node.path, "a second vSMMU", hint, f"one vSMMU, at {path}")
+        if viommu.phandle and node is guest.tree.with_phandle(viommu.phandle):
+            what = f"phandle {viommu.phandle:#x} is the vSMMU's"
+            yield _clash(guest, node.path, what, "give the node another phandle", "another")
+    if asked.requests:
+        yield from _in_its_place(asked, guest, viommu)
+
+
+def _in_its_place(asked: Asked, guest: GuestTree, viommu: Viommu) -> Iterator[Problem]:
+    """The guest's own nodes at the addresses, or on an interrupt, of the vSMMU."""
+    asking = {request.path for request in asked.requests}
+    own = f"/{viommu.node_name}"
+    for path, region in asked.occupied:
+        if path not in asking and path != own and overlap(in_pages(region), viommu.region):
+            yield Problem(
+                "guest-overlap",
+                f"this node lies over the vSMMU ({own})",
+                "move the node, or remove it: Xen puts the vSMMU there",
+                path,
+                f"no overlap with {viommu.base:#x}/{viommu.size:#x}",
+                f"{region.base:#x}/{region.size:#x}",
+                guest.locate(path, "reg") or guest.locate(path, ""),
+            )
+    names = {each.intid: each.name for each in viommu.interrupts}
+    for path, intid in asked.lines:
+        if intid in names and path != own:
+            yield Problem(
+                "interrupt-clash",
+                f"INTID {intid} is the vSMMU's {names[intid]} as well",
+                "give the node another interrupt, or remove it",
+                path,
+                "an interrupt of this node alone",
+                f"INTID {intid}",
+                guest.locate(path, "interrupts") or guest.locate(path, ""),
+            )
+
+
+def _clash(guest: GuestTree, path: str, what: str, hint: str, expected: str) -> Problem:
+    where = guest.locate(path, "phandle") or guest.locate(path, "")
+    return Problem("malformed", what, hint, path, expected, where=where)
