@@ -9,13 +9,13 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from west_viommu.api import Host, read_host
-from west_viommu.cli.run import as_typed, host_of, terms_of
+from west_viommu.cli.run import as_typed, host_of, tell, terms_of
 from west_viommu.extract.copy import Copied, copied
 from west_viommu.extract.lookup import node_called
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.names import BINDINGS
 from west_viommu.plan.alone import DEFAULT, concerns
-from west_viommu.problems import Problem, Refused, Where, rendered
+from west_viommu.problems import Problem, Refused, Where, bounded, rendered
 from west_viommu.read.host import malformed_host
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node
@@ -36,10 +36,10 @@ def run(arguments: Namespace) -> None:
         if node:
             made.append(_copied(source, node, arguments.zephyr_bindings, needed))
     agreed = terms_of(arguments) or Terms(DEFAULT)
-    for problem in _concerns(source, nodes, agreed):
+    for problem in bounded(_concerns(source, nodes, agreed)):
         print(as_typed(rendered(problem), arguments.program), file=sys.stderr)
     name = os.path.basename(os.path.abspath(source.name))
-    print(guest_nodes(_apart(made), name, source.model, needed), end="")
+    tell([guest_nodes(_apart(made), name, source.model, needed)])
 
 
 def _nodes(source: Host, names: list[str]) -> list[Node]:

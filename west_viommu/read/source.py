@@ -16,6 +16,7 @@ from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.dtb import MAX_DEPTH, MAX_PATH
 from west_viommu.read.dtlib import bounded_dt, dtlib
 from west_viommu.read.outline import Outline
+from west_viommu.read.plain_file import content
 from west_viommu.read.preprocess import decoded, preprocessed
 from west_viommu.tree.node import Node, Tree
 
@@ -72,7 +73,7 @@ def guest_tree(
 
 def guest_tree_of(file: Path) -> GuestTree:
     """The tree of a guest's source that the preprocessor has been over. Raises Refused."""
-    return _guest_tree(decoded(file.read_bytes(), str(file)), str(file))
+    return _guest_tree(decoded(content(str(file)), str(file)), str(file))
 
 
 def _guest_tree(text: str, name: str) -> GuestTree:
