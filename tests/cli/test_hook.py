@@ -45,9 +45,11 @@ class Build:
         self.rule = self.build / "zephyr" / "zephyr.dts.d"
         self.output = self.build / "viommu"
 
-    def run(self, *options: str, overlay: str = "guest.overlay", tail: str = "") -> int:
+    def run(
+        self, *options: str, overlay: str = "guest.overlay", tail: str = "", cpp: str = "cpp"
+    ) -> int:
         command = [
-            *("cpp", "-x", "assembler-with-cpp", "-nostdinc"),
+            *(cpp, "-x", "assembler-with-cpp", "-nostdinc"),
             *("-isystem", str(self.zephyr / "include")),
             *("-include", str(self.app / "board.dts"), "-include", str(self.app / overlay)),
             *("-undef", "-D__DTS__", "-E", "-MD", "-MF", str(self.rule), "-o", str(self.source)),
@@ -56,6 +58,11 @@ class Build:
         own = ["--zephyr-base", str(self.zephyr), "--app", str(self.app)]
         own += ["--output", str(self.output), "--dts-root", str(CHECKOUT / "zephyr")]
         return main([*own, "--dts-root", str(self.zephyr), *options, "--", *command])
+
+
+    def left(self) -> list[str]:
+        """The files in the output folder."""
+        return [str(file) for file in self.output.rglob("*") if file.is_file()]
 
 
 @pytest.fixture
@@ -119,8 +126,10 @@ def test_what_a_host_source_includes_is_watched(build: Build) -> None:
 
 
 def test_a_preprocessor_that_is_not_there(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--", str(build.app / "no-cc")]) == 1
+    assert build.run() == 0
+    assert build.run(cpp=str(build.app / "no-cc")) == 1
     assert "no-cc cannot be run: No such file" in capsys.readouterr().err
+    assert build.left() == []
 
 
 def test_a_refusal(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +141,7 @@ def test_a_refusal(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"{guest}:18: error: [stream-mismatch]")
-    assert not [file for file in build.output.rglob("*") if file.is_file()]
+    assert build.left() == []
 
 
 def test_no_host(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,8 +150,16 @@ def test_no_host(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
     assert "guest.overlay:18: error: [no-host]" in capsys.readouterr().err
 
 
-def test_what_the_real_preprocessor_refuses(build: Build) -> None:
-    assert build.run(tail=".missing") != 0
+def test_what_the_real_preprocessor_refuses_leaves_nothing_stale(build: Build) -> None:
+    assert build.run() == 0
+    assert build.run(tail=".missing") == 1
+    assert build.left() == []
+
+
+def test_the_build_depends_on_what_it_wrote(build: Build) -> None:
+    assert build.run() == 0
+    rule = build.rule.read_text().replace("\\\n", "").split()
+    assert set(build.left()) <= set(rule)
 
 
 @pytest.mark.parametrize(

@@ -293,6 +293,36 @@ def test_configures_again_when_an_input_changes_once_and_only_then(
     assert not (workspace.build / "viommu/viommu.json").exists()
 
 
+def test_what_is_gone_from_the_folder_comes_back(app: Path, workspace: Workspace) -> None:
+    configure = ("cmake", "-GNinja", "-DBOARD=xenvm", "-B", str(workspace.build), "-S", str(app))
+    assert workspace.run(*configure).status == 0
+    folder = workspace.build / "viommu"
+    wanted = sorted(file for file in folder.rglob("*") if file.is_file())
+
+    def configured() -> int:
+        ran = workspace.run("ninja", "-C", str(workspace.build), "build.ninja")
+        assert ran.status == 0, ran.log
+        return ran.log.count("-- viommu: bound")
+
+    shutil.rmtree(folder)
+    assert configured() == 1
+    assert sorted(file for file in folder.rglob("*") if file.is_file()) == wanted
+    (folder / "xl.cfg").unlink()
+    assert configured() == 1
+    assert configured() == 0
+
+
+def test_a_preprocessor_that_fails_leaves_nothing_stale(app: Path, workspace: Workspace) -> None:
+    configure = ("cmake", "-GNinja", "-DBOARD=xenvm", "-B", str(workspace.build), "-S", str(app))
+    assert workspace.run(*configure).status == 0
+    (app / "app.overlay").write_text('#include "missing.dtsi"\n' + OVERLAY % ETHERNET)
+    ran = workspace.run("ninja", "-C", str(workspace.build), "build.ninja")
+    assert ran.status == 1
+    assert "missing.dtsi: No such file" in ran.log
+    left = [file for file in (workspace.build / "viommu").rglob("*") if file.is_file()]
+    assert [file.name for file in left if file.stat().st_size] == []
+
+
 def test_a_module_that_takes_our_place_is_told(app: Path, workspace: Workspace) -> None:
     other = workspace.top / "other"
     (other / "zephyr").mkdir(parents=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from west_viommu.write.files import Output
 _WORDS = (b"passthrough", b"xen,path")
 # What `_appended` imports.
 _MODULES = ("west_viommu.cli.job", "west_viommu.read.settings")
+_NOTHING: tuple[list[str], list[str]] = ([], [])
 
 
 class Hook:
@@ -46,8 +47,18 @@ class Hook:
 
     def run(self) -> int:
         """Bind what the preprocessed source asks for; the exit status."""
+        return self._status(lambda: _bind(self._arguments, self._command))
+
+    def clear(self) -> int:
+        """Remove what an earlier configure left: there is no source that it could be of. The exit
+        status.
+        """
+        return self._status(lambda: Output(Path(self._arguments.output)).remove())
+
+    def _status(self, job: Callable[[], None]) -> int:
+        """Do `job`; the exit status, with a message where that is not 0."""
         try:
-            _bind(self._arguments, self._command)
+            job()
         except Refused as refused:
             for problem in refused.problems:
                 print(rendered(problem), file=sys.stderr)
@@ -85,14 +96,16 @@ def _bind(arguments: Namespace, command: Sequence[str]) -> None:
     source = Path(_operand(command, "-o"))
     with Output(Path(arguments.output)) as output:
         _leave_out_stale(source)
-        depends_on = _appended(arguments, command, source, output) if _asks(source) else []
-        if not depends_on:
+        inputs, written = _NOTHING
+        if _asks(source):
+            inputs, written = _appended(arguments, command, source, output)
+        if not inputs:
             output.remove()
             # Zephyr has seen it by now (dts.cmake made it), and reads it later.
             prefixes = output.folder / BINDINGS / VENDOR_PREFIXES
             prefixes.parent.mkdir(parents=True, exist_ok=True)
             prefixes.touch()
-        _add_dependencies(_operand(command, "-MF"), depends_on)
+        _add_dependencies(_operand(command, "-MF"), inputs, written)
 
 
 def _leave_out_stale(source: Path) -> None:
@@ -107,9 +120,9 @@ def _leave_out_stale(source: Path) -> None:
 
 def _appended(
     arguments: Namespace, command: Sequence[str], source: Path, output: Output
-) -> list[str]:
-    """Plan, write the files of the run, and append the overlay to the source. [] where the source
-    asks for nothing after all.
+) -> tuple[list[str], list[str]]:
+    """Plan, write the files of the run, and append the overlay to the source. What it was made
+    from, and what was written; nothing where the source asks for nothing after all.
     """
     from west_viommu.api import guest_of, read_host
     from west_viommu.cli.job import done
@@ -119,7 +132,7 @@ def _appended(
 
     guest = guest_of(_included(command), guest_tree_of(source))
     if not guest.asks:
-        return []
+        return _NOTHING
     app = arguments.app
     chosen = settings(
         {
@@ -144,7 +157,8 @@ def _appended(
     devices = "1 device" if count == 1 else f"{count} devices"
     vsmmu = "to one vSMMU" if result.plan.has_viommu else "and no vSMMU"
     print(f"-- viommu: bound {devices} of {chosen.host} {vsmmu}, see {output.folder}")
-    return [*host_files(chosen.host), *chosen.files]
+    written = [str(output.folder / name) for name in result.files]
+    return [*host_files(chosen.host), *chosen.files], written
 
 
 def _binding_dirs(arguments: Namespace) -> list[str]:
@@ -185,16 +199,17 @@ def _own_files() -> list[str]:
     return [*own, *map(str, package.glob("profiles/*.yaml"))]
 
 
-def _add_dependencies(make_rule: str, files: Sequence[str]) -> None:
-    """Append `files`, and our own sources, to the make rule that the preprocessor wrote: a line
-    each, as Zephyr before 4.0 wants it. A path that CMake could not read back is left out, with a
-    note if it is the user's.
+def _add_dependencies(make_rule: str, inputs: Sequence[str], written: Sequence[str]) -> None:
+    """Append `inputs`, what was `written`, and our own sources, to the make rule that the
+    preprocessor wrote: a line each, as Zephyr before 4.0 wants it. The written so that what is
+    removed comes back with the next build. A path that CMake could not read back is left out, with
+    a note if it is an input.
     """
-    wanted = [os.path.abspath(file) for file in files if os.path.isfile(file)]
+    wanted = [os.path.abspath(file) for file in inputs if os.path.isfile(file)]
     for file in filter(_is_unreadable, wanted):
         print(f"note: changes of {file!r} go unnoticed: a character of its path", file=sys.stderr)
     if wanted:
-        readable = {file for file in (*wanted, *_own_files()) if not _is_unreadable(file)}
+        readable = {file for file in (*wanted, *written, *_own_files()) if not _is_unreadable(file)}
         rule = Path(make_rule)
         lines = "".join(f" \\\n {file}" for file in sorted(readable))
         rule.write_text(rule.read_text(encoding="utf-8").rstrip("\n") + lines + "\n")
