@@ -40,12 +40,12 @@ from typing import NamedTuple
 from west_viommu.guest.requests import Asked, asked
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Devices
-from west_viommu.names import HOST_OVERLAY, OVERLAY, PLAN, XL_CFG
+from west_viommu.names import BINDINGS, HOST_OVERLAY, OVERLAY, PLAN, VSMMU_COMPATIBLE, XL_CFG
 from west_viommu.names import partial_tree as name_of
 from west_viommu.plan import plan as planning
 from west_viommu.plan.numbering import agreeing_toolstacks
 from west_viommu.plan.partial import PartialTree, partial_tree
-from west_viommu.plan.records import Explicit, Permission, Plan, Terms
+from west_viommu.plan.records import VSMMU_LABEL, Explicit, Permission, Plan, Terms
 from west_viommu.problems import Problem, Refused, Where, rendered
 from west_viommu.read import host as host_file
 from west_viommu.read.bindings import Bindings
@@ -216,12 +216,14 @@ def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, byte
             bus = guest.tree.tree.node(PASSTHROUGH) or guest.tree.tree.root
             known = Bindings(binding_dirs, compatibles(bus))
             asking = [request.path for request in guest.asked.requests]
-            bindings = generated_bindings(bus, asking, known)
+            of_vsmmu = guest.tree.given(f"/{made.profile.node_name}", VSMMU_LABEL)
+            bindings = generated_bindings(bus, asking, known, of_vsmmu)
         files = {name: text.encode() for name, text in bindings.items()}
         files |= _for_xen(made, sources, compilers.blobs())
     # Late: in a folder that has our overlay, a killed run left out the plan alone. Not all builds
     # look for that.
-    files[OVERLAY] = overlay(made, origin).encode()
+    has_own_binding = f"{BINDINGS}/{VSMMU_COMPATIBLE}.yaml" in bindings
+    files[OVERLAY] = overlay(made, origin, has_own_binding).encode()
     files[PLAN] = plan_json(made, files).encode()
     return files
 

@@ -59,7 +59,6 @@ class Build:
         own += ["--output", str(self.output), "--dts-root", str(CHECKOUT / "zephyr")]
         return main([*own, "--dts-root", str(self.zephyr), *options, "--", *command])
 
-
     def left(self) -> list[str]:
         """The files in the output folder."""
         return [str(file) for file in self.output.rglob("*") if file.is_file()]

@@ -154,16 +154,37 @@ def test_a_binding_with_required_properties_still_requires_them(
     assert workspace.iommus() == ETHERNET_IOMMUS
 
 
-def test_an_smmu_binding_of_the_application_is_not_doubled(app: Path, workspace: Workspace) -> None:
+OTHER_SMMU = """description: SMMUv3, for a driver of this application
+compatible: "arm,smmu-v3"
+include: base.yaml
+properties:
+  cmdq-size: {type: int, required: true}
+  evtq-size: {type: int, required: true}
+"""
+
+
+@pytest.mark.parametrize(
+    ("binding", "fits"),
+    [
+        (OTHER_SMMU, False),
+        (OTHER_SMMU.split("properties")[0] + "iommu-cells: [stream-id]\n", True),
+    ],
+    ids=["one that does not fit", "one that fits"],
+)
+def test_beside_an_smmu_binding_of_the_application(
+    binding: str, fits: bool, app: Path, workspace: Workspace
+) -> None:
     bindings = app / "dts/bindings"
     bindings.mkdir(parents=True)
-    (bindings / "arm,smmu-v3.yaml").write_text(
-        'description: mine\ncompatible: "arm,smmu-v3"\ninclude: base.yaml\n'
-        "iommu-cells: [stream-id]\n"
-    )
+    (bindings / "arm,smmu-v3.yaml").write_text(binding)
     ran = workspace.stage()
     assert ran.status == 0, ran.log
     assert workspace.iommus() == ETHERNET_IOMMUS
+    text = (workspace.build / "zephyr/zephyr.dts").read_text()
+    assert '"arm,smmu-v3"' in text
+    assert ('"viommu,smmu-v3"' not in text) == fits
+    checked = workspace.run("west", "viommu-check", "-d", str(workspace.build), "--host=host.dts")
+    assert checked.status == 0, checked.log
 
 
 def test_an_extra_overlay(app: Path, workspace: Workspace) -> None:
@@ -472,10 +493,17 @@ def test_twister_on_the_sample(workspace: Workspace) -> None:
 
 
 @pytest.mark.skipif(VERSION < (4, 0), reason="older Zephyrs do not build with every toolchain")
-def test_the_macros_hold_when_compiled(workspace: Workspace) -> None:
+@pytest.mark.parametrize("cell", ["", "sid"], ids=["our binding", "another, another name"])
+def test_the_macros_hold_when_compiled(cell: str, workspace: Workspace) -> None:
+    bindings = workspace.top / "other/dts/bindings"
+    bindings.mkdir(parents=True)
+    if cell:
+        (bindings / "arm,smmu-v3.yaml").write_text(
+            OTHER_SMMU.split("properties")[0] + f"iommu-cells: [{cell}]\n"
+        )
     ran = workspace.run(
         *("west", "build", "-p", "always", "-b", "xenvm", "-d", str(workspace.build)),
         str(CHECKOUT / "tests/zephyr/macros"),
-        *("--", "-DEXTRA_CFLAGS=-mno-outline-atomics"),
+        *("--", "-DEXTRA_CFLAGS=-mno-outline-atomics", f"-DDTS_ROOT={workspace.top}/other"),
     )
     assert ran.status == 0, ran.log

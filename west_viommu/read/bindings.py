@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ class Bindings:
         """`rare`: compatibles that will be asked for, searched for together where need be."""
         self._directories = directories
         self._rare = tuple(rare)
-        self._declared: dict[str, frozenset[str]] = {}
+        self._specs: dict[str, dict[str, dict[str, Any]]] = {}
 
     def binding(self, compatible: str, on_bus: str | None = None) -> Binding | None:
         """The binding of a `compatible` device on a bus: one for that bus, else one for any
@@ -64,16 +64,45 @@ class Bindings:
 
     def declared(self, file_name: str) -> frozenset[str]:
         """The properties that a binding file declares, itself or by what it includes."""
-        if file_name not in self._declared:
+        return frozenset(self._specs_of(file_name))
+
+    def specs(self, path: str) -> dict[str, dict[str, Any]]:
+        """What the binding file at `path` says of each property, with what it includes."""
+        return self._merged(_content(path))
+
+    def setting(self, path: str, key: str) -> Any:
+        """The value of top-level `key` in the binding file at `path`, or in what it includes."""
+        content = _content(path)
+        if key in content:
+            return content[key]
+        for included in _included(content.get("include")):
+            paths = self._by_name.get(included)
+            found = self.setting(paths[-1], key) if paths and paths[-1] != path else None
+            if found is not None:
+                return found
+        return None
+
+    def _specs_of(self, file_name: str) -> dict[str, dict[str, Any]]:
+        if file_name not in self._specs:
             # What is included in a circle declares nothing more; Zephyr complains about it.
-            self._declared[file_name] = frozenset()
+            self._specs[file_name] = {}
             paths = self._by_name.get(file_name)
-            content = _content(paths[-1]) if paths else {}
-            names = set(content.get("properties") or {})
-            for included in _included(content.get("include")):
-                names |= self.declared(included)
-            self._declared[file_name] = frozenset(names)
-        return self._declared[file_name]
+            self._specs[file_name] = self._merged(_content(paths[-1])) if paths else {}
+        return self._specs[file_name]
+
+    def _merged(self, content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """The properties in `content`, over those of what it includes. `required` wins (edtlib,
+        _merge_props).
+        """
+        found: dict[str, dict[str, Any]] = {}
+        layers = [self._specs_of(name) for name in _included(content.get("include"))]
+        for properties in (*layers, content.get("properties") or {}):
+            for name, spec in properties.items():
+                earlier = found.get(name, {})
+                found[name] = {**earlier, **(spec if isinstance(spec, dict) else {})}
+                if earlier.get("required"):
+                    found[name]["required"] = True
+        return found
 
     def paths(self) -> dict[str, str]:
         """The file that an `include:` of each name means."""

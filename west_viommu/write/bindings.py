@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +20,10 @@ from west_viommu.names import BINDING_FIRST_LINE, BINDINGS, VENDOR_PREFIXES
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.bindings import PASSTHROUGH_BUS, Bindings
 from west_viommu.tree.node import Node
+from west_viommu.write.smmu_binding import smmu_bindings
 
 _SHIPPED = Path(__file__).parent.parent / "bindings"
 _DEVICE = "viommu,assigned-device.yaml"
-_SMMU = "arm,smmu-v3-common.yaml"
 _BASE = "base.yaml"
 # What edtlib takes undeclared (Node._check_undeclared_props), beside #NAME and NAME-controller.
 _FREE = frozenset(
@@ -56,10 +56,14 @@ def compatibles(passthrough: Node) -> list[str]:
 
 
 def generated_bindings(
-    passthrough: Node, requests: Iterable[str], known: Bindings
+    passthrough: Node,
+    requests: Iterable[str],
+    known: Bindings,
+    of_vsmmu: Set[str] = frozenset(),
 ) -> dict[str, str]:
     """File name below the output folder -> text, for the nodes at the paths `requests` below
-    /passthrough, in a build with `known` bindings.
+    /passthrough, in a build with `known` bindings. `of_vsmmu`: the properties that the guest's
+    sources give the vSMMU.
 
     What is shipped in bindings/ is added where the build does not have it, as a module would.
     """
@@ -67,8 +71,7 @@ def generated_bindings(
     if not known.has(_DEVICE):
         for shipped in sorted(_SHIPPED.glob("*.yaml")):
             files[shipped.name] = f"{BINDING_FIRST_LINE}\n{shipped.read_text(encoding='utf-8')}"
-    if known.binding(SMMUV3_COMPATIBLE) is None:
-        files[f"{SMMUV3_COMPATIBLE}.yaml"] = _text(SMMUV3_COMPATIBLE, None, [_SMMU], {})
+    files |= smmu_bindings(known, of_vsmmu)
     placed = list(_placed(passthrough, PASSTHROUGH_BUS, known))
     wanted = set(requests)
     ours = _declared_by_us()

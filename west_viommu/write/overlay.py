@@ -16,7 +16,7 @@ from west_viommu.guest.gic import (
     ZEPHYR_PRIORITY,
 )
 from west_viommu.guest.source import PASSTHROUGH
-from west_viommu.names import OVERLAY_FIRST_LINE
+from west_viommu.names import OVERLAY_FIRST_LINE, VSMMU_COMPATIBLE
 from west_viommu.plan.records import (
     VSMMU_LABEL,
     AssignedStream,
@@ -41,10 +41,13 @@ class Origin(NamedTuple):
     profile_was_chosen: bool
 
 
-def overlay(plan: Plan, origin: Origin) -> str:
-    """The text of viommu.overlay. Valid for dtc after the guest's own files."""
+def overlay(plan: Plan, origin: Origin, has_own_binding: bool = False) -> str:
+    """The text of viommu.overlay. Valid for dtc after the guest's own files. `has_own_binding`: the
+    vSMMU has one of ours (write/smmu_binding.py), which another for its compatible must not hide.
+    """
     parts = [_header(plan, origin)]
-    parts += [_vsmmu(plan)] if plan.has_viommu else []
+    compatible = [VSMMU_COMPATIBLE] if has_own_binding else []
+    parts += [_vsmmu(plan, [*compatible, plan.profile.compatible])] if plan.has_viommu else []
     parts += [_bus(plan.bus_compatible)]
     parts += [_device(device) for device in plan.devices]
     return "\n".join(parts)
@@ -69,13 +72,13 @@ def _header(plan: Plan, origin: Origin) -> str:
     return f"{OVERLAY_FIRST_LINE}\n *\n{body} */\n"
 
 
-def _vsmmu(plan: Plan) -> str:
+def _vsmmu(plan: Plan, compatible: Sequence[str]) -> str:
     profile = plan.profile
     address_cells, size_cells = plan.root_cells
     interrupts = [_specifier(each, plan.gic.cells) for each in profile.interrupts]
     names = [f'"{each.name}"' for each in profile.interrupts]
     lines = [
-        f'compatible = "{profile.compatible}";',
+        f"compatible = {', '.join(map(quoted, compatible))};",
         f"reg = <{_cells(profile.base, address_cells)} {_cells(profile.size, size_cells)}>;",
         f"interrupts = {', '.join(interrupts)}; /* {_meaning(profile)} */",
         f"interrupt-names = {', '.join(names)};",

@@ -12,6 +12,14 @@
 
 #include <zephyr/devicetree.h>
 
+/*
+ * How the binding of arm,smmu-v3 calls the cell of a stream ID. zephyr/CMakeLists.txt defines it where a
+ * build has a binding of its own that calls it otherwise.
+ */
+#ifndef VIOMMU_STREAM_CELL
+#define VIOMMU_STREAM_CELL stream_id
+#endif
+
 /** The bus of the devices that are assigned to this guest. */
 #define VIOMMU_PASSTHROUGH DT_PATH(passthrough)
 
@@ -32,7 +40,7 @@
  * @param node_id node of the device
  * @param idx     which stream, below VIOMMU_DT_NUM_STREAMS(node_id)
  */
-#define VIOMMU_DT_STREAM_ID(node_id, idx) DT_PHA_BY_IDX(node_id, iommus, idx, stream_id)
+#define VIOMMU_DT_STREAM_ID(node_id, idx) DT_PHA_BY_IDX(node_id, iommus, idx, VIOMMU_STREAM_CELL)
 
 /**
  * The node of the vSMMU that a stream of the device is behind.
