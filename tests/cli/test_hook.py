@@ -77,7 +77,10 @@ def test_the_overlay_is_appended_and_the_build_depends_on_the_inputs(
     assert build.run() == 0
     out, err = capsys.readouterr()
     host = build.app / "host.dts"
-    assert out == f"-- viommu: bound 2 devices of {host} to one vSMMU, see {build.output}\n"
+    assert out == (
+        f"-- viommu: bound 2 devices of {host} to one vSMMU (xen-rfc, identity: nobody chose), see "
+        f"{build.output}\n"
+    )
     assert err == ""
     overlay = (build.output / "viommu.overlay").read_text()
     assert build.source.read_text().endswith(f'\n# 1 "{build.output}/viommu.overlay"\n{overlay}')
@@ -90,6 +93,22 @@ def test_the_overlay_is_appended_and_the_build_depends_on_the_inputs(
     assert {str(file) for file in wanted} <= set(rule)
     assert all(os.path.isfile(file) for file in rule[1:])
     assert json.loads((build.output / "viommu.json").read_text())["devices"]
+
+
+@pytest.mark.parametrize(
+    ("options", "terms"),
+    [
+        ([], "xen-rfc, identity: nobody chose"),
+        (["--profile", "xen-rfc"], "xen-rfc, identity"),
+        (["--profile", "xen-v3-dom0less"], "xen-v3-dom0less, first-free"),
+        (["--vsid", "first-free"], "xen-rfc: nobody chose, first-free"),
+    ],
+)
+def test_the_line_says_on_what_assumption(
+    options: list[str], terms: str, build: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build.run(*options) == 0
+    assert f" to one vSMMU ({terms}), see " in capsys.readouterr().out
 
 
 def test_nothing_asked_for_costs_and_leaves_nothing(

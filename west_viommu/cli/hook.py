@@ -14,11 +14,17 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from west_viommu.guest.source import GuestTree
 from west_viommu.names import BINDINGS, OVERLAY, VENDOR_PREFIXES
 from west_viommu.problems import Problem, Refused, Where, rendered
 from west_viommu.write.files import Output
+
+if TYPE_CHECKING:
+    # For a source that asks for nothing, not loaded.
+    from west_viommu.plan.records import Plan
+    from west_viommu.read.settings import Settings
 
 # Source without any of these words asks for nothing.
 _WORDS = (b"passthrough", b"xen,path")
@@ -153,12 +159,21 @@ def _appended(
     output.write(result.files)
     with source.open("ab") as file:
         file.write(f'\n# 1 "{output.folder / OVERLAY}"\n'.encode() + result.files[OVERLAY])
-    count = len(result.plan.devices)
-    devices = "1 device" if count == 1 else f"{count} devices"
-    vsmmu = "to one vSMMU" if result.plan.has_viommu else "and no vSMMU"
-    print(f"-- viommu: bound {devices} of {chosen.host} {vsmmu}, see {output.folder}")
+    print(_bound(result.plan, chosen, output.folder))
     written = [str(output.folder / name) for name in result.files]
     return [*host_files(chosen.host), *chosen.files], written
+
+
+def _bound(plan: Plan, chosen: Settings, folder: Path) -> str:
+    """The line of CMake's log: what was bound, and on what assumption."""
+    count = len(plan.devices)
+    devices = "1 device" if count == 1 else f"{count} devices"
+    vsmmu = "to one vSMMU" if plan.has_viommu else "and no vSMMU"
+    profile, policy = plan.profile.name, plan.profile.policy
+    terms = f"{profile}, {policy}"
+    if not chosen.profile:
+        terms = f"{profile}: nobody chose, {policy}" if chosen.vsid else f"{terms}: nobody chose"
+    return f"-- viommu: bound {devices} of {chosen.host} {vsmmu} ({terms}), see {folder}"
 
 
 def _binding_dirs(arguments: Namespace) -> list[str]:
