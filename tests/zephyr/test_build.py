@@ -187,6 +187,23 @@ def test_beside_an_smmu_binding_of_the_application(
     assert checked.status == 0, checked.log
 
 
+def test_the_overlays_of_the_application_may_extend_the_vsmmu(
+    app: Path, workspace: Workspace
+) -> None:
+    overlay = (app / "app.overlay").read_text()
+    overlay += "/ { aliases { smmu = &vsmmu; }; chosen { app,smmu = &vsmmu; }; };\n"
+    (app / "app.overlay").write_text(overlay + "&vsmmu {\n\tdma-coherent;\n};\n")
+    ran = workspace.stage()
+    assert ran.status == 0, ran.log
+    assert workspace.iommus() == ETHERNET_IOMMUS
+    header = workspace.header()
+    assert "#define DT_N_ALIAS_smmu" in header and "#define DT_CHOSEN_app_smmu" in header
+    assert "#define DT_N_S_iommu_4040000_P_dma_coherent 1" in header
+    last = len((app / "app.overlay").read_text().splitlines())
+    text = (workspace.build / "zephyr/zephyr.dts").read_text()
+    assert f"app.overlay:{last - 1} */" in text or VERSION < (4, 0)
+
+
 def test_an_extra_overlay(app: Path, workspace: Workspace) -> None:
     (app / "app.overlay").rename(app / "extra.overlay")
     variable = "EXTRA_DTC_OVERLAY_FILE" if VERSION >= (3, 5) else "DTC_OVERLAY_FILE"

@@ -133,6 +133,7 @@ def _appended(
     from west_viommu.api import guest_of, read_host
     from west_viommu.cli.job import done
     from west_viommu.read.host import host_files
+    from west_viommu.read.preprocess import marker
     from west_viommu.read.settings import placed, settings
     from west_viommu.read.source import guest_tree_of
 
@@ -155,13 +156,32 @@ def _appended(
         path = wanted.requests[0].path if wanted.requests else wanted.problems[0].node
         raise Refused([_no_host(path, guest.tree)])
     result = done(read_host(chosen.host), guest, chosen, _binding_dirs(arguments))
+    _define_label(source, result.plan, output.folder)
     result.tell()
     output.write(result.files)
     with source.open("ab") as file:
-        file.write(f'\n# 1 "{output.folder / OVERLAY}"\n'.encode() + result.files[OVERLAY])
+        place = marker(str(output.folder / OVERLAY), 1)
+        file.write(f"\n{place}\n".encode() + result.files[OVERLAY])
     print(_bound(result.plan, chosen, output.folder))
     written = [str(output.folder / name) for name in result.files]
     return [*host_files(chosen.host), *chosen.files], written
+
+
+def _define_label(source: Path, plan: Plan, folder: Path) -> None:
+    """Make `&vsmmu { ... };` work in the source. Raises Refused where there is no vSMMU."""
+    text = source.read_bytes().decode("utf-8", "surrogateescape")
+    if "&vsmmu" not in text:
+        return
+    from west_viommu.read.outline import Outline
+    from west_viommu.read.vsmmu_label import with_vsmmu_node, without_vsmmu
+
+    outline = Outline(text, "/")
+    if not plan.has_viommu:
+        problems = list(without_vsmmu(outline))
+        if problems:
+            raise Refused(problems)
+    bound = with_vsmmu_node(text, f"/{plan.profile.node_name}", outline, str(folder / OVERLAY))
+    source.write_bytes(bound.encode("utf-8", "surrogateescape"))
 
 
 def _bound(plan: Plan, chosen: Settings, folder: Path) -> str:

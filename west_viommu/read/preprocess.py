@@ -197,6 +197,12 @@ def without_generated(text: str) -> str:
     return "".join(kept)
 
 
+def marker(file: str, line: int) -> str:
+    """The line marker that says: the next line is this one."""
+    quoted = re.sub(r'([\\"])', r"\\\1", file)
+    return f'# {line} "{quoted}"'
+
+
 def unescaped(quoted: str) -> str:
     """The file name that a line marker has between its quotes."""
     return re.sub(r"\\(.)", r"\1", quoted)

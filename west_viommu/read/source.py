@@ -6,17 +6,20 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
+from west_viommu.names import OVERLAY
+from west_viommu.plan.records import VSMMU_LABEL
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.dtb import MAX_DEPTH, MAX_PATH
 from west_viommu.read.dtlib import bounded_dt, dtlib
 from west_viommu.read.outline import Outline
 from west_viommu.read.preprocess import decoded, preprocessed
+from west_viommu.read.vsmmu_label import with_vsmmu_node
 from west_viommu.tree.node import Node, Tree
 
 # What every base tree of a Zephyr guest of Xen says, and an overlay relies on: the cells of the
@@ -83,7 +86,9 @@ def _guest_tree(text: str, name: str) -> GuestTree:
         _check_complete(
             outline,
             "correct the label; or, if this is an overlay, take /dts-v1/ and /plugin/ out of it",
+            frozenset({VSMMU_LABEL}),
         )
+        text = with_vsmmu_node(text, f"{BASE}/{VSMMU_LABEL}", outline, OVERLAY)
         text += "\n" + _base(outline.open_labels)
     else:
         text = _MACRO.sub(lambda macro: _MACROS_OF_BASE[macro[0]], text)
@@ -107,9 +112,9 @@ def _check(outline: Outline) -> None:
         raise Refused(Problem("malformed", what, hint, where=where) for where in outline.includes)
 
 
-def _check_complete(outline: Outline, hint: str) -> None:
+def _check_complete(outline: Outline, hint: str, generated: Set[str] = frozenset()) -> None:
     """Raises Refused for what a complete tree must not have and dtlib would tell without place.
-    `hint`: what to do about a label.
+    `hint`: what to do about a label. `generated`: labels that come later.
 
     Open labels in `iommus` are left to the requests, which know what to say about them.
     """
@@ -121,7 +126,7 @@ def _check_complete(outline: Outline, hint: str) -> None:
             where=use.where,
         )
         for use in outline.uses
-        if use.label in outline.open_labels and use.prop != "iommus"
+        if use.label in outline.open_labels and use.prop != "iommus" and use.label not in generated
     ]
     if outline.rootless:
         problems.append(
