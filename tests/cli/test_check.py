@@ -314,7 +314,7 @@ def test_what_was_allowed_and_is_no_more(viommu: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "name what was built"),
+        ((), "there is no build here: name what was built"),
         (("-d", "build", "--dts", BUILT), "name what was built"),
         (("-d", "build"), "name what to compare with"),
         (("--dts", BUILT), "name what to compare with"),

@@ -296,6 +296,50 @@ def test_bind_takes_the_devicetree_of_a_build(build: Build, viommu: Run) -> None
     }
 
 
+def test_bind_and_check_take_the_build_that_west_build_would_find(
+    build: Build, viommu: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (build.app / "build").symlink_to(build.build)
+    assert build.run() == 0
+    (build.build / "CMakeCache.txt").write_text(
+        f"CMAKE_HOME_DIRECTORY:INTERNAL={build.app}\nZEPHYR_BASE:PATH={build.zephyr}\n"
+    )
+    shutil.copy(build.source, build.build / "zephyr/zephyr.dts")
+    monkeypatch.chdir(build.app)
+    for command, ends in (("bind", "explain HAZARD"), ("check", "")):
+        outcome = viommu(command, "--host", build.app / "host.dts")
+        assert outcome.status == 0, outcome.err
+        assert outcome.err.startswith("note: this takes the build in build\n")
+        assert "wrote build/viommu/viommu.overlay\n" in outcome.out or not ends
+    (build.app / "viommu.yml").write_text("host: host.dts\nprofile: xen-rfc\n")
+    guest = build.app / "guest.overlay"
+    os.utime(guest, (guest.stat().st_atime, build.source.stat().st_mtime + 5))
+    assert viommu("bind").err == (
+        "note: this takes the build in build\n"
+        f"note: {guest} has changed since build was configured, and this takes its devicetree as "
+        "it was: west build --cmake-only\n"
+    )
+    # Elsewhere by west's configuration; another application's is not taken for one that is named.
+    monkeypatch.chdir(build.app.parent)
+    (build.app / "build").unlink()
+    build.build.rename(build.app.parent / "out-app")
+    (build.app.parent / ".west").mkdir()
+    config = build.app.parent / ".west/config"
+    config.write_text("[build]\ndir-fmt = {west_topdir}/out-{app}\n")
+    assert viommu("bind", "-s", "app").status == 0
+    config.write_text("[build]\ndir-fmt = out-app\n")
+    (build.app.parent / "other").mkdir()
+    monkeypatch.delenv("ZEPHYR_BASE")
+    outcome = viommu("bind", "-s", "other", "--host", build.app / "host.dts")
+    assert outcome.status == 2
+    assert outcome.err == (
+        "viommu bind: error: there is no build here, and no board is known: name the guest's "
+        "devicetree source (GUEST.overlay or GUEST.dts), a board with -b (or `west config "
+        "build.board`), or a build directory with -d; to build for a board, ZEPHYR_BASE must be "
+        "set\n"
+    )
+
+
 def test_bind_takes_the_default_image_of_a_sysbuild(
     build: Build, viommu: Run, tmp_path: Path
 ) -> None:

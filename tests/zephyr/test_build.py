@@ -448,6 +448,20 @@ def test_bind_for_a_board_and_for_a_build(app: Path, workspace: Workspace) -> No
     assert again.splitlines()[8:] == by_board.splitlines()[8:]
 
 
+def test_bind_and_check_alone_take_the_build_of_west(app: Path, workspace: Workspace) -> None:
+    nothing = workspace.run("west", "viommu-bind", "--host", "host.dts")
+    assert nothing.status == 2
+    assert "there is no build here, and no board is known: name the guest's" in nothing.log
+    ran = workspace.run("west", "build", "--cmake-only", "-b", "xenvm")
+    assert ran.status == 0, ran.log
+    ran = workspace.run("west", "viommu-bind", "--host", "host.dts")
+    assert ran.status == 0, ran.log
+    assert "wrote build/viommu/viommu.overlay" in ran.log
+    ran = workspace.run("west", "viommu-check", "--host", "host.dts")
+    assert ran.status == 0, ran.log
+    assert "note: this takes the build in build\n" in ran.log
+
+
 def test_bind_for_a_board_that_zephyr_does_not_know(app: Path, workspace: Workspace) -> None:
     ran = workspace.run("west", "viommu-bind", "-b", "no_such_board")
     assert ran.status == 1

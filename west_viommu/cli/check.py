@@ -22,7 +22,7 @@ from west_viommu.check.physical import physical
 from west_viommu.check.view import View, view
 from west_viommu.cli.job import chosen_by
 from west_viommu.cli.run import DONE, REFUSED, UsageError
-from west_viommu.cli.stage import application, image
+from west_viommu.cli.stage import application, found_build, image
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import GuestTree
 from west_viommu.host.streams import StreamId
@@ -41,8 +41,17 @@ BUILT = "zephyr/zephyr.dts"
 
 def run(arguments: Namespace) -> int:
     """Compare, print, and say whether there is a difference."""
-    if bool(arguments.build_dir) == bool(arguments.dts):
-        raise UsageError("name what was built: a build directory with -d, or a tree with --dts")
+    if arguments.build_dir and arguments.dts:
+        raise UsageError(
+            "name what was built once: a build directory with -d, or a tree with --dts"
+        )
+    if not arguments.build_dir and not arguments.dts:
+        arguments.build_dir = found_build(arguments)
+        if not arguments.build_dir:
+            raise UsageError(
+                "there is no build here: name what was built, a build directory with -d or a tree "
+                "with --dts, or go where `west build` finds its build"
+            )
     chosen = chosen_by(arguments, application(arguments))
     if not chosen.host and not arguments.guest_dtb:
         raise UsageError("name what to compare with: --host HOST, --guest-dtb DUMP, or both")
