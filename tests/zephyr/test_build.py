@@ -331,6 +331,17 @@ def test_configures_again_when_an_input_changes_once_and_only_then(
     assert not (workspace.build / "viommu/viommu.json").exists()
 
 
+def test_a_viommu_yml_that_appears_later_counts(app: Path, workspace: Workspace) -> None:
+    (app / "viommu.yml").unlink()
+    configure = ("cmake", "-GNinja", "-DBOARD=xenvm", "-B", str(workspace.build), "-S", str(app))
+    ran = workspace.run(*configure, "-DVIOMMU_HOST_DTB=host.dts")
+    assert "(xen-rfc, identity: nobody chose)" in ran.log
+    (app / "viommu.yml").write_text("profile: xen-v3-dom0less\n")
+    again = ("ninja", "-C", str(workspace.build), "build.ninja")
+    assert "(xen-v3-dom0less, first-free)" in workspace.run(*again).log
+    assert "viommu: bound" not in workspace.run(*again).log
+
+
 def test_what_is_gone_from_the_folder_comes_back(app: Path, workspace: Workspace) -> None:
     configure = ("cmake", "-GNinja", "-DBOARD=xenvm", "-B", str(workspace.build), "-S", str(app))
     assert workspace.run(*configure).status == 0
@@ -538,3 +549,11 @@ def test_the_macros_hold_when_compiled(cell: str, workspace: Workspace) -> None:
         *("--", "-DEXTRA_CFLAGS=-mno-outline-atomics", f"-DDTS_ROOT={workspace.top}/other"),
     )
     assert ran.status == 0, ran.log
+    ran = workspace.run("west", "build", "-d", str(workspace.build), "-t", "help")
+    assert "viommu_check" in ran.log and "viommu_bind" in ran.log
+    ran = workspace.run("west", "build", "-d", str(workspace.build), "-t", "viommu_check")
+    assert ran.status == 0, ran.log
+    assert "agrees with" in ran.log and "(1 device)" in ran.log
+    ran = workspace.run("west", "build", "-d", str(workspace.build), "-t", "viommu_bind")
+    assert ran.status == 0, ran.log
+    assert "wrote " in ran.log

@@ -66,8 +66,15 @@ def run(arguments: Namespace) -> int:
         found += [("guest-dtb", each) for each in with_given(built, given)]
     render = differences_json if arguments.format == "json" else differences_table
     names = {"build": name, "host": chosen.host or "", "guest-dtb": arguments.guest_dtb or ""}
-    print(render(found, names, len(built.devices)), end="")
+    print(render(found, names, _count(built, sealed)), end="")
     return REFUSED if found else DONE
+
+
+def _count(built: View, sealed: dict[str, Any] | None) -> int:
+    """How many devices were bound, as the build's log says it."""
+    if sealed:
+        return len(sealed["devices"])
+    return sum(1 for device in built.devices.values() if device.streams or device.maps)
 
 
 def _built(arguments: Namespace) -> tuple[str, dict[str, Any] | None]:

@@ -91,6 +91,14 @@ set(CMAKE_DTS_PREPROCESSOR ${PYTHON_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/../pre
 
 include(dts)
 
+# A viommu.yml that is there is watched (west_viommu/cli/hook.py). One that appears later is found by
+# the look at a pattern which CMake then takes at the beginning of each build; where nothing is bound,
+# it would change nothing.
+if(NOT CMAKE_SCRIPT_MODE_FILE AND EXISTS ${viommu_output}/viommu.json
+   AND NOT EXISTS ${APPLICATION_SOURCE_DIR}/viommu.yml)
+  file(GLOB viommu_found CONFIGURE_DEPENDS ${APPLICATION_SOURCE_DIR}/viommu.yml)
+endif()
+
 if(NOT "${CMAKE_DTS_PREPROCESSOR}" MATCHES "preprocess.py")
   message(WARNING "Another module set CMAKE_DTS_PREPROCESSOR after west-viommu did: the devices of "
                   "${APPLICATION_SOURCE_DIR} are not bound to a vSMMU.")
