@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 from devicetree import edtlib
 
-from tests.conftest import CHECKOUT, PACKAGE, tree
-from west_viommu.problems import Refused
+from tests.conftest import CHECKOUT, IS_CHECKOUT, PACKAGE, tree
 from west_viommu.read.bindings import Bindings
-from west_viommu.write import bindings as module
+from west_viommu.read.shipped import shipped
 from west_viommu.write.bindings import compatibles, generated_bindings
 
 BASE = """properties:
@@ -180,20 +178,10 @@ def test_without_the_module_the_folder_stands_alone(zephyr: Path, tmp_path: Path
     assert "viommu\t" in files["vendor-prefixes.txt"]
 
 
-def test_a_checkout_without_links_is_told(
-    zephyr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text_file = tmp_path / "bindings"
-    text_file.write_text("../bindings")
-    monkeypatch.setattr(module, "_SHIPPED", text_file)
-    with pytest.raises(Refused, match="must be a symbolic link to a folder"):
-        generated(zephyr, tmp_path)
-
-
-def test_the_package_has_the_bindings(tmp_path: Path) -> None:
-    copied = tmp_path / "west_viommu"
-    shutil.copytree(PACKAGE, copied)
-    assert (copied / "bindings" / "viommu,passthrough.yaml").is_file()
+def test_the_package_or_the_checkout_has_the_bindings() -> None:
+    folder = Path(shipped("bindings", "bindings"))
+    assert (folder / "viommu,passthrough.yaml").is_file()
+    assert folder == (PACKAGE if not IS_CHECKOUT else CHECKOUT) / "bindings"
 
 
 def test_a_stub_takes_what_its_siblings_have_and_hides_no_binding(

@@ -240,14 +240,22 @@ def _add_dependencies(make_rule: str, inputs: Sequence[str], written: Sequence[s
     removed comes back with the next build. A path that CMake could not read back is left out, with
     a note if it is an input.
     """
-    wanted = [os.path.abspath(file) for file in inputs if os.path.isfile(file)]
+    wanted = [_for_cmake(os.path.abspath(file)) for file in inputs if os.path.isfile(file)]
+    written = [_for_cmake(file) for file in written]
     for file in filter(_is_unreadable, wanted):
         print(f"note: changes of {file!r} go unnoticed: a character of its path", file=sys.stderr)
     if wanted:
-        readable = {file for file in (*wanted, *written, *_own_files()) if not _is_unreadable(file)}
+        own = map(_for_cmake, _own_files())
+        readable = {file for file in (*wanted, *written, *own) if not _is_unreadable(file)}
         rule = Path(make_rule)
         lines = "".join(f" \\\n {file}" for file in sorted(readable))
-        rule.write_text(rule.read_text(encoding="utf-8").rstrip("\n") + lines + "\n")
+        text = rule.read_text(encoding="utf-8").rstrip("\n") + lines + "\n"
+        rule.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _for_cmake(file: str) -> str:
+    """`file` as CMake writes paths: with slashes, on Windows too."""
+    return Path(file).as_posix()
 
 
 def _is_unreadable(file: str) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from west_viommu.names import OVERLAY, OVERLAY_FIRST_LINE
@@ -21,15 +21,12 @@ from west_viommu.read.dtb import MAGIC
 _OPTIONS = ("-x", "assembler-with-cpp", "-nostdinc", "-undef", "-D__DTS__", "-E")
 _PREPROCESSORS = (("cpp",), ("gcc", "-E"), ("clang", "-E"), ("cc", "-E"))
 # The largest sources of real boards come to 2 MB, in a tenth of a second.
-_LIMITS = (
-    (resource.RLIMIT_FSIZE, 1 << 24),
-    (resource.RLIMIT_AS, 1 << 30),
-    (resource.RLIMIT_CPU, 10),
-)
+_LIMITS = {"RLIMIT_FSIZE": 1 << 24, "RLIMIT_AS": 1 << 30, "RLIMIT_CPU": 10}
 _MOST_ERRORS = 1 << 16
 # From the beginning of a line: the line of the source follows, which may be of any length.
 _ERROR = re.compile(
-    r"^(?P<file>[^:\n]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.+)", re.MULTILINE
+    r"^(?P<file>(?:[A-Za-z]:)?[^:\n]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.+)",
+    re.MULTILINE,
 )
 # Zephyr's DTS_ROOT_SYSTEM_INCLUDE_DIRS for an arm64 board (cmake/modules/pre_dt.cmake).
 _ZEPHYR_INCLUDE_DIRS = (
@@ -89,7 +86,7 @@ def _bounded_run(command: Sequence[str]) -> tuple[int, bytes, bytes]:
                 stderr=errors,
                 env={**os.environ, "LC_ALL": "C"},
                 check=False,
-                preexec_fn=_limit,
+                preexec_fn=_limiting(),
             )
         except (OSError, subprocess.SubprocessError) as error:
             why = getattr(error, "strerror", None) or error
@@ -100,12 +97,25 @@ def _bounded_run(command: Sequence[str]) -> tuple[int, bytes, bytes]:
         return run.returncode, output.read(), errors.read(_MOST_ERRORS)
 
 
-def _limit() -> None:
-    """Bound what the process, and those that it starts, may take."""
-    for what, most in _LIMITS:
-        soft, hard = resource.getrlimit(what)
-        if hard == resource.RLIM_INFINITY or hard > most:
-            resource.setrlimit(what, (most, hard))
+def _limiting() -> Callable[[], None] | None:
+    """What bounds the process in which it is called, and those that this starts; None on Windows,
+    which has no such bounds.
+    """
+    try:
+        import resource
+    except ImportError:
+        return None
+
+    def limit() -> None:
+        for name, most in _LIMITS.items():
+            what = getattr(resource, name)
+            soft, hard = resource.getrlimit(what)
+            if hard == resource.RLIM_INFINITY or hard > most:
+                # macOS has the names of all three, and takes not each.
+                with suppress(OSError, ValueError):
+                    resource.setrlimit(what, (most, hard))
+
+    return limit
 
 
 def _is_blob(file: str) -> bool:
@@ -139,7 +149,7 @@ def decoded(output: bytes, file: str) -> str:
 def _preprocessor() -> Sequence[str]:
     if os.environ.get("CPP"):
         try:
-            return shlex.split(os.environ["CPP"])
+            return shlex.split(os.environ["CPP"], posix=os.name == "posix")
         except ValueError as error:
             raise _no_preprocessor(f"the variable CPP cannot be read: {error}") from None
     for command in _PREPROCESSORS:

@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
 from west_viommu.names import BINDING_FIRST_LINE, BINDINGS, VENDOR_PREFIXES
-from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.bindings import PASSTHROUGH_BUS, Bindings
+from west_viommu.read.shipped import shipped
 from west_viommu.tree.node import Node
 from west_viommu.write.smmu_binding import smmu_bindings
 
-_SHIPPED = Path(__file__).parent.parent / "bindings"
 _DEVICE = "viommu,assigned-device.yaml"
 _BASE = "base.yaml"
 # What edtlib takes undeclared (Node._check_undeclared_props), beside #NAME and NAME-controller.
@@ -69,8 +68,8 @@ def generated_bindings(
     """
     files: dict[str, str] = {}
     if not known.has(_DEVICE):
-        for shipped in sorted(_SHIPPED.glob("*.yaml")):
-            files[shipped.name] = f"{BINDING_FIRST_LINE}\n{shipped.read_text(encoding='utf-8')}"
+        for own in sorted(Path(shipped("bindings", "bindings")).glob("*.yaml")):
+            files[own.name] = f"{BINDING_FIRST_LINE}\n{own.read_text(encoding='utf-8')}"
     files |= smmu_bindings(known, of_vsmmu)
     placed = list(_placed(passthrough, PASSTHROUGH_BUS, known))
     wanted = set(requests)
@@ -166,11 +165,7 @@ def _undeclared(devices: Sequence[Node], declared: frozenset[str]) -> dict[str, 
 
 def _declared_by_us() -> frozenset[str]:
     """The properties that our own bindings give to a device."""
-    if not _SHIPPED.is_dir():
-        what = "this must be a symbolic link to a folder, and the checkout made it a text file"
-        hint = "git config core.symlinks true, and check out again"
-        raise Refused([Problem("unreadable", what, hint, where=Where(str(_SHIPPED)))])
-    return Bindings([str(_SHIPPED)]).declared(_DEVICE)
+    return Bindings([shipped("bindings", "bindings")]).declared(_DEVICE)
 
 
 def _vendors(placed: Sequence[_Placed], known: Bindings) -> str:

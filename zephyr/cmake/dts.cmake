@@ -5,20 +5,14 @@
 #
 # - Zephyr's devicetree preprocessor becomes zephyr/preprocess.py, which runs the real one and
 #   appends the generated overlay to what it made
-# - the generated bindings of the build are among the devicetree roots
+# - the generated bindings of the build are among the devicetree roots; they have ours as well where
+#   the link zephyr/dts/bindings is none (git on Windows)
 #
 # It sees these, each from -D, the environment or set(), in this order:
 #   VIOMMU_HOST_DTB  the host tree      VIOMMU_PROFILE  what the hypervisor gives a guest
 #   VIOMMU_VSID      the vSID policy    VIOMMU_CONFIG   a viommu.yml elsewhere
 
 list(REMOVE_ITEM CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
-
-get_filename_component(viommu_bindings ${CMAKE_CURRENT_LIST_DIR}/../dts/bindings ABSOLUTE)
-if(NOT IS_DIRECTORY ${viommu_bindings})
-  message(FATAL_ERROR "${viommu_bindings} must be a symbolic link to a folder, and this checkout of "
-                      "west-viommu made it a text file. Run `git config core.symlinks true` there "
-                      "and check out again.")
-endif()
 
 # What Zephyr's dts.cmake includes first as well: it makes BOARD, PYTHON_EXECUTABLE and
 # CMAKE_C_COMPILER final.
