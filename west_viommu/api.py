@@ -48,7 +48,7 @@ from west_viommu.plan.partial import PartialTree, partial_tree
 from west_viommu.plan.records import VSMMU_LABEL, Explicit, Permission, Plan, Terms
 from west_viommu.problems import Problem, Refused, Where, rendered
 from west_viommu.read import host as host_file
-from west_viommu.read.bindings import Bindings
+from west_viommu.read.bindings import bindings_in
 from west_viommu.read.settings import Settings, terms
 from west_viommu.write.bindings import compatibles, generated_bindings
 from west_viommu.write.files import Output
@@ -214,7 +214,7 @@ def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, byte
     with Compilers(sources) as compilers:
         if binding_dirs:
             bus = guest.tree.tree.node(PASSTHROUGH) or guest.tree.tree.root
-            known = Bindings(binding_dirs, compatibles(bus))
+            known = bindings_in(binding_dirs, compatibles(bus))
             asking = [request.path for request in guest.asked.requests]
             of_vsmmu = guest.tree.given(f"/{made.profile.node_name}", VSMMU_LABEL)
             bindings = generated_bindings(bus, asking, known, of_vsmmu)

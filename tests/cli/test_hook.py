@@ -254,7 +254,12 @@ def test_the_build_depends_on_what_it_wrote(build: Build) -> None:
         (["--profile", "xen-rcf"], "no profile has this name (expected xen-rfc or xen-v3"),
         (["--vsid", "first"], "no vsid has this name (expected identity or first"),
         (["--config", "other.yml"], "other.yml: error: [unreadable] No such file"),
-        (["--host_dtb", "other.dtb"], "other.dtb: error: [unreadable] No such file"),
+        (
+            ["--host_dtb", "other.dtb"],
+            "app/other.dtb: error: [unreadable] No such file or directory\n"
+            "hint: check VIOMMU_HOST_DTB: from -D, the environment or CMakeLists.txt, a path is "
+            "relative to the application\n",
+        ),
     ],
 )
 def test_options_that_are_refused(
@@ -271,6 +276,36 @@ def test_a_path_that_cmake_could_not_read_back_is_left_out(
     assert build.run("--host_dtb", "my host.dts") == 0
     assert "my host.dts" not in build.rule.read_text()
     assert "go unnoticed" in capsys.readouterr().err
+
+
+def test_what_the_binding_of_zephyr_requires(
+    build: Build, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bindings = build.zephyr / "dts/bindings"
+    (bindings / "mac.yaml").write_text(
+        "properties:\n"
+        "  reg: {type: array}\n"
+        "  clock-frequency: {type: int, required: true}\n"
+        "  left-out: {type: int, required: true}\n"
+    )
+    binding = bindings / "cdns,gem.yaml"
+    binding.write_text(
+        'description: a MAC\ncompatible: "cdns,gem"\n'
+        "include: [{name: mac.yaml, property-blocklist: [left-out]}]\n"
+        "properties: {mdc-divider: {type: int, required: true}}\n"
+    )
+    assert build.run() == 1
+    assert capsys.readouterr().err == (
+        f"{build.app}/guest.overlay:13: error: [malformed] Zephyr's binding of the device requires "
+        "clock-frequency and mdc-divider (node /passthrough/ethernet@e0100000)\n"
+        f"hint: see {binding}: copy what is of the host, choose the rest; or leave out the "
+        "compatible of that binding\n"
+    )
+    assert build.left() == []
+    guest = build.app / "guest.overlay"
+    given = "clock-frequency = <1>; mdc-divider = <1>; iommus = <0x0 0x40>;"
+    guest.write_text(guest.read_text().replace("iommus = <0x0 0x40>;", given))
+    assert build.run() == 0
 
 
 def test_warnings_are_printed(build: Build, capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,6 +132,7 @@ def _appended(
     """
     from west_viommu.api import guest_of, read_host
     from west_viommu.cli.job import done
+    from west_viommu.cli.required import lacking
     from west_viommu.read.host import host_files
     from west_viommu.read.preprocess import marker
     from west_viommu.read.settings import placed, settings
@@ -155,7 +156,13 @@ def _appended(
         wanted = guest.asked
         path = wanted.requests[0].path if wanted.requests else wanted.problems[0].node
         raise Refused([_no_host(path, guest.tree)])
-    result = done(read_host(chosen.host), guest, chosen, _binding_dirs(arguments))
+    if arguments.host_dtb and not os.path.exists(chosen.host):
+        raise Refused([_no_such_host(chosen.host)])
+    binding_dirs = _binding_dirs(arguments)
+    result = done(read_host(chosen.host), guest, chosen, binding_dirs)
+    wanting = list(lacking(guest, binding_dirs))
+    if wanting:
+        raise Refused(wanting)
     _define_label(source, result.plan, output.folder)
     result.tell()
     output.write(result.files)
@@ -224,6 +231,14 @@ def _no_host(path: str, guest: GuestTree) -> Problem:
         path,
         where=guest.locate(path, "iommus"),
     )
+
+
+def _no_such_host(file: str) -> Problem:
+    hint = (
+        "check VIOMMU_HOST_DTB: from -D, the environment or CMakeLists.txt, a path is relative to "
+    )
+    hint += "the application"
+    return Problem("unreadable", "No such file or directory", hint, where=Where(file))
 
 
 def _own_files() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import yaml
@@ -26,6 +26,16 @@ class Binding(NamedTuple):
     compatible: str
     on_bus: str | None
     bus: str | None
+
+
+@lru_cache(maxsize=1)
+def _bindings_in(directories: tuple[str, ...], rare: tuple[str, ...]) -> Bindings:
+    return Bindings(directories, rare)
+
+
+def bindings_in(directories: Sequence[str], rare: Sequence[str]) -> Bindings:
+    """The bindings below `directories`, searched once for all that a run asks of them."""
+    return _bindings_in(tuple(directories), tuple(rare))
 
 
 class Bindings:
@@ -95,7 +105,7 @@ class Bindings:
         _merge_props).
         """
         found: dict[str, dict[str, Any]] = {}
-        layers = [self._specs_of(name) for name in _included(content.get("include"))]
+        layers = [self._taken(each) for each in _includes(content.get("include"))]
         for properties in (*layers, content.get("properties") or {}):
             for name, spec in properties.items():
                 earlier = found.get(name, {})
@@ -103,6 +113,20 @@ class Bindings:
                 if earlier.get("required"):
                     found[name]["required"] = True
         return found
+
+    def _taken(self, include: object) -> dict[str, dict[str, Any]]:
+        """What an item of `include:` brings: all, or what its lists leave (edtlib,
+        _filter_properties).
+        """
+        if not isinstance(include, dict):
+            return self._specs_of(str(include))
+        specs = self._specs_of(str(include.get("name", "")))
+        only, without = include.get("property-allowlist"), include.get("property-blocklist") or ()
+        return {
+            name: spec
+            for name, spec in specs.items()
+            if (name in only if only is not None else name not in without)
+        }
 
     def paths(self) -> dict[str, str]:
         """The file that an `include:` of each name means."""
@@ -214,8 +238,14 @@ def _content(path: str) -> dict[str, Any]:
 
 def _included(include: object) -> list[str]:
     """The file names in an `include:`: one, or a list of names and of maps with a name."""
+    return [
+        str(item.get("name", "")) if isinstance(item, dict) else str(item)
+        for item in _includes(include)
+    ]
+
+
+def _includes(include: object) -> list[object]:
+    """The items of an `include:`."""
     if isinstance(include, str):
         return [include]
-    if not isinstance(include, list):
-        return []
-    return [item.get("name", "") if isinstance(item, dict) else str(item) for item in include]
+    return include if isinstance(include, list) else []

@@ -47,6 +47,8 @@ _HINTS = {
     "expected '/dts-v1/;'": "give the base .dts before its overlays",
     "expected": "correct this line, or the end of the one before it",
 }
+# More labels than these are not each a slip.
+_MANY_LABELS = 5
 # The types of dtlib whose values may refer to nodes, and how its text then shows that.
 _REFERRING = ("PHANDLE", "PHANDLES", "PHANDLES_AND_NUMS", "PATH", "COMPOUND")
 _REFERENCE = re.compile(r"&(?:([A-Za-z_][A-Za-z0-9_]*)|\{([^}]*)\})")
@@ -118,16 +120,12 @@ def _check_complete(outline: Outline, hint: str, generated: Set[str] = frozenset
 
     Open labels in `iommus` are left to the requests, which know what to say about them.
     """
-    problems = [
-        Problem(
-            "malformed",
-            f"&{use.label} is a label that the tree does not have",
-            hint,
-            where=use.where,
-        )
-        for use in outline.uses
+    undefined = {
+        use.label: use.where
+        for use in reversed(outline.uses)
         if use.label in outline.open_labels and use.prop != "iommus" and use.label not in generated
-    ]
+    }
+    problems = list(_undefined(dict(reversed(undefined.items())), hint))
     if outline.rootless:
         problems.append(
             Problem(
@@ -139,6 +137,21 @@ def _check_complete(outline: Outline, hint: str, generated: Set[str] = frozenset
         )
     if problems:
         raise Refused(problems)
+
+
+def _undefined(labels: Mapping[str, Where], hint: str) -> Iterator[Problem]:
+    """Labels that a tree does not have, by the first place that uses each. Many at once are one
+    mistake.
+    """
+    if len(labels) > _MANY_LABELS:
+        some = ", ".join(f"&{label}" for label in list(labels)[:3])
+        what = f"{len(labels)} labels that the tree does not have: {some}, ..."
+        many = "is there no #include of the file that has them?"
+        yield Problem("malformed", what, many, where=next(iter(labels.values())))
+        return
+    for label, where in labels.items():
+        what = f"&{label} is a label that the tree does not have"
+        yield Problem("malformed", what, hint, where=where)
 
 
 def _base(labels: Iterable[str]) -> str:

@@ -82,6 +82,18 @@ def generated_bindings(
     return {f"{BINDINGS}/{name}": text for name, text in files.items()}
 
 
+def original_bindings(
+    passthrough: Node, requests: Iterable[str], known: Bindings
+) -> Iterator[tuple[Node, str]]:
+    """Each node at one of the paths `requests` that the build has a binding for, and the file."""
+    wanted = set(requests)
+    for node, bus, valid in _placed(passthrough, PASSTHROUGH_BUS, known):
+        if node.path in wanted:
+            found = next(filter(None, (known.binding(each, bus) for each in valid)), None)
+            if found:
+                yield node, found.path
+
+
 def _below(node: Node) -> Iterator[Node]:
     for child in node.children:
         yield child
