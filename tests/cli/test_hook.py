@@ -27,6 +27,10 @@ HEADER = """#define GIC_SPI 0x0
 """
 
 
+# What editors find gcc's messages by (VS Code, $gcc): file, line, column, severity, message.
+GCC_MATCHER = re.compile(r"^(.*?):(\d+):(\d*):?\s+(?:fatal\s+)?(warning|error|note):\s+(.*)$")
+
+
 class Build:
     """An application, a folder that stands for Zephyr's bindings and headers, and a build."""
 
@@ -227,6 +231,8 @@ def test_a_refusal(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"{guest}:18: error: [stream-mismatch]")
+    found = GCC_MATCHER.match(err.splitlines()[0])
+    assert found and found.group(1, 2, 4) == (str(guest), "18", "error")
     assert build.left() == []
 
 

@@ -396,6 +396,37 @@ def test_a_module_that_takes_our_place_is_told(app: Path, workspace: Workspace) 
     assert "Another module set CMAKE_DTS_PREPROCESSOR" in workspace.stage(modules).log
 
 
+def test_a_stage_that_runs_after_the_include(app: Path, workspace: Workspace) -> None:
+    """A stand-in for Zephyr after 4.3, whose dts.cmake only defines functions, which the modules
+    that follow call: a module that puts the stage off until kconfig is included.
+    """
+    later = workspace.top / "later"
+    (later / "zephyr").mkdir(parents=True)
+    (later / "zephyr/module.yml").write_text(
+        "name: later\nbuild: {settings: {module_ext_root: .}}\n"
+    )
+    (later / "modules").mkdir()
+    (later / "modules/modules.cmake").write_text(
+        "get_filename_component(d ${CMAKE_CURRENT_LIST_DIR}/../cmake ABSOLUTE)\n"
+        'list(FIND CMAKE_MODULE_PATH "${VIOMMU_CMAKE_DIR}" i)\nmath(EXPR i "${i} + 1")\n'
+        "list(INSERT CMAKE_MODULE_PATH ${i} ${d})\n"
+    )
+    (later / "cmake").mkdir()
+    (later / "cmake/dts.cmake").write_text("message(STATUS devicetree-later)\n")
+    (later / "cmake/kconfig.cmake").write_text(
+        "list(REMOVE_ITEM CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})\n"
+        "include(dts)\ninclude(kconfig)\n"
+    )
+    modules = f"-DZEPHYR_MODULES={workspace.top}/west-viommu;{later}"
+    configure = ("cmake", "-GNinja", "-DBOARD=xenvm", "-B", str(workspace.build), "-S", str(app))
+    ran = workspace.run(*configure, modules)
+    assert ran.status == 0, ran.log
+    assert ran.log.index("devicetree-later") < ran.log.index("-- viommu: bound 1 device of ")
+    assert workspace.iommus() == ETHERNET_IOMMUS
+    again = workspace.run("ninja", "-C", str(workspace.build), "build.ninja")
+    assert "no work to do" in again.log
+
+
 def test_a_build_directory_with_a_space(app: Path, workspace: Workspace) -> None:
     workspace.build = workspace.top / "a build"
     ran = workspace.stage()
@@ -560,6 +591,14 @@ def test_the_macros_hold_when_compiled(cell: str, workspace: Workspace) -> None:
     ran = workspace.run("west", "build", "-d", str(workspace.build), "-t", "viommu_bind")
     assert ran.status == 0, ran.log
     assert "wrote " in ran.log
+
+
+def test_a_module_that_no_manifest_lists(app: Path, workspace: Workspace) -> None:
+    (app / "west.yml").write_text("manifest: {projects: []}\n")
+    variable = "EXTRA_ZEPHYR_MODULES" if VERSION >= (3, 4) else "ZEPHYR_EXTRA_MODULES"
+    ran = workspace.stage(f"-D{variable}={workspace.top}/west-viommu")
+    assert ran.status == 0, ran.log
+    assert workspace.iommus() == ETHERNET_IOMMUS
 
 
 def test_the_sample_without_the_module_does_not_configure(workspace: Workspace) -> None:
