@@ -134,7 +134,7 @@ def _appended(
     from west_viommu.cli.job import done
     from west_viommu.cli.required import lacking
     from west_viommu.read.host import host_files
-    from west_viommu.read.preprocess import marker
+    from west_viommu.read.preprocess import line_marker
     from west_viommu.read.settings import placed, settings
     from west_viommu.read.source import guest_tree_of
 
@@ -167,7 +167,7 @@ def _appended(
     result.tell()
     output.write(result.files)
     with source.open("ab") as file:
-        place = marker(str(output.folder / OVERLAY), 1)
+        place = line_marker(str(output.folder / OVERLAY), 1)
         file.write(f"\n{place}\n".encode() + result.files[OVERLAY])
     print(_bound(result.plan, chosen, output.folder))
     written = [str(output.folder / name) for name in result.files]
@@ -176,12 +176,13 @@ def _appended(
 
 def _define_label(source: Path, plan: Plan, folder: Path) -> None:
     """Make `&vsmmu { ... };` work in the source. Raises Refused where there is no vSMMU."""
-    text = source.read_bytes().decode("utf-8", "surrogateescape")
-    if "&vsmmu" not in text:
-        return
+    from west_viommu.plan.records import VSMMU_LABEL
     from west_viommu.read.outline import Outline
     from west_viommu.read.vsmmu_label import with_vsmmu_node, without_vsmmu
 
+    text = source.read_bytes().decode("utf-8", "surrogateescape")
+    if f"&{VSMMU_LABEL}" not in text:
+        return
     outline = Outline(text, "/")
     if not plan.has_viommu:
         problems = list(without_vsmmu(outline))
@@ -234,11 +235,13 @@ def _no_host(path: str, guest: GuestTree) -> Problem:
 
 
 def _no_such_host(file: str) -> Problem:
-    hint = (
+    return Problem(
+        "unreadable",
+        "No such file or directory",
         "check VIOMMU_HOST_DTB: from -D, the environment or CMakeLists.txt, a path is relative to "
+        "the application",
+        where=Where(file),
     )
-    hint += "the application"
-    return Problem("unreadable", "No such file or directory", hint, where=Where(file))
 
 
 def _own_files() -> list[str]:

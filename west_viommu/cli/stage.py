@@ -16,13 +16,13 @@ from typing import NamedTuple
 from west_viommu.cli.run import UsageError
 from west_viommu.names import BINDINGS
 from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.preprocess import decoded, named_files
 from west_viommu.read.settings import Settings, west_board
 from west_viommu.read.west_build import application_of, west_build_dir
 
 _PREPROCESSED = "zephyr/zephyr.dts.pre"
 # What zephyr/cmake/dts.cmake leaves.
 _ROOTS = "viommu_dts_roots.txt"
-_RULE = "zephyr/zephyr.dts.d"
 # What the hook says once it has bound the tree.
 _HOOK_RAN = "-- viommu: bound"
 
@@ -143,29 +143,15 @@ def _error_line(log: str) -> str:
 
 def _tell_of_newer(stage: Stage) -> None:
     """Say so where a source of the build has changed since: its devicetree is not that."""
-    try:
-        made = stage.source.stat().st_mtime
-        words = (stage.build / _RULE).read_text(encoding="utf-8", errors="replace").split()
-    except OSError:
-        return
-    within = f"{os.path.abspath(stage.build)}{os.sep}"
-    files = (
-        word for word in words if word != "\\" and not os.path.abspath(word).startswith(within)
-    )
-    newer = next((file for file in files if _changed(file) > made), None)
+    made = stage.source.stat().st_mtime
+    text = decoded(stage.source.read_bytes(), stage.name)
+    newer = next((file for file in named_files(text) if os.stat(file).st_mtime > made), None)
     if newer:
         print(
             f"note: {newer} has changed since {stage.name} was configured, and this takes its "
             "devicetree as it was: west build --cmake-only",
             file=sys.stderr,
         )
-
-
-def _changed(file: str) -> float:
-    try:
-        return os.stat(file).st_mtime
-    except OSError:
-        return 0.0
 
 
 def found_build(arguments: Namespace) -> str | None:

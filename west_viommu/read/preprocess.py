@@ -130,7 +130,12 @@ def _is_no_source(file: str) -> Problem:
 
 def source_files(file: str) -> list[str]:
     """`file` and everything that it includes."""
-    named = dict.fromkeys(unescaped(marker[2]) for marker in MARKER.finditer(preprocessed([file])))
+    return named_files(preprocessed([file]))
+
+
+def named_files(text: str) -> list[str]:
+    """The files that `text`, which went through the preprocessor, is made of."""
+    named = dict.fromkeys(unescaped(found[2]) for found in MARKER.finditer(text))
     return [name for name in named if os.path.isfile(name)]
 
 
@@ -207,7 +212,7 @@ def without_generated(text: str) -> str:
     return "".join(kept)
 
 
-def marker(file: str, line: int) -> str:
+def line_marker(file: str, line: int) -> str:
     """The line marker that says: the next line is this one."""
     quoted = re.sub(r'([\\"])', r"\\\1", file)
     return f'# {line} "{quoted}"'

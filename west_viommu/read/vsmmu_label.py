@@ -14,7 +14,7 @@ from west_viommu.names import OVERLAY_FIRST_LINE
 from west_viommu.plan.records import VSMMU_LABEL
 from west_viommu.problems import Problem
 from west_viommu.read.outline import Outline
-from west_viommu.read.preprocess import marker
+from west_viommu.read.preprocess import line_marker
 
 
 def with_vsmmu_node(text: str, path: str, outline: Outline, file: str) -> str:
@@ -29,8 +29,8 @@ def with_vsmmu_node(text: str, path: str, outline: Outline, file: str) -> str:
     *parents, name = path.strip("/").split("/")
     opened = "".join(f"{parent} {{ " for parent in parents)
     node = f"/ {{ {opened}{VSMMU_LABEL}: {name} {{ }}; {'}; ' * len(parents)}}};"
-    stub = f"{marker(file, 1)}\n{OVERLAY_FIRST_LINE} */\n{node}\n"
-    return f"{text[:at]}\n{stub}{marker(where.file, where.line or 1)}\n{text[at:]}"
+    stub = f"{line_marker(file, 1)}\n{OVERLAY_FIRST_LINE} */\n{node}\n"
+    return f"{text[:at]}\n{stub}{line_marker(where.file, where.line or 1)}\n{text[at:]}"
 
 
 def without_vsmmu(outline: Outline) -> Iterator[Problem]:

@@ -23,7 +23,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises OSError where there is no such folder.
     """
     os.scandir(folder).close()
-    fcntl, msvcrt = _module("fcntl"), _module("msvcrt")
+    fcntl = _module("fcntl")
+    msvcrt = None if fcntl else _module("msvcrt")
     if fcntl:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
