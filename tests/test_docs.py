@@ -32,6 +32,7 @@ PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 # How a command begins -> why it is not run here. Its own commands are still parsed.
 NOT_RUN = {
     "west build": "needs a Zephyr; tests/zephyr/test_build.py builds",
+    "west viommu-bind  ": "needs a build; tests/zephyr/test_build.py runs it in one",
     "west viommu-bind -b": "needs a Zephyr; tests/zephyr/test_build.py runs it",
     "west viommu-bind -d": "needs a Zephyr; tests/zephyr/test_build.py runs it",
     "viommu bind --host host.dtb app.overlay &&": "needs a Zephyr; tests/zephyr has such builds",

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,9 @@ def test_a_refusal_is_the_same_without_a_traceback(workspace: Path) -> None:
 def test_a_wrong_command_line_has_status_2(workspace: Path) -> None:
     run = west(workspace, "viommu-bind", "--host", "host.dts")
     assert run.returncode == 2
-    assert run.stderr.startswith("west viommu-bind: error: name the guest's devicetree source")
+    assert run.stderr.startswith(
+        "west viommu-bind: error: there is no build here, and no board is known: name the guest's "
+    )
 
 
 def test_west_lists_the_commands_and_their_help(workspace: Path) -> None:
@@ -83,3 +86,21 @@ def test_this_checkout_is_a_manifest_repository_itself(tmp_path: Path) -> None:
     subprocess.run(init, cwd=tmp_path, check=True, capture_output=True)
     run = west(tmp_path, "viommu-list", "--host", "samples/demo/host.dts")
     assert run.stdout.startswith("west-viommu demo host\n"), run.stderr
+
+
+def test_as_a_submanifest_of_zephyr(tmp_path: Path) -> None:
+    """The file that docs/zephyr.md shows, where Zephyr is the manifest repository."""
+    (tmp_path / "app/submanifests").mkdir(parents=True)
+    (tmp_path / "app/west.yml").write_text(
+        "manifest: {self: {path: zephyr, import: submanifests}}\n"
+    )
+    page = (CHECKOUT / "docs/zephyr.md").read_text()
+    shown = page.split("`zephyr/submanifests/west-viommu.yaml`:\n\n")[1].split("\n\n")[0]
+    (tmp_path / "app/submanifests/west-viommu.yaml").write_text(textwrap.dedent(shown))
+    (tmp_path / "modules/lib").mkdir(parents=True)
+    (tmp_path / "modules/lib/west-viommu").symlink_to(CHECKOUT)
+    init = [sys.executable, "-m", "west", "init", "-l", "app"]
+    subprocess.run(init, cwd=tmp_path, check=True, capture_output=True)
+    run = west(tmp_path, "viommu-list", "--host", str(DEMO / "host.dts"))
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("west-viommu demo host\n")

@@ -43,13 +43,22 @@ from west_viommu.host.devices import Devices
 from west_viommu.hypervisor.assignment import Explicit, Permission, Terms
 from west_viommu.hypervisor.numbering import agreeing_toolstacks
 from west_viommu.hypervisor.partial import PartialTree, partial_tree
-from west_viommu.names import HOST_OVERLAY, OVERLAY, PLAN, XENLIB, XL_CFG
+from west_viommu.hypervisor.profile import VSMMU_LABEL
+from west_viommu.names import (
+    BINDINGS,
+    HOST_OVERLAY,
+    OVERLAY,
+    PLAN,
+    VSMMU_COMPATIBLE,
+    XENLIB,
+    XL_CFG,
+)
 from west_viommu.names import partial_tree as name_of
 from west_viommu.plan import plan as planning
 from west_viommu.plan.records import Plan
 from west_viommu.problems import Problem, Refused, Where, bounded, rendered
 from west_viommu.read import host as host_file
-from west_viommu.read.bindings import Bindings
+from west_viommu.read.bindings import bindings_in
 from west_viommu.read.settings import Settings, terms
 from west_viommu.write.bindings import compatibles, generated_bindings
 from west_viommu.write.files import Output
@@ -217,14 +226,17 @@ def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, byte
     with Compilers(sources) as compilers:
         if binding_dirs:
             bus = guest.tree.tree.node(PASSTHROUGH) or guest.tree.tree.root
-            known = Bindings(binding_dirs, compatibles(bus))
+            known = bindings_in(binding_dirs, compatibles(bus))
             asking = [request.path for request in guest.asked.requests]
-            bindings = generated_bindings(bus, asking, known)
+            viommu = made.profile.viommu
+            given = guest.tree.given(f"/{viommu.node_name}", VSMMU_LABEL) if viommu else frozenset()
+            bindings = generated_bindings(bus, asking, known, given)
         files = {name: text.encode() for name, text in bindings.items()}
         files |= _for_xen(made, sources, compilers.blobs())
     # Late: in a folder that has our overlay, a killed run left out the plan alone. Not all builds
     # look for that.
-    files[OVERLAY] = overlay(made, origin).encode()
+    has_own_binding = f"{BINDINGS}/{VSMMU_COMPATIBLE}.yaml" in bindings
+    files[OVERLAY] = overlay(made, origin, has_own_binding).encode()
     origins = Origins(planned.host.devices.tree, guest.tree.tree, planned.domain)
     files[PLAN] = plan_json(made, origins, files).encode()
     return files

@@ -52,7 +52,7 @@ def write_host(*changes: tuple[str, str]) -> None:
 def test_agreement(given: str, viommu: Run) -> None:
     make_pair(viommu)
     outcome = viommu("check", "-d", "build", "--host", "host.dts", "--guest-dtb", given)
-    agrees = f"{BUILT} agrees with host.dts and {given} (2 nodes below /passthrough)\n"
+    agrees = f"{BUILT} agrees with host.dts and {given} (2 devices)\n"
     assert outcome == (0, agrees, "")
     outcome = viommu("check", "-d", "build", "--host", "host.dts", "--format", "json")
     assert outcome == (0, '{\n  "schema": 1,\n  "differences": []\n}\n', "")
@@ -403,7 +403,7 @@ def test_what_was_allowed_and_is_no_more(viommu: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "name what was built"),
+        ((), "there is no build here: name what was built"),
         (("-d", "build", "--dts", BUILT), "name what was built"),
         (("-d", "build"), "name what to compare with"),
         (("--dts", BUILT), "name what to compare with"),

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 from pathlib import Path
 
 import pytest
 from devicetree import edtlib
 
-from tests.conftest import CHECKOUT, PACKAGE, tree
-from west_viommu.problems import Refused
+from tests.conftest import CHECKOUT, IS_CHECKOUT, PACKAGE, tree
 from west_viommu.read.bindings import Bindings
-from west_viommu.write import bindings as module
+from west_viommu.read.shipped import shipped
 from west_viommu.write.bindings import compatibles, generated_bindings
 
 BASE = """properties:
@@ -69,25 +68,26 @@ DEVICES = """
 """
 
 
-def generated(zephyr: Path, folder: Path, *more: Path) -> dict[str, str]:
-    """Generates the bindings for DEVICES into `folder`."""
+def generated(zephyr: Path, folder: Path, *more: Path, vsmmu: str = "") -> dict[str, str]:
+    """Generates the bindings for DEVICES into `folder`. `vsmmu`: what the guest gives the vSMMU."""
     found = tree(f"v: v {{ #iommu-cells = <1>; }}; p {{ {DEVICES} }};").node("/p")
     assert found
     dirs = [str(zephyr), *map(str, more)]
     requests = [node.path for node in found.children if "iommus" in node.properties]
-    files = generated_bindings(found, requests, Bindings(dirs, compatibles(found)))
+    given = set(re.findall(r"(\S+) =", vsmmu))
+    files = generated_bindings(found, requests, Bindings(dirs, compatibles(found)), given)
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     return {name.removeprefix("dts/bindings/"): text for name, text in files.items()}
 
 
-def edt(folder: Path, *dirs: Path) -> edtlib.EDT:
+def edt(folder: Path, *dirs: Path, vsmmu: str = "", own: str = "") -> edtlib.EDT:
     source = folder / "all.dts"
     devices = DEVICES.replace('j { compatible = "no valid one"; };', "")
     source.write_text(
         f"""/dts-v1/; / {{ #address-cells = <2>; #size-cells = <2>;
-        v: v {{ compatible = "arm,smmu-v3"; reg = <0 0 0 1>; interrupts = <1>;
+        v: v {{ compatible = {own}"arm,smmu-v3"; reg = <0 0 0 1>; interrupts = <1>; {vsmmu}
             interrupt-parent = <&gic>; #iommu-cells = <1>; }};
         gic: gic {{ compatible = "test,gic"; #interrupt-cells = <1>; interrupt-controller; }};
         passthrough {{ compatible = "viommu,passthrough"; label = "p"; {devices} }}; }};"""
@@ -141,9 +141,35 @@ def test_what_is_generated(zephyr: Path, tmp_path: Path) -> None:
     )
 
 
-def test_an_smmu_binding_that_is_there_is_not_doubled(zephyr: Path, tmp_path: Path) -> None:
-    (zephyr / "arm,smmu-v3.yaml").write_text(UART.replace("arm,pl011", "arm,smmu-v3"))
-    assert "arm,smmu-v3.yaml" not in generated(zephyr, tmp_path, CHECKOUT / "bindings")
+SMMU = UART.replace("arm,pl011", "arm,smmu-v3")
+QUEUES = "properties: {cmdq-size: {type: int, required: true}, evtq-size: {type: int}}\n"
+
+
+@pytest.mark.parametrize(
+    ("binding", "vsmmu", "files"),
+    [
+        (f"{SMMU}iommu-cells: [sid]\n", "", []),
+        (f"{SMMU}iommu-cells: [sid]\n{QUEUES}", "cmdq-size = <8>;", []),
+        (f"{SMMU}iommu-cells: [sid]\n{QUEUES}", "", ["viommu,smmu-v3.yaml"]),
+        (f"{SMMU}{QUEUES}", "", ["viommu,smmu-v3.yaml"]),
+        (f"{SMMU}{QUEUES}", "cmdq-size = <8>; evtq-size = <8>;", ["viommu,smmu-v3.yaml"]),
+        (f"{SMMU}iommu-cells: [sid, ssid]\n", "", ["viommu,smmu-v3.yaml"]),
+        (SMMU.replace("[base.yaml]", "[cells.yaml]"), "", []),
+    ],
+    ids=["fits", "given what it wants", "wants more", "no cells", "both", "two", "by include"],
+)
+def test_beside_another_smmu_binding(
+    binding: str, vsmmu: str, files: list[str], zephyr: Path, tmp_path: Path
+) -> None:
+    (zephyr / "cells.yaml").write_text("include: base.yaml\niommu-cells: [sid]\n")
+    (zephyr / "arm,smmu-v3.yaml").write_text(binding)
+    shipped = CHECKOUT / "bindings"
+    made = generated(zephyr, tmp_path, shipped, vsmmu=vsmmu)
+    assert [name for name in made if "smmu" in name] == files
+    compatible = '"viommu,smmu-v3", ' if files else ""
+    found = edt(tmp_path, zephyr, shipped, tmp_path / "dts/bindings", vsmmu=vsmmu, own=compatible)
+    (entry,) = found.get_node("/passthrough/a").props["iommus"].val
+    assert list(entry.data.values()) == [1]
 
 
 def test_without_the_module_the_folder_stands_alone(zephyr: Path, tmp_path: Path) -> None:
@@ -152,20 +178,10 @@ def test_without_the_module_the_folder_stands_alone(zephyr: Path, tmp_path: Path
     assert "viommu\t" in files["vendor-prefixes.txt"]
 
 
-def test_a_checkout_without_links_is_told(
-    zephyr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text_file = tmp_path / "bindings"
-    text_file.write_text("../bindings")
-    monkeypatch.setattr(module, "_SHIPPED", text_file)
-    with pytest.raises(Refused, match="must be a symbolic link to a folder"):
-        generated(zephyr, tmp_path)
-
-
-def test_the_package_has_the_bindings(tmp_path: Path) -> None:
-    copied = tmp_path / "west_viommu"
-    shutil.copytree(PACKAGE, copied)
-    assert (copied / "bindings" / "viommu,passthrough.yaml").is_file()
+def test_the_package_or_the_checkout_has_the_bindings() -> None:
+    folder = Path(shipped("bindings", "bindings"))
+    assert (folder / "viommu,passthrough.yaml").is_file()
+    assert folder == (PACKAGE if not IS_CHECKOUT else CHECKOUT) / "bindings"
 
 
 def test_a_stub_takes_what_its_siblings_have_and_hides_no_binding(

@@ -147,23 +147,64 @@ def test_a_binding_with_required_properties_still_requires_them(
 ) -> None:
     device = ETHERNET.replace('"cdns,gem"', compatible)
     (app / "app.overlay").write_text(OVERLAY % device)
-    assert "is marked as required" in workspace.stage().log
+    log = workspace.stage().log
+    assert "app.overlay:7: error: [malformed] Zephyr's binding of the device requires " in log
+    assert "/dts/bindings/ethernet/xlnx,gem.yaml: copy what is of the host" in log
+    assert "build/viommu/dts/bindings" not in log
     (app / "app.overlay").write_text(OVERLAY % device.replace("iommus", f"{GEM}\n iommus"))
     ran = workspace.stage()
     assert ran.status == 0, ran.log
     assert workspace.iommus() == ETHERNET_IOMMUS
 
 
-def test_an_smmu_binding_of_the_application_is_not_doubled(app: Path, workspace: Workspace) -> None:
+OTHER_SMMU = """description: SMMUv3, for a driver of this application
+compatible: "arm,smmu-v3"
+include: base.yaml
+properties:
+  cmdq-size: {type: int, required: true}
+  evtq-size: {type: int, required: true}
+"""
+
+
+@pytest.mark.parametrize(
+    ("binding", "fits"),
+    [
+        (OTHER_SMMU, False),
+        (OTHER_SMMU.split("properties")[0] + "iommu-cells: [stream-id]\n", True),
+    ],
+    ids=["one that does not fit", "one that fits"],
+)
+def test_beside_an_smmu_binding_of_the_application(
+    binding: str, fits: bool, app: Path, workspace: Workspace
+) -> None:
     bindings = app / "dts/bindings"
     bindings.mkdir(parents=True)
-    (bindings / "arm,smmu-v3.yaml").write_text(
-        'description: mine\ncompatible: "arm,smmu-v3"\ninclude: base.yaml\n'
-        "iommu-cells: [stream-id]\n"
-    )
+    (bindings / "arm,smmu-v3.yaml").write_text(binding)
     ran = workspace.stage()
     assert ran.status == 0, ran.log
     assert workspace.iommus() == ETHERNET_IOMMUS
+    text = (workspace.build / "zephyr/zephyr.dts").read_text()
+    assert '"arm,smmu-v3"' in text
+    assert ('"viommu,smmu-v3"' not in text) == fits
+    checked = workspace.run("west", "viommu-check", "-d", str(workspace.build), "--host=host.dts")
+    assert checked.status == 0, checked.log
+
+
+def test_the_overlays_of_the_application_may_extend_the_vsmmu(
+    app: Path, workspace: Workspace
+) -> None:
+    overlay = (app / "app.overlay").read_text()
+    overlay += "/ { aliases { smmu = &vsmmu; }; chosen { app,smmu = &vsmmu; }; };\n"
+    (app / "app.overlay").write_text(overlay + "&vsmmu {\n\tdma-coherent;\n};\n")
+    ran = workspace.stage()
+    assert ran.status == 0, ran.log
+    assert workspace.iommus() == ETHERNET_IOMMUS
+    header = workspace.header()
+    assert "#define DT_N_ALIAS_smmu" in header and "#define DT_CHOSEN_app_smmu" in header
+    assert "#define DT_N_S_iommu_4040000_P_dma_coherent 1" in header
+    last = len((app / "app.overlay").read_text().splitlines())
+    text = (workspace.build / "zephyr/zephyr.dts").read_text()
+    assert f"app.overlay:{last - 1} */" in text or VERSION < (4, 0)
 
 
 def test_an_extra_overlay(app: Path, workspace: Workspace) -> None:
@@ -293,6 +334,47 @@ def test_configures_again_when_an_input_changes_once_and_only_then(
     assert not (workspace.build / "viommu/viommu.json").exists()
 
 
+def test_a_viommu_yml_that_appears_later_counts(app: Path, workspace: Workspace) -> None:
+    (app / "viommu.yml").unlink()
+    configure = ("cmake", "-GNinja", "-DBOARD=xenvm", "-B", str(workspace.build), "-S", str(app))
+    ran = workspace.run(*configure, "-DVIOMMU_HOST_DTB=host.dts")
+    assert "(xen-rfc, identity: nobody chose)" in ran.log
+    (app / "viommu.yml").write_text("profile: xen-v3-dom0less\n")
+    again = ("ninja", "-C", str(workspace.build), "build.ninja")
+    assert "(xen-v3-dom0less, first-free)" in workspace.run(*again).log
+    assert "viommu: bound" not in workspace.run(*again).log
+
+
+def test_what_is_gone_from_the_folder_comes_back(app: Path, workspace: Workspace) -> None:
+    configure = ("cmake", "-GNinja", "-DBOARD=xenvm", "-B", str(workspace.build), "-S", str(app))
+    assert workspace.run(*configure).status == 0
+    folder = workspace.build / "viommu"
+    wanted = sorted(file for file in folder.rglob("*") if file.is_file())
+
+    def configured() -> int:
+        ran = workspace.run("ninja", "-C", str(workspace.build), "build.ninja")
+        assert ran.status == 0, ran.log
+        return ran.log.count("-- viommu: bound")
+
+    shutil.rmtree(folder)
+    assert configured() == 1
+    assert sorted(file for file in folder.rglob("*") if file.is_file()) == wanted
+    (folder / "xl.cfg").unlink()
+    assert configured() == 1
+    assert configured() == 0
+
+
+def test_a_preprocessor_that_fails_leaves_nothing_stale(app: Path, workspace: Workspace) -> None:
+    configure = ("cmake", "-GNinja", "-DBOARD=xenvm", "-B", str(workspace.build), "-S", str(app))
+    assert workspace.run(*configure).status == 0
+    (app / "app.overlay").write_text('#include "missing.dtsi"\n' + OVERLAY % ETHERNET)
+    ran = workspace.run("ninja", "-C", str(workspace.build), "build.ninja")
+    assert ran.status == 1
+    assert "missing.dtsi: No such file" in ran.log
+    left = [file for file in (workspace.build / "viommu").rglob("*") if file.is_file()]
+    assert [file.name for file in left if file.stat().st_size] == []
+
+
 def test_a_module_that_takes_our_place_is_told(app: Path, workspace: Workspace) -> None:
     other = workspace.top / "other"
     (other / "zephyr").mkdir(parents=True)
@@ -312,6 +394,37 @@ def test_a_module_that_takes_our_place_is_told(app: Path, workspace: Workspace) 
     )
     modules = f"-DZEPHYR_MODULES={workspace.top}/west-viommu;{other}"
     assert "Another module set CMAKE_DTS_PREPROCESSOR" in workspace.stage(modules).log
+
+
+def test_a_stage_that_runs_after_the_include(app: Path, workspace: Workspace) -> None:
+    """A stand-in for Zephyr after 4.3, whose dts.cmake only defines functions, which the modules
+    that follow call: a module that puts the stage off until kconfig is included.
+    """
+    later = workspace.top / "later"
+    (later / "zephyr").mkdir(parents=True)
+    (later / "zephyr/module.yml").write_text(
+        "name: later\nbuild: {settings: {module_ext_root: .}}\n"
+    )
+    (later / "modules").mkdir()
+    (later / "modules/modules.cmake").write_text(
+        "get_filename_component(d ${CMAKE_CURRENT_LIST_DIR}/../cmake ABSOLUTE)\n"
+        'list(FIND CMAKE_MODULE_PATH "${VIOMMU_CMAKE_DIR}" i)\nmath(EXPR i "${i} + 1")\n'
+        "list(INSERT CMAKE_MODULE_PATH ${i} ${d})\n"
+    )
+    (later / "cmake").mkdir()
+    (later / "cmake/dts.cmake").write_text("message(STATUS devicetree-later)\n")
+    (later / "cmake/kconfig.cmake").write_text(
+        "list(REMOVE_ITEM CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})\n"
+        "include(dts)\ninclude(kconfig)\n"
+    )
+    modules = f"-DZEPHYR_MODULES={workspace.top}/west-viommu;{later}"
+    configure = ("cmake", "-GNinja", "-DBOARD=xenvm", "-B", str(workspace.build), "-S", str(app))
+    ran = workspace.run(*configure, modules)
+    assert ran.status == 0, ran.log
+    assert ran.log.index("devicetree-later") < ran.log.index("-- viommu: bound 1 device of ")
+    assert workspace.iommus() == ETHERNET_IOMMUS
+    again = workspace.run("ninja", "-C", str(workspace.build), "build.ninja")
+    assert "no work to do" in again.log
 
 
 def test_a_build_directory_with_a_space(app: Path, workspace: Workspace) -> None:
@@ -380,6 +493,20 @@ def test_bind_for_a_board_and_for_a_build(app: Path, workspace: Workspace) -> No
     assert again.splitlines()[8:] == by_board.splitlines()[8:]
 
 
+def test_bind_and_check_alone_take_the_build_of_west(app: Path, workspace: Workspace) -> None:
+    nothing = workspace.run("west", "viommu-bind", "--host", "host.dts")
+    assert nothing.status == 2
+    assert "there is no build here, and no board is known: name the guest's" in nothing.log
+    ran = workspace.run("west", "build", "--cmake-only", "-b", "xenvm")
+    assert ran.status == 0, ran.log
+    ran = workspace.run("west", "viommu-bind", "--host", "host.dts")
+    assert ran.status == 0, ran.log
+    assert "wrote build/viommu/viommu.overlay" in ran.log
+    ran = workspace.run("west", "viommu-check", "--host", "host.dts")
+    assert ran.status == 0, ran.log
+    assert "note: this takes the build in build\n" in ran.log
+
+
 def test_bind_for_a_board_that_zephyr_does_not_know(app: Path, workspace: Workspace) -> None:
     ran = workspace.run("west", "viommu-bind", "-b", "no_such_board")
     assert ran.status == 1
@@ -442,10 +569,40 @@ def test_twister_on_the_sample(workspace: Workspace) -> None:
 
 
 @pytest.mark.skipif(VERSION < (4, 0), reason="older Zephyrs do not build with every toolchain")
-def test_the_macros_hold_when_compiled(workspace: Workspace) -> None:
+@pytest.mark.parametrize("cell", ["", "sid"], ids=["our binding", "another, another name"])
+def test_the_macros_hold_when_compiled(cell: str, workspace: Workspace) -> None:
+    bindings = workspace.top / "other/dts/bindings"
+    bindings.mkdir(parents=True)
+    if cell:
+        (bindings / "arm,smmu-v3.yaml").write_text(
+            OTHER_SMMU.split("properties")[0] + f"iommu-cells: [{cell}]\n"
+        )
     ran = workspace.run(
         *("west", "build", "-p", "always", "-b", "xenvm", "-d", str(workspace.build)),
         str(CHECKOUT / "tests/zephyr/macros"),
-        *("--", "-DEXTRA_CFLAGS=-mno-outline-atomics"),
+        *("--", "-DEXTRA_CFLAGS=-mno-outline-atomics", f"-DDTS_ROOT={workspace.top}/other"),
     )
     assert ran.status == 0, ran.log
+    ran = workspace.run("west", "build", "-d", str(workspace.build), "-t", "help")
+    assert "viommu_check" in ran.log and "viommu_bind" in ran.log
+    ran = workspace.run("west", "build", "-d", str(workspace.build), "-t", "viommu_check")
+    assert ran.status == 0, ran.log
+    assert "agrees with" in ran.log and "(1 device)" in ran.log
+    ran = workspace.run("west", "build", "-d", str(workspace.build), "-t", "viommu_bind")
+    assert ran.status == 0, ran.log
+    assert "wrote " in ran.log
+
+
+def test_a_module_that_no_manifest_lists(app: Path, workspace: Workspace) -> None:
+    (app / "west.yml").write_text("manifest: {projects: []}\n")
+    variable = "EXTRA_ZEPHYR_MODULES" if VERSION >= (3, 4) else "ZEPHYR_EXTRA_MODULES"
+    ran = workspace.stage(f"-D{variable}={workspace.top}/west-viommu")
+    assert ran.status == 0, ran.log
+    assert workspace.iommus() == ETHERNET_IOMMUS
+
+
+def test_the_sample_without_the_module_does_not_configure(workspace: Workspace) -> None:
+    (workspace.app / "west.yml").write_text("manifest: {projects: []}\n")
+    ran = workspace.run("cmake", "-DBOARD=xenvm", "-B", str(workspace.build), "-S", str(SAMPLE))
+    assert ran.status == 1
+    assert "This build does not run the module west-viommu" in " ".join(ran.log.split())

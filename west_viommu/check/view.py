@@ -10,6 +10,7 @@ from west_viommu.check.difference import Difference
 from west_viommu.guest.gic import NO_GIC, Gic, GuestInterrupt, guest_gic, guest_interrupts
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
+from west_viommu.names import VSMMU_COMPATIBLE
 from west_viommu.tree.addresses import AddressMap, Region
 from west_viommu.tree.cells import TreeError, cells, counted
 from west_viommu.tree.node import Node
@@ -90,7 +91,9 @@ class _Viewer:
     def _vsmmu(self, node: Node) -> NodeView:
         cells = self._tried(node, lambda: node.number("#iommu-cells", 0), 0)
         phandle = self._tried(node, lambda: node.number("phandle", 0), 0)
-        return self._node(node)._replace(iommu_cells=cells, phandle=phandle)
+        found = self._node(node)
+        given = tuple(each for each in found.compatible if each != VSMMU_COMPATIBLE)
+        return found._replace(iommu_cells=cells, phandle=phandle, compatible=given)
 
     def _device(self, node: Node, vsmmu: NodeView | None) -> NodeView:
         return self._node(node)._replace(

@@ -63,13 +63,14 @@ def _add_bind_arguments(parser: ArgumentParser) -> None:
         nargs="*",
         help="the guest's devicetree source: overlays, or a .dts and overlays, in the order in "
         "which the devicetree compiler gets them. Without: the devicetree of an application of "
-        "Zephyr's, see -b and -d",
+        "Zephyr's, by -b or -d; without these, of the build that `west build` would find here, "
+        "else for the board of `west config build.board`",
     )
     parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
     parser.add_argument(
         "-b",
         "--board",
-        help="run Zephyr's devicetree stage for this board (default: `west config build.board`)",
+        help="run Zephyr's devicetree stage for this board",
     )
     parser.add_argument(
         "-s",
@@ -178,7 +179,11 @@ def _add_extract_arguments(parser: ArgumentParser) -> None:
 
 def _add_check_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "-d", "--build-dir", metavar="DIR", help="the build: its zephyr.dts, and its viommu.json"
+        "-d",
+        "--build-dir",
+        metavar="DIR",
+        help="the build: its zephyr.dts, and its viommu.json (default: the one that `west build` "
+        "would find here)",
     )
     parser.add_argument("--dts", metavar="FILE", help="the guest's finished tree instead, any form")
     parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
@@ -224,7 +229,8 @@ COMMANDS = (
         "  %(prog)s --host versal-net.dtb boards/xenvm.overlay\n"
         "  %(prog)s --host host.dtb -o build/viommu board.dts app.overlay\n"
         "  %(prog)s --host host.dtb -b xenvm -s my-app\n"
-        "  %(prog)s --host host.dtb -d build",
+        "in the folder of an application of Zephyr's:\n"
+        "  %(prog)s --host host.dtb",
         _add_bind_arguments,
     ),
     Command(

@@ -13,7 +13,7 @@ from pathlib import Path
 from west_viommu.api import Guest, Host, guest_of, read_guest, read_host
 from west_viommu.cli.job import Done, chosen_by, done
 from west_viommu.cli.run import NO_HOST, UsageError, tell
-from west_viommu.cli.stage import Stage, application, devicetree_stage, image
+from west_viommu.cli.stage import Stage, application, devicetree_stage, found_build, image
 from west_viommu.names import BINDINGS
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.settings import Settings
@@ -28,6 +28,8 @@ def run(arguments: Namespace) -> None:
         raise UsageError("give GUEST files, a board with -b, or a build with -d: one of the three")
     if arguments.board and arguments.build_dir:
         raise UsageError("-b runs Zephyr's devicetree stage, -d takes that of a build: give one")
+    if not (arguments.guests or arguments.board or arguments.build_dir):
+        arguments.build_dir = found_build(arguments)
     folder = _folder(arguments)
     try:
         chosen, result = _result(arguments, folder)

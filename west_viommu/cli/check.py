@@ -23,7 +23,7 @@ from west_viommu.check.physical import physical
 from west_viommu.check.view import View, view
 from west_viommu.cli.job import chosen_by
 from west_viommu.cli.run import DONE, REFUSED, UsageError, tell
-from west_viommu.cli.stage import application, image
+from west_viommu.cli.stage import application, found_build, image
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import GuestTree
 from west_viommu.host.streams import StreamId
@@ -43,8 +43,17 @@ BUILT = "zephyr/zephyr.dts"
 
 def run(arguments: Namespace) -> int:
     """Compare, print, and say whether there is a difference."""
-    if bool(arguments.build_dir) == bool(arguments.dts):
-        raise UsageError("name what was built: a build directory with -d, or a tree with --dts")
+    if arguments.build_dir and arguments.dts:
+        raise UsageError(
+            "name what was built once: a build directory with -d, or a tree with --dts"
+        )
+    if not arguments.build_dir and not arguments.dts:
+        arguments.build_dir = found_build(arguments)
+        if not arguments.build_dir:
+            raise UsageError(
+                "there is no build here: name what was built, a build directory with -d or a tree "
+                "with --dts, or go where `west build` finds its build"
+            )
     chosen = chosen_by(arguments, application(arguments))
     if not chosen.host and not arguments.guest_dtb:
         raise UsageError("name what to compare with: --host HOST, --guest-dtb DUMP, or both")
@@ -60,7 +69,7 @@ def run(arguments: Namespace) -> int:
         found += [("guest-dtb", each) for each in with_given(built, given, known)]
     render = differences_json if arguments.format == "json" else differences_table
     names = {"build": name, "host": chosen.host or "", "guest-dtb": arguments.guest_dtb or ""}
-    tell([render(found, names, len(built.devices))])
+    tell([render(found, names, _count(built, sealed))])
     return REFUSED if found else DONE
 
 
@@ -73,6 +82,13 @@ def _profile_of(chosen: Settings, sealed: dict[str, Any] | None) -> Profile | No
     if sealed:
         return profile(sealed["profile"], None) if sealed["profile"] in PROFILES else None
     return profile(None, None)
+
+
+def _count(built: View, sealed: dict[str, Any] | None) -> int:
+    """How many devices were bound, as the build's log says it."""
+    if sealed:
+        return len(sealed["devices"])
+    return sum(1 for device in built.devices.values() if device.streams or device.maps)
 
 
 def _built(arguments: Namespace) -> tuple[str, dict[str, Any] | None]:

@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import os
 from argparse import Namespace
 
 from west_viommu.cli.run import UsageError
 from west_viommu.problems import Problem, Refused, Where, close_matches
+from west_viommu.read.shipped import shipped
 
-# A link to docs/hazards.md, so that an installed package has the page.
-PAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "hazards.md")
-_TITLE = "# Hazards\n"
+PAGE = shipped("hazards.md", "docs/hazards.md")
 _SECTION = "### "
 
 
@@ -50,15 +48,10 @@ def overview(page: str) -> dict[str, str]:
 
 
 def _page() -> str:
-    """docs/hazards.md. Raises Refused where the link to it is none."""
-    what = "this must be a symbolic link to docs/hazards.md"
+    """docs/hazards.md. Raises Refused where it is not there."""
     try:
         with open(PAGE, encoding="utf-8") as file:
-            page = file.read()
-        if page.startswith(_TITLE):
-            return page
-        what += ", and the checkout made it a text file"
+            return file.read()
     except OSError as error:
-        what += f": {error.strerror}"
-    hint = "git config core.symlinks true, and check out again"
-    raise Refused([Problem("unreadable", what, hint, where=Where(PAGE))])
+        what, hint = error.strerror or "cannot be read", "install west-viommu again"
+        raise Refused([Problem("unreadable", what, hint, where=Where(PAGE))]) from None

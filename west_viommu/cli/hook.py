@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from west_viommu.guest.source import GuestTree
 from west_viommu.names import BINDINGS, OVERLAY, VENDOR_PREFIXES
@@ -22,10 +23,16 @@ from west_viommu.problems import Problem, Refused, Where, rendered
 from west_viommu.read.plain_file import content
 from west_viommu.write.files import Output
 
+if TYPE_CHECKING:
+    # For a source that asks for nothing, not loaded.
+    from west_viommu.plan.records import Plan
+    from west_viommu.read.settings import Settings
+
 # Source without any of these words asks for nothing.
 _WORDS = (b"passthrough", b"xen,path")
 # What `_appended` imports.
 _MODULES = ("west_viommu.cli.job", "west_viommu.read.settings")
+_NOTHING: tuple[list[str], list[str]] = ([], [])
 
 
 class Hook:
@@ -50,8 +57,18 @@ class Hook:
 
     def run(self) -> int:
         """Bind what the preprocessed source asks for; the exit status."""
+        return self._status(lambda: _bind(self._arguments, self._command))
+
+    def clear(self) -> int:
+        """Remove what an earlier configure left: there is no source that it could be of. The exit
+        status.
+        """
+        return self._status(lambda: Output(Path(self._arguments.output)).remove())
+
+    def _status(self, job: Callable[[], None]) -> int:
+        """Do `job`; the exit status, with a message where that is not 0."""
         try:
-            _bind(self._arguments, self._command)
+            job()
         except Refused as refused:
             for problem in refused.problems:
                 print(rendered(problem), file=sys.stderr)
@@ -89,12 +106,14 @@ def _bind(arguments: Namespace, command: Sequence[str]) -> None:
     source = Path(_operand(command, "-o"))
     with Output(Path(arguments.output)) as output:
         _leave_out_stale(source)
-        depends_on = _appended(arguments, command, source, output) if _asks(source) else []
-        if not depends_on:
+        inputs, written = _NOTHING
+        if _asks(source):
+            inputs, written = _appended(arguments, command, source, output)
+        if not inputs:
             output.remove()
             # Zephyr has seen it by now (dts.cmake made it), and reads it later.
             output.leave_empty(f"{BINDINGS}/{VENDOR_PREFIXES}")
-        _add_dependencies(_operand(command, "-MF"), depends_on)
+        _add_dependencies(_operand(command, "-MF"), inputs, written)
 
 
 def _leave_out_stale(source: Path) -> None:
@@ -109,20 +128,22 @@ def _leave_out_stale(source: Path) -> None:
 
 def _appended(
     arguments: Namespace, command: Sequence[str], source: Path, output: Output
-) -> list[str]:
-    """Plan, write the files of the run, and append the overlay to the source. [] where the source
-    asks for nothing after all.
+) -> tuple[list[str], list[str]]:
+    """Plan, write the files of the run, and append the overlay to the source. What it was made
+    from, and what was written; nothing where the source asks for nothing after all.
     """
     from west_viommu.api import guest_of, read_host
     from west_viommu.cli.job import done
+    from west_viommu.cli.required import lacking
     from west_viommu.cli.run import tell
     from west_viommu.read.host import host_files
+    from west_viommu.read.preprocess import line_marker
     from west_viommu.read.settings import placed, settings
     from west_viommu.read.source import guest_tree_of
 
     guest = guest_of(_included(command), guest_tree_of(source))
     if not guest.asks:
-        return []
+        return _NOTHING
     app = arguments.app
     chosen = settings(
         {
@@ -138,16 +159,54 @@ def _appended(
         wanted = guest.asked
         path = wanted.requests[0].path if wanted.requests else wanted.problems[0].node
         raise Refused([_no_host(path, guest.tree)])
-    result = done(read_host(chosen.host), guest, chosen, _binding_dirs(arguments))
+    if arguments.host_dtb and not os.path.exists(chosen.host):
+        raise Refused([_no_such_host(chosen.host)])
+    binding_dirs = _binding_dirs(arguments)
+    result = done(read_host(chosen.host), guest, chosen, binding_dirs)
+    wanting = list(lacking(guest, binding_dirs))
+    if wanting:
+        raise Refused(wanting)
+    _define_label(source, result.plan, output.folder)
     result.tell()
     output.write(result.files)
     with source.open("ab") as file:
-        file.write(f'\n# 1 "{output.folder / OVERLAY}"\n'.encode() + result.files[OVERLAY])
-    count = len(result.plan.devices)
+        place = line_marker(str(output.folder / OVERLAY), 1)
+        file.write(f"\n{place}\n".encode() + result.files[OVERLAY])
+    tell([f"{_bound(result.plan, chosen, output.folder)}\n"])
+    written = [str(output.folder / name) for name in result.files]
+    return [*host_files(chosen.host), *chosen.files], written
+
+
+def _define_label(source: Path, plan: Plan, folder: Path) -> None:
+    """Make `&vsmmu { ... };` work in the source. Raises Refused where there is no vSMMU."""
+    from west_viommu.hypervisor.profile import VSMMU_LABEL
+    from west_viommu.read.outline import Outline
+    from west_viommu.read.vsmmu_label import with_vsmmu_node, without_vsmmu
+
+    text = source.read_bytes().decode("utf-8", "surrogateescape")
+    if f"&{VSMMU_LABEL}" not in text:
+        return
+    outline = Outline(text, "/")
+    viommu = plan.profile.viommu
+    if not viommu or not plan.has_viommu:
+        problems = list(without_vsmmu(outline))
+        if problems:
+            raise Refused(problems)
+        return
+    bound = with_vsmmu_node(text, f"/{viommu.node_name}", outline, str(folder / OVERLAY))
+    source.write_bytes(bound.encode("utf-8", "surrogateescape"))
+
+
+def _bound(plan: Plan, chosen: Settings, folder: Path) -> str:
+    """The line of CMake's log: what was bound, and on what assumption."""
+    count = len(plan.devices)
     devices = "1 device" if count == 1 else f"{count} devices"
-    vsmmu = "to one vSMMU" if result.plan.has_viommu else "and no vSMMU"
-    tell([f"-- viommu: bound {devices} of {chosen.host} {vsmmu}, see {output.folder}\n"])
-    return [*host_files(chosen.host), *chosen.files]
+    vsmmu = "to one vSMMU" if plan.has_viommu else "and no vSMMU"
+    profile, policy = plan.profile.name, plan.profile.policy
+    terms = f"{profile}, {policy}"
+    if not chosen.profile:
+        terms = f"{profile}: nobody chose, {policy}" if chosen.vsid else f"{terms}: nobody chose"
+    return f"-- viommu: bound {devices} of {chosen.host} {vsmmu} ({terms}), see {folder}"
 
 
 def _binding_dirs(arguments: Namespace) -> list[str]:
@@ -180,6 +239,16 @@ def _no_host(path: str, guest: GuestTree) -> Problem:
     )
 
 
+def _no_such_host(file: str) -> Problem:
+    return Problem(
+        "unreadable",
+        "No such file or directory",
+        "check VIOMMU_HOST_DTB: from -D, the environment or CMakeLists.txt, a path is relative to "
+        "the application",
+        where=Where(file),
+    )
+
+
 def _own_files() -> list[str]:
     """Our own sources that ran, and the profiles."""
     package = Path(__file__).parent.parent
@@ -188,19 +257,28 @@ def _own_files() -> list[str]:
     return [*own, *map(str, package.glob("profiles/*.yaml"))]
 
 
-def _add_dependencies(make_rule: str, files: Sequence[str]) -> None:
-    """Append `files`, and our own sources, to the make rule that the preprocessor wrote: a line
-    each, as Zephyr before 4.0 wants it. A path that CMake could not read back is left out, with a
-    note if it is the user's.
+def _add_dependencies(make_rule: str, inputs: Sequence[str], written: Sequence[str]) -> None:
+    """Append `inputs`, what was `written`, and our own sources, to the make rule that the
+    preprocessor wrote: a line each, as Zephyr before 4.0 wants it. The written so that what is
+    removed comes back with the next build. A path that CMake could not read back is left out, with
+    a note if it is an input.
     """
-    wanted = [os.path.abspath(file) for file in files if os.path.isfile(file)]
+    wanted = [_for_cmake(os.path.abspath(file)) for file in inputs if os.path.isfile(file)]
+    written = [_for_cmake(file) for file in written]
     for file in filter(_is_unreadable, wanted):
         print(f"note: changes of {file!r} go unnoticed: a character of its path", file=sys.stderr)
     if wanted:
-        readable = {file for file in (*wanted, *_own_files()) if not _is_unreadable(file)}
+        own = map(_for_cmake, _own_files())
+        readable = {file for file in (*wanted, *written, *own) if not _is_unreadable(file)}
         rule = Path(make_rule)
         lines = "".join(f" \\\n {file}" for file in sorted(readable))
-        rule.write_text(rule.read_text(encoding="utf-8").rstrip("\n") + lines + "\n")
+        text = rule.read_text(encoding="utf-8").rstrip("\n") + lines + "\n"
+        rule.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _for_cmake(file: str) -> str:
+    """`file` as CMake writes paths: with slashes, on Windows too."""
+    return Path(file).as_posix()
 
 
 def _is_unreadable(file: str) -> bool:

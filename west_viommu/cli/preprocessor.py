@@ -5,6 +5,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from west_viommu.cli.hook import Hook
 
 
 def main(argv: list[str]) -> int:
@@ -15,11 +20,17 @@ def main(argv: list[str]) -> int:
         preprocessor = subprocess.Popen(command)
     except OSError as error:
         print(f"error: [unreadable] {command[0]} cannot be run: {error.strerror}", file=sys.stderr)
-        return 1
+        return _hook(options, command).clear() or 1
     with preprocessor:
         # It has a core of its own to run on. Everything else is loaded only now, meanwhile.
-        from west_viommu.cli.hook import Hook
-
-        hook = Hook(options, command)
+        hook = _hook(options, command)
         hook.load()
-    return preprocessor.returncode or hook.run()
+    if preprocessor.returncode:
+        return hook.clear() or preprocessor.returncode
+    return hook.run()
+
+
+def _hook(options: Sequence[str], command: Sequence[str]) -> Hook:
+    from west_viommu.cli.hook import Hook
+
+    return Hook(options, command)

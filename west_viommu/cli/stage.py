@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -18,12 +17,13 @@ from west_viommu.cli.run import UsageError
 from west_viommu.names import BINDINGS
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.plain_file import content, unreadable
+from west_viommu.read.preprocess import decoded, named_files
 from west_viommu.read.settings import Settings, west_board
+from west_viommu.read.west_build import application_of, west_build_dir
 
 _PREPROCESSED = "zephyr/zephyr.dts.pre"
 # What zephyr/cmake/dts.cmake leaves.
 _ROOTS = "viommu_dts_roots.txt"
-_HOME = re.compile(r"^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$", re.MULTILINE)
 # What the hook says once it has bound the tree.
 _HOOK_RAN = "-- viommu: bound"
 
@@ -80,15 +80,18 @@ def devicetree_stage(arguments: Namespace, app: str, chosen: Settings) -> Iterat
     """
     if arguments.build_dir:
         build = image(arguments.build_dir)
-        yield _found(build, str(build), "")
+        stage = _found(build, str(build), "")
+        _tell_of_newer(stage)
+        yield stage
         return
     board = arguments.board or west_board(app)
     base = os.environ.get("ZEPHYR_BASE")
     if not board or not base:
         missing = "" if base else "; to build for a board, ZEPHYR_BASE must be set"
         raise UsageError(
-            "name the guest's devicetree source (GUEST.overlay or GUEST.dts), a board with -b, or "
-            f"a build directory with -d{missing}"
+            "there is no build here, and no board is known: name the guest's devicetree source "
+            "(GUEST.overlay or GUEST.dts), a board with -b (or `west config build.board`), or a "
+            f"build directory with -d{missing}"
         )
     with tempfile.TemporaryDirectory(prefix="viommu-") as folder:
         build = Path(folder, "build")
@@ -139,20 +142,34 @@ def _error_line(log: str) -> str:
     return lines[-1] if lines else "nothing was printed"
 
 
+def _tell_of_newer(stage: Stage) -> None:
+    """Say so where a source of the build has changed since: its devicetree is not that."""
+    made = stage.source.stat().st_mtime
+    text = decoded(stage.source.read_bytes(), stage.name)
+    newer = next((file for file in named_files(text) if os.stat(file).st_mtime > made), None)
+    if newer:
+        print(
+            f"note: {newer} has changed since {stage.name} was configured, and this takes its "
+            "devicetree as it was: west build --cmake-only",
+            file=sys.stderr,
+        )
+
+
+def found_build(arguments: Namespace) -> str | None:
+    """The build directory that `west build` would find, where none is named; said on stderr."""
+    build = west_build_dir(arguments.source_dir)
+    if not build:
+        return None
+    print(f"note: this takes the build in {build}", file=sys.stderr)
+    return str(build)
+
+
 def application(arguments: Namespace) -> str:
     """The application's folder: -s, else that of the build of -d, else here."""
     if arguments.source_dir:
         return str(arguments.source_dir)
     if arguments.build_dir:
-        cache = image(arguments.build_dir) / "CMakeCache.txt"
-        if cache.exists():
-            try:
-                text = content(str(cache)).decode("utf-8", "replace")
-            except OSError as error:
-                raise Refused([unreadable(str(cache), error, "configure it again")]) from None
-            home = _HOME.search(text)
-            if home and os.path.isdir(home[1]):
-                return home[1]
+        return application_of(image(arguments.build_dir)) or os.curdir
     return os.curdir
 
 

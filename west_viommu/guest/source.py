@@ -35,6 +35,11 @@ class GuestTree(NamedTuple):
     is_complete: bool
     locate: Locate
 
+    def given(self, path: str, label: str) -> frozenset[str]:
+        """The properties that the source gives to the node at `path`, or that `label` means."""
+        nodes = [self.tree.node(each) for each in {path, self.labels.get(label, path)}]
+        return frozenset(name for node in nodes if node for name in node.properties)
+
 
 def without_source(tree: Tree, file: str) -> GuestTree:
     """The guest's devicetree where only the compiled one is known, in `file`: no labels, and

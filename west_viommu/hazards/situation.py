@@ -94,7 +94,9 @@ class Situation:
         return found
 
     def guest_ids(self, this: Assignment) -> Sequence[StreamId]:
-        """The IDs that the guest uses for the streams of `this`; by itself, a device has its own."""
+        """The IDs that the guest uses for the streams of `this`; by itself, a device has its
+        own.
+        """
         if self.is_alone:
             return this.ids
         return [stream.vmaster for stream in self.streams[this.request.path] or ()]

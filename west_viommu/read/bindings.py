@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import yaml
@@ -31,6 +31,16 @@ class Binding(NamedTuple):
     bus: str | None
 
 
+@lru_cache(maxsize=1)
+def _bindings_in(directories: tuple[str, ...], rare: tuple[str, ...]) -> Bindings:
+    return Bindings(directories, rare)
+
+
+def bindings_in(directories: Sequence[str], rare: Sequence[str]) -> Bindings:
+    """The bindings below `directories`, searched once for all that a run asks of them."""
+    return _bindings_in(tuple(directories), tuple(rare))
+
+
 class Bindings:
     """The bindings below some directories, as edtlib finds them.
 
@@ -42,7 +52,7 @@ class Bindings:
         """`rare`: compatibles that will be asked for, searched for together where need be."""
         self._directories = directories
         self._rare = tuple(rare)
-        self._declared: dict[str, frozenset[str]] = {}
+        self._specs: dict[str, dict[str, dict[str, Any]]] = {}
 
     def binding(self, compatible: str, on_bus: str | None = None) -> Binding | None:
         """The binding of a `compatible` device on a bus: one for that bus, else one for any
@@ -67,16 +77,59 @@ class Bindings:
 
     def declared(self, file_name: str) -> frozenset[str]:
         """The properties that a binding file declares, itself or by what it includes."""
-        if file_name not in self._declared:
+        return frozenset(self._specs_of(file_name))
+
+    def specs(self, path: str) -> dict[str, dict[str, Any]]:
+        """What the binding file at `path` says of each property, with what it includes."""
+        return self._merged(_content(path))
+
+    def setting(self, path: str, key: str) -> Any:
+        """The value of top-level `key` in the binding file at `path`, or in what it includes."""
+        content = _content(path)
+        if key in content:
+            return content[key]
+        for included in _included(content.get("include")):
+            paths = self._by_name.get(included)
+            found = self.setting(paths[-1], key) if paths and paths[-1] != path else None
+            if found is not None:
+                return found
+        return None
+
+    def _specs_of(self, file_name: str) -> dict[str, dict[str, Any]]:
+        if file_name not in self._specs:
             # What is included in a circle declares nothing more; Zephyr complains about it.
-            self._declared[file_name] = frozenset()
+            self._specs[file_name] = {}
             paths = self._by_name.get(file_name)
-            content = _content(paths[-1]) if paths else {}
-            names = set(content.get("properties") or {})
-            for included in _included(content.get("include")):
-                names |= self.declared(included)
-            self._declared[file_name] = frozenset(names)
-        return self._declared[file_name]
+            self._specs[file_name] = self._merged(_content(paths[-1])) if paths else {}
+        return self._specs[file_name]
+
+    def _merged(self, content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """The properties in `content`, over those of what it includes. `required` wins (edtlib,
+        _merge_props).
+        """
+        found: dict[str, dict[str, Any]] = {}
+        layers = [self._taken(each) for each in _includes(content.get("include"))]
+        for properties in (*layers, content.get("properties") or {}):
+            for name, spec in properties.items():
+                earlier = found.get(name, {})
+                found[name] = {**earlier, **(spec if isinstance(spec, dict) else {})}
+                if earlier.get("required"):
+                    found[name]["required"] = True
+        return found
+
+    def _taken(self, include: object) -> dict[str, dict[str, Any]]:
+        """What an item of `include:` brings: all, or what its lists leave (edtlib,
+        _filter_properties).
+        """
+        if not isinstance(include, dict):
+            return self._specs_of(str(include))
+        specs = self._specs_of(str(include.get("name", "")))
+        only, without = include.get("property-allowlist"), include.get("property-blocklist") or ()
+        return {
+            name: spec
+            for name, spec in specs.items()
+            if (name in only if only is not None else name not in without)
+        }
 
     def paths(self) -> dict[str, str]:
         """The file that an `include:` of each name means."""
@@ -188,8 +241,14 @@ def _content(path: str) -> dict[str, Any]:
 
 def _included(include: object) -> list[str]:
     """The file names in an `include:`: one, or a list of names and of maps with a name."""
+    return [
+        str(item.get("name", "")) if isinstance(item, dict) else str(item)
+        for item in _includes(include)
+    ]
+
+
+def _includes(include: object) -> list[object]:
+    """The items of an `include:`."""
     if isinstance(include, str):
         return [include]
-    if not isinstance(include, list):
-        return []
-    return [item.get("name", "") if isinstance(item, dict) else str(item) for item in include]
+    return include if isinstance(include, list) else []

@@ -37,8 +37,9 @@ class Outline:
     """The places in one preprocessed text. What it refers to and nowhere defines is `open`.
 
     `is_complete`: it has /dts-v1/, so it is meant to stand alone. `labels`: label -> path of its
-    node. `uses`: every reference by label. `rootless`: the first place
-    that refers to a node before there is a root node, if any. `includes`: each /include/.
+    node. `uses`: every reference by label. `extended`: label -> offset and place of the first
+    statement `&label { ... };`. `rootless`: the first place that refers to a node before there is
+    a root node, if any. `includes`: each /include/.
     """
 
     def __init__(self, text: str, base: str):
@@ -46,6 +47,7 @@ class Outline:
         self.is_complete = False
         self.uses: list[LabelUse] = []
         self.labels: dict[str, str] = {}
+        self.extended: dict[str, tuple[int, Where]] = {}
         self.rootless: Where | None = None
         self.includes: list[Where] = []
         self._base = base
@@ -78,6 +80,7 @@ class Outline:
         # The statement so far: its first word, and the word before the current token.
         head, last = "", ""
         head_where = Where("")
+        begin = 0
         in_value = False
         for token in _TOKEN.finditer(text):
             kind, value = token.lastgroup, token.group()
@@ -90,6 +93,7 @@ class Outline:
                 line += value.count("\n")
             elif kind == "label":
                 if not in_value:
+                    begin = begin if labels else token.start()
                     labels.append(token["label"])
             elif kind in ("ref", "name"):
                 where = Where(file, line)
@@ -100,6 +104,7 @@ class Outline:
                 if not in_value:
                     if not head:
                         head, head_where = value, where
+                        begin = begin if labels else token.start()
                     last = value
                     self.is_complete = self.is_complete or value == "/dts-v1/"
                     if value == "/include/":
@@ -108,6 +113,8 @@ class Outline:
                 in_value = True
             elif value == "{":
                 path = self._path(stack, last)
+                if not stack and last.startswith("&"):
+                    self.extended.setdefault(last[1:], (begin, head_where))
                 stack.append(path)
                 self._nodes.setdefault(path, head_where)
                 self.labels.update(dict.fromkeys(labels, path))

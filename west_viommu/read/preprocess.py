@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import shlex
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from west_viommu.names import OVERLAY, OVERLAY_FIRST_LINE
@@ -23,17 +23,14 @@ from west_viommu.read.plain_file import beginning, check_plain, unreadable
 _OPTIONS = ("-x", "assembler-with-cpp", "-nostdinc", "-undef", "-D__DTS__", "-E")
 _PREPROCESSORS = (("cpp",), ("gcc", "-E"), ("clang", "-E"), ("cc", "-E"))
 # The largest sources of real boards come to 2 MB, in a tenth of a second.
-_LIMITS = (
-    (resource.RLIMIT_FSIZE, 1 << 24),
-    (resource.RLIMIT_AS, 1 << 30),
-    (resource.RLIMIT_CPU, 10),
-)
+_LIMITS = {"RLIMIT_FSIZE": 1 << 24, "RLIMIT_AS": 1 << 30, "RLIMIT_CPU": 10}
 # Who waits for a pipe needs no time of the processor.
 MOST_SECONDS = 20.0
 _MOST_ERRORS = 1 << 16
 # From the beginning of a line: the line of the source follows, which may be of any length.
 _ERROR = re.compile(
-    r"^(?P<file>[^:\n]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.+)", re.MULTILINE
+    r"^(?P<file>(?:[A-Za-z]:)?[^:\n]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.+)",
+    re.MULTILINE,
 )
 # Zephyr's DTS_ROOT_SYSTEM_INCLUDE_DIRS for an arm64 board (cmake/modules/pre_dt.cmake).
 _ZEPHYR_INCLUDE_DIRS = (
@@ -89,7 +86,7 @@ def _bounded_run(command: Sequence[str]) -> tuple[int | None, bytes, bytes]:
                 stdout=output,
                 stderr=errors,
                 env={**os.environ, "LC_ALL": "C"},
-                preexec_fn=_limit,
+                preexec_fn=_limiting(),
                 start_new_session=True,
             )
         except (OSError, subprocess.SubprocessError) as error:
@@ -123,12 +120,25 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _limit() -> None:
-    """Bound what the process, and those that it starts, may take."""
-    for what, most in _LIMITS:
-        soft, hard = resource.getrlimit(what)
-        if hard == resource.RLIM_INFINITY or hard > most:
-            resource.setrlimit(what, (most, hard))
+def _limiting() -> Callable[[], None] | None:
+    """What bounds the process in which it is called, and those that this starts; None on Windows,
+    which has no such bounds.
+    """
+    try:
+        import resource
+    except ImportError:
+        return None
+
+    def limit() -> None:
+        for name, most in _LIMITS.items():
+            what = getattr(resource, name)
+            soft, hard = resource.getrlimit(what)
+            if hard == resource.RLIM_INFINITY or hard > most:
+                # macOS has the names of all three, and takes not each.
+                with suppress(OSError, ValueError):
+                    resource.setrlimit(what, (most, hard))
+
+    return limit
 
 
 def _unfit(file: str) -> Problem | None:
@@ -145,7 +155,12 @@ def _unfit(file: str) -> Problem | None:
 
 def source_files(file: str) -> list[str]:
     """`file` and everything that it includes."""
-    named = dict.fromkeys(unescaped(marker[2]) for marker in MARKER.finditer(preprocessed([file])))
+    return named_files(preprocessed([file]))
+
+
+def named_files(text: str) -> list[str]:
+    """The files that `text`, which went through the preprocessor, is made of."""
+    named = dict.fromkeys(unescaped(found[2]) for found in MARKER.finditer(text))
     return [name for name in named if os.path.isfile(name)]
 
 
@@ -164,7 +179,7 @@ def decoded(output: bytes, file: str) -> str:
 def _preprocessor() -> Sequence[str]:
     if os.environ.get("CPP"):
         try:
-            return shlex.split(os.environ["CPP"])
+            return shlex.split(os.environ["CPP"], posix=os.name == "posix")
         except ValueError as error:
             raise _no_preprocessor(f"the variable CPP cannot be read: {error}") from None
     for command in _PREPROCESSORS:
@@ -220,6 +235,12 @@ def without_generated(text: str) -> str:
     if not generated:
         kept.append(text[at:])
     return "".join(kept)
+
+
+def line_marker(file: str, line: int) -> str:
+    """The line marker that says: the next line is this one."""
+    quoted = re.sub(r'([\\"])', r"\\\1", file)
+    return f'# {line} "{quoted}"'
 
 
 def unescaped(quoted: str) -> str:

@@ -80,10 +80,21 @@ def terms(chosen: Settings) -> Terms:
     )
 
 
+def west_option(app: str, section: str, key: str) -> str | None:
+    """What `west config SECTION.KEY` says in the workspace of `app`."""
+    values = (parser.get(section, key, fallback=None) for parser, _ in _configs(app, None))
+    return next((value for value in values if value), None)
+
+
 def west_board(app: str) -> str | None:
-    """The board of `west config build.board`."""
-    boards = (parser.get("build", "board", fallback=None) for parser, _ in _configs(app, None))
-    return next((board for board in boards if board), None)
+    """The board that `west build` would take for a new build."""
+    return os.environ.get("BOARD") or west_option(app, "build", "board")
+
+
+def west_topdir(app: str) -> str | None:
+    """The west workspace of `app`."""
+    file = _workspace_config(app)
+    return file and os.path.dirname(os.path.dirname(file))
 
 
 def _of_west(app: str, workspace: str | None) -> tuple[dict[str, str | None], list[str]]:

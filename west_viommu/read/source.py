@@ -6,18 +6,21 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
+from west_viommu.hypervisor.profile import VSMMU_LABEL
+from west_viommu.names import OVERLAY
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.dtb import MAX_DEPTH, MAX_PATH
 from west_viommu.read.dtlib import bounded_dt, dtlib
 from west_viommu.read.outline import Outline
 from west_viommu.read.plain_file import content
 from west_viommu.read.preprocess import decoded, preprocessed
+from west_viommu.read.vsmmu_label import with_vsmmu_node
 from west_viommu.tree.node import Node, Tree
 
 # What every base tree of a Zephyr guest of Xen says, and an overlay relies on: the cells of the
@@ -45,6 +48,8 @@ _HINTS = {
     "expected '/dts-v1/;'": "give the base .dts before its overlays",
     "expected": "correct this line, or the end of the one before it",
 }
+# More labels than these are not each a slip.
+_MANY_LABELS = 5
 # The types of dtlib whose values may refer to nodes, and how its text then shows that.
 _REFERRING = ("PHANDLE", "PHANDLES", "PHANDLES_AND_NUMS", "PATH", "COMPOUND")
 _REFERENCE = re.compile(r"&(?:([A-Za-z_][A-Za-z0-9_]*)|\{([^}]*)\})")
@@ -84,7 +89,9 @@ def _guest_tree(text: str, name: str) -> GuestTree:
         _check_complete(
             outline,
             "correct the label; or, if this is an overlay, take /dts-v1/ and /plugin/ out of it",
+            frozenset({VSMMU_LABEL}),
         )
+        text = with_vsmmu_node(text, f"{BASE}/{VSMMU_LABEL}", outline, OVERLAY)
         text += "\n" + _base(outline.open_labels)
     else:
         text = _MACRO.sub(lambda macro: _MACROS_OF_BASE[macro[0]], text)
@@ -108,22 +115,18 @@ def _check(outline: Outline) -> None:
         raise Refused(Problem("malformed", what, hint, where=where) for where in outline.includes)
 
 
-def _check_complete(outline: Outline, hint: str) -> None:
+def _check_complete(outline: Outline, hint: str, generated: Set[str] = frozenset()) -> None:
     """Raises Refused for what a complete tree must not have and dtlib would tell without place.
-    `hint`: what to do about a label.
+    `hint`: what to do about a label. `generated`: labels that come later.
 
     Open labels in `iommus` are left to the requests, which know what to say about them.
     """
-    problems = [
-        Problem(
-            "malformed",
-            f"&{use.label} is a label that the tree does not have",
-            hint,
-            where=use.where,
-        )
-        for use in outline.uses
-        if use.label in outline.open_labels and use.prop != "iommus"
-    ]
+    undefined = {
+        use.label: use.where
+        for use in reversed(outline.uses)
+        if use.label in outline.open_labels and use.prop != "iommus" and use.label not in generated
+    }
+    problems = list(_undefined(dict(reversed(undefined.items())), hint))
     if outline.rootless:
         problems.append(
             Problem(
@@ -135,6 +138,21 @@ def _check_complete(outline: Outline, hint: str) -> None:
         )
     if problems:
         raise Refused(problems)
+
+
+def _undefined(labels: Mapping[str, Where], hint: str) -> Iterator[Problem]:
+    """Labels that a tree does not have, by the first place that uses each. Many at once are one
+    mistake.
+    """
+    if len(labels) > _MANY_LABELS:
+        some = ", ".join(f"&{label}" for label in list(labels)[:3])
+        what = f"{len(labels)} labels that the tree does not have: {some}, ..."
+        many = "is there no #include of the file that has them?"
+        yield Problem("malformed", what, many, where=next(iter(labels.values())))
+        return
+    for label, where in labels.items():
+        what = f"&{label} is a label that the tree does not have"
+        yield Problem("malformed", what, hint, where=where)
 
 
 def _base(labels: Iterable[str]) -> str:

@@ -11,19 +11,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
 from west_viommu.names import BINDING_FIRST_LINE, BINDINGS, VENDOR_PREFIXES
-from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.bindings import PASSTHROUGH_BUS, Bindings
+from west_viommu.read.shipped import shipped
 from west_viommu.tree.node import Node
+from west_viommu.write.smmu_binding import smmu_bindings
 
-_SHIPPED = Path(__file__).parent.parent / "bindings"
 _DEVICE = "viommu,assigned-device.yaml"
-_SMMU = "arm,smmu-v3-common.yaml"
 _BASE = "base.yaml"
 # What edtlib takes undeclared (Node._check_undeclared_props), beside #NAME and NAME-controller.
 _FREE = frozenset(
@@ -56,19 +55,22 @@ def compatibles(passthrough: Node) -> list[str]:
 
 
 def generated_bindings(
-    passthrough: Node, requests: Iterable[str], known: Bindings
+    passthrough: Node,
+    requests: Iterable[str],
+    known: Bindings,
+    of_vsmmu: Set[str] = frozenset(),
 ) -> dict[str, str]:
     """File name below the output folder -> text, for the nodes at the paths `requests` below
-    /passthrough, in a build with `known` bindings.
+    /passthrough, in a build with `known` bindings. `of_vsmmu`: the properties that the guest's
+    sources give the vSMMU.
 
     What is shipped in bindings/ is added where the build does not have it, as a module would.
     """
     files: dict[str, str] = {}
     if not known.has(_DEVICE):
-        for shipped in sorted(_SHIPPED.glob("*.yaml")):
-            files[shipped.name] = f"{BINDING_FIRST_LINE}\n{shipped.read_text(encoding='utf-8')}"
-    if known.binding(SMMUV3_COMPATIBLE) is None:
-        files[f"{SMMUV3_COMPATIBLE}.yaml"] = _text(SMMUV3_COMPATIBLE, None, [_SMMU], {})
+        for own in sorted(Path(shipped("bindings", "bindings")).glob("*.yaml")):
+            files[own.name] = f"{BINDING_FIRST_LINE}\n{own.read_text(encoding='utf-8')}"
+    files |= smmu_bindings(known, of_vsmmu)
     placed = list(_placed(passthrough, PASSTHROUGH_BUS, known))
     wanted = set(requests)
     ours = _declared_by_us()
@@ -78,6 +80,18 @@ def generated_bindings(
             files[f"{bus}-{compatible}.yaml"] = text
     files[VENDOR_PREFIXES] = _vendors(placed, known)
     return {f"{BINDINGS}/{name}": text for name, text in files.items()}
+
+
+def original_bindings(
+    passthrough: Node, requests: Iterable[str], known: Bindings
+) -> Iterator[tuple[Node, str]]:
+    """Each node at one of the paths `requests` that the build has a binding for, and the file."""
+    wanted = set(requests)
+    for node, bus, valid in _placed(passthrough, PASSTHROUGH_BUS, known):
+        if node.path in wanted:
+            found = next(filter(None, (known.binding(each, bus) for each in valid)), None)
+            if found:
+                yield node, found.path
 
 
 def _below(node: Node) -> Iterator[Node]:
@@ -163,11 +177,7 @@ def _undeclared(devices: Sequence[Node], declared: frozenset[str]) -> dict[str, 
 
 def _declared_by_us() -> frozenset[str]:
     """The properties that our own bindings give to a device."""
-    if not _SHIPPED.is_dir():
-        what = "this must be a symbolic link to a folder, and the checkout made it a text file"
-        hint = "git config core.symlinks true, and check out again"
-        raise Refused([Problem("unreadable", what, hint, where=Where(str(_SHIPPED)))])
-    return Bindings([str(_SHIPPED)]).declared(_DEVICE)
+    return Bindings([shipped("bindings", "bindings")]).declared(_DEVICE)
 
 
 def _vendors(placed: Sequence[_Placed], known: Bindings) -> str:

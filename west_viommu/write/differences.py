@@ -44,10 +44,8 @@ def differences_table(found: Found, names: Mapping[str, str], devices: int) -> s
             lines += [*(f"hint: {hint}" for hint in dict.fromkeys(hints)), ""]
     if not found:
         others = [names[side] for side in ("host", "guest-dtb") if names[side]]
-        nodes = counted(devices, "node")
-        lines = [
-            f"{names['build']} agrees with {' and '.join(others)} ({nodes} below /passthrough)"
-        ]
+        count = counted(devices, "device")
+        lines = [f"{names['build']} agrees with {' and '.join(others)} ({count})"]
     return "\n".join(map(printable, lines)).rstrip("\n") + "\n"
 
 

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from west_viommu.names import (
@@ -26,6 +25,7 @@ from west_viommu.names import (
 )
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.plain_file import beginning as start_of
+from west_viommu.write.lock import locked
 
 # How each begins when it is ours. The plan first: without it the rest counts for nothing.
 _BEGINNINGS = {
@@ -58,7 +58,7 @@ class Output:
     def __enter__(self) -> Output:
         """Break the seal of an earlier run. Refuses a folder whose files are somebody else's."""
         try:
-            with _alone(self.folder):
+            with locked(self.folder):
                 self._refuse_foreign(_BEGINNINGS)
                 (self.folder / PLAN).unlink(missing_ok=True)
         except FileNotFoundError:
@@ -77,7 +77,7 @@ class Output:
     def remove(self) -> None:
         """Remove what this or an earlier run wrote, and nothing else."""
         try:
-            with _alone(self.folder):
+            with locked(self.folder):
                 self._clear()
         except (FileNotFoundError, NotADirectoryError):
             # There is no such folder.
@@ -100,7 +100,7 @@ class Output:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _alone(self.folder):
+            with locked(self.folder):
                 self._refuse_foreign({name: _beginning(name) for name in files})
                 self._clear()
                 for name, data in files.items():
@@ -198,21 +198,6 @@ def _is_ours(file: Path, beginning: str, or_empty: bool = False) -> bool:
     if or_empty and not found:
         return True
     return found == beginning.encode() if beginning else BLOB_MARK.encode() in found
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other run changes the files in `folder`, and keep others waiting. A plan of
-    one run beside files of another is refused by its sums, but of no use to anybody.
-    """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        # Not every network file system has locks; the sums remain.
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _replace(target: Path, data: bytes) -> None:

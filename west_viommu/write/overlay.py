@@ -18,7 +18,7 @@ from west_viommu.guest.gic import (
 from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.hypervisor.assignment import AssignedStream, PlannedDevice
 from west_viommu.hypervisor.profile import VSMMU_LABEL, Viommu, ViommuInterrupt
-from west_viommu.names import OVERLAY_FIRST_LINE
+from west_viommu.names import OVERLAY_FIRST_LINE, VSMMU_COMPATIBLE
 from west_viommu.plan.records import Plan
 from west_viommu.tree.interrupts import FIRST_SPI, SPI
 from west_viommu.write.dts import commented, quoted
@@ -36,11 +36,14 @@ class Origin(NamedTuple):
     profile_was_chosen: bool
 
 
-def overlay(plan: Plan, origin: Origin) -> str:
-    """The text of viommu.overlay. Valid for dtc after the guest's own files."""
+def overlay(plan: Plan, origin: Origin, has_own_binding: bool = False) -> str:
+    """The text of viommu.overlay. Valid for dtc after the guest's own files. `has_own_binding`: the
+    vSMMU has one of ours (write/smmu_binding.py), which another for its compatible must not hide.
+    """
     parts = [_header(plan, origin)]
     if plan.profile.viommu and plan.has_viommu:
-        parts.append(_vsmmu(plan.profile.viommu, plan))
+        own = [VSMMU_COMPATIBLE] if has_own_binding else []
+        parts.append(_vsmmu(plan.profile.viommu, plan, [*own, plan.profile.viommu.compatible]))
     parts += [_bus(plan.bus_compatible)]
     parts += [_device(device, plan) for device in plan.devices]
     return "\n".join(parts)
@@ -66,12 +69,12 @@ def _header(plan: Plan, origin: Origin) -> str:
     return f"{OVERLAY_FIRST_LINE}\n *\n{body} */\n"
 
 
-def _vsmmu(viommu: Viommu, plan: Plan) -> str:
+def _vsmmu(viommu: Viommu, plan: Plan, compatible: Sequence[str]) -> str:
     address_cells, size_cells = plan.root_cells
     interrupts = [_specifier(each, plan.gic.cells) for each in viommu.interrupts]
     names = [f'"{each.name}"' for each in viommu.interrupts]
     lines = [
-        f'compatible = "{viommu.compatible}";',
+        f"compatible = {', '.join(map(quoted, compatible))};",
         f"reg = <{_cells(viommu.base, address_cells)} {_cells(viommu.size, size_cells)}>;",
         f"interrupts = {', '.join(interrupts)}; /* {_meaning(viommu)} */",
         f"interrupt-names = {', '.join(names)};",

@@ -5,20 +5,14 @@
 #
 # - Zephyr's devicetree preprocessor becomes zephyr/preprocess.py, which runs the real one and
 #   appends the generated overlay to what it made
-# - the generated bindings of the build are among the devicetree roots
+# - the generated bindings of the build are among the devicetree roots; they have ours as well where
+#   the link zephyr/dts/bindings is none (git on Windows)
 #
 # It sees these, each from -D, the environment or set(), in this order:
 #   VIOMMU_HOST_DTB  the host tree      VIOMMU_PROFILE  what the hypervisor gives a guest
 #   VIOMMU_VSID      the vSID policy    VIOMMU_CONFIG   a viommu.yml elsewhere
 
 list(REMOVE_ITEM CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
-
-get_filename_component(viommu_bindings ${CMAKE_CURRENT_LIST_DIR}/../dts/bindings ABSOLUTE)
-if(NOT IS_DIRECTORY ${viommu_bindings})
-  message(FATAL_ERROR "${viommu_bindings} must be a symbolic link to a folder, and this checkout of "
-                      "west-viommu made it a text file. Run `git config core.symlinks true` there "
-                      "and check out again.")
-endif()
 
 # What Zephyr's dts.cmake includes first as well: it makes BOARD, PYTHON_EXECUTABLE and
 # CMAKE_C_COMPILER final.
@@ -90,6 +84,14 @@ set(CMAKE_DTS_PREPROCESSOR ${PYTHON_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/../pre
                            ${viommu_arguments} -- ${CMAKE_DTS_PREPROCESSOR})
 
 include(dts)
+
+# A viommu.yml that is there is watched (west_viommu/cli/hook.py). One that appears later is found by
+# the look at a pattern which CMake then takes at the beginning of each build; where nothing is bound,
+# it would change nothing.
+if(NOT CMAKE_SCRIPT_MODE_FILE AND EXISTS ${viommu_output}/viommu.json
+   AND NOT EXISTS ${APPLICATION_SOURCE_DIR}/viommu.yml)
+  file(GLOB viommu_found CONFIGURE_DEPENDS ${APPLICATION_SOURCE_DIR}/viommu.yml)
+endif()
 
 if(NOT "${CMAKE_DTS_PREPROCESSOR}" MATCHES "preprocess.py")
   message(WARNING "Another module set CMAKE_DTS_PREPROCESSOR after west-viommu did: the devices of "
