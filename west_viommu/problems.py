@@ -39,8 +39,13 @@ class Refused(Exception):
     """The input is refused. Carries every problem that the run found, in input order."""
 
     def __init__(self, problems: Iterable[Problem]):
-        self.problems = tuple(problems)
-        super().__init__("\n".join(map(rendered, self.problems)))
+        self._problems = tuple(problems)
+        super().__init__("\n".join(map(rendered, self._problems)))
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Each problem, in input order."""
+        return self._problems
 
 
 def printable(text: str) -> str:

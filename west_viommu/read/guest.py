@@ -11,9 +11,7 @@ from typing import Any
 
 from west_viommu.guest.source import GuestTree, without_source
 from west_viommu.names import OVERLAY, PLAN, PLAN_SCHEMA
-from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.tree import is_blob, read_tree, refused
-from west_viommu.tree.cells import TreeError
 
 _GIVE = "give the guest's tree as a blob, as source, or as a /proc/device-tree directory"
 _AGAIN = "build again, or run viommu bind again: its files belong together"
@@ -44,19 +42,12 @@ _PLAN = {
 
 def finished_tree(file: str) -> GuestTree:
     """The guest's tree in `file`, in any form. Raises Refused."""
-    try:
-        if os.path.isfile(file) and not is_blob(file):
-            from west_viommu.read.source import guest_tree
+    if os.path.isfile(file) and not is_blob(file):
+        from west_viommu.read.source import guest_tree
 
-            read_tree(file, _GIVE)
-            return guest_tree([file])
-        return without_source(read_tree(file, _GIVE), file)
-    except TreeError as error:
-        hint = "correct the tree"
-        problem = Problem(
-            "malformed", error.what, hint, error.path, error.expected, error.found, Where(file)
-        )
-        raise Refused([problem]) from None
+        read_tree(file, _GIVE)
+        return guest_tree([file])
+    return without_source(read_tree(file, _GIVE), file)
 
 
 def sealed_plan(folder: Path) -> dict[str, Any] | None:
