@@ -133,7 +133,7 @@ def _appended(
     )
     if not chosen.host:
         wanted = guest.asked
-        path = wanted.requests[0].path if wanted.requests else wanted.problems[0].node
+        path = [*wanted.paths, *(each.node for each in wanted.errors), *wanted.disabled][0]
         raise Refused([_no_host(path, guest.tree)])
     result = done(read_host(chosen.host), guest, chosen, _binding_dirs(arguments))
     result.tell()

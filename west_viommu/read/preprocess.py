@@ -15,7 +15,6 @@ from pathlib import Path
 
 from west_viommu.names import OVERLAY, OVERLAY_FIRST_LINE
 from west_viommu.problems import Problem, Refused, Where
-from west_viommu.read.dtb import MAGIC
 
 # As in Zephyr's zephyr_dt_preprocess() (cmake/modules/extensions.cmake).
 _OPTIONS = ("-x", "assembler-with-cpp", "-nostdinc", "-undef", "-D__DTS__", "-E")
@@ -54,16 +53,9 @@ def preprocessed(
     Line markers say which line is whose. What an earlier run of ours generated is left out.
     Raises Refused.
     """
-    missing = [
-        _unreadable(file)
-        for file in files
-        if not os.path.isfile(file) or not os.access(file, os.R_OK)
-    ]
+    missing = [unreadable(file) for file in files if not is_readable(file)]
     if missing:
         raise Refused(missing)
-    blobs = [_is_no_source(file) for file in files if _is_blob(file)]
-    if blobs:
-        raise Refused(blobs)
     command = [*_preprocessor(), *_OPTIONS]
     command += [f"-I{folder}" for folder in (*include_dirs, *_zephyr_include_dirs())]
     command += [f"-D{define}" for define in defines]
@@ -108,16 +100,6 @@ def _limit() -> None:
             resource.setrlimit(what, (most, hard))
 
 
-def _is_blob(file: str) -> bool:
-    with open(file, "rb") as stream:
-        return stream.read(len(MAGIC)) == MAGIC
-
-
-def _is_no_source(file: str) -> Problem:
-    what, hint = "a devicetree blob, not source", "the host's blob goes with --host"
-    return Problem("malformed", what, hint, "", "a .dts or an overlay", "", Where(file))
-
-
 def source_files(file: str) -> list[str]:
     """`file` and everything that it includes."""
     named = dict.fromkeys(unescaped(marker[2]) for marker in MARKER.finditer(preprocessed([file])))
@@ -158,7 +140,13 @@ def _zephyr_include_dirs() -> list[str]:
     return [str(Path(base, folder)) for folder in _ZEPHYR_INCLUDE_DIRS] if base else []
 
 
-def _unreadable(file: str) -> Problem:
+def is_readable(file: str) -> bool:
+    """Whether there is such a file, and it may be read."""
+    return os.path.isfile(file) and os.access(file, os.R_OK)
+
+
+def unreadable(file: str) -> Problem:
+    """The problem of a file that is not readable."""
     return Problem(
         "unreadable", "there is no such readable file", "check its path", where=Where(file)
     )
