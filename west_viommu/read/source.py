@@ -18,7 +18,7 @@ from west_viommu.read.decompiled import META, Fills, source_of
 from west_viommu.read.dtb import MAX_DEPTH, MAX_PATH
 from west_viommu.read.dtlib import bounded_dt, dtlib
 from west_viommu.read.outline import Outline
-from west_viommu.read.plugin import as_plain
+from west_viommu.read.plugin import as_overlay, as_plain
 from west_viommu.read.preprocess import decoded, is_readable, preprocessed
 from west_viommu.read.references import references
 from west_viommu.read.sources import combined
@@ -104,7 +104,10 @@ def _guest_tree(text: str, name: str, blobs: Collection[str] = ()) -> GuestTree:
     tree = _tree(parsed, outline)
     if fragments(tree):
         # An overlay that dtc made source of: its nodes go where its fragments say.
-        text += _applied(tree, parsed, name)
+        applied = _applied(tree, parsed, name)
+        own = {BASE[1:], *META, *(fragment.name for fragment in fragments(tree))}
+        is_alone = all(child.name in own for child in tree.root.children)
+        text = (as_overlay(text) if is_alone else text) + applied
         outline, parsed = _with_base(text, name, True)
         tree = _tree(parsed, outline)
         blobs = {*blobs, _APPLIED}
