@@ -9,7 +9,7 @@ from struct import pack
 
 from west_viommu.extract.records import Copied, LeftOut, Property
 from west_viommu.extract.references import is_inside, kept_property
-from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
+from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL, is_nexus
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Master
 from west_viommu.hypervisor.pages import PAGE
@@ -196,7 +196,7 @@ class _Copier:
         if "interrupts" not in node.properties or "interrupts-extended" in node.properties:
             return None
         parent = interrupt_parent(self._tree, node)
-        if parent is None or "interrupt-map" in parent.properties:
+        if parent is None or is_nexus(parent):
             return None
         return parent if is_inside(parent.path, self._device) else None
 

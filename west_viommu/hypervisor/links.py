@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from west_viommu.guest.gic import Gic, Specifier, is_on_gic, specifiers
+from west_viommu.guest.gic import Gic, Specifier, is_nexus, is_on_gic, specifiers
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node
@@ -69,7 +69,7 @@ class Links:
     def local(self, written: Specifier) -> Node | None:
         """The controller of the interrupt, where that comes along and is the last on its way."""
         node = written.controller
-        is_end = node and is_below(node.path) and "interrupt-map" not in node.properties
+        is_end = node and is_below(node.path) and not is_nexus(node)
         return node if is_end and not is_on_gic(self._gic, written) else None
 
     def _read(self, node: Node) -> Iterator[tuple[str, Reading]]:

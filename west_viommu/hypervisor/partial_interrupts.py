@@ -14,6 +14,7 @@ from west_viommu.guest.gic import (
     GuestInterrupt,
     Specifier,
     guest_interrupts,
+    is_nexus,
     is_on_gic,
     specifiers,
 )
@@ -138,7 +139,7 @@ def _lost(links: Links, gic: Gic, node: Node, written: tuple[Specifier, ...]) ->
         if each.controller
         and not is_on_gic(gic, each)
         and not links.local(each)
-        and "interrupt-map" not in each.controller.properties
+        and not is_nexus(each.controller)
     )
     if outside:
         yield LeftOut((prop,), f"what goes to {' and '.join(outside)}")
