@@ -416,3 +416,10 @@ def test_what_is_malformed_in_a_request_is_its_own(prop: str, says: str, bind: B
     assert "Traceback" not in outcome.err
     assert says in outcome.err
     assert outcome.status == bool(says)
+
+
+def test_an_interrupt_beyond_the_last(bind: Bind) -> None:
+    mac = MAC.replace("<0 40 4>", "<0 1000 4>")
+    outcome = bind(PARTIAL % ("", BUS % "" + mac % IDS))
+    assert "an interrupt is beyond the last SPI" in outcome.err
+    assert "expected a number up to 987, found 1000" in outcome.err

@@ -9,6 +9,7 @@ from west_viommu.tree.cells import TreeError, cells, counted, rows
 from west_viommu.tree.interrupt_map import cut, interrupt_cells
 from west_viommu.tree.interrupts import (
     FIRST_SPI,
+    LAST_SPI,
     SPI,
     Intid,
     gic_intid,
@@ -218,6 +219,14 @@ def _is_edge(gic: Gic, node: Node, specifier: tuple[int, ...]) -> bool:
 
 def _intid(node: Node, specifier: tuple[int, ...]) -> Intid:
     intid = gic_intid(specifier)
+    if intid is None and specifier[0] == SPI:
+        raise TreeError(
+            "an interrupt is beyond the last SPI",
+            node.path,
+            "interrupts",
+            f"a number up to {LAST_SPI - FIRST_SPI}",
+            str(specifier[1]),
+        )
     if intid is None:
         raise TreeError(
             "an interrupt is of a type that cannot be passed through",
