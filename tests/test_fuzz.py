@@ -16,7 +16,14 @@ CORPUS = os.environ.get("VIOMMU_CORPUS")
 
 @pytest.mark.parametrize(
     ("target", "runs"),
-    [("dtb", 400), ("guest", 150), ("config", 200), ("profile", 100), ("dump", 200)],
+    [
+        ("dtb", 400),
+        ("guest", 150),
+        ("shapes", 250),
+        ("config", 200),
+        ("profile", 100),
+        ("dump", 200),
+    ],
 )
 def test_no_damaged_input_ends_in_a_traceback(target: str, runs: int) -> None:
     # How long a run may take depends on the machine: here, it must only end.

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from commands import Runner, config, dtb, dump, guest, profile
+from commands import Runner, config, dtb, dump, guest, profile, shapes
 from mutants import DTS_TOKENS, YAML_TOKENS, Blobs, Texts
 from seeds import (
     DEMO,
@@ -20,13 +20,14 @@ from seeds import (
     host_blobs,
     profiles,
 )
+from shapes import Shapes
 
-TARGETS = ("dtb", "guest", "config", "profile", "dump")
+TARGETS = ("dtb", "guest", "shapes", "config", "profile", "dump")
 
 
 def target(
     name: str, run: Runner, pick: random.Random, corpus: str | None, every: int
-) -> tuple[Blobs | Texts, Iterator[int]]:
+) -> tuple[Blobs | Texts | Shapes, Iterator[int]]:
     """What mutates the inputs, and what runs the commands on each; `every`: for how many hosts that
     are accepted one also goes through extract and bind.
     """
@@ -35,6 +36,8 @@ def target(
     if name == "dtb":
         seeds = host_blobs(corpus)
         return Blobs(seeds, pick), dtb(run, pick, every)
+    if name == "shapes":
+        return Shapes(pick), shapes(run)
     if name == "dump":
         run("bind", "--host", "host.dtb", "guest.overlay")
         built = built_blob()

@@ -129,6 +129,8 @@ class _Copier:
             left_out.append(LeftOut(("interrupts",), why))
         if self._tree.status(node) != "okay" and "status" in node.properties:
             kept.append(Property("status", node.properties["status"]))
+        if "dma-coherent" in node.properties:
+            kept.append(Property("dma-coherent", b""))
         if "ranges" in node.properties:
             kept.append(Property("ranges", node.properties["ranges"]))
         kept += self._rest(node, left_out)

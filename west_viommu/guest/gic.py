@@ -219,7 +219,7 @@ def _is_edge(gic: Gic, node: Node, specifier: tuple[int, ...]) -> bool:
 
 def _intid(node: Node, specifier: tuple[int, ...]) -> Intid:
     intid = gic_intid(specifier)
-    if intid is None and specifier[0] == SPI:
+    if intid is None and specifier[0] == SPI and len(specifier) > 1:
         raise TreeError(
             "an interrupt is beyond the last SPI",
             node.path,
