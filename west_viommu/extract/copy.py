@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator
 from struct import pack
 
 from west_viommu.extract.records import Copied, LeftOut, Property
-from west_viommu.extract.references import is_inside, kept_property
-from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL, is_nexus
+from west_viommu.extract.references import kept_property
+from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Master
 from west_viommu.hypervisor.pages import PAGE
@@ -19,7 +19,6 @@ from west_viommu.tree.interrupts import (
     FIRST_SPI,
     Intid,
     gic_interrupts,
-    interrupt_parent,
     interrupts,
     is_gic,
 )
@@ -167,7 +166,6 @@ class _Copier:
     def _interrupts(self, node: Node, left_out: list[LeftOut]) -> Iterator[Property]:
         found = [(i, f) for i, f in gic_interrupts(self._tree, node) if _is_usable(i, f)]
         if not found:
-            yield from self._of_a_controller_inside(node)
             return
         once = list(dict.fromkeys(found))
         rows = (pack(">III", 0, intid - FIRST_SPI, flags & 0xFF) for intid, flags in once)
@@ -185,28 +183,11 @@ class _Copier:
             shown = " ".join(names)
             left_out.append(LeftOut(("interrupt-names",), f"{shown}; not all are left"))
 
-    def _of_a_controller_inside(self, node: Node) -> Iterator[Property]:
-        """The interrupts that go to a node which comes along."""
-        parent = self._inside_parent(node)
-        if parent:
-            yield Property("interrupts", node.properties["interrupts"])
-            yield Property("interrupt-parent", b"\0" * 4, cells={0: parent.path})
-            if "interrupt-names" in node.properties:
-                yield Property("interrupt-names", node.properties["interrupt-names"])
-
-    def _inside_parent(self, node: Node) -> Node | None:
-        if "interrupts" not in node.properties or "interrupts-extended" in node.properties:
-            return None
-        parent = interrupt_parent(self._tree, node)
-        if parent is None or is_nexus(parent):
-            return None
-        return parent if is_inside(parent.path, self._device) else None
-
     def _unrouted(self, node: Node) -> Iterator[LeftOut]:
         """The interrupts that a guest of Xen cannot have."""
-        inside = self._inside_parent(node)
         for controller, specifier in interrupts(self._tree, node):
-            if not is_gic(controller) and controller is not inside:
+            # Nor one that comes along: edtlib wants a binding for each interrupt controller.
+            if not is_gic(controller):
                 shown = " ".join(map(str, specifier))
                 yield LeftOut(("interrupts",), f"<{shown}> goes to {controller.path}, no GIC")
         for intid, flags in gic_interrupts(self._tree, node):
