@@ -9,12 +9,13 @@ demo:
 
 test:
 	sh tools/setup.sh test
-	VIOMMU_XEN="$${VIOMMU_XEN:-$$(ls "$$PWD"/.venv/xen/boot/xen-*-arm64 2>/dev/null)}" \
+	VIOMMU_BOOT="$${VIOMMU_BOOT:-$$PWD/.venv/xen}" \
 	    .venv/bin/python -m pytest -W error --cov --cov-report=term-missing:skip-covered
 
-# For the tests that boot a real Xen in QEMU; `make test` skips them without.
+# For the tests that boot guests and Xens in QEMU; `make test` skips them without.
 boot-tools:
 	sh tools/setup.sh boot
+	sh tools/boot-tools.sh
 
 lint:
 	sh tools/setup.sh test

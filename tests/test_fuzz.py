@@ -23,6 +23,7 @@ CORPUS = os.environ.get("VIOMMU_CORPUS")
         ("config", 200),
         ("profile", 100),
         ("dump", 200),
+        ("absurd", 200),
     ],
 )
 def test_no_damaged_input_ends_in_a_traceback(target: str, runs: int) -> None:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs what `make demo` (argument: demo), `make docs` (docs), `make test` (test), its boot tests
 # (boot) or `make bench` (bench) need and this machine lacks: Debian packages by apt-get, Python
-# packages and a Xen into .venv. Run it by make.
+# packages into .venv. Run it by make.
 set -eu
 cd "$(dirname "$0")/.."
 purpose=$1
@@ -20,6 +20,13 @@ need cpp cpp --version
 if [ "$purpose" = boot ]; then
     need qemu-system-arm qemu-system-aarch64 --version
     need gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc --version
+    # For tools/boot-tools.sh: to build a Xen, and to pack a dom0.
+    need dpkg-dev dpkg-source --version
+    need flex flex --version
+    need bison bison --version
+    need make make --version
+    need xz-utils xz --version
+    need cpio cpio --version
 fi
 if [ "$purpose" != demo ] && [ "$purpose" != docs ]; then
     # The oracles: dtc, pylibfdt, which pip builds from source, and Graphviz.
@@ -55,28 +62,3 @@ if [ ! -e "$mark" ] || [ pyproject.toml -nt "$mark" ]; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extras]"
     touch "$mark"
 fi
-
-[ "$purpose" = boot ] || exit 0
-xen=$PWD/.venv/xen
-ls "$xen"/boot/xen-*-arm64 >/dev/null 2>&1 && exit 0
-# Debian's Xen for arm64. apt gets a configuration of its own, so that this machine's does not come
-# to know another architecture.
-mkdir -p "$xen/apt/lists/partial" "$xen/apt/archives/partial"
-cat >"$xen/apt.conf" <<END
-APT::Architecture "arm64";
-APT::Architectures "arm64";
-APT::Sandbox::User "root";
-Dir::State::Lists "$xen/apt/lists";
-Dir::Cache "$xen/apt";
-END
-(
-    export APT_CONFIG="$xen/apt.conf"
-    cd "$xen/apt"
-    apt-get update -q
-    # Its version is part of its name.
-    package=$(apt-cache depends xen-system-arm64 |
-        sed -n 's/.*Depends: \(xen-hypervisor-.*-arm64\)/\1/p')
-    apt-get download -q "$package"
-    dpkg-deb -x ./*.deb "$xen"
-)
-rm -rf "$xen/apt"

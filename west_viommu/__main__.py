@@ -19,7 +19,7 @@ def parser() -> ArgumentParser:
         "host's devicetree.",
         epilog="`viommu COMMAND --help` has the arguments of a command, and examples.\n\n"
         "exit status: 0 done; 1 the input is refused, or check found a difference;\n"
-        "2 the command line is wrong",
+        "2 the command line is wrong; 130 interrupted (Ctrl-C)",
     )
     found.add_argument("--version", action="version", version=f"viommu {__version__}")
     commands = found.add_subparsers(

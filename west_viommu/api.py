@@ -47,7 +47,7 @@ from west_viommu.names import HOST_OVERLAY, OVERLAY, PLAN, XL_CFG
 from west_viommu.names import partial_tree as name_of
 from west_viommu.plan import plan as planning
 from west_viommu.plan.records import Plan
-from west_viommu.problems import Problem, Refused, Where, rendered
+from west_viommu.problems import Problem, Refused, Where, bounded, rendered
 from west_viommu.read import host as host_file
 from west_viommu.read.bindings import Bindings
 from west_viommu.read.settings import Settings, terms
@@ -56,7 +56,7 @@ from west_viommu.write.files import Output
 from west_viommu.write.host_overlay import host_overlay
 from west_viommu.write.overlay import Origin, overlay
 from west_viommu.write.partial_tree import Compilers, partial_tree_source
-from west_viommu.write.plan_json import plan_json
+from west_viommu.write.plan_json import Origins, plan_json
 from west_viommu.write.xl_cfg import xl_cfg
 
 __all__ = [
@@ -113,6 +113,7 @@ class Planned(NamedTuple):
     guest: Guest
     trees: tuple[PartialTree, ...]
     profile_was_chosen: bool
+    domain: frozenset[str] = frozenset()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -122,8 +123,8 @@ class Planned(NamedTuple):
     def _left_out(self) -> Iterator[str]:
         for toolstack in self.plan.profile.toolstacks:
             if toolstack not in (tree.toolstack for tree in self.trees):
-                what = "it would give the guest other stream IDs than these"
-                yield f"nothing for {toolstack}: {what}"
+                other_ids = "it would give the guest other stream IDs than these"
+                yield f"nothing for {toolstack}: {self.plan.hindered.get(toolstack, other_ids)}"
         for path, those in self.trees[0].left_out.items() if self.trees else ():
             what = "; ".join(map(str, those))
             yield f"left out of {path} for Xen, whose guest has no such nodes: {what}"
@@ -182,8 +183,8 @@ def plan(
     profile's). The others are those of viommu.yml: what else the `domain` has, hazards to `allow`,
     and for the policy explicit the `vsids`; the place in each is where messages about it point.
 
-    Raises Refused, with every problem, where anything must not be written, and where the guest
-    asks for nothing.
+    Raises Refused, with its problems, where anything must not be written, and where the guest asks
+    for nothing. Of each hazard it has the first ones, and one that says how `more` there are.
     """
     chosen = Settings(None, profile, vsid, (), frozenset(domain), tuple(allow), tuple(vsids))
     return planned_by(host, guest, chosen)
@@ -196,10 +197,10 @@ def planned_by(host: Host, guest: Guest, chosen: Settings) -> Planned:
     agreed = terms(chosen)
     made, problems = planning.plan(guest.asked, guest.tree, host.devices, agreed)
     trees, of_trees = _partial_trees(made, guest, agreed)
-    problems = (*problems, *of_trees)
+    problems = bounded((*problems, *of_trees))
     if any(not problem.warning for problem in problems):
         raise Refused(problems)
-    return Planned(made, problems, host, guest, trees, bool(chosen.profile))
+    return Planned(made, problems, host, guest, trees, bool(chosen.profile), agreed.domain)
 
 
 def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, bytes]:
@@ -231,7 +232,8 @@ def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, byte
     # Late: in a folder that has our overlay, a killed run left out the plan alone. Not all builds
     # look for that.
     files[OVERLAY] = overlay(made, origin, _unbound(guest)).encode()
-    files[PLAN] = plan_json(made, files).encode()
+    origins = Origins(planned.host.devices.tree, guest.tree.tree, planned.domain)
+    files[PLAN] = plan_json(made, origins, files).encode()
     return files
 
 
@@ -255,7 +257,8 @@ def _partial_trees(
     if guest.asked.errors:
         return (), ()
     trees, problems = [], {}
-    for toolstack in agreeing_toolstacks(made.devices, agreed):
+    agreeing = agreeing_toolstacks(made.devices, agreed)
+    for toolstack in (each for each in agreeing if each not in made.hindered):
         tree, of_tree = partial_tree(toolstack, made.devices, made.gic, guest.tree, made.profile)
         trees.append(tree)
         problems.update(dict.fromkeys(of_tree))

@@ -9,6 +9,9 @@ from typing import NamedTuple
 _LONGEST = 2000
 # No path or name of a real tree is as long; to compare longer ones takes seconds.
 _LONGEST_COMPARED = 500
+# Of one kind, nobody reads more; and few inputs could make gigabytes of them.
+MOST_ALIKE = 50
+_MOST_TEXT = 1 << 20
 
 
 class Where(NamedTuple):
@@ -22,7 +25,8 @@ class Problem(NamedTuple):
     """One finding about the input.
 
     `id` is "malformed" or a hazard id of docs/hazards.md; `node` the path of the devicetree node
-    it is about; `hint` a sentence that tells what to do.
+    it is about; `hint` a sentence that tells what to do. One with `more` stands for that many of
+    its id and severity that are not told one by one.
     """
 
     id: str
@@ -33,19 +37,43 @@ class Problem(NamedTuple):
     found: str = ""
     where: Where | None = None
     warning: bool = False
+    more: int = 0
 
 
 class Refused(Exception):
-    """The input is refused. Carries every problem that the run found, in input order."""
+    """The input is refused. Carries the problems that the run found, in input order: `bounded`."""
 
     def __init__(self, problems: Iterable[Problem]):
-        self._problems = tuple(problems)
-        super().__init__("\n".join(map(rendered, self._problems)))
+        self._problems = bounded(problems)
+        super().__init__(self._problems)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Each problem, in input order."""
+        """The problems, in input order."""
         return self._problems
+
+    def __str__(self) -> str:
+        return "\n".join(map(rendered, self.problems))
+
+
+def bounded(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """The first of `problems` of each id and severity, and at the end one for the rest of each."""
+    kept: list[Problem] = []
+    told: dict[tuple[str, bool], int] = {}
+    left_out: dict[tuple[str, bool], int] = {}
+    text = 0
+    for problem in problems:
+        kind = (problem.id, problem.warning)
+        count = told.get(kind, 0)
+        if problem.more or count >= MOST_ALIKE or (count and text >= _MOST_TEXT):
+            left_out[kind] = left_out.get(kind, 0) + (problem.more or 1)
+        else:
+            told[kind] = count + 1
+            text += sum(map(len, (problem.what, problem.hint, problem.expected, problem.found)))
+            kept.append(problem)
+    for (id, warning), more in left_out.items():
+        kept.append(Problem(id, f"and {more:,} more like this", warning=warning, more=more))
+    return tuple(kept)
 
 
 def printable(text: str) -> str:
@@ -73,7 +101,7 @@ def rendered(problem: Problem) -> str:
     """`FILE:LINE: error: [id] what is wrong (node, expected, found)` and a `hint:` line."""
     place = ""
     if problem.where:
-        file, line = problem.where
+        file, line = shortened(problem.where.file), problem.where.line
         place = f"{file}: " if line is None else f"{file}:{line}: "
     facts = [
         f"{label} {shortened(value)}"

@@ -9,6 +9,11 @@ import sys
 gc.set_threshold(100_000)
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-from west_viommu.cli.preprocessor import main  # noqa: E402
+try:
+    from west_viommu.cli.preprocessor import main
 
-sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+except KeyboardInterrupt:
+    os.write(2, b"viommu: interrupted\n")
+    status = 130
+sys.exit(status)

@@ -24,14 +24,17 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class Fault(NamedTuple):
-    """What an operation ends in: an error, or for None the end of the process. It spares some."""
+    """What an operation ends in: an error, or for None a signal to the process. It spares some."""
 
     error: int | None
     spares: tuple[str, ...] = ()
+    signal: signal.Signals = signal.SIGKILL
 
 
 # As kill -9 or the power button make it.
 KILL = Fault(None)
+# As Ctrl-C makes it.
+INTERRUPT = Fault(None, signal=signal.SIGINT)
 # These need no room.
 NO_SPACE = Fault(errno.ENOSPC, ("os.remove", "os.rmdir", "os.rename"))
 READ_ONLY = Fault(errno.EROFS)
@@ -75,7 +78,7 @@ class Injector:
             return
         os.close(os.open(self._reached, os.O_WRONLY | os.O_CREAT))
         if self._fault.error is None:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._fault.signal)
         else:
             raise OSError(self._fault.error, os.strerror(self._fault.error))
 

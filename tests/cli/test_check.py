@@ -76,8 +76,8 @@ def test_a_xen_without_vsmmu_has_a_hint(viommu: Run) -> None:
     assert f"{ETHERNET}        iommus      a vSMMU in the tree  <0x2 0x40>" in outcome.out
     assert "  /iommu@4040000                        vSMMU       present   " in outcome.out
     assert (
-        "hint: this Xen gives a guest a vSMMU only if it is switched on; dom0less: viommu=smmuv3 on "
-        "Xen's own command line; xl: viommu=smmuv3 on Xen's own command line and "
+        "hint: this Xen gives a guest a vSMMU only if it is switched on; dom0less: viommu=smmuv3 "
+        "on Xen's own command line; xl: viommu=smmuv3 on Xen's own command line and "
         'viommu = "smmuv3" in xl.cfg\n'
     ) in outcome.out
 
@@ -171,25 +171,110 @@ def test_a_changed_host(
     assert rows(outcome) == [("host", *each) for each in expected]
 
 
-@pytest.mark.parametrize(
-    ("changes", "hazard"),
-    [
-        ([("reg = <0x100000 ", 'status = "disabled"; reg = <0x100000 ')], "device-disabled"),
-        (
-            [("<&smmu0 0x48>, <&smmu0 0x49>", "<&smmu0 0x48>, <&smmu0 0x49>, <&smmu0 0x4a>")],
-            "streams-omitted",
-        ),
-    ],
-)
-def test_what_bind_warns_of_is_a_warning_here(
-    changes: list[tuple[str, str]], hazard: str, viommu: Run
-) -> None:
+def test_a_host_node_that_was_disabled_is_a_warning_as_for_bind(viommu: Run) -> None:
+    """Xen assigns it all the same."""
     make_pair(viommu)
-    write_host(*changes)
+    write_host(("reg = <0x100000 ", 'status = "disabled"; reg = <0x100000 '))
     outcome = viommu("check", "-d", "build", "--host", "host.dts")
     assert outcome.status == 0
-    assert f"zephyr.dts:{outcome.err.split(':')[1]}: warning: [{hazard}] " in outcome.err
+    line = outcome.err.split(":")[1]
+    assert f"zephyr.dts:{line}: warning: [device-disabled] " in outcome.err
     assert "\nhint: " in outcome.err
+
+
+def test_a_device_by_its_path_alone_that_gained_an_id(viommu: Run) -> None:
+    """To bind it again would give the guest all of them."""
+    make_pair(viommu)
+    write_host(("<&smmu0 0x48>, <&smmu0 0x49>", "<&smmu0 0x48>, <&smmu0 0x49>, <&smmu0 0x4a>"))
+    outcome = viommu("check", "-d", "build", "--host", "host.dts", "--format", "json")
+    assert rows(outcome) == [
+        (
+            "host",
+            "/passthrough/dma-controller@e0200000",
+            "omitted",
+            "iommu /soc@e0000000/iommu@800000, pmaster 0x4a",
+            "none",
+        )
+    ]
+    assert "warning: [streams-omitted] " in outcome.err
+
+
+def test_a_host_node_of_another_compatible(viommu: Run) -> None:
+    """At the same place, with the same IDs: another device all the same."""
+    make_pair(viommu)
+    write_host(('"arm,pl330", "arm,primecell"', '"arm,pl080", "arm,primecell"'))
+    outcome = viommu("check", "-d", "build", "--host", "host.dts", "--format", "json")
+    assert rows(outcome) == [
+        (
+            "host",
+            "/passthrough/dma-controller@e0200000",
+            "host compatible[0]",
+            "arm,pl080",
+            "arm,pl330",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "prop", "value", "expected"),
+    [
+        ("/iommu@4040000", "#iommu-cells", pack(2), ("0x1", "0x2")),
+        (ETHERNET, "status", b"disabled\0", ("okay", "disabled")),
+        (ETHERNET, "compatible", b"cdns,macb\0", ("cdns,gem", "cdns,macb")),
+    ],
+)
+def test_a_build_that_is_not_as_planned(
+    path: str, prop: str, value: bytes, expected: tuple[str, str], viommu: Run
+) -> None:
+    make_pair(viommu)
+    BUILT.write_text(source_of(with_value(compiled(BUILT), path, prop, value)))
+    outcome = viommu("check", "-d", "build", "--host", "host.dts", "--format", "json")
+    assert rows(outcome) == [("build", path, prop, *expected)]
+
+
+def test_a_node_in_the_build_that_asks_for_nothing(viommu: Run) -> None:
+    make_pair(viommu)
+    added = "/ { passthrough { rtc@9010000 { reg = <0 0x9010000 0 0x1000>; }; }; };\n"
+    BUILT.write_text(BUILT.read_text() + added)
+    outcome = viommu("check", "-d", "build", "--host", "host.dts", "--format", "json")
+    assert rows(outcome) == [
+        (
+            "build",
+            "/passthrough/rtc@9010000",
+            "node",
+            "none: the plan does not have it",
+            "present",
+        )
+    ]
+
+
+def test_an_unasked_node_that_is_there_no_more(viommu: Run) -> None:
+    node = "rtc@9010000 { reg = <0 0x9010000 0 0x1000>; };"
+    overlay = (DEMO / "guest.overlay").read_text()
+    make_pair(viommu, guest=overlay + f"\n/ {{ passthrough {{ {node} }}; }};\n")
+    assert json.loads(PLAN.read_text())["unasked"] == ["/passthrough/rtc@9010000"]
+    assert viommu("check", "-d", "build", "--host", "host.dts").status == 0
+    text = BUILT.read_text()
+    first = text.index("rtc@9010000")
+    BUILT.write_text(text[:first] + text[text.index("};", first) + 2 :])
+    outcome = viommu("check", "-d", "build", "--host", "host.dts", "--format", "json")
+    assert rows(outcome) == [
+        (
+            "build",
+            "/passthrough/rtc@9010000",
+            "node",
+            "present, and asks for no device",
+            "another, or none",
+        )
+    ]
+
+
+def test_another_domain_in_viommu_yml(viommu: Run) -> None:
+    make_pair(viommu)
+    assert json.loads(PLAN.read_text())["domain"] == []
+    Path("viommu.yml").write_text("domain: [vpl011, acpi]\n")
+    outcome = viommu("check", "-d", "build", "--host", "host.dts", "--format", "json")
+    assert rows(outcome) == [("host", "/", "domain", "acpi; vpl011", "none")]
 
 
 def test_a_refused_request_has_a_hint(viommu: Run) -> None:
@@ -390,7 +475,8 @@ def test_files_of_another_run(viommu: Run) -> None:
     assert outcome == (1, "", f"{file}: error: [malformed] {what}\n{hint}")
     file.mkdir()
     outcome = viommu("check", "-d", "build", "--guest-dtb", AT_BOOT)
-    assert outcome == (1, "", f"{file}: error: [unreadable] Is a directory\n{hint}")
+    what = "this is a folder, and only plain files are read"
+    assert outcome == (1, "", f"{file}: error: [unreadable] {what}\n{hint}")
 
 
 NOT_OURS = "[malformed] this is no viommu.json of ours"

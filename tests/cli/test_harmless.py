@@ -172,6 +172,14 @@ TWINS = (
         edit=("reg = <0 0x90000000 0 0x1000>", "reg = <0 0x7ffff000 0 0x1000>"),
     ),
     Twin(
+        "not-given-to-dom0",
+        "the node above has no PPI any more",
+        'trace { xen,path = "/cluster@23000000/trace@23001000"; };',
+        host="hands.dts",
+        edit=("interrupts = <1 6 4>;", ""),
+        options=("--profile", "xen-v3-libxl"),
+    ),
+    Twin(
         "interrupt-unroutable",
         "the last SPI",
         'beyond { xen,path = "/beyond@200b0000"; };',

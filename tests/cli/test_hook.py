@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,22 @@ def test_a_broken_sysbuild(viommu: Run, tmp_path: Path) -> None:
     outcome = viommu("bind", "--host", DEMO / "host.dts", "-d", ".")
     assert outcome.status == 1
     assert "domains.yaml: error: [malformed] this is no domains.yaml" in outcome.err
+
+
+@pytest.mark.parametrize(("overlay", "status"), [("guest.overlay", 1), ("empty.overlay", 0)])
+def test_dtlib_that_cannot_be_imported(
+    overlay: str,
+    status: int,
+    build: Build,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Who asks for nothing, though a source has a word of a request, does without it."""
+    (build.app / "empty.overlay").write_text("/* no passthrough */\n/ { };\n")
+    monkeypatch.setitem(sys.modules, "devicetree", None)
+    assert build.run(overlay=overlay) == status
+    message = (
+        "error: [unreadable] devicetree source needs the Python package devicetree\n"
+        "hint: pip install devicetree, or set ZEPHYR_BASE\n"
+    )
+    assert capsys.readouterr().err == (message if status else "")

@@ -59,8 +59,8 @@ def test_every_missing_guest_is_reported(viommu: Run) -> None:
     outcome = viommu("bind", "--host", DEMO / "host.dts", "a.overlay", "b.overlay")
     assert outcome.status == 1
     assert outcome.err == (
-        "a.overlay: error: [unreadable] there is no such readable file\nhint: check its path\n"
-        "b.overlay: error: [unreadable] there is no such readable file\nhint: check its path\n"
+        "a.overlay: error: [unreadable] No such file or directory\nhint: check its path\n"
+        "b.overlay: error: [unreadable] No such file or directory\nhint: check its path\n"
     )
 
 
@@ -108,7 +108,7 @@ def test_an_output_that_takes_nothing_gives_no_traceback(target: str) -> None:
     assert "Traceback" not in run.stderr
     if target == ">/dev/full":
         assert run.returncode == 1
-        assert run.stderr == "viommu list: error: No space left on device\n"
+        assert run.stderr == "viommu list: error: stdout: No space left on device\n"
 
 
 def test_the_same_bytes_whatever_the_locale(tmp_path: Path) -> None:

@@ -283,6 +283,69 @@ def test_a_link_to_a_file_of_ours_is_replaced_and_that_file_stays(
     assert elsewhere.read_bytes() == text
 
 
+@pytest.mark.parametrize("link", ["dts", "dts/bindings"])
+@pytest.mark.parametrize("target", ["full", "missing"])
+def test_a_link_inside_the_folder_is_not_followed(
+    link: str, target: str, case: Case, viommu: Run, tmp_path: Path
+) -> None:
+    """Neither to write there nor to remove what is ours."""
+    fill(case.folder, case.files)
+    elsewhere = tmp_path / "elsewhere"
+    (case.folder / link).rename(elsewhere)
+    (case.folder / link).symlink_to(elsewhere)
+    for name in ("notes", ".west-viommu.1"):
+        (elsewhere / name).write_text("mine")
+    if target == "missing":
+        shutil.rmtree(elsewhere)
+    before = content(elsewhere)
+    outcome = viommu(*case.command)
+    assert outcome.status == 1
+    assert outcome.err == (
+        f"viommu/{link}: error: [unwritable] this is a link, and nothing is written outside of the "
+        "output folder\nhint: move it away, or give another folder with -o\n"
+    )
+    assert (case.folder / link).is_symlink()
+    assert content(elsewhere) == before and elsewhere.exists() == (target == "full")
+    assert not (case.folder / "viommu.overlay").exists()
+
+
+def test_a_run_that_needs_no_folder_inside_leaves_a_link_alone(
+    case: Case, viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(case.folder, case.files)
+    elsewhere = tmp_path / "elsewhere"
+    (case.folder / "dts").rename(elsewhere)
+    (case.folder / "dts").symlink_to(elsewhere)
+    before = content(elsewhere)
+    monkeypatch.delenv("ZEPHYR_BASE")
+    monkeypatch.setattr(bind, "done", job.done)
+    assert viommu(*case.command).status == 0
+    assert content(elsewhere) == before
+    assert sealed_plan(case.folder)
+
+
+def test_a_folder_that_is_a_link_itself_is_the_users_choice(
+    case: Case, viommu: Run, tmp_path: Path
+) -> None:
+    shutil.rmtree(case.folder)
+    (tmp_path / "elsewhere").mkdir()
+    case.folder.symlink_to(tmp_path / "elsewhere")
+    assert viommu(*case.command).status == 0
+    assert content(tmp_path / "elsewhere") == case.files
+
+
+@pytest.mark.parametrize("link", ["dts", "dts/bindings", "dts/bindings/vendor-prefixes.txt"])
+def test_a_build_that_asks_for_nothing_follows_no_link(
+    link: str, build: Build, tmp_path: Path
+) -> None:
+    (build.app / "empty.overlay").write_text("/ { };\n")
+    place = build.output / link
+    place.parent.mkdir(parents=True)
+    place.symlink_to(tmp_path / "elsewhere")
+    assert build.run(overlay="empty.overlay") == (not link.endswith(".txt"))
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_binding_of_somebody_else_is_not_replaced(case: Case, viommu: Run) -> None:
     """With -o, a run may come into an application's own folder."""
     fill(case.folder, {"dts/bindings/vendor-prefixes.txt": b"acme\tAcme\n"})

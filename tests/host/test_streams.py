@@ -141,3 +141,12 @@ def test_a_map_without_ids_gives_out_none() -> None:
     assert map_intervals(IdMap("/smmu", RequesterId(0), None, 4), None) == ()
     full = IdMap("/smmu", RequesterId(0), StreamId(0), 1 << 32)
     assert map_intervals(full, None) == (Interval(0, 0xFFFFFFFF),)
+
+
+def test_a_map_may_end_at_the_last_id_and_not_behind_it() -> None:
+    last = 0xFFFFFFFF
+    assert map_rows(f"<0 &one {last:#x} 1>") == [IdMap("/one", RequesterId(0), StreamId(last), 1)]
+    assert map_rows(f"<{last:#x} &one 0 1>") == [IdMap("/one", RequesterId(last), StreamId(0), 1)]
+    for entry in (f"<0 &one {last:#x} 2>", f"<{last:#x} &one 0 2>"):
+        with pytest.raises(TreeError, match="runs past the last 32-bit ID"):
+            map_rows(entry)

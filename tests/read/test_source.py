@@ -132,7 +132,7 @@ def test_a_preprocessor_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_folder_is_no_source() -> None:
     os.mkdir("folder.dts")
-    with pytest.raises(Refused, match="there is no such readable file"):
+    with pytest.raises(Refused, match="this is a folder, and only plain files are read"):
         guest_tree(["folder.dts"])
 
 

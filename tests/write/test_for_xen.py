@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -214,6 +216,26 @@ def test_unprotected_by_permission(viommu: Run, tmp_path: Path) -> None:
     assert "xen,force-assign-without-iommu;" in source and "iommus" not in source
     assert "dtdev = [ ]\n" in (tmp_path / "viommu/xl.cfg").read_text()
     assert "viommu =" not in (tmp_path / "viommu/xl.cfg").read_text()
+
+
+def test_a_dtc_that_does_not_end(
+    bound: Bound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "bin" / "dtc"
+    slow.parent.mkdir()
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr("west_viommu.write.partial_tree.MOST_SECONDS", 0.3)
+    started = time.monotonic()
+    outcome = bound.run("net { iommus = <0x0 0x5>; };")
+    assert time.monotonic() - started < 20
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err.splitlines()[-2:] == [
+        "error: [malformed] dtc was not done with passthrough-dom0less.dts after 0.3 s",
+        "hint: try `dtc --version`: is it the devicetree compiler? Or ask for fewer devices",
+    ]
+    assert not (tmp_path / "viommu").exists()
 
 
 def test_without_dtc_there_is_a_note_and_no_blob(

@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Xen does with a partial devicetree, written down a second time to judge what we write."""
+"""What Xen does with a partial devicetree, to judge what we write: written down a second time, as a
+model (case, rules, guest), and seen on machines in QEMU (edu, machine, hypervisor, stage2, xl)."""

@@ -35,23 +35,28 @@ def _copy(node: Node) -> Node:
 
 def marks(host: Host, wanted: set[str]) -> set[str]:
     """The wanted nodes, what is below them, and each disabled node that has a stream, a page or a
-    line of theirs. A master below one is left to dom0 (and so ends in two hands) unless it is
-    disabled: without it the device would not be whole.
+    line of theirs: not a reserved one, which somebody else uses. A master below one is left to dom0
+    (and so ends in two hands) unless it is disabled: without it the device would not be whole.
     """
     nodes = {node.path: node for node in host.nodes}
     given = set(wanted)
     for path in wanted:
         for node in nodes[path].below():
-            if "iommus" not in node.props or not node.enabled():
+            if "iommus" not in node.props or _is_unused(node):
                 given.add(node.path)
     held = [_things(host, nodes[path], whole=True) for path in wanted]
     for path, node in nodes.items():
-        if path in given or marked(node) or node.enabled():
+        if path in given or marked(node) or not _is_unused(node):
             continue
         things = _things(host, node, whole=False)
         if any(_overlap(things, theirs) for theirs in held):
             given.add(path)
     return given
+
+
+def _is_unused(node: Node) -> bool:
+    reserved = any(above.strings("status") == ["reserved"] for above in node.ancestors())
+    return not node.enabled() and not reserved
 
 
 Things = tuple[set[Stream], list[Pages], set[int]]

@@ -129,6 +129,12 @@ def bound(pair: Pair, folder: Path) -> Outcome:
     return Outcome(status, words, made)
 
 
+def is_made(pair: Pair, outcome: Outcome) -> bool:
+    """Whether the tool wrote what the toolstack of the pair needs."""
+    name = "xl.cfg" if pair.side.toolstack == "xl" else "passthrough-dom0less.dtb"
+    return outcome.status == 0 and name in outcome.files
+
+
 def world_of(pair: Pair, outcome: Outcome) -> World:
     """What Xen makes of the files that the tool wrote."""
     marked = with_marks(pair.host, marked_by(outcome.files["host.overlay"].decode()))
@@ -161,6 +167,9 @@ def ids_of(outcome: Outcome) -> list[str]:
 
 
 def _accepted(pair: Pair, outcome: Outcome) -> Verdict:
+    if not is_made(pair, outcome):
+        # A note says why; as in a refusal, nothing that Xen could be given is there.
+        return _refused(pair, outcome)
     world = world_of(pair, outcome)
     if _before_the_guest(world) and _before_the_guest(pair.alone()):
         return Verdict(True, "bound; the host does not start, with a guest or without", [])
@@ -221,7 +230,39 @@ def _refused(pair: Pair, outcome: Outcome) -> Verdict:
     designed = sorted(set(ids) & set(BY_DESIGN))
     if designed:
         return Verdict(True, f"refused by design: {' '.join(designed)}", [])
+    if "libxl numbers the streams of direct children" in outcome.err:
+        return Verdict(True, "refused, as libxl sees no nested node: by hand it is not nested", [])
+    if ids == ["unassigned-child"] and not _has_protected_child(pair):
+        return Verdict(True, "refused by design: a master whose SMMU is off is one as well", [])
+    if ids == ["shared-stream-id"] and _is_listed_elsewhere(pair):
+        # Xen attaches no node that lists its IDs so; but the SMMU cannot tell its DMA from the
+        # guest's.
+        return Verdict(True, "refused by design: an ID of a node that Xen does not attach", [])
     return Verdict(False, f"refused falsely: {' '.join(ids)}", outcome.err.splitlines()[:6])
+
+
+def _is_listed_elsewhere(pair: Pair) -> bool:
+    """Whether a node that nobody asks for lists an ID of one that is asked for, on the same
+    SMMU.
+    """
+    asked = set(pair.wanted)
+    owners: dict[tuple[int, int], set[bool]] = {}
+    for node in pair.host.below():
+        values = node.cells("iommus")
+        while values:
+            phandle, *values = values
+            if phandle:
+                owners.setdefault((phandle, values[0]), set()).add(node.path in asked)
+                values = values[1:]
+    return any(len(who) == 2 for who in owners.values())
+
+
+def _has_protected_child(pair: Pair) -> bool:
+    """Whether Xen gives dom0 a master below one that is asked for, with a stream."""
+    return any(
+        hand == DOM0 and any(path.startswith(f"{above}/") for above in pair.wanted)
+        for path, hand in pair.by_hand().assigned.items()
+    )
 
 
 def _before_the_guest(world: World) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import libfdt
 
 QUIET = [libfdt.NOTFOUND]
+# pylibfdt makes a buffer larger when it is full, but not in its last step.
 Span = tuple[int, int]
 
 
@@ -137,7 +138,7 @@ def _write(writer: libfdt.FdtSw, node: Node) -> None:
 
 def rows(bus: Node, values: list[int]) -> list[Span]:
     """The (address, size) rows of a reg in `bus`; without size cells it holds no addresses."""
-    address, size = bus.cell("#address-cells", 2), bus.cell("#size-cells", 1)
+    address, size = _said(bus, "#address-cells", 2), _said(bus, "#size-cells", 1)
     width = address + size
     if not size or not address:
         return []
@@ -145,6 +146,13 @@ def rows(bus: Node, values: list[int]) -> list[Span]:
         (number(values[i : i + address]), number(values[i + address : i + width]))
         for i in range(0, len(values) // width * width, width)
     ]
+
+
+def _said(bus: Node, name: str, default: int) -> int:
+    """What `bus`, or the nearest node above it that says so, has for its children: Xen and Linux
+    walk up (__dt_n_addr_cells(), of_bus_n_addr_cells()).
+    """
+    return next((n.cell(name, default) for n in bus.ancestors() if name in n.props), default)
 
 
 def absolute(bus: Node, base: int, size: int) -> int | None:
@@ -155,8 +163,8 @@ def absolute(bus: Node, base: int, size: int) -> int | None:
         return None
     if not bus.props["ranges"]:
         return absolute(bus.parent, base, size)
-    here, above = bus.cell("#address-cells", 2), bus.parent.cell("#address-cells", 2)
-    values, width = bus.cells("ranges"), here + above + bus.cell("#size-cells", 1)
+    here, above = _said(bus, "#address-cells", 2), _said(bus.parent, "#address-cells", 2)
+    values, width = bus.cells("ranges"), here + above + _said(bus, "#size-cells", 1)
     for i in range(0, len(values), width or 1):
         child = number(values[i : i + here])
         parent = number(values[i + here : i + here + above])

@@ -119,7 +119,8 @@ def _ids(host: Host, node: Node) -> tuple[int, ...]:
     """The IDs that somebody would copy: all that follow a phandle."""
     values, found = node.cells("iommus"), []
     while values:
-        smmu = host.with_phandle(values.pop(0))
+        phandle = values.pop(0)
+        smmu = host.with_phandle(phandle) if phandle else None
         if smmu is None:
             continue
         width = smmu.cell("#iommu-cells", 1)

@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from tests.xen.judged import Outcome, Pair, Verdict, bound, judged, pair_of, world_of
+from tests.xen.judged import Outcome, Pair, Verdict, bound, is_made, judged, pair_of, world_of
 from tests.xen.nodes import Node, blob_of
 from tests.xen.whole import World, faults
 
@@ -136,7 +136,7 @@ def _said(pair: Pair, outcome: Outcome, found: Verdict) -> Iterator[str]:
     yield f"viommu bind --profile {side.profile}: exit {outcome.status}"
     yield f"Xen: {side.xen.name}, guest made by {side.toolstack}, wanted: {' '.join(pair.wanted)}"
     yield f"the request is {'right' if pair.guest.is_right else 'wrong somewhere'}"
-    if outcome.status == 0:
+    if is_made(pair, outcome):
         yield from _world("with the tool's files", world_of(pair, outcome))
     yield from _world("written by hand", pair.by_hand())
     yield from _world("the host alone", pair.alone())

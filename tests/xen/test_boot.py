@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CHECKOUT, Run, blob
-from tests.xen.machine import booted, guest_image, host_blob, missing
+from tests.xen.hypervisor import Guest, booted
+from tests.xen.machine import FOR_XEN, host_blob
+from tests.xen.programs import rtc_guest
 from tests.xen.rules import dom0less_faults
+from tests.xen.tools import debian_xen, needs
 from tests.zephyr.conftest import GICV3, VERSION, Workspace, needs_zephyr
 
-MISSING = missing()
-pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+XEN = debian_xen()
+pytestmark = needs({"Debian's Xen for arm64": XEN})
 
 SAMPLE = CHECKOUT / "samples" / "xen-rtc"
-END = r"PASS|FAIL|fault at|Panic on CPU.*\n"
 
 
 def bound(folder: Path, viommu: Run) -> Path:
@@ -37,27 +39,30 @@ def console(
     """What Xen prints, and through it the guest `kernel`, until the guest is through. `files` is
     where viommu.overlay is, and the rest; `partial` another partial tree than that.
     """
-    tree = partial or files / "passthrough-dom0less.dtb"
+    assert XEN is not None
     marks = (files / "host.overlay").read_text()
-    return booted(folder, host, marks, tree, kernel, until=END, seconds=60)
+    guest = Guest(kernel, partial or files / "passthrough-dom0less.dtb", marks)
+    return booted(folder, FOR_XEN, XEN, host, guest)
 
 
-def said_by_guest(console: str) -> list[str]:
-    """The lines of the guest (and Xen's own of that time); Xen 4.20 does not name the domain."""
+def said_by_the_guest(console: str) -> list[str]:
+    """Its lines (and Xen's own of that time): Xen 4.20 does not name a guest that is alone."""
     _, _, running = console.partition(" init memory.\n")
     return re.findall(r"^\(XEN\) (?:DOM1: )?(.+)$", running, re.MULTILINE)
 
 
 def test_a_guest_uses_its_device(viommu: Run, tmp_path: Path) -> None:
     files = bound(tmp_path, viommu)
-    printed = console(tmp_path, guest_image(tmp_path), files, tmp_path / "host.dtb")
-    assert said_by_guest(printed) == ["guest starts", "rtc id ok", "irq 34", "PASS"], printed
+    printed = console(tmp_path, rtc_guest(tmp_path), files, tmp_path / "host.dtb")
+    lines = ["guest starts", "rtc id ok", "irq 34", "PASS"]
+    assert said_by_the_guest(printed) == lines, printed
     # Xen 4.17 starts the guest without these two as well; newer ones do not.
     assert "xen,force-assign-without-iommu;" in (files / "passthrough-dom0less.dts").read_text()
     assert '"/pl031@9010000"' in (files / "host.overlay").read_text()
     assert (
         dom0less_faults(
-            (files / "passthrough-dom0less.dtb").read_bytes(), (tmp_path / "host.dtb").read_bytes()
+            (files / "passthrough-dom0less.dtb").read_bytes(),
+            (tmp_path / "host.dtb").read_bytes(),
         )
         == []
     )
@@ -71,7 +76,7 @@ def test_without_xen_reg_the_guest_has_no_device(viommu: Run, tmp_path: Path) ->
     assert count == 1
     partial = tmp_path / "without.dtb"
     partial.write_bytes(blob(without))
-    printed = console(tmp_path, guest_image(tmp_path), files, tmp_path / "host.dtb", partial)
+    printed = console(tmp_path, rtc_guest(tmp_path), files, tmp_path / "host.dtb", partial)
     assert "xen,reg or xen,path missing for d1" in printed
     assert re.search("fault at 0x9010fe0|Panic on CPU", printed), printed
     assert "rtc id ok" not in printed
@@ -89,4 +94,4 @@ def test_a_zephyr_guest_uses_its_device(tmp_path: Path) -> None:
     build = workspace.build
     kernel = build / "zephyr/zephyr.bin"
     printed = console(tmp_path, kernel, build / "viommu", build / "host.dtb")
-    assert said_by_guest(printed)[-3:] == ["rtc id ok", "irq 34", "PASS"], printed
+    assert said_by_the_guest(printed)[-3:] == ["rtc id ok", "irq 34", "PASS"], printed

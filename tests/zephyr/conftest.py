@@ -78,19 +78,22 @@ class Workspace:
         (top / "west-viommu").symlink_to(CHECKOUT)
         self.run("west", "init", "-l", "app", cwd=top)
 
-    def run(self, *command: str, cwd: Path | None = None, **variables: str) -> Ran:
-        """Run `command` in the application's folder."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("VIOMMU_")}
-        environment |= {
+    def environment(self, **variables: str) -> dict[str, str]:
+        """What a command in the workspace sees."""
+        return {
+            **{k: v for k, v in os.environ.items() if not k.startswith("VIOMMU_")},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "ZEPHYR_BASE": str(self.top / "zephyr"),
             "WEST_CONFIG_GLOBAL": str(self.top / "no-config"),
             **variables,
         }
+
+    def run(self, *command: str, cwd: Path | None = None, **variables: str) -> Ran:
+        """Run `command` in the application's folder."""
         done = subprocess.run(
             command,
             cwd=cwd or self.app,
-            env=environment,
+            env=self.environment(**variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import random
 import re
 import signal
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from west_viommu.__main__ import main
+from west_viommu.names import PROFILES
 
 # An input that takes longer than this, in seconds, is given up.
 HANGS_AFTER = 30
@@ -80,6 +83,20 @@ def dtb(run: Runner, pick: random.Random, every: int) -> Iterator[int]:
                     Path("extracted.overlay").write_text(overlay, encoding="utf-8")
                     run("bind", "--host", "input", "extracted.overlay")
         yield status
+
+
+def absurd(run: Runner, pick: random.Random) -> Iterator[int]:
+    """Each input under one profile after the other; its status is that of `bind`."""
+    for profile in itertools.cycle(PROFILES):
+        data = Path("input").read_bytes()
+        (size,) = struct.unpack_from(">I", data, 4)
+        Path("guest.dts").write_bytes(data[size:])
+        _, text = run("list", "--host", "input", "--format", "json")
+        masters = [each["path"] for each in json.loads(text)["masters"]] if text else []
+        nodes = pick.sample(masters, min(2, len(masters)))
+        for node in [*nodes, pick.choice(("/", "/gic0", "/smmu0", "/bus0"))]:
+            run("extract", "--host", "input", node)
+        yield run("bind", "--host", "input", "--profile", profile, "guest.dts")[0]
 
 
 def guest(run: Runner) -> Iterator[int]:

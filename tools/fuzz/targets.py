@@ -8,7 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from commands import Runner, config, dtb, dump, guest, profile, shapes
+from absurd import Absurd
+from commands import Runner, absurd, config, dtb, dump, guest, profile, shapes
 from mutants import DTS_TOKENS, YAML_TOKENS, Blobs, Texts
 from seeds import (
     DEMO,
@@ -22,17 +23,19 @@ from seeds import (
 )
 from shapes import Shapes
 
-TARGETS = ("dtb", "guest", "shapes", "config", "profile", "dump")
+TARGETS = ("dtb", "guest", "shapes", "config", "profile", "dump", "absurd")
 
 
 def target(
     name: str, run: Runner, pick: random.Random, corpus: str | None, every: int
-) -> tuple[Blobs | Texts | Shapes, Iterator[int]]:
+) -> tuple[Blobs | Texts | Shapes | Absurd, Iterator[int]]:
     """What mutates the inputs, and what runs the commands on each; `every`: for how many hosts that
     are accepted one also goes through extract and bind.
     """
     Path("host.dtb").write_bytes(compiled((DEMO / "host.dts").read_text()))
     shutil.copy(DEMO / "guest.overlay", "guest.overlay")
+    if name == "absurd":
+        return Absurd(pick), absurd(run, pick)
     if name == "dtb":
         seeds = host_blobs(corpus)
         return Blobs(seeds, pick), dtb(run, pick, every)

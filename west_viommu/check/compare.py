@@ -13,6 +13,8 @@ from west_viommu.hazards.findings import listed
 from west_viommu.hypervisor.profile import Profile, switched_on
 from west_viommu.tree.addresses import Region
 
+# Of a stream ID behind the vSMMU, as in the overlay that is written.
+_VSMMU_CELLS = 1
 # The fields of a NodeView -> what to call them.
 _FIELDS = {
     "compatible": "compatible",
@@ -49,6 +51,7 @@ def with_plan(built: View, planned: Planned) -> Iterator[Difference]:
         for what, expected, found in (
             ("node", planned.vsmmu["node"], built.vsmmu.path),
             ("compatible", planned.vsmmu["compatible"], " ".join(built.vsmmu.compatible)),
+            ("#iommu-cells", f"{_VSMMU_CELLS:#x}", f"{built.vsmmu.iommu_cells:#x}"),
             (
                 "region",
                 _region(planned.vsmmu["base"], planned.vsmmu["size"]),
@@ -72,6 +75,17 @@ def with_plan(built: View, planned: Planned) -> Iterator[Difference]:
             )
 
 
+def unasked(planned: Iterable[str], built: Iterable[str]) -> Iterator[Difference]:
+    """The nodes with registers that ask for no device, where the plan has other ones."""
+    expected, found = dict.fromkeys(planned), dict.fromkeys(built)
+    for path in found:
+        if path not in expected:
+            yield Difference(path, "node", "none: the plan does not have it", "present")
+    for path in expected:
+        if path not in found:
+            yield Difference(path, "node", "present, and asks for no device", "another, or none")
+
+
 class Planned(NamedTuple):
     """The parts of viommu.json that a built tree must have (that file: docs/formats.md)."""
 
@@ -84,7 +98,10 @@ def between_plans(earlier: Planned, now: Planned) -> Iterator[Difference]:
     if earlier.vsmmu != now.vsmmu:
         node = (earlier.vsmmu or now.vsmmu or {})["node"]
         yield Difference(node, "vSMMU", shown(now.vsmmu), shown(earlier.vsmmu))
-    plans = [{device["node"]: device for device in plan.devices} for plan in (now, earlier)]
+    plans = [
+        {device["node"]: _without_guest(device) for device in plan.devices}
+        for plan in (now, earlier)
+    ]
     for path in dict.fromkeys([*plans[1], *plans[0]]):
         new, old = (plan.get(path) for plan in plans)
         if new is None or old is None:
@@ -94,6 +111,12 @@ def between_plans(earlier: Planned, now: Planned) -> Iterator[Difference]:
             continue
         for what, expected, found in _leaves(new, old, ""):
             yield Difference(path, what, shown(expected), shown(found))
+
+
+def _without_guest(device: dict[str, Any]) -> dict[str, Any]:
+    """`device` without what the guest's node says of itself: `with_plan` compares that."""
+    of_host = {key: value for key, value in device.items() if key not in ("compatible", "status")}
+    return {**of_host, "host compatible": device["compatible"]["host"]}
 
 
 def without_numbers(planned: Planned) -> Planned:
@@ -149,6 +172,8 @@ def _of_device(built: View, device: dict[str, Any]) -> Iterator[Difference]:
         return
     regions = [Region(each["guest"], each["size"]) for each in device["regions"]]
     for what, expected, found in (
+        ("compatible", shown(device["compatible"]["guest"]), shown(mine.compatible)),
+        ("status", device["status"], mine.status),
         ("regions", _shown(regions), _shown(mine.regions)),
         ("interrupts", str(device["intids"]), str([each.intid for each in mine.interrupts])),
         (

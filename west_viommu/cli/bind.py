@@ -12,7 +12,7 @@ from pathlib import Path
 
 from west_viommu.api import Guest, Host, guest_of, read_guest, read_host
 from west_viommu.cli.job import Done, chosen_by, done
-from west_viommu.cli.run import NO_HOST, UsageError
+from west_viommu.cli.run import NO_HOST, UsageError, tell
 from west_viommu.cli.stage import Stage, application, devicetree_stage, image
 from west_viommu.names import BINDINGS
 from west_viommu.problems import Problem, Refused, Where
@@ -31,14 +31,18 @@ def run(arguments: Namespace) -> None:
     folder = _folder(arguments)
     try:
         chosen, result = _result(arguments, folder)
+        if not chosen.profile:
+            about = result.plan.profile.about
+            print(f"note: no --profile: this assumes {about}", file=sys.stderr)
+        tell([plan_table(result.plan, str(folder), result.files)])
     except Refused as refused:
         # Whatever refused it: settings before the job, or Zephyr after it.
         Output(folder).remove_after(refused)
         raise
-    if not chosen.profile:
-        about = result.plan.profile.about
-        print(f"note: no --profile: this assumes {about}", file=sys.stderr)
-    print(plan_table(result.plan, str(folder), result.files), end="")
+    except OSError:
+        # Nobody was told of the set: by the exit status there is none.
+        Output(folder).remove()
+        raise
 
 
 def _folder(arguments: Namespace) -> Path:

@@ -13,6 +13,7 @@ from west_viommu.check.compare import (
     Planned,
     between_plans,
     shown,
+    unasked,
     with_given,
     with_plan,
     without_numbers,
@@ -21,7 +22,7 @@ from west_viommu.check.difference import Difference
 from west_viommu.check.physical import physical
 from west_viommu.check.view import View, view
 from west_viommu.cli.job import chosen_by
-from west_viommu.cli.run import DONE, REFUSED, UsageError
+from west_viommu.cli.run import DONE, REFUSED, UsageError, tell
 from west_viommu.cli.stage import application, image
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import GuestTree
@@ -30,12 +31,12 @@ from west_viommu.hypervisor.assignment import Explicit
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import PLAN, PROFILES
 from west_viommu.plan.plan import plan
-from west_viommu.problems import Problem, Refused, Where, rendered
+from west_viommu.problems import Problem, Refused, Where, bounded, rendered
 from west_viommu.read.guest import finished_tree, sealed_plan
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import Settings, terms
 from west_viommu.write.differences import differences_json, differences_table
-from west_viommu.write.plan_json import plan_document
+from west_viommu.write.plan_json import Origins, plan_document
 
 BUILT = "zephyr/zephyr.dts"
 
@@ -50,7 +51,7 @@ def run(arguments: Namespace) -> int:
     name, sealed = _built(arguments)
     guest = finished_tree(name)
     built = view(guest)
-    found = [("build", each) for each in _of_build(built, sealed)]
+    found = [("build", each) for each in _of_build(guest, built, sealed)]
     if chosen.host:
         found += [("host", each) for each in _of_host(chosen, arguments, guest, built, sealed)]
     if arguments.guest_dtb:
@@ -59,7 +60,7 @@ def run(arguments: Namespace) -> int:
         found += [("guest-dtb", each) for each in with_given(built, given, known)]
     render = differences_json if arguments.format == "json" else differences_table
     names = {"build": name, "host": chosen.host or "", "guest-dtb": arguments.guest_dtb or ""}
-    print(render(found, names, len(built.devices)), end="")
+    tell([render(found, names, len(built.devices))])
     return REFUSED if found else DONE
 
 
@@ -85,10 +86,11 @@ def _built(arguments: Namespace) -> tuple[str, dict[str, Any] | None]:
     return str(build / BUILT), sealed_plan(build / "viommu")
 
 
-def _of_build(built: View, sealed: dict[str, Any] | None) -> Iterator[Difference]:
+def _of_build(guest: GuestTree, built: View, sealed: dict[str, Any] | None) -> Iterator[Difference]:
     yield from built.faults
     if sealed:
         yield from with_plan(built, Planned(sealed["viommu"], sealed["devices"]))
+        yield from unasked(sealed["unasked"], asked(guest).unasked)
 
 
 def _of_host(
@@ -108,15 +110,19 @@ def _of_host(
     if not sealed and not chosen.profile:
         note = f"note: no viommu.json and no --profile: this assumes {agreed.profile.about}"
         print(note, file=sys.stderr)
-    for warning in (problem for problem in problems if problem.warning):
+    for warning in bounded(problem for problem in problems if problem.warning):
         print(rendered(warning), file=sys.stderr)
     wrong = [problem for problem in problems if not problem.warning]
-    yield from map(_as_difference, wrong)
-    document = plan_document(made)
+    told = bounded(wrong)
+    if arguments.format == "json" and any(problem.more for problem in told):
+        raise Refused([_too_many()])
+    yield from map(_as_difference, told)
+    document = plan_document(made, Origins(devices.tree, guest.tree, agreed.domain))
     now = Planned(document["viommu"], document["devices"])
     if sealed:
         # Who is refused gets no mark, and is in the way of no memory.
-        for key in ("profile", "vsid", "allowed", *(() if wrong else ("marks", "memory_limit"))):
+        of_accepted = () if wrong else ("marks", "memory_limit")
+        for key in ("profile", "vsid", "domain", "allowed", *of_accepted):
             if sealed[key] != document[key]:
                 yield Difference("/", key, shown(document[key]), shown(sealed[key]))
         earlier = Planned(sealed["viommu"], sealed["devices"])
@@ -127,6 +133,11 @@ def _of_host(
         yield from (each for each in between_plans(earlier, now) if each.node not in nodes)
     elif not wrong:
         yield from with_plan(built, now)
+
+
+def _too_many() -> Problem:
+    what = "there are more differences than --format json lists: it is complete or refused"
+    return Problem("malformed", what, "correct the first ones, or look at the table")
 
 
 def _as_difference(problem: Problem) -> Difference:

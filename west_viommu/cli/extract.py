@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from west_viommu.api import Host, read_host
-from west_viommu.cli.run import as_typed, host_of, terms_of
+from west_viommu.cli.run import as_typed, host_of, tell, terms_of
 from west_viommu.extract.copy import copied
 from west_viommu.extract.lookup import labels, node_called
 from west_viommu.extract.records import Copied
@@ -18,7 +18,7 @@ from west_viommu.extract.references import stub
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.names import BINDINGS
 from west_viommu.plan.alone import DEFAULT, concerns
-from west_viommu.problems import Problem, Refused, Where, rendered
+from west_viommu.problems import Problem, Refused, Where, bounded, rendered
 from west_viommu.read.host import malformed_host
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree
@@ -40,12 +40,12 @@ def run(arguments: Namespace) -> None:
     made = [_copied(source, node, arguments.zephyr_bindings) for node in nodes]
     stubs = _stubs(tree, made)
     agreed = terms_of(arguments) or Terms(DEFAULT)
-    for problem in _concerns(source, list(wanted), agreed):
+    for problem in bounded(_concerns(source, list(wanted), agreed)):
         print(as_typed(rendered(problem), arguments.program), file=sys.stderr)
     name = os.path.basename(os.path.abspath(source.name))
     is_blob = tree.source is None
     together = _apart([*stubs, *made])
-    print(guest_nodes(together, name, source.model, labels(tree), is_blob=is_blob), end="")
+    tell([guest_nodes(together, name, source.model, labels(tree), is_blob=is_blob)])
 
 
 def _nodes(source: Host, names: list[str]) -> list[Node]:

@@ -12,12 +12,14 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 from west_viommu.guest.source import GuestTree
 from west_viommu.names import BINDINGS, OVERLAY, VENDOR_PREFIXES
 from west_viommu.problems import Problem, Refused, Where, rendered
+from west_viommu.read.plain_file import content
 from west_viommu.write.files import Output
 
 # Source without any of these words asks for nothing.
@@ -42,7 +44,9 @@ class Hook:
         if any(_asks(Path(file)) for file in _included(self._command)):
             for module in _MODULES:
                 import_module(module)
-            import_module("west_viommu.read.dtlib").dtlib()
+            # What is missing is told by `run`, if it is needed at all.
+            with suppress(Refused):
+                import_module("west_viommu.read.dtlib").dtlib()
 
     def run(self) -> int:
         """Bind what the preprocessed source asks for; the exit status."""
@@ -74,10 +78,10 @@ def _parser() -> ArgumentParser:
 def _asks(source: Path) -> bool:
     """Whether `source` may ask for a device."""
     try:
-        content = source.read_bytes()
+        found = content(str(source))
     except OSError:
         return False
-    return any(word in content for word in _WORDS)
+    return any(word in found for word in _WORDS)
 
 
 def _bind(arguments: Namespace, command: Sequence[str]) -> None:
@@ -89,19 +93,17 @@ def _bind(arguments: Namespace, command: Sequence[str]) -> None:
         if not depends_on:
             output.remove()
             # Zephyr has seen it by now (dts.cmake made it), and reads it later.
-            prefixes = output.folder / BINDINGS / VENDOR_PREFIXES
-            prefixes.parent.mkdir(parents=True, exist_ok=True)
-            prefixes.touch()
+            output.leave_empty(f"{BINDINGS}/{VENDOR_PREFIXES}")
         _add_dependencies(_operand(command, "-MF"), depends_on)
 
 
 def _leave_out_stale(source: Path) -> None:
     """Take an earlier run's overlay, given as one of the build's own, out of `source`."""
-    content = source.read_bytes()
-    if OVERLAY.encode() in content:
+    found = source.read_bytes()
+    if OVERLAY.encode() in found:
         from west_viommu.read.preprocess import without_generated
 
-        text = without_generated(content.decode("utf-8", "surrogateescape"))
+        text = without_generated(found.decode("utf-8", "surrogateescape"))
         source.write_bytes(text.encode("utf-8", "surrogateescape"))
 
 
@@ -113,6 +115,7 @@ def _appended(
     """
     from west_viommu.api import guest_of, read_host
     from west_viommu.cli.job import done
+    from west_viommu.cli.run import tell
     from west_viommu.read.host import host_files
     from west_viommu.read.settings import placed, settings
     from west_viommu.read.source import guest_tree_of
@@ -143,7 +146,7 @@ def _appended(
     count = len(result.plan.devices)
     devices = "1 device" if count == 1 else f"{count} devices"
     vsmmu = "to one vSMMU" if result.plan.has_viommu else "and no vSMMU"
-    print(f"-- viommu: bound {devices} of {chosen.host} {vsmmu}, see {output.folder}")
+    tell([f"-- viommu: bound {devices} of {chosen.host} {vsmmu}, see {output.folder}\n"])
     return [*host_files(chosen.host), *chosen.files]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from west_viommu.cli.run import DONE, REFUSED, as_typed, host_of, terms_of
+from west_viommu.cli.run import DONE, REFUSED, as_typed, host_of, tell, terms_of
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Inventory, Master
@@ -24,6 +24,7 @@ from west_viommu.host.selection import (
 from west_viommu.read.host import read_host, read_inventory
 from west_viommu.read.tree import refused
 from west_viommu.tree.cells import counted
+from west_viommu.write.list_length import is_endless
 
 if TYPE_CHECKING:
     from west_viommu.hypervisor.assignment import Terms
@@ -49,6 +50,10 @@ def run(arguments: Namespace) -> int:
         what = "the stream IDs of this host overlap in more ways than can be listed"
         hint = "correct the iommu-map of its masters: on real hosts few IDs are shared"
         raise refused("malformed", host, what, hint) from None
+    if is_endless(selected, tree):
+        what = "a list of this host would be many times as long as the host"
+        hint = "correct the paths and the iommus of its nodes, or name the devices to list"
+        raise refused("malformed", host, what, hint)
     is_empty = selected.is_filtered and not selected.inventory.masters
     if is_empty:
         print(as_typed(_nothing(arguments, asked), arguments.program), file=sys.stderr)
@@ -57,8 +62,7 @@ def run(arguments: Namespace) -> int:
     pieces = _FORMATS[arguments.format](selected, asked)
     if arguments.format == "table":
         pieces = (as_typed(piece, arguments.program) for piece in pieces)
-    if sys.stdout:
-        sys.stdout.writelines(pieces)
+    tell(pieces)
     return REFUSED if is_empty else DONE
 
 

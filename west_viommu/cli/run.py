@@ -6,17 +6,19 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from importlib import import_module
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
-from west_viommu.problems import Refused, rendered
+from west_viommu.problems import Refused, printable, rendered
 
 if TYPE_CHECKING:
     from west_viommu.hypervisor.assignment import Terms
 
 DONE, REFUSED, USAGE = 0, 1, 2
-
+# 128 + SIGINT, as a shell has it.
+INTERRUPTED = 130
 
 NO_HOST = (
     "no host tree: give --host HOST, set VIOMMU_HOST_DTB, or write `host: HOST` into viommu.yml"
@@ -31,14 +33,14 @@ def run(name: str, arguments: Namespace, program: str) -> int:
     """Run command `name`, a module of this package, and return its exit status. `program` is what
     the user typed to get here.
 
-    Results go to stdout, everything else to stderr. Never a traceback for bad input.
+    Results go to stdout, everything else to stderr. Never a traceback for bad input, nor for
+    Ctrl-C.
     """
     _speak_utf8()
     arguments.program = program
     try:
         status: int | None = import_module(f"west_viommu.cli.{name}").run(arguments)
-        if sys.stdout:
-            sys.stdout.flush()
+        tell()
         return status or DONE
     except Refused as refused:
         for problem in refused.problems:
@@ -47,14 +49,37 @@ def run(name: str, arguments: Namespace, program: str) -> int:
     except UsageError as error:
         print(f"{program}: error: {as_typed(str(error), program)}", file=sys.stderr)
         return USAGE
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        # A reader that has stopped reading would keep us.
+        _silence_stdout()
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has enough.
         _silence_stdout()
         return DONE
     except OSError as error:
-        print(f"{program}: error: {error.strerror or error}", file=sys.stderr)
+        of_file = f"{error.filename}: " if error.filename else ""
+        print(f"{program}: error: {printable(of_file)}{error.strerror or error}", file=sys.stderr)
         _silence_stdout()
         return REFUSED
+
+
+def tell(pieces: Iterable[str] = ()) -> None:
+    """Print the last of the results, in `pieces`, so that it is known whether stdout took them.
+
+    A reader that has left (head, less) had enough. Raises OSError where stdout fails otherwise, and
+    does nothing where it is closed.
+    """
+    if sys.stdout:
+        try:
+            sys.stdout.writelines(pieces)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _silence_stdout()
+        except OSError as error:
+            error.filename = "stdout"
+            raise
 
 
 def as_typed(text: str, program: str) -> str:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from west_viommu.cli.run import UsageError
 from west_viommu.names import BINDINGS
 from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.plain_file import content, unreadable
 from west_viommu.read.settings import Settings, west_board
 
 _PREPROCESSED = "zephyr/zephyr.dts.pre"
@@ -42,7 +43,7 @@ class Stage(NamedTuple):
         build does not run our module.
         """
         try:
-            roots = (self.build / _ROOTS).read_text(encoding="utf-8")
+            roots = content(str(self.build / _ROOTS)).decode("utf-8")
         except OSError:
             return []
         return [os.path.join(root, BINDINGS) for root in roots.split(";") if root]
@@ -144,8 +145,12 @@ def application(arguments: Namespace) -> str:
         return str(arguments.source_dir)
     if arguments.build_dir:
         cache = image(arguments.build_dir) / "CMakeCache.txt"
-        if cache.is_file():
-            home = _HOME.search(cache.read_text(encoding="utf-8", errors="replace"))
+        if cache.exists():
+            try:
+                text = content(str(cache)).decode("utf-8", "replace")
+            except OSError as error:
+                raise Refused([unreadable(str(cache), error, "configure it again")]) from None
+            home = _HOME.search(text)
             if home and os.path.isdir(home[1]):
                 return home[1]
     return os.curdir
@@ -157,14 +162,18 @@ def image(build_dir: str) -> Path:
     """
     build = Path(build_dir)
     domains = build / "domains.yaml"
-    if (build / _PREPROCESSED).is_file() or not domains.is_file():
+    if (build / _PREPROCESSED).is_file() or not domains.exists():
         return build
     import yaml
 
+    from west_viommu.read.plain_yaml import PlainLoader, plain_text
+
     try:
-        content = yaml.safe_load(domains.read_text(encoding="utf-8"))
-        directories = {each["name"]: each["build_dir"] for each in content["domains"]}
-        return Path(directories[content["default"]])
+        found = yaml.load(plain_text(str(domains)), Loader=PlainLoader)
+        directories = {each["name"]: each["build_dir"] for each in found["domains"]}
+        return Path(directories[found["default"]])
+    except OSError as error:
+        raise Refused([unreadable(str(domains), error, "configure the build again")]) from None
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
         what, hint = "this is no domains.yaml of a sysbuild", "configure the build again"
         raise Refused([Problem("malformed", what, hint, where=Where(str(domains)))]) from None

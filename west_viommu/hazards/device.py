@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from west_viommu.hazards.findings import Finding, as_allowed
+from west_viommu.hazards.findings import Finding, Severity, as_allowed
 from west_viommu.hazards.situation import Found, Situation, of_each
 from west_viommu.host.consumers import consumers
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.holdings import Standing
-from west_viommu.hypervisor.roles import MEMORY, RESERVED, console
+from west_viommu.hypervisor.roles import RESERVED, console
 from west_viommu.tree.addresses import address_map
 from west_viommu.tree.cells import TreeError
+from west_viommu.tree.interrupts import FIRST_SPI
 from west_viommu.tree.node import Node
 
 
@@ -20,8 +21,8 @@ from west_viommu.tree.node import Node
 def hypervisor_owned(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """A node that is no device: what Xen itself drives, or no hardware of its own."""
     role = situation.holdings.role(this.device.path)
-    # That of memory is told by its pages.
-    if role and not (role in (MEMORY, RESERVED) and this.device.regions):
+    # That of reserved memory is another hazard.
+    if role and role != RESERVED:
         yield Finding(
             f"{this.device.path} is {role}, and no device that a guest could have",
             "remove the node",
@@ -45,6 +46,32 @@ def ambiguous_path(this: Assignment, situation: Situation) -> Iterator[Finding]:
             expected="a path that no other differs from by case alone",
             found=this.device.path,
         )
+
+
+@of_each
+def not_given_to_dom0(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """A device below a node that Xen leaves out of dom0: xl can hand on only what dom0 has a right
+    to (booted: "failed give domain access to iomem range").
+    """
+    path = this.device.path
+    has_own_reason = any(intid < FIRST_SPI for intid in this.device.intids)
+    if situation.holdings.is_left_out(path) and not has_own_reason:
+        by_xl_alone = situation.profile.toolstacks == ("libxl",)
+        if by_xl_alone or situation.profile.renumbers == "libxl":
+            severity = None
+        else:
+            severity = Severity.WARNING
+        if "libxl" in situation.profile.toolstacks:
+            yield Finding(
+                f"Xen gives dom0 no right to {path}: a node above it has a private interrupt "
+                "(PPI), or is one that Xen keeps",
+                "xl cannot hand it on: have Xen create the guest (dom0less), or change that node "
+                "by an overlay",
+                "",
+                expected="a device that dom0 could have",
+                found=path,
+                severity=severity,
+            )
 
 
 @of_each

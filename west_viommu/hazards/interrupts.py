@@ -11,6 +11,7 @@ from west_viommu.hazards.situation import Found, Situation, of_each
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contests import Contest
 from west_viommu.hypervisor.holdings import Standing
+from west_viommu.hypervisor.roles import IOMMU
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
 
 _ROUTES_ALL = "dom0less routes every interrupt of the host node, whatever the guest's node lists"
@@ -100,11 +101,13 @@ def interrupt_clash(situation: Situation) -> Found:
     """
     yield from _guest_clashes(situation)
     for contest in situation.contests.lines:
-        if contest.is_part or contest.standing not in (Standing.STAYS, Standing.OWN):
+        kind = situation.holdings.role(contest.other)
+        # Xen takes the lines of its SMMUs; those of other nodes that it keeps are nobody's.
+        is_taken = contest.standing is Standing.STAYS or kind == IOMMU
+        if contest.part_of or not is_taken:
             continue
         this = contest.this
         is_asked = contest.first in this.request.intids
-        kind = situation.holdings.role(contest.other)
         whose = (
             f"{contest.other}'s, {kind}," if kind else f"{contest.other}'s, which stays with dom0,"
         )
@@ -163,7 +166,7 @@ def interrupt_shared_with_disabled(situation: Situation) -> Found:
     same (booted: "already used by domain 0"; with xen,passthrough on that node the guest starts).
     """
     for contest in situation.contests.lines:
-        if contest.standing is Standing.OFF and not contest.is_part:
+        if contest.standing is Standing.OFF and not contest.part_of:
             yield contest.this, _shared_with_disabled(contest, situation)
 
 

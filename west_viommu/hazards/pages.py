@@ -112,9 +112,22 @@ def host_memory(situation: Situation) -> Found:
     """Registers in RAM, or in memory that is set aside: Xen maps them without a word (booted), and
     gives the same RAM to whom it likes.
     """
+    for this in situation.assignments:
+        if situation.holdings.role(this.device.path) == RESERVED:
+            yield (
+                this,
+                Finding(
+                    f"{this.device.path} is reserved memory of the host, and no device",
+                    "remove the node",
+                    "",
+                    expected="a device of the host",
+                    found=RESERVED,
+                ),
+            )
     for contest in situation.contests.pages:
         kind = situation.holdings.role(contest.other)
-        if contest.standing is Standing.OWN and kind in (MEMORY, RESERVED):
+        is_told = situation.holdings.role(contest.this.device.path) == RESERVED
+        if contest.standing is Standing.OWN and kind in (MEMORY, RESERVED) and not is_told:
             is_reserved = kind == RESERVED
             yield (
                 contest.this,
@@ -159,7 +172,9 @@ def shared_page(situation: Situation) -> Found:
     """
     for contest in situation.contests.pages:
         device, other = contest.this.device.path, contest.other
-        if contest.standing is not Standing.STAYS and not contest.is_part:
+        if contest.part_of not in ("", device) or not (
+            contest.part_of or contest.standing is Standing.STAYS
+        ):
             continue
         has = "has a window" if situation.holdings.is_bridge(other) else "has registers"
         what = f"{other} {has} on a page of {device}, and stays with the host"
@@ -169,7 +184,7 @@ def shared_page(situation: Situation) -> Found:
             f"them: {as_allowed('shared-page', device)}"
         )
         severity = None
-        if contest.is_part:
+        if contest.part_of:
             what = f"{other}, a part of {device}, is on a page that the guest gets"
             hint = "dom0 must not use it: host.overlay keeps it from dom0"
             severity = Severity.WARNING
@@ -196,7 +211,7 @@ def page_shared_with_disabled(situation: Situation) -> Found:
     well.
     """
     for contest in situation.contests.pages:
-        if contest.standing is Standing.OFF and not contest.is_part:
+        if contest.standing is Standing.OFF and not contest.part_of:
             yield (
                 contest.this,
                 Finding(
@@ -242,8 +257,8 @@ def guest_overlap(situation: Situation) -> Found:
 
 
 def _overlaps_between(situation: Situation, pages: list[tuple[int, int, tuple[int, int]]]) -> Found:
-    """Regions of the guest's devices over each other. Two devices on one page of the host may be on
-    one page of the guest as well; a device and one inside of it may have the same registers.
+    """Regions of the guest's devices over each other. What is together on the host may be together
+    in the guest as well.
     """
     assignments = situation.assignments
     said: set[tuple[int, int]] = set()
@@ -258,19 +273,6 @@ def _overlaps_between(situation: Situation, pages: list[tuple[int, int, tuple[in
             is_own = earlier == place
             name = "another region of this device" if is_own else assignments[earlier].request.path
             yield this, _overlap(name, mine.guest, theirs.guest)
-    registers = [
-        (pair.guest.base, pair.guest.base + pair.guest.size - 1, place)
-        for place, this in enumerate(assignments)
-        for pair in this.request.regions
-        if pair.guest.size
-    ]
-    for place, earlier, first, last in meetings(registers, registers):
-        if earlier < place and (place, earlier) not in said:
-            this, other_one = assignments[place], assignments[earlier]
-            if not _is_related(this.device.path, other_one.device.path):
-                said.add((place, earlier))
-                region = Region(first, last - first + 1)
-                yield this, _overlap(other_one.request.path, region, region)
 
 
 @of_each

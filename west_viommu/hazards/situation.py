@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, wraps
 
 from west_viommu.guest.regions import Mapped
@@ -62,18 +62,23 @@ class Situation:
         return self.holdings.devices
 
     def iommus(self, this: Assignment) -> list[Iommu]:
-        """The IOMMUs that the device of `this` is behind."""
+        """The IOMMUs that the device of `this` is behind: by its `iommus`, and by its iommu-map
+        where the hypervisor reads that, or there is nothing else.
+        """
         return self._behind[this.request.path]
 
     @cached_property
     def _behind(self) -> dict[str, list[Iommu]]:
-        iommus = self.devices.iommus
-        return {
-            each.request.path: [iommus[path] for path in each.device.master.iommus]
-            if each.device.master
-            else []
-            for each in self.assignments
-        }
+        found = {}
+        for each in self.assignments:
+            master = each.device.master
+            paths: Iterable[str] = ()
+            if master and master.streams and not self.profile.programs_maps:
+                paths = dict.fromkeys(stream.iommu for stream in master.streams)
+            elif master:
+                paths = master.iommus
+            found[each.request.path] = [self.devices.iommus[path] for path in paths]
+        return found
 
     @cached_property
     def pages(self) -> dict[str, tuple[Mapped, ...]]:

@@ -72,6 +72,7 @@ HAZARDS = (
     Hazard("guest-overlap", pages.guest_overlap, of_device=False),
     Hazard("interrupt-mismatch", interrupts.interrupt_mismatch, of_device=False),
     Hazard("interrupt-private", interrupts.interrupt_private, needs=("interrupt-mismatch",)),
+    Hazard("not-given-to-dom0", device.not_given_to_dom0, needs=("hypervisor-owned",)),
     Hazard("interrupt-unroutable", interrupts.interrupt_unroutable),
     Hazard("interrupt-clash", interrupts.interrupt_clash, needs=("interrupt-mismatch",)),
     Hazard("device-disabled", device.device_disabled, _WARNING),

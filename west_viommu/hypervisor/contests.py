@@ -18,20 +18,21 @@ from west_viommu.tree.node import Node
 
 # Buses whose registers, if any, are those of what is on them.
 _BUSES = frozenset({"simple-bus", "simple-pm-bus"})
+_LINES = frozenset({"interrupts", "interrupts-extended", "iommus"})
 # What a node alone is refused for. Two sweeps find it sooner than one that goes on after the first.
 _HARD = (Standing.STAYS, Standing.OWN)
 
 
 class Contest(NamedTuple):
     """The numbers from `first` to `last` are held by `this` device and by the host node at `other`.
-    `standing` tells whose that node is; None where it is the guest's as well. `is_part`: `this`
-    device, and no other, names it as a part of itself.
+    `standing` tells whose that node is; None where it is the guest's as well. `part_of`: the
+    assigned device that, and no other, names it as a part of itself; "" where none does.
     """
 
     this: Assignment
     other: str
     standing: Standing | None
-    is_part: bool
+    part_of: str
     first: int
     last: int
 
@@ -147,7 +148,7 @@ class _Court:
             if contest and (not of_pages or (place, other) not in seen):
                 seen.add((place, other))
                 found.append((place, contest))
-                if self._alone and not contest.is_part:
+                if self._alone and not contest.part_of:
                     settled.add(place)
         found.sort(key=lambda each: each[0])
         return tuple(contest for _, contest in found)
@@ -158,7 +159,7 @@ class _Court:
         """The contest of `this` and the node at `other`, if it is one."""
         path = this.device.path
         if not self._alone and other in self._assigned:
-            return Contest(this, other, None, False, first, last)
+            return Contest(this, other, None, "", first, last)
         standing = self._holdings.standing(other)
         if standing is Standing.NOBODY or (
             standing is not Standing.OWN and self._is_marked_child(other)
@@ -169,8 +170,9 @@ class _Court:
             return None
         if of_pages and _is_below(path, other) and self._is_bus(other):
             return None
-        is_part = self._devices.whole(other) == path
-        return Contest(this, other, standing, is_part, first, last)
+        whole = self._devices.whole(other)
+        is_part = whole == path or (not self._alone and whole in self._assigned)
+        return Contest(this, other, standing, whole or "" if is_part else "", first, last)
 
     def _is_marked_child(self, path: str) -> bool:
         """Whether the node is below an assigned one, and so comes off dom0 with it."""
@@ -181,7 +183,8 @@ class _Court:
     def _is_active_master(self, path: str) -> bool:
         """Whether the node is a DMA master that dom0 uses."""
         master = self._devices.master(path)
-        is_master = bool(master and (master.streams or master.maps))
+        maps = self._holdings.profile.programs_maps
+        is_master = bool(master and (master.streams or (maps and master.maps)))
         return is_master and self._holdings.standing(path) is Standing.STAYS
 
     def _is_bus(self, path: str) -> bool:
@@ -200,6 +203,14 @@ class _Court:
                     if this and self._is_active_master(master.path):
                         yield this, master.path
 
+    def _holders_below(self, node: Node | None) -> Iterator[Node]:
+        """The nodes below `node` of which dom0 would get something."""
+        for child in node.children if node else ():
+            has_lines = not _LINES.isdisjoint(child.properties)
+            if has_lines or any(self._devices.index.regions(child)):
+                yield child
+            yield from self._holders_below(child)
+
     def _marks(
         self,
         streams: Iterable[Contest],
@@ -215,7 +226,7 @@ class _Court:
             marked[path] = Mark(path, path, "")
         stay = {path for _, path in children}
         for path in self._assigned:
-            for node in _holders_below(self._devices.tree.node(path)):
+            for node in self._holders_below(self._devices.tree.node(path)):
                 if node.path not in stay and self._holdings.has_dom0:
                     marked.setdefault(node.path, Mark(node.path, path, f"below {path}"))
         for what, of_kind in (
@@ -224,19 +235,11 @@ class _Court:
             ("has an interrupt", lines),
         ):
             for each in of_kind:
-                if each.standing is Standing.OFF or each.is_part:
+                if each.standing is Standing.OFF or each.part_of:
                     why = f"{what} of {each.this.device.path}"
                     mark = Mark(each.other, each.this.device.path, why)
                     marked.setdefault(each.other, mark)
         return iter(marked.values())
-
-
-def _holders_below(node: Node | None) -> Iterator[Node]:
-    """The nodes below `node` of which dom0 would get something."""
-    for child in node.children if node else ():
-        if not {"reg", "interrupts", "interrupts-extended", "iommus"}.isdisjoint(child.properties):
-            yield child
-        yield from _holders_below(child)
 
 
 def _is_below(path: str, above: str) -> bool:

@@ -82,6 +82,13 @@ class Holdings:
         node = self._tree.node(path)
         return self._of_parents(node)[0] if node else "okay"
 
+    def is_left_out(self, path: str) -> bool:
+        """Whether dom0 gets neither the node at `path` nor a right to it: it, or one above, is left
+        out by handle_node(). What dom0 has no right to, xl cannot hand on (booted).
+        """
+        node = self._tree.node(path)
+        return node is not None and self._of_parents(node)[1]
+
     def driver(self, iommu: str) -> Driver | None:
         """The driver of the hypervisor for the IOMMU at that path, if it takes its cells as
         well.

@@ -70,6 +70,7 @@ class _Builder:
         self._guest = guest
         self._gic = gic
         self._keeps_ids = not profile.renumbers
+        self._has_viommu = profile.viommu is not None
         self._devices = {device.assignment.request.path: device for device in devices}
         self._left_out: dict[str, tuple[LeftOut, ...]] = {}
         self._problems: list[Problem] = []
@@ -233,7 +234,9 @@ class _Builder:
         phandle = self._smmu_phandle
         if not is_rewritten and self._keeps_ids:
             phandle = VSMMU_PHANDLE
-        iommus = b"".join(pack(">II", phandle, stream.pmaster) for stream in device.streams)
+        # A guest without vSMMU has nothing that they could refer to.
+        streams = device.streams if self._has_viommu else ()
+        iommus = b"".join(pack(">II", phandle, stream.pmaster) for stream in streams)
         return {
             **({"iommus": iommus} if iommus else {}),
             "xen,reg": self._triples(node, device.mapped),

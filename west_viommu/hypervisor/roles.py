@@ -2,16 +2,17 @@
 """What of a host is no device: what Xen drives itself, and what it leaves out of dom0."""
 
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.interrupts import GIC_COMPATIBLES
+from west_viommu.tree.interrupts import XEN_GICS
 from west_viommu.tree.node import Node, Tree
 
 MEMORY = "memory"
 RESERVED = "reserved memory"
+IOMMU = "an IOMMU"
 # Compatible -> what such a node is to Xen. DEVICE_GIC nodes and their children are left out of dom0
 # (make_gic_node()), so are timers (DT_MATCH_TIMER) and what handle_node() skips; an ITS or a frame
 # for MSIs beside the GIC is driven by nobody else either.
 _ROLES = {
-    **dict.fromkeys(GIC_COMPATIBLES, "an interrupt controller"),
+    **dict.fromkeys(XEN_GICS, "an interrupt controller"),
     "arm,gic-v3-its": "a part of the interrupt controller",
     "arm,gic-v2m-frame": "a part of the interrupt controller",
     "arm,armv7-timer": "a timer of the CPUs",
@@ -45,7 +46,7 @@ _LEFT_OUT = frozenset(
 def role(node: Node, tree: Tree) -> str:
     """What `node` is to the hypervisor; "" for a device that some domain could have."""
     if "#iommu-cells" in node.properties:
-        return "an IOMMU"
+        return IOMMU
     kind = node.properties.get("device_type", b"")
     # Xen takes a node for RAM by its name (early_scan_node() in bootfdt.c, 4.17).
     if kind == b"memory\0" or node.name == "memory" or node.name.startswith("memory@"):

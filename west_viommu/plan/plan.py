@@ -53,6 +53,7 @@ def plan(
         allowed=allowed.used,
         marks=situation.contests.marks if situation.profile.toolstacks else (),
         memory_limit=_memory_limit(situation),
+        hindered=_hindered(situation),
         unasked=asked.unasked,
         unrouted=asked.unrouted,
     )
@@ -147,6 +148,18 @@ def _memory_limit(situation: Situation) -> int | None:
         if ram.base <= mapped.guest.base < ram.base + ram.size
     ]
     return min(above, default=None)
+
+
+def _hindered(situation: Situation) -> dict[str, str]:
+    """The toolstacks that could not make the domain, and why: xl runs in dom0, and hands on what
+    that has a right to.
+    """
+    if not situation.terms.has_dom0:
+        return {"libxl": "there is no dom0, where xl would run"}
+    for this in situation.assignments:
+        if situation.holdings.is_left_out(this.device.path):
+            return {"libxl": f"Xen gives dom0 no right to {this.device.path}"}
+    return {}
 
 
 def _stale_vsids(terms: Terms, assignments: Sequence[Assignment]) -> Iterator[Problem]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A plan: who gets what of the host, and how the guest sees it."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from west_viommu.guest.gic import Gic
@@ -26,6 +27,7 @@ class Plan(NamedTuple):
     allowed: tuple[Permission, ...]
     marks: tuple[Mark, ...]
     memory_limit: int | None
+    hindered: Mapping[str, str]
     unasked: tuple[str, ...]
     unrouted: tuple[str, ...]
 

@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from west_viommu.read.plain_file import content
+
 # Zephyr's own choice (edtlib): the C loader where PyYAML has it.
 FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Larger than any binding of Zephyr's.
 _CHUNK = 1 << 16
+_MOST_OF_A_BINDING = 1 << 20
 PASSTHROUGH_BUS = "passthrough"
 
 
@@ -138,7 +141,7 @@ def _files(directory: str) -> Iterator[os.DirEntry[str]]:
                 if entry.is_dir():
                     if not entry.is_symlink():
                         folders.append(entry.path)
-                else:
+                elif entry.is_file():
                     yield entry
     except OSError:
         # No folder: for Zephyr to complain about.
@@ -155,10 +158,10 @@ def _raw(path: str) -> bytes:
         # A dangling link: for Zephyr to complain about.
         return b""
     try:
-        content = os.read(handle, _CHUNK)
-        while len(content) % _CHUNK == 0 and (more := os.read(handle, _CHUNK)):
-            content += more
-        return content
+        found = os.read(handle, _CHUNK)
+        while len(found) < _MOST_OF_A_BINDING and (more := os.read(handle, _CHUNK)):
+            found += more
+        return found
     finally:
         os.close(handle)
 
@@ -176,11 +179,11 @@ def _binding(path: str) -> Binding | None:
 def _content(path: str) -> dict[str, Any]:
     """The mapping in a YAML file; {} where it is none, which is for Zephyr to complain about."""
     try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.load(file, Loader=FAST_LOADER)
+        text = content(path, _MOST_OF_A_BINDING).decode("utf-8")
+        found = yaml.load(text, Loader=FAST_LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _included(include: object) -> list[str]:

@@ -13,6 +13,7 @@ from west_viommu.host.streams import StreamId
 from west_viommu.hypervisor.assignment import Explicit, Permission
 from west_viommu.names import DOMAIN, POLICIES, PROFILES, is_profile_path
 from west_viommu.problems import Problem, Refused, Where, close_matches
+from west_viommu.read.plain_file import unreadable
 from west_viommu.read.plain_yaml import PlainLoader, plain_text
 
 _TEXT = "tag:yaml.org,2002:str"
@@ -70,8 +71,7 @@ class _Reader:
             root: yaml.Node | None = yaml.compose(plain_text(self._file), Loader=PlainLoader)
             return root
         except OSError as error:
-            what = error.strerror or "cannot be read"
-            self._wrong(None, what, "check its path", id="unreadable")
+            self._problems.append(unreadable(self._file, error, "check its path"))
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else None
             self._wrong(line, f"not valid YAML: {error.problem}", "correct the syntax")
@@ -189,10 +189,9 @@ class _Reader:
         hint: str,
         expected: str = "",
         found: str = "",
-        id: str = "malformed",
     ) -> None:
         where = Where(self._file, line)
-        self._problems.append(Problem(id, what, hint, "", expected, found, where))
+        self._problems.append(Problem("malformed", what, hint, "", expected, found, where))
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

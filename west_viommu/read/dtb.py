@@ -24,6 +24,9 @@ MAX_DEPTH = 64
 # path: without a bound, a small blob of a long name and many nodes below it would fill the memory.
 MAX_NAME = 255
 MAX_PATH = 1024
+# All paths of a blob together: so many times its size. Of real ones they come to a quarter of it.
+_PATHS = 4
+_SHORT_PATHS = 1 << 16
 
 _TAG = Struct(">I").unpack_from
 _PROPERTY = Struct(">II").unpack_from
@@ -83,6 +86,7 @@ def tree_from_dtb(blob: bytes) -> Tree:
     properties: dict[str, bytes] = {}
     children: dict[str, Node] = {}
     root: Node | None = None
+    room = _PATHS * len(blob) + _SHORT_PATHS
     while True:
         if at + 4 > end:
             raise DtbError("the structure block ends without FDT_END", at)
@@ -113,6 +117,9 @@ def tree_from_dtb(blob: bytes) -> Tree:
             if root is not None:
                 raise DtbError("a second root node", at)
             path = _path(open_nodes[-1][0], name, children, at) if open_nodes else "/"
+            room -= len(path)
+            if room < 0:
+                raise DtbError("the paths of the nodes are much longer than the blob", at)
             properties, children = {}, {}
             open_nodes.append((path, name, properties, children))
             at = stop + 4 & ~3

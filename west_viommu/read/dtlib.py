@@ -7,14 +7,19 @@ import io
 import os
 import sys
 from pathlib import Path
+from time import monotonic
 from types import ModuleType
 from typing import Any
 
 from west_viommu.problems import Problem, Refused
+from west_viommu.read.plain_file import plain_descriptor
 
 # What a property can have of a file, by /incbin/.
 _MOST_INCLUDED = 1 << 20
 _WORD_BITS = 64
+# It needs a second for the largest sources of real boards, and the square of the size for a
+# property of many cells.
+MOST_SECONDS = 20.0
 
 
 def dtlib() -> ModuleType:
@@ -41,10 +46,17 @@ def dtlib() -> ModuleType:
 
 def bounded_dt(module: ModuleType) -> Any:
     """The class DT of dtlib `module`, which evaluates no shift beyond 64 bits (Python's numbers
-    have no end, 1 << 0xffffffff takes half a gigabyte) and reads no device or large files.
+    have no end, 1 << 0xffffffff takes half a gigabyte), reads no device or large files, and ends
+    in time.
     """
+    deadline = monotonic() + MOST_SECONDS
 
     class BoundedDT(module.DT):  # type: ignore[name-defined,misc]
+        def _next_token(self) -> Any:
+            if monotonic() > deadline:
+                self._parse_error(f"this is not read to its end after {MOST_SECONDS:g} s")
+            return super()._next_token()
+
         def _eval_shift(self) -> int:
             value: int = self._eval_add()
             while True:
@@ -57,12 +69,12 @@ def bounded_dt(module: ModuleType) -> Any:
                 value = value << count if is_left else value >> count
 
         def _open(self, filename: str, mode: str = "r", **kwargs: Any) -> Any:
-            file = super()._open(filename, mode, **kwargs)
+            if filename == "-":
+                raise OSError("stdin is no file")
+            file = super()._open(filename, mode, opener=plain_descriptor, **kwargs)
             if mode != "rb":
                 return file
             with file:
-                if not os.path.isfile(file.name):
-                    raise OSError("this is no regular file")
                 content = file.read(_MOST_INCLUDED + 1)
             if len(content) > _MOST_INCLUDED:
                 raise OSError(f"more than {_MOST_INCLUDED} bytes")

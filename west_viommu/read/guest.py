@@ -11,19 +11,25 @@ from typing import Any
 
 from west_viommu.guest.source import GuestTree, without_source
 from west_viommu.names import OVERLAY, PLAN, PLAN_SCHEMA
+from west_viommu.read.plain_file import content
 from west_viommu.read.tree import is_blob, read_tree, refused
 
 _GIVE = "give the guest's tree as a blob, as source, or as a /proc/device-tree directory"
 _AGAIN = "build again, or run viommu bind again: its files belong together"
 
+# All files of a run together. One name can stand there in many spellings.
+_MOST_OF_A_RUN = 1 << 27
 # What of viommu.json the check relies on.
 _STREAM = {"iommu": str, "iommu_base": int, "pmaster": int, "vmaster": int}
 _DEVICE = {
     "node": str,
     "host": str,
+    "compatible": {"host": [str], "guest": [str]},
+    "status": str,
     "regions": [{"host": int, "guest": int, "size": int}],
     "intids": [int],
     "streams": [_STREAM],
+    "omitted": [{"iommu": str, "pmaster": int}],
     "maps": [{"iommu": str, "rid": int, "pmaster": int, "vmaster": int, "length": int}],
 }
 _VSMMU = {"node": str, "compatible": str, "base": int, "size": int, "intids": [int]}
@@ -31,8 +37,10 @@ _PLAN = {
     "schema": int,
     "profile": str,
     "vsid": str,
+    "domain": [str],
     "viommu": (_VSMMU, type(None)),
     "devices": [_DEVICE],
+    "unasked": [str],
     "allowed": [{"hazard": str, "device": str, "reason": str}],
     "marks": [{"node": str, "device": str, "why": str}],
     "memory_limit": (int, type(None)),
@@ -42,12 +50,12 @@ _PLAN = {
 
 def finished_tree(file: str) -> GuestTree:
     """The guest's tree in `file`, in any form. Raises Refused."""
-    if os.path.isfile(file) and not is_blob(file):
-        from west_viommu.read.source import guest_tree
+    found = read_tree(file, _GIVE)
+    if os.path.isdir(file) or is_blob(file):
+        return without_source(found, file)
+    from west_viommu.read.source import guest_tree
 
-        read_tree(file, _GIVE)
-        return guest_tree([file])
-    return without_source(read_tree(file, _GIVE), file)
+    return guest_tree([file])
 
 
 def sealed_plan(folder: Path) -> dict[str, Any] | None:
@@ -56,18 +64,21 @@ def sealed_plan(folder: Path) -> dict[str, Any] | None:
     """
     plan = folder / PLAN
     try:
-        document: dict[str, Any] = json.loads(plan.read_bytes())
+        document: dict[str, Any] = json.loads(content(str(plan)))
         if not _is_like(document, _PLAN) or OVERLAY not in document["files"]:
             raise refused("malformed", str(plan), "this is no viommu.json of ours", _AGAIN)
         if document["schema"] != PLAN_SCHEMA:
             what = "viommu.json is of another version of this program"
             found = str(document["schema"])
             raise refused("malformed", str(plan), what, _AGAIN, str(PLAN_SCHEMA), found)
+        left = _MOST_OF_A_RUN
         for name, digest in document["files"].items():
             if os.path.isabs(name) or ".." in Path(name).parts:
                 what = f"viommu.json names {name}, which is not in its folder"
                 raise refused("malformed", str(plan), what, _AGAIN)
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != digest:
+            data = content(str(folder / name), left)
+            left -= len(data)
+            if hashlib.sha256(data).hexdigest() != digest:
                 what = "not of the run of viommu.json"
                 raise refused("malformed", str(folder / name), what, _AGAIN)
     except FileNotFoundError as error:

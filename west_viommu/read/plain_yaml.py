@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from west_viommu.read.plain_file import content
+
 # Ours have about 50 lines. PyYAML reads 200 KB in a second.
 MOST_BYTES = 1 << 16
 # A 64-bit number in any notation, with room for underscores. Python refuses to print one of more
@@ -48,12 +50,8 @@ PlainLoader.add_constructor(_NUMBER, PlainLoader.construct_yaml_int)
 
 
 def plain_text(file: str) -> str:
-    """The text of `file`. Raises OSError, UnicodeDecodeError, YAMLError if too long."""
-    with open(file, "rb") as stream:
-        content = stream.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise yaml.MarkedYAMLError(problem=f"more than {MOST_BYTES} bytes")
-    return content.decode("utf-8")
+    """The text of `file`. Raises OSError, also where it is too long, and UnicodeDecodeError."""
+    return content(file, MOST_BYTES).decode("utf-8")
 
 
 def _refused(what: str, at: Any) -> yaml.MarkedYAMLError:

@@ -8,6 +8,7 @@ import re
 import resource
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from west_viommu.names import OVERLAY, OVERLAY_FIRST_LINE
 from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.plain_file import beginning, check_plain, unreadable
 
 # As in Zephyr's zephyr_dt_preprocess() (cmake/modules/extensions.cmake).
 _OPTIONS = ("-x", "assembler-with-cpp", "-nostdinc", "-undef", "-D__DTS__", "-E")
@@ -25,6 +27,8 @@ _LIMITS = (
     (resource.RLIMIT_AS, 1 << 30),
     (resource.RLIMIT_CPU, 10),
 )
+# Who waits for a pipe needs no time of the processor.
+MOST_SECONDS = 20.0
 _MOST_ERRORS = 1 << 16
 # From the beginning of a line: the line of the source follows, which may be of any length.
 _ERROR = re.compile(
@@ -53,43 +57,69 @@ def preprocessed(
     Line markers say which line is whose. What an earlier run of ours generated is left out.
     Raises Refused.
     """
-    missing = [unreadable(file) for file in files if not is_readable(file)]
-    if missing:
-        raise Refused(missing)
+    problems = [problem for file in files if (problem := unfit(file))]
+    if problems:
+        raise Refused(problems)
     command = [*_preprocessor(), *_OPTIONS]
     command += [f"-I{folder}" for folder in (*include_dirs, *_zephyr_include_dirs())]
     command += [f"-D{define}" for define in defines]
     for file in files:
         command += ["-include", file]
     status, output, errors = _bounded_run([*command, "-"])
+    if status is None:
+        raise Refused([_too_slow(files[0])])
     if status:
         raise Refused(_errors(errors.decode("utf-8", "replace"), files))
     return decoded(output, files[-1])
 
 
-def _bounded_run(command: Sequence[str]) -> tuple[int, bytes, bytes]:
-    """The exit status, stdout and stderr of `command`. A few macros can stand for more text than
-    there is memory, and a device file can be included: so its outputs go to files, of which the
-    system limits the size, and its time is limited as well. Raises Refused.
+def _bounded_run(command: Sequence[str]) -> tuple[int | None, bytes, bytes]:
+    """The exit status (None where it took too long), stdout and stderr of `command`. A few macros
+    can stand for more text than there is memory, and a device or a pipe can be included: so its
+    outputs go to files, of which the system limits the size, and its time is limited as well.
+    Raises Refused.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         try:
-            run = subprocess.run(
+            # gcc starts others, which would outlive it: they are ended together, as a session.
+            process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
                 env={**os.environ, "LC_ALL": "C"},
-                check=False,
                 preexec_fn=_limit,
+                start_new_session=True,
             )
         except (OSError, subprocess.SubprocessError) as error:
             why = getattr(error, "strerror", None) or error
             what = f"the preprocessor {command[0]} cannot be run: {why}"
             raise _no_preprocessor(what) from None
+        status = _status_in_time(process)
         output.seek(0)
         errors.seek(0)
-        return run.returncode, output.read(), errors.read(_MOST_ERRORS)
+        return status, output.read(), errors.read(_MOST_ERRORS)
+
+
+def _status_in_time(process: subprocess.Popen[bytes]) -> int | None:
+    """The exit status of `process`; None if it had to be ended."""
+    try:
+        return process.wait(MOST_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        # Also where the user interrupts us: a session of its own does not hear of that.
+        if process.returncode is None:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill `process` and, where the system has sessions, all that it started."""
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
 
 
 def _limit() -> None:
@@ -98,6 +128,15 @@ def _limit() -> None:
         soft, hard = resource.getrlimit(what)
         if hard == resource.RLIM_INFINITY or hard > most:
             resource.setrlimit(what, (most, hard))
+
+
+def unfit(file: str) -> Problem | None:
+    """Why `file` cannot be read; None if it can."""
+    try:
+        check_plain(file)
+    except OSError as error:
+        return unreadable(file, error, "check its path")
+    return None
 
 
 def source_files(file: str) -> list[str]:
@@ -135,21 +174,15 @@ def _no_preprocessor(what: str) -> Refused:
     return Refused([Problem("unreadable", what, hint)])
 
 
+def _too_slow(file: str) -> Problem:
+    what = f"the C preprocessor was not done after {MOST_SECONDS:g} s"
+    hint = "does it include a pipe, or a macro that stands for too much?"
+    return Problem("malformed", what, hint, where=Where(file))
+
+
 def _zephyr_include_dirs() -> list[str]:
     base = os.environ.get("ZEPHYR_BASE")
     return [str(Path(base, folder)) for folder in _ZEPHYR_INCLUDE_DIRS] if base else []
-
-
-def is_readable(file: str) -> bool:
-    """Whether there is such a file, and it may be read."""
-    return os.path.isfile(file) and os.access(file, os.R_OK)
-
-
-def unreadable(file: str) -> Problem:
-    """The problem of a file that is not readable."""
-    return Problem(
-        "unreadable", "there is no such readable file", "check its path", where=Where(file)
-    )
 
 
 def _errors(stderr: str, files: Sequence[str]) -> list[Problem]:
@@ -194,5 +227,4 @@ def _is_generated(file: str) -> bool:
     path = Path(file)
     if path.name != OVERLAY or not path.is_file():
         return False
-    with path.open(encoding="utf-8", errors="replace") as overlay:
-        return overlay.readline().rstrip("\n") == OVERLAY_FIRST_LINE
+    return beginning(str(path), len(OVERLAY_FIRST_LINE)) == OVERLAY_FIRST_LINE.encode()

@@ -25,6 +25,7 @@ from west_viommu.hypervisor.profile import (
 from west_viommu.names import POLICIES, PROFILES, is_profile_path
 from west_viommu.problems import Problem, Refused, Where, close_matches
 from west_viommu.read.bindings import FAST_LOADER
+from west_viommu.read.plain_file import unreadable
 from west_viommu.read.plain_yaml import PlainLoader, plain_text
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
@@ -121,16 +122,16 @@ def _content(file: Path, *, is_shipped: bool) -> Any:
         # What is not shipped is not trusted, and its messages are to be good ones.
         content = yaml.load(text, Loader=FAST_LOADER if is_shipped else PlainLoader)
     except OSError as error:
-        raise _refused(file, "unreadable", error.strerror or "cannot be read", _LIST) from None
+        raise Refused([unreadable(str(file), error, _LIST)]) from None
     except RecursionError:
         hint = "start from what `viommu profiles NAME` prints"
-        raise _refused(file, "malformed", "it is nested too deeply", hint) from None
+        raise _refused(file, "it is nested too deeply", hint) from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, IndexError) as error:
         # The last two are PyYAML's own, for a number such as 0x_.
         mark = getattr(error, "problem_mark", None)
         what = f"not valid YAML: {getattr(error, 'problem', None) or 'no text'}"
         line = mark.line + 1 if mark else None
-        raise _refused(file, "malformed", what, "correct the syntax", line) from None
+        raise _refused(file, what, "correct the syntax", line) from None
     if not is_shipped:
         problems = schema_problems(str(file), text, content)
         if problems:
@@ -138,7 +139,7 @@ def _content(file: Path, *, is_shipped: bool) -> Any:
         if content["name"] in PROFILES:
             what, hint = "a profile of this name is shipped", "give yours a name of its own"
             line = _line(yaml.compose(text, Loader=PlainLoader), ["name"])
-            raise _refused(file, "malformed", what, hint, line)
+            raise _refused(file, what, hint, line)
     return content
 
 
@@ -228,5 +229,5 @@ def _known(key: str, name: str, names: Sequence[str]) -> str:
     )
 
 
-def _refused(file: Path, id: str, what: str, hint: str, line: int | None = None) -> Refused:
-    return Refused([Problem(id, what, hint, where=Where(str(file), line))])
+def _refused(file: Path, what: str, hint: str, line: int | None = None) -> Refused:
+    return Refused([Problem("malformed", what, hint, where=Where(str(file), line))])

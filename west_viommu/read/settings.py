@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from west_viommu.hypervisor.assignment import Explicit, Permission, Terms
 from west_viommu.names import is_profile_path
 from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.plain_file import content, unreadable
 
 if TYPE_CHECKING:
     from configparser import ConfigParser
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 FILE_NAME = "viommu.yml"
 # Key of viommu.yml -> key of west's section [viommu].
+# West's own has a few lines.
+_MOST_OF_WEST = 1 << 20
 _KEYS = {"host": "host-dtb", "profile": "profile", "vsid": "vsid"}
 
 
@@ -100,7 +103,7 @@ def _configs(app: str, workspace: str | None) -> list[tuple[ConfigParser, str]]:
     import west costs more than the rest of a run.
     """
     files = [_workspace_config(workspace or app), _user_config()]
-    there = [file for file in files if file and os.path.isfile(file)]
+    there = [file for file in files if file and os.path.exists(file)]
     if not there:
         return []
     from configparser import ConfigParser
@@ -111,7 +114,9 @@ def _configs(app: str, workspace: str | None) -> list[tuple[ConfigParser, str]]:
         if file:
             parser = ConfigParser(interpolation=None)
             try:
-                parser.read(file, encoding="utf-8")
+                parser.read_string(content(file, _MOST_OF_WEST).decode("utf-8"), file)
+            except OSError as error:
+                raise Refused([unreadable(file, error, "check its permissions")]) from None
             except (ConfigError, UnicodeDecodeError) as error:
                 raise Refused(
                     [Problem("malformed", str(error).splitlines()[0], where=Where(file))]
@@ -137,7 +142,7 @@ def _user_config() -> str:
 def _of_file(app: str, config: str | None) -> tuple[Config | None, list[str]]:
     """What viommu.yml says, and its name; None where there is none."""
     file = config or os.path.normpath(os.path.join(app, FILE_NAME))
-    if not config and not os.path.isfile(file):
+    if not config and not os.path.exists(file):
         return None, []
     from west_viommu.read.config import config_of
 

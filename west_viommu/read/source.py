@@ -18,8 +18,9 @@ from west_viommu.read.decompiled import META, Fills, source_of
 from west_viommu.read.dtb import MAX_DEPTH, MAX_PATH
 from west_viommu.read.dtlib import bounded_dt, dtlib
 from west_viommu.read.outline import Outline
+from west_viommu.read.plain_file import content
 from west_viommu.read.plugin import as_overlay, as_plain
-from west_viommu.read.preprocess import decoded, is_readable, preprocessed
+from west_viommu.read.preprocess import decoded, preprocessed, unfit
 from west_viommu.read.references import references
 from west_viommu.read.sources import combined
 from west_viommu.read.tree import fragments, is_blob, not_applied, read_tree
@@ -84,17 +85,17 @@ def guest_tree(
     """The tree of a guest's files, in their order: a base (.dts or .dtb), a base and overlays
     (plain, with /plugin/, or .dtbo), or only overlays for a base that is not given. Raises Refused.
     """
-    if len(files) == 1 and is_readable(files[0]) and is_blob(files[0]):
+    blobs = frozenset(file for file in files if not unfit(file) and is_blob(file))
+    if blobs and len(files) == 1:
         tree = read_tree(files[0], _GIVE)
         if not fragments(tree):
             return without_source(tree, files[0])
-    blobs = frozenset(file for file in files if is_readable(file) and is_blob(file))
     return _guest_tree(combined(files, include_dirs, defines), files[0], blobs)
 
 
 def guest_tree_of(file: Path) -> GuestTree:
     """The tree of a guest's source that the preprocessor has been over. Raises Refused."""
-    return _guest_tree(decoded(file.read_bytes(), str(file)), str(file))
+    return _guest_tree(decoded(content(str(file)), str(file)), str(file))
 
 
 def _guest_tree(text: str, name: str, blobs: Collection[str] = ()) -> GuestTree:

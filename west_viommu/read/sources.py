@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.decompiled import source_of
 from west_viommu.read.dtb import DtbError, tree_from_dtb
-from west_viommu.read.preprocess import is_readable, preprocessed, unreadable
+from west_viommu.read.plain_file import content
+from west_viommu.read.preprocess import preprocessed, unfit
 from west_viommu.read.tree import is_blob
 
 
@@ -18,9 +18,9 @@ def combined(files: Sequence[str], include_dirs: Sequence[str], defines: Sequenc
     """`files` one after the other, as the devicetree compiler is to see them. Line markers say
     which line is whose. Raises Refused.
     """
-    missing = [unreadable(file) for file in files if not is_readable(file)]
-    if missing:
-        raise Refused(missing)
+    problems = [problem for file in files if (problem := unfit(file))]
+    if problems:
+        raise Refused(problems)
     parts = []
     for of_blobs, group in groupby(files, is_blob):
         if of_blobs:
@@ -32,7 +32,7 @@ def combined(files: Sequence[str], include_dirs: Sequence[str], defines: Sequenc
 
 def _decompiled(file: str) -> str:
     try:
-        text = source_of(tree_from_dtb(Path(file).read_bytes()), file)
+        text = source_of(tree_from_dtb(content(file)), file)
     except DtbError as error:
         what = f"not a valid devicetree blob: {error}"
         hint = "the file is damaged or cut off: copy it again"

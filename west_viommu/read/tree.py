@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.dtb import MAGIC, DtbError, tree_from_dtb
+from west_viommu.read.plain_file import beginning, content, unreadable
 from west_viommu.tree.node import Node, Tree
 
 # What a fragment of an overlay merges into its target.
@@ -24,9 +25,7 @@ def read_tree(
     try:
         return _read(file, give, include_dirs, defines)
     except OSError as error:
-        name = str(error.filename or file)
-        what = error.strerror or "cannot be read"
-        raise refused("unreadable", name, what, _PATH) from None
+        raise Refused([unreadable(file, error, _PATH)]) from None
     except DtbError as error:
         what = f"not a valid devicetree blob: {error}"
         hint = "the file is damaged or cut off: copy it again"
@@ -35,8 +34,7 @@ def read_tree(
 
 def is_blob(file: str) -> bool:
     """Whether the file `file` is a blob, by its magic. Raises OSError."""
-    with open(file, "rb") as stream:
-        return stream.read(len(MAGIC)) == MAGIC
+    return beginning(file, len(MAGIC)) == MAGIC
 
 
 def _read(file: str, give: str, include_dirs: Sequence[str], defines: Sequence[str]) -> Tree:
@@ -47,19 +45,18 @@ def _read(file: str, give: str, include_dirs: Sequence[str], defines: Sequence[s
             return tree_from_directory(file)
         except DirectoryError as error:
             raise refused("malformed", file, str(error), give) from None
-    with open(file, "rb") as stream:
-        content = stream.read()
-    if content.startswith(MAGIC):
-        return tree_from_dtb(content)
-    is_source = any(word in content for word in (b"/dts-v1/", b"#include"))
-    if b"\0" in content or not is_source:
+    found = content(file)
+    if found.startswith(MAGIC):
+        return tree_from_dtb(found)
+    is_source = any(word in found for word in (b"/dts-v1/", b"#include"))
+    if b"\0" in found or not is_source:
         raise refused(
             "malformed",
             file,
             "neither a devicetree blob nor devicetree source",
             give,
             f"the magic {MAGIC.hex()}, or text with /dts-v1/",
-            _beginning(content),
+            _in_its_place(found),
         )
     from west_viommu.read.source import host_tree
 
@@ -86,14 +83,14 @@ def not_applied(file: str) -> Refused:
     )
 
 
-def _beginning(content: bytes) -> str:
+def _in_its_place(found: bytes) -> str:
     """What stands in place of a tree."""
     try:
-        if content and content.decode("utf-8").replace("\n", "").replace("\t", "").isprintable():
+        if found and found.decode("utf-8").replace("\n", "").replace("\t", "").isprintable():
             return "other text"
     except UnicodeDecodeError:
         pass
-    return content[:4].hex() or "an empty file"
+    return found[:4].hex() or "an empty file"
 
 
 def refused(

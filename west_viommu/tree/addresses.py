@@ -33,21 +33,42 @@ class Range(NamedTuple):
 
 
 def address_map(tree: Tree) -> "AddressMap":
-    """The one AddressMap of `tree`."""
+    """The one AddressMap of a host `tree`."""
     if tree.addresses is None:
-        tree.addresses = AddressMap(tree)
+        tree.addresses = AddressMap(tree, inherits=True)
     return tree.addresses
 
 
 class AddressMap:
-    """Translates the addresses of one tree, each once; keeps what it learnt of each bus."""
+    """Translates the addresses of one tree, each once; keeps what it learnt of each bus.
 
-    def __init__(self, tree: Tree):
+    A bus without #address-cells or #size-cells has those of the specification; where it `inherits`,
+    those of the next node above that says them, as Xen and Linux read a host (__dt_n_addr_cells()
+    and of_bus_n_addr_cells(); booted).
+    """
+
+    def __init__(self, tree: Tree, *, inherits: bool = False):
         self._tree = tree
+        self._inherits = inherits
         self._cells: dict[str, tuple[int, int]] = {}
         self._regions: dict[str, tuple[Region | None, ...]] = {}
         self._ranges: dict[str, tuple[Range, ...] | None] = {}
         self._sorted: dict[str, tuple[list[int], tuple[Range, ...]]] = {}
+
+    def cells(self, bus: Node) -> tuple[int, int]:
+        """#address-cells and #size-cells for the children of `bus`. Raises TreeError."""
+        if bus.path not in self._cells:
+            saying = [self._saying(bus, name) for name in ("#address-cells", "#size-cells")]
+            self._cells[bus.path] = bus_cells(saying[0])[0], bus_cells(saying[1])[1]
+        return self._cells[bus.path]
+
+    def _saying(self, bus: Node, name: str) -> Node:
+        """The node that says `name` for `bus`."""
+        if self._inherits and name not in bus.properties:
+            for above in self._tree.lineage(bus):
+                if name in above.properties:
+                    return above
+        return bus
 
     def reg(self, node: Node) -> tuple[Region, ...]:
         """The `reg` entries of `node` as its bus numbers them; () where the bus has 0 size cells.
@@ -58,9 +79,7 @@ class AddressMap:
         parent = self._tree.parent(node)
         if value is None or parent is None:
             return ()
-        if parent.path not in self._cells:
-            self._cells[parent.path] = bus_cells(parent)
-        address_cells, size_cells = self._cells[parent.path]
+        address_cells, size_cells = self.cells(parent)
         if size_cells == 0:
             return ()
         width = 4 * (address_cells + size_cells)
@@ -151,8 +170,8 @@ class AddressMap:
         parent = self._tree.parent(bus)
         if value is None or parent is None:
             return None
-        child_cells, size_cells = bus_cells(bus)
-        parent_cells, _ = bus_cells(parent)
+        child_cells, size_cells = self.cells(bus)
+        parent_cells, _ = self.cells(parent)
         middle = child_cells + parent_cells
         entries = rows(
             value,

@@ -17,13 +17,16 @@ class TreeError(Refused):
     """
 
     def __init__(self, what: str, path: str, prop: str, expected: str = "", found: str = ""):
-        # Not that of Refused: most are caught, and then its text is of no use.
-        Exception.__init__(self, f"{path}: {prop}: {what}")
+        # Not that of Refused: most are caught, and then the record is of no use.
+        Exception.__init__(self, what, path, prop, expected, found)
         self.what = what
         self.path = path
         self.prop = prop
         self.expected = expected
         self.found = found
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.prop}: {self.what}"
 
     @property
     def problems(self) -> tuple[Problem, ...]:

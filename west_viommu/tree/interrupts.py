@@ -30,7 +30,7 @@ GIC_COMPATIBLES = frozenset(
     }
 )
 # Those that Xen drives (DT_MATCH_GIC_V2, DT_MATCH_GIC_V3 in asm/gic.h, 4.17 and 4.21).
-_XEN_GICS = frozenset({"arm,cortex-a15-gic", "arm,cortex-a7-gic", "arm,gic-400", "arm,gic-v3"})
+XEN_GICS = frozenset({"arm,cortex-a15-gic", "arm,cortex-a7-gic", "arm,gic-400", "arm,gic-v3"})
 # First cell of a GIC specifier -> INTID of interrupt number 0 of that type.
 SPI, PPI = 0, 1
 FIRST_SPI = Intid(32)
@@ -81,7 +81,7 @@ def primary_gic(tree: Tree) -> Node | None:
     for node in tree.nodes():
         if "interrupt-controller" in node.properties and node is not tree.root and _is_okay(node):
             compatible = _compatible(node)
-            if not _XEN_GICS.isdisjoint(compatible):
+            if not XEN_GICS.isdisjoint(compatible):
                 return node
             if other is None and not GIC_COMPATIBLES.isdisjoint(compatible):
                 other = node

@@ -7,10 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 
 from west_viommu.check.difference import Difference
-from west_viommu.problems import printable
+from west_viommu.problems import printable, shortened
 from west_viommu.tree.cells import counted
 
 SCHEMA = 1
+# One cell that is longer must not make all of its column as long.
+_WIDEST = 200
 # Against what -> what "expected" and "found" are then.
 _SIDES = {
     "build": ("the build itself", "planned", "built"),
@@ -31,7 +33,7 @@ def differences_table(found: Found, names: Mapping[str, str], devices: int) -> s
     lines = []
     for against, (title, expected, actual) in _SIDES.items():
         rows = [
-            (each.node, each.what, each.expected or "-", each.found or "-")
+            tuple(map(shortened, (each.node, each.what, each.expected or "-", each.found or "-")))
             for side, each in found
             if side == against
         ]
@@ -50,7 +52,7 @@ def differences_table(found: Found, names: Mapping[str, str], devices: int) -> s
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [min(max(map(len, column)), _WIDEST) for column in zip(*rows, strict=True)]
     return [
         "  "
         + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -24,6 +24,7 @@ from west_viommu.names import (
     partial_tree,
 )
 from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.plain_file import beginning as start_of
 
 # How each begins when it is ours. The plan first: without it the rest counts for nothing.
 _BEGINNINGS = {
@@ -35,8 +36,8 @@ _BEGINNINGS = {
     # A blob has its mark inside.
     **dict.fromkeys((partial_tree(each, ".dtb") for each in TOOLSTACKS), ""),
 }
-
-
+# A blob has its mark in the root's own properties, which come first.
+_MARKED = 4096
 # A file that is being written, until it gets its name; the number of the process follows.
 _TEMPORARY = ".west-viommu."
 
@@ -101,10 +102,43 @@ class Output:
                 self._refuse_foreign({name: _beginning(name) for name in files})
                 self._clear()
                 for name, data in files.items():
-                    (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                    _replace(self.folder / name, data)
+                    _replace(self._place(name), data)
         except OSError as error:
             raise _failed(self.folder, error) from None
+
+    def leave_empty(self, name: str) -> None:
+        """See that there is a file `name`, and that it is empty if it was not there."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # "x" follows no link that somebody put there.
+            with suppress(FileExistsError):
+                self._place(name).open("xb").close()
+        except OSError as error:
+            raise _failed(self.folder, error) from None
+
+    def _place(self, name: str) -> Path:
+        """Where the file `name` goes, with its folder made. Raises Refused where that folder is a
+        link: what is there is not in the output folder.
+        """
+        target = self.folder / name
+        for folder in self._folders_of(name):
+            if not _is_in_place(folder):
+                what = "this is a link, and nothing is written outside of the output folder"
+                raise _refused(folder, what, "move it away, or give another folder with -o")
+            folder.mkdir(exist_ok=True)
+        return target
+
+    def _folders_of(self, name: str) -> list[Path]:
+        """The folders below the output folder that the file `name` is in, the outermost first."""
+        inside = Path(name).parents[:-1]
+        return [self.folder / folder for folder in reversed(inside)]
+
+    def _bindings(self) -> list[Path]:
+        """What is in the folder of bindings; [] where a link leads out of ours to it."""
+        folder = self.folder / BINDINGS
+        if not all(map(_is_in_place, (folder.parent, folder))):
+            return []
+        return list(folder.glob("*"))
 
     def _refuse_foreign(self, files: Mapping[str, str]) -> None:
         """Raises Refused where one of `files`, name -> beginning, is there and somebody else's. An
@@ -112,6 +146,9 @@ class Output:
         """
         for name, beginning in files.items():
             target = self.folder / name
+            if not all(map(_is_in_place, self._folders_of(name))):
+                # Whatever it is: it is not in this folder.
+                continue
             if os.path.lexists(target) and not _is_ours(target, beginning, or_empty=True):
                 raise _refused(
                     target,
@@ -122,12 +159,11 @@ class Output:
     def _clear(self) -> None:
         """Remove our files, the plan first, and what a run that was killed left half-written."""
         ours = [self.folder / name for name, each in _BEGINNINGS.items() if self._has(name, each)]
-        bindings = (self.folder / BINDINGS).glob("*")
+        bindings = self._bindings()
         ours += [file for file in bindings if _is_ours(file, BINDING_FIRST_LINE)]
-        for folder in (self.folder, self.folder / BINDINGS):
-            for leftover in folder.glob(f"{_TEMPORARY}*"):
-                if leftover.suffix[1:].isdecimal():
-                    ours.append(leftover)
+        for leftover in (*self.folder.glob(f"{_TEMPORARY}*"), *bindings):
+            if leftover.stem == _TEMPORARY[:-1] and leftover.suffix[1:].isdecimal():
+                ours.append(leftover)
         for file in ours:
             file.unlink(missing_ok=True)
 
@@ -140,20 +176,26 @@ def _beginning(name: str) -> str:
     return _BEGINNINGS.get(name, BINDING_FIRST_LINE)
 
 
+def _is_in_place(folder: Path) -> bool:
+    """Whether `folder` is where its path says, if it is there: no link, and no junction of Windows,
+    leads elsewhere from its last part.
+    """
+    above = os.path.realpath(folder.parent)
+    found, expected = os.path.realpath(folder), os.path.join(above, folder.name)
+    return os.path.normcase(found) == os.path.normcase(expected)
+
+
 def _is_ours(file: Path, beginning: str, or_empty: bool = False) -> bool:
     """Whether we wrote `file`: it begins so, or, for "", is a blob with our mark. What cannot be
     read, or is no file, is not ours.
     """
     try:
-        if not file.is_file():
-            return False
-        with file.open("rb") as stream:
-            content = stream.read(len(beginning) or -1)
+        found = start_of(str(file), len(beginning) or _MARKED)
     except OSError:
         return False
-    if or_empty and not content:
+    if or_empty and not found:
         return True
-    return content == beginning.encode() if beginning else BLOB_MARK.encode() in content
+    return found == beginning.encode() if beginning else BLOB_MARK.encode() in found
 
 
 @contextmanager

@@ -31,6 +31,10 @@ def partial_tree_source(tree: PartialTree) -> str:
     return f"{OVERLAY_FIRST_LINE}\n *\n{header} */\n{dts(tree.root, tree.references)}"
 
 
+# dtc needs a tenth of a second for the largest trees of real boards.
+MOST_SECONDS = 30.0
+
+
 class Compilers:
     """dtc at work on each of `sources` (name -> text), beside what this process does, as a
     context: `with Compilers(sources) as compilers`.
@@ -58,14 +62,26 @@ class Compilers:
                 process.kill()
 
     def blobs(self) -> dict[str, bytes]:
-        """Name -> blob; {} where there is no dtc. Raises Refused where it does not take one."""
+        """Name -> blob; {} where there is no dtc. Raises Refused where it does not take one, or
+        takes too long.
+        """
         found = {}
         for name, process in self._running.items():
-            blob, complaint = process.communicate(self._sources[name].encode())
+            try:
+                source = self._sources[name].encode()
+                blob, complaint = process.communicate(source, timeout=MOST_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise Refused([_too_slow(name)]) from None
             if process.returncode:
                 raise Refused([_not_compiled(name, complaint.decode("utf-8", "replace"))])
             found[name] = blob
         return found
+
+
+def _too_slow(name: str) -> Problem:
+    what = f"dtc was not done with {name} after {MOST_SECONDS:g} s"
+    hint = "try `dtc --version`: is it the devicetree compiler? Or ask for fewer devices"
+    return Problem("malformed", what, hint)
 
 
 def _not_compiled(name: str, complaint: str) -> Problem:

@@ -6,29 +6,41 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from west_viommu.hypervisor.assignment import PlannedDevice
 from west_viommu.hypervisor.profile import Viommu
 from west_viommu.names import PLAN_SCHEMA
 from west_viommu.plan.records import Plan
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.node import Tree
 
 
-def plan_json(plan: Plan, files: Mapping[str, bytes]) -> str:
+class Origins(NamedTuple):
+    """What a plan is made of: both trees, and what else the domain has."""
+
+    host: Tree
+    guest: Tree
+    domain: frozenset[str]
+
+
+def plan_json(plan: Plan, origins: Origins, files: Mapping[str, bytes]) -> str:
     """The text of viommu.json for `plan` and the content of the other `files` by name."""
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    return json.dumps({**plan_document(plan), "files": sums}, indent=2) + "\n"
+    return json.dumps({**plan_document(plan, origins), "files": sums}, indent=2) + "\n"
 
 
-def plan_document(plan: Plan) -> dict[str, Any]:
+def plan_document(plan: Plan, origins: Origins) -> dict[str, Any]:
     """What viommu.json says of `plan` itself."""
     profile = plan.profile
     return {
         "schema": PLAN_SCHEMA,
         "profile": profile.name,
         "vsid": profile.policy,
+        "domain": sorted(origins.domain),
         "viommu": _viommu(profile.viommu) if profile.viommu and plan.has_viommu else None,
-        "devices": [_device(device) for device in plan.devices],
+        "devices": [_device(device, origins) for device in plan.devices],
+        "unasked": list(plan.unasked),
         "allowed": [
             {"hazard": each.hazard, "device": each.device, "reason": each.reason}
             for each in plan.allowed
@@ -50,11 +62,17 @@ def _viommu(viommu: Viommu) -> dict[str, Any]:
     }
 
 
-def _device(planned: PlannedDevice) -> dict[str, Any]:
-    request = planned.assignment.request
+def _device(planned: PlannedDevice, origins: Origins) -> dict[str, Any]:
+    request, device = planned.assignment.request, planned.assignment.device
+    used = set(planned.assignment.ids)
     return {
         "node": request.path,
-        "host": planned.assignment.device.path,
+        "host": device.path,
+        "compatible": {
+            "host": _compatible(origins.host, device.path),
+            "guest": _compatible(origins.guest, request.path),
+        },
+        "status": _status(origins.guest, request.path),
         "regions": [
             {"host": pair.host.base, "guest": pair.guest.base, "size": pair.guest.size}
             for pair in request.regions
@@ -70,6 +88,11 @@ def _device(planned: PlannedDevice) -> dict[str, Any]:
             }
             for stream in planned.streams
         ],
+        "omitted": [
+            {"iommu": stream.iommu, "pmaster": stream.id}
+            for stream in (device.master.streams if device.master else ())
+            if stream.id is not None and stream.id not in used
+        ],
         "maps": [
             {
                 "iommu": entry.iommu,
@@ -81,3 +104,20 @@ def _device(planned: PlannedDevice) -> dict[str, Any]:
             for entry in planned.maps
         ],
     }
+
+
+def _compatible(tree: Tree, path: str) -> list[str]:
+    node = tree.node(path)
+    try:
+        return list(node.compatible) if node else []
+    except TreeError:
+        # No text: whoever needs it says so.
+        return []
+
+
+def _status(tree: Tree, path: str) -> str:
+    node = tree.node(path)
+    try:
+        return tree.status(node) if node else "okay"
+    except TreeError:
+        return "malformed"

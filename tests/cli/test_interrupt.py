@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ctrl-C: status 130 and one line, whenever it comes, and the files that a killed run leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.faults import INTERRUPT, run_in_fork
+from tests.cli.test_hook import Build, build
+from tests.cli.test_whole import (
+    Case,
+    assert_foreign_untouched,
+    assert_whole_or_unsealed,
+    case,
+    content,
+    fill,
+)
+from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
+from west_viommu.__main__ import main
+
+__all__ = ["build", "case"]  # fixtures of other modules
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+# Nothing of ours runs before Python has started: until then, the traceback is Python's own.
+STARTED = "from west_viommu.start import entry_point; print('up', flush=True); entry_point()"
+LIST = ["list", "--host", f"{DEMO}/host.dts"]
+BIND = ["bind", "--host", f"{DEMO}/host.dts", f"{DEMO}/guest.overlay"]
+
+
+@pytest.mark.parametrize("command", [LIST, BIND], ids=lambda command: str(command[0]))
+def test_it_may_come_at_any_time(command: list[str], tmp_path: Path) -> None:
+    statuses = set()
+    for delay in range(0, 200, 10):
+        run = subprocess.Popen(
+            [sys.executable, "-c", STARTED, *command],
+            env=ENVIRONMENT,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert run.stdout and run.stdout.readline() == "up\n"
+        time.sleep(0.002 + delay / 1000)
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate()
+        statuses.add(run.returncode)
+        said = [line for line in err.splitlines() if "interrupted" in line]
+        assert "Traceback" not in err
+        if run.returncode == 130:
+            assert said in (["viommu: interrupted"], [f"viommu {command[0]}: interrupted"])
+        else:
+            assert (run.returncode, said) == (0, [])
+    assert 130 in statuses
+
+
+def test_while_the_preprocessor_runs(tmp_path: Path) -> None:
+    """Which does not outlive it, though it has a session of its own."""
+    slow = tmp_path / "slow"
+    slow.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nkill -INT $PPID\nsleep 60\n")
+    slow.chmod(0o755)
+    started = time.monotonic()
+    run = subprocess.run(
+        [sys.executable, "-m", "west_viommu", *LIST],
+        env={**ENVIRONMENT, "CPP": str(slow)},
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "viommu list: interrupted\n")
+    assert time.monotonic() - started < 10
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_at_every_file_operation_of_bind(case: Case, viommu: Run) -> None:
+    """And at each that follows, so that it cannot even remove what it wrote."""
+    earlier = case.befores["other content"]
+    first, reached = 0, True
+    while reached:
+        first += 3
+        fill(case.folder, earlier)
+        log = case.folder.parent / "log"
+        status, reached = run_in_fork(case.run, case.folder, first, INTERRUPT, log)
+        if reached:
+            assert (status, log.read_text().count("interrupted\n")) == (130, 1)
+        assert "Traceback" not in log.read_text()
+        assert_whole_or_unsealed(case.folder, [earlier, case.files])
+        assert_foreign_untouched(case.folder)
+    assert viommu(*case.command).status == 0
+    assert content(case.folder) == case.files
+
+
+def test_a_second_one_while_it_cleans_up(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    fill(case.folder, case.befores["other content"])
+    monkeypatch.setattr("west_viommu.cli.bind._both", interrupted)
+    monkeypatch.setattr("west_viommu.write.files.Output._clear", interrupted)
+    monkeypatch.setattr("west_viommu.cli.run._silence_stdout", lambda: None)
+    assert main(case.command) == 130
+    assert "viommu.json" not in content(case.folder)
+
+
+def test_in_the_hook_of_a_build(build: Build) -> None:
+    slow = build.app / "slow"
+    slow.write_text("#!/bin/sh\nkill -INT $PPID\n")
+    slow.chmod(0o755)
+    own = ["--zephyr-base", str(build.zephyr), "--app", str(build.app)]
+    run = subprocess.run(
+        [sys.executable, CHECKOUT / "zephyr" / "preprocess.py", *own]
+        + ["--output", str(build.output), "--", str(slow), "-o", str(build.source)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "viommu: interrupted\n")
+    assert not (build.output / "viommu.json").exists()

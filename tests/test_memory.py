@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much memory and output an input can make of itself: a constant for each of its bytes, which
+docs/reliability.md names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CHECKOUT, PACKAGE, Run
+from tests.read.test_hostile import GUEST, Part, cells, device, flat, host
+from west_viommu.problems import MOST_ALIKE, Problem, Refused, Where, bounded, rendered
+
+# Bytes of memory for each byte of a blob, and of source; and what a run takes for an empty tree.
+OF_BLOB, OF_SOURCE, EMPTY = 128, 256, 48 << 20
+# Characters of output for each byte of a host.
+OF_OUTPUT = 48
+# The high-water mark of this program alone: ru_maxrss has that of its parent before exec() as well.
+RUN = """
+import sys
+from west_viommu.__main__ import main
+status = main(sys.argv[1:])
+with open("/proc/self/status") as file:
+    kilobytes = next(line.split()[1] for line in file if line.startswith("VmHWM"))
+sys.exit(f"{status} {kilobytes}")
+"""
+
+
+def tiny_nodes() -> bytes:
+    return host(*([b"%x" % i, None] for i in range(30_000)))
+
+
+def tiny_properties() -> bytes:
+    return flat([b"", *((b"%x" % i, b"") for i in range(30_000)), None])
+
+
+def small_masters() -> bytes:
+    return host(*(device(b"%x" % i, (b"iommus", cells(1, i))) for i in range(10_000)))
+
+
+def streams() -> bytes:
+    numbers = (cell for i in range(50_000) for cell in (1, i))
+    return host(device(b"m", (b"iommus", cells(*numbers))))
+
+
+def maps() -> bytes:
+    numbers = (cell for i in range(25_000) for cell in (i, 1, i, 1))
+    return host(device(b"m", (b"iommu-map", cells(*numbers))))
+
+
+def regions() -> bytes:
+    numbers = (cell for i in range(25_000) for cell in (0, i * 4096, 0, 4096))
+    return host(device(b"m", (b"reg", cells(*numbers)), (b"iommus", cells(1, 1))))
+
+
+LONG = [b"x" * 250] * 3
+SMMU = (b"compatible", b"arm,smmu-v3\0"), (b"#iommu-cells", cells(1))
+
+
+def behind_many_with_long_paths() -> bytes:
+    """Each of 4 bytes of a phandle is a row of the table, with a path of 750 characters."""
+    smmus = (device(b"s%x" % i, *SMMU, (b"phandle", cells(10 + i))) for i in range(250))
+    numbers = [cell for i in range(250) for cell in (10 + i, 1)]
+    masters = [device(b"m%x" % i, (b"iommus", cells(*numbers))) for i in range(120)]
+    below: list[Part] = [part for master in masters for part in master]
+    return host(*smmus, [*LONG, *below, None, None, None])
+
+
+def an_iommu_with_a_long_path() -> bytes:
+    """Each stream of the JSON has the path of its IOMMU."""
+    smmu = [*LONG, *device(b"s", *SMMU, (b"phandle", cells(10))), None, None, None]
+    numbers = (cell for i in range(30_000) for cell in (10, i))
+    return host(smmu, device(b"m", (b"iommus", cells(*numbers))))
+
+
+def small_nodes_with_long_paths() -> bytes:
+    nodes = (part for i in range(10_000) for part in (b"%x" % i, None))
+    return host([*LONG, *nodes, None, None, None])
+
+
+BLOBS = [
+    tiny_nodes,
+    tiny_properties,
+    small_masters,
+    streams,
+    maps,
+    regions,
+    behind_many_with_long_paths,
+    an_iommu_with_a_long_path,
+    small_nodes_with_long_paths,
+]
+ENDLESS = {
+    behind_many_with_long_paths: "a list of this host would be many times as long as the host",
+    an_iommu_with_a_long_path: "a list of this host would be many times as long as the host",
+    small_nodes_with_long_paths: "the paths of the nodes are much longer than the blob",
+}
+
+
+def memory(folder: Path, *arguments: str) -> tuple[int, int, int, str]:
+    """The exit status of a command, its memory, how much it printed, and its messages."""
+    run = subprocess.run(
+        [sys.executable, "-c", RUN, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+    )
+    found = re.search(r"^(\d) (\d+)\n\Z", run.stderr, re.MULTILINE)
+    assert found, run.stderr
+    messages = run.stderr[: found.start()]
+    return int(found[1]), int(found[2]) << 10, len(run.stdout) + len(messages), messages
+
+
+@pytest.mark.parametrize("make", BLOBS, ids=lambda make: make.__name__.replace("_", " "))
+@pytest.mark.parametrize(
+    "command", [["list"], ["list", "--format", "json"], ["extract", "/m"]], ids=" ".join
+)
+def test_a_blob_takes_its_size_times_a_constant(
+    command: list[str], make: Callable[[], bytes], tmp_path: Path
+) -> None:
+    blob = make()
+    (tmp_path / "host.dtb").write_bytes(blob)
+    status, taken, printed, messages = memory(
+        tmp_path, command[0], "--host", "host.dtb", *command[1:]
+    )
+    assert taken < EMPTY + OF_BLOB * len(blob)
+    assert printed < OF_OUTPUT * len(blob)
+    if command[0] == "list" and make in ENDLESS:
+        assert (status, ENDLESS[make] in messages) == (1, True)
+
+
+def test_source_takes_its_size_times_a_constant(tmp_path: Path) -> None:
+    text = "/dts-v1/; / { " + "".join(f"a{i:x}{{}};" for i in range(20_000)) + " };"
+    (tmp_path / "host.dts").write_text(text)
+    status, taken, _, _ = memory(tmp_path, "list", "--host", "host.dts")
+    assert (status, taken < EMPTY + OF_SOURCE * len(text)) == (0, True)
+
+
+def test_the_constants_are_those_of_the_documentation() -> None:
+    text = (CHECKOUT / "docs" / "reliability.md").read_text()
+    assert f"{EMPTY >> 20} MiB and {OF_BLOB} bytes for each byte of blobs" in text
+    assert f"{OF_SOURCE} of source" in text
+    assert f"{OF_OUTPUT} characters for each byte of the host" in text
+    assert f"the first {MOST_ALIKE} of each" in text
+
+
+def of(count: int, id: str = "a", warning: bool = False, more: int = 0) -> list[Problem]:
+    return [Problem(id, f"w{i}", "h", warning=warning, more=more) for i in range(count)]
+
+
+def test_the_first_problems_of_each_kind_are_kept() -> None:
+    problems = [*of(5360), *of(2, "b"), *of(60, warning=True)]
+    kept = bounded(problems)
+    assert kept[:-2] == (*of(50), *of(2, "b"), *of(50, warning=True))
+    assert [rendered(each) for each in kept[-2:]] == [
+        "error: [a] and 5,310 more like this",
+        "warning: [a] and 10 more like this",
+    ]
+    # What is bounded already counts as all that it stands for.
+    assert bounded((*kept, *of(1))) == (
+        *kept[:-2],
+        kept[-2]._replace(what="and 5,311 more like this", more=5311),
+        kept[-1],
+    )
+
+
+def test_problems_of_much_text_are_fewer() -> None:
+    large = [Problem(id, "x" * 400_000) for id in ("a", "a", "a", "a", "b", "b")]
+    assert [(each.id, each.more) for each in bounded(large)] == [
+        *[("a", 0), ("a", 0), ("a", 0), ("b", 0)],
+        *[("a", 1), ("b", 1)],
+    ]
+
+
+def test_a_refusal_has_them_and_as_text_as_well() -> None:
+    refused = Refused(of(51))
+    assert len(refused.problems) == 51
+    assert str(refused).endswith("hint: h\nerror: [a] and 1 more like this")
+
+
+def test_a_place_of_any_length_is_cut() -> None:
+    problem = Problem("a", "w", where=Where("x" * 100_000, 1))
+    assert len(rendered(problem)) < 2100
+
+
+ON_ONE_ID = """/dts-v1/; / { #address-cells = <2>; #size-cells = <2>;
+s: s { compatible = "arm,smmu-v3"; #iommu-cells = <1>; };
+%s };
+"""
+
+
+@pytest.fixture
+def many_clashes(tmp_path: Path) -> None:
+    """A host of 60 devices that share an ID, and a guest that asks for one of them."""
+    reg = "reg = <0 0x1%d000 0 0x1000>;"
+    masters = (f"m{i} {{ {reg % i} iommus = <&s 7>; }};" for i in range(1000, 1060))
+    (tmp_path / "host.dts").write_text(ON_ONE_ID % "".join(masters))
+    (tmp_path / "guest.dts").write_text(GUEST % 'm { xen,path = "/m1000"; };')
+
+
+@pytest.mark.usefixtures("many_clashes")
+def test_bind_tells_the_first_ones(viommu: Run) -> None:
+    outcome = viommu("bind", "--host", "host.dts", "guest.dts")
+    assert outcome.status == 1
+    assert outcome.err.count("error: [shared-stream-id] ") == 51
+    assert outcome.err.endswith("\nerror: [shared-stream-id] and 9 more like this\n")
+
+
+@pytest.mark.usefixtures("many_clashes")
+def test_check_tells_the_first_ones_as_a_table_and_refuses_json(viommu: Run) -> None:
+    command = ("check", "--dts", "guest.dts", "--host", "host.dts", "--profile", "xen-rfc")
+    outcome = viommu(*command)
+    assert outcome.status == 1
+    assert "[shared-stream-id] and 9 more like this" in outcome.out
+    outcome = viommu(*command, "--format", "json")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err == (
+        "error: [malformed] there are more differences than --format json lists: it is complete or "
+        "refused\nhint: correct the first ones, or look at the table\n"
+    )

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one way in which an input is opened: plain files of a bounded size, and nothing that waits.
+
+A pipe waits for who writes to it, a device may have no end, and a file of holes takes no room on
+the disk and all of it in memory.
+"""
+
+import errno
+import os
+import stat
+
+from west_viommu.problems import Problem, Where
+
+# Xen itself takes no host tree of more than 2 MiB (MAX_FDT_SIZE, asm/setup.h).
+MOST_OF_A_TREE = 1 << 24
+_CHUNK = 1 << 20
+# Neither waits for a writer nor takes a terminal over. Windows has neither flag, nor needs them.
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+class NotPlain(OSError):
+    """What is there is not read: it is no plain file, or too large. `hint` tells what to do."""
+
+    def __init__(self, file: str, what: str, hint: str):
+        super().__init__(errno.EINVAL, what, file)
+        self.hint = hint
+
+
+def plain_descriptor(file: str, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of the plain file `file`, as an opener of open(). Raises OSError, NotPlain for
+    anything else than a plain file.
+    """
+    # Some devices do something when they are opened, so it is looked at before; and again after,
+    # as it may be another one by then.
+    try:
+        _check_kind(file, os.stat(file))
+    except ValueError:
+        # A zero byte, or a half of a character.
+        raise NotPlain(file, "no file can have this name", "correct the name") from None
+    descriptor = os.open(file, flags | _AT_ONCE)
+    try:
+        _check_kind(file, os.fstat(descriptor))
+    except NotPlain:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def content(file: str, most: int = MOST_OF_A_TREE) -> bytes:
+    """The bytes of the plain file `file`. Raises OSError, NotPlain for more than `most`."""
+    descriptor = plain_descriptor(file)
+    try:
+        if os.fstat(descriptor).st_size > most:
+            raise _too_large(file, most)
+        # Of a file that the kernel makes up, the size may be 0.
+        pieces, size = [], 0
+        while size <= most and (piece := os.read(descriptor, min(_CHUNK, most + 1 - size))):
+            pieces.append(piece)
+            size += len(piece)
+    finally:
+        os.close(descriptor)
+    if size > most:
+        raise _too_large(file, most)
+    return b"".join(pieces)
+
+
+def beginning(file: str, size: int) -> bytes:
+    """The first `size` bytes of the plain file `file`, or as many as there are. Raises OSError."""
+    descriptor = plain_descriptor(file)
+    try:
+        return os.read(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
+def check_plain(file: str, most: int = MOST_OF_A_TREE) -> None:
+    """Raises OSError where `file`, which another program is to read, cannot be read, is no plain
+    file, or has more than `most` bytes.
+    """
+    descriptor = plain_descriptor(file)
+    try:
+        if os.fstat(descriptor).st_size > most:
+            raise _too_large(file, most)
+    finally:
+        os.close(descriptor)
+
+
+def unreadable(file: str, error: OSError, hint: str) -> Problem:
+    """The problem that `file` cannot be read; `hint` where nothing better is known."""
+    hint = error.hint if isinstance(error, NotPlain) else hint
+    place = Where(os.fsdecode(error.filename or file))
+    return Problem("unreadable", error.strerror or "cannot be read", hint, where=place)
+
+
+def _check_kind(file: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((kind for is_so, kind in _KINDS if is_so(status.st_mode)), "something else")
+        what = f"this is {kind}, and only plain files are read"
+        raise NotPlain(file, what, "name a file, or write into one what comes out of this")
+
+
+def _too_large(file: str, most: int) -> NotPlain:
+    hint = "name the right file: none of these is as large"
+    return NotPlain(file, f"more than {most} bytes", hint)
