@@ -128,6 +128,9 @@ class Planned(NamedTuple):
         for path, those in self.trees[0].left_out.items() if self.trees else ():
             what = "; ".join(map(str, those))
             yield f"left out of {path} for Xen, whose guest has no such nodes: {what}"
+        for raw in self.guest.asked.raw:
+            memory = " ".join(f"{host.base:#x}/{host.size:#x}" for host, _ in raw.mapped)
+            yield f"{raw.path} maps host memory without a host device: {memory}"
         for path in self.guest.asked.disabled:
             yield f"{path} is disabled: it asks for nothing, and Xen maps nothing for it"
 

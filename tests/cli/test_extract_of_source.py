@@ -79,8 +79,8 @@ def test_the_binding_of_zephyr_is_named(viommu: Run, tmp_path: Path) -> None:
     )
 
 
+# A folder of hosts as people write them, beside those of the tests.
 WILD = os.environ.get("VIOMMU_WILD")
-"""A folder of hosts as people write them, beside those of the tests."""
 
 
 def hosts() -> list[Path]:
