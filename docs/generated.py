@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from sphinx.application import Sphinx
 
 from west_viommu.cli.arguments import COMMANDS, Command, configured
-from west_viommu.hypervisor.profile import Profile
+from west_viommu.hypervisor.profile import Profile, switched_on
 from west_viommu.names import PROFILES
 from west_viommu.read.profiles import profile
 
@@ -57,18 +57,13 @@ def profiles() -> str:
 def _profile_section(this: Profile) -> Iterator[str]:
     yield f"## {this.name}\n\nFor {_escaped(this.about)}. Source: {_escaped(this.source)}.\n"
     yield "| | |\n|---|---|"
-    interrupts = ", ".join(
-        f"{each.name} {each.intid} ({'edge' if each.is_edge else 'level'})"
-        for each in this.interrupts
+    rows = {**_of_viommu(this)}
+    rows["IOMMUs"] = "; ".join(
+        f"{', '.join(each.compatible)} with {' or '.join(map(str, each.cells))} cells"
+        for each in this.drivers
     )
-    rows = {
-        "vSMMU": f"`{this.node_name}`, {this.base:#x}/{this.size:#x}",
-        "its interrupts, as INTIDs": interrupts,
-        "its phandle": "any" if this.phandle is None else f"{this.phandle:#x}",
-        "stream IDs": f"{this.policy}, of {this.id_bits} bits",
-        "IDs of `iommu-map`": "programmed" if this.programs_maps else "not programmed",
-        "partial trees for": ", ".join(this.toolstacks) or "nobody",
-    }
+    rows["IDs of `iommu-map`"] = "programmed" if this.programs_maps else "not programmed"
+    rows["partial trees for"] = ", ".join(this.toolstacks) or "nobody"
     rows |= {
         f"addresses of {each.name}": f"{each.region.base:#x}/{each.region.size:#x}, {each.when}"
         for each in this.reserved
@@ -79,6 +74,28 @@ def _profile_section(this: Profile) -> Iterator[str]:
     }
     yield from (f"| {key} | {value} |" for key, value in rows.items())
     yield ""
+
+
+def _of_viommu(this: Profile) -> dict[str, str]:
+    """The rows of its vSMMU."""
+    viommu = this.viommu
+    if viommu is None:
+        return {"vSMMU": "none"}
+    rows = {
+        "vSMMU": f"`{viommu.node_name}`, {viommu.base:#x}/{viommu.size:#x}",
+        "its interrupts, as INTIDs": ", ".join(
+            f"{each.name} {each.intid} ({'edge' if each.is_edge else 'level'})"
+            for each in viommu.interrupts
+        ),
+        "its phandle": "any" if viommu.phandle is None else f"{viommu.phandle:#x}",
+        "stream IDs": f"{this.policy}, of {viommu.id_bits} bits",
+    }
+    if viommu.flags:
+        rows["its flags"] = ", ".join(viommu.flags)
+    for switch in switched_on(this):
+        toolstack, _, what = switch.partition(": ")
+        rows[f"switched on by {toolstack}"] = what
+    return rows
 
 
 def _escaped(text: str) -> str:

@@ -36,7 +36,7 @@ def test_the_example(folder: Path) -> None:
     """docs/api.md shows it."""
     found = doctest.testmod(api)
     assert (found.attempted > 8, found.failed) == (True, 0)
-    assert len(os.listdir(folder / "out")) == 8
+    assert len(os.listdir(folder / "out")) == 9
 
 
 @pytest.mark.parametrize("profile", ["xen-rfc", "xen-v3-libxl"])

@@ -43,7 +43,7 @@ from west_viommu.host.devices import Devices
 from west_viommu.hypervisor.assignment import Explicit, Permission, Terms
 from west_viommu.hypervisor.numbering import agreeing_toolstacks
 from west_viommu.hypervisor.partial import PartialTree, partial_tree
-from west_viommu.names import HOST_OVERLAY, OVERLAY, PLAN, XL_CFG
+from west_viommu.names import HOST_OVERLAY, OVERLAY, PLAN, XENLIB, XL_CFG
 from west_viommu.names import partial_tree as name_of
 from west_viommu.plan import plan as planning
 from west_viommu.plan.records import Plan
@@ -57,6 +57,7 @@ from west_viommu.write.host_overlay import host_overlay
 from west_viommu.write.overlay import Origin, overlay
 from west_viommu.write.partial_tree import Compilers, partial_tree_source
 from west_viommu.write.plan_json import Origins, plan_json
+from west_viommu.write.xenlib import xenlib_header
 from west_viommu.write.xl_cfg import xl_cfg
 
 __all__ = [
@@ -283,6 +284,7 @@ def _for_xen(
     found |= {name.replace(".dts", ".dtb"): blob for name, blob in compiled.items()}
     if name_of("libxl", ".dts") in sources:
         found[XL_CFG] = xl_cfg(made).encode()
+        found[XENLIB] = xenlib_header(made).encode()
     if sources:
         sizes = {name: len(data) for name, data in found.items()}
         found[HOST_OVERLAY] = host_overlay(made, sizes).encode()

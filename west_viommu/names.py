@@ -4,6 +4,7 @@
 OVERLAY = "viommu.overlay"
 PLAN = "viommu.json"
 XL_CFG = "xl.cfg"
+XENLIB = "xenlib.h"
 HOST_OVERLAY = "host.overlay"
 BINDINGS = "dts/bindings"
 VENDOR_PREFIXES = "vendor-prefixes.txt"

@@ -28,6 +28,7 @@ FILES = (
     "passthrough-dom0less.dtb",
     "passthrough-xl.dts",
     "passthrough-xl.dtb",
+    "xenlib.h",
     "xl.cfg",
     "host.overlay",
 )

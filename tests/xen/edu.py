@@ -165,12 +165,12 @@ REQUEST = """
 			compatible = "qemu,edu";
 			reg = <0 {base:#x} 0 {size:#x}>, <{high:#x} {low:#x} 0 0x1000>;
 			interrupts = <0 {spi} 2 0xa0>;
-			iommus = <0x0 {stream:#x}>;
+			iommus = <0x0 {stream:#x}>;{flags}
 		}};
 """
 
 
-def request(said: Said) -> str:
+def request(said: Said, *, is_coherent: bool) -> str:
     """The guest's node for a device, copied from what the host says as a user would."""
     edu = said.edu
     return REQUEST.format(
@@ -181,6 +181,7 @@ def request(said: Said) -> str:
         low=edu.config & 0xFFFFFFFF,
         spi=edu.spi,
         stream=edu.stream if said.stream is None else said.stream,
+        flags="\n\t\t\tdma-coherent;" if is_coherent else "",
     )
 
 
@@ -224,7 +225,10 @@ def bind(viommu: Run, folder: Path, host: Path, profile: str, place: Place, *sai
     """`viommu bind` of a guest with these devices to `host`, into `folder`/viommu."""
     folder.mkdir(exist_ok=True)
     guest = folder / "guest.dts"
-    guest.write_text(GUEST.format(place=place, requests="".join(map(request, said))))
+    # QEMU says so in the root, since 8.0.
+    is_coherent = "dma-coherent" in tree(host.read_bytes()).props
+    requests = "".join(request(each, is_coherent=is_coherent) for each in said)
+    guest.write_text(GUEST.format(place=place, requests=requests))
     return viommu("bind", "--host", host, "--profile", profile, "-o", folder / "viommu", guest)
 
 

@@ -93,6 +93,12 @@ class Situation:
             found.setdefault(each.device.path, each)
         return found
 
+    def guest_ids(self, this: Assignment) -> Sequence[StreamId]:
+        """The IDs that the guest uses for the streams of `this`; by itself, a device has its own."""
+        if self.is_alone:
+            return this.ids
+        return [stream.vmaster for stream in self.streams[this.request.path] or ()]
+
     def is_first(self, device: str, this: Assignment) -> bool:
         """Whether the host node at `device` is asked for before `this`."""
         return self._places[device] < self._places[this.device.path]

@@ -84,7 +84,7 @@ def vsid_range(this: Assignment, situation: Situation) -> Iterator[Finding]:
     if viommu is None:
         return
     bits = viommu.id_bits
-    wide = [s.vmaster for s in situation.streams[this.request.path] or () if s.vmaster >> bits]
+    wide = [vmaster for vmaster in situation.guest_ids(this) if vmaster >> bits]
     if wide:
         yield Finding(
             f"the vSMMU has stream IDs of {bits} bits",

@@ -12,6 +12,7 @@ StreamId = NewType("StreamId", int)
 RequesterId = NewType("RequesterId", int)
 
 _ID_SPACE = 1 << 32
+_NULLS = tuple(phandle.to_bytes(4, "big") for phandle in NO_PHANDLES)
 
 
 class Stream(NamedTuple):
@@ -43,6 +44,8 @@ def first_null_entry(tree: Tree, master: Node) -> int | None:
     """How many entries of `iommus` stand before the first whose phandle says "none"; None without
     one. Raises TreeError as `streams` does.
     """
+    if not any(null in master.properties.get("iommus", b"") for null in _NULLS):
+        return None
     entries = list(_streams(tree, master))
     return entries.index(None) if None in entries else None
 

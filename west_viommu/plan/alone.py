@@ -143,7 +143,7 @@ def _situation(
         each.request.path: tuple(
             AssignedStream(iommu, 0, stream_id, stream_id) for stream_id, iommu in each.streams
         )
-        for each in assignments
+        for each in (() if alone else assignments)
     }
     judge = contests_alone if alone else contests
     # By the policy identity: which numbers the guest uses is not the device's affair.

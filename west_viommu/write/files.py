@@ -19,6 +19,7 @@ from west_viommu.names import (
     PLAN,
     PLAN_BEGINNING,
     TOOLSTACKS,
+    XENLIB,
     XL_CFG,
     XL_CFG_FIRST_LINE,
     partial_tree,
@@ -32,6 +33,7 @@ _BEGINNINGS = {
     OVERLAY: OVERLAY_FIRST_LINE,
     HOST_OVERLAY: OVERLAY_FIRST_LINE,
     XL_CFG: XL_CFG_FIRST_LINE,
+    XENLIB: OVERLAY_FIRST_LINE,
     **{partial_tree(each, ".dts"): OVERLAY_FIRST_LINE for each in TOOLSTACKS},
     # A blob has its mark inside.
     **dict.fromkeys((partial_tree(each, ".dtb") for each in TOOLSTACKS), ""),
