@@ -19,6 +19,7 @@ CORPUS = os.environ.get("VIOMMU_CORPUS")
     [
         ("dtb", 400),
         ("guest", 150),
+        ("shapes", 250),
         ("config", 200),
         ("profile", 100),
         ("dump", 200),

@@ -63,8 +63,10 @@ def test_a_refusal_ends_west_with_its_status(
     module: ModuleType, viommu: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = module.ViommuList()
+    parser = argparse.ArgumentParser()
+    command.do_add_parser(parser.add_subparsers())
+    nowhere = parser.parse_args(["viommu-list", "--host", "nowhere.dtb"])
     with pytest.raises(CommandError) as caught:
-        nowhere = argparse.Namespace(host="nowhere.dtb", format="table", include=[], define=[])
         command.do_run(nowhere, [])
     assert caught.value.returncode == 1
     assert "[unreadable]" in capsys.readouterr().err

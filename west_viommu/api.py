@@ -107,8 +107,11 @@ class Guest(NamedTuple):
 
     @property
     def asks(self) -> bool:
-        """Whether a node below /passthrough asks for a device, rightly or not."""
-        return bool(self.asked.requests or self.asked.problems)
+        """Whether a node below /passthrough asks for a device, rightly or not, or would do so if
+        it were not disabled.
+        """
+        wanted = self.asked
+        return bool(wanted.requests or wanted.raw or wanted.disabled or wanted.errors)
 
 
 class Planned(NamedTuple):
@@ -132,8 +135,14 @@ class Planned(NamedTuple):
             if toolstack not in (tree.toolstack for tree in self.trees):
                 other_ids = "it would give the guest other stream IDs than these"
                 yield f"nothing for {toolstack}: {self.plan.hindered.get(toolstack, other_ids)}"
-        for path, names in self.trees[0].left_out.items() if self.trees else ():
-            yield f"left out of {path} for Xen, whose guest has no such nodes: {', '.join(names)}"
+        for path, those in self.trees[0].left_out.items() if self.trees else ():
+            what = "; ".join(map(str, those))
+            yield f"left out of {path} for Xen, whose guest has no such nodes: {what}"
+        for raw in self.guest.asked.raw:
+            memory = " ".join(f"{host.base:#x}/{host.size:#x}" for host, _ in raw.mapped)
+            yield f"{raw.path} maps host memory without a host device: {memory}"
+        for path in self.guest.asked.disabled:
+            yield f"{path} is disabled: it asks for nothing, and Xen maps nothing for it"
 
 
 def read_host(
@@ -155,8 +164,9 @@ def read_guest(
     include_dirs: Sequence[str] = (),
     defines: Sequence[str] = (),
 ) -> Guest:
-    """The guest of the source files `paths`, in the order in which the devicetree compiler gets
-    them: a .dts, a .dts and overlays, or overlays alone. Raises Refused.
+    """The guest of the files `paths`, in the order in which the devicetree compiler gets them: a
+    base (.dts or .dtb), a base and overlays (source, with /plugin/ or without, or .dtbo), or
+    overlays alone. Raises Refused.
     """
     # Imported late: who brings a tree of its own need not pay for it.
     from west_viommu.read.source import guest_tree
@@ -196,7 +206,7 @@ def plan(
 def planned_by(host: Host, guest: Guest, chosen: Settings) -> Planned:
     """As `plan`, by settings that were read. Raises Refused."""
     if not guest.asks:
-        raise _nothing_asked_for(guest.names[0])
+        raise Refused([*guest.asked.problems, _nothing_asked_for(guest.names[0])])
     agreed = terms(chosen)
     made, problems = planning.plan(guest.asked, guest.tree, host.devices, agreed)
     trees, of_trees = _partial_trees(made, guest, agreed)
@@ -227,7 +237,7 @@ def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, byte
         if binding_dirs:
             bus = guest.tree.tree.node(PASSTHROUGH) or guest.tree.tree.root
             known = bindings_in(binding_dirs, compatibles(bus))
-            asking = [request.path for request in guest.asked.requests]
+            asking = [*guest.asked.paths, *guest.asked.disabled]
             viommu = made.profile.viommu
             given = guest.tree.given(f"/{viommu.node_name}", VSMMU_LABEL) if viommu else frozenset()
             bindings = generated_bindings(bus, asking, known, given)
@@ -236,7 +246,7 @@ def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, byte
     # Late: in a folder that has our overlay, a killed run left out the plan alone. Not all builds
     # look for that.
     has_own_binding = f"{BINDINGS}/{VSMMU_COMPATIBLE}.yaml" in bindings
-    files[OVERLAY] = overlay(made, origin, has_own_binding).encode()
+    files[OVERLAY] = overlay(made, origin, _unbound(guest), has_own_binding).encode()
     origins = Origins(planned.host.devices.tree, guest.tree.tree, planned.domain)
     files[PLAN] = plan_json(made, origins, files).encode()
     return files
@@ -259,7 +269,7 @@ def _partial_trees(
     """The partial trees of those toolstacks that would give the guest the IDs of the plan, and what
     is wrong with them.
     """
-    if guest.asked.problems:
+    if guest.asked.errors:
         return (), ()
     trees, problems = [], {}
     agreeing = agreeing_toolstacks(made.devices, agreed)
@@ -268,6 +278,13 @@ def _partial_trees(
         trees.append(tree)
         problems.update(dict.fromkeys(of_tree))
     return tuple(trees), tuple(problems)
+
+
+def _unbound(guest: Guest) -> dict[str, list[str]]:
+    """By the path of each disabled request, those of its properties that refer to an IOMMU."""
+    nodes = filter(None, map(guest.tree.tree.node, guest.asked.disabled))
+    names = ("iommus", "iommu-map", "iommu-map-mask")
+    return {node.path: [name for name in names if name in node.properties] for node in nodes}
 
 
 def _for_xen(
@@ -285,12 +302,12 @@ def _for_xen(
     return found
 
 
-def _nothing_asked_for(guest_name: str) -> Refused:
+def _nothing_asked_for(guest_name: str) -> Problem:
     hint = (
         f'give a node below {PASSTHROUGH} `iommus = <0x0 STREAM-ID>;` or `xen,path = "HOST-NODE";`'
     )
     what = "the guest tree asks for no device"
-    return Refused([Problem("malformed", what, hint, where=Where(guest_name))])
+    return Problem("malformed", what, hint, where=Where(guest_name))
 
 
 def _base_name(path: str) -> str:

@@ -44,8 +44,13 @@ class Refused(Exception):
     """The input is refused. Carries the problems that the run found, in input order: `bounded`."""
 
     def __init__(self, problems: Iterable[Problem]):
-        self.problems = bounded(problems)
-        super().__init__(self.problems)
+        self._problems = bounded(problems)
+        super().__init__(self._problems)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The problems, in input order."""
+        return self._problems
 
     def __str__(self) -> str:
         return "\n".join(map(rendered, self.problems))

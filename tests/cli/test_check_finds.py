@@ -28,7 +28,7 @@ DMA = """
         interrupts = <GIC_SPI 60 IRQ_TYPE_LEVEL IRQ_DEFAULT_PRIORITY>,
                      <GIC_SPI 61 IRQ_TYPE_LEVEL IRQ_DEFAULT_PRIORITY>;
         interrupt-names = "a", "b";
-        status = "disabled";
+        status = "okay";
         xen,path = "/soc@e0000000/dma-controller@200000";
     };"""
 GUESTS = {
@@ -40,7 +40,8 @@ VSMMU = "/iommu@4040000"
 # What is deliberately not compared: the words are those of a mutant's name.
 INHERITS = {f"{VSMMU} interrupt-parent removed"}  # The root has the same one.
 DEFAULT = {"/passthrough/bus #address-cells removed"}  # 2, as it was.
-SILENT = {BY_XL: INHERITS, AT_BOOT: DEFAULT}
+NO_STATUS = {"/passthrough/dma-controller@e0200000 status removed"}  # "okay", as it was.
+SILENT = {BY_XL: INHERITS | NO_STATUS, AT_BOOT: DEFAULT | NO_STATUS}
 # The fourth cell of Zephyr's GIC is the priority, which Xen's tree does not have.
 PRIORITIES = {
     f"{VSMMU} interrupts cell 3",
@@ -48,9 +49,10 @@ PRIORITIES = {
     "/passthrough/dma-controller@e0200000 interrupts cell 7",
 }
 SILENT_BUILT = {
-    BY_XL: INHERITS | PRIORITIES | {"/passthrough/ethernet@e0100000 interrupts cell 3"},
+    BY_XL: INHERITS | NO_STATUS | PRIORITIES | {"/passthrough/ethernet@e0100000 interrupts cell 3"},
     AT_BOOT: INHERITS
     | DEFAULT
+    | NO_STATUS
     | PRIORITIES
     | {"/passthrough/bus/ethernet@e0100000 interrupts cell 3"},
 }

@@ -41,13 +41,16 @@ class Spec(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """A node with its path, its number in document order, and the host's IDs that it asks for."""
+    """A node with its path, its number in document order, and the host's IDs that it asks for.
+    `asks`: it has a request, and neither it nor what it is below is disabled.
+    """
 
     spec: Spec
     path: str
     number: int
     own: tuple[int, ...]
     ids: tuple[int, ...]
+    asks: bool
 
 
 def _specs(children: st.SearchStrategy[Spec] | None) -> st.SearchStrategy[Spec]:
@@ -68,7 +71,7 @@ def placed(specs: Sequence[Spec]) -> list[Placed]:
     """All nodes, a node before its children."""
     result: list[Placed] = []
 
-    def walk(siblings: Sequence[Spec], parent: str) -> None:
+    def walk(siblings: Sequence[Spec], parent: str, is_on: bool) -> None:
         for spec in siblings:
             number = len(result)
             streams = spec.request.streams if spec.request else 0
@@ -77,10 +80,11 @@ def placed(specs: Sequence[Spec]) -> list[Placed]:
             how = spec.request.how if spec.request else ""
             ids = {"last": own[-1:], "repeated": own + own[:1]}.get(how, own)
             path = f"{parent}/n{number}"
-            result.append(Placed(spec, path, number, own, ids))
-            walk(spec.children, path)
+            enabled = is_on and not spec.is_disabled
+            result.append(Placed(spec, path, number, own, ids, enabled and bool(own)))
+            walk(spec.children, path, enabled)
 
-    walk(specs, "/passthrough")
+    walk(specs, "/passthrough", True)
     return result
 
 
@@ -159,7 +163,7 @@ def physical(blob: bytes) -> dict[str, list[int]]:
 
 
 def has_request(specs: Sequence[Spec]) -> bool:
-    return any(node.own for node in placed(specs))
+    return any(node.asks for node in placed(specs))
 
 
 FORESTS = st.lists(NODES, min_size=1, max_size=4).filter(has_request)
@@ -172,9 +176,9 @@ def test_the_order_of_dom0less(specs: list[Spec], aliases_first: bool) -> None:
     made = bound(specs, "xen-v3-dom0less", aliases_first=aliases_first)
     at_boot = made.files[AT_BOOT]
     assert planned(made) == dom0less_vsids(at_boot)
-    assert physical(at_boot) == {node.path: [*node.ids] for node in placed(specs) if node.own}
+    assert physical(at_boot) == {node.path: [*node.ids] for node in placed(specs) if node.asks}
     # The other toolstack gets a tree only where it would give the same IDs.
-    is_nested = any(node.own and node.path.count("/") > 2 for node in placed(specs))
+    is_nested = any(node.asks and node.path.count("/") > 2 for node in placed(specs))
     assert (BY_XL in made.files) is not is_nested
     if not is_nested:
         assert libxl_vsids(made.files[BY_XL], has_vpci=False) == planned(made)
@@ -187,7 +191,7 @@ def test_the_order_of_libxl(specs: list[Spec], has_vpci: bool, aliases_first: bo
     made = bound(specs, "xen-v3-libxl", domain, aliases_first)
     by_xl = made.files[BY_XL]
     assert planned(made) == libxl_vsids(by_xl, has_vpci)
-    assert physical(by_xl) == {node.path: [*node.ids] for node in placed(specs) if node.own}
+    assert physical(by_xl) == {node.path: [*node.ids] for node in placed(specs) if node.asks}
     assert min(i for ids in planned(made).values() for i in ids) == (0x1000 if has_vpci else 0)
     assert (AT_BOOT in made.files) is not has_vpci
     # The reverse: what Xen makes itself is not for a libxl that keeps IDs for PCI devices.
@@ -199,7 +203,7 @@ def test_the_order_of_libxl(specs: list[Spec], has_vpci: bool, aliases_first: bo
 @settings(deadline=None, derandomize=True, max_examples=30)
 @given(FORESTS)
 def test_libxl_numbers_no_nested_nodes(specs: list[Spec]) -> None:
-    nested = [node.path for node in placed(specs) if node.own and node.path.count("/") > 2]
+    nested = [node.path for node in placed(specs) if node.asks and node.path.count("/") > 2]
     if not nested:
         assert planned(bound(specs, "xen-v3-libxl"))
         return

@@ -100,10 +100,16 @@ def test_directories_that_are_no_devicetree(tmp_path: Path) -> None:
             "0x4\nhint: the file is damaged or cut off: copy it again",
         ),
         (
-            blob("/dts-v1/; / { a { phandle = [00]; }; };"),
-            "{file}: error: [malformed] phandle is not one cell (node /a, expected 4 bytes, found "
-            "1 byte)\nhint: correct the host tree: as it is, whose stream IDs are whose cannot be "
-            "told",
+            blob("/dts-v1/; / { f { target-path = [00]; __overlay__ { }; }; };"),
+            "{file}: error: [malformed] this is an overlay, not a whole tree\nhint: apply it with "
+            "fdtoverlay (dtc makes a blob of source), and give the outcome: fdtoverlay -i BASE.dtb "
+            "-o HOST.dtb OVERLAY.dtbo",
+        ),
+        (
+            b"/dts-v1/;\n/plugin/;\n&{/soc} { };",
+            "{file}: error: [malformed] this is an overlay, not a whole tree\nhint: apply it with "
+            "fdtoverlay (dtc makes a blob of source), and give the outcome: fdtoverlay -i BASE.dtb "
+            "-o HOST.dtb OVERLAY.dtbo",
         ),
         (
             blob('/dts-v1/; / { hypervisor { compatible = "xen,xen-4.17", "xen,xen"; }; };'),

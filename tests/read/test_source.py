@@ -86,9 +86,13 @@ def test_zephyrs_own_dtlib_is_used_where_there_is_one(
 def test_references_are_told_from_numbers() -> None:
     read = guest(
         """/dts-v1/; / { smmu: smmu { phandle = <5>; };
-        a { iommus = <&smmu 1>; }; b { iommus = <5 1>; }; c { iommus = <&smmu 1>, <0 2>; }; };"""
+        a { iommus = <&smmu 1>; }; b { iommus = <5 1>; }; c { iommus = <&smmu 1>, <0 2>; };
+        other: other { }; d { iommus = <1 1>; x = <&other>; }; };"""
     )
-    assert read.links == {"/a": {0: "/smmu"}, "/b": {}, "/c": {0: "/smmu"}}
+    # The phandle that the compiler gives to `other` is not what d means by 1.
+    assert read.tree.node("/other").number("phandle", 0) == 1
+    smmu = {0: "/smmu"}
+    assert read.links == {"/a": smmu, "/b": smmu, "/c": smmu, "/d": {}}
 
 
 def refusal(*sources: str, **options: Any) -> str:

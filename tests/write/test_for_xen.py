@@ -102,7 +102,9 @@ def test_references_within_are_kept_and_others_left_out(bound: Bound) -> None:
     outcome = bound.run(devices, beside="outside: reset { #reset-cells = <1>; };")
     assert outcome.err == (
         "note: left out of /passthrough/net@23000000 for Xen, whose guest has no such nodes: "
-        "resets, reset-names, power-domains, custom,link, pinctrl-0, pinctrl-names\n"
+        "resets, reset-names (its reset lines; it must be out of reset already); power-domains "
+        "(its power domain; it must be on already); custom,link (it refers to /reset); "
+        "pinctrl-0, pinctrl-names (its pins; firmware or dom0 must have set them up)\n"
     )
     net = bound.tree().node("/passthrough/net@23000000")
     assert net and {"clocks", "clock-names", "custom,number"} <= set(net.properties)

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import DEMO, PACKAGE
+from tests.conftest import CHECKOUT, DEMO, PACKAGE
 from tests.zephyr.conftest import Workspace, needs_zephyr
 
 # A device that Zephyr has a binding for, with more than that has, and one that it does not know.
@@ -59,3 +60,55 @@ def test_an_extracted_node_compiles(
     ran = workspace.stage()
     assert ran.status == 0, ran.log
     assert workspace.iommus() == expected
+
+
+BOARD = CHECKOUT / "tests" / "hosts" / "board.dts"
+
+
+@needs_zephyr
+def test_a_device_with_children_labels_and_a_stub_compiles(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "workspace")
+    # Where the memory of Zephyr's board is not.
+    host = BOARD.read_text().replace("40000000", "60000000")
+    (workspace.app / "host.dts").write_text(host)
+    command = (sys.executable, "-m", "west_viommu", "extract", "--host", "host.dts", "eth", "flash")
+    extracted = workspace.run(*command, PYTHONPATH=str(PACKAGE.parent))
+    assert extracted.status == 0, extracted.log
+    assert "Zephyr has no binding for it, and so no driver" in extracted.log
+    overlay = extracted.log[extracted.log.index("/* Copied") :]
+    assert "osc: oscillator {" in overlay and "phy-handle = <&phy>;" in overlay
+    (workspace.app / "app.overlay").write_text(overlay)
+    (workspace.app / "viommu.yml").write_text("host: host.dts\n")
+    ran = workspace.stage()
+    assert ran.status == 0, ran.log
+    assert workspace.iommus() == {
+        "/passthrough/ethernet@60200000": [["/iommu@4040000", 6]],
+        "/passthrough/flash@60300000": [["/iommu@4040000", 7]],
+    }
+
+
+@needs_zephyr
+@pytest.mark.parametrize("has_another", [False, True])
+def test_a_disabled_request_and_the_number_of_xens_gic_compile(
+    has_another: bool, tmp_path: Path
+) -> None:
+    """Zephyr's devicetree scripts take neither a phandle 0 nor one that no node has."""
+    workspace = Workspace(tmp_path / "workspace")
+    shutil.copy(BOARD, workspace.app / "host.dts")
+    off = (
+        'eth { compatible = "acme,mac"; status = "disabled"; iommus = <0x0 0x6>; '
+        "xen,smmu-stream-ids = <0x6>; };"
+    )
+    on = (
+        'flash { compatible = "acme,flash"; iommus = <0x0 0x7>; interrupt-parent = <0xfde8>; '
+        "interrupts = <0 42 2 0xa0>; };"
+    )
+    (workspace.app / "app.overlay").write_text(
+        "/ { passthrough { #address-cells = <2>; #size-cells = <2>; ranges; "
+        f"{off} {on if has_another else ''} }}; }};"
+    )
+    (workspace.app / "viommu.yml").write_text("host: host.dts\n")
+    ran = workspace.stage()
+    assert ran.status == 0, ran.log
+    found = {"/passthrough/flash": [["/iommu@4040000", 7]]} if has_another else {}
+    assert workspace.iommus() == found

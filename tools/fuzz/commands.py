@@ -38,6 +38,7 @@ class Runner:
         self.commands = 0
         self.slowest = 0.0
         self.slowest_what = ""
+        self.said = ""
 
     def __call__(self, *arguments: str) -> tuple[int, str]:
         out, err = io.StringIO(), io.StringIO()
@@ -49,6 +50,7 @@ class Runner:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             taken = time.perf_counter() - started
+            self.said = err.getvalue()
             self.commands += 1
             if taken > self.slowest:
                 self.slowest, self.slowest_what = taken, " ".join(arguments)
@@ -100,6 +102,15 @@ def absurd(run: Runner, pick: random.Random) -> Iterator[int]:
 def guest(run: Runner) -> Iterator[int]:
     while True:
         yield run("bind", "--host", "host.dtb", "input")[0]
+
+
+def shapes(run: Runner) -> Iterator[int]:
+    """As guest; besides, whoever refuses a property must know the place of it."""
+    while True:
+        status = run("bind", "--host", "host.dtb", "input")[0]
+        if re.search(r"^error: \[malformed\]", run.said, re.MULTILINE):
+            raise Failure(f"refused without a place: {run.said}")
+        yield status
 
 
 def config(run: Runner) -> Iterator[int]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from absurd import Absurd
-from commands import Runner, absurd, config, dtb, dump, guest, profile
+from commands import Runner, absurd, config, dtb, dump, guest, profile, shapes
 from mutants import DTS_TOKENS, YAML_TOKENS, Blobs, Texts
 from seeds import (
     DEMO,
@@ -21,13 +21,14 @@ from seeds import (
     host_blobs,
     profiles,
 )
+from shapes import Shapes
 
-TARGETS = ("dtb", "guest", "config", "profile", "dump", "absurd")
+TARGETS = ("dtb", "guest", "shapes", "config", "profile", "dump", "absurd")
 
 
 def target(
     name: str, run: Runner, pick: random.Random, corpus: str | None, every: int
-) -> tuple[Blobs | Texts | Absurd, Iterator[int]]:
+) -> tuple[Blobs | Texts | Shapes | Absurd, Iterator[int]]:
     """What mutates the inputs, and what runs the commands on each; `every`: for how many hosts that
     are accepted one also goes through extract and bind.
     """
@@ -38,6 +39,8 @@ def target(
     if name == "dtb":
         seeds = host_blobs(corpus)
         return Blobs(seeds, pick), dtb(run, pick, every)
+    if name == "shapes":
+        return Shapes(pick), shapes(run)
     if name == "dump":
         run("bind", "--host", "host.dtb", "guest.overlay")
         built = built_blob()

@@ -61,10 +61,10 @@ def _add_bind_arguments(parser: ArgumentParser) -> None:
         "guests",
         metavar="GUEST",
         nargs="*",
-        help="the guest's devicetree source: overlays, or a .dts and overlays, in the order in "
-        "which the devicetree compiler gets them. Without: the devicetree of an application of "
-        "Zephyr's, by -b or -d; without these, of the build that `west build` would find here, "
-        "else for the board of `west config build.board`",
+        help="the guest's devicetree: overlays, or a base and overlays, in the order in which the "
+        "devicetree compiler gets them; source, also with /plugin/, or blobs (.dtb, .dtbo). "
+        "Without: the devicetree of an application of Zephyr's, by -b or -d; without these, of the "
+        "build that `west build` would find here, else for the board of `west config build.board`",
     )
     parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
     parser.add_argument(
@@ -163,8 +163,8 @@ def _add_extract_arguments(parser: ArgumentParser) -> None:
         "nodes",
         metavar="NODE",
         nargs="+",
-        help="host node: its path, its name if only one has that, an alias, or a label of a tree "
-        "that was compiled with symbols",
+        help="host node: its path, its name if only one has that, an alias, or a label, of source "
+        "or of a tree that was compiled with symbols",
     )
     parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
     parser.add_argument(

@@ -119,9 +119,10 @@ def _of_host(
     """What the host tree makes of the built tree's requests: hazards, and another plan."""
     agreed = terms(_as_built(chosen, sealed))
     devices = read_host(chosen.host or "", arguments.include, arguments.define).devices
-    wanted = physical(
-        asked(guest), guest, sealed["devices"] if sealed else None, agreed.profile.policy
-    )
+    planned = sealed["devices"] if sealed else None
+    # One that is disabled by now is a difference from the plan, and the host is judged as planned.
+    wanted = asked(guest, [device["node"] for device in planned or ()])
+    wanted = physical(wanted, guest, planned, agreed.profile.policy)
     made, problems = plan(wanted, guest, devices, agreed)
     if not sealed and not chosen.profile:
         note = f"note: no viommu.json and no --profile: this assumes {agreed.profile.about}"

@@ -7,19 +7,25 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from west_viommu.api import Host, read_host
 from west_viommu.cli.run import as_typed, host_of, tell, terms_of
-from west_viommu.extract.copy import Copied, copied
-from west_viommu.extract.lookup import node_called
+from west_viommu.extract.copy import copied
+from west_viommu.extract.lookup import labels, node_called
+from west_viommu.extract.records import Copied
+from west_viommu.extract.references import stub
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.names import BINDINGS
 from west_viommu.plan.alone import DEFAULT, concerns
 from west_viommu.problems import Problem, Refused, Where, bounded, rendered
 from west_viommu.read.host import malformed_host
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.node import Node
+from west_viommu.tree.node import Node, Tree
 from west_viommu.write.guest_node import guest_nodes
+
+if TYPE_CHECKING:
+    from west_viommu.read.zephyr_binding import Declared
 
 # What a binding need not name (edtlib), and what ours adds to every passthrough device.
 _ALWAYS = frozenset({"compatible", "status", "reg", "interrupts", "ranges", "dma-coherent"})
@@ -28,18 +34,18 @@ _ALWAYS = frozenset({"compatible", "status", "reg", "interrupts", "ranges", "dma
 def run(arguments: Namespace) -> None:
     """Find the nodes, copy them, print. What speaks against passing one through goes to stderr."""
     source = read_host(host_of(arguments), arguments.include, arguments.define)
-    nodes = list(dict.fromkeys(node.path for node in _nodes(source, arguments.nodes)))
-    made: list[Copied] = []
-    needed: dict[str, list[str]] = {}
-    for path in nodes:
-        node = source.devices.tree.node(path)
-        if node:
-            made.append(_copied(source, node, arguments.zephyr_bindings, needed))
+    tree = source.devices.tree
+    wanted = dict.fromkeys(node.path for node in _nodes(source, arguments.nodes))
+    nodes = [node for path in wanted if (node := tree.node(path))]
+    made = [_copied(source, node, arguments.zephyr_bindings) for node in nodes]
+    stubs = _stubs(tree, made)
     agreed = terms_of(arguments) or Terms(DEFAULT)
-    for problem in bounded(_concerns(source, nodes, agreed)):
+    for problem in bounded(_concerns(source, list(wanted), agreed)):
         print(as_typed(rendered(problem), arguments.program), file=sys.stderr)
     name = os.path.basename(os.path.abspath(source.name))
-    tell([guest_nodes(_apart(made), name, source.model, needed)])
+    is_blob = tree.source is None
+    together = _apart([*stubs, *made])
+    tell([guest_nodes(together, name, source.model, labels(tree), is_blob=is_blob)])
 
 
 def _nodes(source: Host, names: list[str]) -> list[Node]:
@@ -51,8 +57,8 @@ def _nodes(source: Host, names: list[str]) -> list[Node]:
     return [each for each in found if isinstance(each, Node)]
 
 
-def _copied(source: Host, node: Node, bindings: str | None, needed: dict[str, list[str]]) -> Copied:
-    """The guest node; what Zephyr's binding requires besides goes to `needed`."""
+def _copied(source: Host, node: Node, bindings: str | None) -> Copied:
+    """The guest node, with remarks on what Zephyr's binding requires besides."""
     directories = _directories(bindings)
     known = None
     try:
@@ -63,14 +69,25 @@ def _copied(source: Host, node: Node, bindings: str | None, needed: dict[str, li
         made = copied(node, source.devices, known and known.properties | _ALWAYS)
     except TreeError as error:
         raise Refused([malformed_host(source.name, error)]) from None
-    if known:
-        present = {prop.name for prop in made.properties} | {"compatible"}
-        needed[node.path] = [
-            f"{name} ({kind}), by its binding of {known.compatible}"
-            for name, kind in known.required
-            if name not in present
-        ]
-    return made
+    return made._replace(remarks=tuple(_of_binding(made, known))) if directories else made
+
+
+def _of_binding(made: Copied, known: Declared | None) -> Iterator[str]:
+    if known is None:
+        yield "Zephyr has no binding for it, and so no driver: the properties are the host's"
+        return
+    yield f"Zephyr's binding: {known.compatible}"
+    present = {prop.name for prop in made.properties} | {"compatible"}
+    for name, kind in known.required:
+        if name not in present:
+            yield f"Zephyr requires: {name} ({kind}), by its binding of {known.compatible}"
+
+
+def _stubs(tree: Tree, made: list[Copied]) -> list[Copied]:
+    """A stub for each node outside of those `made` that they refer to."""
+    inside = {each.host for node in made for each in node.nodes()}
+    targets = dict.fromkeys(path for node in made for path in node.targets)
+    return [each for path in targets if path not in inside and (each := stub(tree, path))]
 
 
 def _directories(bindings: str | None) -> list[str]:

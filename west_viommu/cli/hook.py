@@ -157,7 +157,7 @@ def _appended(
     )
     if not chosen.host:
         wanted = guest.asked
-        path = wanted.requests[0].path if wanted.requests else wanted.problems[0].node
+        path = [*wanted.paths, *(each.node for each in wanted.errors), *wanted.disabled][0]
         raise Refused([_no_host(path, guest.tree)])
     if arguments.host_dtb and not os.path.exists(chosen.host):
         raise Refused([_no_such_host(chosen.host)])

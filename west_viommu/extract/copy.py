@@ -6,17 +6,23 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from struct import pack
-from typing import NamedTuple
 
+from west_viommu.extract.records import Copied, LeftOut, Property
+from west_viommu.extract.references import kept_property
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Master
 from west_viommu.hypervisor.pages import PAGE
 from west_viommu.tree.addresses import Range, Region, address_map, bus_cells
-from west_viommu.tree.cells import cells, counted
-from west_viommu.tree.interrupts import FIRST_SPI, Intid, gic_interrupts, interrupts, is_gic
+from west_viommu.tree.cells import counted
+from west_viommu.tree.interrupts import (
+    FIRST_SPI,
+    Intid,
+    gic_interrupts,
+    interrupts,
+    is_gic,
+)
 from west_viommu.tree.node import Node
-from west_viommu.tree.providers import companions, is_provider, meaning
 
 # Said anew, or without meaning in the guest.
 _REPLACED = frozenset(
@@ -36,13 +42,6 @@ _REPLACED = frozenset(
         "name",
     }
 )
-# Numbers by what they are called (dt-schema, property-units.yaml, and the common bindings).
-_NUMBER = re.compile(
-    r"#.*|(.*,)?(max|min|num|nr|reg|is|lanes)-.*|bus-range|(.*[-,])?"
-    r"(hz|mhz|khz|bits|ms|us|ns|ps|mw|ohms|microvolt|microamp|percent|bp|width|depth|size|shift|"
-    r"count|number|frequency|speed|rate|level|channels|mask|offset|delay|cells|lanes|ports|"
-    r"domain|hw)"
-)
 # The characters of names (devicetree specification 0.4, 2.2.1 and 2.2.4); what else a blob has in a
 # name could end the node that it is written into.
 _NODE_NAME = re.compile(r"[A-Za-z0-9,._+-]+(@[A-Za-z0-9,._+-]+)?")
@@ -50,50 +49,25 @@ _PROPERTY_NAME = re.compile(r"[A-Za-z0-9,._+?#-]+")
 _END_OF_SIZES = 1 << 64
 
 
-class Property(NamedTuple):
-    """A property of the guest node. `form` tells how to write it best: "" by its value,
-    "interrupts" (type, number, Linux's flags) or "iommus".
-    """
-
-    name: str
-    value: bytes
-    form: str = ""
-
-
-class LeftOut(NamedTuple):
-    """What of the host node the guest node does not have, and why."""
-
-    names: tuple[str, ...]
-    why: str
-
-
-class Copied(NamedTuple):
-    """A node for the guest, with the host node that it stands for."""
-
-    name: str
-    host: str
-    properties: tuple[Property, ...]
-    left_out: tuple[LeftOut, ...]
-    children: tuple[Copied, ...]
-
-
 def copied(node: Node, devices: Devices, declared: Collection[str] | None) -> Copied:
     """The guest node for the host's `node`. `declared`: what Zephyr's binding of it has, None where
     that is not known. Raises TreeError for what is malformed.
     """
-    return _Copier(devices).device(node, declared)
+    return _Copier(devices, node).copy(declared)
 
 
 class _Copier:
-    """Copies nodes of one host."""
+    """Copies one device of a host, and what is below it."""
 
-    def __init__(self, devices: Devices):
+    def __init__(self, devices: Devices, device: Node):
         self._tree = devices.tree
+        self._device = device
         self._devices = devices
         self._addresses = address_map(devices.tree)
 
-    def device(self, node: Node, declared: Collection[str] | None) -> Copied:
+    def copy(self, declared: Collection[str] | None) -> Copied:
         """The node itself: on the guest's /passthrough, by absolute addresses."""
+        node = self._device
         regions = self._addresses.regions(node)
         there = [region for region in regions if region and region.size < _END_OF_SIZES]
         master = next((m for m in self._devices.masters if m.path == node.path), None)
@@ -108,9 +82,8 @@ class _Copier:
         properties.append(Property("xen,path", node.path.encode() + b"\0"))
         if any("dma-coherent" in each.properties for each in self._tree.lineage(node)):
             properties.append(Property("dma-coherent", b""))
-        children = tuple(
-            self._children(node, frozenset(i for i, _ in gic_interrupts(self._tree, node)))
-        )
+        routed = frozenset(intid for intid, _ in gic_interrupts(self._tree, node))
+        children = tuple(self._children(node, routed, left_out))
         if "ranges" in node.properties:
             properties += self._ranges(node, left_out)
         for prop in self._rest(node, left_out):
@@ -129,10 +102,14 @@ class _Copier:
             children,
         )
 
-    def _children(self, node: Node, routed: frozenset[Intid]) -> Iterator[Copied]:
+    def _children(
+        self, node: Node, routed: frozenset[Intid], left_out: list[LeftOut]
+    ) -> Iterator[Copied]:
         for child in node.children:
             if _NODE_NAME.fullmatch(child.name):
                 yield self._child(child, routed)
+            else:
+                left_out.append(LeftOut((child.name,), "no name of a node"))
 
     def _child(self, node: Node, routed: frozenset[Intid]) -> Copied:
         """A node below the device, which keeps its place there. Of its interrupts Xen routes those
@@ -151,57 +128,65 @@ class _Copier:
             left_out.append(LeftOut(("interrupts",), why))
         if self._tree.status(node) != "okay" and "status" in node.properties:
             kept.append(Property("status", node.properties["status"]))
+        if "dma-coherent" in node.properties:
+            kept.append(Property("dma-coherent", b""))
         if "ranges" in node.properties:
             kept.append(Property("ranges", node.properties["ranges"]))
         kept += self._rest(node, left_out)
-        children = tuple(self._children(node, routed))
+        children = tuple(self._children(node, routed, left_out))
         return Copied(node.name, node.path, tuple(kept), tuple(left_out), children)
 
     def _rest(self, node: Node, left_out: list[LeftOut]) -> Iterator[Property]:
-        """The properties that mean the same in a guest. Those that refer to other nodes, or may do
-        so, go to `left_out`: a blob does not say which numbers are phandles.
+        """The properties that mean the same in a guest. Those that refer to what does not come
+        along go to `left_out`.
         """
-        gone = {each for name in node.properties if is_provider(name) for each in companions(name)}
-        for name, value in node.properties.items():
-            if name in _REPLACED or name in gone or name.startswith(("iommu-map", "xen,")):
+        found = {
+            name: kept_property(self._tree, self._device, node, name)
+            for name in node.properties
+            if name not in _REPLACED and not name.startswith(("iommu-map", "xen,"))
+        }
+        gone = {
+            companion
+            for each in found.values()
+            if isinstance(each, LeftOut)
+            for companion in each.names[1:]
+        }
+        for name, each in found.items():
+            if name in gone:
                 continue
-            if is_provider(name):
-                names = (name, *(each for each in companions(name) if each in node.properties))
-                left_out.append(LeftOut(names, meaning(name)))
+            if not _PROPERTY_NAME.fullmatch(name):
+                left_out.append(LeftOut((name,), "no name of a property"))
             elif name == "dma-ranges":
                 left_out.append(LeftOut((name,), "addresses of the host's bus"))
-            elif not _PROPERTY_NAME.fullmatch(name):
-                left_out.append(LeftOut((name,), "no name of a property"))
-            elif target := self._maybe_reference(name, value):
-                numbers = " ".join(f"{each:#x}" for each in cells(value, node.path, name)[:16])
-                why = f"<{numbers}> may refer to {target}; copy it if it does not"
-                left_out.append(LeftOut((name,), why))
+            elif isinstance(each, LeftOut):
+                left_out.append(each)
             else:
-                yield Property(name, value)
-
-    def _maybe_reference(self, name: str, value: bytes) -> str | None:
-        """The node whose phandle the property may hold."""
-        is_text = value.endswith(b"\0") and all(0x20 <= byte < 0x7F for byte in value[:-1])
-        if not value or len(value) % 4 or is_text or _NUMBER.fullmatch(name):
-            return None
-        found = map(self._tree.with_phandle, cells(value, "", name))
-        return next((target.path for target in found if target), None)
+                yield each
 
     def _interrupts(self, node: Node, left_out: list[LeftOut]) -> Iterator[Property]:
         found = [(i, f) for i, f in gic_interrupts(self._tree, node) if _is_usable(i, f)]
-        if found:
-            rows = (pack(">III", 0, intid - FIRST_SPI, flags & 0xFF) for intid, flags in found)
-            yield Property("interrupts", b"".join(rows), "interrupts")
-            names = node.string_list("interrupt-names")
-            if len(names) == len(found):
-                yield Property("interrupt-names", node.properties["interrupt-names"])
-            elif names:
-                shown = " ".join(names)
-                left_out.append(LeftOut(("interrupt-names",), f"{shown}; not all are left"))
+        if not found:
+            return
+        once = list(dict.fromkeys(found))
+        rows = (pack(">III", 0, intid - FIRST_SPI, flags & 0xFF) for intid, flags in once)
+        yield Property("interrupts", b"".join(rows), "interrupts")
+        names = node.string_list("interrupt-names")
+        if len(names) == len(found):
+            kept = [names[found.index(each)] for each in once]
+            value = b"".join(name.encode() + b"\0" for name in kept)
+            yield Property("interrupt-names", value)
+            if len(kept) < len(names):
+                again = (n for i, n in enumerate(names) if found.index(found[i]) < i)
+                shown = " ".join(again)
+                left_out.append(LeftOut(("interrupt-names",), f"{shown}; the same interrupt again"))
+        elif names:
+            shown = " ".join(names)
+            left_out.append(LeftOut(("interrupt-names",), f"{shown}; not all are left"))
 
     def _unrouted(self, node: Node) -> Iterator[LeftOut]:
         """The interrupts that a guest of Xen cannot have."""
         for controller, specifier in interrupts(self._tree, node):
+            # Nor one that comes along: edtlib wants a binding for each interrupt controller.
             if not is_gic(controller):
                 shown = " ".join(map(str, specifier))
                 yield LeftOut(("interrupts",), f"<{shown}> goes to {controller.path}, no GIC")
@@ -232,6 +217,9 @@ class _Copier:
     def _ranges(self, node: Node, left_out: list[LeftOut]) -> Iterator[Property]:
         """`ranges` with absolute addresses in the two cells of /passthrough, for the children."""
         address, size = bus_cells(node)
+        if size == 0:
+            left_out.append(LeftOut(("ranges",), "the bus has no sizes"))
+            return
         entries = b""
         lost = 0
         for child, parent, length in self._windows(node):

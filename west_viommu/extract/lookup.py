@@ -14,13 +14,14 @@ def node_called(tree: Tree, file: str, called: str) -> Node | Problem:
     """The node that `called` means; what is wrong where it means none, or several.
 
     A name may leave the unit address out. An alias is a property of /aliases; labels are those
-    that dtc -@ leaves in /__symbols__.
+    of the source, or those that dtc -@ leaves in /__symbols__.
     """
     found = tree.node(called)
     if found and found is not tree.root:
         return found
-    for directory, name in (("/aliases", called), ("/__symbols__", called.removeprefix("&"))):
-        path = _entry(tree, directory, name)
+    label = called.removeprefix("&")
+    of_source = tree.source.labels.get(label) if tree.source else None
+    for path in (_entry(tree, "/aliases", called), of_source, _entry(tree, "/__symbols__", label)):
         target = tree.node(path) if path else None
         if target:
             return target
@@ -48,7 +49,7 @@ def node_called(tree: Tree, file: str, called: str) -> Node | Problem:
 
 def _elsewhere(tree: Tree) -> str:
     hint = "`viommu list` shows the host nodes with stream IDs"
-    if tree.node("/__symbols__"):
+    if tree.source or tree.node("/__symbols__"):
         return hint
     return f"{hint}; this tree has no labels, as it was compiled without symbols (dtc -@)"
 
@@ -65,7 +66,21 @@ def _known(tree: Tree) -> Iterator[str]:
     for directory in ("/aliases", "/__symbols__"):
         node = tree.node(directory)
         yield from node.properties if node else ()
+    yield from tree.source.labels if tree.source else ()
     for node in tree.nodes():
         if node is not tree.root:
             yield node.path
             yield node.name
+
+
+def labels(tree: Tree) -> dict[str, str]:
+    """Path -> the first label that its source, or /__symbols__, has for the node."""
+    found: dict[str, str] = {}
+    for label, path in tree.source.labels.items() if tree.source else ():
+        found.setdefault(path, label)
+    symbols = tree.node("/__symbols__")
+    for label in symbols.properties if symbols else ():
+        path_of = _entry(tree, "/__symbols__", label)
+        if path_of:
+            found.setdefault(path_of, label)
+    return found

@@ -5,9 +5,11 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from west_viommu.guest.source import BASE, GuestTree
-from west_viommu.tree.cells import TreeError, counted, rows
+from west_viommu.tree.cells import TreeError, cells, counted, rows
+from west_viommu.tree.interrupt_map import cut, interrupt_cells
 from west_viommu.tree.interrupts import (
     FIRST_SPI,
+    LAST_SPI,
     SPI,
     Intid,
     gic_intid,
@@ -46,6 +48,15 @@ class GuestInterrupt(NamedTuple):
     is_edge: bool
 
 
+class Specifier(NamedTuple):
+    """An interrupt as its node writes it. `controller` is the node that gives `numbers` a meaning;
+    None where it is the GIC that Xen will put into the tree.
+    """
+
+    controller: Node | None
+    numbers: tuple[int, ...]
+
+
 NO_GIC = Gic(None, "", LINUX_CELLS)
 
 
@@ -77,17 +88,18 @@ def guest_interrupts(
     To a tree that `is_finished` nobody will add a GIC: what has no interrupt parent there has no
     interrupt.
     """
-    if not is_finished and _means_xens_gic(guest, gic, node):
-        specifiers = _of_xens_gic(gic, node)
-    else:
-        specifiers = tuple(
+    written = specifiers(guest, gic, node, is_finished=is_finished)
+    if any(each.controller and is_nexus(each.controller) for each in written):
+        on_gic = [
             interrupt.specifier
             for interrupt in interrupts(guest.tree, node)
             if interrupt.controller.path == gic.path
-        )
+        ]
+    else:
+        on_gic = [each.numbers for each in written if is_on_gic(gic, each)]
     return tuple(
         GuestInterrupt(_intid(node, specifier), _is_edge(gic, node, specifier))
-        for specifier in specifiers
+        for specifier in on_gic
     )
 
 
@@ -109,6 +121,74 @@ def own_lines(guest: GuestTree, gic: Gic, asking: Collection[str]) -> Iterator[t
                         yield node.path, intid
         except TreeError:
             continue
+
+
+def specifiers(
+    guest: GuestTree, gic: Gic, node: Node, *, is_finished: bool = False
+) -> tuple[Specifier, ...]:
+    """The interrupts of `node` as it writes them, before any nexus. Raises TreeError."""
+    if "interrupts-extended" in node.properties:
+        return tuple(_extended(guest, gic, node, is_finished))
+    if "interrupts" not in node.properties:
+        return ()
+    if not is_finished and _means_xens_gic(guest, gic, node):
+        controller, width = None, gic.cells
+        what = "interrupts is not of the GIC's form"
+        expected = f"{width} cells each"
+        if gic.path is None:
+            expected += ", as the tree has no GIC that says otherwise"
+    else:
+        controller = interrupt_parent(guest.tree, node)
+        if controller is None:
+            return ()
+        width = interrupt_cells(controller)
+        what = "interrupts does not fit its interrupt parent"
+        expected = f"entries of {width} cells, as {controller.path} says"
+    values = rows(node.properties["interrupts"], width, node.path, "interrupts", what, expected)
+    return tuple(Specifier(controller, numbers) for numbers in values)
+
+
+def is_nexus(node: Node) -> bool:
+    """Whether interrupts go on from `node` by its interrupt-map: from a controller they do not."""
+    return "interrupt-map" in node.properties and "interrupt-controller" not in node.properties
+
+
+def is_on_gic(gic: Gic, specifier: Specifier) -> bool:
+    """Whether `specifier` is one of the guest's GIC itself, not of a nexus before it."""
+    return specifier.controller is None or specifier.controller.path == gic.path
+
+
+def names_xens_gic(guest: GuestTree, node: Node) -> str | None:
+    """The node, from `node` up, whose interrupt-parent is the number that Xen gives its GIC. None
+    where none is, or where a node of the tree has that phandle. Raises TreeError.
+    """
+    for current in guest.tree.lineage(node):
+        phandle = current.number("interrupt-parent", 0)
+        if phandle:
+            is_xens = phandle == XEN_GIC_PHANDLE and guest.tree.with_phandle(phandle) is None
+            return current.path if is_xens else None
+    return None
+
+
+def _extended(guest: GuestTree, gic: Gic, node: Node, is_finished: bool) -> Iterator[Specifier]:
+    prop = "interrupts-extended"
+    numbers = cells(node.properties[prop], node.path, prop)
+    at = 0
+    while at < len(numbers):
+        controller = guest.tree.with_phandle(numbers[at])
+        if controller is None and numbers[at] == XEN_GIC_PHANDLE and not is_finished:
+            width = gic.cells
+        elif controller is None and gic.path is None and not is_finished:
+            what = "interrupts-extended needs a controller, and the tree has no GIC"
+            raise TreeError(what, node.path, prop, "`interrupts`")
+        else:
+            controller = guest.tree.phandle_target(numbers[at], node, prop)
+            width = interrupt_cells(controller)
+        end = at + 1 + width
+        if end > len(numbers):
+            raise cut(node, prop)
+        yield Specifier(controller, numbers[at + 1 : end])
+        at = end
 
 
 def _is_edge(gic: Gic, node: Node, specifier: tuple[int, ...]) -> bool:
@@ -139,6 +219,14 @@ def _is_edge(gic: Gic, node: Node, specifier: tuple[int, ...]) -> bool:
 
 def _intid(node: Node, specifier: tuple[int, ...]) -> Intid:
     intid = gic_intid(specifier)
+    if intid is None and specifier[0] == SPI and len(specifier) > 1:
+        raise TreeError(
+            "an interrupt is beyond the last SPI",
+            node.path,
+            "interrupts",
+            f"a number up to {LAST_SPI - FIRST_SPI}",
+            str(specifier[1]),
+        )
     if intid is None:
         raise TreeError(
             "an interrupt is of a type that cannot be passed through",
@@ -164,7 +252,7 @@ def _means_xens_gic(guest: GuestTree, gic: Gic, node: Node) -> bool:
             return phandle == XEN_GIC_PHANDLE and guest.tree.with_phandle(phandle) is None
         if current is not node and "#interrupt-cells" in current.properties:
             return False
-    return "interrupts-extended" not in node.properties
+    return True
 
 
 def _has_controller(guest: GuestTree, node: Node) -> bool:
@@ -177,23 +265,11 @@ def _has_controller(guest: GuestTree, node: Node) -> bool:
         return False
 
 
-def _of_xens_gic(gic: Gic, node: Node) -> tuple[tuple[int, ...], ...]:
-    if "interrupts-extended" in node.properties:
-        raise TreeError(
-            "interrupts-extended needs a controller, and the tree has no GIC",
-            node.path,
-            "interrupts-extended",
-            "`interrupts`",
-        )
-    return rows(
-        node.properties.get("interrupts", b""),
-        gic.cells,
-        node.path,
-        "interrupts",
-        "interrupts is not of the GIC's form",
-        f"{gic.cells} cells each, as the tree has no GIC that says otherwise",
-    )
-
-
 def _is_guest_gic(node: Node) -> bool:
-    return "interrupt-controller" in node.properties and (is_gic(node) or node.path == "/gic")
+    if "interrupt-controller" not in node.properties:
+        return False
+    try:
+        return node.path == "/gic" or is_gic(node)
+    except TreeError:
+        # What it is cannot be told: not the one that counts.
+        return False

@@ -1,47 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """The passthrough requests of a guest tree: which host device each node below /passthrough wants.
 
-A request is a node with `iommus = <0x0 SID ...>`, `xen,path`, or both; or with `iommu-map`.
+A request is a node with `iommus = <0x0 SID ...>`, xen,smmu-stream-ids, `xen,path`, or several of
+them; or with `iommu-map`. One that is disabled, by itself or above, asks for nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, TypeVar
 
+from west_viommu.guest.bystanders import occupied, unasked, unrouted
+from west_viommu.guest.entries import PLACEHOLDERS as PLACEHOLDERS
+from west_viommu.guest.entries import STREAM_IDS, entries
+from west_viommu.guest.entries import Entry as Entry
 from west_viommu.guest.gic import (
     NO_GIC,
     Gic,
     GuestInterrupt,
     guest_gic,
     guest_interrupts,
+    names_xens_gic,
     own_lines,
 )
 from west_viommu.guest.regions import Mapped, RegionPair, region_pairs, xen_reg
 from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
-from west_viommu.host.inventory import SMMUV3_COMPATIBLE
-from west_viommu.host.streams import StreamId
+from west_viommu.guest.spelling import misspelt
 from west_viommu.problems import Problem
 from west_viommu.tree.addresses import AddressMap, Region, bus_cells
-from west_viommu.tree.cells import TreeError, cells, counted
+from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import Intid
-from west_viommu.tree.node import Node, Phandle
+from west_viommu.tree.node import Node
 
 T = TypeVar("T")
 
-# "Not bound yet": 0x0 by the xen-devel thread of 2022, 0xfdea (GUEST_PHANDLE_VSMMUV3) by its
-# first proposal.
-VSMMU_PHANDLE = Phandle(0xFDEA)
-PLACEHOLDERS = frozenset({Phandle(0), VSMMU_PHANDLE})
 COPY_HINT = "copy the stream IDs of the host node, and write 0x0 in place of its SMMU"
-_REQUESTING = ("iommus", "xen,path", "iommu-map")
-
-
-class Entry(NamedTuple):
-    """One pair of a guest's `iommus`. `phandle` is the number that was written, None where the
-    entry refers to the guest's vSMMU by label and so is bound already.
-    """
-
-    phandle: Phandle | None
-    id: StreamId
+FORCE = "xen,force-assign-without-iommu"
+_REQUESTING = ("iommus", STREAM_IDS, "xen,path", "iommu-map")
 
 
 class Request(NamedTuple):
@@ -50,6 +43,8 @@ class Request(NamedTuple):
     `malformed_ids` says why `iommus` is no list of pairs. It is kept and not reported at once:
     the copy of a node behind an IOMMU with two cells looks like that, and then there is more to
     say, once the host node is known. `is_coherent`: it, or a node above it, has dma-coherent.
+    `xens_gic`: the node, itself or above, whose interrupt-parent is the number that Xen gives its
+    GIC.
     """
 
     path: str
@@ -62,6 +57,7 @@ class Request(NamedTuple):
     has_map: bool
     malformed_ids: TreeError | None
     is_coherent: bool = False
+    xens_gic: str | None = None
 
     @property
     def intids(self) -> tuple[Intid, ...]:
@@ -69,13 +65,25 @@ class Request(NamedTuple):
         return tuple(interrupt.intid for interrupt in self.interrupts)
 
 
+class Raw(NamedTuple):
+    """Host memory that a node maps without a host device: xen,reg with
+    xen,force-assign-without-iommu, and no xen,path (handle_passthrough_prop() of Xen maps it and
+    looks no further). `mapped`: what is mapped where.
+    """
+
+    path: str
+    mapped: tuple[Mapped, ...]
+
+
 class Asked(NamedTuple):
-    """The well-formed requests of a guest in document order, and what is malformed.
+    """The well-formed requests of a guest in document order, and what is malformed, or warned of.
 
     `unasked` and `unrouted`: nodes below /passthrough with registers, or interrupts, that nobody
     asks for. What else of the guest the outcome has to fit: `gic`, #address-cells and #size-cells
     of the root, the compatible of /passthrough, what is `occupied`: the nodes with memory or
-    registers, and their regions; and the SPIs of nodes that ask for nothing.
+    registers, and their regions; and the SPIs of nodes that ask for nothing. `raw`: memory that is
+    mapped without a device. `disabled`: the nodes that would be requests, or raw, if they or what
+    they are below were not disabled.
     """
 
     requests: tuple[Request, ...]
@@ -87,6 +95,18 @@ class Asked(NamedTuple):
     unasked: tuple[str, ...]
     unrouted: tuple[str, ...]
     lines: tuple[tuple[str, Intid], ...] = ()
+    raw: tuple[Raw, ...] = ()
+    disabled: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The nodes that the hypervisor maps something for."""
+        return (*(each.path for each in self.requests), *(each.path for each in self.raw))
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that refuse the guest."""
+        return tuple(problem for problem in self.problems if not problem.warning)
 
 
 class _Reader:
@@ -94,124 +114,118 @@ class _Reader:
 
     def __init__(self, guest: GuestTree):
         self.guest = guest
-        self.problems: list[Problem] = []
+        self.addresses = AddressMap(guest.tree)
+        # Once each: what is wrong with a bus, all of its devices need.
+        self.problems: dict[Problem, None] = {}
+        self._failures = 0
+        self.gic = self.tried(guest.tree.root, lambda: guest_gic(guest), NO_GIC)
 
     def tried(self, node: Node, read: Callable[[], T], otherwise: T) -> T:
         """What `read` returns; `otherwise`, and a problem of `node`, where it is malformed."""
         try:
             return read()
         except TreeError as error:
-            self.problems.append(_malformed(self.guest, error, node))
+            self.problems[_malformed(self.guest, error, node)] = None
+            self._failures += 1
             return otherwise
 
+    def request(self, node: Node) -> Request | None:
+        """The request of `node`; None where it is malformed."""
+        before = self._failures
+        guest = self.guest
+        ids: tuple[Entry, ...] = ()
+        malformed_ids = None
+        try:
+            ids = entries(guest, node)
+        except TreeError as error:
+            malformed_ids = error
+        no_triples: tuple[Mapped, ...] = ()
+        no_pairs: tuple[RegionPair, ...] = ()
+        no_interrupts: tuple[GuestInterrupt, ...] = ()
+        mapped = self.tried(node, lambda: xen_reg(guest, node), no_triples)
+        found = Request(
+            node.path,
+            node.name,
+            self.tried(node, lambda: _xen_path(node), None),
+            ids,
+            self.tried(node, lambda: region_pairs(guest, self.addresses, node, mapped), no_pairs),
+            mapped,
+            self.tried(node, lambda: guest_interrupts(guest, self.gic, node), no_interrupts),
+            "iommu-map" in node.properties,
+            malformed_ids,
+            any("dma-coherent" in each.properties for each in guest.tree.lineage(node)),
+            self.tried(node, lambda: names_xens_gic(guest, node), None),
+        )
+        return found if self._failures == before else None
 
-def asked(guest: GuestTree) -> Asked:
-    """What `guest` asks for."""
+    def raw(self, node: Node) -> Raw | None:
+        """The mapping of `node`; None where it is malformed."""
+        before = self._failures
+        no_triples: tuple[Mapped, ...] = ()
+        found = Raw(node.path, self.tried(node, lambda: xen_reg(self.guest, node), no_triples))
+        return found if self._failures == before else None
+
+    def occupied(self) -> list[tuple[str, Region]]:
+        """The regions of all nodes."""
+        found = []
+        for node, region in occupied(self.guest, self.addresses):
+            if isinstance(region, TreeError):
+                self.problems[_malformed(self.guest, region, node)] = None
+            else:
+                found.append((node.path, region))
+        return found
+
+
+def asked(guest: GuestTree, planned: Collection[str] = ()) -> Asked:
+    """What `guest` asks for; the nodes at the paths `planned` also where they are disabled."""
     reader = _Reader(guest)
     root = guest.tree.root
     bus = guest.tree.node(PASSTHROUGH)
-    gic = reader.tried(root, lambda: guest_gic(guest), NO_GIC)
     root_cells = reader.tried(root, lambda: bus_cells(root), (0, 0))
     no_compatible: tuple[str, ...] = ()
     bus_compatible = reader.tried(root, lambda: bus.compatible if bus else (), no_compatible)
-    addresses = AddressMap(guest.tree)
     found: list[Request] = []
+    raw: list[Raw] = []
+    disabled: list[str] = []
     for node in guest.tree.nodes():
-        if any(name in node.properties for name in _REQUESTING):
-            if node.path.startswith(PASSTHROUGH + "/"):
-                before = len(reader.problems)
-                request = _request(reader, addresses, gic, node)
-                if len(reader.problems) == before:
-                    found.append(request)
+        is_request = any(name in node.properties for name in _REQUESTING)
+        if not node.path.startswith(PASSTHROUGH + "/"):
+            reader.problems |= dict.fromkeys(_misplaced(guest, node) if is_request else ())
+        elif is_request or is_raw(node):
+            if node.path not in planned and _is_disabled(reader, node):
+                disabled.append(node.path)
+            elif not is_request:
+                raw += filter(None, [reader.raw(node)])
             else:
-                reader.problems += _misplaced(guest, node)
+                found += filter(None, [reader.request(node)])
+    reader.problems |= dict.fromkeys(misspelt(guest))
+    regions = reader.occupied()
+    mapped = {each.path: [pair.guest for pair in each.regions] for each in found}
+    mapped |= {each.path: [guest for _, guest in each.mapped] for each in raw}
     return Asked(
         tuple(found),
         tuple(reader.problems),
-        gic,
+        reader.gic,
         root_cells,
         bus_compatible,
-        tuple(_occupied(reader, addresses)),
-        tuple(_unasked(guest, addresses, found)),
-        tuple(_unrouted(guest, gic, found)),
-        tuple(own_lines(guest, gic, {request.path for request in found})),
+        tuple(regions),
+        tuple(unasked(guest, reader.addresses, mapped, disabled)),
+        tuple(unrouted(guest, reader.gic, {each.path: each.intids for each in found})),
+        tuple(own_lines(guest, reader.gic, {request.path for request in found})),
+        tuple(raw),
+        tuple(disabled),
     )
 
 
-def _unrouted(guest: GuestTree, gic: Gic, requests: Sequence[Request]) -> Iterator[str]:
-    """Nodes below /passthrough with interrupts on the GIC that no request at or above them has."""
-    asking = {request.path: request.intids for request in requests}
-    for node in guest.tree.nodes():
-        if node.path.startswith(f"{PASSTHROUGH}/") and node.path not in asking:
-            try:
-                own = {each.intid for each in guest_interrupts(guest, gic, node)}
-            except TreeError:
-                # What is malformed counts where somebody asks for it.
-                continue
-            above = (asking.get(each.path, ()) for each in guest.tree.lineage(node))
-            if not own <= {intid for intids in above for intid in intids}:
-                yield node.path
+def is_raw(node: Node) -> bool:
+    """Whether `node`, below /passthrough, maps host memory without a host device."""
+    is_device = any(name in node.properties for name in _REQUESTING)
+    return "xen,reg" in node.properties and FORCE in node.properties and not is_device
 
 
-def _occupied(reader: _Reader, addresses: AddressMap) -> Iterator[tuple[str, Region]]:
-    """Every enabled node with registers or memory at an address of the guest."""
-    tree = reader.guest.tree
-    for node in tree.nodes():
-        if "reg" in node.properties:
-            none: tuple[Region | None, ...] = ()
-            is_memory = node.properties.get("device_type") == b"memory\0"
-            try:
-                regions = addresses.regions(node) if tree.status(node) == "okay" else ()
-            except TreeError as error:
-                # That of a device counts where it is asked for.
-                regions = none
-                if is_memory:
-                    reader.problems.append(_malformed(reader.guest, error, node))
-            yield from ((node.path, region) for region in regions if region and region.size)
-
-
-def _unasked(guest: GuestTree, addresses: AddressMap, requests: Sequence[Request]) -> Iterator[str]:
-    """Nodes with registers at an address of the guest that no request at or above them has."""
-    asking = {request.path: [pair.guest for pair in request.regions] for request in requests}
-    for node in guest.tree.nodes():
-        if node.path.startswith(f"{PASSTHROUGH}/") and "reg" in node.properties:
-            try:
-                regions = [region for region in addresses.regions(node) if region]
-            except TreeError:
-                # A malformed reg counts where somebody asks for the node.
-                continue
-            above = [each.path for each in guest.tree.lineage(node)]
-            mapped = [region for path in above for region in asking.get(path, ())]
-            if not all(any(_is_within(region, each) for each in mapped) for region in regions):
-                yield node.path
-
-
-def _is_within(region: Region, other: Region) -> bool:
-    return other.base <= region.base and region.base + region.size <= other.base + other.size
-
-
-def _request(reader: _Reader, addresses: AddressMap, gic: Gic, node: Node) -> Request:
-    guest = reader.guest
-    entries: tuple[Entry, ...] = ()
-    malformed_ids = None
-    try:
-        entries = tuple(_entries(guest, node))
-    except TreeError as error:
-        malformed_ids = error
-    no_triples: tuple[Mapped, ...] = ()
-    mapped = reader.tried(node, lambda: xen_reg(guest, node), no_triples)
-    return Request(
-        node.path,
-        node.name,
-        reader.tried(node, lambda: _xen_path(node), None),
-        entries,
-        reader.tried(node, lambda: region_pairs(guest, addresses, node, mapped), ()),
-        mapped,
-        reader.tried(node, lambda: guest_interrupts(guest, gic, node), ()),
-        "iommu-map" in node.properties,
-        malformed_ids,
-        any("dma-coherent" in each.properties for each in guest.tree.lineage(node)),
-    )
+def _is_disabled(reader: _Reader, node: Node) -> bool:
+    status = reader.tried(node, lambda: reader.guest.tree.status(node), "okay")
+    return status != "okay"
 
 
 def _malformed(guest: GuestTree, error: TreeError, node: Node) -> Problem:
@@ -224,6 +238,7 @@ def _malformed(guest: GuestTree, error: TreeError, node: Node) -> Problem:
         "xen,path": "write the path of the host node, as `viommu list` shows it",
         "reg": f"give {PASSTHROUGH} #address-cells = <2>, #size-cells = <2> and `ranges;`, and "
         "write reg = <0x0 ADDRESS 0x0 SIZE>",
+        STREAM_IDS: "write the stream IDs of the host node, a cell each",
         "xen,reg": "write <host-address size guest-address> for each region",
         "interrupts": "write <GIC_SPI number IRQ_TYPE_LEVEL IRQ_DEFAULT_PRIORITY>, as Zephyr has it"
         if is_zephyr
@@ -232,14 +247,15 @@ def _malformed(guest: GuestTree, error: TreeError, node: Node) -> Problem:
         "interrupts-extended": "write `interrupts`, for the guest's GIC",
     }
     place = guest.locate(error.path, error.prop) or guest.locate(node.path, error.prop)
-    return Problem(
-        "malformed",
-        error.what.replace(f"{BASE}/", "&"),
+    found = error.problem(
         hints.get(error.prop, "correct the property"),
-        node.path if error.path.startswith(BASE) else error.path,
-        error.expected.replace(f"{BASE}/", "&"),
-        error.found.replace(f"{BASE}/", "&"),
         place,
+        node=node.path if error.path.startswith(BASE) else error.path,
+    )
+    return found._replace(
+        what=found.what.replace(f"{BASE}/", "&"),
+        expected=found.expected.replace(f"{BASE}/", "&"),
+        found=found.found.replace(f"{BASE}/", "&"),
     )
 
 
@@ -256,45 +272,6 @@ def _xen_path(node: Node) -> str | None:
             ", ".join(f'"{path}"' for path in paths),
         )
     return paths[0]
-
-
-def _entries(guest: GuestTree, node: Node) -> Iterator[Entry]:
-    """The pairs of `iommus`: a placeholder or reference, and a stream ID."""
-    if "iommus" not in node.properties:
-        return
-    numbers = cells(node.properties["iommus"], node.path, "iommus")
-    if not numbers or len(numbers) % 2:
-        raise TreeError(
-            "iommus is no list of pairs",
-            node.path,
-            "iommus",
-            "<0x0 STREAM-ID> for each stream",
-            counted(len(numbers), "cell"),
-        )
-    links = guest.links.get(node.path, {})
-    for i in range(0, len(numbers), 2):
-        stream_id = StreamId(numbers[i + 1])
-        target = links.get(i)
-        if target is None:
-            yield Entry(Phandle(numbers[i]), stream_id)
-        elif _is_vsmmu(guest, target):
-            yield Entry(None, stream_id)
-        else:
-            label = target.removeprefix(f"{BASE}/")
-            raise TreeError(
-                f"iommus refers to &{label}, a label that the guest tree does not have"
-                if target.startswith(BASE)
-                else "iommus refers to a node that is no vSMMU",
-                node.path,
-                "iommus",
-                "0x0 in place of the host's SMMU",
-                f"&{label}",
-            )
-
-
-def _is_vsmmu(guest: GuestTree, path: str) -> bool:
-    target = guest.tree.node(path)
-    return target is not None and SMMUV3_COMPATIBLE in target.compatible
 
 
 def _misplaced(guest: GuestTree, node: Node) -> Iterator[Problem]:

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from west_viommu.guest.requests import Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.findings import Finding, Severity, problem
 from west_viommu.hazards.table import HAZARDS
-from west_viommu.hypervisor.assignment import Assignment, Permission
+from west_viommu.hypervisor.assignment import Permission
 from west_viommu.problems import Problem, close_matches
 
 _ALLOWABLE = frozenset(each.id for each in HAZARDS if each.allowable)
@@ -28,26 +27,24 @@ class Allowed:
         """The permissions that were needed, by device: nothing hangs on the order of viommu.yml."""
         return tuple(sorted(self._needed, key=lambda each: (each.device, each.hazard, each.reason)))
 
-    def problem(
-        self, hazard: str, finding: Finding, request: Request, this: Assignment | None
-    ) -> Problem:
-        """`finding` of a hazard: a warning where it is allowed for `this`, which is None where no
-        host device is known.
+    def problem(self, hazard: str, finding: Finding, path: str, names: Collection[str]) -> Problem:
+        """`finding` of a hazard, of the guest node at `path`: a warning where it is allowed for one
+        of the `names` by which viommu.yml may mean that.
         """
         naming = [
             each
             for each in self._permissions
             if each.hazard == hazard
-            and this
-            and (this.means(each.device) or each.device == finding.other)
+            and names
+            and (each.device in names or each.device == finding.other)
         ]
         self._needed.update(naming)
         if naming and hazard in _ALLOWABLE and finding.severity is not Severity.FATAL:
             file, line = naming[0].where
             reason = f"allowed by {file}:{line}, because: {naming[0].reason}"
             allowed = finding._replace(hint=reason)
-            return problem(hazard, allowed, request, self.guest, warning=True)
-        return problem(hazard, finding, request, self.guest)
+            return problem(hazard, allowed, path, self.guest, warning=True)
+        return problem(hazard, finding, path, self.guest)
 
     def stale(self) -> Iterator[Problem]:
         """What is wrong with the permissions themselves."""

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
-from west_viommu.guest.requests import Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.problems import Problem
@@ -50,17 +49,19 @@ class NoMatch(Exception):
 
 
 def problem(
-    hazard: str, finding: Finding, request: Request, guest: GuestTree, *, warning: bool = False
+    hazard: str, finding: Finding, path: str, guest: GuestTree, *, warning: bool = False
 ) -> Problem:
-    """`finding` at its place: the property it names, else what the request has of it."""
+    """`finding` of the guest node at `path`, at its place: the property it names, else what the
+    node has of a request.
+    """
     place = None
     for prop in (finding.prop, "iommus", "xen,path", ""):
-        place = place or guest.locate(request.path, prop)
+        place = place or guest.locate(path, prop)
     return Problem(
         hazard,
         finding.what,
         finding.hint,
-        request.path,
+        path,
         finding.expected,
         finding.found,
         place,

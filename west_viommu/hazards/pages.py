@@ -228,18 +228,7 @@ def page_shared_with_disabled(situation: Situation) -> Found:
 
 def guest_overlap(situation: Situation) -> Found:
     """A region of the guest over what is there already. Whole pages, as those are mapped."""
-    viommu = situation.profile.viommu
-    taken = [
-        (f"the {each.name} of {situation.profile.name}", "", each.region)
-        for each in situation.profile.reserved
-        if situation.terms.applies(each.when)
-    ]
-    if viommu:
-        taken.append((f"the vSMMU (/{viommu.node_name})", "", viommu.region))
-    own = f"/{viommu.node_name}" if viommu else ""
-    asking = {each.request.path for each in situation.assignments}
-    # Of a vSMMU that is in the tree already, the profile speaks.
-    taken += [(p, p, r) for p, r in situation.occupied if p != own and p not in asking]
+    taken = occupied_by_others(situation)
     pages = [
         (mapped.guest.base, mapped.guest.base + mapped.guest.size - 1, (place, number))
         for place, this in enumerate(situation.assignments)
@@ -252,7 +241,7 @@ def guest_overlap(situation: Situation) -> Found:
         name, path, region = taken[at]
         if (place, at) not in said and not (path and _is_related(path, this.request.path)):
             said.add((place, at))
-            yield this, _overlap(name, situation.pages[this.request.path][number].guest, region)
+            yield this, overlap_with(name, situation.pages[this.request.path][number].guest, region)
     yield from _overlaps_between(situation, pages)
 
 
@@ -272,7 +261,7 @@ def _overlaps_between(situation: Situation, pages: list[tuple[int, int, tuple[in
             said.add((place, earlier))
             is_own = earlier == place
             name = "another region of this device" if is_own else assignments[earlier].request.path
-            yield this, _overlap(name, mine.guest, theirs.guest)
+            yield this, overlap_with(name, mine.guest, theirs.guest)
 
 
 @of_each
@@ -324,7 +313,27 @@ def _region(contest: Contest) -> Region:
     return Region(contest.first, contest.last - contest.first + 1)
 
 
-def _overlap(name: str, page: Region, region: Region) -> Finding:
+def occupied_by_others(situation: Situation) -> list[tuple[str, str, Region]]:
+    """What of the guest's addresses is no device's that it asks for: how to call it, the path of
+    its node, if it is one, and where it is.
+    """
+    viommu = situation.profile.viommu
+    taken = [
+        (f"the {each.name} of {situation.profile.name}", "", each.region)
+        for each in situation.profile.reserved
+        if situation.terms.applies(each.when)
+    ]
+    if viommu:
+        taken.append((f"the vSMMU (/{viommu.node_name})", "", viommu.region))
+    own = f"/{viommu.node_name}" if viommu else ""
+    asking = {each.request.path for each in situation.assignments}
+    # Of a vSMMU that is in the tree already, the profile speaks.
+    taken += [(p, p, r) for p, r in situation.occupied if p != own and p not in asking]
+    return taken
+
+
+def overlap_with(name: str, page: Region, region: Region) -> Finding:
+    """What a `page` of the guest is over: `name`, at `region`."""
     return Finding(
         f"this region lies over {name}",
         "map the device elsewhere: xen,reg = <host size guest>, and reg with the guest address",

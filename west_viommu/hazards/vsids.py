@@ -30,7 +30,7 @@ def not_numbered(this: Assignment, situation: Situation) -> Iterator[Finding]:
                 (
                     counted(len(e.ids), "ID")
                     for e in situation.terms.explicit
-                    if this.means(e.device)
+                    if e.device in this.names
                 ),
                 "none",
             ),

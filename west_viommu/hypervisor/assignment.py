@@ -44,7 +44,7 @@ class Terms(NamedTuple):
     def permission(self, hazard: str, this: "Assignment") -> Permission | None:
         """The entry of viommu.yml that allows the hazard for this device."""
         for each in self.permissions:
-            if each.hazard == hazard and this.means(each.device):
+            if each.hazard == hazard and each.device in this.names:
                 return each
         return None
 
@@ -75,9 +75,10 @@ class Assignment(NamedTuple):
     ids: tuple[StreamId, ...]
     streams: tuple[tuple[StreamId, str], ...]
 
-    def means(self, device: str) -> bool:
-        """Whether viommu.yml means this one by `device`: the path of either node."""
-        return device in (self.device.path, self.request.path)
+    @property
+    def names(self) -> tuple[str, str]:
+        """By what viommu.yml may mean this one: the path of either node."""
+        return self.device.path, self.request.path
 
 
 class PlannedDevice(NamedTuple):

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from west_viommu.guest.gic import Gic, Specifier, is_nexus, is_on_gic, specifiers
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
-from west_viommu.tree.interrupts import interrupt_parent
-from west_viommu.tree.node import Node, Tree
-from west_viommu.tree.providers import companions, is_provider
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.node import Node
+from west_viommu.tree.providers import companions, meaning
+from west_viommu.tree.references import Reading
 
 # What is said anew for each toolstack, or is not for Xen.
 REPLACED = frozenset(
@@ -24,58 +29,69 @@ REPLACED = frozenset(
 )
 
 
+class LeftOut(NamedTuple):
+    """Properties that a node does not keep, and why."""
+
+    names: tuple[str, ...]
+    why: str
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.names)} ({self.why})" if self.why else ", ".join(self.names)
+
+
 class Links:
     """The references of one guest's /passthrough."""
 
-    def __init__(self, guest: GuestTree):
+    def __init__(self, guest: GuestTree, gic: Gic):
         self._guest = guest
+        self._gic = gic
         self.below = [node for node in guest.tree.nodes() if is_below(node.path)]
-        self.targets = self._targets()
+        self._readings = {node.path: dict(self._read(node)) for node in self.below}
+        self.targets = frozenset(self._targets())
 
-    def dangling(self, node: Node) -> tuple[str, ...]:
-        """The properties that refer out of /passthrough, and the names that belong to them."""
-        references = self._guest.references.get(node.path, {})
-        found: list[str] = []
+    def kept(self, node: Node) -> Mapping[str, Mapping[int, str]]:
+        """The properties that refer to nodes which come along: index of a cell -> path."""
+        return {
+            name: found.reference.cells
+            for name, found in self._readings[node.path].items()
+            if _is_local(found) and not found.is_guess
+        }
+
+    def left_out(self, node: Node) -> Iterator[LeftOut]:
+        """The properties that refer out of /passthrough, with the names that belong to them."""
+        for name, found in self._readings[node.path].items():
+            if not _is_local(found):
+                names = (name, *(each for each in companions(name) if each in node.properties))
+                target = " and ".join(p for p in found.reference.targets if not is_below(p))
+                why = f"it may refer to {target}" if found.is_guess else meaning(name)
+                yield LeftOut(names, why or (f"it refers to {target}" if target else ""))
+
+    def local(self, written: Specifier) -> Node | None:
+        """The controller of the interrupt, where that comes along and is the last on its way."""
+        node = written.controller
+        is_end = node and is_below(node.path) and not is_nexus(node)
+        return node if is_end and not is_on_gic(self._gic, written) else None
+
+    def _read(self, node: Node) -> Iterator[tuple[str, Reading]]:
         for name in node.properties:
-            targets = references.get(name, ())
-            if name in REPLACED or (targets and all(map(is_below, targets))):
-                continue
-            if targets or is_provider(name):
-                found += [name, *(each for each in companions(name) if each in node.properties)]
-        return tuple(dict.fromkeys(found))
+            if name not in REPLACED:
+                found = self._guest.reading(node, name)
+                if found.is_open or found.reference.targets:
+                    yield name, found
 
-    def local_parent(self, node: Node) -> Node | None:
-        """The interrupt controller below /passthrough that receives the interrupts of `node`."""
-        if "interrupts" not in node.properties:
-            return None
-        parent = interrupt_parent(self._guest.tree, node)
-        is_local = parent and is_below(parent.path) and "phandle" in parent.properties
-        return parent if is_local else None
-
-    def cells(self, whole: Tree, node: Node) -> dict[str, dict[int, Node]]:
-        """Which cells of `node` are phandles, of nodes in the `whole` tree."""
-        found: dict[str, dict[int, Node]] = {}
-        for name, targets in self._guest.references.get(node.path, {}).items():
-            nodes = [target for target in map(whole.node, targets) if target]
-            if name in node.properties and name not in REPLACED:
-                found[name] = _phandle_cells(node.properties[name], nodes)
-        for name, step in (("interrupt-parent", 1), ("iommus", 2)):
-            cells = node.properties.get(name, b"")
-            for i in range(0, len(cells) // 4, step):
-                target = whole.with_phandle(int.from_bytes(cells[4 * i : 4 * i + 4], "big"))
-                if target:
-                    found.setdefault(name, {})[i] = target
-        return found
-
-    def _targets(self) -> frozenset[str]:
+    def _targets(self) -> Iterator[str]:
         """The nodes that a property of the partial tree refers to."""
-        return frozenset(
-            target
-            for node in self.below
-            for name, targets in self._guest.references.get(node.path, {}).items()
-            if name not in REPLACED and all(map(is_below, targets))
-            for target in targets
-        ) | frozenset(parent.path for parent in map(self.local_parent, self.below) if parent)
+        for node in self.below:
+            for cells in self.kept(node).values():
+                yield from cells.values()
+            for found in self._readings[node.path].values():
+                yield from found.reference.others
+            try:
+                written = specifiers(self._guest, self._gic, node)
+            except TreeError:
+                # That is for whoever has a use for the interrupts of the node.
+                continue
+            yield from (found.path for found in map(self.local, written) if found)
 
 
 def is_below(path: str) -> bool:
@@ -83,11 +99,15 @@ def is_below(path: str) -> bool:
     return path.startswith(f"{PASSTHROUGH}/")
 
 
-def _phandle_cells(value: bytes, targets: list[Node]) -> dict[int, Node]:
-    """The cells of `value` that are the phandles of `targets`, one after the other."""
-    found: dict[int, Node] = {}
-    left = [target for target in targets if "phandle" in target.properties]
-    for i in range(len(value) // 4):
-        if left and value[4 * i : 4 * i + 4] == left[0].properties["phandle"]:
-            found[i] = left.pop(0)
-    return found
+def phandle_of(node: Node) -> int:
+    """The phandle of `node`; 0 where it has none."""
+    value = node.properties.get("phandle") or node.properties.get("linux,phandle") or b""
+    return int.from_bytes(value, "big") if len(value) == 4 else 0
+
+
+def _is_local(found: Reading) -> bool:
+    targets = found.reference.targets
+    if found.is_guess:
+        # A list of references begins with one.
+        targets = tuple(path for i, path in found.reference.cells.items() if i == 0)
+    return not found.is_open and all(map(is_below, targets))

@@ -17,6 +17,11 @@ def in_pages(region: Region) -> Region:
     return Region(first, -(-(region.base + region.size) // PAGE) * PAGE - first)
 
 
+def whole_pages(mapped: Mapped) -> Mapped:
+    """`mapped` in whole pages on both sides."""
+    return Mapped(in_pages(mapped.host), in_pages(mapped.guest))
+
+
 def overlap(one: Region, other: Region) -> bool:
     """Whether the two have an address in common."""
     return one.base < other.base + other.size and other.base < one.base + one.size
@@ -31,7 +36,7 @@ def mapped_pages(request: Request) -> tuple[Mapped, ...]:
         Mapped(pair.host, pair.guest) for pair in request.regions if pair.host
     ]
     result: list[Mapped] = []
-    for host, guest in sorted(Mapped(in_pages(host), in_pages(guest)) for host, guest in pairs):
+    for host, guest in sorted(map(whole_pages, pairs)):
         if result and host.base <= result[-1].host.base + result[-1].host.size:
             last_host, last_guest = result[-1]
             if host.base - last_host.base == guest.base - last_guest.base:

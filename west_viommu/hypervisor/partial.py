@@ -10,18 +10,21 @@ from struct import pack
 from types import MappingProxyType
 from typing import NamedTuple
 
-from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL, Gic, guest_interrupts
-from west_viommu.guest.requests import VSMMU_PHANDLE
+from west_viommu.guest.entries import VSMMU_PHANDLE
+from west_viommu.guest.gic import XEN_GIC_PHANDLE, Gic
+from west_viommu.guest.regions import Mapped, xen_reg
+from west_viommu.guest.requests import FORCE, is_raw
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.hypervisor.assignment import PlannedDevice
-from west_viommu.hypervisor.links import REPLACED, Links
-from west_viommu.hypervisor.pages import PAGE
+from west_viommu.hypervisor.links import REPLACED, LeftOut, Links, is_below, phandle_of
+from west_viommu.hypervisor.pages import in_pages
+from west_viommu.hypervisor.partial_interrupts import Kept, kept_interrupts
+from west_viommu.hypervisor.partial_ranges import bus_ranges
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import BLOB_MARK
 from west_viommu.problems import Problem
 from west_viommu.tree.addresses import AddressMap, bus_cells
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.interrupts import FIRST_SPI, SPI
 from west_viommu.tree.node import Node, Tree
 
 # The root of every guest that Xen makes (GUEST_ROOT_ADDRESS_CELLS, GUEST_ROOT_SIZE_CELLS).
@@ -33,14 +36,14 @@ Properties = dict[str, bytes]
 
 class PartialTree(NamedTuple):
     """The tree for one toolstack. `references`: path of a node -> property -> those of its cells
-    that refer to a node, by their index. `left_out`: path of a guest node -> the properties that
-    refer to nodes that the guest of Xen lacks.
+    that refer to a node, by their index. `left_out`: path of a guest node -> what of it refers to
+    nodes that the guest of Xen lacks, or cannot be read.
     """
 
     toolstack: str
     root: Node
     references: Mapping[str, Mapping[str, Mapping[int, Node]]]
-    left_out: Mapping[str, tuple[str, ...]]
+    left_out: Mapping[str, tuple[LeftOut, ...]]
 
 
 def partial_tree(
@@ -69,12 +72,15 @@ class _Builder:
         self._keeps_ids = not profile.renumbers
         self._has_viommu = profile.viommu is not None
         self._devices = {device.assignment.request.path: device for device in devices}
-        self._left_out: dict[str, tuple[str, ...]] = {}
+        self._left_out: dict[str, tuple[LeftOut, ...]] = {}
         self._problems: list[Problem] = []
+        # Path of a node -> property -> its cells that are phandles, by their index.
+        self._phandles: dict[str, dict[str, dict[int, int]]] = {}
+        self._addresses = AddressMap(guest.tree)
         bus = guest.tree.node(PASSTHROUGH) or guest.tree.root
         self._bus = bus
-        self._links = Links(guest)
-        used = {node.number("phandle", 0) for node in self._links.below}
+        self._links = Links(guest, gic)
+        used = {phandle_of(node) for node in self._links.below}
         free = (number for number in range(1, _LAST_PHANDLE) if number not in used)
         self._gic_phandle, self._smmu_phandle = next(free), next(free)
 
@@ -94,72 +100,77 @@ class _Builder:
             *self._stubs(),
         ]
         whole = Tree(_node("/", root, tuple(children)))
-        references = {node.path: self._links.cells(whole, node) for node in whole.nodes()}
+        references = {node.path: self._references(whole, node) for node in whole.nodes()}
         tree = PartialTree(self._toolstack, whole.root, references, self._left_out)
         return tree, tuple(self._problems)
 
     def _bus_properties(self) -> Properties:
-        cells = bus_cells(self._bus)
-        ranges = AddressMap(self._guest.tree).ranges(self._bus) or ()
-        if ranges or cells != _ROOT_CELLS:
-            # An empty one would need the cells of the root.
-            entries = [(each.child, each.parent, each.size) for each in ranges]
-            # In pages, as a whole address space does not fit the cells of a size.
-            largest = (1 << 32 * min(cells[1], 2)) - PAGE
-            entries = entries or [(0, 0, largest)]
-            widths = (cells[0], _ROOT_CELLS[0], cells[1])
-        else:
-            entries, widths = [], (0, 0, 0)
+        try:
+            cells = bus_cells(self._bus)
+            ranges = bus_ranges(self._bus, cells, _ROOT_CELLS, self._addresses, self._links.below)
+        except TreeError as error:
+            self._malformed(error, self._bus)
+            return {}
         return {
             "compatible": b"simple-bus\0",
             "#address-cells": pack(">I", cells[0]),
             "#size-cells": pack(">I", cells[1]),
-            "ranges": b"".join(
-                _cells(number, width)
-                for entry in entries
-                for number, width in zip(entry, widths, strict=True)
-            ),
+            **({} if ranges is None else {"ranges": ranges}),
         }
 
     def _children(self, parent: Node) -> tuple[Node, ...]:
         return tuple(
-            _node(child.path, self._tried(child), self._children(child))
+            _node(child.path, self._properties(child), self._children(child))
             for child in parent.children
         )
 
-    def _tried(self, node: Node) -> Properties:
-        try:
-            return self._properties(node)
-        except TreeError as error:
-            what, hint, prop = error.what, f"correct {error.prop}", error.prop
-            facts = (error.expected, error.found)
-        except OverflowError:
-            what, prop = "the bus has too few cells for the host's address", "xen,reg"
-            hint = "give the bus #address-cells = <2> and #size-cells = <2>"
-            facts = ("", "")
-        where = self._guest.locate(node.path, prop)
-        self._problems.append(Problem("malformed", what, hint, node.path, *facts, where))
-        return {}
-
     def _properties(self, node: Node) -> Properties:
-        left_out = self._links.dangling(node)
+        left_out = list(self._links.left_out(node))
+        gone = {name for each in left_out for name in each.names}
         kept = {
             name: value
             for name, value in node.properties.items()
-            if name not in REPLACED and not name.startswith("xen,") and name not in left_out
+            if name not in REPLACED and not name.startswith("xen,") and name not in gone
         }
-        kept |= self._phandle(node) | self._interrupts(node)
+        kept |= self._phandle(node)
         device = self._devices.get(node.path)
-        if device:
-            kept |= self._assigned(node, device)
+        try:
+            of_interrupts = self._interrupts(node)
+            kept |= of_interrupts.properties
+            self._phandles[node.path] = of_interrupts.phandles
+            left_out += of_interrupts.left_out
+            if device:
+                kept |= self._assigned(node, device)
+            elif is_raw(node) and self._guest.tree.status(node) == "okay":
+                kept |= self._raw(node)
+        except TreeError as error:
+            if device or is_raw(node):
+                self._malformed(error, node)
+            else:
+                # Nobody asks for the node: what can be read of it does no harm.
+                left_out.append(LeftOut((error.prop,), error.what))
+        except OverflowError:
+            hint = "give the bus #address-cells = <2> and #size-cells = <2>"
+            what = "the bus has too few cells for the host's address"
+            where = self._guest.locate(node.path, "xen,reg")
+            self._problems.append(Problem("malformed", what, hint, node.path, where=where))
         if left_out:
-            self._left_out[node.path] = left_out
+            self._left_out[node.path] = tuple(left_out)
         return kept
 
+    def _malformed(self, error: TreeError, node: Node) -> None:
+        where = self._guest.locate(error.path, error.prop)
+        hint = f"correct {error.prop}"
+        self._problems.append(error.problem(hint, where, node=node.path))
+
     def _phandle(self, node: Node) -> Properties:
-        if node.path not in self._links.targets:
+        """That of a node that is referred to, and one that its user gave it, as it may be meant by
+        a number in a property that no table has.
+        """
+        phandle = phandle_of(node)
+        is_target = node.path in self._links.targets
+        if not is_target and (node.path not in self._guest.numbered or phandle > _LAST_PHANDLE):
             return {}
-        phandle = node.number("phandle", 0)
         # That of the vSMMU has its own message.
         if phandle > _LAST_PHANDLE and phandle != VSMMU_PHANDLE:
             self._problems.append(
@@ -173,42 +184,51 @@ class _Builder:
                     self._guest.locate(node.path, "phandle"),
                 )
             )
-        return {"phandle": pack(">I", phandle)}
+        return {"phandle": pack(">I", phandle)} if phandle else {}
 
-    def _interrupts(self, node: Node) -> Properties:
-        """Those on the GIC, in the three cells of Xen's; or those on a controller that comes along.
-        dom0less gives the root no interrupt-parent, and libxl gives it one.
-        """
-        found = [
-            each
-            for each in guest_interrupts(self._guest, self._gic, node)
-            if each.intid >= FIRST_SPI
+    def _interrupts(self, node: Node) -> Kept:
+        is_libxl = self._toolstack == "libxl"
+        # libxl's own GIC has Xen's number for it; dom0less takes that of the stub.
+        number = XEN_GIC_PHANDLE if is_libxl else self._gic_phandle
+        return kept_interrupts(
+            self._guest, self._gic, self._links, node, number, is_named=not is_libxl
+        )
+
+    def _references(self, whole: Tree, node: Node) -> dict[str, dict[int, Node]]:
+        """Which cells of `node` are phandles, of nodes in the `whole` tree."""
+        found: dict[str, dict[int, Node]] = {}
+        if is_below(node.path):
+            origin = self._guest.tree.node(node.path) or node
+            for name, cells in self._links.kept(origin).items():
+                targets = {i: target for i, path in cells.items() if (target := whole.node(path))}
+                found[name] = targets
+        numbers = {**self._phandles.get(node.path, {})}
+        for name, step in (("interrupt-parent", 1), ("iommus", 2)):
+            value = node.properties.get(name, b"")
+            indexes = range(0, len(value) // 4, step)
+            numbers[name] = {i: int.from_bytes(value[4 * i : 4 * i + 4], "big") for i in indexes}
+        for name, of_cells in numbers.items():
+            for i, number in of_cells.items():
+                if target := whole.with_phandle(number):
+                    found.setdefault(name, {})[i] = target
+        return found
+
+    def _raw(self, node: Node) -> Properties:
+        """What Xen maps for a node without a host device, in whole pages."""
+        pages = [
+            Mapped(in_pages(host), in_pages(guest)) for host, guest in xen_reg(self._guest, node)
         ]
-        names = node.string_list("interrupt-names")
-        if found:
-            triggers = {True: LINUX_EDGE, False: LINUX_LEVEL}
-            cells = b"".join(
-                pack(">III", SPI, each.intid - FIRST_SPI, triggers[each.is_edge]) for each in found
-            )
-            kept: Properties = {"interrupts": cells}
-            if self._toolstack == "dom0less":
-                kept = {"interrupt-parent": pack(">I", self._gic_phandle), **kept}
-            # Which of the names are left cannot be told where an interrupt was dropped.
-            if len(names) == len(found):
-                kept["interrupt-names"] = node.properties["interrupt-names"]
-            return kept
-        parent = self._links.local_parent(node)
-        if parent is None:
-            return {}
-        copied = ("interrupts", "interrupt-names")
-        return {
-            "interrupt-parent": parent.properties["phandle"],
-            **{name: node.properties[name] for name in copied if name in node.properties},
-        }
+        return {"xen,reg": self._triples(node, pages), FORCE: b""}
+
+    def _triples(self, node: Node, mapped: Sequence[Mapped]) -> bytes:
+        address, size = bus_cells(self._guest.tree.parent(node) or self._bus)
+        return b"".join(
+            _cells(host.base, address) + _cells(host.size, size) + _cells(guest.base, address)
+            for host, guest in mapped
+        )
 
     def _assigned(self, node: Node, device: PlannedDevice) -> Properties:
         """What makes it an assigned device. xen,reg goes with xen,path even where it is empty."""
-        address, size = bus_cells(self._guest.tree.parent(node) or self._bus)
         # libxl rewrites only direct children; where IDs stay, what it would write can be given.
         is_rewritten = self._toolstack != "libxl" or node.path.count("/") == 2
         phandle = self._smmu_phandle
@@ -217,15 +237,11 @@ class _Builder:
         # A guest without vSMMU has nothing that they could refer to.
         streams = device.streams if self._has_viommu else ()
         iommus = b"".join(pack(">II", phandle, stream.pmaster) for stream in streams)
-        triples = b"".join(
-            _cells(host.base, address) + _cells(host.size, size) + _cells(guest.base, address)
-            for host, guest in device.mapped
-        )
         return {
             **({"iommus": iommus} if iommus else {}),
-            "xen,reg": triples,
+            "xen,reg": self._triples(node, device.mapped),
             "xen,path": device.assignment.device.path.encode() + b"\0",
-            **({} if device.is_protected else {"xen,force-assign-without-iommu": b""}),
+            **({} if device.is_protected else {FORCE: b""}),
         }
 
     def _aliases(self) -> Iterator[Node]:

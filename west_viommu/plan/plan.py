@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from west_viommu.guest.requests import Asked, Request
+from west_viommu.guest.requests import Asked, Raw, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.allowed import Allowed
 from west_viommu.hazards.findings import NoMatch, Severity, problem
+from west_viommu.hazards.raw import of_raw
 from west_viommu.hazards.situation import Situation
 from west_viommu.hazards.table import findings
 from west_viommu.host.devices import Devices
@@ -18,6 +19,7 @@ from west_viommu.hypervisor.assignment import AssignedStream, Assignment, Planne
 from west_viommu.hypervisor.contests import contests
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.numbering import Numbers, given, numbers
+from west_viommu.hypervisor.pages import whole_pages
 from west_viommu.plan.match import assignment
 from west_viommu.plan.own_tree import clashes
 from west_viommu.plan.records import Plan
@@ -42,6 +44,11 @@ def plan(
         problems += of_matching
         if found:
             problems += judged[found.request.path]
+    for raw, hazard, finding in of_raw(asked.raw, situation):
+        if finding.severity is Severity.WARNING:
+            problems.append(problem(hazard, finding, raw.path, guest, warning=True))
+        else:
+            problems.append(allowed.problem(hazard, finding, raw.path, (raw.path,)))
     problems += allowed.stale()
     problems += _stale_vsids(terms, assignments)
     result = Plan(
@@ -52,8 +59,9 @@ def plan(
         devices=tuple(_planned(each, situation) for each in assignments),
         allowed=allowed.used,
         marks=situation.contests.marks if situation.profile.toolstacks else (),
-        memory_limit=_memory_limit(situation),
+        memory_limit=_memory_limit(situation, asked.raw),
         hindered=_hindered(situation),
+        raw=asked.raw,
         unasked=asked.unasked,
         unrouted=asked.unrouted,
     )
@@ -68,7 +76,8 @@ def _matched(
         return assignment(request, devices), []
     except NoMatch as no_match:
         found = no_match.otherwise
-        wrong = allowed.problem(no_match.hazard, no_match.finding, request, found)
+        names = found.names if found else ()
+        wrong = allowed.problem(no_match.hazard, no_match.finding, request.path, names)
         return (found if wrong.warning else None), [wrong]
     except TreeError as error:
         return None, [_malformed_host(error, request, devices)]
@@ -112,9 +121,9 @@ def _judged(situation: Situation, allowed: Allowed) -> dict[str, list[Problem]]:
         if any((need, path) in refused for need in hazard.needs):
             continue
         if (finding.severity or hazard.severity) is Severity.WARNING:
-            found = problem(hazard.id, finding, this.request, allowed.guest, warning=True)
+            found = problem(hazard.id, finding, path, allowed.guest, warning=True)
         else:
-            found = allowed.problem(hazard.id, finding, this.request, this)
+            found = allowed.problem(hazard.id, finding, path, this.names)
         if not found.warning:
             refused.add((hazard.id, path))
         judged[path].append(found)
@@ -133,7 +142,7 @@ def _planned(this: Assignment, situation: Situation) -> PlannedDevice:
     )
 
 
-def _memory_limit(situation: Situation) -> int | None:
+def _memory_limit(situation: Situation, raws: Iterable[Raw]) -> int | None:
     """How much memory the domain may have at most: up to the lowest device in the bank where Xen
     puts it (allocate_memory()). What it has more lies over the device, and Xen panics ("Unable to
     copy the DTB", booted), whatever the guest's own memory node says.
@@ -141,10 +150,11 @@ def _memory_limit(situation: Situation) -> int | None:
     ram = situation.profile.ram
     if ram is None:
         return None
+    of_devices = (each for pages in situation.pages.values() for each in pages)
+    of_raws = (whole_pages(each) for raw in raws for each in raw.mapped)
     above = [
         mapped.guest.base - ram.base
-        for pages in situation.pages.values()
-        for mapped in pages
+        for mapped in (*of_devices, *of_raws)
         if ram.base <= mapped.guest.base < ram.base + ram.size
     ]
     return min(above, default=None)

@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from west_viommu.guest.gic import Gic
+from west_viommu.guest.regions import Mapped
+from west_viommu.guest.requests import Raw
 from west_viommu.hypervisor.assignment import Permission, PlannedDevice
 from west_viommu.hypervisor.contests import Mark
+from west_viommu.hypervisor.pages import whole_pages
 from west_viommu.hypervisor.profile import Profile
 
 
 class Plan(NamedTuple):
     """Who gets what, and which hazards were allowed. `marks`: the host nodes that dom0 must not
     get. `memory_limit`: how much memory the domain may have at most, in bytes, so that none of it
-    lies where a device is; None where no device is in the way. `unasked`, `unrouted`: nodes below
+    lies where a device is; None where no device is in the way. `raw`: what is mapped without a
+    device. `unasked`, `unrouted`: nodes below
     /passthrough with registers, or interrupts, that nobody asks for. The rest is the guest's: its
     interrupt controller, #address-cells and #size-cells of its root, and what its /passthrough
     node is compatible with.
@@ -28,6 +32,7 @@ class Plan(NamedTuple):
     marks: tuple[Mark, ...]
     memory_limit: int | None
     hindered: Mapping[str, str]
+    raw: tuple[Raw, ...]
     unasked: tuple[str, ...]
     unrouted: tuple[str, ...]
 
@@ -55,6 +60,13 @@ class Plan(NamedTuple):
                 "hypervisor must be given the map (iommu_devid_map in xl.cfg)"
             )
         return tuple(found)
+
+    @property
+    def pages(self) -> tuple[Mapped, ...]:
+        """What the hypervisor maps, in whole pages: once each, in the guest's order."""
+        found = [each for device in self.devices for each in device.mapped]
+        found += [whole_pages(each) for raw in self.raw for each in raw.mapped]
+        return tuple(dict.fromkeys(found))
 
     @property
     def has_viommu(self) -> bool:

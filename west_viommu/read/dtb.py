@@ -76,7 +76,7 @@ class _Blocks:
 def tree_from_dtb(blob: bytes) -> Tree:
     """The tree in `blob`. Bytes after the header's totalsize, or after the blocks, are ignored.
 
-    Raises DtbError where the blob breaks the format, TreeError where a phandle is no cell.
+    Raises DtbError where the blob breaks the format.
     """
     blocks = _Blocks(blob)
     names: dict[int, str] = {}

@@ -11,10 +11,8 @@ from typing import Any
 
 from west_viommu.guest.source import GuestTree, without_source
 from west_viommu.names import OVERLAY, PLAN, PLAN_SCHEMA
-from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.plain_file import content
 from west_viommu.read.tree import is_blob, read_tree, refused
-from west_viommu.tree.cells import TreeError
 
 _GIVE = "give the guest's tree as a blob, as source, or as a /proc/device-tree directory"
 _AGAIN = "build again, or run viommu bind again: its files belong together"
@@ -52,19 +50,12 @@ _PLAN = {
 
 def finished_tree(file: str) -> GuestTree:
     """The guest's tree in `file`, in any form. Raises Refused."""
-    try:
-        found = read_tree(file, _GIVE)
-        if os.path.isdir(file) or is_blob(file):
-            return without_source(found, file)
-        from west_viommu.read.source import guest_tree
+    found = read_tree(file, _GIVE)
+    if os.path.isdir(file) or is_blob(file):
+        return without_source(found, file)
+    from west_viommu.read.source import guest_tree
 
-        return guest_tree([file])
-    except TreeError as error:
-        hint = "correct the tree"
-        problem = Problem(
-            "malformed", error.what, hint, error.path, error.expected, error.found, Where(file)
-        )
-        raise Refused([problem]) from None
+    return guest_tree([file])
 
 
 def sealed_plan(folder: Path) -> dict[str, Any] | None:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from west_viommu.host.inventory import Inventory, inventory
 from west_viommu.problems import Problem, Refused, Where
-from west_viommu.read.tree import is_blob, read_tree, refused
+from west_viommu.read.tree import fragments, is_blob, not_applied, read_tree, refused
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.node import Tree
+from west_viommu.tree.node import Node, Tree
 
 _GIVE = "give the blob that Xen is booted with, its .dts, or a /proc/device-tree directory"
 
@@ -19,20 +19,23 @@ def read_host(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str
     """The host tree in `file`; the rest is for the preprocessor, if it is source. Raises Refused,
     also for a tree that Xen made for dom0.
     """
-    try:
-        tree = read_tree(file, _GIVE, include_dirs, defines)
-        if any("xen,xen" in node.compatible for node in tree.root.children):
-            raise refused(
-                "dom0-tree",
-                file,
-                "this is the tree that Xen made for dom0: it lacks the SMMUs and the stream IDs",
-                "give the blob that Xen was booted with; if a boot loader makes it, boot Linux in "
-                "place of Xen, and copy its /sys/firmware/fdt",
-                "a tree without a xen,xen node",
-            )
-        return tree
-    except TreeError as error:
-        raise Refused([malformed_host(file, error)]) from None
+    tree = read_tree(file, _GIVE, include_dirs, defines)
+    if fragments(tree):
+        raise not_applied(file)
+    if any(_is_xen(node) for node in tree.root.children):
+        raise refused(
+            "dom0-tree",
+            file,
+            "this is the tree that Xen made for dom0: it lacks the SMMUs and the stream IDs",
+            "give the blob that Xen was booted with; if a boot loader makes it, boot Linux in "
+            "place of Xen, and copy its /sys/firmware/fdt",
+            "a tree without a xen,xen node",
+        )
+    return tree
+
+
+def _is_xen(node: Node) -> bool:
+    return b"xen,xen" in node.properties.get("compatible", b"").split(b"\0")
 
 
 def host_files(file: str) -> list[str]:
@@ -56,12 +59,5 @@ def read_inventory(file: str, tree: Tree) -> Inventory:
 
 def malformed_host(file: str, error: TreeError) -> Problem:
     """`error` as a problem of the host tree in `file`."""
-    return Problem(
-        "malformed",
-        error.what,
-        "correct the host tree: as it is, whose stream IDs are whose cannot be told",
-        error.path,
-        error.expected,
-        error.found,
-        Where(file),
-    )
+    hint = "correct the host tree: as it is, whose stream IDs are whose cannot be told"
+    return error.problem(hint, Where(file))

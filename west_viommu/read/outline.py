@@ -8,12 +8,14 @@ overlay whose labels are in a base tree that is not given: both need a look at t
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from west_viommu.problems import Where
 from west_viommu.read.preprocess import MARKER, unescaped
 
-_TOKEN = re.compile(
+# What source is made of, as far as places go.
+TOKEN = re.compile(
     rf"(?P<marker>{MARKER.pattern})"
     r'|(?P<skip>"[^\\"]*(?:\\.[^\\"]*)*"|/\*.*?\*/|//[^\n]*)'
     r"|(?P<label>[A-Za-z_][A-Za-z0-9_]*):"
@@ -42,8 +44,10 @@ class Outline:
     a root node, if any. `includes`: each /include/.
     """
 
-    def __init__(self, text: str, base: str):
-        """`base`: the node that stands for the base tree; open labels are its children."""
+    def __init__(self, text: str, base: str, known: Mapping[str, str] | None = None):
+        """`base`: the node that stands for the base tree; open labels are its children, but for
+        those whose node is `known`.
+        """
         self.is_complete = False
         self.uses: list[LabelUse] = []
         self.labels: dict[str, str] = {}
@@ -51,6 +55,7 @@ class Outline:
         self.rootless: Where | None = None
         self.includes: list[Where] = []
         self._base = base
+        self._known = known or {}
         self._paths_used: list[str] = []
         self._defined: set[str] = set()
         self._nodes: dict[str, Where] = {}
@@ -73,6 +78,10 @@ class Outline:
         """Where property `prop` of the node was last set; else where the node first opens."""
         return self._properties.get((path, prop)) or self._nodes.get(path)
 
+    def sets(self, path: str, prop: str) -> bool:
+        """Whether the text sets property `prop` of the node."""
+        return (path, prop) in self._properties
+
     def _scan(self, text: str) -> None:
         file, line = "", 1
         stack: list[str] = []
@@ -82,7 +91,7 @@ class Outline:
         head_where = Where("")
         begin = 0
         in_value = False
-        for token in _TOKEN.finditer(text):
+        for token in TOKEN.finditer(text):
             kind, value = token.lastgroup, token.group()
             if value == "\n":
                 line += 1
@@ -139,4 +148,5 @@ class Outline:
             return path
         if name.startswith("&{"):
             return name[2:-1]
-        return self.labels.get(name[1:], f"{self._base}/{name[1:]}")
+        label = name[1:]
+        return self.labels.get(label) or self._known.get(label) or f"{self._base}/{label}"

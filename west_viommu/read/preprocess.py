@@ -16,7 +16,6 @@ from pathlib import Path
 
 from west_viommu.names import OVERLAY, OVERLAY_FIRST_LINE
 from west_viommu.problems import Problem, Refused, Where
-from west_viommu.read.dtb import MAGIC
 from west_viommu.read.plain_file import beginning, check_plain, unreadable
 
 # As in Zephyr's zephyr_dt_preprocess() (cmake/modules/extensions.cmake).
@@ -55,9 +54,9 @@ def preprocessed(
     Line markers say which line is whose. What an earlier run of ours generated is left out.
     Raises Refused.
     """
-    unfit = [problem for file in files if (problem := _unfit(file))]
-    if unfit:
-        raise Refused(unfit)
+    problems = [problem for file in files if (problem := unfit(file))]
+    if problems:
+        raise Refused(problems)
     command = [*_preprocessor(), *_OPTIONS]
     command += [f"-I{folder}" for folder in (*include_dirs, *_zephyr_include_dirs())]
     command += [f"-D{define}" for define in defines]
@@ -141,16 +140,13 @@ def _limiting() -> Callable[[], None] | None:
     return limit
 
 
-def _unfit(file: str) -> Problem | None:
-    """Why `file` cannot be source; None if it can."""
+def unfit(file: str) -> Problem | None:
+    """Why `file` cannot be read; None if it can."""
     try:
         check_plain(file)
-        is_blob = beginning(file, len(MAGIC)) == MAGIC
     except OSError as error:
         return unreadable(file, error, "check its path")
-    what, hint = "a devicetree blob, not source", "the host's blob goes with --host"
-    problem = Problem("malformed", what, hint, "", "a .dts or an overlay", "", Where(file))
-    return problem if is_blob else None
+    return None
 
 
 def source_files(file: str) -> list[str]:

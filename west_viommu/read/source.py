@@ -6,31 +6,43 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
+from west_viommu.guest.gic import LINUX_CELLS, ZEPHYR_CELLS
+from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree, links, without_source
 from west_viommu.hypervisor.profile import VSMMU_LABEL
 from west_viommu.names import OVERLAY
 from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.decompiled import META, Fills, source_of
 from west_viommu.read.dtb import MAX_DEPTH, MAX_PATH
 from west_viommu.read.dtlib import bounded_dt, dtlib
 from west_viommu.read.outline import Outline
 from west_viommu.read.plain_file import content
-from west_viommu.read.preprocess import decoded, preprocessed
+from west_viommu.read.plugin import as_overlay, as_plain
+from west_viommu.read.preprocess import decoded, preprocessed, unfit
+from west_viommu.read.references import references
+from west_viommu.read.sources import combined
+from west_viommu.read.tree import fragments, is_blob, not_applied, read_tree
 from west_viommu.read.vsmmu_label import with_vsmmu_node
 from west_viommu.tree.node import Node, Tree
+from west_viommu.tree.references import Reference, Source
 
 # What every base tree of a Zephyr guest of Xen says, and an overlay relies on: the cells of the
 # root, the GIC under its usual label, and the macros of zephyr/dt-bindings/
 # interrupt-controller/arm-gic.h (boards/xen/xenvm, Zephyr 3.1 to 4.3).
 _ROOT_OF_BASE = "#address-cells = <2>; #size-cells = <2>; interrupt-parent = <&gic>;"
 _GIC_OF_BASE = (
-    'compatible = "arm,gic"; interrupt-controller; #interrupt-cells = <4>; #address-cells = <0>;'
+    'compatible = "arm,gic"; interrupt-controller; #interrupt-cells = <{}>; #address-cells = <0>;'
 )
 _BUS_OF_BASE = "#address-cells = <2>; #size-cells = <2>; ranges;"
+# Labels that a base has for a node that is known.
+_KNOWN = {"passthrough": PASSTHROUGH}
+# Stands for the file where an overlay of fragments was written anew.
+_APPLIED = "the overlay, applied"
+_GIVE = "give the guest's tree as source or as a blob"
 _BASE_NAME = "the base tree that is not given"
 _MACROS_OF_BASE = {
     "GIC_SPI": "0x0",
@@ -44,36 +56,46 @@ _MACRO = re.compile(r"\b(?:" + "|".join(_MACROS_OF_BASE) + r")\b")
 _HINTS = {
     "expected number": "is it a macro of a file that is not included? Give the base .dts first, "
     "or -I and -D",
-    "/plugin/": "leave /plugin/ out: this is read as plain source, like an overlay of Zephyr",
     "expected '/dts-v1/;'": "give the base .dts before its overlays",
     "expected": "correct this line, or the end of the one before it",
 }
 # More labels than these are not each a slip.
 _MANY_LABELS = 5
-# The types of dtlib whose values may refer to nodes, and how its text then shows that.
-_REFERRING = ("PHANDLE", "PHANDLES", "PHANDLES_AND_NUMS", "PATH", "COMPOUND")
-_REFERENCE = re.compile(r"&(?:([A-Za-z_][A-Za-z0-9_]*)|\{([^}]*)\})")
-_STRING = re.compile(r'"[^\\"]*(?:\\.[^\\"]*)*"')
 _NODE_PATH = re.compile(r"/[\w,.+@/-]+")
 _DTLIB_ERROR = re.compile(r"(?P<file>.+?):(?P<line>\d+) \(column \d+\): parse error: (?P<what>.+)")
 
 
 def host_tree(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()) -> Tree:
-    """The tree of a host's .dts `file`. Raises Refused."""
-    text = preprocessed([file], include_dirs, defines)
+    """The tree of a host's .dts `file`. Raises Refused, also for an overlay."""
+    text, is_plugin = as_plain(preprocessed([file], include_dirs, defines))
+    if is_plugin:
+        raise not_applied(file)
     outline = Outline(text, BASE)
     _check(outline)
     _check_complete(outline, "correct the label, or leave the property out")
-    return _tree(_parsed(text, file, outline), outline)
+    parsed = _parsed(text, file, outline)
+    tree = _tree(parsed, outline)
+    numbered = frozenset(node.path for node in tree.nodes() if outline.sets(node.path, "phandle"))
+    labels = {label: node.path for label, node in parsed.label2node.items()}
+
+    def of_node(path: str) -> dict[str, Reference]:
+        return dict(_references(parsed, parsed.get_node(path)))
+
+    return Tree(tree.root, Source(labels, numbered, of_node))
 
 
 def guest_tree(
     files: Sequence[str], include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
 ) -> GuestTree:
-    """The tree of a guest's source files, in their order: a .dts, a .dts and overlays, or only
-    overlays for a base that is not given. Raises Refused.
+    """The tree of a guest's files, in their order: a base (.dts or .dtb), a base and overlays
+    (plain, with /plugin/, or .dtbo), or only overlays for a base that is not given. Raises Refused.
     """
-    return _guest_tree(preprocessed(files, include_dirs, defines), files[0])
+    blobs = frozenset(file for file in files if not unfit(file) and is_blob(file))
+    if blobs and len(files) == 1:
+        tree = read_tree(files[0], _GIVE)
+        if not fragments(tree):
+            return without_source(tree, files[0])
+    return _guest_tree(combined(files, include_dirs, defines), files[0], blobs)
 
 
 def guest_tree_of(file: Path) -> GuestTree:
@@ -81,31 +103,83 @@ def guest_tree_of(file: Path) -> GuestTree:
     return _guest_tree(decoded(content(str(file)), str(file)), str(file))
 
 
-def _guest_tree(text: str, name: str) -> GuestTree:
-    """The tree of `text`; `name` is named where no place is known."""
-    outline = Outline(text, BASE)
+def _guest_tree(text: str, name: str, blobs: Collection[str] = ()) -> GuestTree:
+    """The tree of `text`; `name` is named where no place is known. `blobs` have no lines."""
+    text, has_plugin = as_plain(text)
+    outline, parsed = _with_base(text, name, has_plugin or name in blobs)
+    tree = _tree(parsed, outline)
+    if fragments(tree):
+        # An overlay that dtc made source of: its nodes go where its fragments say.
+        applied = _applied(tree, parsed, name)
+        own = {BASE[1:], *META, *(fragment.name for fragment in fragments(tree))}
+        is_alone = all(child.name in own for child in tree.root.children)
+        text = (as_overlay(text) if is_alone else text) + applied
+        outline, parsed = _with_base(text, name, True)
+        tree = _tree(parsed, outline)
+        blobs = {*blobs, _APPLIED}
+    written = {node.path: dict(_references(parsed, node)) for node in _that_count(parsed)}
+    numbered = frozenset(node.path for node in tree.nodes() if outline.sets(node.path, "phandle"))
+
+    def by_number(number: int) -> Node | None:
+        node = tree.with_phandle(number)
+        return node if node and node.path in numbered else None
+
+    def locate(path: str, prop: str) -> Where | None:
+        where = outline.where(path, prop)
+        if where and where.file in blobs:
+            return Where(name if where.file == _APPLIED else where.file)
+        return where
+
+    of_iommus = {
+        path: found["iommus"].cells for path, found in written.items() if "iommus" in found
+    }
+    return GuestTree(
+        tree,
+        {label: node.path for label, node in parsed.label2node.items()},
+        frozenset(outline.open_labels),
+        numbered,
+        links(tree, of_iommus, by_number),
+        written,
+        outline.is_complete,
+        locate,
+    )
+
+
+def _with_base(text: str, name: str, is_linux: bool) -> tuple[Outline, Any]:
+    """The outline of `text`, and the dtlib.DT of it with the base that it goes on. `is_linux`: an
+    overlay that no Zephyr takes, so that its GIC has three cells.
+    """
+    outline = Outline(text, BASE, _KNOWN)
     _check(outline)
     if outline.is_complete:
         _check_complete(
             outline,
-            "correct the label; or, if this is an overlay, take /dts-v1/ and /plugin/ out of it",
+            "correct the label; or, if this is an overlay, take /dts-v1/ out of it, or write "
+            "/plugin/ after it",
             frozenset({VSMMU_LABEL}),
         )
         text = with_vsmmu_node(text, f"{BASE}/{VSMMU_LABEL}", outline, OVERLAY)
-        text += "\n" + _base(outline.open_labels)
+        text += "\n" + _base(outline.open_labels, ZEPHYR_CELLS)
     else:
         text = _MACRO.sub(lambda macro: _MACROS_OF_BASE[macro[0]], text)
-        text = _prelude(outline) + text
-    parsed = _parsed(text, name, outline)
-    return GuestTree(
-        _tree(parsed, outline),
-        {label: node.path for label, node in parsed.label2node.items()},
-        frozenset(outline.open_labels),
-        {node.path: _links(parsed, node.props["iommus"]) for node in _with_iommus(parsed)},
-        {node.path: dict(_references(parsed, node)) for node in _below_passthrough(parsed)},
-        outline.is_complete,
-        outline.where,
-    )
+        text = _prelude(outline, LINUX_CELLS if is_linux else ZEPHYR_CELLS) + text
+    return outline, _parsed(text, name, outline)
+
+
+def _applied(tree: Tree, parsed: Any, name: str) -> str:
+    """What the fragments of `tree` say, as source in their place."""
+    labels = {node.path: label for label, node in parsed.label2node.items()}
+    written: Fills = {}
+    for node in parsed.node_iter():
+        for prop, reference in _references(parsed, node):
+            for i, path in reference.cells.items():
+                if path in labels:
+                    written.setdefault(node.path, {}).setdefault(prop, {})[4 * i] = labels[path]
+    gone = [*fragments(tree), *(child for child in tree.root.children if child.name in META)]
+    text = "".join(f"/delete-node/ &{{{node.path}}}; " for node in gone)
+    labels_inside = {path: label for path, label in labels.items() if not path.startswith(BASE)}
+    text += source_of(tree, name, written, labels_inside).replace("\n", " ")
+    return f'\n# 1 "{_APPLIED}"\n{text}\n'
 
 
 def _check(outline: Outline) -> None:
@@ -155,21 +229,27 @@ def _undefined(labels: Mapping[str, Where], hint: str) -> Iterator[Problem]:
         yield Problem("malformed", what, hint, where=where)
 
 
-def _base(labels: Iterable[str]) -> str:
+def _base(labels: Iterable[str], gic_cells: int) -> str:
     """The node that holds every label the base tree is to bring."""
+    gic = _GIC_OF_BASE.format(gic_cells)
     children = (
-        f"{label}: {label} {{ {_GIC_OF_BASE if label == 'gic' else ''} }};" for label in labels
+        f"{label}: {label} {{ {gic if label == 'gic' else ''} }};"
+        for label in labels
+        if label not in _KNOWN
     )
-    return f"/ {{ {BASE[1:]} {{ {' '.join(children)} }}; }};\n"
+    known = (
+        f"{label}: {_KNOWN[label][1:]} {{ {_BUS_OF_BASE} }};" for label in labels if label in _KNOWN
+    )
+    return f"/ {{ {BASE[1:]} {{ {' '.join(children)} }}; {' '.join(known)} }};\n"
 
 
-def _prelude(outline: Outline) -> str:
+def _prelude(outline: Outline, gic_cells: int) -> str:
     """A base tree for overlays: what `_ROOT_OF_BASE` says, and every node that they refer to."""
     text = f'# 1 "{_BASE_NAME}"\n/dts-v1/; / {{ {_ROOT_OF_BASE} }};\n'
     labels = outline.open_labels
     if "gic" not in outline.labels and "gic" not in labels:
         labels.append("gic")
-    text += _base(labels)
+    text += _base(labels, gic_cells)
     for path in outline.open_paths:
         names = [name for name in path.split("/") if name]
         bus = _BUS_OF_BASE if path == PASSTHROUGH else ""
@@ -226,40 +306,18 @@ def _node(node: Any, path: str, outline: Outline, depth: int) -> Node:
     )
 
 
-def _with_iommus(parsed: Any) -> list[Any]:
-    return [node for node in parsed.node_iter() if "iommus" in node.props]
+def _that_count(parsed: Any) -> list[Any]:
+    """The nodes whose references count: those that could be requests, wherever they are."""
+    return [
+        node
+        for node in parsed.node_iter()
+        if node.path.startswith(f"{PASSTHROUGH}/") or "iommus" in node.props
+    ]
 
 
-def _below_passthrough(parsed: Any) -> list[Any]:
-    return [node for node in parsed.node_iter() if node.path.startswith(f"{PASSTHROUGH}/")]
-
-
-def _references(parsed: Any, node: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each property of `node` that refers to nodes, and their paths. dtlib's public interface tells
-    them only in the text that it writes a property as.
-    """
+def _references(parsed: Any, node: Any) -> Iterator[tuple[str, Reference]]:
+    """Each property of `node` that refers to nodes, and to which."""
     for name, prop in node.props.items():
-        if prop.type.name in _REFERRING:
-            references = _REFERENCE.findall(_STRING.sub("", str(prop)))
-            if references:
-                nodes = (
-                    parsed.get_node(path) if path else parsed.label2node[label]
-                    for label, path in references
-                )
-                yield name, tuple(node.path for node in nodes)
-
-
-def _links(parsed: Any, prop: Any) -> Mapping[int, str]:
-    """Cells of `prop` that were written as a reference, and the node of each.
-
-    dtlib types a property without references NUMS. In one that mixes both, a cell counts as a
-    reference if a node has that phandle: a number that passes for one then has to pass as one.
-    """
-    if "PHANDLE" not in prop.type.name:
-        return {}
-    numbers = [int.from_bytes(prop.value[i : i + 4], "big") for i in range(0, len(prop.value), 4)]
-    return {
-        i: parsed.phandle2node[number].path
-        for i, number in enumerate(numbers)
-        if i % 2 == 0 and number in parsed.phandle2node
-    }
+        found = references(parsed, prop)
+        if found.targets:
+            yield name, found

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.dtb import MAGIC, DtbError, tree_from_dtb
 from west_viommu.read.plain_file import beginning, content, unreadable
-from west_viommu.tree.node import Tree
+from west_viommu.tree.node import Node, Tree
 
+# What a fragment of an overlay merges into its target.
+OVERLAY_CONTENT = "__overlay__"
 _PATH = "check its path; one in viommu.yml is relative to that file"
 
 
@@ -18,7 +20,7 @@ def read_tree(
     file: str, give: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
 ) -> Tree:
     """The tree in `file`; what to `give` instead is the hint where it has none, and the rest is for
-    the preprocessor, if it is source. Raises Refused, and TreeError where a phandle is no cell.
+    the preprocessor, if it is source. Raises Refused.
     """
     try:
         return _read(file, give, include_dirs, defines)
@@ -59,6 +61,26 @@ def _read(file: str, give: str, include_dirs: Sequence[str], defines: Sequence[s
     from west_viommu.read.source import host_tree
 
     return host_tree(file, include_dirs, defines)
+
+
+def fragments(tree: Tree) -> list[Node]:
+    """The fragments of an overlay in the form of a blob; [] for a tree that is none."""
+    return [
+        node
+        for node in tree.root.children
+        if any(child.name == OVERLAY_CONTENT for child in node.children)
+    ]
+
+
+def not_applied(file: str) -> Refused:
+    """The refusal of an overlay in place of a whole tree."""
+    return refused(
+        "malformed",
+        file,
+        "this is an overlay, not a whole tree",
+        "apply it with fdtoverlay (dtc makes a blob of source), and give the outcome: "
+        "fdtoverlay -i BASE.dtb -o HOST.dtb OVERLAY.dtbo",
+    )
 
 
 def _in_its_place(found: bytes) -> str:

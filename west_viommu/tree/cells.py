@@ -5,17 +5,42 @@ from __future__ import annotations
 
 from struct import unpack
 
+from west_viommu.problems import Problem, Refused, Where
 
-class TreeError(Exception):
-    """A property does not hold what the devicetree specification says it must."""
+
+class TreeError(Refused):
+    """A property does not hold what the devicetree specification says it must.
+
+    It is the problem of whoever needs the property: they catch it, and add the place by `problem`;
+    who only passes by leaves the node out. One that nobody expected refuses the input all the
+    same, as every Refused does: it can come out of no command as a traceback.
+    """
 
     def __init__(self, what: str, path: str, prop: str, expected: str = "", found: str = ""):
-        super().__init__(f"{path}: {prop}: {what}")
+        # Not that of Refused: most are caught, and then the record is of no use.
+        Exception.__init__(self, what, path, prop, expected, found)
         self.what = what
         self.path = path
         self.prop = prop
         self.expected = expected
         self.found = found
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.prop}: {self.what}"
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The one problem, where nobody knew its place."""
+        return (self.problem(f"correct {self.prop} of {self.path}"),)
+
+    def problem(
+        self, hint: str, where: Where | None = None, *, about: str = "", node: str = ""
+    ) -> Problem:
+        """The record of it: what is wrong, after a word `about` whose node it is; `node` in place
+        of its path.
+        """
+        what = f"{about}: {self.what}" if about else self.what
+        return Problem("malformed", what, hint, node or self.path, self.expected, self.found, where)
 
 
 def cells(value: bytes, path: str, prop: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from west_viommu.tree.cells import TreeError, strings, u32
 if TYPE_CHECKING:
     from west_viommu.tree.addresses import AddressMap
     from west_viommu.tree.interrupt_map import InterruptMap
+    from west_viommu.tree.references import Source
 
 Phandle = NewType("Phandle", int)
 
@@ -48,6 +49,7 @@ class Tree:
     """Nodes by path, by phandle and in document order.
 
     What was decoded of it so far: `interrupt_maps`, by the path of their nexus, and `addresses`.
+    `source`: what only its source tells, None where it comes from a blob.
     """
 
     __slots__ = (
@@ -57,10 +59,12 @@ class Tree:
         "addresses",
         "interrupt_maps",
         "root",
+        "source",
     )
 
-    def __init__(self, root: Node):
+    def __init__(self, root: Node, source: "Source | None" = None):
         self.root = root
+        self.source = source
         self.addresses: AddressMap | None = None
         self.interrupt_maps: dict[str, InterruptMap] = {}
         self._by_path: dict[str, Node] = {}
@@ -71,8 +75,9 @@ class Tree:
             node = pending.pop()
             self._by_path[node.path] = node
             value = node.properties.get("phandle") or node.properties.get("linux,phandle")
-            if value:
-                phandle = u32(value, node.path, "phandle")
+            # One of another length is no phandle: who refers to the node is told so.
+            if value and len(value) == 4:
+                phandle = int.from_bytes(value, "big")
                 if self._by_phandle.setdefault(phandle, node) is not node:
                     self._shared_phandles.add(phandle)
             pending.extend(reversed(node.children))

@@ -1,55 +1,122 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Properties by which a device names its providers: clocks, resets, power. A table, as in dtc's
-checks.c; what is no such property goes by the references that the source shows.
+"""Properties by which a node refers to others: clocks, resets, power. A table, as in dtc's
+checks.c: where only numbers are known, it says which of them are phandles.
 """
 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
-# Property, by a pattern for its whole name -> the property that names its entries, and what it
-# means for a guest of Xen that it is left out.
+
+class Provider(NamedTuple):
+    """A kind of property that is a list of entries, each a phandle and arguments.
+
+    `cells`: the property of the node referred to that says how many arguments follow; "" where
+    none do; None where the value is no such list. `names`: the property that names the entries.
+    `why`: what it means for a guest of Xen that the property is left out.
+    """
+
+    cells: str | None
+    names: str
+    why: str
+
+
+_SET_UP = "clock set-up, for firmware or dom0"
+_ABSENT = "which the guest does not have"
+# By a pattern for the whole name of the property. The number of arguments as in dtc's checks.c
+# and in the common bindings of dt-schema.
 _PROVIDERS = {
-    r"clocks": ("clock-names", "its clocks; they must be running already"),
-    r"assigned-clocks": ("assigned-clock-rates", "clock set-up, for firmware or dom0"),
-    r"assigned-clock-parents": ("", "clock set-up, for firmware or dom0"),
-    r"resets": ("reset-names", "its reset lines; it must be out of reset already"),
-    r"power-domains": ("power-domain-names", "its power domain; it must be on already"),
-    r"pinctrl-[0-9]+": ("pinctrl-names", "its pins; firmware or dom0 must have set them up"),
-    r"[a-z0-9,-]+-supply": ("", "a power supply; it must be on already"),
-    r"[a-z0-9,-]+-gpios?|gpios?": ("", "GPIOs, which the guest does not have"),
-    r"dmas": ("dma-names", "channels of a DMA controller, which the guest does not have"),
-    r"phys": ("phy-names", "its PHY; it must be set up already"),
-    r"phy-handle": ("", "its PHY, another node"),
-    r"mboxes": ("mbox-names", "mailboxes, which the guest does not have"),
-    r"interconnects": ("interconnect-names", "bandwidth votes, which the guest cannot make"),
-    r"nvmem-cells": (
-        "nvmem-cell-names",
-        "values in fuses or EEPROM, which the guest does not have",
+    r"clocks": ("#clock-cells", "clock-names", "its clocks; they must be running already"),
+    r"assigned-clocks": ("#clock-cells", "assigned-clock-rates", _SET_UP),
+    r"assigned-clock-parents": ("#clock-cells", "", _SET_UP),
+    r"resets": ("#reset-cells", "reset-names", "its reset lines; it must be out of reset already"),
+    r"power-domains": (
+        "#power-domain-cells",
+        "power-domain-names",
+        "its power domain; it must be on already",
     ),
-    r"io-channels": ("io-channel-names", "ADC channels, which the guest does not have"),
-    r"operating-points-v2": ("", "a table of frequencies, another node"),
-    r"msi-parent|msi-map": ("", "message-signalled interrupts, which the guest does not have"),
-    r"memory-region": ("memory-region-names", "reserved memory of the host"),
-    r"hwlocks": ("hwlock-names", "hardware locks, which the guest does not have"),
-    r"pwms": ("pwm-names", "PWM channels, which the guest does not have"),
-    r"thermal-sensors|cooling-device": ("", "thermal management of the host"),
-    r"remote-endpoint": ("", "the other end of a link, another node"),
-    r"interrupt-map|interrupt-map-mask": ("", "interrupts of other buses"),
+    r"pinctrl-[0-9]+": ("", "pinctrl-names", "its pins; firmware or dom0 must have set them up"),
+    r"([a-z0-9,._-]+-)?supply": ("", "", "a power supply; it must be on already"),
+    r"([a-z0-9,._-]+-)?gpios?": ("#gpio-cells", "", f"GPIOs, {_ABSENT}"),
+    r"dmas": ("#dma-cells", "dma-names", f"channels of a DMA controller, {_ABSENT}"),
+    r"phys": ("#phy-cells", "phy-names", "its PHY; it must be set up already"),
+    r"phy-handle|phy|phy-device": ("", "", "its PHY, another node"),
+    r"pcs-handle|sfp|usb-phy|ethernet|mdio-parent-bus": ("", "", "another node"),
+    r"mboxes": ("#mbox-cells", "mbox-names", f"mailboxes, {_ABSENT}"),
+    r"interconnects": (
+        "#interconnect-cells",
+        "interconnect-names",
+        "bandwidth votes, which the guest cannot make",
+    ),
+    r"nvmem-cells": (
+        "#nvmem-cell-cells",
+        "nvmem-cell-names",
+        f"values in fuses or EEPROM, {_ABSENT}",
+    ),
+    r"nvmem": ("", "nvmem-names", f"fuses or EEPROM, {_ABSENT}"),
+    r"io-channels": ("#io-channel-cells", "io-channel-names", f"ADC channels, {_ABSENT}"),
+    r"io-backends": ("#io-backend-cells", "io-backend-names", f"ADC channels, {_ABSENT}"),
+    r"operating-points-v2": ("", "", "a table of frequencies, another node"),
+    r"msi-parent": ("#msi-cells", "", f"message-signalled interrupts, {_ABSENT}"),
+    r"msi-map": (None, "msi-map-mask", f"message-signalled interrupts, {_ABSENT}"),
+    r"memory-region": ("", "memory-region-names", "reserved memory of the host"),
+    r"shmem": ("", "", "shared memory, another node"),
+    r"hwlocks": ("#hwlock-cells", "hwlock-names", f"hardware locks, {_ABSENT}"),
+    r"pwms": ("#pwm-cells", "pwm-names", f"PWM channels, {_ABSENT}"),
+    r"sound-dai": ("#sound-dai-cells", "", "the other end of an audio link, another node"),
+    r"iio-device|ports?-handle|backlight|panel|ddc-i2c-bus": ("", "", "another node"),
+    r"thermal-sensors": ("#thermal-sensor-cells", "", "thermal management of the host"),
+    r"cooling-device": ("#cooling-cells", "", "thermal management of the host"),
+    r"trusted-foundations|access-controllers": (
+        "#access-controller-cells",
+        "access-controller-names",
+        "access control of the host",
+    ),
+    r"remote-endpoint": ("", "", "the other end of a link, another node"),
+    r"interrupt-map": (None, "interrupt-map-mask", "interrupts of other buses"),
 }
-_TABLE = [(re.compile(pattern), *row) for pattern, row in _PROVIDERS.items()]
+_TABLE = [(re.compile(pattern), Provider(*row)) for pattern, row in _PROVIDERS.items()]
+# A block of registers that others set bits in: a phandle, and numbers as the binding has them.
+_SYSCON = re.compile(r"([a-z0-9,._-]+[,-])?(syscon|sysmgr|sysreg|regmap)([-,][a-z0-9,._-]+)?")
+_SYSCON_WHY = "registers of another node"
+
+# Numbers by what they are called (dt-schema, property-units.yaml, and the common bindings).
+_NUMBER = re.compile(
+    r"#.*|(.*,)?(max|min|num|nr|reg|is|lanes)-.*|bus-range|(.*[-,])?"
+    r"(hz|mhz|khz|bits|ms|us|ns|ps|mw|ohms|microvolt|microamp|percent|bp|width|depth|size|shift|"
+    r"count|number|frequency|speed|rate|level|channels|mask|offset|delay|cells|lanes|ports|"
+    r"domain|hw)|reg|ranges|dma-ranges|.*-map-mask"
+)
+
+
+def provider(name: str) -> Provider | None:
+    """What the table has of property `name`."""
+    return next((row for pattern, row in _TABLE if pattern.fullmatch(name)), None)
 
 
 def is_provider(name: str) -> bool:
-    """Whether property `name` refers to providers, also where it was written in numbers."""
-    return any(pattern.fullmatch(name) for pattern, _, _ in _TABLE)
+    """Whether property `name` refers to other nodes, also where it was written in numbers."""
+    return provider(name) is not None
+
+
+def is_syscon(name: str) -> bool:
+    """Whether property `name` begins with the phandle of a block of registers."""
+    return bool(_SYSCON.fullmatch(name))
+
+
+def is_number(name: str) -> bool:
+    """Whether what property `name` holds are numbers by the name, and no phandles."""
+    return bool(_NUMBER.fullmatch(name))
 
 
 def companions(name: str) -> list[str]:
     """The properties that mean nothing without property `name`."""
-    return [names for pattern, names, _ in _TABLE if names and pattern.fullmatch(name)]
+    row = provider(name)
+    return [row.names] if row and row.names else []
 
 
 def meaning(name: str) -> str:
-    """What it means that property `name`, one of a provider, is left out."""
-    return next((why for pattern, _, why in _TABLE if pattern.fullmatch(name)), "")
+    """What it means that property `name`, which refers to another node, is left out."""
+    row = provider(name)
+    return row.why if row else _SYSCON_WHY if is_syscon(name) else ""

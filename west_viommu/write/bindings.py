@@ -19,6 +19,7 @@ from west_viommu.host.inventory import SMMUV3_COMPATIBLE
 from west_viommu.names import BINDING_FIRST_LINE, BINDINGS, VENDOR_PREFIXES
 from west_viommu.read.bindings import PASSTHROUGH_BUS, Bindings
 from west_viommu.read.shipped import shipped
+from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node
 from west_viommu.write.smmu_binding import smmu_bindings
 
@@ -50,7 +51,7 @@ class _Placed(NamedTuple):
 
 def compatibles(passthrough: Node) -> list[str]:
     """Every compatible for which a binding may be looked up."""
-    found = [each for node in _below(passthrough) for each in node.compatible]
+    found = [each for node in _below(passthrough) for each in _compatible(node)]
     return [*dict.fromkeys(found), SMMUV3_COMPATIBLE]
 
 
@@ -94,6 +95,14 @@ def original_bindings(
                 yield node, found.path
 
 
+def _compatible(node: Node) -> tuple[str, ...]:
+    """Those of `node`; () where they are malformed, which Zephyr complains of by itself."""
+    try:
+        return node.compatible
+    except TreeError:
+        return ()
+
+
 def _below(node: Node) -> Iterator[Node]:
     for child in node.children:
         yield child
@@ -105,7 +114,7 @@ def _placed(parent: Node, bus: str, known: Bindings) -> Iterator[_Placed]:
     puts its own children on that.
     """
     for child in parent.children:
-        valid = tuple(each for each in child.compatible if _COMPATIBLE.fullmatch(each))
+        valid = tuple(each for each in _compatible(child) if _COMPATIBLE.fullmatch(each))
         yield _Placed(child, bus, valid)
         bound = next(filter(None, (known.binding(each, bus) for each in valid)), None)
         yield from _placed(child, bound.bus if bound and bound.bus else bus, known)

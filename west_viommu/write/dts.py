@@ -62,9 +62,21 @@ def _node(
     yield f"{indent}}};\n"
 
 
-def value_text(value: bytes) -> str:
-    """ " = ..." for a property of that value, "" for a flag."""
-    return _value(value, {}, {})
+def value_text(value: bytes, references: Mapping[int, str] | None = None) -> str:
+    """ " = ..." for a property of that value, "" for a flag. `references`: index of a cell -> the
+    label that stands for it; each begins an entry of its own.
+    """
+    if not references or len(value) % 4:
+        return _value(value, {}, {})
+    numbers = [int.from_bytes(value[i : i + 4], "big") for i in range(0, len(value), 4)]
+    starts = sorted({0, *references})
+    entries = (
+        " ".join(
+            f"&{references[i]}" if i in references else f"{numbers[i]:#x}" for i in range(at, end)
+        )
+        for at, end in zip(starts, [*starts[1:], len(numbers)], strict=True)
+    )
+    return f" = {', '.join(f'<{entry}>' for entry in entries)}"
 
 
 def _value(value: bytes, targets: Mapping[int, Node], labels: Mapping[str, str]) -> str:

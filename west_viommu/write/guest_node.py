@@ -3,24 +3,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from west_viommu.extract.copy import Copied, Property
+from west_viommu.extract.records import Copied, Property
 from west_viommu.guest.gic import LINUX_EDGE
 from west_viommu.tree.cells import cells
 from west_viommu.tree.interrupts import FIRST_SPI
 from west_viommu.write.dts import commented, value_text
 
+_FROM_A_BLOB = (
+    "From a blob, which does not say what is a phandle: that is judged by the names of properties."
+)
+# Labels that the guest's own tree has, and what a label must not have.
+_TAKEN = frozenset({"gic", "vsmmu", "passthrough"})
+_UNFIT = re.compile(r"[^A-Za-z0-9_]")
+_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
 
 def guest_nodes(
-    nodes: Sequence[Copied], host: str, model: str | None, needed: Mapping[str, Sequence[str]]
+    nodes: Sequence[Copied],
+    host: str,
+    model: str | None,
+    labels: Mapping[str, str],
+    *,
+    is_blob: bool,
 ) -> str:
-    """The text. `host` is what to call the host; `needed`: by host path, what Zephyr's binding
-    requires and the node does not have.
+    """The text. `host` is what to call the host, and `labels` what it calls its nodes, by path.
+    `is_blob`: its tree has no source.
     """
-    model_text = f" ({model})" if model else ""
-    lines = [
-        f"/* Copied from {commented(host + model_text)} by viommu extract: yours to change. */",
+    origin = commented(f"{host} ({model})" if model else host)
+    lines = [f"/* Copied from {origin} by viommu extract: yours to change. */"]
+    lines += [f"/* {_FROM_A_BLOB} */"] if is_blob else []
+    lines += [
         "/ {",
         "\tpassthrough {",
         '\t\tcompatible = "simple-bus";',
@@ -28,45 +43,78 @@ def guest_nodes(
         "\t\t#size-cells = <2>;",
         "\t\tranges;",
     ]
+    writer = _Writer(_labels(nodes, labels))
     for node in nodes:
-        lines += ["", *_node(node, 2, needed.get(node.host, ()))]
+        lines += ["", *writer.node(node, 2)]
     return "".join(f"{line}\n" for line in [*lines, "\t};", "};"])
 
 
-def _node(node: Copied, depth: int, needed: Sequence[str] = ()) -> Iterator[str]:
-    indent = "\t" * depth
-    yield f"{indent}{node.name} {{"
-    for prop in node.properties:
-        yield from (f"{indent}\t{line}" for line in _property(prop))
-        if prop.form == "interrupts" and depth == 2:
-            yield f"{indent}\tinterrupt-parent = <&gic>;"
-    for what in needed:
-        yield f"{indent}\t/* Zephyr requires: {commented(what)} */"
-    for names, why in node.left_out:
-        what = f"{', '.join(names)}: {why}"
-        yield f"{indent}\t/* left out: {commented(what)} */"
-    for child in node.children:
-        yield ""
-        yield from _node(child, depth + 1)
-    yield f"{indent}}};"
+def _labels(nodes: Sequence[Copied], known: Mapping[str, str]) -> dict[str, str]:
+    """A label for each node that another one refers to, by the path of its host node: the host's
+    where there is one.
+    """
+    names = {each.host: each.name for node in nodes for each in node.nodes()}
+    found: dict[str, str] = {}
+    taken = {*_TAKEN}
+    for path in dict.fromkeys(path for node in nodes for path in node.targets):
+        label = known.get(path, "")
+        if not _LABEL.fullmatch(label) or label in taken:
+            label = base = _UNFIT.sub("_", f"host_{names[path]}")
+            count = 1
+            while label in taken:
+                count += 1
+                label = f"{base}_{count}"
+        taken.add(label)
+        found[path] = label
+    return found
 
 
-def _property(prop: Property) -> Iterator[str]:
-    if prop.form == "interrupts":
-        numbers = cells(prop.value, "", prop.name)
-        rows = [numbers[i : i + 3] for i in range(0, len(numbers), 3)]
-        entries = [
-            f"<GIC_SPI {number} IRQ_TYPE_{'EDGE' if flags == LINUX_EDGE else 'LEVEL'} "
-            "IRQ_DEFAULT_PRIORITY>"
-            for _, number, flags in rows
-        ]
-        lead = f"{prop.name} = "
-        for i, (entry, (_, number, _)) in enumerate(zip(entries, rows, strict=True)):
-            end = ";" if i == len(rows) - 1 else ","
-            yield f"{lead}{entry}{end} /* INTID {number + FIRST_SPI} */"
-            lead = "\t     "
-    elif prop.form == "iommus":
-        ids = cells(prop.value, "", prop.name)[1::2]
-        yield f"{prop.name} = {', '.join(f'<0x0 {stream_id:#x}>' for stream_id in ids)};"
-    else:
-        yield f"{prop.name}{value_text(prop.value)};"
+class _Writer:
+    """Writes nodes, with `labels` by the path of the host node."""
+
+    def __init__(self, labels: Mapping[str, str]):
+        self._labels = labels
+
+    def node(self, node: Copied, depth: int) -> Iterator[str]:
+        """The lines of `node`."""
+        indent = "\t" * depth
+        label = self._labels.get(node.host)
+        yield f"{indent}{label}: {node.name} {{" if label else f"{indent}{node.name} {{"
+        for prop in node.properties:
+            yield from (f"{indent}\t{line}" for line in self._property(prop))
+            if prop.form == "interrupts" and depth == 2:
+                yield f"{indent}\tinterrupt-parent = <&gic>;"
+        for remark in node.remarks:
+            yield f"{indent}\t/* {commented(remark)} */"
+        for left_out in node.left_out:
+            what = f"{', '.join(left_out.names)}: {left_out.why}"
+            yield f"{indent}\t/* left out: {commented(what)} */"
+        for child in node.children:
+            yield ""
+            yield from self.node(child, depth + 1)
+        yield f"{indent}}};"
+
+    def _property(self, prop: Property) -> Iterator[str]:
+        if prop.form == "interrupts":
+            yield from _interrupts(prop)
+        elif prop.form == "iommus":
+            ids = cells(prop.value, "", prop.name)[1::2]
+            yield f"{prop.name} = {', '.join(f'<0x0 {stream_id:#x}>' for stream_id in ids)};"
+        else:
+            references = {i: self._labels[path] for i, path in prop.cells.items()}
+            yield f"{prop.name}{value_text(prop.value, references)};"
+
+
+def _interrupts(prop: Property) -> Iterator[str]:
+    numbers = cells(prop.value, "", prop.name)
+    rows = [numbers[i : i + 3] for i in range(0, len(numbers), 3)]
+    entries = [
+        f"<GIC_SPI {number} IRQ_TYPE_{'EDGE' if flags == LINUX_EDGE else 'LEVEL'} "
+        "IRQ_DEFAULT_PRIORITY>"
+        for _, number, flags in rows
+    ]
+    lead = f"{prop.name} = "
+    for i, (entry, (_, number, _)) in enumerate(zip(entries, rows, strict=True)):
+        end = ";" if i == len(rows) - 1 else ","
+        yield f"{lead}{entry}{end} /* INTID {number + FIRST_SPI} */"
+        lead = "\t     "

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from west_viommu import __version__
@@ -36,9 +36,16 @@ class Origin(NamedTuple):
     profile_was_chosen: bool
 
 
-def overlay(plan: Plan, origin: Origin, has_own_binding: bool = False) -> str:
-    """The text of viommu.overlay. Valid for dtc after the guest's own files. `has_own_binding`: the
-    vSMMU has one of ours (write/smmu_binding.py), which another for its compatible must not hide.
+def overlay(
+    plan: Plan,
+    origin: Origin,
+    unbound: Mapping[str, Sequence[str]],
+    has_own_binding: bool = False,
+) -> str:
+    """The text of viommu.overlay. Valid for dtc after the guest's own files. `unbound`: by the path
+    of a disabled node, properties that stay unbound: Zephyr takes no phandle 0, even there.
+    `has_own_binding`: the vSMMU has one of ours (write/smmu_binding.py), which another for its
+    compatible must not hide.
     """
     parts = [_header(plan, origin)]
     if plan.profile.viommu and plan.has_viommu:
@@ -46,6 +53,7 @@ def overlay(plan: Plan, origin: Origin, has_own_binding: bool = False) -> str:
         parts.append(_vsmmu(plan.profile.viommu, plan, [*own, plan.profile.viommu.compatible]))
     parts += [_bus(plan.bus_compatible)]
     parts += [_device(device, plan) for device in plan.devices]
+    parts += [_disabled(path, names) for path, names in unbound.items() if names]
     return "\n".join(parts)
 
 
@@ -99,6 +107,11 @@ def _bus(compatible: Sequence[str]) -> str:
     return f"&{{{PASSTHROUGH}}} {{\n\tcompatible = {compatibles};\n\t{label}\n}};\n"
 
 
+def _disabled(path: str, names: Sequence[str]) -> str:
+    lines = "".join(f"\t/delete-property/ {name};\n" for name in names)
+    return f"/* disabled: it asks for nothing */\n&{{{path}}} {{\n{lines}}};\n"
+
+
 def _device(device: PlannedDevice, plan: Plan) -> str:
     request = device.assignment.request
     smmus = dict.fromkeys(f"{s.iommu} ({s.iommu_base:#x})" for s in device.streams)
@@ -117,6 +130,7 @@ def _device(device: PlannedDevice, plan: Plan) -> str:
             )
             if is_there
         ]
+    lines += _interrupt_parent(device, plan.gic.reference)
     return "".join(["/*\n", *(f" * {commented(line)}\n" for line in comment), " */\n"]) + "".join(
         [f"&{{{request.path}}} {{\n", *(f"\t{line}\n" for line in lines), "};\n"]
     )
@@ -128,6 +142,16 @@ def _iommus(device: PlannedDevice) -> Iterator[str]:
         yield f"iommus = {entries};"
     elif device.assignment.request.entries:
         yield "/delete-property/ iommus; /* its IDs are those of iommu-map */"
+
+
+def _interrupt_parent(device: PlannedDevice, gic: str) -> Iterator[str]:
+    """The guest's own GIC, where the guest has the number that Xen gives to its."""
+    request = device.assignment.request
+    if request.xens_gic and gic:
+        yield f"interrupt-parent = <{gic}>; /* in place of Xen's number for it */"
+    elif request.xens_gic == request.path:
+        # The root of the base tree, which is not given, names it.
+        yield "/delete-property/ interrupt-parent; /* Xen's number for the GIC */"
 
 
 def _iommu_map(device: PlannedDevice) -> Iterator[str]:

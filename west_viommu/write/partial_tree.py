@@ -24,7 +24,9 @@ def partial_tree_source(tree: PartialTree) -> str:
         "Stream IDs are the host's; the phandle beside each is put in by",
     ]
     lines += ["Xen. /gic and /smmu give the phandles a meaning, and are not copied."]
-    lines += [f"Left out of {path}: {', '.join(names)}" for path, names in tree.left_out.items()]
+    lines += [
+        f"Left out of {path}: {'; '.join(map(str, those))}" for path, those in tree.left_out.items()
+    ]
     header = "".join(f" * {commented(line)}\n" for line in lines)
     return f"{OVERLAY_FIRST_LINE}\n *\n{header} */\n{dts(tree.root, tree.references)}"
 

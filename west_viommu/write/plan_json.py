@@ -12,6 +12,7 @@ from west_viommu.hypervisor.assignment import PlannedDevice
 from west_viommu.hypervisor.profile import Viommu
 from west_viommu.names import PLAN_SCHEMA
 from west_viommu.plan.records import Plan
+from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Tree
 
@@ -40,6 +41,10 @@ def plan_document(plan: Plan, origins: Origins) -> dict[str, Any]:
         "domain": sorted(origins.domain),
         "viommu": _viommu(profile.viommu) if profile.viommu and plan.has_viommu else None,
         "devices": [_device(device, origins) for device in plan.devices],
+        "raw": [
+            {"node": raw.path, "regions": [_region(host, guest) for host, guest in raw.mapped]}
+            for raw in plan.raw
+        ],
         "unasked": list(plan.unasked),
         "allowed": [
             {"hazard": each.hazard, "device": each.device, "reason": each.reason}
@@ -73,11 +78,7 @@ def _device(planned: PlannedDevice, origins: Origins) -> dict[str, Any]:
             "guest": _compatible(origins.guest, request.path),
         },
         "status": _status(origins.guest, request.path),
-        "regions": [
-            {"host": pair.host.base, "guest": pair.guest.base, "size": pair.guest.size}
-            for pair in request.regions
-            if pair.host
-        ],
+        "regions": [_region(pair.host, pair.guest) for pair in request.regions if pair.host],
         "intids": list(request.intids),
         "streams": [
             {
@@ -104,6 +105,10 @@ def _device(planned: PlannedDevice, origins: Origins) -> dict[str, Any]:
             for entry in planned.maps
         ],
     }
+
+
+def _region(host: Region, guest: Region) -> dict[str, int]:
+    return {"host": host.base, "guest": guest.base, "size": guest.size}
 
 
 def _compatible(tree: Tree, path: str) -> list[str]:

@@ -17,7 +17,6 @@ def xenlib_header(plan: Plan) -> str:
 
 def _lines(plan: Plan) -> Iterator[str]:
     devices = plan.devices
-    pages = dict.fromkeys(each for device in devices for each in device.mapped)
     intids = dict.fromkeys(i for device in devices for i in device.assignment.request.intids)
     paths = [device.assignment.device.path for device in devices if device.is_protected]
     yield OVERLAY_FIRST_LINE
@@ -31,7 +30,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     rows = [
         f"{{.first_gfn = {guest.base // PAGE:#x}, .first_mfn = {host.base // PAGE:#x}, "
         f".nr_mfns = {host.size // PAGE:#x}}}"
-        for host, guest in pages
+        for host, guest in plan.pages
     ]
     yield from _array("struct xen_domain_iomem viommu_iomems", rows)
     yield from _array("uint32_t viommu_irqs", [str(intid) for intid in intids])

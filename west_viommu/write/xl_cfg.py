@@ -27,12 +27,11 @@ def _lines(plan: Plan) -> Iterator[str]:
         [str(i) for i in dict.fromkeys(i for d in devices for i in d.assignment.request.intids)],
     )
     yield "# Pages of the host, their number, and where the guest sees them, in hexadecimal."
-    pages = (each for device in devices for each in device.mapped)
     yield _listed(
         "iomem",
         [
             f'"{host.base // PAGE:x},{host.size // PAGE:x}@{guest.base // PAGE:x}"'
-            for host, guest in dict.fromkeys(pages)
+            for host, guest in plan.pages
         ],
     )
     if plan.memory_limit is not None:

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the properties of a host device refer to, and whether that can come along to a guest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import pack
+
+from west_viommu.extract.records import Copied, LeftOut, Property
+from west_viommu.tree.cells import cells
+from west_viommu.tree.node import Node, Tree
+from west_viommu.tree.providers import companions, meaning
+from west_viommu.tree.references import Reading, reading_of
+
+_CLOCK = "fixed-clock"
+_OF_A_CLOCK = ("clock-frequency", "clock-accuracy")
+
+
+def kept_property(tree: Tree, device: Node, node: Node, name: str) -> Property | LeftOut:
+    """Property `name` of `node`, which is `device` or below it: as it is where it refers to
+    nothing, or to what comes along; else why it is left out, with what belongs to it.
+    """
+    found = reading_of(tree, node, name)
+    targets = found.reference.targets
+    if not targets and not found.is_open:
+        return Property(name, node.properties[name])
+    is_whole = not (found.is_open or found.is_guess or found.reference.others)
+    if is_whole and all(_comes_along(tree, device, name, path) for path in targets):
+        return Property(name, node.properties[name], cells=found.reference.cells)
+    names = (name, *(each for each in companions(name) if each in node.properties))
+    return LeftOut(names, _why(node, name, found))
+
+
+def is_inside(path: str, device: Node) -> bool:
+    """Whether the node at `path` is `device`, or below it."""
+    return f"{path}/".startswith(f"{device.path}/")
+
+
+def stub(tree: Tree, path: str) -> Copied | None:
+    """A node that stands in a guest for that of the host at `path`: a clock of a fixed frequency,
+    which is no more than a number. None where nothing can.
+    """
+    node = tree.node(path)
+    if node is None or not _is_fixed_clock(node):
+        return None
+    properties = [
+        Property("compatible", f"{_CLOCK}\0".encode()),
+        Property("#clock-cells", pack(">I", 0)),
+        *(Property(n, node.properties[n]) for n in _OF_A_CLOCK if n in node.properties),
+    ]
+    remark = f"stands for the host's {path}, which runs at this rate whatever the guest does"
+    return Copied(node.name.split("@")[0], path, tuple(properties), (), (), (remark,))
+
+
+def _comes_along(tree: Tree, device: Node, name: str, path: str) -> bool:
+    if is_inside(path, device):
+        return True
+    target = tree.node(path)
+    return name == "clocks" and target is not None and _is_fixed_clock(target)
+
+
+def _is_fixed_clock(node: Node) -> bool:
+    compatibles = node.properties.get("compatible", b"").split(b"\0")
+    is_plain = node.properties.get("#clock-cells", b"\0" * 4) == b"\0" * 4
+    rate = node.properties.get("clock-frequency", b"")
+    return _CLOCK.encode() in compatibles and is_plain and len(rate) == 4
+
+
+def _why(node: Node, name: str, found: Reading) -> str:
+    if found.is_guess:
+        numbers = " ".join(map(hex, _numbers(node, name)))
+        target = found.reference.targets[0]
+        return f"<{numbers}> may refer to {target}; copy it if it does not"
+    return meaning(name) or f"it refers to {' and '.join(dict.fromkeys(found.reference.targets))}"
+
+
+def _numbers(node: Node, name: str) -> Iterator[int]:
+    yield from cells(node.properties[name], node.path, name)[:16]

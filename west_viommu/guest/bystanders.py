@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of the guest's tree is not asked for, and what a request has to fit beside."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from west_viommu.guest.gic import Gic, guest_interrupts
+from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.tree.addresses import AddressMap, Region
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.interrupts import Intid
+from west_viommu.tree.node import Node
+
+
+def unrouted(guest: GuestTree, gic: Gic, asking: Mapping[str, Sequence[Intid]]) -> Iterator[str]:
+    """Nodes below /passthrough with interrupts on the GIC that no request at or above them has.
+    `asking`: the INTIDs of each request, by its path.
+    """
+    for node in guest.tree.nodes():
+        if node.path.startswith(f"{PASSTHROUGH}/") and node.path not in asking:
+            try:
+                own = {each.intid for each in guest_interrupts(guest, gic, node)}
+            except TreeError:
+                # What is malformed counts where somebody asks for it.
+                continue
+            above = (asking.get(each.path, ()) for each in guest.tree.lineage(node))
+            if not own <= {intid for intids in above for intid in intids}:
+                yield node.path
+
+
+def unasked(
+    guest: GuestTree,
+    addresses: AddressMap,
+    asking: Mapping[str, Sequence[Region]],
+    disabled: Sequence[str],
+) -> Iterator[str]:
+    """Nodes with registers at an address of the guest that no request at or above them has, and
+    that nobody `disabled`. `asking`: the regions of each request, by its path.
+    """
+    for node in guest.tree.nodes():
+        if node.path.startswith(f"{PASSTHROUGH}/") and "reg" in node.properties:
+            try:
+                regions = [region for region in addresses.regions(node) if region]
+            except TreeError:
+                # A malformed reg counts where somebody asks for the node.
+                continue
+            above = [each.path for each in guest.tree.lineage(node)]
+            mapped = [region for path in above for region in asking.get(path, ())]
+            is_mapped = all(any(_is_within(region, each) for each in mapped) for region in regions)
+            if not is_mapped and not any(path in disabled for path in above):
+                yield node.path
+
+
+def occupied(guest: GuestTree, addresses: AddressMap) -> Iterator[tuple[Node, Region | TreeError]]:
+    """Every enabled node with registers or memory at an address of the guest, and each of its
+    regions; for memory whose reg is malformed, why. That of a device counts where it is asked for.
+    """
+    tree = guest.tree
+    for node in tree.nodes():
+        if "reg" in node.properties:
+            try:
+                regions = addresses.regions(node) if tree.status(node) == "okay" else ()
+                yield from ((node, region) for region in regions if region and region.size)
+            except TreeError as error:
+                if node.properties.get("device_type") == b"memory\0":
+                    yield node, error
+
+
+def _is_within(region: Region, other: Region) -> bool:
+    return other.base <= region.base and region.base + region.size <= other.base + other.size

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stream IDs that a request names: in `iommus`, or as Lopper writes them."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from west_viommu.guest.source import BASE, GuestTree
+from west_viommu.host.inventory import SMMUV3_COMPATIBLE
+from west_viommu.host.streams import StreamId
+from west_viommu.tree.cells import TreeError, cells, counted
+from west_viommu.tree.node import Node, Phandle
+
+# "Not bound yet": 0x0 by the xen-devel thread of 2022, 0xfdea (GUEST_PHANDLE_VSMMUV3) by its
+# first proposal.
+VSMMU_PHANDLE = Phandle(0xFDEA)
+PLACEHOLDERS = frozenset({Phandle(0), VSMMU_PHANDLE})
+# Lopper's extract-xen writes the IDs of the host's `iommus` there; Xen reads no such property.
+STREAM_IDS = "xen,smmu-stream-ids"
+
+
+class Entry(NamedTuple):
+    """One pair of a guest's `iommus`. `phandle` is the number that was written, None where the
+    entry refers to the guest's vSMMU by label and so is bound already.
+    """
+
+    phandle: Phandle | None
+    id: StreamId
+
+
+def entries(guest: GuestTree, node: Node) -> tuple[Entry, ...]:
+    """The IDs of `iommus`, and those of xen,smmu-stream-ids that are not among them. Raises
+    TreeError.
+    """
+    found = list(_of_iommus(guest, node))
+    listed = {entry.id for entry in found}
+    for number in cells(node.properties.get(STREAM_IDS, b""), node.path, STREAM_IDS):
+        if number not in listed:
+            found.append(Entry(Phandle(0), StreamId(number)))
+    return tuple(found)
+
+
+def _of_iommus(guest: GuestTree, node: Node) -> Iterator[Entry]:
+    """The pairs of `iommus`: a placeholder or reference, and a stream ID."""
+    if "iommus" not in node.properties:
+        return
+    numbers = cells(node.properties["iommus"], node.path, "iommus")
+    if not numbers or len(numbers) % 2:
+        raise TreeError(
+            "iommus is no list of pairs",
+            node.path,
+            "iommus",
+            "<0x0 STREAM-ID> for each stream",
+            counted(len(numbers), "cell"),
+        )
+    links = guest.links.get(node.path, {})
+    for i in range(0, len(numbers), 2):
+        stream_id = StreamId(numbers[i + 1])
+        target = links.get(i)
+        if target is None:
+            yield Entry(Phandle(numbers[i]), stream_id)
+        elif _is_vsmmu(guest, target):
+            yield Entry(None, stream_id)
+        else:
+            label = target.removeprefix(f"{BASE}/")
+            raise TreeError(
+                f"iommus refers to &{label}, a label that the guest tree does not have"
+                if target.startswith(BASE)
+                else "iommus refers to a node that is no vSMMU",
+                node.path,
+                "iommus",
+                "0x0 in place of the host's SMMU",
+                f"&{label}",
+            )
+
+
+def _is_vsmmu(guest: GuestTree, path: str) -> bool:
+    target = guest.tree.node(path)
+    return target is not None and SMMUV3_COMPATIBLE in target.compatible

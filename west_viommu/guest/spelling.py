@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Properties whose names are a slip of one that makes a request."""
+
+from collections.abc import Iterator
+
+from west_viommu.guest.entries import STREAM_IDS
+from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.problems import Problem
+
+_OURS = (
+    "iommus",
+    "iommu-map",
+    "iommu-map-mask",
+    "xen,path",
+    "xen,reg",
+    "xen,force-assign-without-iommu",
+    STREAM_IDS,
+)
+
+
+def misspelt(guest: GuestTree) -> Iterator[Problem]:
+    """A warning for each property below /passthrough that is one edit away from one of ours: a
+    letter more, less or another, or two that changed places.
+    """
+    for node in guest.tree.nodes():
+        if node.path.startswith(f"{PASSTHROUGH}/"):
+            for name in node.properties:
+                meant = next((each for each in _OURS if _is_slip(name, each)), None)
+                if meant and name not in _OURS:
+                    yield Problem(
+                        "malformed",
+                        f"nothing reads {name}",
+                        f"if you mean {meant}, write {meant}",
+                        node.path,
+                        meant,
+                        name,
+                        guest.locate(node.path, name),
+                        warning=True,
+                    )
+
+
+def _is_slip(name: str, meant: str) -> bool:
+    """Whether one edit makes `meant` of `name`."""
+    if abs(len(name) - len(meant)) > 1 or name == meant:
+        return False
+    same = 0
+    while same < min(len(name), len(meant)) and name[same] == meant[same]:
+        same += 1
+    rest, other = name[same:], meant[same:]
+    return (
+        rest[1:] == other[1:]
+        or rest[1:] == other
+        or rest == other[1:]
+        or (rest[:2] == other[1::-1] and rest[2:] == other[2:])
+    )

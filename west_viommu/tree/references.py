@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which cells of a property are phandles: as its source shows, or as tables and numbers tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from west_viommu.tree.node import Node, Tree
+from west_viommu.tree.providers import Provider, is_number, is_syscon, provider
+
+
+class Reference(NamedTuple):
+    """What one property refers to. `cells`: index of a cell -> path of the node whose phandle it
+    is. `others`: nodes that it refers to in another way, by their paths or beside odd lengths.
+    """
+
+    cells: Mapping[int, str]
+    others: tuple[str, ...] = ()
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The path of each node that is referred to."""
+        return (*self.cells.values(), *self.others)
+
+
+class Reading(NamedTuple):
+    """What a property is: `reference` where it refers to nodes. `is_open`: by its name it refers to
+    nodes, and to which could not be told. `is_guess`: nothing but equal numbers says that it does.
+    """
+
+    reference: Reference
+    is_open: bool = False
+    is_guess: bool = False
+
+
+NO_REFERENCE = Reference({})
+PLAIN = Reading(NO_REFERENCE)
+
+
+class Source(NamedTuple):
+    """What only the source of a tree tells. `labels`: label -> path. `numbered`: the paths of the
+    nodes whose phandle is a number of their own, which a number elsewhere may mean. `references`:
+    path of a node -> property -> what its value refers to by label or path.
+    """
+
+    labels: Mapping[str, str]
+    numbered: frozenset[str]
+    references: Callable[[str], Mapping[str, Reference]]
+
+
+# A node by the number of its phandle, None where no node is known by that.
+ByNumber = Callable[[int], Node | None]
+
+
+def reading(
+    tree: Tree, name: str, value: bytes, written: Reference, by_number: ByNumber
+) -> Reading:
+    """What property `name` of a node of `tree` refers to: what was `written` as a reference, and
+    where nothing was, numbers that are the phandle of a node `by_number`, where the name says so.
+    """
+    row = provider(name)
+    if row:
+        return _of_table(tree, row, value, written, by_number)
+    if written.targets:
+        return Reading(written)
+    if not value or len(value) % 4 or is_number(name) or _is_text(value):
+        return PLAIN
+    numbers = [int.from_bytes(value[i : i + 4], "big") for i in range(0, len(value), 4)]
+    if is_syscon(name):
+        first = by_number(numbers[0])
+        return Reading(Reference({0: first.path} if first else {}), is_open=not first)
+    found = {i: node.path for i, number in enumerate(numbers) if (node := by_number(number))}
+    return Reading(Reference(found), is_guess=True) if found else PLAIN
+
+
+def reading_of(tree: Tree, node: Node, prop: str) -> Reading:
+    """What property `prop` of `node` refers to, by the source of `tree` or by its numbers."""
+    source = tree.source
+    if source is None:
+        return reading(tree, prop, node.properties[prop], NO_REFERENCE, tree.with_phandle)
+
+    def by_number(number: int) -> Node | None:
+        target = tree.with_phandle(number)
+        return target if target and target.path in source.numbered else None
+
+    written = source.references(node.path).get(prop, NO_REFERENCE)
+    return reading(tree, prop, node.properties[prop], written, by_number)
+
+
+def _of_table(
+    tree: Tree, row: Provider, value: bytes, written: Reference, by_number: ByNumber
+) -> Reading:
+    """An entry is a phandle and as many arguments as the node with it says. What does not come out
+    so is what was written, or open.
+    """
+    fallback = Reading(written, is_open=not written.targets)
+    if row.cells is None or written.others or len(value) % 4:
+        return fallback
+    numbers = [int.from_bytes(value[i : i + 4], "big") for i in range(0, len(value), 4)]
+    found: dict[int, str] = {}
+    at = 0
+    while at < len(numbers):
+        path = written.cells.get(at)
+        node = tree.node(path) if path else by_number(numbers[at])
+        width = 0
+        if node:
+            found[at] = node.path
+            width = int.from_bytes(node.properties.get(row.cells, b""), "big")
+        elif numbers[at]:
+            return fallback
+        # 0 stands for an entry that is left out (of_phandle_iterator_next of Linux).
+        at += 1 + width
+    is_whole = at == len(numbers) and set(written.cells) <= set(found)
+    return Reading(Reference(found)) if is_whole else fallback
+
+
+def _is_text(value: bytes) -> bool:
+    return value.endswith(b"\0") and value != b"\0" and _are_printable(value[:-1])
+
+
+def _are_printable(text: bytes) -> bool:
+    return all(0x20 <= byte < 0x7F for byte in text)
