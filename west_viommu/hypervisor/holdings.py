@@ -15,7 +15,7 @@ from west_viommu.host.intervals import Interval, submask_intervals
 from west_viommu.host.inventory import Master
 from west_viommu.host.streams import Stream, map_intervals
 from west_viommu.hypervisor.profile import Driver, Profile
-from west_viommu.hypervisor.roles import is_left_out, role
+from west_viommu.hypervisor.roles import IOMMU, is_left_out, role
 from west_viommu.tree.addresses import Region, address_map
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, PPI, Intid, map_targets
@@ -164,11 +164,20 @@ class Holdings:
         found = []
         cells = _as_cells(wanted) if wanted is not None and not self._has_nexus() else None
         for node in self._tree.nodes():
-            if _interrupts(node) and (cells is None or _has_cell(node, cells)):
+            has_any = _interrupts(node) and (cells is None or _has_cell(node, cells))
+            if has_any and not self._is_idle_iommu(node):
                 for intid in self.lines(node):
                     if intid >= FIRST_SPI:
                         found.append(Claim(intid, intid, node.path))
         return found
+
+    def _is_idle_iommu(self, node: Node) -> bool:
+        """Whether `node` is an IOMMU that Xen does not drive (iommu_hardware_setup() skips what is
+        not available): its interrupts are nobody's, as dom0 gets no IOMMU.
+        """
+        if self.role(node.path) != IOMMU:
+            return False
+        return _own_status(node) != "okay" or "xen,passthrough" in node.properties
 
     def _on(self, iommu: str, first: int, last: int, path: str) -> Claim:
         base = self._places[iommu] << _ID_BITS
