@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from west_viommu.guest.requests import Raw
 from west_viommu.hazards.findings import Finding, Severity, as_allowed, shown
-from west_viommu.hazards.pages import occupied_by_others, overlap_with
+from west_viommu.hazards.overlaps import occupied_by_others, overlap_with
 from west_viommu.hazards.situation import Situation
 from west_viommu.host.intervals import Interval, meetings, merged
 from west_viommu.hypervisor.holdings import Standing

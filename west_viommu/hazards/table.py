@@ -7,7 +7,7 @@ A check sees what all assignments hold and who else holds it, and yields what it
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from west_viommu.hazards import device, interrupts, iommu, pages, streams, vsids
+from west_viommu.hazards import device, interrupts, iommu, overlaps, pages, streams, vsids
 from west_viommu.hazards.findings import Finding, Severity
 from west_viommu.hazards.situation import Check, Situation
 from west_viommu.hypervisor.assignment import Assignment
@@ -69,7 +69,7 @@ HAZARDS = (
     # The same id, found by its pages.
     Hazard("hypervisor-owned", pages.owned_page, _FATAL, ("region-mismatch", "hypervisor-owned")),
     Hazard("shared-page", pages.shared_page, needs=("region-mismatch", "hypervisor-owned")),
-    Hazard("guest-overlap", pages.guest_overlap, of_device=False),
+    Hazard("guest-overlap", overlaps.guest_overlap, of_device=False),
     Hazard("interrupt-mismatch", interrupts.interrupt_mismatch, of_device=False),
     Hazard("interrupt-private", interrupts.interrupt_private, needs=("interrupt-mismatch",)),
     Hazard("not-given-to-dom0", device.not_given_to_dom0, needs=("hypervisor-owned",)),
