@@ -171,13 +171,14 @@ def test_the_profile_says_what_can_be_passed_through(viommu: Run, tmp_path: Path
     assert viommu(*command, "--config", "elsewhere.yml").out == by_option.out
 
 
+@pytest.mark.parametrize("profile", ["xen-rfc", "xen-v3-dom0less", "xen-v3-libxl", "xen"])
 @pytest.mark.parametrize("host", [TWO_SMMUS, PAGES, DEMO / "host.dts"], ids=lambda file: file.stem)
-def test_passable_is_what_bind_takes(host: Path, viommu: Run, tmp_path: Path) -> None:
+def test_passable_is_what_bind_takes(host: Path, profile: str, viommu: Run, tmp_path: Path) -> None:
     """Each master of the host, alone and whole: `list` and `bind` must agree on it."""
-    passable = listed(viommu, "--passable", host=host)
+    passable = listed(viommu, "--passable", "--profile", profile, host=host)
     for path in listed(viommu, host=host):
         (tmp_path / "guest.overlay").write_text(viommu("extract", "--host", host, path).out)
-        bound = viommu("bind", "--host", host, "guest.overlay")
+        bound = viommu("bind", "--host", host, "guest.overlay", "--profile", profile)
         assert (bound.status == 0) == (path in passable), bound.err
 
 

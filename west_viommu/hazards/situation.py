@@ -94,11 +94,12 @@ class Situation:
         return found
 
     def guest_ids(self, this: Assignment) -> Sequence[StreamId]:
-        """The IDs that the guest uses for the streams of `this`; by itself, a device has its
-        own.
+        """The IDs that the guest uses for the streams of `this`; of a device by itself, its own by
+        the policy identity, and by any other the lowest.
         """
         if self.is_alone:
-            return this.ids
+            is_kept = self.profile.policy == "identity"
+            return this.ids if is_kept else [StreamId(i) for i in range(len(this.ids))]
         return [stream.vmaster for stream in self.streams[this.request.path] or ()]
 
     def is_first(self, device: str, this: Assignment) -> bool:

@@ -146,8 +146,9 @@ def _situation(
         for each in (() if alone else assignments)
     }
     judge = contests_alone if alone else contests
-    # By the policy identity: which numbers the guest uses is not the device's affair.
-    profile = terms.profile._replace(policy="identity", renumbers=None, reserved=())
+    # Of several devices, by the policy identity: which numbers the guest uses is not their affair.
+    policy = terms.profile.policy if alone else "identity"
+    profile = terms.profile._replace(policy=policy, renumbers=None, reserved=())
     return Situation(
         terms._replace(profile=profile),
         assignments,
