@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,33 +25,15 @@ from west_viommu.read.plugin import as_overlay, as_plain
 from west_viommu.read.preprocess import decoded, preprocessed, unfit
 from west_viommu.read.references import references
 from west_viommu.read.sources import combined
+from west_viommu.read.stand_in import KNOWN, base, prelude, with_macros
 from west_viommu.read.tree import fragments, is_blob, not_applied, read_tree
 from west_viommu.read.vsmmu_label import with_vsmmu_node
 from west_viommu.tree.node import Node, Tree
 from west_viommu.tree.references import Reference, Source
 
-# What every base tree of a Zephyr guest of Xen says, and an overlay relies on: the cells of the
-# root, the GIC under its usual label, and the macros of zephyr/dt-bindings/
-# interrupt-controller/arm-gic.h (boards/xen/xenvm, Zephyr 3.1 to 4.3).
-_ROOT_OF_BASE = "#address-cells = <2>; #size-cells = <2>; interrupt-parent = <&gic>;"
-_GIC_OF_BASE = (
-    'compatible = "arm,gic"; interrupt-controller; #interrupt-cells = <{}>; #address-cells = <0>;'
-)
-_BUS_OF_BASE = "#address-cells = <2>; #size-cells = <2>; ranges;"
-# Labels that a base has for a node that is known.
-_KNOWN = {"passthrough": PASSTHROUGH}
 # Stands for the file where an overlay of fragments was written anew.
 _APPLIED = "the overlay, applied"
 _GIVE = "give the guest's tree as source or as a blob"
-_BASE_NAME = "the base tree that is not given"
-_MACROS_OF_BASE = {
-    "GIC_SPI": "0x0",
-    "GIC_PPI": "0x1",
-    "IRQ_TYPE_LEVEL": "0x2",
-    "IRQ_TYPE_EDGE": "0x4",
-    "IRQ_DEFAULT_PRIORITY": "0xa0",
-}
-_MACRO = re.compile(r"\b(?:" + "|".join(_MACROS_OF_BASE) + r")\b")
 # What dtlib says -> what to do about it.
 _HINTS = {
     "expected number": "is it a macro of a file that is not included? Give the base .dts first, "
@@ -149,7 +131,7 @@ def _with_base(text: str, name: str, is_linux: bool) -> tuple[Outline, Any]:
     """The outline of `text`, and the dtlib.DT of it with the base that it goes on. `is_linux`: an
     overlay that no Zephyr takes, so that its GIC has three cells.
     """
-    outline = Outline(text, BASE, _KNOWN)
+    outline = Outline(text, BASE, KNOWN)
     _check(outline)
     if outline.is_complete:
         _check_complete(
@@ -159,10 +141,10 @@ def _with_base(text: str, name: str, is_linux: bool) -> tuple[Outline, Any]:
             frozenset({VSMMU_LABEL}),
         )
         text = with_vsmmu_node(text, f"{BASE}/{VSMMU_LABEL}", outline, OVERLAY)
-        text += "\n" + _base(outline.open_labels, ZEPHYR_CELLS)
+        text += "\n" + base(outline.open_labels, ZEPHYR_CELLS)
     else:
-        text = _MACRO.sub(lambda macro: _MACROS_OF_BASE[macro[0]], text)
-        text = _prelude(outline, LINUX_CELLS if is_linux else ZEPHYR_CELLS) + text
+        cells = LINUX_CELLS if is_linux else ZEPHYR_CELLS
+        text = prelude(outline, cells) + with_macros(text)
     return outline, _parsed(text, name, outline)
 
 
@@ -227,34 +209,6 @@ def _undefined(labels: Mapping[str, Where], hint: str) -> Iterator[Problem]:
     for label, where in labels.items():
         what = f"&{label} is a label that the tree does not have"
         yield Problem("malformed", what, hint, where=where)
-
-
-def _base(labels: Iterable[str], gic_cells: int) -> str:
-    """The node that holds every label the base tree is to bring."""
-    gic = _GIC_OF_BASE.format(gic_cells)
-    children = (
-        f"{label}: {label} {{ {gic if label == 'gic' else ''} }};"
-        for label in labels
-        if label not in _KNOWN
-    )
-    known = (
-        f"{label}: {_KNOWN[label][1:]} {{ {_BUS_OF_BASE} }};" for label in labels if label in _KNOWN
-    )
-    return f"/ {{ {BASE[1:]} {{ {' '.join(children)} }}; {' '.join(known)} }};\n"
-
-
-def _prelude(outline: Outline, gic_cells: int) -> str:
-    """A base tree for overlays: what `_ROOT_OF_BASE` says, and every node that they refer to."""
-    text = f'# 1 "{_BASE_NAME}"\n/dts-v1/; / {{ {_ROOT_OF_BASE} }};\n'
-    labels = outline.open_labels
-    if "gic" not in outline.labels and "gic" not in labels:
-        labels.append("gic")
-    text += _base(labels, gic_cells)
-    for path in outline.open_paths:
-        names = [name for name in path.split("/") if name]
-        bus = _BUS_OF_BASE if path == PASSTHROUGH else ""
-        text += f"/ {{ {' { '.join(names)} {{ {bus} {'}; ' * (len(names) + 1)}\n"
-    return text
 
 
 def _parsed(text: str, name: str, outline: Outline) -> Any:
