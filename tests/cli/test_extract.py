@@ -129,7 +129,10 @@ def test_there_and_back_on_real_hosts(file: Path, viommu: Run, tmp_path: Path) -
             stream["id"] for stream in master["streams"]
         ]
         node = tree.node(master["path"])
-        assert node and device["intids"] == [i for i, _ in gic_interrupts(tree, node) if i >= 32]
+        assert node
+        # A host may list one twice; a driver of the guest gets it once.
+        routed = dict.fromkeys(i for i, _ in gic_interrupts(tree, node) if i >= 32)
+        assert device["intids"] == [*routed]
 
 
 @pytest.mark.parametrize("file", corpus_params())
