@@ -224,9 +224,30 @@ def test_a_raw_mapping_is_in_the_plan_and_for_xl(bind: Bind) -> None:
             "regions": [{"host": 0x7FFF0000, "guest": 0x22001000, "size": 0x800}],
         }
     ]
-    assert '"7fff0,1@22001"' in Path("out/xl.cfg").read_text()
-    mapping = "{.first_gfn = 0x22001, .first_mfn = 0x7fff0, .nr_mfns = 0x1}"
-    assert mapping in Path("out/xenlib.h").read_text()
+
+
+OF_ANOTHER = "0x40100000"
+ALLOW = """allow:
+  - {hazard: shared-page, device: /passthrough/shm@22001000, reason: the guest may read it}
+"""
+
+
+@pytest.mark.parametrize(("region", "is_dom0s"), [("0x7fff0000 0 0x800", 0), ("%s 0 0x1000", 1)])
+def test_what_xl_can_map(region: str, is_dom0s: int, bind: Bind) -> None:
+    """Only what dom0 has a right to: the pages of a host node."""
+    Path("viommu.yml").write_text(ALLOW if is_dom0s else "")
+    raw = RAW.replace("0x7fff0000 0 0x800", region.replace("%s", OF_ANOTHER))
+    outcome = bind(PARTIAL % ("", BUS % "" + raw + MAC % IDS))
+    assert outcome.status == 0, outcome.err
+    note = "nothing for libxl: Xen gives dom0 no right to the memory that /passthrough/shm@22001000"
+    assert (note in outcome.err) == (not is_dom0s)
+    if is_dom0s:
+        page = OF_ANOTHER.removeprefix("0x").removesuffix("000")
+        assert f'"{page},1@22001"' in Path("out/xl.cfg").read_text()
+        mapping = f"{{.first_gfn = 0x22001, .first_mfn = 0x{page}, .nr_mfns = 0x1}}"
+        assert mapping in Path("out/xenlib.h").read_text()
+    else:
+        assert not Path("out/xl.cfg").exists()
 
 
 def test_a_malformed_raw_mapping(bind: Bind) -> None:

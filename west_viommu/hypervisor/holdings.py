@@ -11,9 +11,10 @@ from enum import Enum
 from typing import NamedTuple
 
 from west_viommu.host.devices import Devices
-from west_viommu.host.intervals import Interval, submask_intervals
+from west_viommu.host.intervals import Interval, merged, submask_intervals
 from west_viommu.host.inventory import Master
 from west_viommu.host.streams import Stream, map_intervals
+from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import Driver, Profile
 from west_viommu.hypervisor.roles import IOMMU, is_left_out, role
 from west_viommu.tree.addresses import Region, address_map
@@ -145,6 +146,18 @@ class Holdings:
             if _is_bridge(node) and "ranges" in node.properties:
                 found += self._windows(node)
         return found
+
+    def permitted_pages(self) -> list[Interval]:
+        """What dom0 may hand on by xl: the pages of all that it gets, mapped or marked, but for
+        reserved memory (iomem_permit_access() in map_range_to_domain()).
+        """
+        given = (Standing.STAYS, Standing.OFF, Standing.MARKED)
+        regions = (
+            in_pages(Region(claim.first, claim.last - claim.first + 1))
+            for claim in self.all_pages()
+            if self.standing(claim.path) in given
+        )
+        return merged(Interval(each.base, each.base + each.size - 1) for each in regions)
 
     def lines(self, node: Node) -> tuple[Intid, ...]:
         """The INTIDs that dom0 gets with `node`: those of its interrupts, as Xen reads them, and

@@ -60,7 +60,7 @@ def plan(
         allowed=allowed.used,
         marks=situation.contests.marks if situation.profile.toolstacks else (),
         memory_limit=_memory_limit(situation, asked.raw),
-        hindered=_hindered(situation),
+        hindered=_hindered(situation, asked.raw),
         raw=asked.raw,
         unasked=asked.unasked,
         unrouted=asked.unrouted,
@@ -160,7 +160,7 @@ def _memory_limit(situation: Situation, raws: Iterable[Raw]) -> int | None:
     return min(above, default=None)
 
 
-def _hindered(situation: Situation) -> dict[str, str]:
+def _hindered(situation: Situation, raws: Sequence[Raw]) -> dict[str, str]:
     """The toolstacks that could not make the domain, and why: xl runs in dom0, and hands on what
     that has a right to.
     """
@@ -169,6 +169,12 @@ def _hindered(situation: Situation) -> dict[str, str]:
     for this in situation.assignments:
         if situation.holdings.is_left_out(this.device.path):
             return {"libxl": f"Xen gives dom0 no right to {this.device.path}"}
+    permitted = situation.holdings.permitted_pages() if raws else []
+    for raw in raws:
+        for host, _ in map(whole_pages, raw.mapped):
+            last = host.base + host.size - 1
+            if not any(part.first <= host.base and last <= part.last for part in permitted):
+                return {"libxl": f"Xen gives dom0 no right to the memory that {raw.path} maps"}
     return {}
 
 
