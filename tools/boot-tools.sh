@@ -11,8 +11,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 xen=$PWD/.venv/xen
-work=$xen/work
-rm -rf "$work"
+# Xen's makefile takes no path with a space.
+work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # The archive that this machine's own packages come from, and its release: "URI CODENAME".
@@ -160,9 +160,12 @@ bring_dom0() (
 for name in boot smmu qemu dom0; do
     if [ ! -e "$xen/$name" ]; then
         echo "bringing $xen/$name"
-        mkdir -p "$work"
+        mkdir -p "$work" "$xen"
         "bring_$name"
-        mv "$work/$name" "$xen/$name"
+        # From another file system, not at once.
+        rm -rf "$xen/$name.new"
+        mv "$work/$name" "$xen/$name.new"
+        mv "$xen/$name.new" "$xen/$name"
         rm -rf "$work"
     fi
 done
