@@ -26,8 +26,8 @@ from typing import NamedTuple
 
 from tests.xen.by_hand import guest_at_boot, marks, with_marks
 from tests.xen.host import GICS, SMMU_V3, Host, compatible
-from tests.xen.machine import guest_image
 from tests.xen.nodes import Node, blob_of, pack, tree
+from tests.xen.programs import rtc_guest
 from tests.xen.random_guests import random_guest
 from tests.xen.random_hosts import random_host
 from tests.xen.whole import XENS, AtBoot, World, faults, whole
@@ -174,7 +174,7 @@ def run(seeds: range, xen: Xen) -> bool:
         folder = Path(name)
         dump = [_qemu(), "-M", f"{MACHINE},dumpdtb={folder / 'virt.dtb'}", *OPTIONS]
         subprocess.run(dump, check=True, capture_output=True)
-        kernel = guest_image(folder).stat().st_size
+        kernel = rtc_guest(folder).stat().st_size
         for seed in seeds:
             found = machine(seed, (folder / "virt.dtb").read_bytes(), kernel, xen)
             if found is None:
