@@ -80,7 +80,9 @@ def _matched(
         wrong = allowed.problem(no_match.hazard, no_match.finding, request.path, names)
         return (found if wrong.warning else None), [wrong]
     except TreeError as error:
-        return None, [_malformed_host(error, request, devices)]
+        hint = f"correct the host tree, or remove {request.path}"
+        where = Where(devices.host_name)
+        return None, [error.problem(hint, where, about="the host node is malformed")]
 
 
 def _situation(
@@ -201,15 +203,3 @@ def _stale_vsids(terms: Terms, assignments: Sequence[Assignment]) -> Iterator[Pr
             yield Problem("malformed", what, hint, where=each.where)
         else:
             named.add(device)
-
-
-def _malformed_host(error: TreeError, request: Request, devices: Devices) -> Problem:
-    return Problem(
-        "malformed",
-        f"the host node is malformed: {error.what}",
-        f"correct the host tree, or remove {request.path}",
-        error.path,
-        error.expected,
-        error.found,
-        Where(devices.host_name),
-    )
