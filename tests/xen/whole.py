@@ -115,7 +115,8 @@ def _doubles(running: Running, hands: dict[str, Hand]) -> Iterator[Double]:
     for place, name in enumerate(guests):
         for other in (XEN, DOM0, *guests[:place]):
             yield from _pages_of_both(name, hands[name], other, hands[other])
-        yield from _namesakes(name, hands[name])
+        if running.xen.vsmmu:
+            yield from _namesakes(name, hands[name])
         yield from _split_devices(running, name)
 
 
