@@ -8,6 +8,24 @@ from west_viommu.tree.node import Node, Tree
 MEMORY = "memory"
 RESERVED = "reserved memory"
 IOMMU = "an IOMMU"
+# What Xen has drivers for, by the match tables of drivers/passthrough/arm/smmu-v3.c, smmu.c and
+# ipmmu-vmsa.c. Any other IOMMU is a device that dom0 gets: device_get_class() goes by these.
+_IOMMUS = frozenset(
+    {
+        "arm,smmu-v3",
+        "arm,smmu-v1",
+        "arm,smmu-v2",
+        "arm,mmu-400",
+        "arm,mmu-401",
+        "arm,mmu-500",
+        "renesas,ipmmu-r8a7795",
+        "renesas,ipmmu-r8a77965",
+        "renesas,ipmmu-r8a7796",
+        "renesas,ipmmu-r8a77961",
+        "renesas,ipmmu-r8a779f0",
+        "renesas,ipmmu-r8a779g0",
+    }
+)
 # Compatible -> what such a node is to Xen. DEVICE_GIC nodes and their children are left out of dom0
 # (make_gic_node()), so are timers (DT_MATCH_TIMER) and what handle_node() skips; an ITS or a frame
 # for MSIs beside the GIC is driven by nobody else either.
@@ -45,7 +63,7 @@ _LEFT_OUT = frozenset(
 
 def role(node: Node, tree: Tree) -> str:
     """What `node` is to the hypervisor; "" for a device that some domain could have."""
-    if "#iommu-cells" in node.properties:
+    if _is_iommu(node):
         return IOMMU
     kind = node.properties.get("device_type", b"")
     # Xen takes a node for RAM by its name (early_scan_node() in bootfdt.c, 4.17).
@@ -59,13 +77,17 @@ def role(node: Node, tree: Tree) -> str:
     return next((_ROLES[each] for each in _compatible(node) if each in _ROLES), "")
 
 
+def _is_iommu(node: Node) -> bool:
+    return "#iommu-cells" in node.properties and not _IOMMUS.isdisjoint(_compatible(node))
+
+
 def is_left_out(node: Node) -> bool:
     """Whether handle_node() leaves `node`, and what is below it, out of dom0."""
     compatible = _compatible(node)
     return (
         node.path in ("/cpus", "/chosen")
         or node.properties.get("device_type") == b"memory\0"
-        or "#iommu-cells" in node.properties
+        or _is_iommu(node)
         or any(each in _LEFT_OUT or each in _ROLES for each in compatible)
     )
 
