@@ -73,6 +73,20 @@ TWINS = (
         edit=('"arm,smmu-v3"', '"vendor,smmu", "arm,smmu-v3"'),
     ),
     Twin(
+        "unsupported-iommu",
+        "an MMU-500, under a released Xen",
+        "e { iommus = <0x0 0x10>; };",
+        edit=('"arm,smmu-v3"', '"arm,mmu-500"'),
+        options=("--profile", "xen"),
+    ),
+    Twin(
+        "unsupported-iommu",
+        "an IPMMU, under a released Xen",
+        "e { iommus = <0x0 0x10>; };",
+        edit=('"arm,smmu-v3"', '"renesas,ipmmu-r8a7795"'),
+        options=("--profile", "xen"),
+    ),
+    Twin(
         "iommu-disabled",
         "ok is okay",
         'vpu { xen,path = "/vpu@20070000"; };',

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate
+from collections.abc import Iterator
 
 from west_viommu.hazards.findings import Finding, Severity, as_allowed, shown
 from west_viommu.hazards.situation import Found, Situation, of_each
-from west_viommu.host.intervals import Interval, meetings, merged
+from west_viommu.host.intervals import Interval, covered_by, meetings
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contests import Contest
 from west_viommu.hypervisor.holdings import Standing
@@ -55,16 +53,13 @@ def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]
                 found=shown(host),
             )
         elif (guest.base - host.base) % PAGE:
-            yield Finding(
-                "host and guest address differ within a page, and Xen maps whole pages",
-                "give the guest an address with the same last three hexadecimal digits",
-                "reg",
-                expected=f"an address that ends in {host.base % PAGE:#05x}",
-                found=f"{guest.base:#x}",
-            )
-    is_of_device = _within_pages(regions)
+            yield differs_within_a_page(host, guest, "reg")
+    # Xen maps whole pages, and one triple of xen,reg may cover several regions.
+    is_of_device = covered_by(
+        Interval(each.base, each.base + each.size - 1) for each in map(in_pages, regions)
+    )
     for host, _ in this.request.mapped:
-        if not is_of_device(host):
+        if not is_of_device(host.base, host.base + host.size - 1):
             yield Finding(
                 f"xen,reg maps memory that does not belong to {this.device.path}"
                 f"{_owners(host, this, situation)}",
@@ -75,6 +70,17 @@ def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]
                 expected=expected,
                 found=shown(host),
             )
+
+
+def differs_within_a_page(host: Region, guest: Region, prop: str) -> Finding:
+    """What `prop` of a guest's node says of two regions at different offsets into a page."""
+    return Finding(
+        "host and guest address differ within a page, and Xen maps whole pages",
+        "give the guest an address with the same last three hexadecimal digits",
+        prop,
+        expected=f"an address that ends in {host.base % PAGE:#05x}",
+        found=f"{guest.base:#x}",
+    )
 
 
 def _owners(host: Region, this: Assignment, situation: Situation) -> str:
@@ -237,24 +243,6 @@ def device_without_region(this: Assignment, situation: Situation) -> Iterator[Fi
             expected="reg on the host node",
             found="none",
         )
-
-
-def _within_pages(regions: Iterable[Region]) -> Callable[[Region], bool]:
-    """The test whether a region lies in the pages that `regions` touch together: Xen maps whole
-    pages, and one triple of xen,reg may cover several regions.
-    """
-    pages = merged(
-        Interval(each.base, each.base + each.size - 1) for each in map(in_pages, regions)
-    )
-    bases = [first for first, _ in pages]
-    # Up to where this one and all before it reach.
-    reach = list(accumulate((last for _, last in pages), max))
-
-    def is_within(part: Region) -> bool:
-        at = bisect_right(bases, part.base) - 1
-        return at >= 0 and part.base + part.size - 1 <= reach[at]
-
-    return is_within
 
 
 def _is_for_all(path: str, situation: Situation) -> bool:

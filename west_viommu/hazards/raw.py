@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of raw mappings: host memory that a guest gets without a host device. Xen maps it with no
-look at whose it is (handle_passthrough_prop() of arch/arm/dom0less-build.c).
+look at whose it is (handle_passthrough_prop(): arch/arm/domain_build.c of 4.17, later
+common/device-tree/dom0less-build.c).
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from west_viommu.guest.requests import Raw
 from west_viommu.hazards.findings import Finding, Severity, as_allowed, shown
 from west_viommu.hazards.overlaps import occupied_by_others, overlap_with
+from west_viommu.hazards.pages import differs_within_a_page
 from west_viommu.hazards.situation import Situation
-from west_viommu.host.intervals import Interval, meetings, merged
+from west_viommu.host.intervals import Interval, covered_by, meetings
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import PAGE, in_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
@@ -34,17 +36,7 @@ def _within_pages(raws: Sequence[Raw]) -> _Found:
     for raw in raws:
         for host, guest in raw.mapped:
             if (guest.base - host.base) % PAGE:
-                yield (
-                    raw,
-                    "region-mismatch",
-                    Finding(
-                        "host and guest address differ within a page, and Xen maps whole pages",
-                        "give the guest an address with the same last three hexadecimal digits",
-                        "xen,reg",
-                        expected=f"an address that ends in {host.base % PAGE:#05x}",
-                        found=f"{guest.base:#x}",
-                    ),
-                )
+                yield raw, "region-mismatch", differs_within_a_page(host, guest, "xen,reg")
 
 
 def _on_the_host(raws: Sequence[Raw], situation: Situation) -> _Found:
@@ -53,7 +45,7 @@ def _on_the_host(raws: Sequence[Raw], situation: Situation) -> _Found:
     claims = ((a, b, path) for a, b, path in situation.holdings.all_pages())
     found_all = [found for found in meetings(pages, claims) if found[1] not in assigned]
     # Xen takes what is reserved out of the memory that it gives away (dt_unreserved_regions()).
-    apart = merged(
+    is_reserved = covered_by(
         Interval(first, last)
         for _, other, first, last in found_all
         if situation.holdings.role(other) == RESERVED
@@ -61,7 +53,7 @@ def _on_the_host(raws: Sequence[Raw], situation: Situation) -> _Found:
     said: set[tuple[str, str]] = set()
     for raw, other, first, last in found_all:
         is_memory = situation.holdings.role(other) == MEMORY
-        is_apart = is_memory and any(a <= first and last <= b for a, b in apart)
+        is_apart = is_memory and is_reserved(first, last)
         if is_apart or (raw.path, other) in said:
             continue
         said.add((raw.path, other))

@@ -137,6 +137,18 @@ def merged(intervals: Iterable[Interval]) -> list[Interval]:
     return result
 
 
+def covered_by(intervals: Iterable[Interval]) -> Callable[[int, int], bool]:
+    """The test whether `intervals` together have all numbers from a first to a last one."""
+    parts = merged(intervals)
+    firsts = [part.first for part in parts]
+
+    def is_covered(first: int, last: int) -> bool:
+        at = bisect_right(firsts, first) - 1
+        return at >= 0 and last <= parts[at].last
+
+    return is_covered
+
+
 def meetings(
     asked: Iterable[tuple[int, int, T]],
     others: Iterable[tuple[int, int, U]],

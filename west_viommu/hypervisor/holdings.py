@@ -7,11 +7,12 @@ gives dom0 every node that it does not leave out, whatever its status; handle_de
 node's streams, maps its registers and routes its interrupts, unless the node has xen,passthrough.
 """
 
+from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
 from west_viommu.host.devices import Devices
-from west_viommu.host.intervals import Interval, merged, submask_intervals
+from west_viommu.host.intervals import Interval, covered_by, submask_intervals
 from west_viommu.host.inventory import Master
 from west_viommu.host.streams import Stream, map_intervals
 from west_viommu.hypervisor.pages import in_pages
@@ -147,9 +148,10 @@ class Holdings:
                 found += self._windows(node)
         return found
 
-    def permitted_pages(self) -> list[Interval]:
-        """What dom0 may hand on by xl: the pages of all that it gets, mapped or marked, but for
-        reserved memory (iomem_permit_access() in map_range_to_domain()).
+    def is_permitted(self) -> Callable[[int, int], bool]:
+        """The test whether dom0 may hand on, by xl, what is from a first address to a last: the
+        pages of all that it gets, mapped or marked, but for reserved memory (iomem_permit_access()
+        in map_range_to_domain(), 4.17 and master).
         """
         given = (Standing.STAYS, Standing.OFF, Standing.MARKED)
         regions = (
@@ -157,7 +159,7 @@ class Holdings:
             for claim in self.all_pages()
             if self.standing(claim.path) in given
         )
-        return merged(Interval(each.base, each.base + each.size - 1) for each in regions)
+        return covered_by(Interval(each.base, each.base + each.size - 1) for each in regions)
 
     def lines(self, node: Node) -> tuple[Intid, ...]:
         """The INTIDs that dom0 gets with `node`: those of its interrupts, as Xen reads them, and

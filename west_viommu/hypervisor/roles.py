@@ -78,7 +78,7 @@ def role(node: Node, tree: Tree) -> str:
 
 
 def _is_iommu(node: Node) -> bool:
-    return "#iommu-cells" in node.properties and not _IOMMUS.isdisjoint(_compatible(node))
+    return not _IOMMUS.isdisjoint(_compatible(node))
 
 
 def is_left_out(node: Node) -> bool:

@@ -171,11 +171,10 @@ def _hindered(situation: Situation, raws: Sequence[Raw]) -> dict[str, str]:
     for this in situation.assignments:
         if situation.holdings.is_left_out(this.device.path):
             return {"libxl": f"Xen gives dom0 no right to {this.device.path}"}
-    permitted = situation.holdings.permitted_pages() if raws else []
+    is_permitted = situation.holdings.is_permitted() if raws else None
     for raw in raws:
         for host, _ in map(whole_pages, raw.mapped):
-            last = host.base + host.size - 1
-            if not any(part.first <= host.base and last <= part.last for part in permitted):
+            if is_permitted and not is_permitted(host.base, host.base + host.size - 1):
                 return {"libxl": f"Xen gives dom0 no right to the memory that {raw.path} maps"}
     return {}
 
