@@ -4,6 +4,7 @@
 import gc
 import os
 import sys
+from collections.abc import Callable
 
 # Objects. Those of a large host, or the closures by which json writes it, are more.
 _COLLECTED_AFTER = 100_000
@@ -15,14 +16,38 @@ def entry_point() -> None:
     """Run the command line of this process, and end it."""
     # Most commands end before a collection pays, so this stands before all that they import.
     gc.set_threshold(_COLLECTED_AFTER)
-    try:
-        status = _status()
-    except KeyboardInterrupt:
-        # It came while modules were imported, or at the very end.
-        os.write(2, b"viommu: interrupted\n")
-        status = _INTERRUPTED
     # Nothing is left to do but to take the objects of a host apart, which takes as long as a table.
-    os._exit(status)
+    os._exit(uninterrupted(_status))
+
+
+def uninterrupted(run: Callable[[], int]) -> int:
+    """The status of `run()`, or, with a line on stderr, that of a Ctrl-C which came while modules
+    were imported, or at the very end.
+    """
+    # Python only prints what is raised where nobody could catch it, as in a weak reference's end.
+    sys.unraisablehook = _end_by_interrupt
+    try:
+        return run()
+    except BaseException as error:
+        if not _is_interrupt(error):
+            raise
+        os.write(2, b"viommu: interrupted\n")
+        return _INTERRUPTED
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    # Python before 3.12 raises a RuntimeError from what comes while it makes a class.
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
+
+
+def _end_by_interrupt(unraisable: "sys.UnraisableHookArgs") -> None:
+    """End as a killed process does where `unraisable` is a Ctrl-C, else print it."""
+    if _is_interrupt(unraisable.exc_value):
+        os.write(2, b"viommu: interrupted\n")
+        os._exit(_INTERRUPTED)
+    sys.__unraisablehook__(unraisable)
 
 
 def _status() -> int:

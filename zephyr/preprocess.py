@@ -10,10 +10,16 @@ gc.set_threshold(100_000)
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 try:
-    from west_viommu.cli.preprocessor import main
-
-    status = main(sys.argv[1:])
+    from west_viommu.start import uninterrupted
 except KeyboardInterrupt:
     os.write(2, b"viommu: interrupted\n")
-    status = 130
-sys.exit(status)
+    sys.exit(130)
+
+
+def _status() -> int:
+    from west_viommu.cli.preprocessor import main
+
+    return main(sys.argv[1:])
+
+
+sys.exit(uninterrupted(_status))

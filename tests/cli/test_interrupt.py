@@ -60,6 +60,66 @@ def test_it_may_come_at_any_time(command: list[str], tmp_path: Path) -> None:
     assert 130 in statuses
 
 
+IN_A_CLASS = """
+class Name:
+    def __set_name__(self, owner, name):
+        raise KeyboardInterrupt
+
+class Owner:
+    name = Name()
+"""
+IN_A_CALLBACK = """
+import weakref
+
+class Dies: pass
+
+def ended(_):
+    raise KeyboardInterrupt
+
+one = Dies()
+reference = weakref.ref(one, ended)
+del one
+"""
+
+
+@pytest.mark.parametrize("moment", [IN_A_CLASS, IN_A_CALLBACK], ids=["class", "callback"])
+def test_where_python_does_not_let_it_through(moment: str) -> None:
+    """It makes another exception of it, or a mere message."""
+    code = f"""
+from west_viommu.start import uninterrupted
+exit(uninterrupted(lambda: exec({moment!r}, {{"__name__": "moment"}})))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "viommu: interrupted\n")
+
+
+def test_another_error_is_no_interrupt() -> None:
+    code = """
+import weakref
+from west_viommu.start import uninterrupted
+
+class Dies: pass
+
+def ends():
+    one = Dies()
+    reference = weakref.ref(one, lambda _: 1 / 0)
+    del one
+    return gone
+
+uninterrupted(ends)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    assert "ZeroDivisionError" in run.stderr and "NameError" in run.stderr
+
+
 def test_while_the_preprocessor_runs(tmp_path: Path) -> None:
     """Which does not outlive it, though it has a session of its own."""
     slow = tmp_path / "slow"
