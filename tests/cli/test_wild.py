@@ -23,6 +23,12 @@ BUS = 'compatible = "simple-bus"; #address-cells = <2>; #size-cells = <2>; range
 PARTIAL = "/dts-v1/; / { #address-cells = <2>; #size-cells = <2>; %s passthrough { %s }; };"
 IDS = "iommus = <0x0 0x6>;"
 
+OWN_GIC = (
+    "/dts-v1/; / { #address-cells = <2>; #size-cells = <2>; interrupt-parent = <&irqs>; "
+    'irqs: gic@1 { compatible = "arm,gic"; interrupt-controller; #interrupt-cells = <4>; '
+    "reg = <0 1 0 1>; }; };"
+)
+
 Bind = Callable[..., Outcome]
 
 
@@ -87,12 +93,7 @@ def test_the_number_of_xens_gic_in_interrupts_extended(bind: Bind) -> None:
     ("base", "says"),
     [
         ("", "/delete-property/ interrupt-parent; /* Xen's number for the GIC */"),
-        (
-            "/dts-v1/; / { #address-cells = <2>; #size-cells = <2>; interrupt-parent = <&irqs>; "
-            'irqs: gic@1 { compatible = "arm,gic"; interrupt-controller; #interrupt-cells = <4>; '
-            "reg = <0 1 0 1>; }; };",
-            "interrupt-parent = <&irqs>; /* in place of Xen's number for it */",
-        ),
+        (OWN_GIC, "interrupt-parent = <&irqs>; /* in place of Xen's number for it */"),
     ],
 )
 def test_a_zephyr_overlay_gets_its_own_gic(base: str, says: str, bind: Bind) -> None:
@@ -102,6 +103,45 @@ def test_a_zephyr_overlay_gets_its_own_gic(base: str, says: str, bind: Bind) -> 
     sources = (base, overlay) if base else (overlay,)
     assert bind(*sources).status == 0
     assert f"\t{says}\n" in Path("out/viommu.overlay").read_text()
+
+
+LOCAL = "pins: pins { interrupt-controller; #interrupt-cells = <1>; };"
+
+
+@pytest.mark.parametrize(
+    ("base", "entries", "says"),
+    [
+        (
+            OWN_GIC,
+            "<0xfde8 0 40 2 0xa0>",
+            "interrupts-extended = <&irqs 0x0 0x28 0x2 0xa0>; ",
+        ),
+        (
+            OWN_GIC,
+            "<&pins 5>, <0xfde8 0 40 2 0xa0>",
+            "interrupts-extended = <&{/passthrough/pins} 0x5>, <&irqs 0x0 0x28 0x2 0xa0>; ",
+        ),
+        (
+            "",
+            "<0xfde8 0 40 2 0xa0>",
+            "/delete-property/ interrupts-extended; /* Xen's number for the GIC */\n"
+            "\tinterrupts = <0x0 0x28 0x2 0xa0>;",
+        ),
+        (
+            "",
+            "<0xfde8 0 40 2 0xa0>, <&pins 5>",
+            "interrupts-extended = <&gic 0x0 0x28 0x2 0xa0>, <&{/passthrough/pins} 0x5>; ",
+        ),
+    ],
+)
+def test_a_zephyr_overlay_gets_its_own_gic_in_interrupts_extended(
+    base: str, entries: str, says: str, bind: Bind
+) -> None:
+    mac = MAC.replace("interrupts = <0 40 4>", f"interrupts-extended = {entries}") % IDS
+    overlay = f"/ {{ passthrough {{ {BUS % ''} {LOCAL} {mac} }}; }};"
+    sources = (base, overlay) if base else (overlay,)
+    assert bind(*sources).status == 0
+    assert f"\t{says}" in Path("out/viommu.overlay").read_text()
 
 
 @pytest.mark.parametrize(

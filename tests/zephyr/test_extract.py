@@ -88,9 +88,16 @@ def test_a_device_with_children_labels_and_a_stub_compiles(tmp_path: Path) -> No
 
 
 @needs_zephyr
-@pytest.mark.parametrize("has_another", [False, True])
+@pytest.mark.parametrize(
+    "interrupts",
+    [
+        "",
+        "interrupt-parent = <0xfde8>; interrupts = <0 42 2 0xa0>;",
+        "interrupts-extended = <0xfde8 0 42 2 0xa0>;",
+    ],
+)
 def test_a_disabled_request_and_the_number_of_xens_gic_compile(
-    has_another: bool, tmp_path: Path
+    interrupts: str, tmp_path: Path
 ) -> None:
     """Zephyr's devicetree scripts take neither a phandle 0 nor one that no node has."""
     workspace = Workspace(tmp_path / "workspace")
@@ -99,16 +106,13 @@ def test_a_disabled_request_and_the_number_of_xens_gic_compile(
         'eth { compatible = "acme,mac"; status = "disabled"; iommus = <0x0 0x6>; '
         "xen,smmu-stream-ids = <0x6>; };"
     )
-    on = (
-        'flash { compatible = "acme,flash"; iommus = <0x0 0x7>; interrupt-parent = <0xfde8>; '
-        "interrupts = <0 42 2 0xa0>; };"
-    )
+    on = f'flash {{ compatible = "acme,flash"; iommus = <0x0 0x7>; {interrupts} }};'
     (workspace.app / "app.overlay").write_text(
         "/ { passthrough { #address-cells = <2>; #size-cells = <2>; ranges; "
-        f"{off} {on if has_another else ''} }}; }};"
+        f"{off} {on if interrupts else ''} }}; }};"
     )
     (workspace.app / "viommu.yml").write_text("host: host.dts\n")
     ran = workspace.stage()
     assert ran.status == 0, ran.log
-    found = {"/passthrough/flash": [["/iommu@4040000", 7]]} if has_another else {}
+    found = {"/passthrough/flash": [["/iommu@4040000", 7]]} if interrupts else {}
     assert workspace.iommus() == found

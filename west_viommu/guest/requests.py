@@ -16,10 +16,12 @@ from west_viommu.guest.gic import (
     NO_GIC,
     Gic,
     GuestInterrupt,
+    Specifier,
     guest_gic,
     guest_interrupts,
     names_xens_gic,
     own_lines,
+    specifiers,
 )
 from west_viommu.guest.regions import Mapped, RegionPair, region_pairs, xen_reg
 from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
@@ -44,7 +46,8 @@ class Request(NamedTuple):
     the copy of a node behind an IOMMU with two cells looks like that, and then there is more to
     say, once the host node is known. `is_coherent`: it, or a node above it, has dma-coherent.
     `xens_gic`: the node, itself or above, whose interrupt-parent is the number that Xen gives its
-    GIC.
+    GIC. `extended`: where interrupts-extended has that number, its entries, each with the path of
+    its controller, None for that GIC.
     """
 
     path: str
@@ -58,6 +61,7 @@ class Request(NamedTuple):
     malformed_ids: TreeError | None
     is_coherent: bool = False
     xens_gic: str | None = None
+    extended: tuple[tuple[str | None, tuple[int, ...]], ...] = ()
 
     @property
     def intids(self) -> tuple[Intid, ...]:
@@ -155,8 +159,19 @@ class _Reader:
             malformed_ids,
             any("dma-coherent" in each.properties for each in guest.tree.lineage(node)),
             self.tried(node, lambda: names_xens_gic(guest, node), None),
+            self.extended(node),
         )
         return found if self._failures == before else None
+
+    def extended(self, node: Node) -> tuple[tuple[str | None, tuple[int, ...]], ...]:
+        """The entries of interrupts-extended, if Xen's number for its GIC is among them."""
+        none: tuple[Specifier, ...] = ()
+        if "interrupts-extended" not in node.properties:
+            return ()
+        found = self.tried(node, lambda: specifiers(self.guest, self.gic, node), none)
+        if all(each.controller for each in found):
+            return ()
+        return tuple((each.controller and each.controller.path, each.numbers) for each in found)
 
     def raw(self, node: Node) -> Raw | None:
         """The mapping of `node`; None where it is malformed."""

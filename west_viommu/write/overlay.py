@@ -152,6 +152,22 @@ def _interrupt_parent(device: PlannedDevice, gic: str) -> Iterator[str]:
     elif request.xens_gic == request.path:
         # The root of the base tree, which is not given, names it.
         yield "/delete-property/ interrupt-parent; /* Xen's number for the GIC */"
+    if request.extended:
+        yield from _extended(request.extended, gic)
+
+
+def _extended(entries: Sequence[tuple[str | None, tuple[int, ...]]], gic: str) -> Iterator[str]:
+    """The same interrupts, on the guest's own GIC. Where that is not known, it is the one that the
+    root of the base tree names; beside other controllers, it has to be referred to all the same.
+    """
+    rows = [" ".join(f"{number:#x}" for number in numbers) for _, numbers in entries]
+    if gic or any(controller for controller, _ in entries):
+        parents = [f"&{{{path}}}" if path else gic or "&gic" for path, _ in entries]
+        extended = ", ".join(f"<{parent} {row}>" for parent, row in zip(parents, rows, strict=True))
+        yield f"interrupts-extended = {extended}; /* in place of Xen's number for the GIC */"
+    else:
+        yield "/delete-property/ interrupts-extended; /* Xen's number for the GIC */"
+        yield f"interrupts = {', '.join(f'<{row}>' for row in rows)};"
 
 
 def _iommu_map(device: PlannedDevice) -> Iterator[str]:
