@@ -93,6 +93,27 @@ TWINS = (
         edit=('status = "disabled";\n\t};\n\n\tsmmu_v2', 'status = "ok";\n\t};\n\n\tsmmu_v2'),
     ),
     Twin(
+        "stream-id-range",
+        "the last ID that an SMMUv2 compares, under a released Xen",
+        'ethernet { xen,path = "/ethernet@20000000"; };',
+        edit=("iommus = <&smmu0 0x10>", "iommus = <&smmu_v2 0x7fff 0>"),
+        options=("--profile", "xen"),
+    ),
+    Twin(
+        "stream-id-range",
+        "an SMMUv3, whose width no tree tells",
+        'ethernet { xen,path = "/ethernet@20000000"; };',
+        edit=("iommus = <&smmu0 0x10>", "iommus = <&smmu0 0x18005>"),
+        options=("--profile", "xen"),
+    ),
+    Twin(
+        "mask-dropped",
+        "a mask that leaves the ID alone, under a released Xen",
+        'ethernet { xen,path = "/ethernet@20000000"; };',
+        edit=("iommus = <&smmu0 0x10>", "iommus = <&smmu_v2 0x40 0>"),
+        options=("--profile", "xen"),
+    ),
+    Twin(
         "two-iommus",
         "two streams behind one IOMMU",
         'gpu { xen,path = "/gpu@20060000"; };',

@@ -70,7 +70,13 @@ def profile(name: str | None, policy: str | None) -> Profile:
         renumbers=data["renumbers"] or None,
         programs_maps=data["programs-iommu-map"],
         drivers=tuple(
-            Driver(tuple(each["compatible"]), tuple(each["cells"]), each["shared-within-domain"])
+            Driver(
+                tuple(each["compatible"]),
+                tuple(each["cells"]),
+                each["shared-within-domain"],
+                each.get("last-stream-id"),
+                each.get("drops-masks", False),
+            )
             for each in data["iommus"]
         )
         if "iommus" in data
