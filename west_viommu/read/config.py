@@ -10,15 +10,18 @@ from typing import Any, NamedTuple
 import yaml
 
 from west_viommu.host.streams import StreamId
-from west_viommu.hypervisor.assignment import Explicit, Permission
+from west_viommu.hypervisor.assignment import Explicit, Extra, Permission
 from west_viommu.names import DOMAIN, POLICIES, PROFILES, is_profile_path
 from west_viommu.problems import Problem, Refused, Where, close_matches
 from west_viommu.read.plain_file import unreadable
 from west_viommu.read.plain_yaml import PlainLoader, plain_text
+from west_viommu.tree.addresses import Region
 
 _TEXT = "tag:yaml.org,2002:str"
 _NUMBER = "tag:yaml.org,2002:int"
 _LARGEST_ID = (1 << 32) - 1
+_LARGEST_ADDRESS = 1 << 64
+_EXTRA = 'write - {device: "/path/of/host/node", region: [0xff5e0050, 0x4], reason: "what for"}'
 _PERMISSION = 'write - {hazard: ID, device: "/path/of/host/node", reason: "why it is safe"}'
 
 
@@ -32,6 +35,7 @@ class Config(NamedTuple):
     domain: frozenset[str] = frozenset()
     permissions: tuple[Permission, ...] = ()
     has_dom0: bool = True
+    extra: tuple[Extra, ...] = ()
 
 
 def config_of(file: str) -> Config:
@@ -56,8 +60,14 @@ class _Reader:
             "domain": lambda node: frozenset(self._domain(node)),
             "dom0": self._dom0,
             "allow": lambda node: tuple(self._permissions(node)),
+            "regions": lambda node: tuple(self._extra(node)),
         }
-        fields = {"vsids": "explicit", "allow": "permissions", "dom0": "has_dom0"}
+        fields = {
+            "vsids": "explicit",
+            "allow": "permissions",
+            "dom0": "has_dom0",
+            "regions": "extra",
+        }
         root = self._root()
         values = {
             fields.get(key, key): readers[key](value) for key, value in self._entries(root, readers)
@@ -137,17 +147,22 @@ class _Reader:
             yield Explicit(device, tuple(ids), Where(self._file, _line(value)))
 
     def _stream_id(self, node: yaml.Node) -> StreamId:
-        number = -1
-        if isinstance(node, yaml.ScalarNode) and node.tag == _NUMBER:
-            try:
-                number = int(yaml.SafeLoader("").construct_yaml_int(node))
-            except ValueError:
-                # "0x_", or a number of thousands of digits.
-                number = -1
-        if not 0 <= number <= _LARGEST_ID:
+        number = self._number(node)
+        if number is None or number > _LARGEST_ID:
             hint = "write numbers such as 0x10"
             self._wrong(_line(node), "this is no stream ID", hint, "32 bits", _shown(node))
-        return StreamId(number)
+        return StreamId(number or 0)
+
+    def _number(self, node: yaml.Node) -> int | None:
+        """The number at `node`; None where there is none, or one below 0."""
+        if not isinstance(node, yaml.ScalarNode) or node.tag != _NUMBER:
+            return None
+        try:
+            number = int(yaml.SafeLoader("").construct_yaml_int(node))
+        except ValueError:
+            # "0x_", or a number of thousands of digits.
+            return None
+        return number if number >= 0 else None
 
     def _domain(self, node: yaml.Node) -> Iterator[str]:
         for item in self._items(node, "domain"):
@@ -165,22 +180,36 @@ class _Reader:
         return True
 
     def _permissions(self, node: yaml.Node) -> Iterator[Permission]:
-        fields = ("hazard", "device", "reason")
-        for item in self._items(node, "allow"):
-            if not isinstance(item, yaml.MappingNode):
-                self._wrong(_line(item), "an entry of allow is no mapping", _PERMISSION)
+        for item, found in self._mappings(node, "allow", Permission._fields[:3], _PERMISSION):
+            hazard, device, reason = (self._text(key, node) or "" for key, node in found.items())
+            yield Permission(hazard, device, reason, Where(self._file, _line(item)))
+
+    def _extra(self, node: yaml.Node) -> Iterator[Extra]:
+        for item, found in self._mappings(node, "regions", Extra._fields[:3], _EXTRA):
+            items = found["region"].value if isinstance(found["region"], yaml.SequenceNode) else []
+            base, size = map(self._number, items) if len(items) == 2 else (None, None)
+            if base is None or not size or base + size > _LARGEST_ADDRESS:
+                what, expected = "this is no region", "[ADDRESS, SIZE] of the host"
+                self._wrong(_line(found["region"]), what, _EXTRA, expected)
                 continue
-            found = {
-                key: self._text(key, value)
-                for key, value in self._entries(item, dict.fromkeys(fields))
-            }
+            device, reason = (self._text(key, found[key]) or "" for key in ("device", "reason"))
+            yield Extra(device, Region(base, size), reason, Where(self._file, _line(item)))
+
+    def _mappings(
+        self, node: yaml.Node, name: str, fields: Sequence[str], hint: str
+    ) -> Iterator[tuple[yaml.Node, dict[str, yaml.Node]]]:
+        """The entries of the list `name`, and the values in each, in the order of `fields`."""
+        for item in self._items(node, name):
+            if not isinstance(item, yaml.MappingNode):
+                self._wrong(_line(item), f"an entry of {name} is no mapping", hint)
+                continue
+            found = dict(self._entries(item, dict.fromkeys(fields)))
             missing = [key for key in fields if key not in found]
             if missing:
-                what = f"an entry of allow lacks {' and '.join(missing)}"
-                self._wrong(_line(item), what, _PERMISSION, ", ".join(fields))
+                what = f"an entry of {name} lacks {' and '.join(missing)}"
+                self._wrong(_line(item), what, hint, ", ".join(fields))
             else:
-                hazard, device, reason = (found[key] or "" for key in fields)
-                yield Permission(hazard, device, reason, Where(self._file, _line(item)))
+                yield item, {key: found[key] for key in fields}
 
     def _wrong(
         self,

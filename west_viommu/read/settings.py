@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from west_viommu.hypervisor.assignment import Explicit, Permission, Terms
+from west_viommu.hypervisor.assignment import Explicit, Extra, Permission, Terms
 from west_viommu.names import is_profile_path
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.plain_file import content, unreadable
@@ -26,7 +26,7 @@ _KEYS = {"host": "host-dtb", "profile": "profile", "vsid": "vsid"}
 
 class Settings(NamedTuple):
     """What was chosen, None where nobody did. `files` are those that the answer came from. The
-    last four are those of viommu.yml, docs/zephyr.md.
+    last five are those of viommu.yml, docs/zephyr.md.
     """
 
     host: str | None
@@ -37,6 +37,7 @@ class Settings(NamedTuple):
     permissions: tuple[Permission, ...] = ()
     explicit: tuple[Explicit, ...] = ()
     has_dom0: bool = True
+    extra: tuple[Extra, ...] = ()
 
 
 def settings(
@@ -63,6 +64,7 @@ def settings(
         permissions=own.permissions,
         explicit=own.explicit,
         has_dom0=own.has_dom0,
+        extra=own.extra,
     )
 
 
@@ -77,6 +79,7 @@ def terms(chosen: Settings) -> Terms:
         chosen.permissions,
         chosen.explicit,
         chosen.has_dom0,
+        chosen.extra,
     )
 
 

@@ -45,6 +45,15 @@ def plan_document(plan: Plan, origins: Origins) -> dict[str, Any]:
             {"node": raw.path, "regions": [_region(host, guest) for host, guest in raw.mapped]}
             for raw in plan.raw
         ],
+        "extra": [
+            {
+                "device": each.device,
+                "host": each.region.base,
+                "size": each.region.size,
+                "reason": each.reason,
+            }
+            for each in plan.extra
+        ],
         "unasked": list(plan.unasked),
         "allowed": [
             {"hazard": each.hazard, "device": each.device, "reason": each.reason}
