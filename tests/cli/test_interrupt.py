@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.cli.test_whole import (
 )
 from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
 from west_viommu.__main__ import main
+from west_viommu.read.preprocess import preprocessed
 
 __all__ = ["build", "case"]  # fixtures of other modules
 
@@ -134,6 +136,25 @@ def test_while_the_preprocessor_runs(tmp_path: Path) -> None:
     )
     assert (run.returncode, run.stdout, run.stderr) == (130, "", "viommu list: interrupted\n")
     assert time.monotonic() - started < 10
+    assert has_ended(int((tmp_path / "pid").read_text()))
+
+
+def test_before_the_preprocessor_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is faster than we: it has told us to stop before Popen has come back."""
+    quick = tmp_path / "quick"
+    quick.write_text(f"#!/bin/sh\nkill -INT $PPID\necho $$ > {tmp_path}/pid\nsleep 60\n")
+    quick.chmod(0o755)
+
+    class Slow(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            while not (tmp_path / "pid").exists():
+                time.sleep(0.01)
+
+    monkeypatch.setenv("CPP", str(quick))
+    monkeypatch.setattr("west_viommu.read.preprocess.subprocess.Popen", Slow)
+    with pytest.raises(KeyboardInterrupt):
+        preprocessed([f"{DEMO}/host.dts"])
     assert has_ended(int((tmp_path / "pid").read_text()))
 
 

@@ -79,9 +79,9 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
         (
             ["host: h.dtb", "profil: xen-rfc", "zzz: 1"],
             "{file}:2: error: [malformed] unknown key profil (expected host, profile, vsid, "
-            "vsids, domain, dom0, allow, found profil)\nhint: did you mean profile?\n"
+            "vsids, domain, dom0, allow, regions, found profil)\nhint: did you mean profile?\n"
             "{file}:3: error: [malformed] unknown key zzz (expected host, profile, vsid, vsids, "
-            "domain, dom0, allow, found zzz)\nhint: write one of those, or remove "
+            "domain, dom0, allow, regions, found zzz)\nhint: write one of those, or remove "
             "it",
         ),
         (
