@@ -135,7 +135,8 @@ def test_the_vsmmu_has_its_label_in_the_sources_of_the_application(
     guest.write_text(guest.read_text() + OWN_WORDS_ON_THE_VSMMU)
     assert build.run() == 0
     text = build.source.read_text()
-    last = len(guest.read_text().splitlines())
+    lines = guest.read_text().splitlines()
+    last = len(lines)
     assert (
         "\n"
         f'# 1 "{build.output}/viommu.overlay"\n'
@@ -174,11 +175,13 @@ def test_the_label_of_a_vsmmu_that_the_guest_does_not_get(
         )
     )
     assert build.run() == 1
-    last = len(guest.read_text().splitlines())
+    lines = guest.read_text().splitlines()
+    last = len(lines)
     hint = "hint: none of its devices is behind an SMMU of the host: leave it out\n"
     assert capsys.readouterr().err.endswith(
         "".join(
-            f"{guest}:{line}: error: [malformed] &vsmmu, and this guest gets no vSMMU\n{hint}"
+            f"{guest}:{line}: error: [malformed] &vsmmu, and this guest gets no vSMMU\n"
+            f"   {line} | {lines[line - 1].strip()}\n{hint}"
             for line in (last - 5, last - 4, last - 2)
         )
     )
@@ -305,6 +308,7 @@ def test_what_the_binding_of_zephyr_requires(
     assert capsys.readouterr().err == (
         f"{build.app}/guest.overlay:13: error: [malformed] Zephyr's binding of the device requires "
         "clock-frequency and mdc-divider (node /passthrough/ethernet@e0100000)\n"
+        "   13 | ethernet@e0100000 {\n"
         f"hint: see {binding}: copy what is of the host, choose the rest; or leave out the "
         "compatible of that binding\n"
     )

@@ -196,7 +196,7 @@ def test_a_second_one_while_it_cleans_up(case: Case, monkeypatch: pytest.MonkeyP
     fill(case.folder, case.befores["other content"])
     monkeypatch.setattr("west_viommu.cli.bind._both", interrupted)
     monkeypatch.setattr("west_viommu.write.files.Output._clear", interrupted)
-    monkeypatch.setattr("west_viommu.cli.run._silence_stdout", lambda: None)
+    monkeypatch.setattr("west_viommu.cli.run.silence_stdout", lambda: None)
     assert main(case.command) == 130
     assert "viommu.json" not in content(case.folder)
 

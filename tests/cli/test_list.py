@@ -155,7 +155,7 @@ def test_what_is_not_there_is_told_with_its_reason(
     arguments: list[str], says: str, viommu: Run
 ) -> None:
     outcome = viommu("list", "--host", TWO_SMMUS, *arguments)
-    assert (outcome.status, outcome.out, outcome.err) == (1, "", f"{says}\n")
+    assert (outcome.status, outcome.out, outcome.err) == (1, "", f"note: {says}\n")
 
 
 def test_the_profile_says_what_can_be_passed_through(viommu: Run, tmp_path: Path) -> None:

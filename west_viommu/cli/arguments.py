@@ -8,7 +8,7 @@ from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormat
 from collections.abc import Callable
 from typing import NamedTuple
 
-from west_viommu.names import POLICIES, PROFILES, is_profile_path
+from west_viommu.names import MESSAGE_FORMS, POLICIES, PROFILES, is_profile_path
 
 _HOST_HELP = (
     "the host's devicetree, as Xen is booted with it: a blob, a .dts, or a directory in "
@@ -308,4 +308,10 @@ def configured(parser: ArgumentParser, command: Command) -> ArgumentParser:
     parser.description = command.description
     parser.epilog = command.epilog
     command.add_arguments(parser)
+    parser.add_argument(
+        "--errors",
+        choices=MESSAGE_FORMS,
+        help="the form of what goes to stderr: json is an object a line, github the annotations of "
+        "a workflow (default: the environment variable VIOMMU_ERRORS, then text)",
+    )
     return parser

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from west_viommu.api import Guest, Host, guest_of, read_guest, read_host
+from west_viommu.cli.console import Console
 from west_viommu.cli.job import Done, chosen_by, done
-from west_viommu.cli.run import NO_HOST, UsageError, tell
+from west_viommu.cli.run import NO_HOST, UsageError
 from west_viommu.cli.stage import Stage, application, devicetree_stage, found_build, image
 from west_viommu.names import BINDINGS
 from west_viommu.problems import Problem, Refused, Where
@@ -35,8 +35,8 @@ def run(arguments: Namespace) -> None:
         chosen, result = _result(arguments, folder)
         if not chosen.profile:
             about = result.plan.profile.about
-            print(f"note: no --profile: this assumes {about}", file=sys.stderr)
-        tell([plan_table(result.plan, str(folder), result.files)])
+            arguments.console.note(f"no --profile: this assumes {about}")
+        arguments.console.result([plan_table(result.plan, str(folder), result.files)])
     except Refused as refused:
         # Whatever refused it: settings before the job, or Zephyr after it.
         Output(folder).remove_after(refused)
@@ -63,12 +63,13 @@ def _result(arguments: Namespace, folder: Path) -> tuple[Settings, Done]:
     host = partial(read_host, chosen.host, arguments.include, arguments.define)
     if arguments.guests:
         guest = partial(read_guest, arguments.guests, arguments.include, arguments.define)
-        return chosen, _bound(chosen, host, guest, folder, _zephyr_bindings(app))
+        bindings = _zephyr_bindings(app)
+        return chosen, _bound(arguments.console, chosen, host, guest, folder, bindings)
     with devicetree_stage(arguments, app, chosen) as stage:
         guest = partial(_guest_of_stage, stage)
         bindings = stage.bindings() or _zephyr_bindings(app)
-        result = _bound(chosen, host, guest, folder, bindings)
-        stage.check(folder)
+        result = _bound(arguments.console, chosen, host, guest, folder, bindings)
+        stage.check(folder, arguments.console)
         return chosen, result
 
 
@@ -77,6 +78,7 @@ def _guest_of_stage(stage: Stage) -> Guest:
 
 
 def _bound(
+    console: Console,
     chosen: Settings,
     host: Callable[[], Host],
     guest: Callable[[], Guest],
@@ -86,7 +88,7 @@ def _bound(
     """Do the job into `folder`. A refused run leaves none of our files there."""
     with Output(folder) as output:
         result = done(*_both(host, guest), chosen, binding_dirs)
-        result.tell()
+        result.tell(console)
         output.write(result.files)
     return result
 

@@ -7,7 +7,6 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
-from west_viommu.cli.run import as_typed
 from west_viommu.names import PROFILES, is_profile_path
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.host import read_host, read_inventory
@@ -41,14 +40,13 @@ def run(arguments: Namespace) -> None:
         what = error.strerror or "cannot be written"
         hint = "name the folder of the application with -s"
         raise Refused([Problem("unwritable", what, hint, where=Where(str(target)))]) from None
-    print(f"wrote {target}")
     following = (
         "next: `viommu list --passable` shows what a guest could have, and `viommu extract NODE` "
         "gives its node"
         if host
         else "next: say in it where the host tree is"
     )
-    print(as_typed(following, arguments.program))
+    arguments.console.result([f"wrote {target}\n{following}\n"])
 
 
 def _relative(path: str, folder: Path) -> str:

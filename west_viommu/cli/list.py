@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from west_viommu.cli.run import DONE, REFUSED, as_typed, host_of, tell, terms_of
+from west_viommu.cli.console import Console, columns, tell
+from west_viommu.cli.run import DONE, REFUSED, host_of, terms_of
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Inventory, Master
@@ -56,13 +56,13 @@ def run(arguments: Namespace) -> int:
         raise refused("malformed", host, what, hint)
     is_empty = selected.is_filtered and not selected.inventory.masters
     if is_empty:
-        print(as_typed(_nothing(arguments, asked), arguments.program), file=sys.stderr)
+        arguments.console.note(_nothing(arguments, asked))
         if arguments.format == "table":
             return REFUSED
-    pieces = _FORMATS[arguments.format](selected, asked)
     if arguments.format == "table":
-        pieces = (as_typed(piece, arguments.program) for piece in pieces)
-    tell(pieces)
+        arguments.console.result(_table(selected, asked, arguments.console))
+    else:
+        tell(_FORMATS[arguments.format](selected))
     return REFUSED if is_empty else DONE
 
 
@@ -117,46 +117,30 @@ def _nothing(arguments: Namespace, asked: _Asked) -> str:
     )
 
 
-def _table(selected: Selection, asked: _Asked) -> Iterable[str]:
+def _table(selected: Selection, asked: _Asked, console: Console) -> Iterable[str]:
     from west_viommu.write.inventory_table import inventory_table
 
-    return inventory_table(selected, asked.known, _width(), colour=_has_colour())
+    has_colour = console.has_colour(sys.stdout)
+    return inventory_table(selected, asked.known, columns(1) or _WIDTH, colour=has_colour)
 
 
-def _json(selected: Selection, asked: _Asked) -> Iterable[str]:
+def _json(selected: Selection) -> Iterable[str]:
     from west_viommu.write.inventory_json import inventory_json
 
     return inventory_json(selected)
 
 
-def _dot(selected: Selection, asked: _Asked) -> Iterable[str]:
+def _dot(selected: Selection) -> Iterable[str]:
     from west_viommu.write.inventory_dot import inventory_dot
 
     return [inventory_dot(selected)]
 
 
-def _svg(selected: Selection, asked: _Asked) -> Iterable[str]:
+def _svg(selected: Selection) -> Iterable[str]:
     from west_viommu.write.inventory_dot import inventory_dot, svg
 
     return [svg(inventory_dot(selected))]
 
 
 # Each: the text in pieces. What could be refused is refused before the first.
-_FORMATS = {"table": _table, "json": _json, "dot": _dot, "svg": _svg}
-
-
-def _width() -> int:
-    """The columns of the terminal; of what is no terminal, COLUMNS or 80."""
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isdecimal() and len(columns) < 6:
-        return int(columns)
-    try:
-        return os.get_terminal_size(1).columns
-    except OSError:
-        return _WIDTH
-
-
-def _has_colour() -> bool:
-    """On a terminal, unless the user wants none (https://no-color.org)."""
-    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return not is_plain and bool(sys.stdout) and sys.stdout.isatty()
+_FORMATS = {"json": _json, "dot": _dot, "svg": _svg}

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from west_viommu.cli.console import Console
 from west_viommu.cli.run import UsageError
 from west_viommu.names import BINDINGS
 from west_viommu.problems import Problem, Refused, Where
@@ -48,7 +48,7 @@ class Stage(NamedTuple):
             return []
         return [os.path.join(root, BINDINGS) for root in roots.split(";") if root]
 
-    def check(self, output: Path) -> None:
+    def check(self, output: Path, console: Console) -> None:
         """Raises Refused where Zephyr does not take the bound tree. Where it did not run our
         module, says how it gets what was written to `output`.
         """
@@ -65,11 +65,10 @@ class Stage(NamedTuple):
                 ]
             )
         if self.failure:
-            print(
-                f"note: Zephyr's devicetree stage failed: {_error_line(self.failure)}\nIt did not "
-                "run west-viommu's module. Such a build needs the overlay by "
-                f"EXTRA_DTC_OVERLAY_FILE, and the bindings by DTS_ROOT={output}",
-                file=sys.stderr,
+            console.note(
+                f"Zephyr's devicetree stage failed: {_error_line(self.failure)}. It did not run "
+                "west-viommu's module. Such a build needs the overlay by EXTRA_DTC_OVERLAY_FILE, "
+                f"and the bindings by DTS_ROOT={output}"
             )
 
 
@@ -81,7 +80,7 @@ def devicetree_stage(arguments: Namespace, app: str, chosen: Settings) -> Iterat
     if arguments.build_dir:
         build = image(arguments.build_dir)
         stage = _found(build, str(build), "")
-        _tell_of_newer(stage)
+        _tell_of_newer(stage, arguments.console)
         yield stage
         return
     board = arguments.board or west_board(app)
@@ -142,25 +141,24 @@ def _error_line(log: str) -> str:
     return lines[-1] if lines else "nothing was printed"
 
 
-def _tell_of_newer(stage: Stage) -> None:
+def _tell_of_newer(stage: Stage, console: Console) -> None:
     """Say so where a source of the build has changed since: its devicetree is not that."""
     made = stage.source.stat().st_mtime
     text = decoded(stage.source.read_bytes(), stage.name)
     newer = next((file for file in named_files(text) if os.stat(file).st_mtime > made), None)
     if newer:
-        print(
-            f"note: {newer} has changed since {stage.name} was configured, and this takes its "
-            "devicetree as it was: west build --cmake-only",
-            file=sys.stderr,
+        console.note(
+            f"{newer} has changed since {stage.name} was configured, and this takes its devicetree "
+            "as it was: west build --cmake-only"
         )
 
 
 def found_build(arguments: Namespace) -> str | None:
-    """The build directory that `west build` would find, where none is named; said on stderr."""
+    """The build directory that `west build` would find, where none is named; a note says so."""
     build = west_build_dir(arguments.source_dir)
     if not build:
         return None
-    print(f"note: this takes the build in {build}", file=sys.stderr)
+    arguments.console.note(f"this takes the build in {build}")
     return str(build)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.hypervisor.assignment import Explicit, Extra, Permission, Terms
@@ -92,6 +93,17 @@ def west_option(app: str, section: str, key: str) -> str | None:
 def west_board(app: str) -> str | None:
     """The board that `west build` would take for a new build."""
     return os.environ.get("BOARD") or west_option(app, "build", "board")
+
+
+def west_wants_colour(app: str, workspace: str | None = None) -> bool:
+    """Whether `west config color.ui`, in the workspace of `app`, leaves west its colours."""
+    # What is wrong with that file is told where it matters.
+    with suppress(Refused):
+        for parser, _ in _configs(app, workspace):
+            value = parser.get("color", "ui", fallback=None)
+            if value is not None:
+                return parser.BOOLEAN_STATES.get(value.lower(), True)
+    return True
 
 
 def west_topdir(app: str) -> str | None:

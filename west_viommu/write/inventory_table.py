@@ -14,7 +14,7 @@ from west_viommu.host.inventory import (
 )
 from west_viommu.host.selection import Selection
 from west_viommu.plan.alone import Known
-from west_viommu.problems import printable
+from west_viommu.problems import printable, wrapped
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import counted
 
@@ -131,24 +131,13 @@ def _one_line(row: _Row, widths: Sequence[int]) -> Iterator[str]:
 
 
 def _lines(row: _Row, widest: int, width: int) -> Iterator[str]:
-    yield from _wrapped(f"  {row.path:{widest}}  {row.ids}".rstrip(), width)
+    yield from wrapped(f"  {row.path:{widest}}  {row.ids}".rstrip(), width, _INDENT)
     details = [row.interrupts, row.regions]
     if any(details):
-        yield from _wrapped(_INDENT + "  ".join(filter(None, details)), width)
+        yield from wrapped(_INDENT + "  ".join(filter(None, details)), width, _INDENT)
     for told in (row.unrouted, row.refused):
         if told:
-            yield from _wrapped(_INDENT + told, width)
-
-
-def _wrapped(line: str, width: int) -> Iterator[str]:
-    """`line` in `width` columns, as far as its words allow."""
-    while len(line) > width:
-        at = line.rfind(" ", len(_INDENT) + 1, width + 1)
-        if at < 0 or not line[:at].strip():
-            break
-        yield line[:at].rstrip()
-        line = _INDENT + line[at:].lstrip()
-    yield line
+            yield from wrapped(_INDENT + told, width, _INDENT)
 
 
 def _summary(selected: Selection, known: Mapping[str, Known]) -> Iterator[str]:
