@@ -144,6 +144,29 @@ def test_differences(viommu: Run) -> None:
     check_both_ways("differences", json.loads(outcome.out))
 
 
+def test_messages(viommu: Run) -> None:
+    schema = validator("message")
+    near = (DEMO / "guest.overlay").read_text().replace("iommus", "iommu = <1>; iommus", 1)
+    Path("near.overlay").write_text(near)
+    Path("wrong.overlay").write_text(near.replace("<0x0 0x40>", "<0x0 0x41>"))
+    bind = ("bind", "--errors=json", "--host", DEMO / "host.dts")
+    told = [
+        json.loads(line)
+        for run in (
+            (*bind, "near.overlay"),
+            (*bind, "wrong.overlay"),
+            (*bind, "none.overlay"),
+            ("bind", "--errors=json", "near.overlay"),
+        )
+        for line in viommu(*run).err.splitlines()
+    ]
+    assert {each["severity"] for each in told} == {"error", "warning", "note"}
+    for document in told:
+        schema.validate(document)
+        wrong = [what for what, spoilt in spoiled(document) if schema.is_valid(spoilt)]
+        assert wrong == []
+
+
 def is_taken(text: str) -> bool:
     """Whether the program takes `text` for a viommu.yml."""
     Path("viommu.yml").write_text(text)

@@ -87,6 +87,24 @@ def _add_bind_arguments(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="output folder (default: viommu in the build directory, else ./viommu)",
     )
+    parser.add_argument(
+        "-n",
+        "--dry-run",
+        action="store_true",
+        help="plan and report, and write nothing",
+    )
+    parser.add_argument(
+        "--diff",
+        action="store_true",
+        help="in place of the plan, print what would change in the output folder, as a unified "
+        "diff, and write nothing",
+    )
+    parser.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="errors and warnings only: no notes, and not the plan",
+    )
     _add_settings_arguments(parser)
 
 
@@ -116,6 +134,17 @@ def _add_list_arguments(parser: ArgumentParser) -> None:
         choices=("table", "json", "dot", "svg"),
         default="table",
         help="default: table; dot is for Graphviz, which svg needs",
+    )
+    _add_json(parser)
+
+
+def _add_json(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--json",
+        action="store_const",
+        dest="format",
+        const="json",
+        help="short for --format json",
     )
 
 
@@ -203,6 +232,7 @@ def _add_check_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="default: table"
     )
+    _add_json(parser)
 
 
 def _add_profiles_arguments(parser: ArgumentParser) -> None:
@@ -230,7 +260,9 @@ COMMANDS = (
         "  %(prog)s --host host.dtb -o build/viommu board.dts app.overlay\n"
         "  %(prog)s --host host.dtb -b xenvm -s my-app\n"
         "in the folder of an application of Zephyr's:\n"
-        "  %(prog)s --host host.dtb",
+        "  %(prog)s --host host.dtb\n"
+        "what another host, profile or policy would change:\n"
+        "  %(prog)s --host new-host.dtb --diff app.overlay",
         _add_bind_arguments,
     ),
     Command(

@@ -25,15 +25,21 @@ _LONGEST_LINE = 1 << 16
 class Console:
     """Where a run prints. `program` is what the user typed to get here, `form` one of
     names.MESSAGE_FORMS; `wants_colour` tells whether west is to have colours, and is asked on a
-    terminal only.
+    terminal only. One that `is_quiet` prints no notes.
     """
 
     def __init__(
-        self, program: str, form: str, wants_colour: Callable[[], bool] | None = None
+        self,
+        program: str,
+        form: str,
+        wants_colour: Callable[[], bool] | None = None,
+        *,
+        is_quiet: bool = False,
     ) -> None:
         self._program = program
         self._form = form
         self._wants_colour = wants_colour
+        self._is_quiet = is_quiet
         self._sources: dict[str, list[bytes]] = {}
 
     def report(self, problems: Iterable[Problem]) -> None:
@@ -43,8 +49,9 @@ class Console:
             self._print("warning" if problem.warning else "error", typed)
 
     def note(self, text: str) -> None:
-        """Print what is good to know."""
-        self._print("note", Problem(id="note", what=self._typed(text)))
+        """Print what is good to know, unless the run is to be quiet."""
+        if not self._is_quiet:
+            self._print("note", Problem(id="note", what=self._typed(text)))
 
     def fail(self, id: str, text: str = "") -> None:
         """Print why this run ends, which is not its input's fault."""

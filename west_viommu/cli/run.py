@@ -42,7 +42,7 @@ def run(
     """
     _speak_utf8()
     form = arguments.errors or os.environ.get("VIOMMU_ERRORS") or MESSAGE_FORMS[0]
-    console = Console(program, form, wants_colour)
+    console = Console(program, form, wants_colour, is_quiet=getattr(arguments, "quiet", False))
     if form not in MESSAGE_FORMS:
         console.fail("usage", NO_FORM)
         return USAGE
