@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from sphinx.application import Sphinx
 
-from west_viommu.cli.arguments import COMMANDS, Command, configured
+from west_viommu.cli.arguments import ALONE, COMMANDS, Command, configured
 from west_viommu.hypervisor.profile import Profile, switched_on
 from west_viommu.names import PROFILES
 from west_viommu.read.profiles import profile
@@ -20,7 +20,7 @@ _SPECIAL = re.compile(r"[\\*_<>\[\]|]")
 
 def commands() -> str:
     """The reference of all commands, by their argument parsers."""
-    return "\n".join(line for command in COMMANDS for line in _section(command))
+    return "\n".join(line for command in (*COMMANDS, *ALONE) for line in _section(command))
 
 
 def _section(command: Command) -> Iterator[str]:

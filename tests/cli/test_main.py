@@ -17,7 +17,6 @@ from west_viommu.cli.run import NO_HOST
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "the following arguments are required: COMMAND"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
         (["list", "--nonsense"], "viommu list: error: unrecognized arguments: --nonsense"),
         (["init", "host.dtb"], "usage: viommu init [-h]"),

@@ -15,6 +15,7 @@ _HOST_HELP = (
     "/proc/device-tree form (default: the environment variable VIOMMU_HOST_DTB, then `west config "
     "viommu.host-dtb`, then host in viommu.yml)"
 )
+SHELLS = ("bash", "zsh", "fish")
 
 
 class Command(NamedTuple):
@@ -247,6 +248,14 @@ def _add_explain_arguments(parser: ArgumentParser) -> None:
     )
 
 
+def _add_completion_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+
+
+def _add_help_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("topic", metavar="COMMAND", nargs="?", help="a command")
+
+
 COMMANDS = (
     Command(
         "bind",
@@ -323,6 +332,27 @@ COMMANDS = (
         "or list all ids.",
         "examples:\n  %(prog)s\n  %(prog)s shared-page",
         _add_explain_arguments,
+    ),
+)
+
+# Those that west has in its own way, or cannot have.
+ALONE = (
+    Command(
+        "completion",
+        "print the completion of command lines for a shell",
+        "Print the script that makes a shell complete the arguments of viommu.",
+        "examples:\n"
+        '  eval "$(%(prog)s bash)"    # in ~/.bashrc\n'
+        '  eval "$(%(prog)s zsh)"     # in ~/.zshrc, after compinit\n'
+        "  %(prog)s fish | source     # in ~/.config/fish/config.fish",
+        _add_completion_arguments,
+    ),
+    Command(
+        "help",
+        "list the commands, or tell the arguments of one",
+        "Print what viommu --help or viommu COMMAND --help prints.",
+        "example:\n  %(prog)s bind",
+        _add_help_arguments,
     ),
 )
 
