@@ -112,16 +112,17 @@ def _add_bind_arguments(parser: ArgumentParser) -> None:
 def _add_list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "patterns",
-        metavar="PATH",
+        metavar="NODE",
         nargs="*",
-        help="only masters with such a path; * stands for any text, as in '*/usb@*'",
+        help="only these masters: by path, name (with its unit address or without), alias or "
+        "label; * stands for any text, as in 'usb@*'",
     )
     parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
     parser.add_argument(
         "--compatible", metavar="NAME", help="only masters compatible with this; * as above"
     )
     parser.add_argument(
-        "--iommu", metavar="PATH", help="only masters behind the IOMMU at this path; * as above"
+        "--iommu", metavar="NODE", help="only masters behind this IOMMU; named as above"
     )
     parser.add_argument(
         "--passable",
@@ -281,7 +282,7 @@ COMMANDS = (
         "which IDs are not unique, and which masters cannot go to a guest of Xen, and why.",
         "examples:\n"
         "  %(prog)s --host host.dtb\n"
-        "  %(prog)s --host host.dtb --passable '*/ethernet@*'\n"
+        "  %(prog)s --host host.dtb --passable ethernet usb0\n"
         "  %(prog)s --host /proc/device-tree --format json\n"
         "  %(prog)s --host host.dtb --format svg > host.svg",
         _add_list_arguments,

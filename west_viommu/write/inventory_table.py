@@ -23,6 +23,10 @@ _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 _WIDEST_PATH = 44
 _REFUSED = "not for a guest: "
 _INDENT = "      "
+_NO_IOMMU = (
+    "no IOMMU: the devices of this host are unprotected, unless this is the tree of a guest, or an "
+    "overlay with its SMMUs is not applied"
+)
 
 
 class _Row(NamedTuple):
@@ -65,7 +69,7 @@ def _table(selected: Selection, known: Mapping[str, Known], width: int) -> Itera
 def _iommus(selected: Selection, known: Mapping[str, Known], width: int) -> Iterator[str]:
     found = selected.inventory
     if not found.iommus:
-        yield "no IOMMU: the devices of this host are unprotected"
+        yield from wrapped(_NO_IOMMU, width, "")
     behind = masters_behind(found)
 
     # Made again for each use: the rows of a large host take more memory than the host.
