@@ -17,6 +17,7 @@ from tests.cli.pair import AT_BOOT, make_pair
 from tests.cli.test_refused import CASES, HOSTS, PARTIAL_TREE
 from tests.conftest import DEMO, PACKAGE, Run, corpus_params
 from west_viommu.names import PROFILES
+from west_viommu.names import SCHEMAS as ON_THE_NETWORK
 from west_viommu.problems import Refused
 from west_viommu.read.config import config_of
 from west_viommu.read.settings import settings, terms
@@ -30,6 +31,11 @@ def validator(name: str) -> Any:
     schema = json.loads((SCHEMAS / f"{name}.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
+
+
+def test_each_schema_has_its_place_on_the_network_as_its_name() -> None:
+    for file in SCHEMAS.glob("*.json"):
+        assert json.loads(file.read_text())["$id"] == f"{ON_THE_NETWORK}{file.name}"
 
 
 def spoiled(value: Any, is_open: bool = False) -> Iterator[tuple[str, Any]]:

@@ -6,13 +6,16 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.conftest import DEMO, PACKAGE, Run
+from tests.cli.test_refused import CASES
+from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
 from west_viommu.cli.console import Console
 from west_viommu.problems import Problem, Where
 
@@ -175,6 +178,22 @@ def test_colours_of_west(
     console.note("maybe not")
     label = "\x1b[1;36mnote:\x1b[0m" if has else "note:"
     assert capsys.readouterr().err == f"note: plain\n{label} maybe not\n"
+
+
+def test_the_matcher_of_the_docs_finds_every_message() -> None:
+    """That of docs/zephyr.md, which VS Code takes."""
+    page = (CHECKOUT / "docs/zephyr.md").read_text()
+    (shown,) = re.findall(r'"pattern": (\{.*?\n +\})', page, re.DOTALL)
+    matcher = json.loads(shown)
+    pattern = re.compile(matcher.pop("regexp"))
+    assert pattern.match(TEXT.splitlines()[0])
+    for case in CASES:
+        for line in yaml.safe_load(case.read_text())["stderr"].splitlines():
+            found = pattern.match(line)
+            assert bool(found) == bool(re.match(r"\S+:\d+: (error|warning)", line)), line
+            if found:
+                parts = {name: found[group] for name, group in matcher.items()}
+                assert "{file}:{line}: {severity}: [{code}] {message}".format(**parts) == line
 
 
 def test_commands_are_named_as_they_are_typed(capsys: pytest.CaptureFixture[str]) -> None:
