@@ -180,7 +180,7 @@ def test_the_label_of_a_vsmmu_that_the_guest_does_not_get(
     hint = "hint: none of its devices is behind an SMMU of the host: leave it out\n"
     assert capsys.readouterr().err.endswith(
         "".join(
-            f"{guest}:{line}: error: [malformed] &vsmmu, and this guest gets no vSMMU\n"
+            f"{guest}:{line}: error: [malformed] &vsmmu is used, and this guest gets no vSMMU\n"
             f"   {line} | {lines[line - 1].strip()}\n{hint}"
             for line in (last - 5, last - 4, last - 2)
         )
@@ -403,7 +403,7 @@ def test_bind_in_a_build_that_was_not_configured(viommu: Run) -> None:
     outcome = viommu("bind", "--host", DEMO / "host.dts", "-d", "nowhere")
     assert outcome.status == 1
     assert outcome.err == (
-        "nowhere: error: [unreadable] no build of Zephyr's that was configured: there is no "
+        "nowhere: error: [unreadable] this is not a configured build of Zephyr: there is no "
         "zephyr/zephyr.dts.pre\n"
         "hint: name the build directory, and configure it first: west build --cmake-only\n"
     )
@@ -423,7 +423,7 @@ def test_a_broken_sysbuild(viommu: Run, tmp_path: Path) -> None:
     (tmp_path / "domains.yaml").write_text("default: app\n")
     outcome = viommu("bind", "--host", DEMO / "host.dts", "-d", ".")
     assert outcome.status == 1
-    assert "domains.yaml: error: [malformed] this is no domains.yaml" in outcome.err
+    assert "domains.yaml: error: [malformed] this is not the domains.yaml" in outcome.err
 
 
 @pytest.mark.parametrize(("overlay", "status"), [("guest.overlay", 1), ("empty.overlay", 0)])

@@ -90,7 +90,7 @@ def test_a_mask_that_makes_too_many_ranges(viommu: Run, tmp_path: Path) -> None:
 def test_a_model_that_is_no_text(viommu: Run, tmp_path: Path) -> None:
     host = tmp_path / "host.dtb"
     host.write_bytes(blob("/dts-v1/; / { model = <1 2 3>; };"))
-    assert "[malformed] model is no string list" in viommu("list", "--host", host).err
+    assert "[malformed] model is not a list of strings" in viommu("list", "--host", host).err
 
 
 def test_a_host_with_includes_and_macros(viommu: Run, tmp_path: Path) -> None:
@@ -188,13 +188,13 @@ def test_why_none_can_be_passed_through(arguments: list[str], says: str, viommu:
         (["zzz*"], "no master of this host has such a name (found zzz*)\n" + ALL),
         (
             ["iommu@11000000"],
-            "this is an IOMMU, and no master itself (node /iommu@11000000, found iommu@11000000)\n"
+            "this is an IOMMU, not a master (node /iommu@11000000, found iommu@11000000)\n"
             "hint: --iommu /iommu@11000000 lists the masters behind it\n",
         ),
         (
             ["bus@30000000"],
-            "this node is no master: it has neither `iommus` nor `iommu-map` (node /bus@30000000, "
-            "found bus@30000000)\nhint: did you mean /bus@30000000/hidden@100?\n",
+            "this node is not a master: it has neither `iommus` nor `iommu-map` (node "
+            "/bus@30000000, found bus@30000000)\nhint: did you mean /bus@30000000/hidden@100?\n",
         ),
         (
             ["--compatible", "test,dmaa"],
@@ -203,7 +203,7 @@ def test_why_none_can_be_passed_through(arguments: list[str], says: str, viommu:
         ),
         (
             ["--compatible", "arm,gic*"],
-            "what is compatible with this is no master: it has neither `iommus` nor `iommu-map` "
+            "what is compatible with this is not a master: it has neither `iommus` nor `iommu-map` "
             "(node /interrupt-controller@f9000000, found arm,gic*)\n" + ALL,
         ),
         (

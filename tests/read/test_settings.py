@@ -86,7 +86,7 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
         ),
         (
             ["host: [a, b]"],
-            "{file}:1: error: [malformed] host is no text (found a list)\n"
+            "{file}:1: error: [malformed] host is not text (found a list)\n"
             "hint: write a single value",
         ),
         (
@@ -99,11 +99,12 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
         ),
         (
             ["profile: 3"],
-            "{file}:1: error: [malformed] profile is no text (found 3)\nhint: quote the value",
+            "{file}:1: error: [malformed] profile is not text (found 3)\nhint: quote the value",
         ),
         (
             ["- host"],
-            "{file}:1: error: [malformed] the file is no mapping\nhint: write `key: value` lines",
+            "{file}:1: error: [malformed] the file is not a mapping\n"
+            "hint: write `key: value` lines",
         ),
         (
             ["host: 'a"],

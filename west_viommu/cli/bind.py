@@ -126,7 +126,10 @@ def _zephyr_bindings(app: str) -> list[str]:
     """
     base = os.environ.get("ZEPHYR_BASE")
     if base and not os.path.isdir(os.path.join(base, BINDINGS)):
-        what, hint = "ZEPHYR_BASE names no Zephyr", "correct it; unset, no bindings are written"
+        what, hint = (
+            "ZEPHYR_BASE does not name a Zephyr tree",
+            "correct it; unset, no bindings are written",
+        )
         found = f"no folder {BINDINGS}"
         raise Refused([Problem("unreadable", what, hint, found=found, where=Where(base))])
     return [os.path.join(root, BINDINGS) for root in (base, app)] if base else []

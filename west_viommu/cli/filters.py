@@ -97,11 +97,11 @@ def _no_master(host: _Host, word: str) -> Problem:
     path = nodes[0].path
     if any(iommu.path == path for iommu in host.inventory.iommus):
         hint = f"--iommu {path} lists the masters behind it"
-        return host.problem("this is an IOMMU, and no master itself", hint, word, path)
+        return host.problem("this is an IOMMU, not a master", hint, word, path)
     around = [
         each for each in masters if f"{each}/".startswith(f"{path}/") or path.startswith(f"{each}/")
     ]
-    what = "this node is no master: it has neither `iommus` nor `iommu-map`"
+    what = "this node is not a master: it has neither `iommus` nor `iommu-map`"
     hint = f"did you mean {_listed(around)}?" if around else _ALL
     return host.problem(what, hint, word, path)
 
@@ -110,7 +110,7 @@ def _not_compatible(host: _Host, word: str, fits: Callable[[str], bool]) -> Prob
     """Why no master has a compatible like `word`."""
     for node in host.tree.nodes():
         if any(map(fits, node.compatible)):
-            what = "what is compatible with this is no master: it has neither `iommus` nor"
+            what = "what is compatible with this is not a master: it has neither `iommus` nor"
             return host.problem(f"{what} `iommu-map`", _ALL, word, node.path)
     known = [each for master in host.inventory.masters for each in master.compatible]
     near = _near(word, known)

@@ -139,7 +139,7 @@ def _bind(arguments: Namespace, command: Sequence[str], console: Console) -> Non
             output.leave_empty(f"{BINDINGS}/{VENDOR_PREFIXES}")
         unseen = _add_dependencies(_operand(command, "-MF"), inputs, written)
     for file in unseen:
-        console.note(f"changes of {file!r} go unnoticed: a character of its path")
+        console.note(f"changes to {file!r} go unnoticed: CMake cannot take a character of its path")
 
 
 def _leave_out_stale(source: Path) -> None:

@@ -122,7 +122,7 @@ def _run(app: str, build: Path, board: str, base: Path, chosen: Settings) -> str
 def _found(build: Path, name: str, failure: str) -> Stage:
     source = build / _PREPROCESSED
     if not source.is_file():
-        what = f"no build of Zephyr's that was configured: there is no {_PREPROCESSED}"
+        what = f"this is not a configured build of Zephyr: there is no {_PREPROCESSED}"
         hint = "name the build directory, and configure it first: west build --cmake-only"
         if failure:
             what = f"Zephyr's devicetree stage failed: {_error_line(failure)}"
@@ -190,5 +190,5 @@ def image(build_dir: str) -> Path:
     except OSError as error:
         raise Refused([unreadable(str(domains), error, "configure the build again")]) from None
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
-        what, hint = "this is no domains.yaml of a sysbuild", "configure the build again"
+        what, hint = "this is not the domains.yaml of a sysbuild", "configure the build again"
         raise Refused([Problem("malformed", what, hint, where=Where(str(domains)))]) from None

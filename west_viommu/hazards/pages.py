@@ -131,7 +131,7 @@ def host_memory(situation: Situation) -> Found:
             yield (
                 this,
                 Finding(
-                    f"{this.device.path} is reserved memory of the host, and no device",
+                    f"{this.device.path} is reserved memory of the host, not a device",
                     "remove the node",
                     "",
                     expected="a device of the host",

@@ -98,13 +98,17 @@ class _Reader:
         if node is None:
             return
         if not isinstance(node, yaml.MappingNode):
-            what = "the file is no mapping" if node.start_mark.index == 0 else "this is no mapping"
+            what = (
+                "the file is not a mapping"
+                if node.start_mark.index == 0
+                else "this is not a mapping"
+            )
             self._wrong(_line(node), what, "write `key: value` lines")
             return
         seen = set()
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                self._wrong(_line(key), "this key is no text", "write `key: value` lines")
+                self._wrong(_line(key), "this key is not text", "write `key: value` lines")
                 continue
             name = str(key.value)
             if known and name not in known:
@@ -119,14 +123,14 @@ class _Reader:
     def _items(self, node: yaml.Node, what: str) -> Sequence[yaml.Node]:
         if isinstance(node, yaml.SequenceNode):
             return list(node.value)
-        self._wrong(_line(node), f"{what} is no list", "write [..., ...] or `- ` lines")
+        self._wrong(_line(node), f"{what} is not a list", "write [..., ...] or `- ` lines")
         return []
 
     def _text(self, key: str, node: yaml.Node) -> str | None:
         if node.tag == _TEXT and node.value:
             return str(node.value)
         hint = "quote the value" if isinstance(node, yaml.ScalarNode) else "write a single value"
-        self._wrong(_line(node), f"{key} is no text", hint, found=_shown(node))
+        self._wrong(_line(node), f"{key} is not text", hint, found=_shown(node))
         return None
 
     def _choice(self, key: str, known: Sequence[str], node: yaml.Node) -> str | None:
@@ -150,7 +154,7 @@ class _Reader:
         number = self._number(node)
         if number is None or number > _LARGEST_ID:
             hint = "write numbers such as 0x10"
-            self._wrong(_line(node), "this is no stream ID", hint, "32 bits", _shown(node))
+            self._wrong(_line(node), "this is not a stream ID", hint, "32 bits", _shown(node))
         return StreamId(number or 0)
 
     def _number(self, node: yaml.Node) -> int | None:
@@ -168,14 +172,17 @@ class _Reader:
         for item in self._items(node, "domain"):
             word = _shown(item)
             if word not in DOMAIN:
-                what = "this is nothing that a domain can have"
+                what = "a domain cannot have this"
                 self._wrong(_line(item), what, _meant(word, DOMAIN), ", ".join(DOMAIN), word)
             yield word
 
     def _dom0(self, node: yaml.Node) -> bool:
         if isinstance(node, yaml.ScalarNode) and node.value == "none":
             return False
-        what, hint = "dom0 is not none", "write dom0: none where there is no dom0, or remove it"
+        what, hint = (
+            "dom0 can only be none",
+            "write dom0: none where there is no dom0, or remove it",
+        )
         self._wrong(_line(node), what, hint, "none", _shown(node))
         return True
 
@@ -189,7 +196,7 @@ class _Reader:
             items = found["region"].value if isinstance(found["region"], yaml.SequenceNode) else []
             base, size = map(self._number, items) if len(items) == 2 else (None, None)
             if base is None or not size or base + size > _LARGEST_ADDRESS:
-                what, expected = "this is no region", "[ADDRESS, SIZE] of the host"
+                what, expected = "this is not a region", "[ADDRESS, SIZE] of the host"
                 self._wrong(_line(found["region"]), what, _EXTRA, expected)
                 continue
             device, reason = (self._text(key, found[key]) or "" for key in ("device", "reason"))
@@ -201,7 +208,7 @@ class _Reader:
         """The entries of the list `name`, and the values in each, in the order of `fields`."""
         for item in self._items(node, name):
             if not isinstance(item, yaml.MappingNode):
-                self._wrong(_line(item), f"an entry of {name} is no mapping", hint)
+                self._wrong(_line(item), f"an entry of {name} is not a mapping", hint)
                 continue
             found = dict(self._entries(item, dict.fromkeys(fields)))
             missing = [key for key in fields if key not in found]

@@ -66,7 +66,9 @@ def sealed_plan(folder: Path) -> dict[str, Any] | None:
     try:
         document: dict[str, Any] = json.loads(content(str(plan)))
         if not _is_like(document, _PLAN) or OVERLAY not in document["files"]:
-            raise refused("malformed", str(plan), "this is no viommu.json of ours", _AGAIN)
+            raise refused(
+                "malformed", str(plan), "west-viommu did not write this viommu.json", _AGAIN
+            )
         if document["schema"] != PLAN_SCHEMA:
             what = "viommu.json is of another version of this program"
             found = str(document["schema"])
@@ -90,7 +92,7 @@ def sealed_plan(folder: Path) -> dict[str, Any] | None:
         what = error.strerror or "cannot be read"
         raise refused("unreadable", str(error.filename), what, _AGAIN) from None
     except (ValueError, RecursionError):
-        what = "this is no viommu.json of ours"
+        what = "west-viommu did not write this viommu.json"
         raise refused("malformed", str(plan), what, _AGAIN) from None
     return document
 

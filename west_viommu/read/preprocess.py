@@ -203,7 +203,7 @@ def _no_preprocessor(what: str) -> Refused:
 
 
 def _too_slow(file: str) -> Problem:
-    what = f"the C preprocessor was not done after {MOST_SECONDS:g} s"
+    what = f"the C preprocessor had not finished after {MOST_SECONDS:g} s"
     hint = "does it include a pipe, or a macro that stands for too much?"
     return Problem("malformed", what, hint, where=Where(file))
 
