@@ -177,7 +177,7 @@ def test_colours_of_west(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     console.note("maybe not")
     label = "\x1b[1;36mnote:\x1b[0m" if has else "note:"
-    assert capsys.readouterr().err == f"note: plain\n{label} maybe not\n"
+    assert capsys.readouterr().err == f"note: plain\n\n{label} maybe not\n"
 
 
 def test_the_matcher_of_the_docs_finds_every_message() -> None:

@@ -40,6 +40,8 @@ class Console:
         self._form = form
         self._wants_colour = wants_colour
         self._is_quiet = is_quiet
+        # Of several messages on a terminal, an empty line shows where each begins.
+        self._has_told = False
         self._sources: dict[str, list[bytes]] = {}
 
     def report(self, problems: Iterable[Problem]) -> None:
@@ -84,8 +86,11 @@ class Console:
     def _print(self, severity: str, problem: Problem) -> None:
         # Whoever closed stderr wants none of it; print() would take stdout.
         if sys.stderr:
+            if self._has_told and self._form == MESSAGE_FORMS[0] and sys.stderr.isatty():
+                print(file=sys.stderr)
             for line in self._lines(severity, problem):
                 print(line, file=sys.stderr)
+            self._has_told = True
 
     def _lines(self, severity: str, problem: Problem) -> Iterable[str]:
         """The lines of a message. With no `severity` it is about the run."""
