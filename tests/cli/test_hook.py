@@ -17,7 +17,7 @@ import pytest
 from devicetree import dtlib
 
 from tests.cli.test_bind import XENVM
-from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
+from tests.conftest import CHECKOUT, DEMO, OF_MESSAGES, PACKAGE, Run
 from west_viommu.cli.preprocessor import main
 
 GIC_HEADER = "zephyr/dt-bindings/interrupt-controller/arm-gic.h"
@@ -75,7 +75,50 @@ class Build:
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     monkeypatch.setenv("ZEPHYR_BASE", "")
     monkeypatch.setenv("WEST_CONFIG_GLOBAL", str(tmp_path / "none"))
+    for name in OF_MESSAGES:
+        monkeypatch.delenv(name, raising=False)
     return Build(tmp_path)
+
+
+def test_messages_in_the_form_that_the_environment_says(
+    build: Build, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guest = build.app / "guest.overlay"
+    guest.write_text(guest.read_text().replace("<0x0 0x40>", "<0x0 0x41>"))
+    monkeypatch.setenv("VIOMMU_ERRORS", "json")
+    assert build.run() == 1
+    told = json.loads(capsys.readouterr().err)
+    assert (told["file"], told["line"], told["id"]) == (str(guest), 18, "stream-mismatch")
+    monkeypatch.setenv("VIOMMU_ERRORS", "github")
+    assert build.run() == 1
+    assert capsys.readouterr().err.startswith("::error title=stream-mismatch,file=")
+    monkeypatch.setenv("VIOMMU_ERRORS", "xml")
+    assert build.run() == 1
+    assert capsys.readouterr().err == (
+        "cmake: error: VIOMMU_ERRORS must be one of text, json, github\n"
+    )
+
+
+@pytest.mark.parametrize(("value", "has"), [("false", False), ("true", True), ("", True)])
+def test_in_a_west_workspace_messages_are_in_its_words_and_colours(
+    value: str,
+    has: bool,
+    build: Build,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    top = build.app.parent
+    (top / ".west").mkdir()
+    (top / ".west/config").write_text(f"[color]\nui = {value}\n" if value else "")
+    (build.app / "viommu.yml").write_text(
+        "host: host.dts\nallow: [{hazard: unknown-host-node, device: /x, reason: none}]\n"
+    )
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert build.run("--workspace", str(top)) == 1
+    err = capsys.readouterr().err
+    assert "remove the entry: `west viommu-explain unknown-host-node` says" in " ".join(err.split())
+    assert ("\x1b[1;31merror:" in err) == has
 
 
 def test_the_overlay_is_appended_and_the_build_depends_on_the_inputs(

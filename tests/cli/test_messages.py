@@ -47,11 +47,9 @@ BIND = ("bind", "--host", HOST, "guest.overlay")
 
 
 @pytest.fixture
-def wrong(viommu: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+def wrong(viommu: Run, tmp_path: Path) -> Run:
     """`viommu`, with a guest beside it that has a wrong ID."""
     (tmp_path / "guest.overlay").write_text(WRONG)
-    for name in ("VIOMMU_ERRORS", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "GITHUB_WORKSPACE"):
-        monkeypatch.delenv(name, raising=False)
     return viommu
 
 
