@@ -23,6 +23,7 @@ MMC = """mmc { iommus = <0x0 0x11 0x0 0x12>;
 WARNING = """\
 guest.dts:4: warning: [region-mismatch] this region does not belong to /mmc@20010000 \
 (node /passthrough/mmc, expected 0x20010000/0x1000 or 0x20020000/0x200, found 0x2f000050/0x4)
+    4 | reg = <0 0x20010000 0 0x1000>, <0 0x2f000050 0 0x4>; };}; };
 hint: added by viommu.yml:2, because: its clock; the guest gets the whole of 0x2f000000/0x1000
 """
 SAYS = "0x2f000050/0x4 for {device}, because: its clock"
