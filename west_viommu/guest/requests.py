@@ -62,6 +62,7 @@ class Request(NamedTuple):
     is_coherent: bool = False
     xens_gic: str | None = None
     extended: tuple[tuple[str | None, tuple[int, ...]], ...] = ()
+    compatible: tuple[str, ...] = ()
 
     @property
     def intids(self) -> tuple[Intid, ...]:
@@ -160,6 +161,7 @@ class _Reader:
             any("dma-coherent" in each.properties for each in guest.tree.lineage(node)),
             self.tried(node, lambda: names_xens_gic(guest, node), None),
             self.extended(node),
+            _compatible(node),
         )
         return found if self._failures == before else None
 
@@ -272,6 +274,14 @@ def _malformed(guest: GuestTree, error: TreeError, node: Node) -> Problem:
         expected=found.expected.replace(f"{BASE}/", "&"),
         found=found.found.replace(f"{BASE}/", "&"),
     )
+
+
+def _compatible(node: Node) -> tuple[str, ...]:
+    """What the node is compatible with; () where that is malformed, which Zephyr tells."""
+    try:
+        return node.compatible
+    except TreeError:
+        return ()
 
 
 def _xen_path(node: Node) -> str | None:
