@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from west_viommu.guest.requests import Request
@@ -44,16 +44,19 @@ class Examiner:
         self._paper = paper
 
     def contradictions(
-        self, this: Assignment, wanted: Sequence[Wanted], parts: Sequence[str] = ()
+        self,
+        this: Assignment,
+        wanted: Sequence[Wanted],
+        parts: Callable[[str], Sequence[str]] = lambda odd: (),
     ) -> Iterator[Contradiction]:
         """What of the request of `this` is not that of its device: of each part the first. `wanted`
-        are the stream IDs that it names; `parts` of it are those of the device.
+        are the stream IDs that it names; `parts`: what is of the device, beside an odd part.
         """
         request, device = this.request, this.device
         if request.xen_path not in (None, device.path):
-            yield self._other_path(this, parts)
+            yield self._other_path(this, parts(PATH))
         if wanted and device.master and not has_all(device.master, wanted):
-            yield self._other_ids(this, wanted, parts)
+            yield self._other_ids(this, wanted, parts(IDS))
         for finding in self._other_regions(this):
             line = self._paper.reg(request.path, device) if finding.prop == "reg" else ""
             yield Contradiction(REG, "region-mismatch", finding, line)
@@ -69,11 +72,11 @@ class Examiner:
             finding = unknown_path(path, self._devices)
             if parts:
                 hint = f"write the path that you mean: {path_line(meant)}"
-                expected = f"{meant}, the device of {as_list(parts)}"
+                expected = f"{meant}, whose {as_list(parts)} the node has"
                 finding = finding._replace(hint=hint, expected=expected)
             return Contradiction(PATH, "unknown-host-node", finding, path_line(meant))
         finding = Finding(
-            f"xen,path names another device than {as_list(parts)}",
+            f"xen,path names another device than the {as_list(parts)} of the node",
             f"write {path_line(meant)}",
             "xen,path",
             expected=meant,
@@ -202,7 +205,7 @@ def together(
     names = as_list([each.part for each in (first, *others)])
     lines = " ".join(each.line for each in (first, *others) if each.line)
     return first.finding._replace(
-        what=f"{names} are of another device than {as_list(parts)}"
+        what=f"the {names} of the node are of another device than its {as_list(parts)}"
         if parts
         else first.finding.what,
         hint=f"write {lines}",

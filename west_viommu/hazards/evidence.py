@@ -18,8 +18,8 @@ from west_viommu.host.inventory import Master
 from west_viommu.tree.cells import TreeError
 
 # What the parts of a request are called in a message.
-PATH, IDS, REG, INTERRUPTS = "xen,path", "the stream IDs", "reg", "interrupts"
-_ADDRESS, _NAME, _COMPATIBLE = "the unit address", "the name", "compatible"
+PATH, IDS, REG, INTERRUPTS = "xen,path", "stream IDs", "reg", "interrupts"
+_ADDRESS, _NAME, _COMPATIBLE = "unit address", "name", "compatible"
 _HARD = (PATH, IDS, REG, INTERRUPTS)
 # How much a part says that fits a device wholly, or in part, or as it fits others of its kind too.
 _FIRM, _WEAK = 2, 1
@@ -68,11 +68,19 @@ class Evidence:
             path for path, parts in self._found.items() if path != device.path and part in parts
         )
 
-    def parts(self, device: Device) -> tuple[str, ...]:
-        """The parts that speak for `device`; the soft ones only where there is one hard one."""
-        parts = tuple(self._found.get(device.path, ()))
+    def parts(self, device: Device, odd: str = "") -> tuple[str, ...]:
+        """The parts that speak for `device`, without an `odd` one; the soft ones only where there
+        is no second hard one.
+        """
+        parts = tuple(part for part in self._found.get(device.path, ()) if part != odd)
         hard = tuple(part for part in parts if part in _HARD)
-        return hard if len(hard) > 1 else parts
+        # Who copies an address has it in both.
+        is_said = REG in parts
+        return (
+            hard
+            if len(hard) > 1
+            else tuple(part for part in parts if part != _ADDRESS or not is_said)
+        )
 
     @property
     def fits(self) -> bool:

@@ -10,6 +10,9 @@ from west_viommu.hazards.wanted import Wanted
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Master
 
+# More devices are not named one by one.
+_MOST_NAMED = 3
+
 
 def unknown_path(path: str, devices: Devices) -> Finding:
     """A path that names no host node."""
@@ -63,8 +66,10 @@ def unknown_ids(
     prop = ids_property(request, lambda stream_id: stream_id in ids)
     if there and there.master:
         if not iommus:
-            said = f"{as_list(parts)} {'is' if len(parts) == 1 else 'are'} of {there.path}"
-            hint = f"{said}: {as_entries(there.master, prop)}"
+            said = (
+                f"the {as_list(parts)} of the node {'is that' if len(parts) == 1 else 'are those'}"
+            )
+            hint = f"{said} of {there.path}: {as_entries(there.master, prop)}"
         expected = f"{listed(there.master.stream_ids)}, those of {there.path}"
     return Finding(
         f"{what} behind {' or '.join(iommus)}" if iommus else what,
@@ -114,10 +119,13 @@ def mismatch(
         own = frozenset(device.master.stream_ids)
         prop = ids_property(request, lambda stream_id: stream_id not in own)
         behind = " and ".join(device.master.iommus)
-        by = f", the device of {as_list(parts)}" if parts else ""
+        by = f", whose {as_list(parts)} the node has" if parts else ""
+        others = _listing([each for each in wanted if each.id not in own], devices)
+        has_some = any(each.id in own for each in wanted)
+        also = f" and give {as_list(others)} a node of its own" if has_some and others else ""
         return Finding(
             f"the stream IDs are not those of {device.path}{by}",
-            f"copy the IDs of that host node: {as_entries(device.master, prop)}"
+            f"copy the IDs of that host node: {as_entries(device.master, prop)}{also}"
             if device.master.streams
             else f"leave {prop} out: {device.path} has only iommu-map",
             prop,
@@ -148,14 +156,21 @@ def as_list(words: Collection[str]) -> str:
     return f"{', '.join(some)} and {last}" if some else last
 
 
+def _listing(wanted: Sequence[Wanted], devices: Devices) -> list[str]:
+    """The masters that list the IDs in their `iommus`, the first few."""
+    masters = {m.path: m for each in wanted[:_MOST_NAMED] for m, _ in devices.owners(each.id)}
+    ids = [each.id for each in wanted]
+    listing = [m.path for m in masters.values() if any(map(m.has_stream, ids))]
+    return listing[:_MOST_NAMED]
+
+
 def _whose(wanted: Wanted, devices: Devices) -> str:
     """Who has the ID: those that list it; if none does, those that map it."""
-    owners = [master for master, _ in devices.owners(wanted.id)]
-    listing = [master for master in owners if master.has_stream(wanted.id)]
-    paths = " and ".join(dict.fromkeys(master.path for master in listing or owners))
+    paths = _listing([wanted], devices)
     if wanted.iommu:
         return f"{wanted.id:#x} behind {wanted.iommu}"
-    return f"{wanted.id:#x} of {paths or 'no master'}"
+    paths = paths or [master.path for master, _ in devices.owners(wanted.id)][:_MOST_NAMED]
+    return f"{wanted.id:#x} of {' and '.join(dict.fromkeys(paths)) or 'no master'}"
 
 
 def name_of(path: str) -> str:

@@ -6,6 +6,7 @@ part that is the odd one out, and what it should be.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from west_viommu.guest.requests import Request
@@ -133,17 +134,18 @@ class Matcher:
     ) -> Iterator[Problem]:
         """A problem for each mistake: parts that are all of one other device are one."""
         this = whole(request, device)
-        parts = evidence.parts(device)
         wanted = wanted_ids(request, self._devices)
         is_allowed = any(p.warning and p.id == "stream-mismatch" for p in strict.problems)
         odd = [
             each
-            for each in self._examiner.contradictions(this, wanted, parts)
+            for each in self._examiner.contradictions(this, wanted, partial(evidence.parts, device))
             if not (each.part == IDS and is_allowed)
         ]
         others = [path for path in rivals if path != device.path]
         for first, *rest in _together(odd, device, evidence):
-            finding = together(first, rest, parts) if rest else first.finding
+            finding = first.finding
+            if rest:
+                finding = together(first, rest, evidence.parts(device, first.part))
             if others:
                 finding = or_else(finding, request, self._devices.master(others[0]), others[0])
             # Only of the device that is named it was said what may be.
