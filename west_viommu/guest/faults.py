@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator
 from west_viommu.guest.entries import STREAM_IDS
 from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
 from west_viommu.problems import Problem
-from west_viommu.tree.cells import TreeError, counted
+from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node
 
 COPY_HINT = "copy the stream IDs of the host node, and write 0x0 in place of its SMMU"
 # Whose form hangs on something outside of the node: what is wrong there, all nodes have wrong.
 _OF_MANY = ("reg", "xen,reg", "interrupts", "interrupt-parent")
+# More nodes are not named one by one.
+_MOST_NAMED = 3
 
 
 def malformed(guest: GuestTree, error: TreeError, node: Node) -> Problem:
@@ -74,12 +76,13 @@ def misplaced(guest: GuestTree, node: Node) -> Iterator[Problem]:
 
 def told_once(errors: Iterable[tuple[TreeError, Problem]]) -> Iterator[Problem]:
     """The problems, of which those are one that say the same of several nodes."""
-    found: dict[object, tuple[Problem, int]] = {}
+    found: dict[object, tuple[Problem, dict[str, None]]] = {}
     for error, problem in errors:
         is_shared = error.prop in _OF_MANY and problem.node
-        key = (error.prop, error.what, error.expected, error.found) if is_shared else problem
-        first, count = found.get(key, (problem, 0))
-        found[key] = (first, count + (first.node != problem.node))
-    for problem, count in found.values():
-        also = f", and so it is in {counted(count, 'more node')}"
-        yield problem._replace(what=problem.what + also) if count else problem
+        key = (error.prop, error.what, error.expected) if is_shared else problem
+        _, nodes = found.setdefault(key, (problem, {}))
+        nodes[problem.node] = None
+    for problem, (_, *others) in found.values():
+        some = " ".join([*others[:_MOST_NAMED], "..."] if len(others) > _MOST_NAMED else others)
+        what = f"{problem.what}; nor is it right in {some}" if others else problem.what
+        yield problem._replace(what=what)

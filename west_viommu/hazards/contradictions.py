@@ -12,6 +12,7 @@ from west_viommu.hazards.findings import Finding, shown
 from west_viommu.hazards.matching import as_list, mismatch, unknown_ids, unknown_path
 from west_viommu.hazards.paste import Paper, as_entries, path_line
 from west_viommu.hazards.wanted import Wanted, candidates, has_all
+from west_viommu.host.devices import Device
 from west_viommu.host.intervals import Interval, covered_by, meetings
 from west_viommu.host.inventory import Master
 from west_viommu.hypervisor.assignment import Assignment
@@ -199,9 +200,9 @@ class Examiner:
 
 
 def together(
-    first: Contradiction, others: Sequence[Contradiction], parts: Sequence[str]
+    device: Device, first: Contradiction, others: Sequence[Contradiction], parts: Sequence[str]
 ) -> Finding:
-    """What is to be said of parts that all mean one other device than `parts` do."""
+    """What is to be said of parts that all mean another device than `device`, whose are `parts`."""
     names = as_list([each.part for each in (first, *others)])
     lines = " ".join(each.line for each in (first, *others) if each.line)
     return first.finding._replace(
@@ -209,6 +210,7 @@ def together(
         if parts
         else first.finding.what,
         hint=f"write {lines}",
+        expected=device.path,
     )
 
 

@@ -84,12 +84,11 @@ class Evidence:
 
     @property
     def fits(self) -> bool:
-        """Whether some of it must be of this host: numbers alone may be alike by chance."""
+        """Whether some of it must be of this host: a number alone may be alike by chance."""
         return any(
-            PATH in parts
-            or (REG in parts and len(parts) > 1)
-            or (IDS in parts and INTERRUPTS in parts)
+            PATH in parts or REG in parts or sum(parts.values()) >= 2 * _FIRM
             for parts in self._found.values()
+            if len(parts) > 1 or PATH in parts
         )
 
     @property
@@ -98,9 +97,11 @@ class Evidence:
         address is among them, as numbers are mistyped.
         """
         found = {part for parts in self._found.values() for part in parts}
-        asked = {PATH: self._request.xen_path, IDS: self._wanted, REG: self._regions}
-        missing = [part for part, said in asked.items() if said and part not in found]
-        return len(missing) if {PATH, REG} & set(missing) else 0
+        told = {part for parts in self._found.values() for part in parts if parts[part] == _FIRM}
+        missing = {PATH} if self._request.xen_path is not None and PATH not in found else set()
+        missing |= {REG} if self._regions and REG not in found else set()
+        of_ids = {IDS} if self._wanted and IDS not in told else set()
+        return len(missing | of_ids) if missing else 0
 
     def _named(self) -> Iterator[str]:
         """The devices that a part by itself may mean."""

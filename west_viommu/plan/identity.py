@@ -25,7 +25,7 @@ from west_viommu.tree.cells import TreeError
 # So many paths, addresses or IDs that no device has are no slip of a hand.
 _MANY_MISSING = 2
 # Where what a request says decides which device it means. The rest is told as it is.
-_BY_EVIDENCE = ("unknown-host-node", "unknown-stream-id", "stream-mismatch")
+_BY_EVIDENCE = ("unknown-host-node", "unknown-stream-id", "stream-mismatch", "ambiguous-master")
 
 
 class Identity(NamedTuple):
@@ -145,7 +145,10 @@ class Matcher:
         for first, *rest in _together(odd, device, evidence):
             finding = first.finding
             if rest:
-                finding = together(first, rest, evidence.parts(device, first.part))
+                parts = evidence.parts(device, first.part)
+                finding = together(device, first, rest, parts)._replace(
+                    found=" or ".join(sorted(evidence.others(first.part, device)))
+                )
             if others:
                 finding = or_else(finding, request, self._devices.master(others[0]), others[0])
             # Only of the device that is named it was said what may be.
