@@ -124,5 +124,7 @@ def terms_of(arguments: Namespace) -> Terms | None:
 
     environment = os.environ.get
     options = {"profile": arguments.profile or environment("VIOMMU_PROFILE")}
-    chosen = settings(options, os.curdir, arguments.config or environment("VIOMMU_CONFIG"))
+    chosen = settings(
+        options, os.curdir, arguments.config or environment("VIOMMU_CONFIG"), needs_host=False
+    )
     return terms(chosen) if chosen.profile or not chosen.has_dom0 else None

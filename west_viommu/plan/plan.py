@@ -27,6 +27,9 @@ from west_viommu.plan.own_tree import clashes
 from west_viommu.plan.records import Plan
 from west_viommu.problems import Problem
 
+# More nodes are not named one by one.
+_MOST_NAMED = 3
+
 
 def plan(
     asked: Asked, guest: GuestTree, devices: Devices, terms: Terms
@@ -114,6 +117,7 @@ def _judged(
     """What the hazards say of each request, by its path; nothing of those that are `silent`."""
     judged: dict[str, list[Problem]] = {each.request.path: [] for each in situation.assignments}
     refused: set[tuple[str, str]] = set()
+    by_cause: dict[tuple[str, str], tuple[str, int, list[str]]] = {}
     for hazard, this, finding in findings(situation):
         path = this.request.path
         if path in silent or hazard.is_moot(path, refused):
@@ -124,8 +128,23 @@ def _judged(
             found = allowed.problem(hazard.id, finding, path, this.names)
         if not found.warning:
             refused.add((hazard.id, path))
+            if finding.cause:
+                key = (hazard.id, finding.cause)
+                *_, others = by_cause.setdefault(key, (path, len(judged[path]), []))
+                if by_cause[key][0] != path:
+                    others.append(path)
+                    continue
         judged[path].append(found)
+    for path, place, others in by_cause.values():
+        if others:
+            judged[path][place] = _of_all(judged[path][place], others)
     return judged
+
+
+def _of_all(found: Problem, others: Sequence[str]) -> Problem:
+    """`found`, said of the nodes `others` as well."""
+    some = ", ".join([*others[:_MOST_NAMED], "..."] if len(others) > _MOST_NAMED else others)
+    return found._replace(what=f"{found.what}; so it is for {some}")
 
 
 def _planned(this: Assignment, situation: Situation) -> PlannedDevice:

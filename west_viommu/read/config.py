@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
@@ -23,7 +24,7 @@ _PERMISSION = 'write - {hazard: ID, device: "/path/of/host/node", reason: "why i
 
 
 class Config(NamedTuple):
-    """What a viommu.yml says; None or empty where it does not."""
+    """What a viommu.yml says; None or empty where it does not. `lines`: where each key stands."""
 
     host: str | None = None
     profile: str | None = None
@@ -32,6 +33,7 @@ class Config(NamedTuple):
     domain: frozenset[str] = frozenset()
     permissions: tuple[Permission, ...] = ()
     has_dom0: bool = True
+    lines: Mapping[str, int] = MappingProxyType({})
 
 
 def config_of(file: str) -> Config:
@@ -59,12 +61,12 @@ class _Reader:
         }
         fields = {"vsids": "explicit", "allow": "permissions", "dom0": "has_dom0"}
         root = self._root()
-        values = {
-            fields.get(key, key): readers[key](value) for key, value in self._entries(root, readers)
-        }
+        entries = list(self._entries(root, readers))
+        values = {fields.get(key, key): readers[key](value) for key, value in entries}
+        lines = {key: _line(value) for key, value in entries}
         if self._problems:
             raise Refused(self._problems)
-        return Config(**values)
+        return Config(**values, lines=lines)
 
     def _root(self) -> yaml.Node | None:
         try:

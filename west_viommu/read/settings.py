@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.hypervisor.assignment import Explicit, Permission, Terms
 from west_viommu.names import is_profile_path
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import Problem, Refused, Where, close_matches
 from west_viommu.read.plain_file import content, unreadable
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ FILE_NAME = "viommu.yml"
 # Key of viommu.yml -> key of west's section [viommu].
 # West's own has a few lines.
 _MOST_OF_WEST = 1 << 20
+# By which people call viommu.yml.
+_NEAR_MISSES = ("viommu.yaml", ".viommu.yml", "viommu.yml.txt", "west-viommu.yml")
 _KEYS = {"host": "host-dtb", "profile": "profile", "vsid": "vsid"}
 
 
@@ -44,17 +46,24 @@ def settings(
     app: str,
     config: str | None = None,
     workspace: str | None = None,
+    *,
+    needs_host: bool = True,
 ) -> Settings:
     """The settings for the application in folder `app`, which is in the west `workspace`, or else
     in the one above it.
 
     `options` come first, then `west config viommu.*` (a relative host is relative to `app`), then
-    `config` or viommu.yml in `app` (relative to that file). Raises Refused.
+    `config` or viommu.yml in `app` (relative to that file). Raises Refused, also where a file of
+    those names a host tree that is not there and it `needs_host`, or such a profile.
     """
     west, west_files = _of_west(app, workspace)
     own, own_files = _of_file(app, config)
     chosen = {key: options.get(key) or west.get(key) or getattr(own, key, None) for key in _KEYS}
     host, profile, vsid = (chosen[key] for key in _KEYS)
+    if needs_host and host and not options.get("host"):
+        _check_there(host, _place("host", own, own_files, west, west_files))
+    if own and profile and profile == own.profile and is_profile_path(profile):
+        _check_there(profile, Where(own_files[0], own.lines.get("profile")))
     found = Settings(host, profile, vsid, (*west_files, *own_files))
     if own is None:
         return found
@@ -154,6 +163,7 @@ def _of_file(app: str, config: str | None) -> tuple[Config | None, list[str]]:
     """What viommu.yml says, and its name; None where there is none."""
     file = config or os.path.normpath(os.path.join(app, FILE_NAME))
     if not config and not os.path.exists(file):
+        _check_no_other(os.path.dirname(file))
         return None, []
     from west_viommu.read.config import config_of
 
@@ -161,6 +171,48 @@ def _of_file(app: str, config: str | None) -> tuple[Config | None, list[str]]:
     folder = os.path.dirname(file)
     host, profile = placed("host", own.host, folder), placed("profile", own.profile, folder)
     return own._replace(host=host, profile=profile), [file]
+
+
+def _check_no_other(folder: str) -> None:
+    """Raises Refused where `folder` has a viommu.yml by another name, which would count for
+    nothing.
+    """
+    for name in _NEAR_MISSES:
+        file = os.path.join(folder, name)
+        if os.path.exists(file):
+            what = f"nothing reads {name}"
+            hint = f"rename it to {FILE_NAME}, or name it with --config or VIOMMU_CONFIG"
+            raise Refused([Problem("malformed", what, hint, "", FILE_NAME, name, Where(file))])
+
+
+def _place(
+    key: str,
+    own: Config | None,
+    own_files: Sequence[str],
+    west: Mapping[str, str | None],
+    west_files: Sequence[str],
+) -> Where | None:
+    """Which line says what `key` is."""
+    if not west.get(key):
+        return Where(own_files[0], own.lines.get(key)) if own else None
+    for file in west_files:
+        lines = content(file, _MOST_OF_WEST).decode("utf-8").splitlines()
+        for number, line in enumerate(lines, 1):
+            if line.partition("=")[0].strip() == _KEYS[key]:
+                return Where(file, number)
+    return None
+
+
+def _check_there(file: str, where: Where | None) -> None:
+    """Raises Refused where there is no `file`, as `where` says there is."""
+    if where and not os.path.exists(file):
+        folder = os.path.dirname(file)
+        there = os.listdir(folder or os.curdir) if os.path.isdir(folder or os.curdir) else []
+        close = close_matches(os.path.basename(file), there, 1)
+        meant = f"did you mean {os.path.join(folder, close[0])}? " if close else ""
+        hint = f"{meant}The path is relative to the file that has it"
+        what = "this names a file that is not there"
+        raise Refused([Problem("unreadable", what, hint, found=file, where=where)])
 
 
 def placed(key: str, value: str | None, folder: str) -> str | None:
