@@ -109,7 +109,9 @@ def host_of(arguments: Namespace) -> str:
     if not host:
         from west_viommu.read.settings import settings
 
-        host = settings({}, os.curdir).host
+        chosen = settings({}, os.curdir)
+        chosen.check_host()
+        host = chosen.host
     if not host:
         raise UsageError(NO_HOST)
     return host
@@ -124,7 +126,5 @@ def terms_of(arguments: Namespace) -> Terms | None:
 
     environment = os.environ.get
     options = {"profile": arguments.profile or environment("VIOMMU_PROFILE")}
-    chosen = settings(
-        options, os.curdir, arguments.config or environment("VIOMMU_CONFIG"), needs_host=False
-    )
+    chosen = settings(options, os.curdir, arguments.config or environment("VIOMMU_CONFIG"))
     return terms(chosen) if chosen.profile or not chosen.has_dom0 else None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from west_viommu.host.streams import StreamId
 from west_viommu.hypervisor.assignment import Explicit, Permission
 from west_viommu.names import DOMAIN, POLICIES, PROFILES, is_profile_path
 from west_viommu.problems import Problem, Refused, Where, close_matches
-from west_viommu.read.plain_file import unreadable
+from west_viommu.read.plain_file import near, unreadable
 from west_viommu.read.plain_yaml import PlainLoader, plain_text
 
 _TEXT = "tag:yaml.org,2002:str"
@@ -130,6 +131,11 @@ class _Reader:
 
     def _profile(self, node: yaml.Node) -> str | None:
         if node.tag == _TEXT and is_profile_path(str(node.value)):
+            file = os.path.join(os.path.dirname(self._file), str(node.value))
+            if not os.path.exists(file):
+                hint = f"{near(file)}correct the path, which is relative to this file"
+                what = "this names a profile that is not there"
+                self._wrong(_line(node), what, hint, found=str(node.value))
             return str(node.value)
         return self._choice("profile", PROFILES, node)
 

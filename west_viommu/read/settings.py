@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.hypervisor.assignment import Explicit, Permission, Terms
 from west_viommu.names import is_profile_path
-from west_viommu.problems import Problem, Refused, Where, close_matches
-from west_viommu.read.plain_file import content, unreadable
+from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.plain_file import content, near, unreadable
 
 if TYPE_CHECKING:
     from configparser import ConfigParser
@@ -23,12 +23,13 @@ FILE_NAME = "viommu.yml"
 _MOST_OF_WEST = 1 << 20
 # By which people call viommu.yml.
 _NEAR_MISSES = ("viommu.yaml", ".viommu.yml", "viommu.yml.txt", "west-viommu.yml")
+_WEST_FILES = (os.path.join(".west", "config"), ".westconfig")
 _KEYS = {"host": "host-dtb", "profile": "profile", "vsid": "vsid"}
 
 
 class Settings(NamedTuple):
     """What was chosen, None where nobody did. `files` are those that the answer came from. The
-    last four are those of viommu.yml, docs/zephyr.md.
+    next four are those of viommu.yml, docs/zephyr.md; `host_where`: the line that names the host.
     """
 
     host: str | None
@@ -39,6 +40,24 @@ class Settings(NamedTuple):
     permissions: tuple[Permission, ...] = ()
     explicit: tuple[Explicit, ...] = ()
     has_dom0: bool = True
+    host_where: Where | None = None
+
+    def check_host(self) -> None:
+        """Raises Refused where a file names the host tree, and it is not there."""
+        if self.host and self.host_where and not os.path.exists(self.host):
+            is_own = not self.host_where.file.endswith(_WEST_FILES)
+            of = "this file" if is_own else "the application: west config viommu.host-dtb PATH"
+            raise Refused(
+                [
+                    Problem(
+                        "unreadable",
+                        "this names a host tree that is not there",
+                        f"{near(self.host)}correct the path, which is relative to {of}",
+                        found=self.host,
+                        where=self.host_where,
+                    )
+                ]
+            )
 
 
 def settings(
@@ -46,25 +65,19 @@ def settings(
     app: str,
     config: str | None = None,
     workspace: str | None = None,
-    *,
-    needs_host: bool = True,
 ) -> Settings:
     """The settings for the application in folder `app`, which is in the west `workspace`, or else
     in the one above it.
 
     `options` come first, then `west config viommu.*` (a relative host is relative to `app`), then
-    `config` or viommu.yml in `app` (relative to that file). Raises Refused, also where a file of
-    those names a host tree that is not there and it `needs_host`, or such a profile.
+    `config` or viommu.yml in `app` (relative to that file). Raises Refused.
     """
     west, west_files = _of_west(app, workspace)
     own, own_files = _of_file(app, config)
     chosen = {key: options.get(key) or west.get(key) or getattr(own, key, None) for key in _KEYS}
     host, profile, vsid = (chosen[key] for key in _KEYS)
-    if needs_host and host and not options.get("host"):
-        _check_there(host, _place("host", own, own_files, west, west_files))
-    if own and profile and profile == own.profile and is_profile_path(profile):
-        _check_there(profile, Where(own_files[0], own.lines.get("profile")))
-    found = Settings(host, profile, vsid, (*west_files, *own_files))
+    where = _host_place(own, own_files, west, west_files) if not options.get("host") else None
+    found = Settings(host, profile, vsid, (*west_files, *own_files), host_where=where)
     if own is None:
         return found
     return found._replace(
@@ -185,34 +198,21 @@ def _check_no_other(folder: str) -> None:
             raise Refused([Problem("malformed", what, hint, "", FILE_NAME, name, Where(file))])
 
 
-def _place(
-    key: str,
+def _host_place(
     own: Config | None,
     own_files: Sequence[str],
     west: Mapping[str, str | None],
     west_files: Sequence[str],
 ) -> Where | None:
-    """Which line says what `key` is."""
-    if not west.get(key):
-        return Where(own_files[0], own.lines.get(key)) if own else None
+    """Which line names the host."""
+    if not west.get("host"):
+        return Where(own_files[0], own.lines.get("host")) if own and own.host else None
     for file in west_files:
         lines = content(file, _MOST_OF_WEST).decode("utf-8").splitlines()
         for number, line in enumerate(lines, 1):
-            if line.partition("=")[0].strip() == _KEYS[key]:
+            if line.partition("=")[0].strip() == _KEYS["host"]:
                 return Where(file, number)
     return None
-
-
-def _check_there(file: str, where: Where | None) -> None:
-    """Raises Refused where there is no `file`, as `where` says there is."""
-    if where and not os.path.exists(file):
-        folder = os.path.dirname(file)
-        there = os.listdir(folder or os.curdir) if os.path.isdir(folder or os.curdir) else []
-        close = close_matches(os.path.basename(file), there, 1)
-        meant = f"did you mean {os.path.join(folder, close[0])}? " if close else ""
-        hint = f"{meant}The path is relative to the file that has it"
-        what = "this names a file that is not there"
-        raise Refused([Problem("unreadable", what, hint, found=file, where=where)])
 
 
 def placed(key: str, value: str | None, folder: str) -> str | None:

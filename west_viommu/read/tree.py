@@ -14,7 +14,7 @@ from west_viommu.tree.node import Node, Tree
 
 # What a fragment of an overlay merges into its target.
 OVERLAY_CONTENT = "__overlay__"
-_PATH = "check its path; one in viommu.yml is relative to that file"
+_PATH = "check its path"
 
 
 def read_tree(
