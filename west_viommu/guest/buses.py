@@ -81,8 +81,8 @@ def _other_cells(guest: GuestTree, bus: Node, meant: tuple[int, int]) -> Problem
         f"write {' '.join(f'{n} = <{c}>;' for n, c in zip(names, meant, strict=True))} in "
         f"{bus.path}",
         bus.path,
-        f"{meant[0]} + {meant[1]} cells",
-        f"{stated[0]} + {stated[1]} cells",
+        f"#address-cells = <{meant[0]}> and #size-cells = <{meant[1]}>",
+        f"<{stated[0]}> and <{stated[1]}>" if has else "none",
         guest.locate(bus.path, (has or wrong)[0]),
     )
 

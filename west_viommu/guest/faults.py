@@ -34,9 +34,12 @@ def malformed(guest: GuestTree, error: TreeError, node: Node) -> Problem:
         "interrupt-parent": "refer to the guest's own controller: interrupt-parent = <&gic>",
         "interrupts-extended": "write `interrupts`, for the guest's GIC",
     }
+    hint = hints.get(error.prop, "correct the property")
+    if error.found.startswith("type 1"):
+        hint = "write GIC_SPI, which is 0, in place of GIC_PPI, and the number that the host has"
     place = guest.locate(error.path, error.prop) or guest.locate(node.path, error.prop)
     found = error.problem(
-        hints.get(error.prop, "correct the property"),
+        hint,
         place,
         node=node.path if error.path.startswith(BASE) else error.path,
     )
@@ -84,5 +87,5 @@ def told_once(errors: Iterable[tuple[TreeError, Problem]]) -> Iterator[Problem]:
         nodes[problem.node] = None
     for problem, (_, *others) in found.values():
         some = " ".join([*others[:_MOST_NAMED], "..."] if len(others) > _MOST_NAMED else others)
-        what = f"{problem.what}; nor is it right in {some}" if others else problem.what
+        what = f"{problem.what}; the same goes for {some}" if others else problem.what
         yield problem._replace(what=what)

@@ -19,7 +19,7 @@ from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.pages import PAGE, in_pages
 from west_viommu.tree.addresses import Region
-from west_viommu.tree.interrupts import FIRST_SPI, Intid
+from west_viommu.tree.interrupts import FIRST_PPI, FIRST_SPI, Intid
 
 # More are not shown one by one.
 _MOST_SHOWN = 16
@@ -217,7 +217,8 @@ def together(
 def or_else(finding: Finding, request: Request, master: Master | None, path: str) -> Finding:
     """`finding` of a request that may as well mean the host node at `path`."""
     line = as_entries(master) if master and not request.xen_path else path_line(path)
-    return finding._replace(hint=f"{finding.hint} or, if you mean {path}, {line}")
+    hint = finding.hint.rstrip(";")
+    return finding._replace(hint=f"{hint}; or, if you mean {path}, {line}")
 
 
 def differs_within_a_page(host: Region, guest: Region, prop: str) -> Finding:
@@ -232,7 +233,7 @@ def differs_within_a_page(host: Region, guest: Region, prop: str) -> Finding:
 
 
 def _interrupt(intid: Intid) -> str:
-    return f"INTID {intid}" if intid >= FIRST_SPI else f"INTID {intid}, a PPI"
+    return f"INTID {intid}" if intid >= FIRST_SPI else f"PPI {intid - FIRST_PPI}"
 
 
 def _some(texts: Iterator[str]) -> str:

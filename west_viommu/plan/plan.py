@@ -144,7 +144,7 @@ def _judged(
 def _of_all(found: Problem, others: Sequence[str]) -> Problem:
     """`found`, said of the nodes `others` as well."""
     some = ", ".join([*others[:_MOST_NAMED], "..."] if len(others) > _MOST_NAMED else others)
-    return found._replace(what=f"{found.what}; so it is for {some}")
+    return found._replace(what=f"{found.what}; the same goes for {some}")
 
 
 def _planned(this: Assignment, situation: Situation) -> PlannedDevice:

@@ -21,7 +21,8 @@ def about_macro(name: str) -> str:
     """What to do about the macro `name`, which the preprocessor did not know."""
     if name in _OF_LINUX:
         return (
-            f"it is Linux's; Zephyr's is {_OF_LINUX[name]}: write that, or #include Linux's header"
+            f"it is Linux's: write Zephyr's, {_OF_LINUX[name]}; in a partial tree for Xen alone, "
+            "#include Linux's <dt-bindings/interrupt-controller/irq.h>"
         )
     if name in MACROS_OF_BASE:
         return f"write #include <{_GIC_HEADER}>, or give the base .dts first"
