@@ -60,7 +60,7 @@ TWINS = (
     Twin(
         "path-mismatch",
         "a name, an address and a compatible of the guest's own, where all else is the device's",
-        "mmc@40010000 { compatible = \"guest,mmc\"; reg = <0 0x40010000 0 0x1000>; "
+        'mmc@40010000 { compatible = "guest,mmc"; reg = <0 0x40010000 0 0x1000>; '
         "xen,reg = <0 0x20010000 0 0x1000 0 0x40010000>; iommus = <0x0 0x11>, <0x0 0x12>; "
         'xen,path = "/mmc@20010000"; };',
     ),

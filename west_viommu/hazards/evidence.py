@@ -86,7 +86,7 @@ class Evidence:
     def fits(self) -> bool:
         """Whether some of it must be of this host: a number alone may be alike by chance."""
         return any(
-            PATH in parts or REG in parts or sum(parts.values()) >= 2 * _FIRM
+            PATH in parts or REG in parts or sum(parts.values()) > _FIRM
             for parts in self._found.values()
             if len(parts) > 1 or PATH in parts
         )
@@ -100,8 +100,9 @@ class Evidence:
         told = {part for parts in self._found.values() for part in parts if parts[part] == _FIRM}
         missing = {PATH} if self._request.xen_path is not None and PATH not in found else set()
         missing |= {REG} if self._regions and REG not in found else set()
-        of_ids = {IDS} if self._wanted and IDS not in told else set()
-        return len(missing | of_ids) if missing else 0
+        numbers = {IDS} if self._wanted and IDS not in told else set()
+        numbers |= {INTERRUPTS} if self._intids and INTERRUPTS not in found else set()
+        return len(missing | numbers) if missing else 0
 
     def _named(self) -> Iterator[str]:
         """The devices that a part by itself may mean."""
