@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
@@ -13,7 +15,7 @@ from west_viommu.host.streams import StreamId
 from west_viommu.hypervisor.assignment import Explicit, Extra, Permission
 from west_viommu.names import DOMAIN, POLICIES, PROFILES, is_profile_path
 from west_viommu.problems import Problem, Refused, Where, close_matches
-from west_viommu.read.plain_file import unreadable
+from west_viommu.read.plain_file import near, unreadable
 from west_viommu.read.plain_yaml import PlainLoader, plain_text
 from west_viommu.tree.addresses import Region
 
@@ -26,7 +28,7 @@ _PERMISSION = 'write - {hazard: ID, device: "/path/of/host/node", reason: "why i
 
 
 class Config(NamedTuple):
-    """What a viommu.yml says; None or empty where it does not."""
+    """What a viommu.yml says; None or empty where it does not. `lines`: where each key stands."""
 
     host: str | None = None
     profile: str | None = None
@@ -36,6 +38,7 @@ class Config(NamedTuple):
     permissions: tuple[Permission, ...] = ()
     has_dom0: bool = True
     extra: tuple[Extra, ...] = ()
+    lines: Mapping[str, int] = MappingProxyType({})
 
 
 def config_of(file: str) -> Config:
@@ -69,12 +72,12 @@ class _Reader:
             "regions": "extra",
         }
         root = self._root()
-        values = {
-            fields.get(key, key): readers[key](value) for key, value in self._entries(root, readers)
-        }
+        entries = list(self._entries(root, readers))
+        values = {fields.get(key, key): readers[key](value) for key, value in entries}
+        lines = {key: _line(value) for key, value in entries}
         if self._problems:
             raise Refused(self._problems)
-        return Config(**values)
+        return Config(**values, lines=lines)
 
     def _root(self) -> yaml.Node | None:
         try:
@@ -142,6 +145,11 @@ class _Reader:
 
     def _profile(self, node: yaml.Node) -> str | None:
         if node.tag == _TEXT and is_profile_path(str(node.value)):
+            file = os.path.join(os.path.dirname(self._file), str(node.value))
+            if not os.path.exists(file):
+                hint = f"{near(file)}correct the path, which is relative to this file"
+                what = "this names a profile that is not there"
+                self._wrong(_line(node), what, hint, found=str(node.value))
             return str(node.value)
         return self._choice("profile", PROFILES, node)
 
