@@ -285,6 +285,12 @@ def test_the_examples_of_the_help_are_right(command: Command) -> None:
         assert parsed(example.replace("%(prog)s", f"viommu {command.name}")) == 1, example
 
 
+def test_the_modules_that_the_architecture_names_are_there() -> None:
+    text = (CHECKOUT / "docs" / "architecture.md").read_text()
+    for name in re.findall(r"`((?:\w+/)+\w+\.py|\w+/)`", text):
+        assert any((top / name).exists() for top in (PACKAGE, CHECKOUT)), name
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_say_what_they_lead_to(page: Path) -> None:
     """Not the name of a file, which says nothing on the site."""
