@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import Run
 from west_viommu.host.inventory import Inventory, Iommu, Master
-from west_viommu.host.selection import path_matches, selection
+from west_viommu.host.selection import selection
 from west_viommu.host.streams import Stream, StreamId
 from west_viommu.plan.alone import Known
 from west_viommu.problems import Refused
@@ -53,7 +53,7 @@ def drawn(found: Inventory, *only: str, **refused: str) -> str:
         each.path: Known((), (), (), (refused[each.path[1:]],) if each.path[1:] in refused else ())
         for each in found.masters
     }
-    tests = [path_matches(only)] if only else []
+    tests = [lambda master: master.path in only] if only else []
     return inventory_dot(selection(found, tests), known)
 
 
