@@ -13,4 +13,6 @@ def as_json(value: Any) -> Any:
         if fields is None:
             return [as_json(item) for item in value]
         return {name: as_json(item) for name, item in zip(fields, value, strict=True)}
+    if isinstance(value, dict):
+        return {key: as_json(item) for key, item in value.items()}
     return value
