@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -119,7 +120,7 @@ def read_built(build: str | os.PathLike[str]) -> SystemFile:
         what, hint = "there is no domains.yaml", "name the build directory of a sysbuild"
         raise Refused([Problem("unreadable", what, hint, where=Where(str(folder)))])
     entries = [
-        Entry(name, str(directory), Where(str(directory / "viommu" / PLAN)))
+        Entry(_as_name(name), str(directory), Where(str(directory / "viommu" / PLAN)))
         for name, directory in found.directories.items()
         if (directory / "viommu" / PLAN).is_file()
     ]
@@ -136,9 +137,10 @@ def read_folders(folders: Iterable[str]) -> SystemFile:
     entries: dict[str, Entry] = {}
     for folder in folders:
         parts = [part for part in Path(os.path.abspath(folder)).parts if part != "viommu"]
-        name, number = parts[-1], 2
+        stem, number = _as_name(parts[-1]), 2
+        name = stem
         while name in entries:
-            name, number = f"{parts[-1]}-{number}", number + 1
+            name, number = f"{stem}-{number}", number + 1
         entries[name] = Entry(name, folder, Where(os.path.join(folder, PLAN)))
     return SystemFile(os.curdir, domains=tuple(entries.values()))
 
@@ -229,6 +231,12 @@ def write_system(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> 
     """
     with SystemOutput(Path(folder)) as output:
         output.write(files)
+
+
+def _as_name(text: str) -> str:
+    """`text` as the name of a domain: of a node of /chosen, an xl guest and a file."""
+    found = re.sub(r"[^A-Za-z0-9_-]", "-", text)[:24]
+    return found if found[:1].isalpha() else f"guest-{found}"
 
 
 def _has_all(found: Judged, files: Mapping[str, FoundFiles], toolstack: str) -> bool:

@@ -199,6 +199,14 @@ def _add_check_arguments(parser: ArgumentParser) -> None:
         metavar="APP",
         help="the application, where viommu.yml is (default: that of -d, else here)",
     )
+    parser.add_argument(
+        "--system",
+        metavar="SYSTEM",
+        nargs="*",
+        help="judge the guests of one host together instead: a system.yml, the folders of their "
+        "plans, or those of the sysbuild in -d; and see that what `viommu system` wrote to its "
+        "folder is still that",
+    )
     _add_settings_arguments(parser)
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="default: table"
@@ -298,7 +306,8 @@ COMMANDS = (
         "examples:\n"
         "  %(prog)s -d build --host host.dtb\n"
         "  LIBXL_DEBUG_DUMP_DTB=dump.dtb xl create guest.cfg\n"
-        "  %(prog)s -d build --guest-dtb dump.dtb --format json",
+        "  %(prog)s -d build --guest-dtb dump.dtb --format json\n"
+        "  %(prog)s --system system.yml",
         _add_check_arguments,
     ),
     Command(

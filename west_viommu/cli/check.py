@@ -44,6 +44,12 @@ BUILT = "zephyr/zephyr.dts"
 
 def run(arguments: Namespace) -> int:
     """Compare, print, and say whether there is a difference."""
+    if arguments.system is not None:
+        # Of no use to a check of one guest.
+        from west_viommu.cli.system import check
+
+        check(arguments)
+        return DONE
     if arguments.build_dir and arguments.dts:
         raise UsageError(
             "name what was built once: a build directory with -d, or a tree with --dts"

@@ -21,6 +21,9 @@ _MOST_CPUS = 128
 # 1 TiB: no guest's RAM is larger (GUEST_RAM0_SIZE and GUEST_RAM1_SIZE of Xen's arch-arm.h).
 _MOST_MEMORY = 1 << 20
 _LAST_ADDRESS = (1 << 64) - 1
+_BOOL = "tag:yaml.org,2002:bool"
+# As YAML 1.1 has them.
+_SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 # A node of /chosen, the name of an xl guest and of a file. Xen truncates nothing of it.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
 
@@ -120,9 +123,10 @@ class _Reader(YamlReader):
         return None
 
     def _switch(self, key: str, node: yaml.Node) -> bool | None:
-        value = {"true": True, "false": False}.get(shown(node))
+        value = _SWITCHES.get(shown(node).lower()) if node.tag == _BOOL else None
         if value is None:
-            self._wrong(line_of(node), f"{key} is neither true nor false", "write true or false")
+            what, hint = f"{key} is neither true nor false", "write true or false"
+            self._wrong(line_of(node), what, hint, found=shown(node))
         return value
 
     def _load(self, node: yaml.Node) -> Load | None:
