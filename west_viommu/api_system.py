@@ -191,9 +191,11 @@ def render_system(
     `folder`. Without dtc, marks.dtbo is missing.
     """
     marks = marks_overlay(found)
+    has_chosen = system.host.devices.tree.node("/chosen") is not None
+    whole = system_overlay(found, system.files, has_chosen=has_chosen)
     with Compilers({MARKS_OVERLAY: marks}) as compilers:
         files = {
-            HOST_OVERLAY: system_overlay(found, system.files).encode(),
+            HOST_OVERLAY: whole.encode(),
             MARKS_OVERLAY: marks.encode(),
         }
         for blob in compilers.blobs().values():

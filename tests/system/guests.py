@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -97,9 +96,11 @@ def source(guest: Guest) -> str:
     return GUEST.format(nodes=nodes)
 
 
-def bound(viommu: Run, profile: str, **guests: Guest) -> None:
-    """Bind each of the `guests` by itself, into a folder of its name, with a kernel beside it."""
-    shutil.copy(HOST, "host.dts")
+def bound(viommu: Run, profile: str, host: str = HOST.read_text(), **guests: Guest) -> None:
+    """Bind each of the `guests` to the source of a `host`, by itself, into a folder of its name,
+    with a kernel beside it.
+    """
+    Path("host.dts").write_text(host)
     for name, guest in guests.items():
         folder = Path(name)
         (folder / "zephyr").mkdir(parents=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import DEMO, Run
-from tests.system.guests import Guest, bound, judged
+from tests.system.guests import HOST, Guest, bound, judged
 from west_viommu import api_system
 from west_viommu.api_system import judged as judged_by_api
 from west_viommu.api_system import read_system, render_system
@@ -79,6 +79,18 @@ def test_host_overlay_has_the_marks_and_the_domains(viommu: Run) -> None:
     assert said("/chosen/net/module@50000000", "reg") == [f"0 50000000 0 {size_of(KERNEL)}"]
     tree = size_of("net/viommu/passthrough-dom0less.dtb")
     assert said("/chosen/net/module@158000000", "reg") == [f"1 58000000 0 {tree}"]
+
+
+def test_a_host_without_chosen_gets_one(viommu: Run) -> None:
+    text = HOST.read_text()
+    assert text.count("\tchosen {\n\t};\n") == 1
+    bound(viommu, "xen-rfc", text.replace("\tchosen {\n\t};\n", ""), **GUESTS)
+    Path("system.yml").write_text(SYSTEM)
+    assert viommu("system", "system.yml").status == 0
+    run("dtc", "-q", "-I", "dts", "-O", "dtb", "-o", "host.dtb", "host.dts")
+    run("dtc", "-q", "-I", "dts", "-O", "dtb", "-o", "o.dtbo", "viommu-system/host.overlay")
+    run("fdtoverlay", "-i", "host.dtb", "-o", "xen.dtb", "o.dtbo")
+    assert run("fdtget", "-l", "xen.dtb", "/chosen").split() == ["net", "dma"]
 
 
 KERNEL = "net/zephyr/zephyr.bin"

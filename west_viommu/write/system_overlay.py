@@ -27,9 +27,11 @@ def marks_overlay(judged: Judged) -> str:
     return _overlay(judged, about, MARKS_OVERLAY)
 
 
-def system_overlay(judged: Judged, files: Mapping[str, FoundFiles]) -> str:
+def system_overlay(
+    judged: Judged, files: Mapping[str, FoundFiles], *, has_chosen: bool = True
+) -> str:
     """The text of host.overlay, for dtc and then fdtoverlay. By path: a host blob without symbols
-    will do.
+    will do. `has_chosen`: whether the host has a /chosen.
     """
     profile = judged.terms.profile
     about = ["Keeps the assigned devices of all domains from dom0, and has Xen create the domains."]
@@ -49,11 +51,16 @@ def system_overlay(judged: Judged, files: Mapping[str, FoundFiles]) -> str:
             about.append(f"{domain.name} is not created here ({missing}). Its node would be:")
             node = _node(domain, made_of.kernel, tree, profile, lambda _: "")
             about += [line.expandtabs(8) for line in node]
-    return _overlay(judged, about, HOST_OVERLAY, created)
+    return _overlay(judged, about, HOST_OVERLAY, created, has_chosen=has_chosen)
 
 
 def _overlay(
-    judged: Judged, about: Iterable[str], name: str, domains: Iterable[Iterable[str]] = ()
+    judged: Judged,
+    about: Iterable[str],
+    name: str,
+    domains: Iterable[Iterable[str]] = (),
+    *,
+    has_chosen: bool = True,
 ) -> str:
     how = ["Apply it to the tree that Xen is booted with:", *(f"  {e}" for e in applying(name))]
     lines = [OVERLAY_FIRST_LINE, " *"]
@@ -66,9 +73,11 @@ def _overlay(
     # fdtoverlay and U-Boot put each node before those that are there: Xen sees the first one first.
     nodes = [line for node in reversed(list(domains)) for line in node]
     if nodes:
-        lines += ["", f"\tfragment@{len(marks)} {{", '\t\ttarget-path = "/chosen";', ""]
+        target = "/chosen" if has_chosen else "/"
+        inside = nodes if has_chosen else ["chosen {", *(f"\t{line}" for line in nodes), "};"]
+        lines += ["", f"\tfragment@{len(marks)} {{", f'\t\ttarget-path = "{target}";', ""]
         lines += ["\t\t__overlay__ {"]
-        lines += [f"\t\t\t{line}".rstrip() for line in nodes]
+        lines += [f"\t\t\t{line}".rstrip() for line in inside]
         lines += ["\t\t};", "\t};"]
     return "".join(f"{line}\n" for line in [*lines, "};"])
 
