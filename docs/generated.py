@@ -4,23 +4,26 @@
 from __future__ import annotations
 
 import re
+import shutil
 from argparse import Action, ArgumentParser
 from collections.abc import Iterator
+from pathlib import Path
 
 from sphinx.application import Sphinx
 
-from west_viommu.cli.arguments import COMMANDS, Command, configured
+from west_viommu.cli.arguments import ALONE, COMMANDS, Command, configured
 from west_viommu.hypervisor.profile import Profile, switched_on
-from west_viommu.names import PROFILES
+from west_viommu.names import PROFILES, SCHEMAS
 from west_viommu.read.profiles import profile
 
+PACKAGE = Path(__file__).parent.parent / "west_viommu"
 # What markdown would take for its own.
 _SPECIAL = re.compile(r"[\\*_<>\[\]|]")
 
 
 def commands() -> str:
     """The reference of all commands, by their argument parsers."""
-    return "\n".join(line for command in COMMANDS for line in _section(command))
+    return "\n".join(line for command in (*COMMANDS, *ALONE) for line in _section(command))
 
 
 def _section(command: Command) -> Iterator[str]:
@@ -119,7 +122,15 @@ def _put_in(app: Sphinx, page: str, source: list[str]) -> None:
             source[0] = source[0].replace(place, text())
 
 
+def _publish_schemas(app: Sphinx, error: Exception | None) -> None:
+    """Put the schemas where their `$id` says."""
+    if not error and app.builder.format == "html":
+        folder = SCHEMAS.rstrip("/").rpartition("/")[2]
+        shutil.copytree(PACKAGE / "schemas", Path(app.outdir, folder), dirs_exist_ok=True)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
+    app.connect("build-finished", _publish_schemas)
     app.connect("source-read", _put_in)
     return {"parallel_read_safe": True}

@@ -40,7 +40,7 @@ NOT_RUN = {
     "bash imagebuilder/": "ImageBuilder is not on PyPI, nor in Debian",
     "lopper": "takes seconds, and its host.dts is put there instead",
 }
-REFUSED = re.compile(r"error: \[|: \d+ differences?$", re.MULTILINE)
+REFUSED = re.compile(r'error: \[|"severity": "error"|: \d+ differences?$', re.MULTILINE)
 # Commands in running text.
 INLINE = re.compile(r"`(viommu\s+[^`]+|west\s+viommu-[^`]+)`")
 
@@ -122,6 +122,13 @@ def readme(folder: Path, viommu: Run) -> None:
     (folder / "guest.overlay").write_text("\n".join(guest))
 
 
+def mistaken(folder: Path, viommu: Run) -> None:
+    """The demo, with a wrong ID in its guest."""
+    demo(folder, viommu)
+    guest = folder / "guest.overlay"
+    guest.write_text(guest.read_text().replace("<0x0 0x40>", "<0x0 0x41>"))
+
+
 def boards(folder: Path, viommu: Run) -> None:
     """The blobs of the page in an otherwise empty folder, but for the one that it makes."""
     if "VIOMMU_CORPUS" not in os.environ:
@@ -168,6 +175,7 @@ Prepare = Callable[[Path, Run], None]
 SCENES: dict[str, Prepare] = {
     "README.md": readme,
     "build-step.md": demo,
+    "formats.md": mistaken,
     "several-guests.md": several,
     "tutorial.md": boards,
     "xen.md": xen_rtc,

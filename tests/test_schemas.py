@@ -18,6 +18,7 @@ from tests.cli.test_refused import CASES, HOSTS, PARTIAL_TREE
 from tests.conftest import DEMO, PACKAGE, Run, corpus_params
 from tests.system.guests import Guest, bound, judged
 from west_viommu.names import PROFILES
+from west_viommu.names import SCHEMAS as ON_THE_NETWORK
 from west_viommu.problems import Refused
 from west_viommu.read.config import config_of
 from west_viommu.read.settings import settings, terms
@@ -32,6 +33,11 @@ def validator(name: str) -> Any:
     schema = json.loads((SCHEMAS / f"{name}.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
+
+
+def test_each_schema_has_its_place_on_the_network_as_its_name() -> None:
+    for file in SCHEMAS.glob("*.json"):
+        assert json.loads(file.read_text())["$id"] == f"{ON_THE_NETWORK}{file.name}"
 
 
 def spoiled(value: Any, is_open: bool = False) -> Iterator[tuple[str, Any]]:
@@ -144,6 +150,29 @@ def test_differences(viommu: Run) -> None:
     outcome = viommu("check", "-d", "build", "--guest-dtb", AT_BOOT, "--format", "json")
     assert outcome.status == 1
     check_both_ways("differences", json.loads(outcome.out))
+
+
+def test_messages(viommu: Run) -> None:
+    schema = validator("message")
+    near = (DEMO / "guest.overlay").read_text().replace("iommus", "iommu = <1>; iommus", 1)
+    Path("near.overlay").write_text(near)
+    Path("wrong.overlay").write_text(near.replace("<0x0 0x40>", "<0x0 0x41>"))
+    bind = ("bind", "--errors=json", "--host", DEMO / "host.dts")
+    told = [
+        json.loads(line)
+        for run in (
+            (*bind, "near.overlay"),
+            (*bind, "wrong.overlay"),
+            (*bind, "none.overlay"),
+            ("bind", "--errors=json", "near.overlay"),
+        )
+        for line in viommu(*run).err.splitlines()
+    ]
+    assert {each["severity"] for each in told} == {"error", "warning", "note"}
+    for document in told:
+        schema.validate(document)
+        wrong = [what for what, spoilt in spoiled(document) if schema.is_valid(spoilt)]
+        assert wrong == []
 
 
 def is_taken(text: str) -> bool:

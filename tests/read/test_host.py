@@ -144,7 +144,7 @@ def test_what_is_no_host_tree_is_refused(content: bytes, message: str, tmp_path:
 
 
 def test_a_directory_that_is_no_devicetree_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"\[malformed\] no devicetree: it has no file"):
+    with pytest.raises(Refused, match=r"\[malformed\] this is not a devicetree: it has no file"):
         read_host(str(tmp_path))
 
 

@@ -79,14 +79,14 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
         (
             ["host: h.dtb", "profil: xen-rfc", "zzz: 1"],
             "{file}:2: error: [malformed] unknown key profil (expected host, profile, vsid, "
-            "vsids, domain, dom0, allow, found profil)\nhint: did you mean profile?\n"
+            "vsids, domain, dom0, allow, regions, found profil)\nhint: did you mean profile?\n"
             "{file}:3: error: [malformed] unknown key zzz (expected host, profile, vsid, vsids, "
-            "domain, dom0, allow, found zzz)\nhint: write one of those, or remove "
+            "domain, dom0, allow, regions, found zzz)\nhint: write one of those, or remove "
             "it",
         ),
         (
             ["host: [a, b]"],
-            "{file}:1: error: [malformed] host is no text (found a list)\n"
+            "{file}:1: error: [malformed] host is not text (found a list)\n"
             "hint: write a single value",
         ),
         (
@@ -99,11 +99,12 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
         ),
         (
             ["profile: 3"],
-            "{file}:1: error: [malformed] profile is no text (found 3)\nhint: quote the value",
+            "{file}:1: error: [malformed] profile is not text (found 3)\nhint: quote the value",
         ),
         (
             ["- host"],
-            "{file}:1: error: [malformed] the file is no mapping\nhint: write `key: value` lines",
+            "{file}:1: error: [malformed] the file is not a mapping\n"
+            "hint: write `key: value` lines",
         ),
         (
             ["host: 'a"],

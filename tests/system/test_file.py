@@ -17,18 +17,18 @@ WRONG = {
         "found hosts)",
     ],
     "host: host.dts\n": ["error: [malformed] no domain is named"],
-    "domains: [net]\n": ["1: error: [malformed] this is no mapping"],
-    "domains:\n  net:\n    kernel: k\n": ["3: error: [malformed] net has no build"],
+    "domains: [net]\n": ["1: error: [malformed] this is not a mapping"],
+    "domains:\n  net:\n    kernel: k\n": ["2: error: [malformed] net has no build"],
     "domains:\n  1net: {build: net}\n": [
-        "2: error: [malformed] this is no name of a domain (found 1net)"
+        "2: error: [malformed] this cannot be the name of a domain (found 1net)"
     ],
     "domains:\n  net: {build: net, cpu: 1}\n": [
         "2: error: [malformed] unknown key cpu (expected build, kernel, cpus, memory, vpl011, "
         "load, found cpu)"
     ],
     "domains:\n  net:\n    build: net\n    cpus: 0\n    memory: 64M\n    vpl011: 1\n": [
-        "4: error: [malformed] cpus is no number (expected 1 to 128, found 0)",
-        "5: error: [malformed] memory is no number of MiB (expected 1 to 1048576, found 64M)",
+        "4: error: [malformed] cpus is not a number (expected 1 to 128, found 0)",
+        "5: error: [malformed] memory is not a number of MiB (expected 1 to 1048576, found 64M)",
         "6: error: [malformed] vpl011 is neither true nor false (found 1)",
     ],
     "domains:\n  net:\n    build: net\n    load: {kernel: 0x50000000}\n": [
@@ -37,8 +37,8 @@ WRONG = {
     "host: [\n": [
         "2: error: [malformed] not valid YAML: expected the node content, but found '<stream end>'"
     ],
-    f"dom0: no\n{BUILD}": ["1: error: [malformed] dom0 is not none (expected none, found no)"],
-    f"allow: [1]\n{BUILD}": ["1: error: [malformed] an entry of allow is no mapping"],
+    f"dom0: no\n{BUILD}": ["1: error: [malformed] dom0 can only be none (expected none, found no)"],
+    f"allow: [1]\n{BUILD}": ["1: error: [malformed] an entry of allow is not a mapping"],
     f"profile: xen-rfd\n{BUILD}": [
         "1: error: [malformed] no profile has this name (expected xen-rfc or xen-amd or "
         "xen-v3-dom0less or xen-v3-libxl or xen or qemu-virt, found xen-rfd)"
@@ -48,7 +48,7 @@ WRONG = {
         "2: error: [no-host] no host tree is named",
     ],
     "host: host.dts\ndomains:\n  net:\n    build: net\n    kernel: none.bin\n": [
-        "4: error: [unreadable] No such file or directory (found none.bin)"
+        "3: error: [unreadable] No such file or directory (found none.bin)"
     ],
     f"host: none.dts\n{BUILD}": ["none.dts: error: [unreadable] No such file or directory"],
 }
@@ -69,7 +69,10 @@ def test_what_is_wrong_is_told(text: str, viommu: Run) -> None:
     ("text", "says"),
     [
         (None, "build: error: [unreadable] there is no domains.yaml\n"),
-        ("[", "build/domains.yaml: error: [malformed] this is no domains.yaml of a sysbuild\n"),
+        (
+            "[",
+            "build/domains.yaml: error: [malformed] this is not the domains.yaml of a sysbuild\n",
+        ),
         (
             "default: a\ndomains:\n- {name: a, build_dir: nowhere}\n",
             "build: error: [malformed] no image of this sysbuild has passthrough devices\n",

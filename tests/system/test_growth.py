@@ -58,6 +58,7 @@ def domain(place: int, devices: range) -> Domain:
         viommu=None,
         devices=tuple(map(device, devices)),
         raw=(),
+        extra=(),
         unasked=(),
         allowed=(),
         marks=(),

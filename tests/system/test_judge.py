@@ -155,8 +155,11 @@ def test_a_clash_is_refused(name: str, viommu: Run) -> None:
     clash = CLASHES[name]
     outcome = judged(viommu, clash.profile, tail=MORE[clash.more], a=clash.first, b=clash.second)
     place, _, said = outcome.err.partition(": error: ")
-    assert place.partition(":")[0] == "system.yml"
-    assert said == f"{clash.says}\nhint: {clash.hint}\n"
+    file, line = place.split(":")
+    assert file == "system.yml"
+    # Of the guest that the message is about.
+    guest = clash.says.partition("(node ")[2].partition(":")[0] or "b"
+    assert said == f"{clash.says}\n    {line} | {guest}:\nhint: {clash.hint}\n"
     assert (outcome.status, outcome.out) == (1, "")
     assert not Path("viommu-system/system.json").exists()
 
@@ -222,9 +225,10 @@ def test_a_page_of_two_domains_can_be_allowed(device: str, viommu: Run) -> None:
     outcome = judged(viommu, "xen-rfc", ALLOW.format("shared-page", device), **ON_ONE_PAGE)
     assert outcome.status == 0
     assert outcome.err == (
-        "system.yml:8: warning: [shared-page] /uart@10002000 of a and /spi@10002100 of b are on "
+        "system.yml:7: warning: [shared-page] /uart@10002000 of a and /spi@10002100 of b are on "
         "one page (node b:/passthrough/spi@10002100, expected pages of one domain alone, found "
         "0x10002000/0x1000)\n"
+        "    7 | b:\n"
         "hint: allowed by system.yml:3, because: one team wrote both\n"
     )
 
@@ -250,7 +254,7 @@ def test_a_permission_must_be_needed(hazard: str, device: str, says: str, viommu
     guests = {"a": Guest([NET]), "b": Guest([DMA])}
     outcome = judged(viommu, "xen-rfc", ALLOW.format(hazard, device), **guests)
     assert outcome.status == 1
-    assert outcome.err.startswith(f"system.yml:3: error: [malformed] {says}\nhint: ")
+    assert outcome.err.startswith(f"system.yml:3: error: [malformed] {says}\n    3 | ")
 
 
 def test_all_clashes_are_told(viommu: Run) -> None:
@@ -263,11 +267,11 @@ def test_all_clashes_are_told(viommu: Run) -> None:
     outcome = judged(viommu, "xen-rfc", **guests)
     told = [line for line in outcome.err.splitlines() if ": error: " in line]
     assert [line.partition(" (node")[0] for line in told] == [
-        "system.yml:6: error: [duplicate-assignment] /net@10000000 is given to two domains, a and "
+        "system.yml:5: error: [duplicate-assignment] /net@10000000 is given to two domains, a and "
         "b",
-        "system.yml:8: error: [duplicate-assignment] /net@10000000 is given to two domains, a and "
+        "system.yml:7: error: [duplicate-assignment] /net@10000000 is given to two domains, a and "
         "c",
-        "system.yml:8: error: [shared-stream-id] /can@10005000 and /lin@10006000 have the same "
+        "system.yml:7: error: [shared-stream-id] /can@10005000 and /lin@10006000 have the same "
         "stream ID on /iommu@9000000",
     ]
 

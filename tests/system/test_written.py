@@ -311,4 +311,4 @@ def test_a_clash_is_told_with_its_line(viommu: Run) -> None:
     assert outcome.status == 0
     Path("system.yml").write_text(SYSTEM.replace("build: dma", "build: net"))
     outcome = viommu("system", "system.yml")
-    assert outcome.err.startswith("system.yml:10: error: [duplicate-assignment] ")
+    assert outcome.err.startswith("system.yml:9: error: [duplicate-assignment] ")

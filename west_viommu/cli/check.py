@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
 
@@ -20,8 +19,9 @@ from west_viommu.check.compare import (
 from west_viommu.check.difference import Difference
 from west_viommu.check.physical import physical
 from west_viommu.check.view import View, view
+from west_viommu.cli.console import Console
 from west_viommu.cli.job import chosen_by
-from west_viommu.cli.run import DONE, REFUSED, UsageError, tell
+from west_viommu.cli.run import DONE, REFUSED, UsageError
 from west_viommu.cli.stage import application, found_build, image
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import GuestTree
@@ -31,7 +31,7 @@ from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import PLAN, PROFILES
 from west_viommu.plan.plan import plan
 from west_viommu.plan.sealed import SealedPlan
-from west_viommu.problems import Problem, Refused, Where, bounded, rendered
+from west_viommu.problems import Problem, Refused, Where, bounded
 from west_viommu.read.guest import finished_tree, sealed_plan
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import Settings, terms
@@ -76,7 +76,7 @@ def run(arguments: Namespace) -> int:
         found += [("guest-dtb", each) for each in with_given(built, given, known)]
     render = differences_json if arguments.format == "json" else differences_table
     names = {"build": name, "host": chosen.host or "", "guest-dtb": arguments.guest_dtb or ""}
-    tell([render(found, names, _count(built, sealed))])
+    arguments.console.result([render(found, names, _count(built, sealed))])
     return REFUSED if found else DONE
 
 
@@ -125,6 +125,7 @@ def _of_host(
 ) -> Iterator[Difference]:
     """What the host tree makes of the built tree's requests: hazards, and another plan."""
     agreed = terms(_as_built(chosen, sealed))
+    console: Console = arguments.console
     devices = read_host(chosen.host or "", arguments.include, arguments.define).devices
     planned = sealed.devices if sealed else None
     # One that is disabled by now is a difference from the plan, and the host is judged as planned.
@@ -132,10 +133,9 @@ def _of_host(
     wanted = physical(wanted, guest, planned, agreed.profile.policy)
     made, problems = plan(wanted, guest, devices, agreed)
     if not sealed and not chosen.profile:
-        note = f"note: no viommu.json and no --profile: this assumes {agreed.profile.about}"
-        print(note, file=sys.stderr)
-    for warning in bounded(problem for problem in problems if problem.warning):
-        print(rendered(warning), file=sys.stderr)
+        note = f"no viommu.json and no --profile: this assumes {agreed.profile.about}"
+        console.note(note)
+    console.report(bounded(problem for problem in problems if problem.warning))
     wrong = [problem for problem in problems if not problem.warning]
     told = bounded(wrong)
     if arguments.format == "json" and any(problem.more for problem in told):

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
@@ -21,9 +20,10 @@ from west_viommu.api_system import (
     render_system,
     system_of,
 )
-from west_viommu.cli.run import UsageError, tell
+from west_viommu.cli.console import Console, tell
+from west_viommu.cli.run import UsageError
 from west_viommu.names import SYSTEM, SYSTEM_FOLDER
-from west_viommu.problems import Problem, Refused, Where, printable, rendered
+from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.plain_file import content
 from west_viommu.read.settings import settings
 from west_viommu.read.system import SystemFile
@@ -45,8 +45,11 @@ def run(arguments: Namespace) -> None:
             files = render_system(system, found, folder)
             told = shown(arguments.format, found, files)
             output.write(files)
-        tell_of(found, system, files)
-        tell([told] if arguments.format != "table" else [told, _written(folder, files)])
+        tell_of(arguments.console, found, system, files)
+        if arguments.format == "table":
+            arguments.console.result([told, _written(folder, files)])
+        else:
+            tell([told])
     except OSError:
         # Nobody was told of the set: by the exit status there is none.
         SystemOutput(folder).remove()
@@ -68,11 +71,13 @@ def check(arguments: Namespace) -> None:
         stale = [name for name, data in files.items() if not _has(folder / name, data)]
         if stale:
             raise Refused(map(partial(_stale, folder), stale))
-    tell_of(found, system, files if has_files else None)
+    tell_of(arguments.console, found, system, files if has_files else None)
     devices = sum(len(domain.plan.devices) for domain in found.domains)
     guests = counted(len(found.domains), "guest")
     agrees = f", as {folder} has it" if has_files else ""
-    tell([f"{guests} of {system.host.name} with {counted(devices, 'device')}{agrees}\n"])
+    arguments.console.result(
+        [f"{guests} of {system.host.name} with {counted(devices, 'device')}{agrees}\n"]
+    )
 
 
 def _folder(arguments: Namespace) -> Path:
@@ -139,12 +144,13 @@ def shown(form: str, found: Judged, files: dict[str, bytes]) -> str:
     return svg(dot) if form == "svg" else dot
 
 
-def tell_of(found: Judged, system: System, files: dict[str, bytes] | None) -> None:
-    """Print warnings, and notes on what is not among the `files`, to stderr."""
-    for warning in found.problems:
-        print(rendered(warning), file=sys.stderr)
+def tell_of(
+    console: Console, found: Judged, system: System, files: dict[str, bytes] | None
+) -> None:
+    """Print warnings, and notes on what is not among the `files`."""
+    console.report(found.problems)
     for note in notes(system, files) if files is not None else ():
-        print(f"note: {printable(note)}", file=sys.stderr)
+        console.note(note)
 
 
 def _written(folder: Path, files: dict[str, bytes]) -> str:

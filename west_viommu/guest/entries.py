@@ -46,7 +46,7 @@ def _of_iommus(guest: GuestTree, node: Node) -> Iterator[Entry]:
     numbers = cells(node.properties["iommus"], node.path, "iommus")
     if not numbers or len(numbers) % 2:
         raise TreeError(
-            "iommus is no list of pairs",
+            "iommus is not a list of pairs",
             node.path,
             "iommus",
             "<0x0 STREAM-ID> for each stream",
@@ -65,7 +65,7 @@ def _of_iommus(guest: GuestTree, node: Node) -> Iterator[Entry]:
             raise TreeError(
                 f"iommus refers to &{label}, a label that the guest tree does not have"
                 if target.startswith(BASE)
-                else "iommus refers to a node that is no vSMMU",
+                else "iommus refers to a node that is not a vSMMU",
                 node.path,
                 "iommus",
                 "0x0 in place of the host's SMMU",

@@ -133,7 +133,7 @@ def specifiers(
         return ()
     if not is_finished and _means_xens_gic(guest, gic, node):
         controller, width = None, gic.cells
-        what = "interrupts is not of the GIC's form"
+        what = "interrupts does not fit the GIC"
         expected = f"{width} cells each"
         if gic.path is None:
             expected += ", as the tree has no GIC that says otherwise"
@@ -208,7 +208,7 @@ def _is_edge(gic: Gic, node: Node, specifier: tuple[int, ...]) -> bool:
     flags = specifier[2] & 0xFF
     if flags not in (edge, level):
         raise TreeError(
-            "an interrupt has a trigger that its GIC does not take",
+            "an interrupt has a trigger that its GIC does not have",
             node.path,
             "interrupts",
             f"{level} (level, high) or {edge} (edge, rising)",

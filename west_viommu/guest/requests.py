@@ -280,7 +280,7 @@ def _xen_path(node: Node) -> str | None:
     paths = node.string_list("xen,path")
     if len(paths) != 1 or not paths[0].startswith("/"):
         raise TreeError(
-            "xen,path is no path",
+            "xen,path is not a path",
             node.path,
             "xen,path",
             'one "/path/of/host/node"',

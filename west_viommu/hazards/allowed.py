@@ -57,7 +57,7 @@ class Allowed:
                     hint = f"remove the entry: `viommu explain {each.hazard}` says what to do"
                 elif close:
                     hint = f"did you mean {close[0]}?"
-                what = "this is no hazard that can be allowed"
+                what = "this is not a hazard that can be allowed"
                 yield Problem("malformed", what, hint, found=each.hazard, where=each.where)
             elif each not in self._needed:
                 yield Problem(

@@ -83,7 +83,7 @@ def interrupt_unroutable(this: Assignment, situation: Situation) -> Iterator[Fin
     routes_all = situation.profile.routes_all
     for why in this.device.unroutable:
         yield Finding(
-            f"an interrupt of {this.device.path} is none that Xen could route: {why}",
+            f"Xen cannot route an interrupt of {this.device.path}: {why}",
             "dom0less routes what the host node has, whatever the guest's node lists: correct the "
             "host node, or remove the interrupt from it by an overlay"
             if routes_all
@@ -108,13 +108,11 @@ def interrupt_clash(situation: Situation) -> Found:
             continue
         this = contest.this
         is_asked = contest.first in this.request.intids
-        whose = (
-            f"{contest.other}'s, {kind}," if kind else f"{contest.other}'s, which stays with dom0,"
-        )
+        whose = f"{contest.other}, {kind}" if kind else f"{contest.other}, which stays with dom0"
         yield (
             this,
             Finding(
-                f"INTID {contest.first} is {whose} as well",
+                f"INTID {contest.first} also belongs to {whose}",
                 "Xen gives an interrupt to one domain only: leave this device to the host, or "
                 f"disable {contest.other} there, so that host.overlay can keep it from dom0"
                 if is_asked
@@ -133,13 +131,13 @@ def _guest_clashes(situation: Situation) -> Found:
     profile, viommu = situation.profile, situation.profile.viommu
     taken: dict[Intid, list[tuple[str, str]]] = {}
     for each in viommu.interrupts if viommu else ():
-        taken.setdefault(each.intid, []).append((f"the vSMMU's {each.name}", ""))
+        taken.setdefault(each.intid, []).append((f"the vSMMU ({each.name})", ""))
     for reserved in profile.reserved_interrupts:
         if situation.terms.applies(reserved.when):
             for number in range(reserved.first, reserved.last + 1):
-                taken.setdefault(Intid(number), []).append((f"{reserved.name}'s", ""))
+                taken.setdefault(Intid(number), []).append((reserved.name, ""))
     for path, intid in situation.lines:
-        taken.setdefault(intid, []).append((f"{path}'s, a node of the guest,", path))
+        taken.setdefault(intid, []).append((f"{path}, a node of the guest", path))
     for this in situation.assignments:
         asked = frozenset(this.request.intids)
         routed = this.device.intids if profile.routes_all else ()
@@ -151,7 +149,7 @@ def _guest_clashes(situation: Situation) -> Found:
 
 def _taken(intid: Intid, name: str, *, is_asked: bool) -> Finding:
     return Finding(
-        f"INTID {intid} is {name} as well",
+        f"INTID {intid} also belongs to {name}",
         "the guest has one source for an interrupt: leave one of the two out"
         if is_asked
         else f"{_ROUTES_ALL}: leave the device out",

@@ -32,7 +32,9 @@ def _not_driven(this: Assignment, iommu: Iommu, situation: Situation) -> Finding
     driver = profile.driver(iommu.compatible)
     if driver is None:
         known = [name for each in profile.drivers for name in each.compatible]
-        what = "which is no SMMUv3" if known == ["arm,smmu-v3"] else "which Xen has no driver for"
+        what = (
+            "which is not an SMMUv3" if known == ["arm,smmu-v3"] else "which Xen has no driver for"
+        )
         return Finding(
             f"{this.device.path} is behind {iommu.path}, {what}",
             "Xen gives a guest a vSMMU for devices behind an SMMUv3 only: leave this one to the "

@@ -70,7 +70,7 @@ def occupied_by_others(situation: Situation) -> list[tuple[str, str, Region]]:
 def overlap_with(name: str, page: Region, region: Region) -> Finding:
     """What a `page` of the guest is over: `name`, at `region`."""
     return Finding(
-        f"this region lies over {name}",
+        f"this region overlaps {name}",
         "map the device elsewhere: xen,reg = <host size guest>, and reg with the guest address",
         "reg",
         expected=f"no overlap with {shown(in_pages(region))}",

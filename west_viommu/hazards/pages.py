@@ -16,6 +16,10 @@ from west_viommu.hypervisor.roles import MEMORY, RESERVED
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 
+_HINT = (
+    "copy the host's absolute address and size, or pair host and guest addresses: "
+    "xen,reg = <host size guest>; what its driver needs besides, add by `regions:` in viommu.yml"
+)
 # Blocks of registers for several drivers, by their nature.
 _FOR_ALL = frozenset({"syscon", "simple-mfd"})
 
@@ -27,6 +31,7 @@ def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]
     """
     regions = [region for region in this.device.regions if region]
     known = frozenset(regions)
+    extra = situation.terms.extra_of(this)
     # Once for all findings: there may be thousands of both.
     expected = " or ".join(map(shown, regions)) or "no region"
     in_whole_pages = " or ".join(shown(in_pages(region)) for region in regions)
@@ -40,23 +45,26 @@ def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]
                 found=shown(guest),
             )
         elif host not in known:
-            others = [p for p in situation.devices.at(host.base) if p != this.device.path]
-            of = f", but to {' and '.join(others)}" if others else ""
+            hint, severity = _HINT if regions else "leave reg out: the host node has none", None
+            if host in extra:
+                (file, line), reason = extra[host].where, extra[host].reason
+                whole = f"the guest gets the whole of {shown(in_pages(host))}"
+                hint = f"added by {file}:{line}, because: {reason}; {whole}"
+                severity = Severity.WARNING
+            owners = _owners(host, this, situation)
             yield Finding(
-                f"this region does not belong to {this.device.path}{of}",
-                "copy the host's absolute address and size, or pair host and guest addresses: "
-                "xen,reg = <host size guest>"
-                if regions
-                else "leave reg out: the host node has none",
+                f"this region does not belong to {this.device.path}{owners}",
+                hint,
                 "reg",
                 expected=expected,
                 found=shown(host),
+                severity=severity,
             )
         elif (guest.base - host.base) % PAGE:
             yield differs_within_a_page(host, guest, "reg")
     # Xen maps whole pages, and one triple of xen,reg may cover several regions.
     is_of_device = covered_by(
-        Interval(each.base, each.base + each.size - 1) for each in map(in_pages, regions)
+        Interval(each.base, each.base + each.size - 1) for each in map(in_pages, (*regions, *extra))
     )
     for host, _ in this.request.mapped:
         if not is_of_device(host.base, host.base + host.size - 1):
@@ -123,7 +131,7 @@ def host_memory(situation: Situation) -> Found:
             yield (
                 this,
                 Finding(
-                    f"{this.device.path} is reserved memory of the host, and no device",
+                    f"{this.device.path} is reserved memory of the host, not a device",
                     "remove the node",
                     "",
                     expected="a device of the host",

@@ -69,7 +69,7 @@ def _with(raw: Raw, other: str, region: Region, situation: Situation) -> tuple[s
     """The hazard of `raw`, with `region` in common with the host node at `other`."""
     kind = situation.holdings.role(other)
     standing = situation.holdings.standing(other)
-    hazard, expected = "shared-page", "memory that no other has"
+    hazard, expected = "shared-page", "memory that nobody else has"
     severity = None
     what = f"xen,reg maps memory of {other}, which {standing.value}"
     hint = "the guest could reach it: map something else, or assign the device by xen,path"

@@ -5,21 +5,27 @@ and judge the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from west_viommu.guest.requests import Asked, Raw, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.allowed import Allowed
-from west_viommu.hazards.findings import NoMatch, Severity, problem
+from west_viommu.hazards.findings import NoMatch, Severity, problem, shown
 from west_viommu.hazards.raw import of_raw
 from west_viommu.hazards.situation import Situation
 from west_viommu.hazards.table import findings
 from west_viommu.host.devices import Devices
-from west_viommu.hypervisor.assignment import AssignedStream, Assignment, PlannedDevice, Terms
+from west_viommu.hypervisor.assignment import (
+    AssignedStream,
+    Assignment,
+    Extra,
+    PlannedDevice,
+    Terms,
+)
 from west_viommu.hypervisor.contests import contests
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.numbering import Numbers, given, numbers
-from west_viommu.hypervisor.pages import whole_pages
+from west_viommu.hypervisor.pages import in_pages, whole_pages
 from west_viommu.plan.match import assignment
 from west_viommu.plan.own_tree import clashes
 from west_viommu.plan.records import Plan
@@ -51,6 +57,8 @@ def plan(
             problems.append(allowed.problem(hazard, finding, raw.path, (raw.path,)))
     problems += allowed.stale()
     problems += _stale_vsids(terms, assignments)
+    extra = _extra(terms, assignments)
+    problems += _stale_extra(terms, extra)
     result = Plan(
         profile=terms.profile,
         gic=asked.gic,
@@ -60,8 +68,9 @@ def plan(
         allowed=allowed.used,
         marks=situation.contests.marks if situation.profile.toolstacks else (),
         memory_limit=_memory_limit(situation, asked.raw),
-        hindered=_hindered(situation, asked.raw),
+        hindered=_hindered(situation, asked.raw, extra),
         raw=asked.raw,
+        extra=extra,
         unasked=asked.unasked,
         unrouted=asked.unrouted,
     )
@@ -162,7 +171,7 @@ def _memory_limit(situation: Situation, raws: Iterable[Raw]) -> int | None:
     return min(above, default=None)
 
 
-def _hindered(situation: Situation, raws: Sequence[Raw]) -> dict[str, str]:
+def _hindered(situation: Situation, raws: Iterable[Raw], extra: Iterable[Extra]) -> dict[str, str]:
     """The toolstacks that could not make the domain, and why: xl runs in dom0, and hands on what
     that has a right to.
     """
@@ -171,12 +180,33 @@ def _hindered(situation: Situation, raws: Sequence[Raw]) -> dict[str, str]:
     for this in situation.assignments:
         if situation.holdings.is_left_out(this.device.path):
             return {"libxl": f"Xen gives dom0 no right to {this.device.path}"}
-    is_permitted = situation.holdings.is_permitted() if raws else None
-    for raw in raws:
-        for host, _ in map(whole_pages, raw.mapped):
-            if is_permitted and not is_permitted(host.base, host.base + host.size - 1):
-                return {"libxl": f"Xen gives dom0 no right to the memory that {raw.path} maps"}
+    asked = [(f"the memory that {raw.path} maps", host) for raw in raws for host, _ in raw.mapped]
+    asked += [(shown(each.region), each.region) for each in extra]
+    is_permitted = situation.holdings.is_permitted() if asked else None
+    for what, region in asked:
+        pages = in_pages(region)
+        if is_permitted and not is_permitted(pages.base, pages.base + pages.size - 1):
+            return {"libxl": f"Xen gives dom0 no right to {what}"}
     return {}
+
+
+def _extra(terms: Terms, assignments: Iterable[Assignment]) -> tuple[Extra, ...]:
+    """What viommu.yml adds, and the guest lists as a region of the device."""
+    used = {
+        each
+        for this in assignments
+        for region, each in terms.extra_of(this).items()
+        if any(host == region for _, host in this.request.regions)
+    }
+    return tuple(each for each in terms.extra if each in used)
+
+
+def _stale_extra(terms: Terms, used: Collection[Extra]) -> Iterator[Problem]:
+    for each in terms.extra:
+        if each not in used:
+            what = f"no guest node of {each.device} lists the region {shown(each.region)}"
+            hint = "add it to the `reg` of the guest's node, or remove the entry"
+            yield Problem("malformed", what, hint, where=each.where)
 
 
 def _stale_vsids(terms: Terms, assignments: Sequence[Assignment]) -> Iterator[Problem]:

@@ -94,6 +94,17 @@ class SealedRaw(NamedTuple):
     regions: tuple[SealedRegion, ...]
 
 
+class SealedExtra(NamedTuple):
+    """Registers that a device has besides those of its host node, by viommu.yml: `size` bytes of
+    the host at `host`, and why.
+    """
+
+    device: str
+    host: int
+    size: int
+    reason: str
+
+
 class SealedPermission(NamedTuple):
     """A permission of viommu.yml that was needed."""
 
@@ -120,6 +131,7 @@ class SealedPlan(NamedTuple):
     viommu: SealedViommu | None
     devices: tuple[SealedDevice, ...]
     raw: tuple[SealedRaw, ...]
+    extra: tuple[SealedExtra, ...]
     unasked: tuple[str, ...]
     allowed: tuple[SealedPermission, ...]
     marks: tuple[SealedMark, ...]

@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 import yaml
 
 from west_viommu.host.streams import StreamId
-from west_viommu.hypervisor.assignment import Explicit, Permission
+from west_viommu.hypervisor.assignment import Explicit, Extra, Permission
 from west_viommu.names import DOMAIN, POLICIES
 from west_viommu.problems import Refused, Where
 from west_viommu.read.yaml_reader import YamlReader, line_of, meant, number_of, shown
+from west_viommu.tree.addresses import Region
 
 _LARGEST_ID = (1 << 32) - 1
+_LARGEST_ADDRESS = 1 << 64
+_EXTRA = 'write - {device: "/path/of/host/node", region: [0xff5e0050, 0x4], reason: "what for"}'
 
 
 class Config(NamedTuple):
@@ -28,6 +31,7 @@ class Config(NamedTuple):
     domain: frozenset[str] = frozenset()
     permissions: tuple[Permission, ...] = ()
     has_dom0: bool = True
+    extra: tuple[Extra, ...] = ()
 
 
 def config_of(file: str) -> Config:
@@ -48,8 +52,14 @@ class _Reader(YamlReader):
             "domain": lambda node: frozenset(self._domain(node)),
             "dom0": self._dom0,
             "allow": lambda node: tuple(self._permissions(node)),
+            "regions": lambda node: tuple(self._extra(node)),
         }
-        fields = {"vsids": "explicit", "allow": "permissions", "dom0": "has_dom0"}
+        fields = {
+            "vsids": "explicit",
+            "allow": "permissions",
+            "dom0": "has_dom0",
+            "regions": "extra",
+        }
         root = self._root()
         values = {
             fields.get(key, key): readers[key](value) for key, value in self._entries(root, readers)
@@ -67,13 +77,24 @@ class _Reader(YamlReader):
         number = number_of(node)
         if number is None or number > _LARGEST_ID:
             hint = "write numbers such as 0x10"
-            self._wrong(line_of(node), "this is no stream ID", hint, "32 bits", shown(node))
+            self._wrong(line_of(node), "this is not a stream ID", hint, "32 bits", shown(node))
         return StreamId(number or 0)
 
     def _domain(self, node: yaml.Node) -> Iterator[str]:
         for item in self._items(node, "domain"):
             word = shown(item)
             if word not in DOMAIN:
-                what = "this is nothing that a domain can have"
+                what = "a domain cannot have this"
                 self._wrong(line_of(item), what, meant(word, DOMAIN), ", ".join(DOMAIN), word)
             yield word
+
+    def _extra(self, node: yaml.Node) -> Iterator[Extra]:
+        for item, found in self._mappings(node, "regions", Extra._fields[:3], _EXTRA):
+            items = found["region"].value if isinstance(found["region"], yaml.SequenceNode) else []
+            base, size = map(number_of, items) if len(items) == 2 else (None, None)
+            if base is None or not size or base + size > _LARGEST_ADDRESS:
+                what, expected = "this is not a region", "[ADDRESS, SIZE] of the host"
+                self._wrong(line_of(found["region"]), what, _EXTRA, expected)
+                continue
+            device, reason = (self._text(key, found[key]) or "" for key in ("device", "reason"))
+            yield Extra(device, Region(base, size), reason, Where(self._file, line_of(item)))

@@ -54,7 +54,7 @@ def bounded_dt(module: ModuleType) -> Any:
     class BoundedDT(module.DT):  # type: ignore[name-defined,misc]
         def _next_token(self) -> Any:
             if monotonic() > deadline:
-                self._parse_error(f"this is not read to its end after {MOST_SECONDS:g} s")
+                self._parse_error(f"this was not read to its end within {MOST_SECONDS:g} s")
             return super()._next_token()
 
         def _eval_shift(self) -> int:
@@ -70,7 +70,7 @@ def bounded_dt(module: ModuleType) -> Any:
 
         def _open(self, filename: str, mode: str = "r", **kwargs: Any) -> Any:
             if filename == "-":
-                raise OSError("stdin is no file")
+                raise OSError("stdin is not a file")
             file = super()._open(filename, mode, opener=plain_descriptor, **kwargs)
             if mode != "rb":
                 return file

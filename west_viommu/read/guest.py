@@ -17,7 +17,7 @@ from west_viommu.read.records import as_record
 from west_viommu.read.tree import is_blob, read_tree, refused
 
 _GIVE = "give the guest's tree as a blob, as source, or as a /proc/device-tree directory"
-_NOT_OURS = "this is no viommu.json of ours"
+_NOT_OURS = "west-viommu did not write this viommu.json"
 _AGAIN = "build again, or run viommu bind again: its files belong together"
 
 # All files of a run together. One name can stand there in many spellings.

@@ -143,7 +143,7 @@ def _content(file: Path, *, is_shipped: bool) -> Any:
         if problems:
             raise Refused(problems)
         if content["name"] in PROFILES:
-            what, hint = "a profile of this name is shipped", "give yours a name of its own"
+            what, hint = "a shipped profile has this name", "give yours a name of its own"
             line = _line(yaml.compose(text, Loader=PlainLoader), ["name"])
             raise _refused(file, what, hint, line)
     return content

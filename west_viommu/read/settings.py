@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from west_viommu.hypervisor.assignment import Explicit, Permission, Terms
+from west_viommu.hypervisor.assignment import Explicit, Extra, Permission, Terms
 from west_viommu.names import is_profile_path
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.plain_file import content, unreadable
@@ -26,7 +27,7 @@ _KEYS = {"host": "host-dtb", "profile": "profile", "vsid": "vsid"}
 
 class Settings(NamedTuple):
     """What was chosen, None where nobody did. `files` are those that the answer came from. The
-    last four are those of viommu.yml, docs/zephyr.md.
+    last five are those of viommu.yml, docs/zephyr.md.
     """
 
     host: str | None
@@ -37,6 +38,7 @@ class Settings(NamedTuple):
     permissions: tuple[Permission, ...] = ()
     explicit: tuple[Explicit, ...] = ()
     has_dom0: bool = True
+    extra: tuple[Extra, ...] = ()
 
 
 def settings(
@@ -63,6 +65,7 @@ def settings(
         permissions=own.permissions,
         explicit=own.explicit,
         has_dom0=own.has_dom0,
+        extra=own.extra,
     )
 
 
@@ -77,6 +80,7 @@ def terms(chosen: Settings) -> Terms:
         chosen.permissions,
         chosen.explicit,
         chosen.has_dom0,
+        chosen.extra,
     )
 
 
@@ -89,6 +93,17 @@ def west_option(app: str, section: str, key: str) -> str | None:
 def west_board(app: str) -> str | None:
     """The board that `west build` would take for a new build."""
     return os.environ.get("BOARD") or west_option(app, "build", "board")
+
+
+def west_wants_colour(app: str, workspace: str | None = None) -> bool:
+    """Whether `west config color.ui`, in the workspace of `app`, leaves west its colours."""
+    # What is wrong with that file is told where it matters.
+    with suppress(Refused):
+        for parser, _ in _configs(app, workspace):
+            value = parser.get("color", "ui", fallback=None)
+            if value is not None:
+                return parser.BOOLEAN_STATES.get(value.lower(), True)
+    return True
 
 
 def west_topdir(app: str) -> str | None:

@@ -35,5 +35,5 @@ def images(build: Path) -> Images | None:
     except OSError as error:
         raise Refused([unreadable(str(file), error, "configure the build again")]) from None
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, StopIteration):
-        what, hint = "this is no domains.yaml of a sysbuild", "configure the build again"
+        what, hint = "this is not the domains.yaml of a sysbuild", "configure the build again"
         raise Refused([Problem("malformed", what, hint, where=Where(str(file)))]) from None

@@ -84,14 +84,14 @@ class _Reader(YamlReader):
         return SystemFile(base, **values)
 
     def _domains(self, node: yaml.Node) -> Iterator[Entry]:
-        for name, value in self._entries(node, {}):
+        for name, line, value in self._lines(node, {}):
             if not _NAME.fullmatch(name):
                 hint = "write a letter, then letters, digits, - and _: 31 characters at most"
-                self._wrong(line_of(value), "this is no name of a domain", hint, found=name[:80])
+                self._wrong(line, "this cannot be the name of a domain", hint, found=name[:80])
             else:
-                yield from self._domain(name, value)
+                yield from self._domain(name, line, value)
 
-    def _domain(self, name: str, node: yaml.Node) -> Iterator[Entry]:
+    def _domain(self, name: str, line: int, node: yaml.Node) -> Iterator[Entry]:
         readers: dict[str, Callable[[yaml.Node], Any]] = {
             "build": partial(self._path, "build"),
             "kernel": partial(self._path, "kernel"),
@@ -101,12 +101,12 @@ class _Reader(YamlReader):
             "load": self._load,
         }
         values = {key: readers[key](value) for key, value in self._entries(node, readers)}
-        where = Where(self._file, line_of(node))
+        where = Where(self._file, line)
         if values.get("build"):
             yield Entry(name, where=where, **values)
         elif "build" not in values:
             hint = "write build: DIR, a build directory or the folder with its viommu.json"
-            self._wrong(line_of(node), f"{name} has no build", hint)
+            self._wrong(line, f"{name} has no build", hint)
 
     def _path(self, key: str, node: yaml.Node) -> str | None:
         """A path, which is relative to the file."""
@@ -118,7 +118,7 @@ class _Reader(YamlReader):
         if number is not None and first <= number <= last:
             return number
         unit = " of MiB" if key == "memory" else ""
-        what, hint = f"{key} is no number{unit}", "write a number, such as 1 or 0x50000000"
+        what, hint = f"{key} is not a number{unit}", "write a number, such as 1 or 0x50000000"
         self._wrong(line_of(node), what, hint, f"{first} to {last}", shown(node))
         return None
 

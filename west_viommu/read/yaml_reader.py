@@ -46,16 +46,27 @@ class YamlReader:
         self, node: yaml.Node | None, known: Mapping[str, object]
     ) -> Iterator[tuple[str, yaml.Node]]:
         """Keys, all of them `known`, and values of a mapping."""
+        for name, _, value in self._lines(node, known):
+            yield name, value
+
+    def _lines(
+        self, node: yaml.Node | None, known: Mapping[str, object]
+    ) -> Iterator[tuple[str, int, yaml.Node]]:
+        """As `_entries`, with the line of each key."""
         if node is None:
             return
         if not isinstance(node, yaml.MappingNode):
-            what = "the file is no mapping" if node.start_mark.index == 0 else "this is no mapping"
+            what = (
+                "the file is not a mapping"
+                if node.start_mark.index == 0
+                else "this is not a mapping"
+            )
             self._wrong(line_of(node), what, "write `key: value` lines")
             return
         seen = set()
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                self._wrong(line_of(key), "this key is no text", "write `key: value` lines")
+                self._wrong(line_of(key), "this key is not text", "write `key: value` lines")
                 continue
             name = str(key.value)
             if known and name not in known:
@@ -65,38 +76,20 @@ class YamlReader:
                 self._wrong(line_of(key), f"{name} is there twice", "remove one")
             else:
                 seen.add(name)
-                yield name, value
+                yield name, line_of(key), value
 
     def _items(self, node: yaml.Node, what: str) -> Sequence[yaml.Node]:
         if isinstance(node, yaml.SequenceNode):
             return list(node.value)
-        self._wrong(line_of(node), f"{what} is no list", "write [..., ...] or `- ` lines")
+        self._wrong(line_of(node), f"{what} is not a list", "write [..., ...] or `- ` lines")
         return []
 
     def _text(self, key: str, node: yaml.Node) -> str | None:
         if node.tag == _TEXT and node.value:
             return str(node.value)
         hint = "quote the value" if isinstance(node, yaml.ScalarNode) else "write a single value"
-        self._wrong(line_of(node), f"{key} is no text", hint, found=shown(node))
+        self._wrong(line_of(node), f"{key} is not text", hint, found=shown(node))
         return None
-
-    def _permissions(self, node: yaml.Node) -> Iterator[Permission]:
-        fields = ("hazard", "device", "reason")
-        for item in self._items(node, "allow"):
-            if not isinstance(item, yaml.MappingNode):
-                self._wrong(line_of(item), "an entry of allow is no mapping", _PERMISSION)
-                continue
-            found = {
-                key: self._text(key, value)
-                for key, value in self._entries(item, dict.fromkeys(fields))
-            }
-            missing = [key for key in fields if key not in found]
-            if missing:
-                what = f"an entry of allow lacks {' and '.join(missing)}"
-                self._wrong(line_of(item), what, _PERMISSION, ", ".join(fields))
-            else:
-                hazard, device, reason = (found[key] or "" for key in fields)
-                yield Permission(hazard, device, reason, Where(self._file, line_of(item)))
 
     def _choice(self, key: str, known: Sequence[str], node: yaml.Node) -> str | None:
         value = self._text(key, node)
@@ -110,10 +103,34 @@ class YamlReader:
             return str(node.value)
         return self._choice("profile", PROFILES, node)
 
+    def _permissions(self, node: yaml.Node) -> Iterator[Permission]:
+        for item, found in self._mappings(node, "allow", Permission._fields[:3], _PERMISSION):
+            hazard, device, reason = (self._text(key, node) or "" for key, node in found.items())
+            yield Permission(hazard, device, reason, Where(self._file, line_of(item)))
+
+    def _mappings(
+        self, node: yaml.Node, name: str, fields: Sequence[str], hint: str
+    ) -> Iterator[tuple[yaml.Node, dict[str, yaml.Node]]]:
+        """The entries of the list `name`, and the values in each, in the order of `fields`."""
+        for item in self._items(node, name):
+            if not isinstance(item, yaml.MappingNode):
+                self._wrong(line_of(item), f"an entry of {name} is not a mapping", hint)
+                continue
+            found = dict(self._entries(item, dict.fromkeys(fields)))
+            missing = [key for key in fields if key not in found]
+            if missing:
+                what = f"an entry of {name} lacks {' and '.join(missing)}"
+                self._wrong(line_of(item), what, hint, ", ".join(fields))
+            else:
+                yield item, {key: found[key] for key in fields}
+
     def _dom0(self, node: yaml.Node) -> bool:
         if isinstance(node, yaml.ScalarNode) and node.value == "none":
             return False
-        what, hint = "dom0 is not none", "write dom0: none where there is no dom0, or remove it"
+        what, hint = (
+            "dom0 can only be none",
+            "write dom0: none where there is no dom0, or remove it",
+        )
         self._wrong(line_of(node), what, hint, "none", shown(node))
         return True
 
@@ -146,7 +163,7 @@ def shown(node: yaml.Node) -> str:
 
 
 def number_of(node: yaml.Node) -> int | None:
-    """The number from 0 on that `node` is; None where it is none."""
+    """The number at `node`; None where there is none, or one below 0."""
     if not isinstance(node, yaml.ScalarNode) or node.tag != _NUMBER:
         return None
     try:

@@ -173,7 +173,7 @@ def interrupt_parent(tree: Tree, node: Node) -> Node | None:
         seen.add(parent.path)
         if len(seen) > _MAX_PARENTS:
             raise TreeError(
-                "interrupt-parent leads from node to node too often",
+                "interrupt-parent leads through too many nodes",
                 node.path,
                 "interrupt-parent",
                 f"a controller after at most {_MAX_PARENTS} nodes",

@@ -32,6 +32,7 @@ from west_viommu.names import (
 )
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.plain_file import beginning as start_of
+from west_viommu.read.plain_file import content
 from west_viommu.write.lock import locked
 
 # How each begins when it is ours. The plan first: without it the rest counts for nothing.
@@ -182,14 +183,16 @@ class Output:
                     "move it away, or give another folder with -o",
                 )
 
+    def _ours(self) -> list[Path]:
+        """Our files that are there, the plan first."""
+        known = self._beginnings().items()
+        ours = [self.folder / name for name, each in known if self._has(name, each)]
+        return ours + [file for file in self._bindings() if _is_ours(file, BINDING_FIRST_LINE)]
+
     def _clear(self) -> None:
         """Remove our files, the plan first, and what a run that was killed left half-written."""
-        ours = [
-            self.folder / name for name, each in self._beginnings().items() if self._has(name, each)
-        ]
-        bindings = self._bindings()
-        ours += [file for file in bindings if _is_ours(file, BINDING_FIRST_LINE)]
-        for leftover in (*self.folder.glob(f"{_TEMPORARY}*"), *bindings):
+        ours = self._ours()
+        for leftover in (*self.folder.glob(f"{_TEMPORARY}*"), *self._bindings()):
             if leftover.stem == _TEMPORARY[:-1] and leftover.suffix[1:].isdecimal():
                 ours.append(leftover)
         for file in ours:
@@ -223,6 +226,40 @@ class SystemOutput(Output):
             what = "this is the folder of a guest, with files of the same names"
             raise _refused(self.folder, what, "give another folder with -o")
         super()._refuse_foreign(files)
+
+
+class Untouched(Output):
+    """The folder of a run that only says what it would do. It is refused where that one would be,
+    as far as a look can tell, and changes nothing.
+    """
+
+    def __enter__(self) -> Output:
+        self._refuse_foreign(self._beginnings())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        pass
+
+    def remove(self) -> None:
+        """Nothing."""
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Nothing, but for what `Output.write` would refuse."""
+        self._refuse_foreign({name: self._beginning(name) for name in files})
+
+    def content(self) -> dict[str, bytes]:
+        """What a run would replace or remove, by the names in the folder. Raises Refused."""
+        try:
+            with locked(self.folder):
+                return {
+                    file.relative_to(self.folder).as_posix(): content(str(file))
+                    for file in self._ours()
+                }
+        except FileNotFoundError:
+            # There is no such folder yet.
+            return {}
+        except OSError as error:
+            raise _failed(self.folder, error) from None
 
 
 def _is_in_place(folder: Path) -> bool:

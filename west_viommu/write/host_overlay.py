@@ -75,6 +75,8 @@ def _domain(plan: Plan, size: int | None) -> Iterator[str]:
     for switch in switches:
         if switch.place == "domain-node":
             yield f" * and, for the vSMMU: {switch.text}"
+    for line in plan.added:
+        yield f" * Added to its device: {commented(line)}"
     if plan.memory_limit is not None:
         yield f" * Its memory is {memory_limit(plan.memory_limit)}."
 

@@ -16,6 +16,7 @@ from west_viommu.plan.records import Plan
 from west_viommu.plan.sealed import (
     SealedCompatible,
     SealedDevice,
+    SealedExtra,
     SealedHost,
     SealedMap,
     SealedMark,
@@ -60,6 +61,10 @@ def sealed(plan: Plan, origins: Origins) -> SealedPlan:
         viommu=_viommu(profile.viommu) if profile.viommu and plan.has_viommu else None,
         devices=tuple(_device(device, origins) for device in plan.devices),
         raw=tuple(SealedRaw(raw.path, tuple(map(_mapped, raw.mapped))) for raw in plan.raw),
+        extra=tuple(
+            SealedExtra(each.device, each.region.base, each.region.size, each.reason)
+            for each in plan.extra
+        ),
         unasked=plan.unasked,
         allowed=tuple(SealedPermission(e.hazard, e.device, e.reason) for e in plan.allowed),
         marks=tuple(SealedMark(each.path, each.device, each.why) for each in plan.marks),

@@ -10,6 +10,7 @@ from west_viommu.hypervisor.profile import PLACES
 from west_viommu.names import XL_CFG_FIRST_LINE, partial_tree
 from west_viommu.plan.records import Plan
 from west_viommu.tree.addresses import Region
+from west_viommu.write.dts import commented
 from west_viommu.write.host_overlay import memory_limit
 
 
@@ -32,6 +33,8 @@ def _lines(plan: Plan) -> Iterator[str]:
         "iomem",
         [page_range(host, guest.base) for host, guest in plan.pages],
     )
+    for line in plan.added:
+        yield f"# Added: {commented(line)}"
     if plan.memory_limit is not None:
         yield f"# memory is {memory_limit(plan.memory_limit)}."
     if plan.has_viommu:
