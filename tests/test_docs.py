@@ -157,6 +157,13 @@ def xen_rtc(folder: Path, viommu: Run) -> None:
     (folder / "domain.dts").write_text("\n".join(domain))
 
 
+def several(folder: Path, viommu: Run) -> None:
+    """The page's system.yml, in an otherwise empty folder."""
+    found = steps(CHECKOUT / "docs" / "several-guests.md")
+    (text,) = (step.shown for step in found if step.command == "cat system.yml")
+    (folder / "system.yml").write_text(f"{text}\n")
+
+
 def built_demo(folder: Path, viommu: Run) -> None:
     """A build of samples/demo for a Xen that keeps stream IDs, and what one that does not gave."""
     shutil.rmtree(folder / "build")
@@ -175,6 +182,7 @@ SCENES: dict[str, Prepare] = {
     "build-step.md": demo,
     "formats.md": mistaken,
     "index.md": demo,
+    "several-guests.md": several,
     "tutorial.md": boards,
     "xen.md": xen_rtc,
     "zephyr.md": demo,
@@ -202,6 +210,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         **kept,
         "PATH": f"{programs}:{os.environ['PATH']}",
         "WEST_CONFIG_GLOBAL": str(programs / "none"),
+        "WEST_VIOMMU": str(CHECKOUT),
     }
 
 

@@ -69,6 +69,13 @@ class ViommuCheck(_ViommuCommand):
         super().__init__(_BY_NAME["check"])
 
 
+class ViommuSystem(_ViommuCommand):
+    """west viommu-system."""
+
+    def __init__(self) -> None:
+        super().__init__(_BY_NAME["system"])
+
+
 class ViommuInit(_ViommuCommand):
     """west viommu-init."""
 

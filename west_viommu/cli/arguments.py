@@ -230,9 +230,51 @@ def _add_check_arguments(parser: ArgumentParser) -> None:
         metavar="APP",
         help="the application, where viommu.yml is (default: that of -d, else here)",
     )
+    parser.add_argument(
+        "--system",
+        metavar="SYSTEM",
+        nargs="*",
+        help="judge the guests of one host together instead: a system.yml, the folders of their "
+        "plans, or those of the sysbuild in -d; and see that what `viommu system` wrote to its "
+        "folder is still that",
+    )
     _add_settings_arguments(parser)
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="default: table"
+    )
+    _add_json(parser)
+
+
+def _add_system_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "systems",
+        metavar="SYSTEM",
+        nargs="*",
+        help="a system.yml; or, for each guest, its build directory or the folder of its "
+        "viommu.json",
+    )
+    parser.add_argument(
+        "-d", "--build-dir", metavar="DIR", help="the guests of this sysbuild, by its domains.yaml"
+    )
+    parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        type=_profile,
+        help="the profile of all guests (default: that of their plans)",
+    )
+    _add_preprocessor_arguments(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="output folder (default: viommu-system in the directory of -d, else here)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("table", "json", "dot", "svg"),
+        default="table",
+        help="default: table; dot is for Graphviz, which svg needs",
     )
     _add_json(parser)
 
@@ -307,8 +349,22 @@ COMMANDS = (
         "examples:\n"
         "  %(prog)s -d build --host host.dtb\n"
         "  LIBXL_DEBUG_DUMP_DTB=dump.dtb xl create guest.cfg\n"
-        "  %(prog)s -d build --guest-dtb dump.dtb --format json",
+        "  %(prog)s -d build --guest-dtb dump.dtb --format json\n"
+        "  %(prog)s --system system.yml",
         _add_check_arguments,
+    ),
+    Command(
+        "system",
+        "judge several guests of one host together",
+        "Read the plans of all guests of a host, refuse what two of them would have, and write\n"
+        "one host.overlay for all, a configuration for ImageBuilder, one for xl for each guest,\n"
+        "and system.json: who has what.",
+        "examples:\n"
+        "  %(prog)s system.yml\n"
+        "  %(prog)s system.yml --format svg > system.svg\n"
+        "  %(prog)s -d build --host host.dtb\n"
+        "  %(prog)s --host host.dtb net/build disk/build",
+        _add_system_arguments,
     ),
     Command(
         "init",

@@ -16,9 +16,10 @@ from west_viommu.cli.console import Console
 from west_viommu.cli.run import UsageError
 from west_viommu.names import BINDINGS
 from west_viommu.problems import Problem, Refused, Where
-from west_viommu.read.plain_file import content, unreadable
+from west_viommu.read.plain_file import content
 from west_viommu.read.preprocess import decoded, named_files
 from west_viommu.read.settings import Settings, west_board
+from west_viommu.read.sysbuild import images
 from west_viommu.read.west_build import application_of, west_build_dir
 
 _PREPROCESSED = "zephyr/zephyr.dts.pre"
@@ -176,19 +177,7 @@ def image(build_dir: str) -> Path:
     Refused.
     """
     build = Path(build_dir)
-    domains = build / "domains.yaml"
-    if (build / _PREPROCESSED).is_file() or not domains.exists():
+    if (build / _PREPROCESSED).is_file():
         return build
-    import yaml
-
-    from west_viommu.read.plain_yaml import PlainLoader, plain_text
-
-    try:
-        found = yaml.load(plain_text(str(domains)), Loader=PlainLoader)
-        directories = {each["name"]: each["build_dir"] for each in found["domains"]}
-        return Path(directories[found["default"]])
-    except OSError as error:
-        raise Refused([unreadable(str(domains), error, "configure the build again")]) from None
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
-        what, hint = "this is not the domains.yaml of a sysbuild", "configure the build again"
-        raise Refused([Problem("malformed", what, hint, where=Where(str(domains)))]) from None
+    found = images(build)
+    return found.directories[found.default] if found else build

@@ -6,7 +6,7 @@ common/device-tree/dom0less-build.c).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from west_viommu.guest.requests import Raw
 from west_viommu.hazards.contradictions import differs_within_a_page
@@ -27,7 +27,8 @@ def of_raw(raws: Sequence[Raw], situation: Situation) -> _Found:
     """What the hazards of pages say of `raws`, in their order."""
     found = [*_within_pages(raws)]
     if raws:
-        found += [*_on_the_host(raws, situation), *_in_the_guest(raws, situation)]
+        assigned = {each.device.path for each in situation.assignments}
+        found += [*on_the_host(raws, situation, assigned), *_in_the_guest(raws, situation)]
     places = {raw.path: place for place, raw in enumerate(raws)}
     yield from sorted(found, key=lambda each: places[each[0].path])
 
@@ -39,9 +40,11 @@ def _within_pages(raws: Sequence[Raw]) -> _Found:
                 yield raw, "region-mismatch", differs_within_a_page(host, guest, "xen,reg")
 
 
-def _on_the_host(raws: Sequence[Raw], situation: Situation) -> _Found:
+def on_the_host(raws: Sequence[Raw], situation: Situation, assigned: Container[str]) -> _Found:
+    """What `raws` map of the host that stays with it or is its own: of no node that is `assigned`
+    to a guest.
+    """
     pages = [_pages(host, raw) for raw in raws for host, _ in raw.mapped]
-    assigned = {each.device.path for each in situation.assignments}
     claims = ((a, b, path) for a, b, path in situation.holdings.all_pages())
     found_all = [found for found in meetings(pages, claims) if found[1] not in assigned]
     # Xen takes what is reserved out of the memory that it gives away (dt_unreserved_regions()).

@@ -13,7 +13,7 @@ from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.holdings import Claim, Holdings, Standing
 from west_viommu.hypervisor.pages import in_pages, mapped_pages
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.interrupts import FIRST_SPI
+from west_viommu.tree.interrupts import FIRST_SPI, Intid
 from west_viommu.tree.node import Node
 
 # Buses whose registers, if any, are those of what is on them.
@@ -71,6 +71,18 @@ def contests_alone(assignments: Sequence[Assignment], holdings: Holdings) -> Con
     return _Court(assignments, holdings, alone=True).contests()
 
 
+def routed(this: Assignment, holdings: Holdings) -> list[Intid]:
+    """The SPIs that Xen routes with a device: under dom0less all of the host node, else those in
+    the guest's.
+    """
+    own = frozenset(this.device.intids)
+    intids = [intid for intid in this.request.intids if intid in own]
+    if holdings.profile.routes_all:
+        node = holdings.devices.tree.node(this.device.path)
+        intids += holdings.devices.index.interrupts(node).taken if node else ()
+    return [intid for intid in dict.fromkeys(intids) if intid >= FIRST_SPI]
+
+
 class _Court:
     def __init__(
         self, assignments: Sequence[Assignment], holdings: Holdings, *, alone: bool = False
@@ -112,17 +124,9 @@ class _Court:
                     yield base, base + size - 1, place
 
     def _lines(self) -> Iterator[tuple[int, int, int]]:
-        """Those that Xen routes: under dom0less all of the host node, else those in the guest's."""
-        routes_all = self._holdings.profile.routes_all
         for place, this in enumerate(self._assignments):
-            own = frozenset(this.device.intids)
-            intids = [intid for intid in this.request.intids if intid in own]
-            if routes_all:
-                node = self._devices.tree.node(this.device.path)
-                intids += self._devices.index.interrupts(node).taken if node else ()
-            for intid in dict.fromkeys(intids):
-                if intid >= FIRST_SPI:
-                    yield intid, intid, place
+            for intid in routed(this, self._holdings):
+                yield intid, intid, place
 
     def _contested(
         self,

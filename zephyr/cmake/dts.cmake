@@ -88,6 +88,9 @@ foreach(viommu_option HOST_DTB PROFILE VSID CONFIG)
   endif()
 endforeach()
 
+# For west viommu-system -d: what is given to one build alone is in no file.
+file(WRITE ${CMAKE_BINARY_DIR}/viommu_host.txt "${VIOMMU_HOST_DTB}")
+
 if(NOT DEFINED CMAKE_DTS_PREPROCESSOR)
   set(CMAKE_DTS_PREPROCESSOR ${CMAKE_C_COMPILER})
 endif()
