@@ -532,7 +532,7 @@ def test_a_plan_of_another_form(key: str, value: object, says: str, viommu: Run)
     [
         (b"", "neither a devicetree blob nor devicetree source"),
         (b"\xd0\x0d\xfe\xed", "not a valid devicetree blob: the header is cut off"),
-        (b"\x7fELF\0\0", "neither a devicetree blob nor devicetree source"),
+        (b"\x89PNG\0", "neither a devicetree blob nor devicetree source"),
         (b"/dts-v1/; / {", "error: [malformed] expected node name, property name, or '}'"),
         (b"/dts-v1/; / { x = <&nobody>; };", "&nobody is a label that the tree does not have"),
         (b"/dts-v1/; / { x { phandle = <1 2>; }; };", "phandle"),

@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import CHECKOUT, CORPUS, NO_CORPUS, Outcome, Run
 
 HOSTS = CHECKOUT / "tests" / "hosts"
+MESSAGE = re.compile(r"^[^ \n]+: (?:error|warning): .*?\nhint: [^\n]*", re.MULTILINE | re.DOTALL)
 # An ID, a path and a label that no host has.
 NO_ID, NO_PATH = "0x7abcd", "/soc/nothing@1"
 
@@ -296,10 +297,10 @@ def _right(host: Host, viommu: Run) -> Right:
 
 
 def _told(outcome: Outcome) -> list[str]:
-    """The messages, each with its hint; not the note of which Xen is assumed."""
-    lines = [line for line in outcome.err.splitlines() if not line.startswith("note: ")]
-    assert len(lines) % 2 == 0, outcome.err
-    return [f"{what}\n{hint}" for what, hint in zip(lines[::2], lines[1::2], strict=True)]
+    """The messages, each with its line of the source and its hint; not the notes."""
+    told = MESSAGE.findall(outcome.err)
+    assert outcome.err.count("\nhint: ") == len(told), outcome.err
+    return told
 
 
 @pytest.mark.parametrize("host", _params())

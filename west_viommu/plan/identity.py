@@ -22,7 +22,7 @@ from west_viommu.plan.match import assignment, whole
 from west_viommu.problems import Problem, Where
 from west_viommu.tree.cells import TreeError
 
-# So many paths, addresses or IDs that no device has are no slip of a hand.
+# So many parts of one request that no device has are no slip of a hand.
 _MANY_MISSING = 2
 # Where what a request says decides which device it means. The rest is told as it is.
 _BY_EVIDENCE = ("unknown-host-node", "unknown-stream-id", "stream-mismatch", "ambiguous-master")
@@ -119,7 +119,8 @@ class Matcher:
             return strict._replace(problems=(), is_refused=False)
         problems = tuple(self._told(request, device, evidence, verdict.rivals, is_named, strict))
         if all(problem.warning for problem in problems):
-            return strict
+            # What was allowed refuses nothing: the hazards have the last word.
+            return strict._replace(is_refused=any(not each.warning for each in strict.problems))
         stand_in = None if is_named or device.path in taken else _stand_in(request, device)
         return strict._replace(problems=problems, stand_in=stand_in)
 
@@ -168,8 +169,8 @@ class Matcher:
         return self._allowed.problem(hazard, finding, request.path, names)
 
     def _is_other_host(self, evidence: Collection[Evidence]) -> bool:
-        missing = sum(each.missing for each in evidence)
-        return missing >= _MANY_MISSING and not any(each.fits for each in evidence)
+        is_foreign = any(each.missing >= _MANY_MISSING for each in evidence)
+        return is_foreign and not any(each.fits for each in evidence)
 
     def _other_host(self, first: Request) -> Problem:
         model = self._devices.model

@@ -61,9 +61,9 @@ def bounded_dt(module: ModuleType) -> Any:
                 self._parse_error(f"this was not read to its end within {MOST_SECONDS:g} s")
             return super()._next_token()
 
-        def _parse_error(self, s: str) -> None:
+        def _parse_error(self, s: object) -> None:
             word = _WORD.match(self._file_contents, self._tok_i)
-            if s.startswith(_NO_NUMBER) and word:
+            if str(s).startswith(_NO_NUMBER) and word:
                 s = f"{word[0]} is no number, and no macro that is known here"
             super()._parse_error(s)
 

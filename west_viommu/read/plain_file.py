@@ -102,6 +102,17 @@ def unreadable(file: str, error: OSError, hint: str) -> Problem:
     return Problem("unreadable", error.strerror or "cannot be read", hint, where=place)
 
 
+def is_missing(file: str) -> bool:
+    """Whether there is nothing of that name. What else may be wrong with it, who reads it tells."""
+    try:
+        os.stat(file)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
 def near(file: str) -> str:
     """The beginning of a hint where there is no `file`: what is there by nearly that name."""
     folder, name = os.path.split(file)

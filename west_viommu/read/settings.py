@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from west_viommu.hypervisor.assignment import Explicit, Extra, Permission, Terms
 from west_viommu.names import is_profile_path
 from west_viommu.problems import Problem, Refused, Where
-from west_viommu.read.plain_file import content, near, unreadable
+from west_viommu.read.plain_file import content, is_missing, near, unreadable
 
 if TYPE_CHECKING:
     from configparser import ConfigParser
@@ -46,7 +46,7 @@ class Settings(NamedTuple):
 
     def check_host(self) -> None:
         """Raises Refused where a file names the host tree, and it is not there."""
-        if self.host and self.host_where and not os.path.exists(self.host):
+        if self.host and self.host_where and is_missing(self.host):
             is_own = not self.host_where.file.endswith(_WEST_FILES)
             of = "this file" if is_own else "the application: west config viommu.host-dtb PATH"
             raise Refused(
