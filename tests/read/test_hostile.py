@@ -322,7 +322,7 @@ def test_macros_that_stand_for_more_than_there_is(viommu: Run, tmp_path: Path) -
     outcome = viommu("bind", "--host", DEMO / "host.dts", "guest.dts")
     assert outcome.status == 1
     # By memory, or on a busy machine by the clock.
-    assert "the C preprocessor says" in outcome.err or "had not finished" in outcome.err
+    assert "the C preprocessor says" in outcome.err or "had not finished after" in outcome.err
 
 
 def test_source_that_takes_dtlib_too_long(
@@ -339,7 +339,7 @@ def test_source_that_takes_dtlib_too_long(
 
 
 def test_a_message_is_cut_to_what_can_be_read(viommu: Run, tmp_path: Path) -> None:
-    wanted = f'xen,path = "/{"y" * 100_000}"; iommus = <0x0 0x40>; interrupts = <0 56 4>;'
+    wanted = f'xen,path = "/{"y" * 100_000}";'
     (tmp_path / "guest.dts").write_text(GUEST % DEVICE % wanted)
     outcome = viommu("bind", "--host", DEMO / "host.dts", "guest.dts")
     assert "characters ... yyy" in outcome.err
