@@ -465,7 +465,7 @@ def test_files_of_another_run(viommu: Run) -> None:
     make_pair(viommu)
     file = Path("build/viommu/xl.cfg")
     file.write_text("device_tree = 1\n")
-    hint = "hint: build again, or run viommu bind again: its files belong together\n"
+    hint = "hint: build again, or run `viommu bind` again: its files belong together\n"
     outcome = viommu("check", "-d", "build", "--host", "host.dts")
     what = "not of the run of viommu.json"
     assert outcome == (1, "", f"{file}: error: [malformed] {what}\n{hint}")
@@ -505,7 +505,12 @@ def test_a_plan_that_is_none(text: str, says: str, viommu: Run) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("schema", 2, "viommu.json is of another version of this program (expected 1, found 2)"),
+        (
+            "schema",
+            1,
+            "another version of west-viommu wrote this viommu.json "
+            "(expected schema 2, found schema 1)",
+        ),
         ("schema", True, "west-viommu did not write this viommu.json"),
         ("devices", [1], "west-viommu did not write this viommu.json"),
         ("devices", [{"node": "/a"}], "west-viommu did not write this viommu.json"),
@@ -533,6 +538,7 @@ def test_a_plan_of_another_form(key: str, value: object, says: str, viommu: Run)
         (b"", "neither a devicetree blob nor devicetree source"),
         (b"\xd0\x0d\xfe\xed", "not a valid devicetree blob: the header is cut off"),
         (b"\x89PNG\0", "neither a devicetree blob nor devicetree source"),
+        (b"\x7fELF\0\0", "this is a program (ELF), and no devicetree"),
         (b"/dts-v1/; / {", "error: [malformed] expected node name, property name, or '}'"),
         (b"/dts-v1/; / { x = <&nobody>; };", "&nobody is a label that the tree does not have"),
         (b"/dts-v1/; / { x { phandle = <1 2>; }; };", "phandle"),

@@ -406,8 +406,26 @@ def test_bind_and_check_take_the_build_that_west_build_would_find(
     assert viommu("bind").err == (
         "note: this takes the build in build\n"
         f"note: {guest} has changed since build was configured, and this takes its devicetree as "
-        "it was: west build --cmake-only\n"
+        "it was: run `west build --cmake-only` first\n"
     )
+    # Nor is a line shown that is not the one that was read.
+    wrong = (build.app / "viommu.yml").read_text() + "allow: [{hazard: x, device: y, reason: z}]\n"
+    (build.app / "viommu.yml").write_text(wrong)
+    host = build.app / "host.dts"
+    told = host.read_text()
+    host.write_text(told.replace("<&smmu0 0x40>", "<&smmu0 0x4f>"))
+    err = viommu("bind").err
+    assert f"{guest}:" in err and "iommus = <0x0 0x40>;\nhint" not in err
+    assert "    3 | allow: [{hazard: x," in err
+    host.write_text(told)
+    # list has the host of the application that is built here.
+    (build.app / "viommu.yml").write_text("host: host.dts\nprofile: xen-rfc\n")
+    (build.app / "below").mkdir()
+    monkeypatch.chdir(build.app / "below")
+    (build.app / "below/build").symlink_to(build.build)
+    listed = viommu("list", "--passable")
+    assert listed.status == 0
+    assert listed.err == (f"note: this takes the host of {build.app}, which is built in build\n")
     # Elsewhere by west's configuration; another application's is not taken for one that is named.
     monkeypatch.chdir(build.app.parent)
     (build.app / "build").unlink()

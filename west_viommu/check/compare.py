@@ -117,10 +117,10 @@ def between_plans(earlier: Planned, now: Planned) -> Iterator[Difference]:
 
 def _without_guest(device: SealedDevice) -> dict[str, object]:
     """What the plan says of `device` by key, but for what the guest's node says of itself:
-    `with_plan` compares that. The pages follow from the regions.
+    `with_plan` compares that.
     """
     of_host = device._asdict()
-    for key in ("compatible", "status", "pages"):
+    for key in ("compatible", "status"):
         del of_host[key]
     return {**of_host, "host compatible": device.compatible.host}
 

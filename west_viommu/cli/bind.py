@@ -12,7 +12,7 @@ from pathlib import Path
 from west_viommu.api import Guest, Host, guest_of, read_guest, read_host
 from west_viommu.cli.console import Console
 from west_viommu.cli.job import Done, chosen_by, done
-from west_viommu.cli.run import NO_HOST, UsageError
+from west_viommu.cli.run import UsageError, no_host
 from west_viommu.cli.stage import Stage, application, devicetree_stage, found_build, image
 from west_viommu.names import BINDINGS
 from west_viommu.problems import Problem, Refused, Where
@@ -24,6 +24,9 @@ from west_viommu.write.plan_table import plan_table
 
 def run(arguments: Namespace) -> None:
     """Read both trees, plan, write. Raises Refused with all that is wrong with either."""
+    folder = next((name for name in arguments.guests if _is_application(name)), None)
+    if folder:
+        raise UsageError(f"{folder} is the folder of an application: name it with -s {folder}")
     if arguments.guests and (arguments.board or arguments.build_dir):
         raise UsageError("give GUEST files, a board with -b, or a build with -d: one of the three")
     if arguments.board and arguments.build_dir:
@@ -70,7 +73,7 @@ def _result(arguments: Namespace, output: Output) -> tuple[Settings, Done]:
     app = application(arguments)
     chosen = chosen_by(arguments, app)
     if not chosen.host:
-        raise UsageError(NO_HOST)
+        raise UsageError(no_host(app))
     host = partial(read_host, chosen.host, arguments.include, arguments.define)
     if arguments.guests:
         guest = partial(read_guest, arguments.guests, arguments.include, arguments.define)
@@ -82,6 +85,10 @@ def _result(arguments: Namespace, output: Output) -> tuple[Settings, Done]:
         result = _bound(arguments.console, chosen, host, guest, output, bindings)
         stage.check(output.folder, arguments.console)
         return chosen, result
+
+
+def _is_application(name: str) -> bool:
+    return os.path.isfile(os.path.join(name, "CMakeLists.txt"))
 
 
 def _guest_of_stage(stage: Stage) -> Guest:

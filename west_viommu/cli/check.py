@@ -144,9 +144,12 @@ def _of_host(
     today = as_sealed(made, Origins(devices.tree, guest.tree, agreed.domain))
     now = Planned(today.viommu, today.devices)
     if sealed:
+        # That the tree's sum is another says nothing: what of it counts here is compared.
+        if today.host.model != sealed.host.model:
+            yield Difference("/", "host model", today.host.model, sealed.host.model)
         # Who is refused gets no mark, and is in the way of no memory.
         of_accepted = () if wrong else ("marks", "memory_limit")
-        for key in ("profile", "vsid", "domain", "allowed", *of_accepted):
+        for key in ("profile", "vsid", "domain", "extra", "allowed", *of_accepted):
             new, old = getattr(today, key), getattr(sealed, key)
             if new != old:
                 yield Difference("/", key, shown(new), shown(old))

@@ -43,6 +43,7 @@ class Console:
         # Of several messages on a terminal, an empty line shows where each begins.
         self._has_told = False
         self._sources: dict[str, list[bytes]] = {}
+        self._hidden: set[str] = set()
 
     def report(self, problems: Iterable[Problem]) -> None:
         """Print what is wrong with the input, or to be warned of."""
@@ -62,6 +63,10 @@ class Console:
     def result(self, pieces: Iterable[str]) -> None:
         """Print results for people: as `tell`, with each command named as the user types it."""
         tell(map(self._typed, pieces))
+
+    def do_not_show(self, files: Iterable[str]) -> None:
+        """Print no lines of these: they are not what was read."""
+        self._hidden.update(files)
 
     def has_colour(self, stream: TextIO | None) -> bool:
         """Whether `stream` has colours: a terminal that its user wants them on
@@ -118,7 +123,7 @@ class Console:
 
     def _source(self, where: Where | None) -> str | None:
         """The line at `where`; None where it cannot be read any more."""
-        if not where or where.line is None:
+        if not where or where.line is None or where.file in self._hidden:
             return None
         if where.file not in self._sources:
             if len(self._sources) == _MOST_SOURCES:

@@ -80,15 +80,28 @@ def _speak_utf8() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
+def no_host(app: str) -> str:
+    """What to say where nobody names a host for the application in folder `app`."""
+    from west_viommu.read.settings import FILE_NAME
+
+    if os.path.exists(os.path.join(app, FILE_NAME)):
+        return f"{NO_HOST} of this application"
+    return f"{NO_HOST}: there is none in {os.path.abspath(app)}, and -s names another folder"
+
+
 def host_of(arguments: Namespace) -> str:
-    """HOST: the option, else the environment, west's configuration or viommu.yml. Raises
-    UsageError where nobody says.
+    """HOST: the option, else the environment, west's configuration or viommu.yml, here or of the
+    application whose build `west build` would find here. Raises UsageError where nobody says.
     """
+    arguments.app = os.curdir
     host: str | None = arguments.host or os.environ.get("VIOMMU_HOST_DTB")
     if not host:
         from west_viommu.read.settings import settings
 
         chosen = settings({}, os.curdir)
+        if not chosen.host:
+            arguments.app = _application_of_build(arguments) or os.curdir
+            chosen = settings({}, arguments.app)
         chosen.check_host()
         host = chosen.host
     if not host:
@@ -96,14 +109,24 @@ def host_of(arguments: Namespace) -> str:
     return host
 
 
+def _application_of_build(arguments: Namespace) -> str | None:
+    from west_viommu.read.west_build import application_of, west_build_dir
+
+    build = west_build_dir(None)
+    app = application_of(build) if build else None
+    if app:
+        arguments.console.note(f"this takes the host of {app}, which is built in {build}")
+    return app
+
+
 def terms_of(arguments: Namespace) -> Terms | None:
     """On what a host is judged: the profile of the option, else of the environment, west's
-    configuration or viommu.yml here, and what that says of dom0; None where nobody says anything.
-    To read a profile takes time.
+    configuration or viommu.yml where `host_of` found it, and what that says of dom0; None where
+    nobody says anything. To read a profile takes time.
     """
     from west_viommu.read.settings import settings, terms
 
     environment = os.environ.get
     options = {"profile": arguments.profile or environment("VIOMMU_PROFILE")}
-    chosen = settings(options, os.curdir, arguments.config or environment("VIOMMU_CONFIG"))
+    chosen = settings(options, arguments.app, arguments.config or environment("VIOMMU_CONFIG"))
     return terms(chosen) if chosen.profile or not chosen.has_dom0 else None

@@ -146,11 +146,12 @@ def _tell_of_newer(stage: Stage, console: Console) -> None:
     """Say so where a source of the build has changed since: its devicetree is not that."""
     made = stage.source.stat().st_mtime
     text = decoded(stage.source.read_bytes(), stage.name)
-    newer = next((file for file in named_files(text) if os.stat(file).st_mtime > made), None)
+    newer = [file for file in named_files(text) if os.stat(file).st_mtime > made]
     if newer:
+        console.do_not_show(newer)
         console.note(
-            f"{newer} has changed since {stage.name} was configured, and this takes its devicetree "
-            "as it was: west build --cmake-only"
+            f"{newer[0]} has changed since {stage.name} was configured, and this takes its "
+            "devicetree as it was: run `west build --cmake-only` first"
         )
 
 

@@ -18,7 +18,7 @@ from west_viommu.read.tree import is_blob, read_tree, refused
 
 _GIVE = "give the guest's tree as a blob, as source, or as a /proc/device-tree directory"
 _NOT_OURS = "west-viommu did not write this viommu.json"
-_AGAIN = "build again, or run viommu bind again: its files belong together"
+_AGAIN = "build again, or run `viommu bind` again: its files belong together"
 
 # All files of a run together. One name can stand there in many spellings.
 _MOST_OF_A_RUN = 1 << 27
@@ -54,17 +54,19 @@ def _plan(file: Path) -> SealedPlan | None:
     try:
         document = json.loads(content(str(file)))
         schema = document["schema"]
-        found = as_record(document, SealedPlan)
+        # Another version has other keys.
+        if type(schema) is int and schema != PLAN_SCHEMA:
+            what = "another version of west-viommu wrote this viommu.json"
+            expected, found = f"schema {PLAN_SCHEMA}", f"schema {schema}"
+            raise refused("malformed", str(file), what, _AGAIN, expected, found)
+        plan = as_record(document, SealedPlan)
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError, KeyError, TypeError):
         raise refused("malformed", str(file), _NOT_OURS, _AGAIN) from None
-    if type(schema) is not int or OVERLAY not in found.files:
+    if type(schema) is not int or OVERLAY not in plan.files:
         raise refused("malformed", str(file), _NOT_OURS, _AGAIN)
-    if schema != PLAN_SCHEMA:
-        what = "viommu.json is of another version of this program"
-        raise refused("malformed", str(file), what, _AGAIN, str(PLAN_SCHEMA), str(schema))
-    return found
+    return plan
 
 
 def _check_files(folder: Path, sums: Mapping[str, str]) -> None:

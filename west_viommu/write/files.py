@@ -55,6 +55,8 @@ _OF_A_SYSTEM = {
 }
 # A blob has its mark in the root's own properties, which come first.
 _MARKED = 4096
+# What an earlier version wrote is ours as well.
+_EARLIER = (b'"schema": 1', b'"schema": 2')
 # A file that is being written, until it gets its name; the number of the process follows.
 _TEMPORARY = ".west-viommu."
 
@@ -281,7 +283,9 @@ def _is_ours(file: Path, beginning: str, or_empty: bool = False) -> bool:
         return False
     if or_empty and not found:
         return True
-    return found == beginning.encode() if beginning else BLOB_MARK.encode() in found
+    if not beginning:
+        return BLOB_MARK.encode() in found
+    return found.replace(*_EARLIER) == beginning.encode().replace(*_EARLIER)
 
 
 def _replace(target: Path, data: bytes) -> None:
