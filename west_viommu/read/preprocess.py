@@ -5,11 +5,8 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +15,7 @@ from west_viommu.names import OVERLAY, OVERLAY_FIRST_LINE
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.foreign import LONGEST, foreign
 from west_viommu.read.plain_file import beginning, check_plain, unreadable
+from west_viommu.read.scratch import scratch
 
 # As in Zephyr's zephyr_dt_preprocess() (cmake/modules/extensions.cmake).
 _OPTIONS = ("-x", "assembler-with-cpp", "-nostdinc", "-undef", "-D__DTS__", "-E")
@@ -77,7 +75,7 @@ def _bounded_run(command: Sequence[str]) -> tuple[int | None, bytes, bytes]:
     outputs go to files, of which the system limits the size, and its time is limited as well.
     Raises Refused.
     """
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+    with scratch() as output, scratch() as errors:
         # One that came before we know the process would leave it to itself.
         _hold_interrupts(True)
         try:
@@ -189,14 +187,26 @@ def decoded(output: bytes, file: str) -> str:
 
 def _preprocessor() -> Sequence[str]:
     if os.environ.get("CPP"):
+        import shlex
+
         try:
             return shlex.split(os.environ["CPP"], posix=os.name == "posix")
         except ValueError as error:
             raise _no_preprocessor(f"the variable CPP cannot be read: {error}") from None
     for command in _PREPROCESSORS:
-        if shutil.which(command[0]):
+        if _is_there(command[0]):
             return command
     raise _no_preprocessor("no C preprocessor, which devicetree source needs")
+
+
+def _is_there(program: str) -> bool:
+    """Whether the system would find `program`."""
+    if os.name != "posix":
+        # It may have a suffix. Late, as shutil imports all that packs files.
+        import shutil
+
+        return bool(shutil.which(program))
+    return any(os.access(os.path.join(path, program), os.X_OK) for path in os.get_exec_path())
 
 
 def _no_preprocessor(what: str) -> Refused:

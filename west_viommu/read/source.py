@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +24,7 @@ from west_viommu.read.plain_file import content
 from west_viommu.read.plugin import as_overlay, as_plain
 from west_viommu.read.preprocess import decoded, preprocessed, unfit
 from west_viommu.read.references import references
+from west_viommu.read.scratch import scratch_path
 from west_viommu.read.sources import combined
 from west_viommu.read.stand_in import KNOWN, base, prelude, with_macros
 from west_viommu.read.tree import fragments, is_blob, not_applied, read_tree
@@ -222,13 +222,11 @@ def _undefined(labels: Mapping[str, Where], hint: str, known: Collection[str]) -
 def _parsed(text: str, name: str, outline: Outline) -> Any:
     """The dtlib.DT of `text`; `name` is named where no place is known."""
     parser = dtlib()
-    with tempfile.TemporaryDirectory(prefix="viommu-") as folder:
-        source = Path(folder, "source.dts")
-        source.write_text(text, encoding="utf-8")
+    with scratch_path(text.encode()) as source:
         try:
-            return bounded_dt(parser)(str(source), include_path=[os.path.dirname(name)])
+            return bounded_dt(parser)(source, include_path=[os.path.dirname(name)])
         except (parser.DTError, ValueError, OverflowError, RecursionError) as error:
-            message = str(error).replace(str(source), name)
+            message = str(error).replace(source, name)
     raise Refused([_dtlib_problem(message, name, outline)]) from None
 
 
