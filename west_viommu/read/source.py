@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -71,17 +71,21 @@ def host_tree(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str
 
 
 def guest_tree(
-    files: Sequence[str], include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
+    files: Sequence[str],
+    include_dirs: Sequence[str] = (),
+    defines: Sequence[str] = (),
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> GuestTree:
     """The tree of a guest's files, in their order: a base (.dts or .dtb), a base and overlays
-    (plain, with /plugin/, or .dtbo), or only overlays for a base that is not given. Raises Refused.
+    (plain, with /plugin/, or .dtbo), or only overlays for a base that is not given. `meanwhile` is
+    called whenever the preprocessor runs. Raises Refused.
     """
     blobs = frozenset(file for file in files if not unfit(file) and is_blob(file))
     if blobs and len(files) == 1:
         tree = read_tree(files[0], _GIVE)
         if not fragments(tree):
             return without_source(tree, files[0])
-    return _guest_tree(combined(files, include_dirs, defines), files[0], blobs)
+    return _guest_tree(combined(files, include_dirs, defines, meanwhile), files[0], blobs)
 
 
 def guest_tree_of(file: Path) -> GuestTree:
