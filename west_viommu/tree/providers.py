@@ -3,8 +3,6 @@
 checks.c: where only numbers are known, it says which of them are phandles.
 """
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 
