@@ -212,7 +212,7 @@ def _check_no_other(folder: str) -> None:
 
 
 def _host_place(
-    own: Config | None,
+    own: "Config | None",
     own_files: Sequence[str],
     west: Mapping[str, str | None],
     west_files: Sequence[str],
