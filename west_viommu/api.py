@@ -33,7 +33,7 @@ copy the IDs of that host node: iommus = <0x0 0x50>;
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -168,11 +168,23 @@ def read_guest(
     base (.dts or .dtb), a base and overlays (source, with /plugin/ or without, or .dtbo), or
     overlays alone. Raises Refused.
     """
+    return read_guest_beside(lambda: None, paths, include_dirs, defines)
+
+
+def read_guest_beside(
+    meanwhile: Callable[[], None],
+    paths: Sequence[str | os.PathLike[str]],
+    include_dirs: Sequence[str] = (),
+    defines: Sequence[str] = (),
+) -> Guest:
+    """As `read_guest`; `meanwhile` is called whenever the preprocessor runs. Raises what that does,
+    and Refused.
+    """
     # Imported late: who brings a tree of its own need not pay for it.
     from west_viommu.read.source import guest_tree
 
     names = tuple(os.fspath(path) for path in paths)
-    return guest_of(names, guest_tree(names, include_dirs, defines))
+    return guest_of(names, guest_tree(names, include_dirs, defines, meanwhile))
 
 
 def guest_of(names: Iterable[str], tree: GuestTree) -> Guest:
@@ -242,11 +254,12 @@ def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, byte
             given = guest.tree.given(f"/{viommu.node_name}", VSMMU_LABEL) if viommu else frozenset()
             bindings = generated_bindings(bus, asking, known, given)
         files = {name: text.encode() for name, text in bindings.items()}
+        has_own_binding = f"{BINDINGS}/{VSMMU_COMPATIBLE}.yaml" in bindings
+        text = overlay(made, origin, _unbound(guest), has_own_binding)
         files |= _for_xen(made, sources, compilers.blobs())
     # Late: in a folder that has our overlay, a killed run left out the plan alone. Not all builds
     # look for that.
-    has_own_binding = f"{BINDINGS}/{VSMMU_COMPATIBLE}.yaml" in bindings
-    files[OVERLAY] = overlay(made, origin, _unbound(guest), has_own_binding).encode()
+    files[OVERLAY] = text.encode()
     origins = Origins(planned.host.devices.tree, guest.tree.tree, planned.domain)
     files[PLAN] = plan_json(made, origins, files).encode()
     return files

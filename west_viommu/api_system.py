@@ -24,7 +24,6 @@ duplicate-assignment Where(file='clash.yml', line=5)
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,6 +53,7 @@ from west_viommu.read.system import Entry, SystemFile, system_file
 from west_viommu.system.judge import judge
 from west_viommu.system.records import Domain, Judged, SystemTerms
 from west_viommu.tree.digest import digest
+from west_viommu.tree.sha256 import sha256
 from west_viommu.write.files import SystemOutput
 from west_viommu.write.imagebuilder import imagebuilder_config
 from west_viommu.write.partial_tree import Compilers
@@ -209,7 +209,7 @@ def render_system(
         if "libxl" in made_of.trees and made_of.kernel:
             text = xl_domain(domain, made_of, found.terms.profile)
             files[domain.name + XL_SUFFIX] = text.encode()
-    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    sums = {name: sha256(data) for name, data in files.items()}
     files[SYSTEM] = system_json(found, system.files, system.sha256, sums)
     return files
 
@@ -323,7 +323,7 @@ def _files(
 def _found(file: Path, base: str) -> Found:
     data = content(str(file), _MOST_OF_A_KERNEL)
     path = Path(os.path.relpath(file, base)).as_posix()
-    return Found(path, len(data), hashlib.sha256(data).hexdigest())
+    return Found(path, len(data), sha256(data))
 
 
 def _domain(entry: Entry, plan: SealedPlan) -> Domain:

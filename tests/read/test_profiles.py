@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ from tests.conftest import Run
 from west_viommu.names import PROFILES
 from west_viommu.plan.alone import DEFAULT
 from west_viommu.problems import Refused
-from west_viommu.read.profiles import profile, profile_file, schema_problems
+from west_viommu.read.own_profile import schema_problems
+from west_viommu.read.profiles import SHIPPED, profile, profile_file
 
 DEVICE = """/dts-v1/; / { #address-cells = <2>; #size-cells = <2>; passthrough {
 #address-cells = <2>; #size-cells = <2>; ranges; net { iommus = <0x0 0x40>; }; }; };
@@ -20,9 +23,18 @@ DEVICE = """/dts-v1/; / { #address-cells = <2>; #size-cells = <2>; passthrough {
 @pytest.mark.parametrize("name", PROFILES)
 def test_what_is_shipped_is_as_the_schema_says(name: str) -> None:
     file = profile_file(name)
-    text = file.read_text()
-    assert schema_problems(str(file), text, yaml.safe_load(text)) == []
+    text = Path(file).read_text()
+    assert schema_problems(file, text, yaml.safe_load(text)) == []
     assert profile(name, None).name == name
+
+
+def test_what_is_read_is_what_people_read() -> None:
+    """VIOMMU_REWRITE=1 pytest makes shipped.json of the files that people change."""
+    files = {name: yaml.safe_load(Path(profile_file(name)).read_text()) for name in PROFILES}
+    text = json.dumps(files, indent=1) + "\n"
+    if os.environ.get("VIOMMU_REWRITE"):
+        Path(SHIPPED).write_text(text)
+    assert Path(SHIPPED).read_text() == text
 
 
 WITH_VIOMMU = ("xen-rfc", "xen-amd", "xen-v3-dom0less", "xen-v3-libxl")
@@ -77,7 +89,7 @@ def test_what_list_takes_for_the_default() -> None:
 def test_one_of_your_own(viommu: Run, tmp_path: Path, demo_host: Path) -> None:
     (tmp_path / "g.dts").write_text(DEVICE)
     (tmp_path / "mine").mkdir()
-    text = profile_file("xen-rfc").read_text().replace("name: xen-rfc", "name: mine")
+    text = Path(profile_file("xen-rfc")).read_text().replace("name: xen-rfc", "name: mine")
     (tmp_path / "mine/x.yaml").write_text(text.replace("0x04040000", "0x05050000"))
     for place in (["--profile", "mine/x.yaml"], ["--config", "mine/viommu.yml"]):
         (tmp_path / "mine/viommu.yml").write_text("profile: ./x.yaml\n")
@@ -93,7 +105,7 @@ def test_profiles_are_listed_and_printed(viommu: Run) -> None:
     assert listed.startswith("xen-rfc (default)\n    a Xen that keeps stream IDs (RFC, v1), not")
     assert [line for line in listed.splitlines() if line[0] != " "][1:] == list(PROFILES[1:])
     printed = viommu("profiles", "qemu-virt")
-    assert (printed.status, printed.out) == (0, profile_file("qemu-virt").read_text())
+    assert (printed.status, printed.out) == (0, Path(profile_file("qemu-virt")).read_text())
     assert viommu("profiles", "qemu").status == 2
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from west_viommu.api import Guest, Host, guest_of, read_guest, read_host
+from west_viommu.api import Guest, Host, guest_of, read_guest_beside, read_host
 from west_viommu.cli.console import Console
 from west_viommu.cli.job import Done, chosen_by, done
 from west_viommu.cli.run import UsageError, no_host
@@ -76,13 +76,17 @@ def _result(arguments: Namespace, output: Output) -> tuple[Settings, Done]:
         raise UsageError(no_host(app))
     host = partial(read_host, chosen.host, arguments.include, arguments.define)
     if arguments.guests:
-        guest = partial(read_guest, arguments.guests, arguments.include, arguments.define)
+
+        def guest(meanwhile: Callable[[], None]) -> Guest:
+            given = (arguments.guests, arguments.include, arguments.define)
+            return read_guest_beside(meanwhile, *given)
+
         bindings = _zephyr_bindings(app)
         return chosen, _bound(arguments.console, chosen, host, guest, output, bindings)
     with devicetree_stage(arguments, app, chosen) as stage:
-        guest = partial(_guest_of_stage, stage)
+        of_stage = partial(_guest_of_stage, stage)
         bindings = stage.bindings() or _zephyr_bindings(app)
-        result = _bound(arguments.console, chosen, host, guest, output, bindings)
+        result = _bound(arguments.console, chosen, host, of_stage, output, bindings)
         stage.check(output.folder, arguments.console)
         return chosen, result
 
@@ -91,7 +95,7 @@ def _is_application(name: str) -> bool:
     return os.path.isfile(os.path.join(name, "CMakeLists.txt"))
 
 
-def _guest_of_stage(stage: Stage) -> Guest:
+def _guest_of_stage(stage: Stage, meanwhile: Callable[[], None]) -> Guest:
     return guest_of([stage.name], guest_tree_of(stage.source))
 
 
@@ -99,7 +103,7 @@ def _bound(
     console: Console,
     chosen: Settings,
     host: Callable[[], Host],
-    guest: Callable[[], Guest],
+    guest: Callable[[Callable[[], None]], Guest],
     folder: Output,
     binding_dirs: Sequence[str],
 ) -> Done:
@@ -111,18 +115,32 @@ def _bound(
     return result
 
 
-def _both(host: Callable[[], Host], guest: Callable[[], Guest]) -> tuple[Host, Guest]:
-    """What both read. What is wrong with the one does not hide the other's problems."""
+def _both(
+    host: Callable[[], Host], guest: Callable[[Callable[[], None]], Guest]
+) -> tuple[Host, Guest]:
+    """What both read. What is wrong with the one does not hide the other's problems. The host is
+    read while the preprocessor works on the guest, if it does.
+    """
+    of_host: list[Host | Refused] = []
     problems: list[Problem] = []
+
+    def read_the_host() -> None:
+        if not of_host:
+            try:
+                of_host.append(host())
+            except Refused as refused:
+                of_host.append(refused)
+
+    guest_side = None
     try:
-        host_side = host()
+        guest_side = guest(read_the_host)
     except Refused as refused:
         problems += refused.problems
-    try:
-        guest_side = guest()
-    except Refused as refused:
-        problems += refused.problems
-    if problems:
+    read_the_host()
+    host_side = of_host[0]
+    if isinstance(host_side, Refused):
+        problems = [*host_side.problems, *problems]
+    if problems or guest_side is None or isinstance(host_side, Refused):
         raise Refused(problems)
     return host_side, guest_side
 

@@ -284,7 +284,7 @@ def _own_files() -> list[str]:
     package = Path(__file__).parent.parent
     files = (getattr(module, "__file__", None) or "" for module in list(sys.modules.values()))
     own = [file for file in files if file.startswith(f"{package}{os.sep}")]
-    return [*own, *map(str, package.glob("profiles/*.yaml"))]
+    return [*own, *map(str, package.glob("profiles/*"))]
 
 
 def _add_dependencies(make_rule: str, inputs: Sequence[str], written: Sequence[str]) -> list[str]:

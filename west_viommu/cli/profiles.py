@@ -15,7 +15,8 @@ def run(arguments: Namespace) -> None:
     """Print the names, or one file as it is written, once it is known to be a profile."""
     if arguments.name:
         profile(arguments.name, None)
-        print(profile_file(arguments.name).read_text(encoding="utf-8"), end="")
+        with open(profile_file(arguments.name), encoding="utf-8") as file:
+            print(file.read(), end="")
         return
     for name in PROFILES:
         default = " (default)" if name == PROFILES[0] else ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,6 +92,9 @@ def devicetree_stage(arguments: Namespace, app: str, chosen: Settings) -> Iterat
             "(GUEST.overlay or GUEST.dts), a board with -b (or `west config build.board`), or a "
             f"build directory with -d{missing}"
         )
+    # Late: it imports much, and no other way to a devicetree needs it.
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="viommu-") as folder:
         build = Path(folder, "build")
         failure = _run(app, build, board, Path(base), chosen)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What of a request is not that of a host device: its path, stream IDs, registers, interrupts."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 

@@ -6,8 +6,6 @@ A request whose parts do not agree is refused, whatever comes out here. This tel
 is the odd one out, so that one mistake makes one message, and that points at what is wrong.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 

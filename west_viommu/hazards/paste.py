@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lines to paste into a guest's node: what it must say to mean a host device."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import NamedTuple
 

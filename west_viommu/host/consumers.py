@@ -29,7 +29,8 @@ _REFERENCES = {
     r"([a-z0-9,-]+-)?gpios?": "#gpio-cells",
     r"[a-z0-9,-]+-supply|pinctrl-[0-9]+|nvmem-cells|phy-handle|interrupt-parent": "",
 }
-_TABLE = [(re.compile(pattern), cells) for pattern, cells in _REFERENCES.items()]
+# Compiled when first asked for: `list` never does.
+_TABLE = tuple(_REFERENCES.items())
 
 
 def consumers(tree: Tree, providers: Collection[str]) -> Iterator[tuple[Node, str, str]]:
@@ -64,7 +65,7 @@ def _named(tree: Tree, node: Node, name: str) -> Iterator[str]:
     """The providers that property `name` of `node` names; none where it is no such property, or is
     malformed: that is the business of who asks for the node.
     """
-    counted_by = next((found for pattern, found in _TABLE if pattern.fullmatch(name)), None)
+    counted_by = next((found for pattern, found in _TABLE if re.fullmatch(pattern, name)), None)
     if counted_by is None:
         return
     try:

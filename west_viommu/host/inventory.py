@@ -2,7 +2,7 @@
 """Every IOMMU and every master of a host tree, and where their stream IDs meet."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from west_viommu.host.intervals import Interval, TooManyIntervals, overlaps
 from west_viommu.host.streams import IdMap, Stream, StreamId, id_maps, map_intervals, streams
@@ -205,11 +205,17 @@ def _master(tree: Tree, addresses: AddressMap, node: Node) -> Master:
         node.path,
         node.compatible,
         tree.status(node),
-        tuple(region for region in addresses.regions(node) if region),
+        _translated(addresses.regions(node)),
         streams(tree, node),
         id_maps(tree, node),
         None if mask is None else node.number("iommu-map-mask", 0),
     )
+
+
+def _translated(regions: tuple[Region | None, ...]) -> tuple[Region, ...]:
+    # The same tuple where it is the same: of thousands, they are a megabyte.
+    found = tuple(region for region in regions if region)
+    return found if len(found) < len(regions) else cast("tuple[Region, ...]", regions)
 
 
 def _pieces(master: Master, most: int) -> int:

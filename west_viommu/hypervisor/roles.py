@@ -59,11 +59,13 @@ _LEFT_OUT = frozenset(
         "arm,armv8-pmuv3",
     }
 )
+_NOT_FOR_DOM0 = _LEFT_OUT.union(_ROLES, _IOMMUS)
 
 
 def role(node: Node, tree: Tree) -> str:
     """What `node` is to the hypervisor; "" for a device that some domain could have."""
-    if _is_iommu(node):
+    compatible = _compatible(node)
+    if not _IOMMUS.isdisjoint(compatible):
         return IOMMU
     kind = node.properties.get("device_type", b"")
     # Xen takes a node for RAM by its name (early_scan_node() in bootfdt.c, 4.17).
@@ -71,24 +73,18 @@ def role(node: Node, tree: Tree) -> str:
         return MEMORY
     if kind == b"cpu\0":
         return "a CPU"
-    for place, what in _PLACES.items():
-        if node.path.startswith(place) and f"{node.path}/".startswith(f"{place}/"):
-            return what
-    return next((_ROLES[each] for each in _compatible(node) if each in _ROLES), "")
-
-
-def _is_iommu(node: Node) -> bool:
-    return not _IOMMUS.isdisjoint(_compatible(node))
+    place = _PLACES.get("/" + node.path.split("/", 2)[1])
+    if place:
+        return place
+    return next((_ROLES[each] for each in compatible if each in _ROLES), "")
 
 
 def is_left_out(node: Node) -> bool:
     """Whether handle_node() leaves `node`, and what is below it, out of dom0."""
-    compatible = _compatible(node)
     return (
         node.path in ("/cpus", "/chosen")
         or node.properties.get("device_type") == b"memory\0"
-        or _is_iommu(node)
-        or any(each in _LEFT_OUT or each in _ROLES for each in compatible)
+        or not _NOT_FOR_DOM0.isdisjoint(_compatible(node))
     )
 
 

@@ -98,12 +98,12 @@ def known(devices: Devices, terms: Terms | None = None) -> dict[str, Known]:
             continue
         if device:
             fit.append(device)
-    refused: dict[str, dict[str, None]] = {device.path: {} for device in fit}
+    refused: dict[str, dict[str, None]] = {}
     for hazard, this, _ in _refusing(fit, devices, agreed):
-        refused[this.device.path][hazard.id] = None
+        refused.setdefault(this.device.path, {})[hazard.id] = None
     for device in fit:
         unroutable = (*device.unroutable, *(f"to {each}" for each in device.other_controllers))
-        ids = tuple(refused[device.path])
+        ids = tuple(refused.get(device.path, ()))
         found[device.path] = Known(device.intids, device.regions, unroutable, ids)
     return found
 

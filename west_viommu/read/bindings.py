@@ -8,12 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
-import yaml
-
 from west_viommu.read.plain_file import content
 
-# Zephyr's own choice (edtlib): the C loader where PyYAML has it.
-FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Larger than any binding of Zephyr's.
 _CHUNK = 1 << 16
 _MOST_OF_A_BINDING = 1 << 20
@@ -231,9 +227,14 @@ def _binding(path: str) -> Binding | None:
 
 def _content(path: str) -> dict[str, Any]:
     """The mapping in a YAML file; {} where it is none, which is for Zephyr to complain about."""
+    # Late: a run without Zephyr reads none, and yaml is a tenth of it.
+    import yaml
+
+    # Zephyr's own choice (edtlib): the C loader where PyYAML has it.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         text = content(path, _MOST_OF_A_BINDING).decode("utf-8")
-        found = yaml.load(text, Loader=FAST_LOADER)
+        found = yaml.load(text, Loader=loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -27,6 +27,8 @@ MAX_PATH = 1024
 # All paths of a blob together: so many times its size. Of real ones they come to a quarter of it.
 _PATHS = 4
 _SHORT_PATHS = 1 << 16
+# Bytes. Shorter values are addresses, interrupts and IDs, and no two alike.
+_LONG = 12
 
 _TAG = Struct(">I").unpack_from
 _PROPERTY = Struct(">II").unpack_from
@@ -80,6 +82,7 @@ def tree_from_dtb(blob: bytes) -> Tree:
     """
     blocks = _Blocks(blob)
     names: dict[int, str] = {}
+    known: dict[bytes, bytes] = {}
     at, end = blocks.struct, blocks.struct_end
     # One entry per open node: path, name, properties, children.
     open_nodes: list[tuple[str, str, dict[str, bytes], dict[str, Node]]] = []
@@ -105,7 +108,9 @@ def tree_from_dtb(blob: bytes) -> Tree:
                 name = names[name_offset] = _property_name(blob, blocks, name_offset, at)
             if name in properties:
                 raise DtbError(f"{open_nodes[-1][0]} has two properties {name!r}", at)
-            properties[name] = blob[first : first + size]
+            value = blob[first : first + size]
+            # Of thousands of devices, the long values are alike: clocks, compatible, names.
+            properties[name] = known.setdefault(value, value) if size > _LONG else value
             at = first + (size + 3 & ~3)
         elif tag == _BEGIN_NODE:
             stop = blob.find(b"\0", at + 4, end)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from west_viommu.plan.sealed import SealedPlan
 from west_viommu.read.plain_file import content
 from west_viommu.read.records import as_record
 from west_viommu.read.tree import is_blob, read_tree, refused
+from west_viommu.tree.sha256 import sha256
 
 _GIVE = "give the guest's tree as a blob, as source, or as a /proc/device-tree directory"
 _NOT_OURS = "west-viommu did not write this viommu.json"
@@ -85,6 +85,6 @@ def _check_files(folder: Path, sums: Mapping[str, str]) -> None:
             # No file can have such a name.
             raise refused("malformed", str(folder / PLAN), _NOT_OURS, _AGAIN) from None
         left -= len(data)
-        if hashlib.sha256(data).hexdigest() != digest:
+        if sha256(data) != digest:
             what = "not of the run of viommu.json"
             raise refused("malformed", str(folder / name), what, _AGAIN)

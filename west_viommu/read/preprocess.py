@@ -5,19 +5,18 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from west_viommu.names import OVERLAY, OVERLAY_FIRST_LINE
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.foreign import LONGEST, foreign
 from west_viommu.read.plain_file import beginning, check_plain, unreadable
+from west_viommu.read.scratch import scratch
 
 # As in Zephyr's zephyr_dt_preprocess() (cmake/modules/extensions.cmake).
 _OPTIONS = ("-x", "assembler-with-cpp", "-nostdinc", "-undef", "-D__DTS__", "-E")
@@ -48,12 +47,15 @@ _DOT_MARKER = re.compile(r'^(# \d+ ")\./', re.MULTILINE)
 
 
 def preprocessed(
-    files: Sequence[str], include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
+    files: Sequence[str],
+    include_dirs: Sequence[str] = (),
+    defines: Sequence[str] = (),
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> str:
     """`files` one after the other, as the devicetree compiler is to see them.
 
     Line markers say which line is whose. What an earlier run of ours generated is left out.
-    Raises Refused.
+    `meanwhile` is called while the preprocessor runs. Raises Refused, and what that raises.
     """
     problems = [problem for file in files if (problem := unfit(file))]
     if problems:
@@ -63,7 +65,7 @@ def preprocessed(
     command += [f"-D{define}" for define in defines]
     for file in files:
         command += ["-include", file]
-    status, output, errors = _bounded_run([*command, "-"])
+    status, output, errors = _bounded_run([*command, "-"], meanwhile)
     if status is None:
         raise Refused([_too_slow(files[0])])
     if status:
@@ -71,36 +73,42 @@ def preprocessed(
     return decoded(output, files[-1])
 
 
-def _bounded_run(command: Sequence[str]) -> tuple[int | None, bytes, bytes]:
+def _bounded_run(
+    command: Sequence[str], meanwhile: Callable[[], None]
+) -> tuple[int | None, bytes, bytes]:
     """The exit status (None where it took too long), stdout and stderr of `command`. A few macros
     can stand for more text than there is memory, and a device or a pipe can be included: so its
     outputs go to files, of which the system limits the size, and its time is limited as well.
     Raises Refused.
     """
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+    with scratch() as output, scratch() as errors:
         # One that came before we know the process would leave it to itself.
         _hold_interrupts(True)
         try:
-            # gcc starts others, which would outlive it: they are ended together, as a session.
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                env={**os.environ, "LC_ALL": "C"},
-                preexec_fn=_limiting(),
-                start_new_session=True,
-            )
-            status = _status_in_time(process)
-        except (OSError, subprocess.SubprocessError) as error:
-            why = getattr(error, "strerror", None) or error
-            what = f"the preprocessor {command[0]} cannot be run: {why}"
-            raise _no_preprocessor(what) from None
+            status = _status_in_time(_started(command, output, errors), meanwhile)
         finally:
             _hold_interrupts(False)
         output.seek(0)
         errors.seek(0)
         return status, output.read(), errors.read(_MOST_ERRORS)
+
+
+def _started(command: Sequence[str], output: BinaryIO, errors: BinaryIO) -> subprocess.Popen[bytes]:
+    """The process of `command`. Raises Refused."""
+    try:
+        # gcc starts others, which would outlive it: they are ended together, as a session.
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            env={**os.environ, "LC_ALL": "C"},
+            preexec_fn=_limiting(),
+            start_new_session=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise _no_preprocessor(f"the preprocessor {command[0]} cannot be run: {why}") from None
 
 
 def _hold_interrupts(is_held: bool) -> None:
@@ -110,10 +118,11 @@ def _hold_interrupts(is_held: bool) -> None:
         signal.pthread_sigmask(how, {signal.SIGINT})
 
 
-def _status_in_time(process: subprocess.Popen[bytes]) -> int | None:
+def _status_in_time(process: subprocess.Popen[bytes], meanwhile: Callable[[], None]) -> int | None:
     """The exit status of `process`; None if it had to be ended."""
     try:
         _hold_interrupts(False)
+        meanwhile()
         return process.wait(MOST_SECONDS)
     except subprocess.TimeoutExpired:
         return None
@@ -189,14 +198,26 @@ def decoded(output: bytes, file: str) -> str:
 
 def _preprocessor() -> Sequence[str]:
     if os.environ.get("CPP"):
+        import shlex
+
         try:
             return shlex.split(os.environ["CPP"], posix=os.name == "posix")
         except ValueError as error:
             raise _no_preprocessor(f"the variable CPP cannot be read: {error}") from None
     for command in _PREPROCESSORS:
-        if shutil.which(command[0]):
+        if _is_there(command[0]):
             return command
     raise _no_preprocessor("no C preprocessor, which devicetree source needs")
+
+
+def _is_there(program: str) -> bool:
+    """Whether the system would find `program`."""
+    if os.name != "posix":
+        # It may have a suffix. Late, as shutil imports all that packs files.
+        import shutil
+
+        return bool(shutil.which(program))
+    return any(os.access(os.path.join(path, program), os.X_OK) for path in os.get_exec_path())
 
 
 def _no_preprocessor(what: str) -> Refused:

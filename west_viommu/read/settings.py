@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was chosen: by options, then west's configuration, then viommu.yml."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -146,7 +144,7 @@ def _of_west(app: str, workspace: str | None) -> tuple[dict[str, str | None], li
     return {key: placed(key, value, app) for key, value in values.items()}, files
 
 
-def _configs(app: str, workspace: str | None) -> list[tuple[ConfigParser, str]]:
+def _configs(app: str, workspace: str | None) -> "list[tuple[ConfigParser, str]]":
     """West's configuration files, the workspace's before the user's. Read with configparser: to
     import west costs more than the rest of a run.
     """
@@ -187,7 +185,7 @@ def _user_config() -> str:
     return os.environ.get("WEST_CONFIG_GLOBAL") or os.path.expanduser("~/.westconfig")
 
 
-def _of_file(app: str, config: str | None) -> tuple[Config | None, list[str]]:
+def _of_file(app: str, config: str | None) -> "tuple[Config | None, list[str]]":
     """What viommu.yml says, and its name; None where there is none."""
     file = config or os.path.normpath(os.path.join(app, FILE_NAME))
     if not config and not os.path.exists(file):
@@ -214,7 +212,7 @@ def _check_no_other(folder: str) -> None:
 
 
 def _host_place(
-    own: Config | None,
+    own: "Config | None",
     own_files: Sequence[str],
     west: Mapping[str, str | None],
     west_files: Sequence[str],

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +24,7 @@ from west_viommu.read.plain_file import content
 from west_viommu.read.plugin import as_overlay, as_plain
 from west_viommu.read.preprocess import decoded, preprocessed, unfit
 from west_viommu.read.references import references
+from west_viommu.read.scratch import scratch_path
 from west_viommu.read.sources import combined
 from west_viommu.read.stand_in import KNOWN, base, prelude, with_macros
 from west_viommu.read.tree import fragments, is_blob, not_applied, read_tree
@@ -71,17 +71,21 @@ def host_tree(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str
 
 
 def guest_tree(
-    files: Sequence[str], include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
+    files: Sequence[str],
+    include_dirs: Sequence[str] = (),
+    defines: Sequence[str] = (),
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> GuestTree:
     """The tree of a guest's files, in their order: a base (.dts or .dtb), a base and overlays
-    (plain, with /plugin/, or .dtbo), or only overlays for a base that is not given. Raises Refused.
+    (plain, with /plugin/, or .dtbo), or only overlays for a base that is not given. `meanwhile` is
+    called whenever the preprocessor runs. Raises Refused.
     """
     blobs = frozenset(file for file in files if not unfit(file) and is_blob(file))
     if blobs and len(files) == 1:
         tree = read_tree(files[0], _GIVE)
         if not fragments(tree):
             return without_source(tree, files[0])
-    return _guest_tree(combined(files, include_dirs, defines), files[0], blobs)
+    return _guest_tree(combined(files, include_dirs, defines, meanwhile), files[0], blobs)
 
 
 def guest_tree_of(file: Path) -> GuestTree:
@@ -222,13 +226,11 @@ def _undefined(labels: Mapping[str, Where], hint: str, known: Collection[str]) -
 def _parsed(text: str, name: str, outline: Outline) -> Any:
     """The dtlib.DT of `text`; `name` is named where no place is known."""
     parser = dtlib()
-    with tempfile.TemporaryDirectory(prefix="viommu-") as folder:
-        source = Path(folder, "source.dts")
-        source.write_text(text, encoding="utf-8")
+    with scratch_path(text.encode()) as source:
         try:
-            return bounded_dt(parser)(str(source), include_path=[os.path.dirname(name)])
+            return bounded_dt(parser)(source, include_path=[os.path.dirname(name)])
         except (parser.DTError, ValueError, OverflowError, RecursionError) as error:
-            message = str(error).replace(str(source), name)
+            message = str(error).replace(source, name)
     raise Refused([_dtlib_problem(message, name, outline)]) from None
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from west_viommu.problems import Problem, Refused, Where
@@ -14,9 +14,15 @@ from west_viommu.read.preprocess import preprocessed, unfit
 from west_viommu.read.tree import is_blob
 
 
-def combined(files: Sequence[str], include_dirs: Sequence[str], defines: Sequence[str]) -> str:
+def combined(
+    files: Sequence[str],
+    include_dirs: Sequence[str],
+    defines: Sequence[str],
+    meanwhile: Callable[[], None],
+) -> str:
     """`files` one after the other, as the devicetree compiler is to see them. Line markers say
-    which line is whose. Raises Refused.
+    which line is whose. `meanwhile` is called while the preprocessor runs, each time that it does.
+    Raises Refused.
     """
     problems = [problem for file in files if (problem := unfit(file))]
     if problems:
@@ -26,7 +32,7 @@ def combined(files: Sequence[str], include_dirs: Sequence[str], defines: Sequenc
         if of_blobs:
             parts += [_decompiled(file) for file in group]
         else:
-            parts.append(preprocessed([*group], include_dirs, defines))
+            parts.append(preprocessed([*group], include_dirs, defines, meanwhile))
     return "\n".join(parts)
 
 

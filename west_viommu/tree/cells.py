@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import unpack
 
 from west_viommu.problems import Problem, Refused, Where
@@ -88,11 +89,17 @@ def strings(value: bytes, path: str, prop: str) -> tuple[str, ...]:
             repr(value[:32]),
         )
     try:
-        return tuple(value[:-1].decode("utf-8").split("\0"))
+        return _texts(value)
     except UnicodeDecodeError:
         raise TreeError(
             f"{prop} is not text", path, prop, "UTF-8 strings", repr(value[:32])
         ) from None
+
+
+# A host has a few hundred compatibles, and each is asked for ten times by each of thousands.
+@lru_cache(1024)
+def _texts(value: bytes) -> tuple[str, ...]:
+    return tuple(value[:-1].decode("utf-8").split("\0"))
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sum of a tree: the same for the same nodes and properties, in whatever file they came."""
 
-import hashlib
-
 from west_viommu.tree.node import Tree
+from west_viommu.tree.sha256 import sha256
 
 
 def digest(tree: Tree) -> str:
@@ -17,4 +16,4 @@ def digest(tree: Tree) -> str:
             # With its length, no value can look like the name that follows.
             pieces.append(f"{name} {len(value)}".encode("utf-8", "surrogateescape"))
             pieces.append(value)
-    return hashlib.sha256(b"\0".join(pieces)).hexdigest()
+    return sha256(b"\0".join(pieces))

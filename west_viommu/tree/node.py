@@ -56,6 +56,7 @@ class Tree:
         "_by_path",
         "_by_phandle",
         "_shared_phandles",
+        "_statuses",
         "addresses",
         "interrupt_maps",
         "root",
@@ -70,6 +71,7 @@ class Tree:
         self._by_path: dict[str, Node] = {}
         self._by_phandle: dict[int, Node] = {}
         self._shared_phandles: set[int] = set()
+        self._statuses: dict[str, str] = {}
         pending = [root]
         while pending:
             node = pending.pop()
@@ -129,8 +131,14 @@ class Tree:
         A device is usable only when its own status and that of every ancestor is (devicetree
         specification 0.4, 2.3.4).
         """
-        for current in self.lineage(node):
-            for value in current.string_list("status")[:1]:
-                if value not in _OKAY:
-                    return value
-        return "okay"
+        for value in node.string_list("status")[:1]:
+            if value not in _OKAY:
+                return value
+        parent = self.parent(node)
+        if parent is None:
+            return "okay"
+        # Kept of those with children only: of a large host, most nodes have none.
+        known = self._statuses.get(parent.path)
+        if known is None:
+            known = self._statuses[parent.path] = self.status(parent)
+        return known

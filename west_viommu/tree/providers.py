@@ -3,8 +3,6 @@
 checks.c: where only numbers are known, it says which of them are phandles.
 """
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 
@@ -76,13 +74,25 @@ _PROVIDERS = {
     r"remote-endpoint": ("", "", "the other end of a link, another node"),
     r"interrupt-map": (None, "interrupt-map-mask", "interrupts of other buses"),
 }
-_TABLE = [(re.compile(pattern), Provider(*row)) for pattern, row in _PROVIDERS.items()]
+_PLAIN = re.compile(r"[a-z0-9|-]+")
+# Most patterns are names. To compile all of them would delay the start of each command.
+_BY_NAME = {
+    name: Provider(*row)
+    for pattern, row in _PROVIDERS.items()
+    if _PLAIN.fullmatch(pattern)
+    for name in pattern.split("|")
+}
+_BY_PATTERN = [
+    (pattern, Provider(*row))
+    for pattern, row in _PROVIDERS.items()
+    if not _PLAIN.fullmatch(pattern)
+]
 # A block of registers that others set bits in: a phandle, and numbers as the binding has them.
-_SYSCON = re.compile(r"([a-z0-9,._-]+[,-])?(syscon|sysmgr|sysreg|regmap)([-,][a-z0-9,._-]+)?")
+_SYSCON = r"([a-z0-9,._-]+[,-])?(syscon|sysmgr|sysreg|regmap)([-,][a-z0-9,._-]+)?"
 _SYSCON_WHY = "registers of another node"
 
 # Numbers by what they are called (dt-schema, property-units.yaml, and the common bindings).
-_NUMBER = re.compile(
+_NUMBER = (
     r"#.*|(.*,)?(max|min|num|nr|reg|is|lanes)-.*|bus-range|(.*[-,])?"
     r"(hz|mhz|khz|bits|ms|us|ns|ps|mw|ohms|microvolt|microamp|percent|bp|width|depth|size|shift|"
     r"count|number|frequency|speed|rate|level|channels|mask|offset|delay|cells|lanes|ports|"
@@ -92,7 +102,10 @@ _NUMBER = re.compile(
 
 def provider(name: str) -> Provider | None:
     """What the table has of property `name`."""
-    return next((row for pattern, row in _TABLE if pattern.fullmatch(name)), None)
+    known = _BY_NAME.get(name)
+    if known:
+        return known
+    return next((row for pattern, row in _BY_PATTERN if re.fullmatch(pattern, name)), None)
 
 
 def is_provider(name: str) -> bool:
@@ -102,12 +115,12 @@ def is_provider(name: str) -> bool:
 
 def is_syscon(name: str) -> bool:
     """Whether property `name` begins with the phandle of a block of registers."""
-    return bool(_SYSCON.fullmatch(name))
+    return bool(re.fullmatch(_SYSCON, name))
 
 
 def is_number(name: str) -> bool:
     """Whether what property `name` holds are numbers by the name, and no phandles."""
-    return bool(_NUMBER.fullmatch(name))
+    return bool(re.fullmatch(_NUMBER, name))
 
 
 def companions(name: str) -> list[str]:

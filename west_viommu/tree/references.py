@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which cells of a property are phandles: as its source shows, or as tables and numbers tell."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 

@@ -52,7 +52,22 @@ def _array(name: str, entries: Iterable[dict[str, object]]) -> Iterator[str]:
     yield f',\n  "{name}": ['
     separator = "\n"
     for entry in entries:
-        text = json.dumps(entry, indent=2).replace("\n", f"\n{_INDENT}")
-        yield f"{separator}{_INDENT}{text}"
+        yield f"{separator}{_INDENT}{_indented(entry, _INDENT)}"
         separator = ",\n"
     yield "]" if separator == "\n" else "\n  ]"
+
+
+def _indented(value: object, indent: str) -> str:
+    """`value` as json.dumps() writes it with an indent of 2, from the column of `indent` on. That
+    one takes twice the time of all that `list` does else, and leaves garbage in circles behind.
+    """
+    if type(value) is int:
+        return str(value)
+    inside = f"{indent}  "
+    if isinstance(value, dict):
+        members = [f'{inside}"{key}": {_indented(each, inside)}' for key, each in value.items()]
+        return "{\n" + ",\n".join(members) + f"\n{indent}}}"
+    if isinstance(value, (list, tuple)) and value:
+        entries = [f"{inside}{_indented(each, inside)}" for each in value]
+        return "[\n" + ",\n".join(entries) + f"\n{indent}]"
+    return json.dumps(value)

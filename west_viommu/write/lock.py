@@ -6,13 +6,13 @@ it is needed: Zephyr builds on Windows too, where there is no fcntl.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from west_viommu.tree.sha256 import sha256
 
 
 @contextmanager
@@ -35,7 +35,9 @@ def locked(folder: Path) -> Iterator[None]:
             os.close(descriptor)
     elif msvcrt:
         # It opens no folders, and locks bytes of files. That file stays: another run may wait.
-        name = sha256(os.path.normcase(os.path.realpath(folder)).encode()).hexdigest()
+        import tempfile
+
+        name = sha256(os.path.normcase(os.path.realpath(folder)).encode())
         file = Path(tempfile.gettempdir(), f"west-viommu-{name[:16]}.lock")
         with file.open("ab") as stream:
             with suppress(OSError):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from west_viommu.hypervisor.partial import PartialTree
 from west_viommu.names import OVERLAY_FIRST_LINE
 from west_viommu.problems import Problem, Refused
+from west_viommu.read.scratch import scratch
 from west_viommu.write.dts import commented, dts
 
 _ABOUT = {
@@ -43,15 +44,18 @@ class Compilers:
     def __init__(self, sources: Mapping[str, str]):
         command = ["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", "-", "-"]
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._sources = sources
-        for name in sources:
-            try:
-                self._running[name] = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-                )
-            except OSError:
-                # No dtc, no blobs.
-                return
+        for name, source in sources.items():
+            # A file, not a pipe: who waits for one has not filled that of the next.
+            with scratch() as text:
+                text.write(source.encode())
+                text.seek(0)
+                try:
+                    self._running[name] = subprocess.Popen(
+                        command, stdin=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                    )
+                except OSError:
+                    # No dtc, no blobs.
+                    return
 
     def __enter__(self) -> Compilers:
         return self
@@ -68,8 +72,7 @@ class Compilers:
         found = {}
         for name, process in self._running.items():
             try:
-                source = self._sources[name].encode()
-                blob, complaint = process.communicate(source, timeout=MOST_SECONDS)
+                blob, complaint = process.communicate(timeout=MOST_SECONDS)
             except subprocess.TimeoutExpired:
                 raise Refused([_too_slow(name)]) from None
             if process.returncode:

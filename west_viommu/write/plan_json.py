@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -32,6 +31,7 @@ from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.digest import digest
 from west_viommu.tree.node import Tree
+from west_viommu.tree.sha256 import sha256
 from west_viommu.write.records import as_json
 
 
@@ -45,7 +45,7 @@ class Origins(NamedTuple):
 
 def plan_json(plan: Plan, origins: Origins, files: Mapping[str, bytes]) -> str:
     """The text of viommu.json for `plan` and the content of the other `files` by name."""
-    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    sums = {name: sha256(data) for name, data in files.items()}
     document = as_json(sealed(plan, origins)._replace(files=sums))
     return json.dumps({"schema": PLAN_SCHEMA, **document}, indent=2) + "\n"
 

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SHA-256, by Python's own module: hashlib loads OpenSSL for it, a thirtieth of a run of `bind`.
+
+The modules have no public name, and are called otherwise from Python 3.12 on; where neither is
+there, hashlib does it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+def sha256(data: bytes) -> str:
+    """The SHA-256 of `data`, in hexadecimal."""
+    digest: str = _module().sha256(data).hexdigest()
+    return digest
+
+
+def _module() -> Any:
+    for name in ("_sha2", "_sha256"):
+        try:
+            return import_module(name)
+        except ImportError:
+            continue
+    return import_module("hashlib")
