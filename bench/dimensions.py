@@ -98,8 +98,9 @@ def _device(i: int, *parts: Property | Node, iommu: int = _SMMU) -> Node:
     """The `i`th device, with a page and a stream ID of its own."""
     base = _FIRST + _STEP * i
     own = [("reg", [base >> 32, base & 0xFFFFFFFF, 0, 0x1000]), ("iommus", [iommu, i + 1])]
-    names = {part[0] for part in parts if isinstance(part, tuple)}
-    return Node(f"m{i}", [*parts, *(each for each in own if each[0] not in names)])
+    names = {part[0] for part in parts}
+    # A node's children come last.
+    return Node(f"m{i}", [*(each for each in own if each[0] not in names), *parts])
 
 
 def _devices(count: int) -> bytes:
@@ -446,28 +447,28 @@ def _permissions(count: int) -> Input:
 
 DIMENSIONS = {
     "devices of a host (list)": Dimension(5000, _devices_beside_each_other),
-    "SMMUs": Dimension(2000, _smmus),
-    "nodes of a host": Dimension(20000, _tiny_nodes),
-    "properties of a node": Dimension(20000, _properties),
+    "SMMUs": Dimension(10000, _smmus),
+    "nodes of a host": Dimension(50000, _tiny_nodes),
+    "properties of a node": Dimension(8000, _properties),
     "stream IDs of a device": Dimension(10000, _streams),
     "stream IDs in iommus of a guest": Dimension(5000, _streams_asked_for),
     "stream IDs listed twice": Dimension(5000, _streams_again),
-    "rows of iommu-map": Dimension(10000, _rows_of_a_map),
+    "rows of iommu-map": Dimension(40000, _rows_of_a_map),
     "masters on one stream ID": Dimension(3000, _masters_on_one_id),
     "regions of a device": Dimension(3000, _regions_of_a_device),
     "regions that are not the device's": Dimension(3000, _other_regions),
     "triples of xen,reg": Dimension(2000, _triples),
     "regions of two requests": Dimension(2000, _regions_of_two),
     "regions of two requests over each other": Dimension(2000, _two_over_each_other),
-    "interrupts of a device": Dimension(5000, _interrupts_of_a_device),
-    "interrupts-extended of a device": Dimension(10000, _extended_interrupts),
-    "rows of interrupt-map": Dimension(5000, _interrupts_through_a_map),
+    "interrupts of a device": Dimension(10000, _interrupts_of_a_device),
+    "interrupts-extended of a device": Dimension(30000, _extended_interrupts),
+    "rows of interrupt-map": Dimension(15000, _interrupts_through_a_map),
     "devices on one interrupt": Dimension(3000, _devices_on_one_interrupt),
-    "rows of ranges": Dimension(5000, _ranges),
+    "rows of ranges": Dimension(40000, _ranges),
     "devices on one page": Dimension(3000, _devices_on_one_page),
     "devices that serve others": Dimension(500, _consumers),
-    "nodes below a device": Dimension(5000, _children),
-    "masters below a device": Dimension(5000, _masters_below),
+    "nodes below a device": Dimension(30000, _children),
+    "masters below a device": Dimension(15000, _masters_below),
     "requests": Dimension(500, _requests),
     "requests by stream ID": Dimension(1000, _requests_by_id),
     "requests that are refused": Dimension(500, _requests_refused),

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 
 from west_viommu.hazards.findings import Finding, Severity, listed
 from west_viommu.hazards.situation import Found, Situation, of_each
@@ -53,8 +54,8 @@ def stream_list(this: Assignment, situation: Situation) -> Iterator[Finding]:
             expected="an IOMMU in each entry",
             found=f"{counted(before, 'entry') if before == 1 else f'{before} entries'} before it",
         )
-    ids = [(stream.iommu, stream.id) for stream in master.streams]
-    twice = list(dict.fromkeys(each for each in ids if ids.count(each) > 1)) if _repeat(ids) else []
+    ids = Counter((stream.iommu, stream.id) for stream in master.streams)
+    twice = [each for each, count in ids.items() if count > 1]
     if twice and not situation.profile.repeats_ids:
         yield Finding(
             f"`iommus` of {this.device.path} lists a stream ID twice",
@@ -194,7 +195,3 @@ def maps_not_programmed(this: Assignment, situation: Situation) -> Iterator[Find
             expected="`iommus` alone",
             found=f"iommu-map of {counted(len(master.maps), 'row')}",
         )
-
-
-def _repeat(ids: Sequence[tuple[str, int | None]]) -> bool:
-    return len(set(ids)) < len(ids)

@@ -4,6 +4,7 @@
 from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable, Iterator
 from heapq import heapify, heappop, heappush
+from itertools import accumulate
 from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -147,6 +148,20 @@ def covered_by(intervals: Iterable[Interval]) -> Callable[[int, int], bool]:
         return at >= 0 and last <= parts[at].last
 
     return is_covered
+
+
+def inside_one(intervals: Iterable[Interval]) -> Callable[[int, int], bool]:
+    """The test whether a single one of `intervals` has all numbers from a first to a last one."""
+    parts = sorted(intervals)
+    firsts = [part.first for part in parts]
+    # Up to where one that begins here or before reaches.
+    reach = list(accumulate((part.last for part in parts), max))
+
+    def is_inside(first: int, last: int) -> bool:
+        at = bisect_right(firsts, first) - 1
+        return at >= 0 and last <= reach[at]
+
+    return is_inside
 
 
 def meetings(
