@@ -182,7 +182,9 @@ def _masters_on_one_id(count: int) -> Input:
 
 def _regions_of_a_device(count: int) -> Input:
     host = _host([_device(0, ("reg", _regions(count)))])
-    return Input(host, _guest([f'm0 {{ xen,path = "/m0"; reg = <{_as_cells(_regions(count))}>; }};']))
+    return Input(
+        host, _guest([f'm0 {{ xen,path = "/m0"; reg = <{_as_cells(_regions(count))}>; }};'])
+    )
 
 
 def _other_regions(count: int) -> Input:
@@ -200,7 +202,9 @@ def _triples(count: int) -> Input:
         cell for base in bases for cell in (base >> 32, base & 0xFFFFFFFF, 0, 0x1000, 0x90, base)
     )
     reg = _as_cells(cell for base in bases for cell in (0x90, base, 0, 0x1000))
-    return Input(host, _guest([f'm0 {{ xen,path = "/m0"; reg = <{reg}>; xen,reg = <{triples}>; }};']))
+    return Input(
+        host, _guest([f'm0 {{ xen,path = "/m0"; reg = <{reg}>; xen,reg = <{triples}>; }};'])
+    )
 
 
 def _regions_of_two(count: int) -> Input:
@@ -267,7 +271,12 @@ def _ranges(count: int) -> Input:
     rows = [cell for i in range(count) for cell in (0x10000 * i, 0, _FIRST + 0x20000 * i, 0x10000)]
     own = [cell for i in range(count) for cell in (0x10000 * i, 0x1000)]
     device = Node("m0", [("reg", own), ("iommus", [_SMMU, 1])])
-    parts = [("#address-cells", [1]), ("#size-cells", [1]), ("ranges", rows), device]
+    parts: list[Property | Node] = [
+        ("#address-cells", [1]),
+        ("#size-cells", [1]),
+        ("ranges", rows),
+        device,
+    ]
     bus = Node("bus", parts)
     return Input(_host([bus]), _guest(['m0 { xen,path = "/bus/m0"; };']))
 
@@ -301,7 +310,9 @@ def _requests(count: int) -> Input:
 
 
 def _requests_by_id(count: int) -> Input:
-    return Input(_devices(count), _guest(f"m{i} {{ iommus = <0 {i + 1}>; }};" for i in range(count)))
+    return Input(
+        _devices(count), _guest(f"m{i} {{ iommus = <0 {i + 1}>; }};" for i in range(count))
+    )
 
 
 def _requests_refused(count: int) -> Input:
@@ -356,7 +367,7 @@ def _labels_below(count: int) -> Input:
 
 def _open_labels(count: int) -> Input:
     """An overlay that extends labels of a base tree that is not given."""
-    extended = "".join(f"&l{i} {{ status = \"okay\"; }};\n" for i in range(count))
+    extended = "".join(f'&l{i} {{ status = "okay"; }};\n' for i in range(count))
     inside = f"passthrough {{ {_BUS} {_asking(0)} }};"
     return Input(_devices(1), f"/ {{ {inside} }};\n{extended}")
 

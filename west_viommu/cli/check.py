@@ -146,7 +146,7 @@ def _of_host(
         if wrong:
             earlier, now = without_numbers(earlier), without_numbers(now)
         # A node that is refused has said so.
-        nodes = {problem.node for problem in wrong}
+        nodes = made.refused | {problem.node for problem in wrong}
         yield from (each for each in between_plans(earlier, now) if each.node not in nodes)
     elif not wrong:
         yield from with_plan(built, now)

@@ -126,6 +126,7 @@ def marked_for_another(situation: Situation) -> Found:
                         "",
                         expected=f"{what} of this device alone",
                         found="xen,passthrough",
+                        more=contest.more,
                     ),
                 )
 

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
-from west_viommu.hazards.findings import Finding, Severity
+from west_viommu.hazards.findings import Finding, Severity, first_ones
 from west_viommu.hazards.situation import Found, Situation, of_each
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contests import Contest
@@ -26,17 +27,19 @@ def interrupt_mismatch(this: Assignment, situation: Situation) -> Iterator[Findi
     # Once for all findings: there may be thousands of both.
     expected = f"INTID {' or '.join(map(str, own))}" if own else "no GIC interrupt"
     known = frozenset(own)
-    for intid in this.request.intids:
-        if intid not in known:
-            yield Finding(
-                f"this interrupt does not belong to {this.device.path}",
-                f"write the host's number, {spis}: Xen gives a guest an interrupt only under that"
-                if spis
-                else "leave it out: Xen gives a guest only the interrupts of the host node",
-                "interrupts",
-                expected=expected,
-                found=f"INTID {intid}",
-            )
+
+    def foreign(intid: Intid) -> Finding:
+        return Finding(
+            f"this interrupt does not belong to {this.device.path}",
+            f"write the host's number, {spis}: Xen gives a guest an interrupt only under that"
+            if spis
+            else "leave it out: Xen gives a guest only the interrupts of the host node",
+            "interrupts",
+            expected=expected,
+            found=f"INTID {intid}",
+        )
+
+    yield from first_ones((each for each in this.request.intids if each not in known), foreign)
     triggers = dict(this.device.interrupts)
     for intid, is_edge in this.request.interrupts:
         # Only rising edge and high level: an SPI knows no other.
@@ -81,8 +84,9 @@ def interrupt_unroutable(this: Assignment, situation: Situation) -> Iterator[Fin
     if not situation.profile.toolstacks:
         return
     routes_all = situation.profile.routes_all
-    for why in this.device.unroutable:
-        yield Finding(
+    yield from first_ones(
+        this.device.unroutable,
+        lambda why: Finding(
             f"an interrupt of {this.device.path} is none that Xen could route: {why}",
             "dom0less routes what the host node has, whatever the guest's node lists: correct the "
             "host node, or remove the interrupt from it by an overlay"
@@ -92,7 +96,8 @@ def interrupt_unroutable(this: Assignment, situation: Situation) -> Iterator[Fin
             expected="<0 NUMBER FLAGS> on the GIC",
             found=why.split(">")[0] + ">",
             severity=None if routes_all else Severity.WARNING,
-        )
+        ),
+    )
 
 
 def interrupt_clash(situation: Situation) -> Found:
@@ -124,6 +129,7 @@ def interrupt_clash(situation: Situation) -> Found:
                 "interrupts",
                 expected="an interrupt of this device alone",
                 found=f"INTID {contest.first}",
+                more=contest.more,
             ),
         )
 
@@ -144,9 +150,11 @@ def _guest_clashes(situation: Situation) -> Found:
         asked = frozenset(this.request.intids)
         routed = this.device.intids if profile.routes_all else ()
         for intid in dict.fromkeys((*this.request.intids, *routed)):
-            for name, path in taken.get(intid, ()):
-                if not path.startswith(f"{this.request.path}/"):
-                    yield this, _taken(intid, name, is_asked=intid in asked)
+            is_asked = intid in asked
+            below = f"{this.request.path}/"
+            others = (name for name, path in taken.get(intid, ()) if not path.startswith(below))
+            for finding in first_ones(others, partial(_taken, intid, is_asked=is_asked)):
+                yield this, finding
 
 
 def _taken(intid: Intid, name: str, *, is_asked: bool) -> Finding:
@@ -179,6 +187,7 @@ def _shared_with_disabled(contest: Contest, situation: Situation) -> Finding:
         "interrupts",
         expected="an interrupt of this device alone",
         found=f'status "{situation.holdings.status(contest.other)}"',
+        more=contest.more,
     )
 
 
@@ -187,14 +196,16 @@ def interrupt_not_routed(this: Assignment, situation: Situation) -> Iterator[Fin
     """An interrupt of the host device that goes to another controller than Xen's GIC: Xen skips it
     (handle_device_interrupts()).
     """
-    for controller in this.device.other_controllers:
-        yield Finding(
+    yield from first_ones(
+        this.device.other_controllers,
+        lambda controller: Finding(
             f"an interrupt of {this.device.path} goes to {controller}, which is not Xen's GIC",
             "Xen does not route it to a guest: the guest's driver must do without",
             "",
             expected="interrupts of the GIC",
             found=controller,
-        )
+        ),
+    )
 
 
 @of_each

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from west_viommu.hazards.findings import Finding, Severity, as_allowed, shown
+from west_viommu.hazards.findings import Finding, Severity, as_allowed, first_ones, shown
 from west_viommu.hazards.situation import Found, Situation, of_each
 from west_viommu.host.intervals import Interval, covered_by, meetings
 from west_viommu.hypervisor.assignment import Assignment
@@ -14,10 +14,6 @@ from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import PAGE, in_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
 from west_viommu.tree.addresses import Region
-from west_viommu.tree.cells import TreeError
-
-# Blocks of registers for several drivers, by their nature.
-_FOR_ALL = frozenset({"syscon", "simple-mfd"})
 
 
 @of_each
@@ -30,46 +26,64 @@ def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]
     # Once for all findings: there may be thousands of both.
     expected = " or ".join(map(shown, regions)) or "no region"
     in_whole_pages = " or ".join(shown(in_pages(region)) for region in regions)
-    for guest, host in this.request.regions:
-        if host is None:
-            yield Finding(
-                "xen,reg maps nothing to this region, so Xen would not map it",
-                "write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
-                "reg",
-                expected="a region that xen,reg covers",
-                found=shown(guest),
-            )
-        elif host not in known:
-            others = [p for p in situation.devices.at(host.base) if p != this.device.path]
-            of = f", but to {' and '.join(others)}" if others else ""
-            yield Finding(
-                f"this region does not belong to {this.device.path}{of}",
-                "copy the host's absolute address and size, or pair host and guest addresses: "
-                "xen,reg = <host size guest>"
-                if regions
-                else "leave reg out: the host node has none",
-                "reg",
-                expected=expected,
-                found=shown(host),
-            )
-        elif (guest.base - host.base) % PAGE:
-            yield differs_within_a_page(host, guest, "reg")
+    unmapped = (pair.guest for pair in this.request.regions if pair.host is None)
+    yield from first_ones(unmapped, _unmapped)
+
+    def foreign(host: Region) -> Finding:
+        others = [p for p in situation.devices.at(host.base) if p != this.device.path]
+        of = f", but to {' and '.join(others)}" if others else ""
+        return Finding(
+            f"this region does not belong to {this.device.path}{of}",
+            "copy the host's absolute address and size, or pair host and guest addresses: "
+            "xen,reg = <host size guest>"
+            if regions
+            else "leave reg out: the host node has none",
+            "reg",
+            expected=expected,
+            found=shown(host),
+        )
+
+    strange = (host for _, host in this.request.regions if host and host not in known)
+    yield from first_ones(strange, foreign)
+    moved = (
+        (host, guest)
+        for guest, host in this.request.regions
+        if host in known and host and (guest.base - host.base) % PAGE
+    )
+    yield from first_ones(moved, lambda pair: differs_within_a_page(*pair, "reg"))
     # Xen maps whole pages, and one triple of xen,reg may cover several regions.
     is_of_device = covered_by(
         Interval(each.base, each.base + each.size - 1) for each in map(in_pages, regions)
     )
-    for host, _ in this.request.mapped:
-        if not is_of_device(host.base, host.base + host.size - 1):
-            yield Finding(
-                f"xen,reg maps memory that does not belong to {this.device.path}"
-                f"{_owners(host, this, situation)}",
-                f"write the host's regions in whole pages: {in_whole_pages}"
-                if regions
-                else "leave xen,reg out: the host node has no region",
-                "xen,reg",
-                expected=expected,
-                found=shown(host),
-            )
+
+    def foreign_memory(host: Region) -> Finding:
+        return Finding(
+            f"xen,reg maps memory that does not belong to {this.device.path}"
+            f"{_owners(host, this, situation)}",
+            f"write the host's regions in whole pages: {in_whole_pages}"
+            if regions
+            else "leave xen,reg out: the host node has no region",
+            "xen,reg",
+            expected=expected,
+            found=shown(host),
+        )
+
+    mapped = (
+        host
+        for host, _ in this.request.mapped
+        if not is_of_device(host.base, host.base + host.size - 1)
+    )
+    yield from first_ones(mapped, foreign_memory)
+
+
+def _unmapped(guest: Region) -> Finding:
+    return Finding(
+        "xen,reg maps nothing to this region, so Xen would not map it",
+        "write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
+        "reg",
+        expected="a region that xen,reg covers",
+        found=shown(guest),
+    )
 
 
 def differs_within_a_page(host: Region, guest: Region, prop: str) -> Finding:
@@ -104,14 +118,15 @@ def untranslatable_region(this: Assignment, situation: Situation) -> Iterator[Fi
             expected="`ranges` from each bus to the root",
             found=f"region {this.device.regions.index(None)}",
         )
-    for iommu in situation.iommus(this):
-        if iommu.base is None:
-            yield Finding(
-                f"{iommu.path}, the SMMU of {this.device.path}, has no absolute address",
-                "correct the host tree: Xen finds its SMMU by address",
-                expected="a reg that translates to the root",
-                found="none",
-            )
+    yield from first_ones(
+        (iommu for iommu in situation.iommus(this) if iommu.base is None),
+        lambda iommu: Finding(
+            f"{iommu.path}, the SMMU of {this.device.path}, has no absolute address",
+            "correct the host tree: Xen finds its SMMU by address",
+            expected="a reg that translates to the root",
+            found="none",
+        ),
+    )
 
 
 def host_memory(situation: Situation) -> Found:
@@ -149,6 +164,7 @@ def host_memory(situation: Situation) -> Found:
                     "reg",
                     expected="registers outside of the host's memory",
                     found=shown(_region(contest)),
+                    more=contest.more,
                 ),
             )
 
@@ -168,6 +184,7 @@ def owned_page(situation: Situation) -> Found:
                     "reg",
                     expected="pages with registers of this device alone",
                     found=shown(_region(contest)),
+                    more=contest.more,
                 ),
             )
 
@@ -194,7 +211,7 @@ def shared_page(situation: Situation) -> Found:
             what = f"{other}, a part of {device}, is on a page that the guest gets"
             hint = "dom0 must not use it: host.overlay keeps it from dom0"
             severity = Severity.WARNING
-        elif _is_for_all(other, situation):
+        elif situation.holdings.is_for_all(other):
             hint = "the guest can reach them; leave the region out of reg if it does not need it"
             severity = Severity.WARNING
         elif f"{device}/".startswith(f"{other}/"):
@@ -208,6 +225,7 @@ def shared_page(situation: Situation) -> Found:
                 expected="pages with registers of this device alone",
                 found=shown(_region(contest)),
                 severity=severity,
+                more=contest.more,
             ),
         )
 
@@ -228,6 +246,7 @@ def page_shared_with_disabled(situation: Situation) -> Found:
                     expected="pages with registers of this device alone",
                     found=f"{shown(_region(contest))}, "
                     f'status "{situation.holdings.status(contest.other)}"',
+                    more=contest.more,
                 ),
             )
 
@@ -243,15 +262,6 @@ def device_without_region(this: Assignment, situation: Situation) -> Iterator[Fi
             expected="reg on the host node",
             found="none",
         )
-
-
-def _is_for_all(path: str, situation: Situation) -> bool:
-    """Whether the node at `path` is a block of registers for several drivers by its nature."""
-    node = situation.devices.tree.node(path)
-    try:
-        return node is not None and not _FOR_ALL.isdisjoint(node.compatible)
-    except TreeError:
-        return False
 
 
 def _region(contest: Contest) -> Region:

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from west_viommu.guest.requests import Asked, Raw, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.allowed import Allowed
-from west_viommu.hazards.findings import NoMatch, Severity, problem
+from west_viommu.hazards.findings import NoMatch, Severity
 from west_viommu.hazards.raw import of_raw
 from west_viommu.hazards.situation import Situation
 from west_viommu.hazards.table import findings
+from west_viommu.hazards.told import Told
 from west_viommu.host.devices import Devices
 from west_viommu.hypervisor.assignment import AssignedStream, Assignment, PlannedDevice, Terms
 from west_viommu.hypervisor.contests import contests
@@ -35,20 +36,20 @@ def plan(
     A plan with errors must not be written.
     """
     allowed = Allowed(terms.permissions, guest)
-    matched = {request: _matched(request, devices, allowed) for request in asked.requests}
-    assignments = [found for found, _ in matched.values() if found]
+    told = Told(allowed)
+    matched = [_matched(request, devices, told) for request in asked.requests]
+    assignments = [found for found in matched if found]
     situation = _situation(assignments, asked, devices, terms)
-    judged = _judged(situation, allowed)
+    _judge(situation, told)
     problems = [*asked.problems, *clashes(asked, guest, terms.profile)]
-    for found, of_matching in matched.values():
-        problems += of_matching
-        if found:
-            problems += judged[found.request.path]
+    for request in asked.requests:
+        problems += told.of(request.path)
     for raw, hazard, finding in of_raw(asked.raw, situation):
-        if finding.severity is Severity.WARNING:
-            problems.append(problem(hazard, finding, raw.path, guest, warning=True))
-        else:
-            problems.append(allowed.problem(hazard, finding, raw.path, (raw.path,)))
+        is_warning = finding.severity is Severity.WARNING
+        told.add(hazard, finding, raw.path, (raw.path,), is_warning=is_warning)
+    for raw in asked.raw:
+        problems += told.of(raw.path)
+    problems += told.rest()
     problems += allowed.stale()
     problems += _stale_vsids(terms, assignments)
     result = Plan(
@@ -64,25 +65,26 @@ def plan(
         raw=asked.raw,
         unasked=asked.unasked,
         unrouted=asked.unrouted,
+        refused=told.refused,
     )
     return result, tuple(problems)
 
 
-def _matched(
-    request: Request, devices: Devices, allowed: Allowed
-) -> tuple[Assignment | None, list[Problem]]:
-    """The assignment of `request`, and what there is to say of how it was found."""
+def _matched(request: Request, devices: Devices, told: Told) -> Assignment | None:
+    """The assignment of `request`; what there is to say of how it was found is `told`."""
     try:
-        return assignment(request, devices), []
+        return assignment(request, devices)
     except NoMatch as no_match:
         found = no_match.otherwise
         names = found.names if found else ()
-        wrong = allowed.problem(no_match.hazard, no_match.finding, request.path, names)
-        return (found if wrong.warning else None), [wrong]
+        is_warning = told.add(no_match.hazard, no_match.finding, request.path, names)
+        return found if is_warning else None
     except TreeError as error:
         hint = f"correct the host tree, or remove {request.path}"
         where = Where(devices.host_name)
-        return None, [error.problem(hint, where, about="the host node is malformed")]
+        wrong = error.problem(hint, where, about="the host node is malformed")
+        told.add_problem(wrong, request.path)
+        return None
 
 
 def _situation(
@@ -114,22 +116,16 @@ def _streams(this: Assignment, ids: Iterable[int], devices: Devices) -> tuple[As
     )
 
 
-def _judged(situation: Situation, allowed: Allowed) -> dict[str, list[Problem]]:
-    """What the hazards say of each request, by its path."""
-    judged: dict[str, list[Problem]] = {each.request.path: [] for each in situation.assignments}
+def _judge(situation: Situation, told: Told) -> None:
+    """What the hazards say of each request is `told`."""
     refused: set[tuple[str, str]] = set()
     for hazard, this, finding in findings(situation):
         path = this.request.path
         if any((need, path) in refused for need in hazard.needs):
             continue
-        if (finding.severity or hazard.severity) is Severity.WARNING:
-            found = problem(hazard.id, finding, path, allowed.guest, warning=True)
-        else:
-            found = allowed.problem(hazard.id, finding, path, this.names)
-        if not found.warning:
+        is_warning = (finding.severity or hazard.severity) is Severity.WARNING
+        if not told.add(hazard.id, finding, path, this.names, is_warning=is_warning, of=hazard):
             refused.add((hazard.id, path))
-        judged[path].append(found)
-    return judged
 
 
 def _planned(this: Assignment, situation: Situation) -> PlannedDevice:
