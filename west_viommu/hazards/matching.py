@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from west_viommu.guest.requests import Request
-from west_viommu.hazards.findings import Finding, as_allowed, listed
+from west_viommu.hazards.findings import Finding, Severity, as_allowed, listed
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Master
 from west_viommu.host.streams import StreamId
@@ -130,6 +130,17 @@ def _whose(wanted: Wanted, devices: Devices) -> str:
     if wanted.iommu:
         return f"{wanted.id:#x} behind {wanted.iommu}"
     return f"{wanted.id:#x} of {paths or 'no master'}"
+
+
+def assigned_twice(device: Device, first: Request, *, too_often: bool) -> Finding:
+    """A host device that the request `first` has already."""
+    return Finding(
+        f"{device.path} is assigned {'too often' if too_often else 'twice'}",
+        f"remove this node, or {first.path}",
+        expected="one guest node for a host device",
+        found=f"{first.path} as well",
+        severity=Severity.FATAL if too_often else None,
+    )
 
 
 def as_entries(master: Master) -> str:

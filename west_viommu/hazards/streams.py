@@ -81,9 +81,14 @@ def colliding_stream_id(situation: Situation) -> Found:
     ]
     count = partial(situation.devices.effort.count, "the same stream ID")
     there = met(((first, last) for first, last, _ in mine), mine, count)
+    # Most IDs are behind one SMMU alone.
+    collide = {
+        interval for interval, met_by in there.items() if len({mine[at][2][1] for at in met_by}) > 1
+    }
     of_each: dict[int, list[tuple[int, int, int]]] = {}
     for first, last, (place, iommu) in mine:
-        of_each.setdefault(place, []).append((first, last, iommu))
+        if (first, last) in collide:
+            of_each.setdefault(place, []).append((first, last, iommu))
     # viommu.yml may allow what one of the two has.
     named = {each.device for each in situation.terms.permissions}
     for place, intervals in of_each.items():

@@ -186,6 +186,7 @@ class _Court:
         for place, of_place in intervals.items():
             told: dict[tuple[str, int], Contest] = {}
             left: dict[Hashable, Contest] = {}
+            more: dict[Hashable, int] = {}
             seen: set[tuple[str, int]] = set()
             for facts, first, last in self._met_by(of, place, of_place, there, claims):
                 # Two may meet more than once.
@@ -196,18 +197,19 @@ class _Court:
                     continue
                 seen.add(key)
                 kind = self._kind(place, facts, key[1] if of is _Of.STREAMS else 0)
-                if first_ones.take(kind):
+                if kind in more:
+                    more[kind] += 1
+                elif first_ones.take(kind):
                     told[key] = self._contest(of, place, facts, first, last)
-                elif kind in left:
-                    left[kind] = left[kind]._replace(more=left[kind].more + 1)
                 else:
-                    left[kind] = self._contest(of, place, facts, first, last)._replace(more=1)
+                    more[kind] = 1
+                    left[kind] = self._contest(of, place, facts, first, last)
                 if facts.may_be_marked and facts.path not in self._to_mark[of]:
                     contest = self._contest(of, place, facts, first, last)
                     if contest.standing is Standing.OFF or contest.part_of:
                         self._to_mark[of][facts.path] = contest
             found += told.values()
-            found += left.values()
+            found += (each._replace(more=more[kind]) for kind, each in left.items())
         return tuple(found)
 
     def _met_by(

@@ -11,6 +11,7 @@ from west_viommu.guest.requests import Asked, Raw, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.allowed import Allowed
 from west_viommu.hazards.findings import NoMatch, Severity
+from west_viommu.hazards.matching import assigned_twice
 from west_viommu.hazards.raw import of_raw
 from west_viommu.hazards.situation import Situation
 from west_viommu.hazards.table import findings
@@ -27,6 +28,9 @@ from west_viommu.plan.records import Plan
 from west_viommu.problems import Problem, Where
 from west_viommu.tree.cells import TreeError
 
+# For one device, where viommu.yml allows several. Each has all of its streams.
+_MOST_REQUESTS = 16
+
 
 def plan(
     asked: Asked, guest: GuestTree, devices: Devices, terms: Terms
@@ -37,8 +41,7 @@ def plan(
     """
     allowed = Allowed(terms.permissions, guest)
     told = Told(allowed)
-    matched = [_matched(request, devices, told) for request in asked.requests]
-    assignments = [found for found in matched if found]
+    assignments = list(_assignments(asked.requests, devices, told))
     situation = _situation(assignments, asked, devices, terms)
     _judge(situation, told)
     problems = [*asked.problems, *clashes(asked, guest, terms.profile)]
@@ -68,6 +71,23 @@ def plan(
         refused=told.refused,
     )
     return result, tuple(problems)
+
+
+def _assignments(requests: Iterable[Request], devices: Devices, told: Told) -> Iterator[Assignment]:
+    """Those of the `requests`. Of a device that one has already, there is no more to say."""
+    asking: dict[str, list[Request]] = {}
+    for request in requests:
+        found = _matched(request, devices, told)
+        if found:
+            before = asking.setdefault(found.device.path, [])
+            if before:
+                again = assigned_twice(
+                    found.device, before[0], too_often=len(before) >= _MOST_REQUESTS
+                )
+                if not told.add("duplicate-assignment", again, request.path, found.names):
+                    continue
+            before.append(request)
+            yield found
 
 
 def _matched(request: Request, devices: Devices, told: Told) -> Assignment | None:
