@@ -10,7 +10,7 @@ from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.hazards.findings import Finding, Severity, first_ones
 from west_viommu.hazards.situation import Found, Situation, of_each
 from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.hypervisor.contests import Contest
+from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.roles import IOMMU
 from west_viommu.tree.interrupts import FIRST_SPI, Intid

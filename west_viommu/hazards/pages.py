@@ -9,7 +9,7 @@ from west_viommu.hazards.findings import Finding, Severity, as_allowed, first_on
 from west_viommu.hazards.situation import Found, Situation, of_each
 from west_viommu.host.intervals import Interval, covered_by, meetings
 from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.hypervisor.contests import Contest
+from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import PAGE, in_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a guest is to hold that another hand holds as well, and what host.overlay settles of
-that.
+"""What a guest is to hold that another hand holds as well.
 
 Each of hundreds of requests may meet each of hundreds of nodes, so only the first contests of a
 kind are kept, and the rest is counted.
@@ -9,53 +8,22 @@ kind are kept, and the rest is counted.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from enum import Enum
 from typing import NamedTuple
 
 from west_viommu.host.intervals import meetings, met
 from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.hypervisor.holdings import ID_BITS, ID_MASK, Claim, Holdings, Standing
+from west_viommu.hypervisor.contest import Contest, Facts, Of, with_ids
+from west_viommu.hypervisor.holdings import Claim, Holdings, Standing
+from west_viommu.hypervisor.marks import Mark, marked
 from west_viommu.hypervisor.pages import in_pages, mapped_pages
 from west_viommu.problems import FirstOnes
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI
-from west_viommu.tree.node import Node
 
 # Buses whose registers, if any, are those of what is on them.
 _BUSES = frozenset({"simple-bus", "simple-pm-bus"})
-# More IDs of one pair of nodes are not told.
-MOST_IDS = 16
-_LINES = frozenset({"interrupts", "interrupts-extended", "iommus"})
 # What a node alone is refused for. Two sweeps find it sooner than one that goes on after the first.
 _HARD = (Standing.STAYS, Standing.OWN)
-
-
-class Contest(NamedTuple):
-    """The numbers from `first` to `last` are held by `this` device and by the host node at `other`;
-    `ids`: of stream IDs, the first few that the two have on one IOMMU. `standing` tells whose that
-    node is; None where it is the guest's as well. `part_of`: the assigned device that, and no
-    other, names it as a part of itself; "" where none does. One with `more` stands for that many
-    of its device that the hazards cannot tell from it but by `other` and numbers.
-    """
-
-    this: Assignment
-    other: str
-    standing: Standing | None
-    part_of: str
-    first: int
-    last: int
-    ids: tuple[int, ...] = ()
-    more: int = 0
-
-
-class Mark(NamedTuple):
-    """A node that gets xen,passthrough, so that dom0 does not get it: the device itself where `why`
-    is "", else what keeps `device` from being its guest's alone.
-    """
-
-    path: str
-    device: str
-    why: str
 
 
 class Contests(NamedTuple):
@@ -70,9 +38,13 @@ class Contests(NamedTuple):
     marks: tuple[Mark, ...]
 
 
-def contests(assignments: Sequence[Assignment], holdings: Holdings) -> Contests:
-    """What is contested where one guest gets all of `assignments`, after host.overlay."""
-    return _Court(assignments, holdings).contests()
+def contests(
+    assignments: Sequence[Assignment], holdings: Holdings, allowed: Iterable[str] = ()
+) -> Contests:
+    """What is contested where one guest gets all of `assignments`, after host.overlay. `allowed`:
+    the paths of those of which viommu.yml allows something.
+    """
+    return _Court(assignments, holdings, frozenset(allowed)).contests()
 
 
 def contests_alone(assignments: Sequence[Assignment], holdings: Holdings) -> Contests:
@@ -82,61 +54,47 @@ def contests_alone(assignments: Sequence[Assignment], holdings: Holdings) -> Con
     return _Court(assignments, holdings, alone=True).contests()
 
 
-class _Of(Enum):
-    """What is contested: by how many bits a number of it says on what IOMMU it is, if it counts
-    where two nodes meet again.
-    """
-
-    STREAMS = ID_BITS
-    PAGES = 64
-    LINES = 0
-
-
-class _Facts(NamedTuple):
-    """What counts of a host node, whoever it meets: `whole` is what it is a part of; `below` is how
-    the paths of its children begin. `kind`: what the hazards can tell.
-    """
-
-    path: str
-    standing: Standing | None
-    is_nobodys: bool
-    whole: str | None
-    is_bus: bool
-    below: str
-    kind: Hashable
-
-    @property
-    def may_be_marked(self) -> bool:
-        """Whether host.overlay may keep the node from dom0."""
-        return self.standing is Standing.OFF or self.whole is not None
-
-
 class _Court:
     def __init__(
-        self, assignments: Sequence[Assignment], holdings: Holdings, *, alone: bool = False
+        self,
+        assignments: Sequence[Assignment],
+        holdings: Holdings,
+        allowed: frozenset[str] = frozenset(),
+        *,
+        alone: bool = False,
     ):
         self._assignments = assignments
         self._holdings = holdings
         self._devices = holdings.devices
+        self._allowed = allowed
         self._alone = alone
         # The first of several requests for one device; that there are more is a hazard itself.
         self._assigned: dict[str, Assignment] = {}
         for each in assignments:
             self._assigned.setdefault(each.device.path, each)
         self._places = {path: place for place, path in enumerate(self._assigned)}
-        self._facts: dict[str, _Facts] = {}
+        self._facts: dict[str, Facts] = {}
         # By kind, the first contest with each node that host.overlay is to mark.
-        self._to_mark: dict[_Of, dict[str, Contest]] = {of: {} for of in _Of}
+        self._to_mark: dict[Of, dict[str, Contest]] = {of: {} for of in Of}
 
     def contests(self) -> Contests:
         find = self._alone_contested if self._alone else self._contested
-        streams = find(_Of.STREAMS, self._streams(), self._holdings.all_streams())
-        pages = find(_Of.PAGES, self._pages(), self._holdings.all_pages())
+        streams = find(Of.STREAMS, self._streams(), self._holdings.all_streams())
+        pages = find(Of.PAGES, self._pages(), self._holdings.all_pages())
         mine = list(self._lines())
         wanted = None if self._alone else frozenset(intid for intid, _, _ in mine)
-        lines = find(_Of.LINES, mine, self._holdings.all_lines(wanted)) if mine else ()
+        lines = find(Of.LINES, mine, self._holdings.all_lines(wanted)) if mine else ()
         children = tuple(self._children())
-        marks = () if self._alone else tuple(self._marks(children))
+        marks: tuple[Mark, ...] = ()
+        if not self._alone:
+            stay = {path for _, path in children}
+            found = {
+                f"{of.value} of": [
+                    (each.other, each.this.device.path) for each in each_node.values()
+                ]
+                for of, each_node in self._to_mark.items()
+            }
+            marks = marked(self._assigned, stay, found, self._holdings)
         return Contests(streams, pages, lines, children, marks)
 
     def _streams(self) -> Iterator[tuple[int, int, int]]:
@@ -170,7 +128,7 @@ class _Court:
                     yield intid, intid, place
 
     def _contested(
-        self, of: _Of, mine: Iterable[tuple[int, int, int]], claims: Sequence[Claim]
+        self, of: Of, mine: Iterable[tuple[int, int, int]], claims: Sequence[Claim]
     ) -> tuple[Contest, ...]:
         """In the order of the assignments, and for each in that of the tree."""
         intervals: dict[int, list[tuple[int, int]]] = {}
@@ -190,13 +148,13 @@ class _Court:
             seen: set[tuple[str, int]] = set()
             for facts, first, last in self._met_by(of, place, of_place, there, claims):
                 # Two may meet more than once.
-                key = facts.path, 0 if of is _Of.PAGES else first >> of.value
+                key = facts.path, of.again(first)
                 if key in seen:
                     if key in told:
-                        told[key] = _with_ids(told[key], first, last, of)
+                        told[key] = with_ids(told[key], first, last, of)
                     continue
                 seen.add(key)
-                kind = self._kind(place, facts, key[1] if of is _Of.STREAMS else 0)
+                kind = self._kind(place, facts, key[1] if of is Of.STREAMS else 0)
                 if kind in more:
                     more[kind] += 1
                 elif first_ones.take(kind):
@@ -214,12 +172,12 @@ class _Court:
 
     def _met_by(
         self,
-        of: _Of,
+        of: Of,
         place: int,
         intervals: Iterable[tuple[int, int]],
         there: Mapping[tuple[int, int], Sequence[int]],
         claims: Sequence[Claim],
-    ) -> Iterator[tuple[_Facts, int, int]]:
+    ) -> Iterator[tuple[Facts, int, int]]:
         """The nodes that contest what one assignment has, and the numbers in common."""
         path = self._assignments[place].device.path
         below = f"{path}/"
@@ -235,26 +193,28 @@ class _Court:
                 # A master below it is told as that; the rest is marked.
                 if facts.standing and other.startswith(below):
                     continue
-                if facts.is_bus and of is _Of.PAGES and path.startswith(facts.below):
+                if facts.is_bus and of is Of.PAGES and path.startswith(facts.below):
                     continue
                 yield facts, max(first, interval[0]), min(last, interval[1])
 
-    def _kind(self, place: int, facts: _Facts, iommu: int) -> Hashable:
+    def _kind(self, place: int, facts: Facts, iommu: int) -> Hashable:
         """What the hazards can tell of the contest of an assignment and a node."""
-        path = self._assignments[place].device.path
+        this = self._assignments[place]
+        path = this.device.path
+        of_place = not self._allowed.isdisjoint(this.names), iommu
         if facts.standing is None:
-            return None, iommu, self._places[facts.path] < self._places[path]
+            return *of_place, None, self._places[facts.path] < self._places[path]
         part = self._part(facts, path)
-        return facts.kind, iommu, part and part == path
+        return *of_place, facts.kind, part and part == path
 
-    def _contest(self, of: _Of, place: int, facts: _Facts, first: int, last: int) -> Contest:
+    def _contest(self, of: Of, place: int, facts: Facts, first: int, last: int) -> Contest:
         this = self._assignments[place]
         part = self._part(facts, this.device.path)
         contest = Contest(this, facts.path, facts.standing, part, first, last)
-        return _with_ids(contest, first, last, of)
+        return with_ids(contest, first, last, of)
 
     def _alone_contested(
-        self, of: _Of, mine: Iterable[tuple[int, int, int]], claims: Sequence[Claim]
+        self, of: Of, mine: Iterable[tuple[int, int, int]], claims: Sequence[Claim]
     ) -> tuple[Contest, ...]:
         """One after the other, as the first that is in the way is enough."""
         standing = self._holdings.standing
@@ -270,12 +230,12 @@ class _Court:
             count()
             facts = self._facts.get(other) or self._facts_of(other)
             is_inside = other.startswith(f"{path}/") or (
-                of is _Of.PAGES and facts.is_bus and path.startswith(facts.below)
+                of is Of.PAGES and facts.is_bus and path.startswith(facts.below)
             )
             # One node may have many registers on a page.
-            if facts.is_nobodys or is_inside or (of is _Of.PAGES and (place, other) in seen):
+            if facts.is_nobodys or is_inside or (of is Of.PAGES and (place, other) in seen):
                 continue
-            if of is _Of.PAGES:
+            if of is Of.PAGES:
                 seen.add((place, other))
             contest = self._contest(of, place, facts, first, last)
             found.append((place, contest))
@@ -284,22 +244,22 @@ class _Court:
         found.sort(key=lambda each: each[0])
         return tuple(contest for _, contest in found)
 
-    def _part(self, facts: _Facts, path: str) -> str:
+    def _part(self, facts: Facts, path: str) -> str:
         """The device that the node is a part of: the one at `path`, or another that is assigned."""
         if facts.standing is None:
             return ""
         is_part = facts.whole == path or (not self._alone and facts.whole in self._assigned)
         return facts.whole or "" if is_part else ""
 
-    def _facts_of(self, other: str) -> _Facts:
+    def _facts_of(self, other: str) -> Facts:
         """What counts of the host node at `other`, whoever it meets."""
         holdings = self._holdings
         if not self._alone and other in self._assigned:
-            facts = _Facts(other, None, False, None, False, f"{other}/", None)
+            facts = Facts(other, None, False, None, False, f"{other}/", None)
         else:
             standing = holdings.standing(other)
             is_marked = standing is not Standing.OWN and self._is_marked_child(other)
-            facts = _Facts(
+            facts = Facts(
                 other,
                 standing,
                 standing is Standing.NOBODY or is_marked,
@@ -339,45 +299,6 @@ class _Court:
                     this = self._assigned.get(above)
                     if this and self._is_active_master(master.path):
                         yield this, master.path
-
-    def _holders_below(self, node: Node | None) -> Iterator[Node]:
-        """The nodes below `node` of which dom0 would get something."""
-        for child in node.children if node else ():
-            has_lines = not _LINES.isdisjoint(child.properties)
-            if has_lines or any(self._devices.index.regions(child)):
-                yield child
-            yield from self._holders_below(child)
-
-    def _marks(self, children: Iterable[tuple[Assignment, str]]) -> Iterator[Mark]:
-        """The devices; what is below them and holds something; who is not enabled, or a part of the
-        device, and holds a page, a stream or an interrupt of it.
-        """
-        marked: dict[str, Mark] = {}
-        for path in self._assigned:
-            marked[path] = Mark(path, path, "")
-        stay = {path for _, path in children}
-        for path in self._assigned:
-            for node in self._holders_below(self._devices.tree.node(path)):
-                if node.path not in stay and self._holdings.has_dom0:
-                    marked.setdefault(node.path, Mark(node.path, path, f"below {path}"))
-        for what, of in (
-            ("has a stream ID", _Of.STREAMS),
-            ("is on a page", _Of.PAGES),
-            ("has an interrupt", _Of.LINES),
-        ):
-            for each in self._to_mark[of].values():
-                why = f"{what} of {each.this.device.path}"
-                marked.setdefault(each.other, Mark(each.other, each.this.device.path, why))
-        return iter(marked.values())
-
-
-def _with_ids(contest: Contest, first: int, last: int, of: _Of) -> Contest:
-    """`contest` with the stream IDs from `first` to `last` as well, while they are not too many."""
-    known = contest.ids
-    if of is not _Of.STREAMS or len(known) >= MOST_IDS:
-        return contest
-    ids = range(first, min(last + 1, first + MOST_IDS - len(known)))
-    return contest._replace(ids=(*known, *(number & ID_MASK for number in ids)))
 
 
 def _above(path: str) -> Iterator[str]:

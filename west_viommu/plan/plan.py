@@ -29,7 +29,7 @@ from west_viommu.problems import Problem, Where
 from west_viommu.tree.cells import TreeError
 
 # For one device, where viommu.yml allows several. Each has all of its streams.
-_MOST_REQUESTS = 16
+MOST_REQUESTS = 16
 
 
 def plan(
@@ -82,7 +82,7 @@ def _assignments(requests: Iterable[Request], devices: Devices, told: Told) -> I
             before = asking.setdefault(found.device.path, [])
             if before:
                 again = assigned_twice(
-                    found.device, before[0], too_often=len(before) >= _MOST_REQUESTS
+                    found.device, before[0], too_often=len(before) >= MOST_REQUESTS
                 )
                 if not told.add("duplicate-assignment", again, request.path, found.names):
                     continue
@@ -121,7 +121,7 @@ def _situation(
         terms,
         assignments,
         holdings,
-        contests(assignments, holdings),
+        contests(assignments, holdings, (each.device for each in terms.permissions)),
         asked.occupied,
         asked.lines,
         dict(zip(paths, streams, strict=True)),

@@ -8,7 +8,7 @@ from west_viommu.guest.gic import Gic
 from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Raw
 from west_viommu.hypervisor.assignment import Permission, PlannedDevice
-from west_viommu.hypervisor.contests import Mark
+from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.pages import whole_pages
 from west_viommu.hypervisor.profile import Profile
 
