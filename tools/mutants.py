@@ -85,7 +85,11 @@ def _maker(
     def make() -> Mutant | None:
         code = file.read_text(encoding="utf-8")
         source = mutate_code(code, operator, occurrence)
-        if source is None or ast.dump(ast.parse(source)) == ast.dump(ast.parse(code)):
+        try:
+            if source is None or ast.dump(ast.parse(source)) == ast.dump(ast.parse(code)):
+                return None
+        except SyntaxError:
+            # The * of a signature is no product.
             return None
         before, after = code.splitlines(), source.splitlines()
         at = next(
@@ -288,7 +292,7 @@ def main() -> None:
     parser.add_argument("packages", nargs="+", metavar="PACKAGE")
     parser.add_argument("--count", type=int, default=60, metavar="N", help="of each package")
     parser.add_argument("--seed", type=int, default=1, metavar="S")
-    parser.add_argument("--seconds", type=int, default=100, help="that the tests may take")
+    parser.add_argument("--seconds", type=int, default=60, help="that the tests may take")
     parser.add_argument("--quick", action="store_true", help="the cases alone")
     arguments = parser.parse_args()
     os.chdir(CHECKOUT)
