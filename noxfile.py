@@ -85,6 +85,7 @@ def demo(session: nox.Session) -> None:
         golden = source / "tests" / "golden" / "demo.overlay"
         if Path("viommu/viommu.overlay").read_bytes() != golden.read_bytes():
             session.error("viommu.overlay is not that of tests/golden")
+        session.run("viommu", "completion", "bash", silent=True)
     if not Path(session.virtualenv.location, "share/man/man1/viommu.1").is_file():
         session.error("the man page is not installed")
 

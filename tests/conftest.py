@@ -24,6 +24,8 @@ NO_CHECKOUT = "west runs the commands of a checkout, not those of an installed p
 DEMO = CHECKOUT / "samples" / "demo"
 CORPUS = Path(os.environ["VIOMMU_CORPUS"]) if "VIOMMU_CORPUS" in os.environ else None
 NO_CORPUS = "VIOMMU_CORPUS is not set: it names a folder of real host DTBs"
+# Variables that change how messages look.
+OF_MESSAGES = ("VIOMMU_ERRORS", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "GITHUB_WORKSPACE")
 
 
 def corpus_params() -> list[object]:
@@ -71,7 +73,7 @@ def viommu(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VIOMMU_HOST_DTB", raising=False)
     monkeypatch.delenv("CPP", raising=False)
-    for name in ("ZEPHYR_BASE", "VIOMMU_PROFILE", "VIOMMU_VSID", "VIOMMU_CONFIG"):
+    for name in ("ZEPHYR_BASE", "VIOMMU_PROFILE", "VIOMMU_VSID", "VIOMMU_CONFIG", *OF_MESSAGES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WEST_CONFIG_GLOBAL", str(tmp_path / "none"))
 

@@ -18,6 +18,7 @@ import yaml
 
 from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
 from west_viommu.__main__ import main
+from west_viommu.names import MESSAGE_FORMS
 
 INTEGRATIONS = CHECKOUT / "integrations"
 PAGE = CHECKOUT / "docs" / "build-step.md"
@@ -66,7 +67,7 @@ def test_the_lopper_assist_refuses(tmp_path: Path) -> None:
 
 
 def test_each_file_is_shown_on_the_page() -> None:
-    shown = set(re.findall(r"^```\{literalinclude\} \.\./(\S+)$", PAGE.read_text(), re.M))
+    shown = set(re.findall(r"^<!-- the file \.\./(\S+) -->$", PAGE.read_text(), re.M))
     files = {
         str(file.relative_to(CHECKOUT))
         for file in (*INTEGRATIONS.rglob("*"), CHECKOUT / ".pre-commit-hooks.yaml")
@@ -96,6 +97,7 @@ def test_the_commands_of_the_files_are_right(viommu: Run, monkeypatch: pytest.Mo
     assert set(re.findall(r"inputs\.(\w+)", json.dumps(step))) == set(action["inputs"])
     monkeypatch.setenv("VIOMMU_HOST_DTB", host)
     monkeypatch.setenv("VIOMMU_PROFILE", action["inputs"]["profile"]["default"])
+    assert step["env"]["VIOMMU_ERRORS"] in MESSAGE_FORMS
     line = step["run"].replace("$VIOMMU_OUTPUT", "action").replace("$VIOMMU_GUEST", guest)
     assert main(command_of(line)) == 0
     (hook,) = yaml.safe_load((CHECKOUT / ".pre-commit-hooks.yaml").read_text())

@@ -27,13 +27,15 @@ LAYERS = (
     "plan",
     "check",
     "extract",
+    "system",
     "read",
     "write",
     "api",
+    "api_system",
     "cli",
 )
 CHANGELOG = CHECKOUT / "CHANGELOG.md"
-CORE = LAYERS[: LAYERS.index("extract") + 1]
+CORE = LAYERS[: LAYERS.index("system") + 1]
 FORBIDDEN_IN_CORE = {"os", "sys", "pathlib", "subprocess", "yaml", "devicetree", "west", "argparse"}
 
 

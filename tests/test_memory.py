@@ -155,7 +155,8 @@ def of_one_line(i: int) -> list[Part]:
 def all_of_them(more: str = "") -> str:
     """A guest that asks for /m0, /m1, ..., each node with `more`."""
     return GUEST % "".join(
-        f'm{i} {{ xen,path = "/m{i}"; {more.replace("#", f"{i:x}000")} }};' for i in range(SOME)
+        f'm{i} {{ xen,path = "/m{i}"; {more.replace("#", hex(0x10000000 + 0x1000 * i))} }};'
+        for i in range(SOME)
     )
 
 
@@ -182,7 +183,7 @@ def on_one_id_behind_many() -> bytes:
 
 
 ON_A_PAGE = "reg = <0 0x10000000 0 0x1000>;"
-OVER_EACH_OTHER = "reg = <0 0 0 0x1000>; xen,reg = <0 0x1# 0 0x1000 0 0>;"
+OVER_EACH_OTHER = "reg = <0 0 0 0x1000>; xen,reg = <0 # 0 0x1000 0 0>;"
 RAW = GUEST % "".join(
     f"r{i} {{ xen,reg = <0 0x10000000 0 0x1000 0 0>; xen,force-assign-without-iommu; }};"
     for i in range(SOME)
@@ -196,7 +197,7 @@ MEETINGS = [
     (on_one_page_each, all_of_them(ON_A_PAGE), "shared-page", SOME * SOME),
     (on_one_line_each, all_of_them(), "interrupt-clash", SOME * SOME),
     (on_one_id_behind_many, all_of_them(), "colliding-stream-id", PAIRS - 50),
-    (on_one_page_each, all_of_them(OVER_EACH_OTHER), "guest-overlap", PAIRS),
+    (on_one_line_each, all_of_them(OVER_EACH_OTHER), "guest-overlap", PAIRS),
     (on_one_page_each, RAW, "shared-page", SOME * 2 * SOME),
     (on_one_id_each, TWICE, "duplicate-assignment", SOME - 1),
 ]

@@ -16,10 +16,13 @@ import yaml
 from tests.cli.pair import AT_BOOT, make_pair
 from tests.cli.test_refused import CASES, HOSTS, PARTIAL_TREE
 from tests.conftest import DEMO, PACKAGE, Run, corpus_params
+from tests.system.guests import Guest, bound, judged
 from west_viommu.names import PROFILES
+from west_viommu.names import SCHEMAS as ON_THE_NETWORK
 from west_viommu.problems import Refused
 from west_viommu.read.config import config_of
 from west_viommu.read.settings import settings, terms
+from west_viommu.read.system import system_file
 
 SCHEMAS = PACKAGE / "schemas"
 TWO_SMMUS = HOSTS / "two-smmus.dts"
@@ -32,6 +35,11 @@ def validator(name: str) -> Any:
     return jsonschema.Draft202012Validator(schema)
 
 
+def test_each_schema_has_its_place_on_the_network_as_its_name() -> None:
+    for file in SCHEMAS.glob("*.json"):
+        assert json.loads(file.read_text())["$id"] == f"{ON_THE_NETWORK}{file.name}"
+
+
 def spoiled(value: Any, is_open: bool = False) -> Iterator[tuple[str, Any]]:
     """`value` with one thing wrong in it, each, and what that is. `is_open`: its keys are names."""
     if isinstance(value, dict):
@@ -39,7 +47,7 @@ def spoiled(value: Any, is_open: bool = False) -> Iterator[tuple[str, Any]]:
             rest = {other: value[other] for other in value if other != key}
             if not is_open:
                 yield f"no {key}", rest
-            for what, wrong in spoiled(each, is_open=key in ("files", "vsids")):
+            for what, wrong in spoiled(each, is_open=key in ("files", "vsids", "trees")):
                 yield f"{key}: {what}", {**value, key: wrong}
         yield "a key of nobody's", {**value, "nobody's": None}
     elif isinstance(value, list):
@@ -144,6 +152,29 @@ def test_differences(viommu: Run) -> None:
     check_both_ways("differences", json.loads(outcome.out))
 
 
+def test_messages(viommu: Run) -> None:
+    schema = validator("message")
+    near = (DEMO / "guest.overlay").read_text().replace("iommus", "iommu = <1>; iommus", 1)
+    Path("near.overlay").write_text(near)
+    Path("wrong.overlay").write_text(near.replace("<0x0 0x40>", "<0x0 0x41>"))
+    bind = ("bind", "--errors=json", "--host", DEMO / "host.dts")
+    told = [
+        json.loads(line)
+        for run in (
+            (*bind, "near.overlay"),
+            (*bind, "wrong.overlay"),
+            (*bind, "none.overlay"),
+            ("bind", "--errors=json", "near.overlay"),
+        )
+        for line in viommu(*run).err.splitlines()
+    ]
+    assert {each["severity"] for each in told} == {"error", "warning", "note"}
+    for document in told:
+        schema.validate(document)
+        wrong = [what for what, spoilt in spoiled(document) if schema.is_valid(spoilt)]
+        assert wrong == []
+
+
 def is_taken(text: str) -> bool:
     """Whether the program takes `text` for a viommu.yml."""
     Path("viommu.yml").write_text(text)
@@ -190,6 +221,8 @@ def test_a_config_without_keys(text: str, viommu: Run) -> None:
 def test_the_configs_of_the_refused_cases(viommu: Run, tmp_path: Path) -> None:
     schema = validator("config")
     seen = set()
+    # Whether a profile that is named is there, no schema says.
+    (tmp_path / "missing.yaml").touch()
     for case in CASES:
         text = yaml.safe_load(case.read_text()).get("viommu.yml")
         if text is None:
@@ -208,3 +241,83 @@ def test_the_configs_of_the_refused_cases(viommu: Run, tmp_path: Path) -> None:
 def test_the_config_that_init_writes(viommu: Run) -> None:
     assert viommu("init", "--host", DEMO / "host.dts", "--profile", "xen-rfc").status == 0
     validator("config").validate(yaml.safe_load(Path("viommu.yml").read_text()))
+
+
+def system_of(viommu: Run, more: str, **guests: Guest) -> Any:
+    outcome = judged(
+        viommu, "xen-rfc", more, "    load: {kernel: 0, passthrough: 4096}\n", **guests
+    )
+    assert outcome.status == 0, outcome.err
+    return json.loads(Path("viommu-system/system.json").read_text())
+
+
+def test_a_system(viommu: Run) -> None:
+    allow = "allow: [{hazard: shared-page, device: /mac@1000a000, reason: known}]\n"
+    guests = {
+        "a": Guest(["/mac@1000a000"], regions=1),
+        "b": Guest(["/pwm@1000b100"], {"shared-page": "/pwm@1000b100"}),
+        "c": Guest(
+            raw=[0x1000A000, 0x20000000], allow={"shared-page": "/passthrough/shm@1000a000"}
+        ),
+    }
+    document = system_of(viommu, allow, **guests)
+    assert {"dom0", "marks", "allowed", "unneeded", "raw", "devices"} <= filled(document)
+    check_both_ways("system", document)
+
+
+def test_a_system_without_dom0_and_kernels(viommu: Run) -> None:
+    bound(viommu, "xen-rfc", a=Guest(["/net@10000000"]))
+    Path("a/zephyr/zephyr.bin").unlink()
+    Path("system.yml").write_text("host: host.dts\ndom0: none\ndomains: {a: {build: a}}\n")
+    assert viommu("system", "system.yml").status == 0
+    document = json.loads(Path("viommu-system/system.json").read_text())
+    assert (document["dom0"], document["domains"][0]["kernel"]) == (None, None)
+    validator("system").validate(document)
+
+
+SYSTEM = {
+    "host": "host.dtb",
+    "profile": "xen-rfc",
+    "dom0": "none",
+    "domains": {
+        "net": {
+            "build": "build",
+            "kernel": "zephyr.bin",
+            "cpus": 2,
+            "memory": 64,
+            "vpl011": True,
+            "load": {"kernel": 0x50000000, "passthrough": 0x58000000},
+        }
+    },
+    "allow": [{"hazard": "shared-page", "device": "/soc/uart@3", "reason": "one driver"}],
+}
+
+
+def test_a_system_file_and_its_schema_agree(viommu: Run) -> None:
+    schema = validator("system-file")
+    documents = [("full", SYSTEM), *spoiled(SYSTEM)]
+    domain = SYSTEM["domains"]["net"]  # type: ignore[index]
+    for name in ("a", "A-b_1", "1", "a b", "a/b", "", "x" * 31, "x" * 32):
+        documents.append((f"domain {name!r}", {"domains": {name: {"build": "b"}}}))
+    for key in ("cpus", "memory", "vpl011", "load"):
+        for value in (0, 1, 128, 129, 1 << 20, 1 << 21, True, "yes", None, [], {"kernel": 1}):
+            changed = {"domains": {"net": {**domain, key: value}}}
+            documents.append((f"{key} {value!r}", changed))
+    documents += [(f"dom0 {value!r}", {**SYSTEM, "dom0": value}) for value in ("all", True, 1)]
+    agreed = {"taken": 0, "refused": 0}
+    for what, document in documents:
+        taken = schema.is_valid(document)
+        assert is_system(yaml.safe_dump(copy.deepcopy(document))) == taken, what
+        agreed["taken" if taken else "refused"] += 1
+    assert min(agreed.values()) > 8, agreed
+
+
+def is_system(text: str) -> bool:
+    """Whether the program takes `text` for a system.yml."""
+    Path("system.yml").write_text(text)
+    try:
+        system_file("system.yml")
+    except Refused as refused:
+        assert all(problem.id == "malformed" for problem in refused.problems)
+        return False
+    return True

@@ -3,21 +3,44 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import NoReturn
 
 from west_viommu import __version__
-from west_viommu.cli.arguments import COMMANDS, HelpFormatter, configured
-from west_viommu.cli.run import run
+from west_viommu.cli.arguments import ALONE, COMMANDS, HelpFormatter, configured
+from west_viommu.cli.console import Console
+from west_viommu.cli.run import USAGE, run
+from west_viommu.names import MESSAGE_FORMS
+
+
+class _Parser(ArgumentParser):
+    """A parser whose errors have the form that the command line, or else the environment, says."""
+
+    line: Sequence[str] = ()
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse. Prints what is wrong, and ends the program."""
+        form = os.environ.get("VIOMMU_ERRORS", "")
+        for word, following in zip(self.line, [*self.line, ""][1:], strict=True):
+            if word.partition("=")[0] == "--errors":
+                form = word.partition("=")[2] or following
+        if form not in MESSAGE_FORMS or form == MESSAGE_FORMS[0]:
+            self.print_usage(sys.stderr)
+        Console(self.prog, form).fail("usage", message)
+        self.exit(USAGE)
 
 
 def parser() -> ArgumentParser:
     """What reads the command line, whatever the command."""
-    found = ArgumentParser(
+    found = _Parser(
         prog="viommu",
         formatter_class=HelpFormatter,
         description="Binds the passthrough devices of a Xen guest to its virtual SMMUv3, by the "
         "host's devicetree.",
-        epilog="`viommu COMMAND --help` has the arguments of a command, and examples.\n\n"
+        epilog="`viommu help COMMAND` has the arguments of a command, and examples.\n\n"
         "exit status: 0 done; 1 the input is refused, or check found a difference;\n"
         "2 the command line is wrong; 130 interrupted (Ctrl-C)",
     )
@@ -25,7 +48,7 @@ def parser() -> ArgumentParser:
     commands = found.add_subparsers(
         title="commands", metavar="COMMAND", dest="command", required=True, prog=found.prog
     )
-    for command in COMMANDS:
+    for command in (*COMMANDS, *ALONE):
         subparser = commands.add_parser(
             command.name, help=command.help, formatter_class=HelpFormatter
         )
@@ -35,13 +58,17 @@ def parser() -> ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Run the command line `argv` (without the program's name) and return the exit status."""
-    name = argv[0] if argv else ""
+    name = argv[0] if argv else "help"
+    if name == "help" and not argv[2:]:
+        argv = [*argv[1:], "--help"]
+        name = argv[0]
     program = f"viommu {name}"
     try:
-        for command in COMMANDS:
+        for command in (*COMMANDS, *ALONE):
             if command.name == name:
                 # A parser of all commands would delay the start of each.
-                own = ArgumentParser(prog=program, formatter_class=HelpFormatter)
+                own = _Parser(prog=program, formatter_class=HelpFormatter)
+                own.line = argv
                 return run(name, configured(own, command).parse_args(argv[1:]), program)
         parser().parse_args(argv)
     except SystemExit as stop:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is wrong with an input, and how it is shown: the one error format of every command."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from typing import NamedTuple
 
 # A message says where to look; what is longer than this was made so on purpose. A line to be
@@ -114,12 +114,38 @@ def shortened(text: str) -> str:
     return text[: _LONGEST // 2] + left_out + text[-_LONGEST // 2 :]
 
 
+def wrapped(line: str, width: int, indent: str) -> Iterator[str]:
+    """`line` in `width` columns, as far as its words allow; from the second on after `indent`."""
+    while len(line) > width:
+        at = line.rfind(" ", len(indent) + 1, width + 1)
+        if at < 0 or not line[:at].strip():
+            break
+        yield line[:at].rstrip()
+        line = indent + line[at:].lstrip()
+    yield line
+
+
 def rendered(problem: Problem) -> str:
     """`FILE:LINE: error: [id] what is wrong (node, expected, found)` and a `hint:` line."""
-    place = ""
-    if problem.where:
-        file, line = shortened(problem.where.file), problem.where.line
-        place = f"{file}: " if line is None else f"{file}:{line}: "
+    message = place_of(problem) + f"{severity_of(problem)}: " + said(problem)
+    return f"{message}\nhint: {printable(shortened(problem.hint))}" if problem.hint else message
+
+
+def place_of(problem: Problem) -> str:
+    """`FILE:LINE: `, as far as it is known."""
+    if not problem.where:
+        return ""
+    file, line = printable(shortened(problem.where.file)), problem.where.line
+    return f"{file}: " if line is None else f"{file}:{line}: "
+
+
+def severity_of(problem: Problem) -> str:
+    """The word for how bad it is."""
+    return "warning" if problem.warning else "error"
+
+
+def said(problem: Problem) -> str:
+    """`[id] what is wrong (node, expected, found)`."""
     facts = [
         f"{label} {shortened(value)}"
         for label, value in (
@@ -130,9 +156,7 @@ def rendered(problem: Problem) -> str:
         if value
     ]
     detail = f" ({', '.join(facts)})" if facts else ""
-    severity = "warning" if problem.warning else "error"
-    message = printable(f"{place}{severity}: [{problem.id}] {shortened(problem.what)}{detail}")
-    return f"{message}\nhint: {printable(shortened(problem.hint))}" if problem.hint else message
+    return printable(f"[{problem.id}] {shortened(problem.what)}{detail}")
 
 
 def close_matches(name: str, known: Iterable[str], most: int = 3) -> list[str]:

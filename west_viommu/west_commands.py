@@ -32,7 +32,7 @@ class _ViommuCommand(WestCommand):
         return configured(parser_adder.add_parser(self.name, help=self.help), self.command)
 
     def do_run(self, args: argparse.Namespace, unknown: list[str]) -> None:
-        status = run(self.command.name, args, f"west {self.name}")
+        status = run(self.command.name, args, f"west {self.name}", lambda: self.color_ui)
         if status:
             # The problems are printed; west ends with this status and prints nothing more.
             raise CommandError(returncode=status)  # type: ignore[no-untyped-call]
@@ -67,6 +67,13 @@ class ViommuCheck(_ViommuCommand):
 
     def __init__(self) -> None:
         super().__init__(_BY_NAME["check"])
+
+
+class ViommuSystem(_ViommuCommand):
+    """west viommu-system."""
+
+    def __init__(self) -> None:
+        super().__init__(_BY_NAME["system"])
 
 
 class ViommuInit(_ViommuCommand):

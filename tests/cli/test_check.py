@@ -151,7 +151,7 @@ CHANGED_HOSTS = [
             (
                 DMA,
                 "[unknown-host-node] the host tree has no such node",
-                "the path of a host node",
+                "/soc@e0000000/dma@200000, whose stream IDs, reg and interrupts the node has",
                 "/soc@e0000000/dma-controller@200000",
             )
         ],
@@ -347,7 +347,7 @@ def test_the_policy_explicit(viommu: Run) -> None:
     config.write_text(EXPLICIT)
     PLAN.unlink()
     named = {each[1] for each in rows(viommu(*command))}
-    assert named == {ETHERNET, "viommu.yml"}
+    assert named == {ETHERNET}
 
 
 def test_another_profile_than_that_of_the_build(viommu: Run) -> None:
@@ -479,7 +479,7 @@ def test_files_of_another_run(viommu: Run) -> None:
     assert outcome == (1, "", f"{file}: error: [unreadable] {what}\n{hint}")
 
 
-NOT_OURS = "[malformed] this is no viommu.json of ours"
+NOT_OURS = "[malformed] west-viommu did not write this viommu.json"
 
 
 @pytest.mark.parametrize(
@@ -506,16 +506,17 @@ def test_a_plan_that_is_none(text: str, says: str, viommu: Run) -> None:
     ("key", "value", "says"),
     [
         ("schema", 2, "viommu.json is of another version of this program (expected 1, found 2)"),
-        ("schema", True, "this is no viommu.json of ours"),
-        ("devices", [1], "this is no viommu.json of ours"),
-        ("devices", [{"node": "/a"}], "this is no viommu.json of ours"),
-        ("viommu", {"node": "/a"}, "this is no viommu.json of ours"),
-        ("viommu", [], "this is no viommu.json of ours"),
-        ("files", {}, "this is no viommu.json of ours"),
-        ("files", {"viommu.overlay": 1}, "not of the run of viommu.json"),
-        ("profile", None, "this is no viommu.json of ours"),
+        ("schema", True, "west-viommu did not write this viommu.json"),
+        ("devices", [1], "west-viommu did not write this viommu.json"),
+        ("devices", [{"node": "/a"}], "west-viommu did not write this viommu.json"),
+        ("viommu", {"node": "/a"}, "west-viommu did not write this viommu.json"),
+        ("viommu", [], "west-viommu did not write this viommu.json"),
+        ("files", {}, "west-viommu did not write this viommu.json"),
+        ("files", {"viommu.overlay": 1}, "west-viommu did not write this viommu.json"),
+        ("files", {"viommu.overlay": "1"}, "not of the run of viommu.json"),
+        ("profile", None, "west-viommu did not write this viommu.json"),
         ("vsid", "nonsense", "no vsid has this name"),
-        ("allowed", ["x"], "this is no viommu.json of ours"),
+        ("allowed", ["x"], "west-viommu did not write this viommu.json"),
     ],
 )
 def test_a_plan_of_another_form(key: str, value: object, says: str, viommu: Run) -> None:

@@ -273,5 +273,5 @@ def test_a_malformed_status_above_the_node(viommu: Run, tmp_path: Path) -> None:
     outcome = viommu("extract", "--host", "host.dts", "/bus/dma")
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err.startswith(
-        "host.dts: error: [malformed] status is no string list (node /bus, "
+        "host.dts: error: [malformed] status is not a list of strings (node /bus, "
     )

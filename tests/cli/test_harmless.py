@@ -51,6 +51,20 @@ TWINS = (
         warnings=("device-disabled", "device-without-region"),
     ),
     Twin(
+        "wrong-host",
+        "one node of several is of this host, and the others are disabled",
+        'ethernet { xen,path = "/ethernet@20000000"; };'
+        ' mac@fe000000 { xen,path = "/soc/mac@fe000000"; reg = <0 0xfe000000 0 0x1000>; '
+        'iommus = <0x0 0x999>; status = "disabled"; };',
+    ),
+    Twin(
+        "path-mismatch",
+        "a name, an address and a compatible of the guest's own, where all else is the device's",
+        'mmc@40010000 { compatible = "guest,mmc"; reg = <0 0x40010000 0 0x1000>; '
+        "xen,reg = <0 0x20010000 0 0x1000 0 0x40010000>; iommus = <0x0 0x11>, <0x0 0x12>; "
+        'xen,path = "/mmc@20010000"; };',
+    ),
+    Twin(
         "stream-mismatch",
         "some of the device's IDs, in another order than the host's",
         'mmc { xen,path = "/mmc@20010000"; iommus = <0x0 0x12>, <0x0 0x11>; };',
@@ -91,6 +105,27 @@ TWINS = (
         "ok is okay",
         'vpu { xen,path = "/vpu@20070000"; };',
         edit=('status = "disabled";\n\t};\n\n\tsmmu_v2', 'status = "ok";\n\t};\n\n\tsmmu_v2'),
+    ),
+    Twin(
+        "stream-id-range",
+        "the last ID that an SMMUv2 compares, under a released Xen",
+        'ethernet { xen,path = "/ethernet@20000000"; };',
+        edit=("iommus = <&smmu0 0x10>", "iommus = <&smmu_v2 0x7fff 0>"),
+        options=("--profile", "xen"),
+    ),
+    Twin(
+        "stream-id-range",
+        "an SMMUv3, whose width no tree tells",
+        'ethernet { xen,path = "/ethernet@20000000"; };',
+        edit=("iommus = <&smmu0 0x10>", "iommus = <&smmu0 0x18005>"),
+        options=("--profile", "xen"),
+    ),
+    Twin(
+        "mask-dropped",
+        "a mask that leaves the ID alone, under a released Xen",
+        'ethernet { xen,path = "/ethernet@20000000"; };',
+        edit=("iommus = <&smmu0 0x10>", "iommus = <&smmu_v2 0x40 0>"),
+        options=("--profile", "xen"),
     ),
     Twin(
         "two-iommus",

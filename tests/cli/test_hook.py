@@ -17,7 +17,7 @@ import pytest
 from devicetree import dtlib
 
 from tests.cli.test_bind import XENVM
-from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
+from tests.conftest import CHECKOUT, DEMO, OF_MESSAGES, PACKAGE, Run
 from west_viommu.cli.preprocessor import main
 
 GIC_HEADER = "zephyr/dt-bindings/interrupt-controller/arm-gic.h"
@@ -75,7 +75,50 @@ class Build:
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     monkeypatch.setenv("ZEPHYR_BASE", "")
     monkeypatch.setenv("WEST_CONFIG_GLOBAL", str(tmp_path / "none"))
+    for name in OF_MESSAGES:
+        monkeypatch.delenv(name, raising=False)
     return Build(tmp_path)
+
+
+def test_messages_in_the_form_that_the_environment_says(
+    build: Build, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guest = build.app / "guest.overlay"
+    guest.write_text(guest.read_text().replace("<0x0 0x40>", "<0x0 0x41>"))
+    monkeypatch.setenv("VIOMMU_ERRORS", "json")
+    assert build.run() == 1
+    told = json.loads(capsys.readouterr().err)
+    assert (told["file"], told["line"], told["id"]) == (str(guest), 18, "stream-mismatch")
+    monkeypatch.setenv("VIOMMU_ERRORS", "github")
+    assert build.run() == 1
+    assert capsys.readouterr().err.startswith("::error title=stream-mismatch,file=")
+    monkeypatch.setenv("VIOMMU_ERRORS", "xml")
+    assert build.run() == 1
+    assert capsys.readouterr().err == (
+        "cmake: error: VIOMMU_ERRORS must be one of text, json, github\n"
+    )
+
+
+@pytest.mark.parametrize(("value", "has"), [("false", False), ("true", True), ("", True)])
+def test_in_a_west_workspace_messages_are_in_its_words_and_colours(
+    value: str,
+    has: bool,
+    build: Build,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    top = build.app.parent
+    (top / ".west").mkdir()
+    (top / ".west/config").write_text(f"[color]\nui = {value}\n" if value else "")
+    (build.app / "viommu.yml").write_text(
+        "host: host.dts\nallow: [{hazard: unknown-host-node, device: /x, reason: none}]\n"
+    )
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert build.run("--workspace", str(top)) == 1
+    err = capsys.readouterr().err
+    assert "remove the entry: `west viommu-explain unknown-host-node` says" in " ".join(err.split())
+    assert ("\x1b[1;31merror:" in err) == has
 
 
 def test_the_overlay_is_appended_and_the_build_depends_on_the_inputs(
@@ -135,7 +178,8 @@ def test_the_vsmmu_has_its_label_in_the_sources_of_the_application(
     guest.write_text(guest.read_text() + OWN_WORDS_ON_THE_VSMMU)
     assert build.run() == 0
     text = build.source.read_text()
-    last = len(guest.read_text().splitlines())
+    lines = guest.read_text().splitlines()
+    last = len(lines)
     assert (
         "\n"
         f'# 1 "{build.output}/viommu.overlay"\n'
@@ -174,11 +218,13 @@ def test_the_label_of_a_vsmmu_that_the_guest_does_not_get(
         )
     )
     assert build.run() == 1
-    last = len(guest.read_text().splitlines())
+    lines = guest.read_text().splitlines()
+    last = len(lines)
     hint = "hint: none of its devices is behind an SMMU of the host: leave it out\n"
     assert capsys.readouterr().err.endswith(
         "".join(
-            f"{guest}:{line}: error: [malformed] &vsmmu, and this guest gets no vSMMU\n{hint}"
+            f"{guest}:{line}: error: [malformed] &vsmmu is used, and this guest gets no vSMMU\n"
+            f"   {line} | {lines[line - 1].strip()}\n{hint}"
             for line in (last - 5, last - 4, last - 2)
         )
     )
@@ -305,6 +351,7 @@ def test_what_the_binding_of_zephyr_requires(
     assert capsys.readouterr().err == (
         f"{build.app}/guest.overlay:13: error: [malformed] Zephyr's binding of the device requires "
         "clock-frequency and mdc-divider (node /passthrough/ethernet@e0100000)\n"
+        "   13 | ethernet@e0100000 {\n"
         f"hint: see {binding}: copy what is of the host, choose the rest; or leave out the "
         "compatible of that binding\n"
     )
@@ -399,7 +446,7 @@ def test_bind_in_a_build_that_was_not_configured(viommu: Run) -> None:
     outcome = viommu("bind", "--host", DEMO / "host.dts", "-d", "nowhere")
     assert outcome.status == 1
     assert outcome.err == (
-        "nowhere: error: [unreadable] no build of Zephyr's that was configured: there is no "
+        "nowhere: error: [unreadable] this is not a configured build of Zephyr: there is no "
         "zephyr/zephyr.dts.pre\n"
         "hint: name the build directory, and configure it first: west build --cmake-only\n"
     )
@@ -419,7 +466,7 @@ def test_a_broken_sysbuild(viommu: Run, tmp_path: Path) -> None:
     (tmp_path / "domains.yaml").write_text("default: app\n")
     outcome = viommu("bind", "--host", DEMO / "host.dts", "-d", ".")
     assert outcome.status == 1
-    assert "domains.yaml: error: [malformed] this is no domains.yaml" in outcome.err
+    assert "domains.yaml: error: [malformed] this is not the domains.yaml" in outcome.err
 
 
 @pytest.mark.parametrize(("overlay", "status"), [("guest.overlay", 1), ("empty.overlay", 0)])

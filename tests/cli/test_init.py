@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 
-from tests.conftest import DEMO, Run
+from tests.conftest import DEMO, PACKAGE, Run
 from west_viommu.read.config import config_of
+
+SCHEMAS = PACKAGE / "schemas"
 
 
 def test_with_a_host_and_what_comes_next(viommu: Run, tmp_path: Path) -> None:
@@ -51,3 +55,48 @@ def test_names_that_yaml_would_misread(viommu: Run, tmp_path: Path) -> None:
     shutil.copy(DEMO / "host.dts", tmp_path / name)
     assert viommu("init", "--host", name).status == 0
     assert config_of("viommu.yml").host == f"./{name}"
+
+
+def schema_line(file: Path) -> str:
+    """What an editor reads."""
+    return file.read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("place", "is_checkout", "expected"),
+    [
+        ("modules/west-viommu", True, "../modules/west-viommu/west_viommu/schemas/config.json"),
+        # Of an environment of Python's.
+        ("modules/west-viommu", False, None),
+        ("modules/west viommu", True, None),
+        ("../elsewhere", True, None),
+    ],
+)
+def test_where_an_editor_finds_the_schema(
+    place: str,
+    is_checkout: bool,
+    expected: str | None,
+    viommu: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    top = tmp_path / "workspace"
+    (top / ".west").mkdir(parents=True)
+    (top / "app").mkdir()
+    checkout = (top / place).resolve()
+    shutil.copytree(SCHEMAS, checkout / "west_viommu/schemas")
+    if is_checkout:
+        (checkout / "west-commands.yml").touch()
+    monkeypatch.setattr("west_viommu.cli.init._CHECKOUT", checkout)
+    assert viommu("init", "-s", top / "app").status == 0
+    file = top / "app/viommu.yml"
+    found = expected or "https://example.org/west-viommu/schemas/config.json"
+    assert schema_line(file) == f"# yaml-language-server: $schema={found}"
+    if expected:
+        assert (file.parent / expected).is_file()
+
+
+def test_without_a_workspace_an_editor_finds_it_on_the_network(viommu: Run) -> None:
+    viommu("init")
+    named = json.loads((SCHEMAS / "config.json").read_text())["$id"]
+    assert schema_line(Path("viommu.yml")) == f"# yaml-language-server: $schema={named}"

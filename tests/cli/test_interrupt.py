@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.cli.test_whole import (
 )
 from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
 from west_viommu.__main__ import main
+from west_viommu.read.preprocess import preprocessed
 
 __all__ = ["build", "case"]  # fixtures of other modules
 
@@ -134,8 +136,39 @@ def test_while_the_preprocessor_runs(tmp_path: Path) -> None:
     )
     assert (run.returncode, run.stdout, run.stderr) == (130, "", "viommu list: interrupted\n")
     assert time.monotonic() - started < 10
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert has_ended(int((tmp_path / "pid").read_text()))
+
+
+def test_before_the_preprocessor_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is faster than we: it has told us to stop before Popen has come back."""
+    quick = tmp_path / "quick"
+    quick.write_text(f"#!/bin/sh\nkill -INT $PPID\necho $$ > {tmp_path}/pid\nsleep 60\n")
+    quick.chmod(0o755)
+
+    class Slow(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            while not (tmp_path / "pid").exists():
+                time.sleep(0.01)
+
+    monkeypatch.setenv("CPP", str(quick))
+    monkeypatch.setattr("west_viommu.read.preprocess.subprocess.Popen", Slow)
+    with pytest.raises(KeyboardInterrupt):
+        preprocessed([f"{DEMO}/host.dts"])
+    assert has_ended(int((tmp_path / "pid").read_text()))
+
+
+def has_ended(pid: int) -> bool:
+    """Whether the process ends soon. Killed, it may still wait for whoever inherits it."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state in "ZX":
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def test_at_every_file_operation_of_bind(case: Case, viommu: Run) -> None:
@@ -163,7 +196,7 @@ def test_a_second_one_while_it_cleans_up(case: Case, monkeypatch: pytest.MonkeyP
     fill(case.folder, case.befores["other content"])
     monkeypatch.setattr("west_viommu.cli.bind._both", interrupted)
     monkeypatch.setattr("west_viommu.write.files.Output._clear", interrupted)
-    monkeypatch.setattr("west_viommu.cli.run._silence_stdout", lambda: None)
+    monkeypatch.setattr("west_viommu.cli.run.silence_stdout", lambda: None)
     assert main(case.command) == 130
     assert "viommu.json" not in content(case.folder)
 

@@ -52,7 +52,8 @@ def test_a_host_without_iommu(viommu: Run, tmp_path: Path) -> None:
     host.write_bytes(blob("/dts-v1/; / { m { iommus = <0>; }; };"))
     assert viommu("list", "--host", host).out == (
         "host without a model name\n\n"
-        "no IOMMU: the devices of this host are unprotected\n"
+        "no IOMMU: the devices of this host are unprotected, unless this is the tree of a\n"
+        "guest, or an overlay with its SMMUs is not applied\n"
         "/m  behind no IOMMU: no entry remains\n\n"
         "1 of 1 master cannot go to a guest of Xen as is:\n"
         "`viommu explain HAZARD` says why, and what to do.\n"
@@ -89,7 +90,7 @@ def test_a_mask_that_makes_too_many_ranges(viommu: Run, tmp_path: Path) -> None:
 def test_a_model_that_is_no_text(viommu: Run, tmp_path: Path) -> None:
     host = tmp_path / "host.dtb"
     host.write_bytes(blob("/dts-v1/; / { model = <1 2 3>; };"))
-    assert "[malformed] model is no string list" in viommu("list", "--host", host).err
+    assert "[malformed] model is not a list of strings" in viommu("list", "--host", host).err
 
 
 def test_a_host_with_includes_and_macros(viommu: Run, tmp_path: Path) -> None:
@@ -135,27 +136,156 @@ def test_a_filter_leaves_what_concerns_its_masters(viommu: Run) -> None:
     assert found["shared"] == []
 
 
+WHY = "`viommu explain HAZARD` says why, and what to do"
+ALL = "hint: `viommu list` shows all masters\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["nothing"], "no master of this host fits: `viommu list` shows all"),
         (
             ["--passable", "/dma@*"],
-            "0 of 2 masters could go to a guest of Xen as is, because of shared-stream-id (2): "
-            "`viommu explain HAZARD` says why, and what to do",
+            "none of the 2 masters can go to a guest of Xen as is: shared-stream-id (2). " + WHY,
         ),
         (
-            ["--passable", "/can@*"],
-            "0 of 1 master could go to a guest of Xen as is, because of unsupported-iommu (1): "
-            "`viommu explain HAZARD` says why, and what to do",
+            ["--passable", "can"],
+            "/can@20080000 cannot go to a guest of Xen as is: unsupported-iommu. " + WHY + ". A "
+            "released Xen drives more IOMMUs of this host: --profile xen",
+        ),
+        (
+            ["--passable", "can", "--profile", "xen-rfc"],
+            "/can@20080000 cannot go to a guest of Xen as is: unsupported-iommu. " + WHY,
         ),
     ],
 )
-def test_what_is_not_there_is_told_with_its_reason(
+def test_why_none_can_be_passed_through(arguments: list[str], says: str, viommu: Run) -> None:
+    outcome = viommu("list", "--host", TWO_SMMUS, *arguments)
+    assert (outcome.status, outcome.out, outcome.err) == (1, "", f"note: {says}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["nothing"],
+            "the host tree has no node of this path, name, alias or label (found nothing)\n"
+            "hint: `viommu list` shows the host nodes with stream IDs\n",
+        ),
+        (
+            ["ethernt"],
+            "no master of this host has this name (found ethernt)\nhint: did you mean ethernet?\n",
+        ),
+        (
+            ["/ethernet@2000000"],
+            "no master of this host has this name (found /ethernet@2000000)\n"
+            "hint: did you mean /ethernet@20000000 or /net@200c0000 or /can@20080000?\n",
+        ),
+        (
+            ["*/etherent@*"],
+            "no master of this host has this name (found */etherent@*)\n"
+            "hint: did you mean ethernet?\n",
+        ),
+        (["zzz*"], "no master of this host has such a name (found zzz*)\n" + ALL),
+        (
+            ["iommu@11000000"],
+            "this is an IOMMU, not a master (node /iommu@11000000, found iommu@11000000)\n"
+            "hint: --iommu /iommu@11000000 lists the masters behind it\n",
+        ),
+        (
+            ["bus@30000000"],
+            "this node is not a master: it has neither `iommus` nor `iommu-map` (node "
+            "/bus@30000000, found bus@30000000)\nhint: did you mean /bus@30000000/hidden@100?\n",
+        ),
+        (
+            ["--compatible", "test,dmaa"],
+            "no master of this host is compatible with this (found test,dmaa)\n"
+            "hint: did you mean test,dma or test,pmu or test,mmc?\n",
+        ),
+        (
+            ["--compatible", "arm,gic*"],
+            "what is compatible with this is not a master: it has neither `iommus` nor `iommu-map` "
+            "(node /interrupt-controller@f9000000, found arm,gic*)\n" + ALL,
+        ),
+        (
+            ["--iommu", "iomu@11000000"],
+            "no IOMMU of this host has this name (found iomu@11000000)\n"
+            "hint: did you mean /iommu@11000000 or /iommu@14000000 or /iommu@13000000?\n",
+        ),
+        (
+            ["--iommu", "*@11000000", "--compatible", "test,dma"],
+            "each of these fits some master, and no master all of them (found test,dma "
+            "*@11000000)\n" + ALL,
+        ),
+    ],
+)
+def test_what_was_near_a_word_that_means_no_master(
     arguments: list[str], says: str, viommu: Run
 ) -> None:
     outcome = viommu("list", "--host", TWO_SMMUS, *arguments)
-    assert (outcome.status, outcome.out, outcome.err) == (1, "", f"{says}\n")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err == f"{TWO_SMMUS}: error: [unknown-host-node] {says}"
+
+
+def test_the_rest_is_listed_where_one_word_means_no_master(viommu: Run) -> None:
+    outcome = viommu("list", "--host", TWO_SMMUS, "ethernt", "dma")
+    assert outcome.status == 1
+    assert outcome.err.count("error: ") == 1
+    assert "/dma@20040000" in outcome.out and "/dma@20050000" in outcome.out
+
+
+def test_an_overlay_and_a_tree_without_masters_are_told_apart(viommu: Run, tmp_path: Path) -> None:
+    overlay, bare = tmp_path / "o.dtbo", tmp_path / "bare.dtb"
+    overlay.write_bytes(blob('/dts-v1/; /plugin/; &{/soc} { status = "okay"; };'))
+    bare.write_bytes(blob("/dts-v1/; / { m { }; };"))
+    outcome = viommu("list", "--host", "o.dtbo")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err.startswith("o.dtbo: error: [malformed] this is an overlay, not a whole tree")
+    assert viommu("list", "--host", "bare.dtb") == (
+        0,
+        "host without a model name\n\n"
+        "no IOMMU: the devices of this host are unprotected, unless this is the tree of a\n"
+        "guest, or an overlay with its SMMUs is not applied\n",
+        "",
+    )
+    for words in (["m"], ["--passable"], ["--compatible", "x"]):
+        assert viommu("list", "--host", "bare.dtb", *words) == (
+            1,
+            "",
+            "note: this host has no master: no node has `iommus` or `iommu-map`, and none is an "
+            "IOMMU\n",
+        )
+
+
+NAMED = """/dts-v1/; / { compatible = "x";
+aliases { eth0 = "/soc/mac@1"; };
+soc { iommu: iommu@0 { compatible = "arm,smmu-v3"; #iommu-cells = <1>; };
+mac: mac@1 { iommus = <&iommu 1>; }; dma_a: dma@2 { iommus = <&iommu 2>; };
+dma@3 { iommus = <&iommu 3>; }; }; };"""
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("/soc/mac@1", ["/soc/mac@1"]),
+        ("mac@1", ["/soc/mac@1"]),
+        ("mac", ["/soc/mac@1"]),
+        ("eth0", ["/soc/mac@1"]),
+        ("&dma_a", ["/soc/dma@2"]),
+        ("dma_a", ["/soc/dma@2"]),
+        # extract would have to guess.
+        ("dma", ["/soc/dma@2", "/soc/dma@3"]),
+        ("d*@3", ["/soc/dma@3"]),
+    ],
+)
+def test_names_as_extract_understands_them(
+    word: str, expected: list[str], viommu: Run, tmp_path: Path
+) -> None:
+    host = tmp_path / "named.dts"
+    host.write_text(NAMED)
+    assert listed(viommu, word, host=host) == expected
+    assert viommu("list", "--host", host, "--iommu", "iommu", "--json").status == 0
+    if len(expected) == 1 and "*" not in word:
+        assert f'xen,path = "{expected[0]}";' in viommu("extract", "--host", host, word).out
 
 
 def test_the_profile_says_what_can_be_passed_through(viommu: Run, tmp_path: Path) -> None:
@@ -255,5 +385,5 @@ def test_a_name_cannot_break_out_of_a_picture(viommu: Run, tmp_path: Path) -> No
     source = "/dts-v1/; / { s: s { #iommu-cells = <1>; }; m@1234567 { iommus = <&s 1>; }; };"
     host.write_bytes(blob(source).replace(b"m@1234567", b'm"];\\\n\xc2\xa0}'))
     dot = viommu("list", "--host", host, "--format", "dot").out
-    # The name's newline is one of the label, and its quote and backslash are characters.
-    assert r'[label="/m\"];\\\n\\xa0}\n0x1"];' in dot
+    # The name's quote, backslashes and newline are characters of a cell.
+    assert r">/m&quot;];\\\\n\\xa0}<BR" in dot

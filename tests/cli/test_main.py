@@ -17,7 +17,6 @@ from west_viommu.cli.run import NO_HOST
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "the following arguments are required: COMMAND"),
         (["frobnicate"], "invalid choice: 'frobnicate'"),
         (["list", "--nonsense"], "viommu list: error: unrecognized arguments: --nonsense"),
         (["init", "host.dtb"], "usage: viommu init [-h]"),
@@ -79,7 +78,8 @@ def test_a_wrong_zephyr_base(viommu: Run, monkeypatch: pytest.MonkeyPatch) -> No
     outcome = viommu("bind", "--host", DEMO / "host.dts", DEMO / "guest.overlay")
     assert outcome.status == 1
     assert outcome.err == (
-        "/nowhere: error: [unreadable] ZEPHYR_BASE names no Zephyr (found no folder dts/bindings)\n"
+        "/nowhere: error: [unreadable] ZEPHYR_BASE does not name a Zephyr tree (found no folder "
+        "dts/bindings)\n"
         "hint: correct it; unset, no bindings are written\n"
     )
     assert not Path("viommu").exists()

@@ -66,8 +66,8 @@ def test_iommus_is_decoded_entry_by_entry(iommus: str, expected: list[object]) -
         ("<2>", "/m: iommus: the last entry of iommus is cut off"),
         ("<3 0x10>", "/m: iommus: the last entry of iommus is cut off"),
         ("<9 0x10>", "/m: iommus: a phandle that no node has"),
-        ("<4 0x10>", "/m: iommus: iommus refers to a node that is no IOMMU"),
-        ("[00 00 00]", "/m: iommus: iommus has a length that is no multiple of 4 bytes"),
+        ("<4 0x10>", "/m: iommus: iommus refers to a node that is not an IOMMU"),
+        ("[00 00 00]", "/m: iommus: the length of iommus is not a multiple of 4 bytes"),
     ],
 )
 def test_malformed_iommus(iommus: str, message: str) -> None:

@@ -333,7 +333,7 @@ def test_source_that_takes_dtlib_too_long(
     outcome = viommu("bind", "--host", DEMO / "host.dts", "guest.dts")
     assert (outcome.status, outcome.err) == (
         1,
-        "guest.dts:2: error: [malformed] this is not read to its end after 0.2 s\n"
+        "guest.dts:2: error: [malformed] this was not read to its end within 0.2 s\n"
         "hint: correct the source\n",
     )
 

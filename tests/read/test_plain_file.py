@@ -179,7 +179,7 @@ def test_incbin_of_what_is_no_plain_file(kind: str, viommu: Run, folder: Path) -
 def test_incbin_of_stdin(viommu: Run, folder: Path) -> None:
     (folder / "guest.dts").write_text('/dts-v1/;\n/ { a = /incbin/ ("-"); };\n')
     outcome = viommu("bind", "--host", HOST, "guest.dts")
-    assert "stdin is no file" in outcome.err
+    assert "stdin is not a file" in outcome.err
 
 
 def has_reader(pipe: Path) -> bool:
@@ -199,7 +199,7 @@ def test_a_pipe_that_is_included(
     (folder / "guest.dts").write_text('#include "odd"\n/dts-v1/;\n')
     outcome = viommu("bind", "--host", HOST, "guest.dts")
     assert outcome.err == (
-        "guest.dts: error: [malformed] the C preprocessor was not done after 0.5 s\n"
+        "guest.dts: error: [malformed] the C preprocessor had not finished after 0.5 s\n"
         "hint: does it include a pipe, or a macro that stands for too much?\n"
     )
     # Nor does one of the preprocessor's own processes wait for it much longer.

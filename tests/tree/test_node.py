@@ -75,9 +75,9 @@ def test_nodes_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (b"okay", "status is no string list"),
-        (b"", "status is no string list"),
-        (b"\xff\0", "status is no text"),
+        (b"okay", "status is not a list of strings"),
+        (b"", "status is not a list of strings"),
+        (b"\xff\0", "status is not text"),
     ],
 )
 def test_strings_must_end_and_be_text(value: bytes, message: str) -> None:

@@ -232,7 +232,7 @@ def test_a_dtc_that_does_not_end(
     assert time.monotonic() - started < 20
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err.splitlines()[-2:] == [
-        "error: [malformed] dtc was not done with passthrough-dom0less.dts after 0.3 s",
+        "error: [malformed] dtc had not finished passthrough-dom0less.dts after 0.3 s",
         "hint: try `dtc --version`: is it the devicetree compiler? Or ask for fewer devices",
     ]
     assert not (tmp_path / "viommu").exists()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The IOMMUs that Xen drives, and the streams that it attaches to domains.
 
-Read in drivers/passthrough/device_tree.c, arm/iommu.c, arm/iommu_fwspec.c, arm/smmu-v3.c.
+Read in drivers/passthrough/device_tree.c, arm/iommu.c, arm/iommu_fwspec.c, arm/smmu-v3.c,
+arm/smmu.c (SMMUv2), arm/ipmmu-vmsa.c.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tests.xen.host import (
+    IPMMU,
     SMMU_V2,
     SMMU_V3,
     Host,
@@ -23,6 +25,8 @@ from tests.xen.nodes import Node
 from tests.xen.xens import Xen
 
 SMALLEST = 0x20000  # arm_smmu_resource_size()
+SMR_ID_MASK = 0x7FFF
+IPMMU_UTLB_MAX = 64
 UNPROTECTED, OK = 1, 0  # what iommu_add_dt_device() returns; below is an error
 
 
@@ -48,7 +52,13 @@ class Stops(Exception):
 
 def is_iommu(node: Node) -> bool:
     """device_get_class() == DEVICE_IOMMU: by compatible alone, whatever the status."""
-    return compatible(node, SMMU_V3) or compatible(node, SMMU_V2)
+    return bool(kind_of(node))
+
+
+def kind_of(node: Node) -> str:
+    """Which of the three drivers has it; "" for none."""
+    kinds = {"v3": SMMU_V3, "v2": SMMU_V2, "ipmmu": IPMMU}
+    return next((kind for kind, names in kinds.items() if compatible(node, names)), "")
 
 
 @dataclass
@@ -62,7 +72,8 @@ class Iommus:
     specs: dict[str, tuple[str, list[int]]] = field(default_factory=dict)
     protected: set[str] = field(default_factory=set)
     assigned: dict[str, str] = field(default_factory=dict)
-    attached: dict[Stream, tuple[str, str]] = field(default_factory=dict)
+    # Stream -> (domain, node), each that has attached it.
+    attached: dict[Stream, list[tuple[str, str]]] = field(default_factory=dict)
     known: dict[Stream, str] = field(default_factory=dict)
 
     def set_up(self) -> None:
@@ -75,7 +86,7 @@ class Iommus:
         for node in self.host.nodes:
             if not is_iommu(node) or not is_driven(node):
                 continue
-            kind = "v3" if compatible(node, SMMU_V3) else "v2"
+            kind = kind_of(node)
             if kind == "v3":
                 self._probe(node)
             first = first or kind
@@ -108,7 +119,14 @@ class Iommus:
                 result = Added(-22, f"behind {smmu} and {provider.path}")
                 break
             smmu = provider.path
-            ids.append(cells[0] if cells else 0)
+            stream = cells[0] if cells else 0
+            kind = kind_of(self.driven.get(smmu, provider))
+            if kind == "ipmmu" and (len(cells) != 1 or stream >= IPMMU_UTLB_MAX):
+                result = Added(-22, f"micro-TLB {stream} is none of {smmu}")  # ipmmu_dt_xlate()
+                break
+            if kind == "v2":  # arm_smmu_dt_xlate_generic(); 4.17 then leaves out the mask
+                stream &= SMR_ID_MASK
+            ids.append(stream)
             self.specs[node.path] = (smmu, ids)
             result = Added(OK)
         if result.result == OK:
@@ -142,11 +160,15 @@ class Iommus:
         if node.path in self.assigned:
             return Added(-16, f"already assigned to {self.assigned[node.path]}")
         smmu, ids = self.specs[node.path]
+        kind = kind_of(self.driven[smmu])
         for stream in dict.fromkeys(Stream(smmu, id) for id in ids):
-            if stream in self.attached:
-                holder, other = self.attached[stream]
+            for holder, other in self.attached.get(stream, ()):
                 words = f"stream {stream.id:#x} of {smmu} is attached to {holder} by {other}"
-                raise Stops("BUG", f"{node.path}: {words}")
-            self.attached[stream] = (domain, node.path)
+                if kind == "v3":
+                    raise Stops("BUG", f"{node.path}: {words}")
+                if kind == "ipmmu" and holder != domain:  # ipmmu_utlb_enable()
+                    return Added(-22, words)
+            # For v2, arm_smmu_domain_add_master() writes the last domain over the one before.
+            self.attached.setdefault(stream, []).append((domain, node.path))
         self.assigned[node.path] = domain
         return Added(OK)

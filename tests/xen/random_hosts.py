@@ -159,6 +159,20 @@ def _smmus(maker: Maker) -> None:
         maker.smmus.append(smmu)
 
 
+def with_other_iommus(host: Node, rng: Random) -> None:
+    """Make SMMUv2s or IPMMUs of the host's SMMUv3s, as a released Xen drives them too. The second
+    cell that a mask needs stays out: 4.17 and master read it differently.
+    """
+    name = rng.choice(("arm,mmu-500", "arm,smmu-v2", "renesas,ipmmu-r8a7795"))
+    for node in host.below():
+        if "arm,smmu-v3" in node.strings("compatible"):
+            node.props["compatible"] = name.encode() + b"\0"
+            node.props.pop("interrupt-names", None)
+            line = int(node.name.partition("@")[2], 16) >> 20 & 0xFF
+            node.props["interrupts"] = pack(0, 600 + line, LEVEL, 0, 700 + line, LEVEL)
+            node.props["#global-interrupts"] = pack(1)
+
+
 def _nexus(maker: Maker) -> None:
     if maker.chance(30):
         rows = b""

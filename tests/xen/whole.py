@@ -97,8 +97,9 @@ def faults(world: World) -> list[str]:
 def _hands(running: Running) -> dict[str, Hand]:
     streams: dict[str, set[Stream]] = defaultdict(set)
     lines: dict[str, set[int]] = defaultdict(set)
-    for stream, (hand, _) in running.iommus.attached.items():
-        streams[hand].add(stream)
+    for stream, holders in running.iommus.attached.items():
+        for hand, _ in holders:
+            streams[hand].add(stream)
     for intid, hand in running.lines.items():
         lines[hand].add(intid)
     names = {XEN, DOM0, *streams, *lines, *running.pages}
@@ -115,6 +116,9 @@ def _doubles(running: Running, hands: dict[str, Hand]) -> Iterator[Double]:
     for place, name in enumerate(guests):
         for other in (XEN, DOM0, *guests[:place]):
             yield from _pages_of_both(name, hands[name], other, hands[other])
+            for stream in sorted(hands[name].streams & hands[other].streams):
+                words = f"stream {stream.id:#x} of {stream.smmu}"
+                yield Double("stream", (name, other), words)
         if running.xen.vsmmu:
             yield from _namesakes(name, hands[name])
         yield from _split_devices(running, name)

@@ -8,6 +8,7 @@ import gzip
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,15 +42,17 @@ class Created:
         return base64.b64decode("".join(self.section("tree")))
 
 
-def ramdisk(folder: Path, base: Path, **files: Path) -> Path:
+def ramdisk(folder: Path, base: Path, files: Mapping[str, Path]) -> Path:
     """The initramfs `base` with these files in its root as well."""
     root = folder / "root"
     root.mkdir()
     for name, file in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, root / name)
     (root / "init").chmod(0o755)
     command = ["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"]
-    names = "\n".join(sorted(path.name for path in root.iterdir()))
+    # A folder before what is in it.
+    names = "\n".join(sorted(str(path.relative_to(root)) for path in root.rglob("*")))
     packed = subprocess.run(
         command, cwd=root, input=names.encode(), capture_output=True, check=True
     ).stdout
@@ -66,13 +69,29 @@ def created(
     config = folder / "guest.cfg"
     config.write_text(CONFIG + (files / "xl.cfg").read_text())
     own = {
-        "init": INIT,
         "guest.cfg": config,
         "guest.bin": kernel,
         "passthrough-xl.dtb": files / "passthrough-xl.dtb",
     }
+    marks = (files / "host.overlay").read_text()
+    return created_of(folder, machine, xen, dom0, host, marks, own)
+
+
+def created_of(
+    folder: Path,
+    machine: Machine,
+    xen: Path,
+    dom0: Path,
+    host: Path,
+    marks: str,
+    own: Mapping[str, Path],
+) -> Created:
+    """The guest of guest.cfg, which is one of the files that dom0 has of its `own`, by their
+    paths. `marks`: the overlay for the host's tree.
+    """
+    files = {"init": INIT, **own}
     first = Dom0(
-        dom0 / "vmlinuz", ramdisk(folder, dom0 / "root.cpio.gz", **own), "console=hvc0 quiet"
+        dom0 / "vmlinuz", ramdisk(folder, dom0 / "root.cpio.gz", files), "console=hvc0 quiet"
     )
-    marked = overlaid(folder, host, (files / "host.overlay").read_text())
+    marked = overlaid(folder, host, marks)
     return Created(booted(folder, machine, xen, marked, dom0=first, until="--- end", seconds=240))

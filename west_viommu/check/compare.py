@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from west_viommu.check.difference import Difference
 from west_viommu.check.view import NodeView, View
 from west_viommu.guest.gic import GuestInterrupt
 from west_viommu.hazards.findings import listed
 from west_viommu.hypervisor.profile import Profile, switched_on
+from west_viommu.plan.sealed import SealedDevice, SealedViommu
 from west_viommu.tree.addresses import Region
 
 # Of a stream ID behind the vSMMU, as in the overlay that is written.
@@ -49,25 +50,25 @@ def with_plan(built: View, planned: Planned) -> Iterator[Difference]:
     if planned.vsmmu and built.vsmmu:
         intids = [each.intid for each in built.vsmmu.interrupts]
         for what, expected, found in (
-            ("node", planned.vsmmu["node"], built.vsmmu.path),
-            ("compatible", planned.vsmmu["compatible"], " ".join(built.vsmmu.compatible)),
+            ("node", planned.vsmmu.node, built.vsmmu.path),
+            ("compatible", planned.vsmmu.compatible, " ".join(built.vsmmu.compatible)),
             ("#iommu-cells", f"{_VSMMU_CELLS:#x}", f"{built.vsmmu.iommu_cells:#x}"),
             (
                 "region",
-                _region(planned.vsmmu["base"], planned.vsmmu["size"]),
+                _region(planned.vsmmu.base, planned.vsmmu.size),
                 _shown(built.vsmmu.regions),
             ),
-            ("interrupts", str(planned.vsmmu["intids"]), str(intids)),
+            ("interrupts", str(list(planned.vsmmu.intids)), str(intids)),
         ):
             if expected != found:
                 yield Difference(built.vsmmu.path, what, expected, found)
     elif planned.vsmmu:
-        yield Difference(planned.vsmmu["node"], "vSMMU", "present", "none")
+        yield Difference(planned.vsmmu.node, "vSMMU", "present", "none")
     elif built.vsmmu:
         yield Difference(built.vsmmu.path, "vSMMU", "none", "present")
     for device in planned.devices:
         yield from _of_device(built, device)
-    known = {device["node"] for device in planned.devices}
+    known = {device.node for device in planned.devices}
     for path, mine in built.devices.items():
         if (mine.streams or mine.maps) and path not in known:
             yield Difference(
@@ -89,18 +90,19 @@ def unasked(planned: Iterable[str], built: Iterable[str]) -> Iterator[Difference
 class Planned(NamedTuple):
     """The parts of viommu.json that a built tree must have (that file: docs/formats.md)."""
 
-    vsmmu: dict[str, Any] | None
-    devices: list[dict[str, Any]]
+    vsmmu: SealedViommu | None
+    devices: Sequence[SealedDevice]
 
 
 def between_plans(earlier: Planned, now: Planned) -> Iterator[Difference]:
     """What the host tree makes of the same requests now, against what it made of them then."""
     if earlier.vsmmu != now.vsmmu:
-        node = (earlier.vsmmu or now.vsmmu or {})["node"]
-        yield Difference(node, "vSMMU", shown(now.vsmmu), shown(earlier.vsmmu))
+        vsmmu = earlier.vsmmu or now.vsmmu
+        yield Difference(
+            vsmmu.node if vsmmu else "/", "vSMMU", shown(now.vsmmu), shown(earlier.vsmmu)
+        )
     plans = [
-        {device["node"]: _without_guest(device) for device in plan.devices}
-        for plan in (now, earlier)
+        {device.node: _without_guest(device) for device in plan.devices} for plan in (now, earlier)
     ]
     for path in dict.fromkeys([*plans[1], *plans[0]]):
         new, old = (plan.get(path) for plan in plans)
@@ -113,16 +115,20 @@ def between_plans(earlier: Planned, now: Planned) -> Iterator[Difference]:
             yield Difference(path, what, shown(expected), shown(found))
 
 
-def _without_guest(device: dict[str, Any]) -> dict[str, Any]:
-    """`device` without what the guest's node says of itself: `with_plan` compares that."""
-    of_host = {key: value for key, value in device.items() if key not in ("compatible", "status")}
-    return {**of_host, "host compatible": device["compatible"]["host"]}
+def _without_guest(device: SealedDevice) -> dict[str, object]:
+    """What the plan says of `device` by key, but for what the guest's node says of itself:
+    `with_plan` compares that. The pages follow from the regions.
+    """
+    of_host = device._asdict()
+    for key in ("compatible", "status", "pages"):
+        del of_host[key]
+    return {**of_host, "host compatible": device.compatible.host}
 
 
 def without_numbers(planned: Planned) -> Planned:
     """`planned` without what changes for all devices where one of them is not there."""
     devices = [
-        {**device, "streams": [{**stream, "vmaster": 0} for stream in device["streams"]]}
+        device._replace(streams=tuple(each._replace(vmaster=0) for each in device.streams))
         for device in planned.devices
     ]
     return Planned(None, devices)
@@ -130,14 +136,22 @@ def without_numbers(planned: Planned) -> Planned:
 
 def _leaves(new: object, old: object, name: str) -> Iterator[tuple[str, object, object]]:
     """The values that differ, each under its name: streams[0].pmaster."""
-    if isinstance(new, dict) and isinstance(old, dict):
-        for key in dict.fromkeys([*new, *old]):
-            yield from _leaves(new.get(key), old.get(key), f"{name}.{key}" if name else key)
-    elif isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
-        for i, (theirs, mine) in enumerate(zip(new, old, strict=True)):
-            yield from _leaves(theirs, mine, f"{name}[{i}]")
+    if (mine := _by_name(old)) is not None and (theirs := _by_name(new)) is not None:
+        for key in dict.fromkeys([*theirs, *mine]):
+            yield from _leaves(theirs.get(key), mine.get(key), f"{name}.{key}" if name else key)
+    elif isinstance(new, tuple) and isinstance(old, tuple) and len(new) == len(old):
+        for i, (its, mine_too) in enumerate(zip(new, old, strict=True)):
+            yield from _leaves(its, mine_too, f"{name}[{i}]")
     elif new != old:
         yield name, new, old
+
+
+def _by_name(value: object) -> dict[str, object] | None:
+    """The fields of a record by name; None for anything else."""
+    if isinstance(value, dict):
+        return value
+    fields = getattr(value, "_fields", None)
+    return dict(zip(fields, value, strict=True)) if isinstance(value, tuple) and fields else None
 
 
 def _of_vsmmu(
@@ -164,26 +178,26 @@ def _of_vsmmu(
         )
 
 
-def _of_device(built: View, device: dict[str, Any]) -> Iterator[Difference]:
-    path = device["node"]
+def _of_device(built: View, device: SealedDevice) -> Iterator[Difference]:
+    path = device.node
     mine = built.devices.get(path)
     if mine is None:
         yield Difference(path, "node", "present", "none")
         return
-    regions = [Region(each["guest"], each["size"]) for each in device["regions"]]
+    regions = [Region(each.guest, each.size) for each in device.regions]
     for what, expected, found in (
-        ("compatible", shown(device["compatible"]["guest"]), shown(mine.compatible)),
-        ("status", device["status"], mine.status),
+        ("compatible", shown(device.compatible.guest), shown(mine.compatible)),
+        ("status", device.status, mine.status),
         ("regions", _shown(regions), _shown(mine.regions)),
-        ("interrupts", str(device["intids"]), str([each.intid for each in mine.interrupts])),
+        ("interrupts", str(list(device.intids)), str([each.intid for each in mine.interrupts])),
         (
             "stream IDs",
-            listed(stream["vmaster"] for stream in device["streams"]),
+            listed(stream.vmaster for stream in device.streams),
             listed(mine.streams),
         ),
         (
             "iommu-map",
-            shown([(e["rid"], e["vmaster"], e["length"]) for e in device["maps"]]),
+            shown([(e.rid, e.vmaster, e.length) for e in device.maps]),
             shown(list(mine.maps)),
         ),
     ):
@@ -222,8 +236,9 @@ def _region(base: int, size: int) -> str:
 
 def shown(value: object) -> str:
     """A value of viommu.json for people: its numbers in hexadecimal."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {shown(each)}" for key, each in value.items())
+    fields = _by_name(value)
+    if fields is not None:
+        return ", ".join(f"{key} {shown(each)}" for key, each in fields.items())
     if isinstance(value, (list, tuple)):
         return "; ".join(map(shown, value)) or "none"
     return f"{value:#x}" if isinstance(value, int) else str(value or "none")

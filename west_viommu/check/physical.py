@@ -3,23 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from west_viommu.guest.requests import Asked, Entry, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.host.streams import StreamId
+from west_viommu.plan.sealed import SealedDevice
 from west_viommu.problems import Problem
 
 
 def physical(
-    asked: Asked, guest: GuestTree, devices: Sequence[Mapping[str, Any]] | None, policy: str
+    asked: Asked, guest: GuestTree, devices: Sequence[SealedDevice] | None, policy: str
 ) -> Asked:
     """`asked` with the host's stream IDs in place of the guest's: as the `devices` of viommu.json
     have them; where those are not known, the same by the policy identity, and by any other those
     of the host node that xen,path names.
     """
-    planned = {device["node"]: device for device in devices or ()}
+    planned = {device.node: device for device in devices or ()}
     requests, problems = [], list(asked.problems)
     for request in asked.requests:
         if request.path in planned:
@@ -33,9 +33,9 @@ def physical(
     return asked._replace(requests=tuple(requests), problems=tuple(problems))
 
 
-def _as_planned(request: Request, device: Mapping[str, Any]) -> Request:
-    entries = (Entry(None, StreamId(stream["pmaster"])) for stream in device["streams"])
-    return request._replace(entries=tuple(entries), xen_path=request.xen_path or device["host"])
+def _as_planned(request: Request, device: SealedDevice) -> Request:
+    entries = (Entry(None, StreamId(stream.pmaster)) for stream in device.streams)
+    return request._replace(entries=tuple(entries), xen_path=request.xen_path or device.host)
 
 
 def _unknown(request: Request, guest: GuestTree) -> Problem:

@@ -8,13 +8,14 @@ from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormat
 from collections.abc import Callable
 from typing import NamedTuple
 
-from west_viommu.names import POLICIES, PROFILES, is_profile_path
+from west_viommu.names import MESSAGE_FORMS, POLICIES, PROFILES, is_profile_path
 
 _HOST_HELP = (
     "the host's devicetree, as Xen is booted with it: a blob, a .dts, or a directory in "
     "/proc/device-tree form (default: the environment variable VIOMMU_HOST_DTB, then `west config "
     "viommu.host-dtb`, then host in viommu.yml)"
 )
+SHELLS = ("bash", "zsh", "fish")
 
 
 class Command(NamedTuple):
@@ -87,22 +88,41 @@ def _add_bind_arguments(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="output folder (default: viommu in the build directory, else ./viommu)",
     )
+    parser.add_argument(
+        "-n",
+        "--dry-run",
+        action="store_true",
+        help="plan and report, and write nothing",
+    )
+    parser.add_argument(
+        "--diff",
+        action="store_true",
+        help="in place of the plan, print what would change in the output folder, as a unified "
+        "diff, and write nothing",
+    )
+    parser.add_argument(
+        "-q",
+        "--quiet",
+        action="store_true",
+        help="errors and warnings only: no notes, and not the plan",
+    )
     _add_settings_arguments(parser)
 
 
 def _add_list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "patterns",
-        metavar="PATH",
+        metavar="NODE",
         nargs="*",
-        help="only masters with such a path; * stands for any text, as in '*/usb@*'",
+        help="only these masters: by path, name (with its unit address or without), alias or "
+        "label; * stands for any text, as in 'usb@*'",
     )
     parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
     parser.add_argument(
         "--compatible", metavar="NAME", help="only masters compatible with this; * as above"
     )
     parser.add_argument(
-        "--iommu", metavar="PATH", help="only masters behind the IOMMU at this path; * as above"
+        "--iommu", metavar="NODE", help="only masters behind this IOMMU; named as above"
     )
     parser.add_argument(
         "--passable",
@@ -116,6 +136,17 @@ def _add_list_arguments(parser: ArgumentParser) -> None:
         choices=("table", "json", "dot", "svg"),
         default="table",
         help="default: table; dot is for Graphviz, which svg needs",
+    )
+    _add_json(parser)
+
+
+def _add_json(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--json",
+        action="store_const",
+        dest="format",
+        const="json",
+        help="short for --format json",
     )
 
 
@@ -199,10 +230,53 @@ def _add_check_arguments(parser: ArgumentParser) -> None:
         metavar="APP",
         help="the application, where viommu.yml is (default: that of -d, else here)",
     )
+    parser.add_argument(
+        "--system",
+        metavar="SYSTEM",
+        nargs="*",
+        help="judge the guests of one host together instead: a system.yml, the folders of their "
+        "plans, or those of the sysbuild in -d; and see that what `viommu system` wrote to its "
+        "folder is still that",
+    )
     _add_settings_arguments(parser)
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="default: table"
     )
+    _add_json(parser)
+
+
+def _add_system_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "systems",
+        metavar="SYSTEM",
+        nargs="*",
+        help="a system.yml; or, for each guest, its build directory or the folder of its "
+        "viommu.json",
+    )
+    parser.add_argument(
+        "-d", "--build-dir", metavar="DIR", help="the guests of this sysbuild, by its domains.yaml"
+    )
+    parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        type=_profile,
+        help="the profile of all guests (default: that of their plans)",
+    )
+    _add_preprocessor_arguments(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="output folder (default: viommu-system in the directory of -d, else here)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("table", "json", "dot", "svg"),
+        default="table",
+        help="default: table; dot is for Graphviz, which svg needs",
+    )
+    _add_json(parser)
 
 
 def _add_profiles_arguments(parser: ArgumentParser) -> None:
@@ -215,6 +289,14 @@ def _add_explain_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "hazard", metavar="HAZARD", nargs="?", help="the id that a message has in brackets"
     )
+
+
+def _add_completion_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+
+
+def _add_help_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("topic", metavar="COMMAND", nargs="?", help="a command")
 
 
 COMMANDS = (
@@ -230,7 +312,9 @@ COMMANDS = (
         "  %(prog)s --host host.dtb -o build/viommu board.dts app.overlay\n"
         "  %(prog)s --host host.dtb -b xenvm -s my-app\n"
         "in the folder of an application of Zephyr's:\n"
-        "  %(prog)s --host host.dtb",
+        "  %(prog)s --host host.dtb\n"
+        "what another host, profile or policy would change:\n"
+        "  %(prog)s --host new-host.dtb --diff app.overlay",
         _add_bind_arguments,
     ),
     Command(
@@ -240,7 +324,7 @@ COMMANDS = (
         "which IDs are not unique, and which masters cannot go to a guest of Xen, and why.",
         "examples:\n"
         "  %(prog)s --host host.dtb\n"
-        "  %(prog)s --host host.dtb --passable '*/ethernet@*'\n"
+        "  %(prog)s --host host.dtb --passable ethernet usb0\n"
         "  %(prog)s --host /proc/device-tree --format json\n"
         "  %(prog)s --host host.dtb --format svg > host.svg",
         _add_list_arguments,
@@ -265,8 +349,22 @@ COMMANDS = (
         "examples:\n"
         "  %(prog)s -d build --host host.dtb\n"
         "  LIBXL_DEBUG_DUMP_DTB=dump.dtb xl create guest.cfg\n"
-        "  %(prog)s -d build --guest-dtb dump.dtb --format json",
+        "  %(prog)s -d build --guest-dtb dump.dtb --format json\n"
+        "  %(prog)s --system system.yml",
         _add_check_arguments,
+    ),
+    Command(
+        "system",
+        "judge several guests of one host together",
+        "Read the plans of all guests of a host, refuse what two of them would have, and write\n"
+        "one host.overlay for all, a configuration for ImageBuilder, one for xl for each guest,\n"
+        "and system.json: who has what.",
+        "examples:\n"
+        "  %(prog)s system.yml\n"
+        "  %(prog)s system.yml --format svg > system.svg\n"
+        "  %(prog)s -d build --host host.dtb\n"
+        "  %(prog)s --host host.dtb net/build disk/build",
+        _add_system_arguments,
     ),
     Command(
         "init",
@@ -294,6 +392,27 @@ COMMANDS = (
     ),
 )
 
+# Those that west has in its own way, or cannot have.
+ALONE = (
+    Command(
+        "completion",
+        "print the completion of command lines for a shell",
+        "Print the script that makes a shell complete the arguments of viommu.",
+        "examples:\n"
+        '  eval "$(%(prog)s bash)"    # in ~/.bashrc\n'
+        '  eval "$(%(prog)s zsh)"     # in ~/.zshrc, after compinit\n'
+        "  %(prog)s fish | source     # in ~/.config/fish/config.fish",
+        _add_completion_arguments,
+    ),
+    Command(
+        "help",
+        "list the commands, or tell the arguments of one",
+        "Print what viommu --help or viommu COMMAND --help prints.",
+        "example:\n  %(prog)s bind",
+        _add_help_arguments,
+    ),
+)
+
 
 class HelpFormatter(RawDescriptionHelpFormatter):
     """Help in 80 columns. To ask the terminal, argparse would load shutil at every start."""
@@ -308,4 +427,10 @@ def configured(parser: ArgumentParser, command: Command) -> ArgumentParser:
     parser.description = command.description
     parser.epilog = command.epilog
     command.add_arguments(parser)
+    parser.add_argument(
+        "--errors",
+        choices=MESSAGE_FORMS,
+        help="the form of what goes to stderr: json is an object a line, github the annotations of "
+        "a workflow (default: the environment variable VIOMMU_ERRORS, then text)",
+    )
     return parser

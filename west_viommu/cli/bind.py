@@ -4,21 +4,21 @@
 from __future__ import annotations
 
 import os
-import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from west_viommu.api import Guest, Host, guest_of, read_guest, read_host
+from west_viommu.cli.console import Console
 from west_viommu.cli.job import Done, chosen_by, done
-from west_viommu.cli.run import NO_HOST, UsageError, tell
+from west_viommu.cli.run import NO_HOST, UsageError
 from west_viommu.cli.stage import Stage, application, devicetree_stage, found_build, image
 from west_viommu.names import BINDINGS
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.settings import Settings
 from west_viommu.read.source import guest_tree_of
-from west_viommu.write.files import Output
+from west_viommu.write.files import Output, Untouched
 from west_viommu.write.plan_table import plan_table
 
 
@@ -30,21 +30,32 @@ def run(arguments: Namespace) -> None:
         raise UsageError("-b runs Zephyr's devicetree stage, -d takes that of a build: give one")
     if not (arguments.guests or arguments.board or arguments.build_dir):
         arguments.build_dir = found_build(arguments)
-    folder = _folder(arguments)
+    is_dry = arguments.dry_run or arguments.diff
+    output = (Untouched if is_dry else Output)(_folder(arguments))
     try:
-        chosen, result = _result(arguments, folder)
+        chosen, result = _result(arguments, output)
         if not chosen.profile:
             about = result.plan.profile.about
-            print(f"note: no --profile: this assumes {about}", file=sys.stderr)
-        tell([plan_table(result.plan, str(folder), result.files)])
+            arguments.console.note(f"no --profile: this assumes {about}")
+        arguments.console.result(_report(arguments, output, result))
     except Refused as refused:
         # Whatever refused it: settings before the job, or Zephyr after it.
-        Output(folder).remove_after(refused)
+        output.remove_after(refused)
         raise
     except OSError:
         # Nobody was told of the set: by the exit status there is none.
-        Output(folder).remove()
+        output.remove()
         raise
+
+
+def _report(arguments: Namespace, output: Output, result: Done) -> Iterator[str]:
+    """What is printed of a run that was not refused."""
+    if arguments.diff and isinstance(output, Untouched):
+        from west_viommu.write.changes import changes
+
+        yield from changes(str(output.folder), output.content(), result.files)
+    elif not arguments.quiet:
+        yield plan_table(result.plan, str(output.folder), result.files, is_dry=arguments.dry_run)
 
 
 def _folder(arguments: Namespace) -> Path:
@@ -54,7 +65,7 @@ def _folder(arguments: Namespace) -> Path:
     return (image(arguments.build_dir) if arguments.build_dir else Path()) / "viommu"
 
 
-def _result(arguments: Namespace, folder: Path) -> tuple[Settings, Done]:
+def _result(arguments: Namespace, output: Output) -> tuple[Settings, Done]:
     """What was chosen, and what was made of it."""
     app = application(arguments)
     chosen = chosen_by(arguments, app)
@@ -63,12 +74,13 @@ def _result(arguments: Namespace, folder: Path) -> tuple[Settings, Done]:
     host = partial(read_host, chosen.host, arguments.include, arguments.define)
     if arguments.guests:
         guest = partial(read_guest, arguments.guests, arguments.include, arguments.define)
-        return chosen, _bound(chosen, host, guest, folder, _zephyr_bindings(app))
+        bindings = _zephyr_bindings(app)
+        return chosen, _bound(arguments.console, chosen, host, guest, output, bindings)
     with devicetree_stage(arguments, app, chosen) as stage:
         guest = partial(_guest_of_stage, stage)
         bindings = stage.bindings() or _zephyr_bindings(app)
-        result = _bound(chosen, host, guest, folder, bindings)
-        stage.check(folder)
+        result = _bound(arguments.console, chosen, host, guest, output, bindings)
+        stage.check(output.folder, arguments.console)
         return chosen, result
 
 
@@ -77,16 +89,17 @@ def _guest_of_stage(stage: Stage) -> Guest:
 
 
 def _bound(
+    console: Console,
     chosen: Settings,
     host: Callable[[], Host],
     guest: Callable[[], Guest],
-    folder: Path,
+    folder: Output,
     binding_dirs: Sequence[str],
 ) -> Done:
     """Do the job into `folder`. A refused run leaves none of our files there."""
-    with Output(folder) as output:
+    with folder as output:
         result = done(*_both(host, guest), chosen, binding_dirs)
-        result.tell()
+        result.tell(console)
         output.write(result.files)
     return result
 
@@ -113,7 +126,10 @@ def _zephyr_bindings(app: str) -> list[str]:
     """
     base = os.environ.get("ZEPHYR_BASE")
     if base and not os.path.isdir(os.path.join(base, BINDINGS)):
-        what, hint = "ZEPHYR_BASE names no Zephyr", "correct it; unset, no bindings are written"
+        what, hint = (
+            "ZEPHYR_BASE does not name a Zephyr tree",
+            "correct it; unset, no bindings are written",
+        )
         found = f"no folder {BINDINGS}"
         raise Refused([Problem("unreadable", what, hint, found=found, where=Where(base))])
     return [os.path.join(root, BINDINGS) for root in (base, app)] if base else []

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from typing import Any
 
 from west_viommu.api import read_host
 from west_viommu.check.compare import (
@@ -21,8 +19,9 @@ from west_viommu.check.compare import (
 from west_viommu.check.difference import Difference
 from west_viommu.check.physical import physical
 from west_viommu.check.view import View, view
+from west_viommu.cli.console import Console
 from west_viommu.cli.job import chosen_by
-from west_viommu.cli.run import DONE, REFUSED, UsageError, tell
+from west_viommu.cli.run import DONE, REFUSED, UsageError
 from west_viommu.cli.stage import application, found_build, image
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import GuestTree
@@ -31,18 +30,26 @@ from west_viommu.hypervisor.assignment import Explicit
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import PLAN, PROFILES
 from west_viommu.plan.plan import plan
-from west_viommu.problems import Problem, Refused, Where, bounded, rendered
+from west_viommu.plan.sealed import SealedPlan
+from west_viommu.problems import Problem, Refused, Where, bounded
 from west_viommu.read.guest import finished_tree, sealed_plan
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import Settings, terms
 from west_viommu.write.differences import differences_json, differences_table
-from west_viommu.write.plan_json import Origins, plan_document
+from west_viommu.write.plan_json import Origins
+from west_viommu.write.plan_json import sealed as as_sealed
 
 BUILT = "zephyr/zephyr.dts"
 
 
 def run(arguments: Namespace) -> int:
     """Compare, print, and say whether there is a difference."""
+    if arguments.system is not None:
+        # Of no use to a check of one guest.
+        from west_viommu.cli.system import check
+
+        check(arguments)
+        return DONE
     if arguments.build_dir and arguments.dts:
         raise UsageError(
             "name what was built once: a build directory with -d, or a tree with --dts"
@@ -69,29 +76,29 @@ def run(arguments: Namespace) -> int:
         found += [("guest-dtb", each) for each in with_given(built, given, known)]
     render = differences_json if arguments.format == "json" else differences_table
     names = {"build": name, "host": chosen.host or "", "guest-dtb": arguments.guest_dtb or ""}
-    tell([render(found, names, _count(built, sealed))])
+    arguments.console.result([render(found, names, _count(built, sealed))])
     return REFUSED if found else DONE
 
 
-def _profile_of(chosen: Settings, sealed: dict[str, Any] | None) -> Profile | None:
+def _profile_of(chosen: Settings, sealed: SealedPlan | None) -> Profile | None:
     """The profile of the build, or that was chosen; None where neither is known, or it is a user's
     own, of which the plan does not say the file.
     """
     if chosen.profile:
         return profile(chosen.profile, None)
     if sealed:
-        return profile(sealed["profile"], None) if sealed["profile"] in PROFILES else None
+        return profile(sealed.profile, None) if sealed.profile in PROFILES else None
     return profile(None, None)
 
 
-def _count(built: View, sealed: dict[str, Any] | None) -> int:
+def _count(built: View, sealed: SealedPlan | None) -> int:
     """How many devices were bound, as the build's log says it."""
     if sealed:
-        return len(sealed["devices"])
+        return len(sealed.devices)
     return sum(1 for device in built.devices.values() if device.streams or device.maps)
 
 
-def _built(arguments: Namespace) -> tuple[str, dict[str, Any] | None]:
+def _built(arguments: Namespace) -> tuple[str, SealedPlan | None]:
     """The built tree's file, and the plan that it was built by, where that is known."""
     if arguments.dts:
         return str(arguments.dts), None
@@ -102,11 +109,11 @@ def _built(arguments: Namespace) -> tuple[str, dict[str, Any] | None]:
     return str(build / BUILT), sealed_plan(build / "viommu")
 
 
-def _of_build(guest: GuestTree, built: View, sealed: dict[str, Any] | None) -> Iterator[Difference]:
+def _of_build(guest: GuestTree, built: View, sealed: SealedPlan | None) -> Iterator[Difference]:
     yield from built.faults
     if sealed:
-        yield from with_plan(built, Planned(sealed["viommu"], sealed["devices"]))
-        yield from unasked(sealed["unasked"], asked(guest).unasked)
+        yield from with_plan(built, Planned(sealed.viommu, sealed.devices))
+        yield from unasked(sealed.unasked, asked(guest).unasked)
 
 
 def _of_host(
@@ -114,35 +121,36 @@ def _of_host(
     arguments: Namespace,
     guest: GuestTree,
     built: View,
-    sealed: dict[str, Any] | None,
+    sealed: SealedPlan | None,
 ) -> Iterator[Difference]:
     """What the host tree makes of the built tree's requests: hazards, and another plan."""
     agreed = terms(_as_built(chosen, sealed))
+    console: Console = arguments.console
     devices = read_host(chosen.host or "", arguments.include, arguments.define).devices
-    planned = sealed["devices"] if sealed else None
+    planned = sealed.devices if sealed else None
     # One that is disabled by now is a difference from the plan, and the host is judged as planned.
-    wanted = asked(guest, [device["node"] for device in planned or ()])
+    wanted = asked(guest, [device.node for device in planned or ()])
     wanted = physical(wanted, guest, planned, agreed.profile.policy)
     made, problems = plan(wanted, guest, devices, agreed)
     if not sealed and not chosen.profile:
-        note = f"note: no viommu.json and no --profile: this assumes {agreed.profile.about}"
-        print(note, file=sys.stderr)
-    for warning in bounded(problem for problem in problems if problem.warning):
-        print(rendered(warning), file=sys.stderr)
+        note = f"no viommu.json and no --profile: this assumes {agreed.profile.about}"
+        console.note(note)
+    console.report(bounded(problem for problem in problems if problem.warning))
     wrong = [problem for problem in problems if not problem.warning]
     told = bounded(wrong)
     if arguments.format == "json" and any(problem.more for problem in told):
         raise Refused([_too_many()])
     yield from map(_as_difference, told)
-    document = plan_document(made, Origins(devices.tree, guest.tree, agreed.domain))
-    now = Planned(document["viommu"], document["devices"])
+    today = as_sealed(made, Origins(devices.tree, guest.tree, agreed.domain))
+    now = Planned(today.viommu, today.devices)
     if sealed:
         # Who is refused gets no mark, and is in the way of no memory.
         of_accepted = () if wrong else ("marks", "memory_limit")
         for key in ("profile", "vsid", "domain", "allowed", *of_accepted):
-            if sealed[key] != document[key]:
-                yield Difference("/", key, shown(document[key]), shown(sealed[key]))
-        earlier = Planned(sealed["viommu"], sealed["devices"])
+            new, old = getattr(today, key), getattr(sealed, key)
+            if new != old:
+                yield Difference("/", key, shown(new), shown(old))
+        earlier = Planned(sealed.viommu, sealed.devices)
         if wrong:
             earlier, now = without_numbers(earlier), without_numbers(now)
         # A node that is refused has said so.
@@ -163,27 +171,27 @@ def _as_difference(problem: Problem) -> Difference:
     return Difference(node, what, problem.expected, problem.found, problem.hint)
 
 
-def _as_built(chosen: Settings, sealed: dict[str, Any] | None) -> Settings:
+def _as_built(chosen: Settings, sealed: SealedPlan | None) -> Settings:
     """`chosen`, and what nobody chose as the build had it. Raises Refused where it had a profile
     of which the plan does not say the file.
     """
     if not sealed:
         return chosen
-    if not chosen.profile and sealed["profile"] not in PROFILES:
-        what = f"the build is by a profile of its user's own, {sealed['profile']}"
+    if not chosen.profile and sealed.profile not in PROFILES:
+        what = f"the build is by a profile of its user's own, {sealed.profile}"
         raise Refused([Problem("unreadable", what, "name its file with --profile FILE")])
-    name = chosen.profile or sealed["profile"]
-    if profile(name, None).name != sealed["profile"]:
+    name = chosen.profile or sealed.profile
+    if profile(name, None).name != sealed.profile:
         return chosen
-    numbered = chosen._replace(profile=name, vsid=chosen.vsid or sealed["vsid"])
-    if numbered.vsid != "explicit" or sealed["vsid"] != "explicit" or chosen.explicit:
+    numbered = chosen._replace(profile=name, vsid=chosen.vsid or sealed.vsid)
+    if numbered.vsid != "explicit" or sealed.vsid != "explicit" or chosen.explicit:
         return numbered
     return numbered._replace(explicit=tuple(_numbered(sealed)))
 
 
-def _numbered(sealed: dict[str, Any]) -> Iterator[Explicit]:
+def _numbered(sealed: SealedPlan) -> Iterator[Explicit]:
     """The numbers of the policy explicit, where no viommu.yml says them."""
-    for device in sealed["devices"]:
-        ids = tuple(StreamId(stream["vmaster"]) for stream in device["streams"])
+    for device in sealed.devices:
+        ids = tuple(StreamId(stream.vmaster) for stream in device.streams)
         if ids:
-            yield Explicit(device["node"], ids, Where(PLAN))
+            yield Explicit(device.node, ids, Where(PLAN))

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from west_viommu.api import Host, read_host
-from west_viommu.cli.run import as_typed, host_of, tell, terms_of
+from west_viommu.cli.console import tell
+from west_viommu.cli.run import host_of, terms_of
 from west_viommu.extract.copy import copied
 from west_viommu.extract.lookup import labels, node_called
 from west_viommu.extract.records import Copied
@@ -18,7 +18,7 @@ from west_viommu.extract.references import stub
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.names import BINDINGS
 from west_viommu.plan.alone import DEFAULT, concerns
-from west_viommu.problems import Problem, Refused, Where, bounded, rendered
+from west_viommu.problems import Problem, Refused, Where, bounded
 from west_viommu.read.host import malformed_host
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree
@@ -40,8 +40,7 @@ def run(arguments: Namespace) -> None:
     made = [_copied(source, node, arguments.zephyr_bindings) for node in nodes]
     stubs = _stubs(tree, made)
     agreed = terms_of(arguments) or Terms(DEFAULT)
-    for problem in bounded(_concerns(source, list(wanted), agreed)):
-        print(as_typed(rendered(problem), arguments.program), file=sys.stderr)
+    arguments.console.report(bounded(_concerns(source, list(wanted), agreed)))
     name = os.path.basename(os.path.abspath(source.name))
     is_blob = tree.source is None
     together = _apart([*stubs, *made])

@@ -17,9 +17,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from west_viommu.cli.console import NO_FORM, Console, tell
 from west_viommu.guest.source import GuestTree
-from west_viommu.names import BINDINGS, OVERLAY, VENDOR_PREFIXES
-from west_viommu.problems import Problem, Refused, Where, rendered
+from west_viommu.names import BINDINGS, MESSAGE_FORMS, OVERLAY, VENDOR_PREFIXES
+from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.plain_file import content
 from west_viommu.write.files import Output
 
@@ -42,6 +43,8 @@ class Hook:
 
     def __init__(self, options: Sequence[str], command: Sequence[str]):
         self._arguments = _parser().parse_args(options)
+        self._form = os.environ.get("VIOMMU_ERRORS") or MESSAGE_FORMS[0]
+        self.console = _console(self._arguments, self._form)
         self._command = command
         # Zephyr's own dtlib is to read the source, as Zephyr's scripts will.
         os.environ["ZEPHYR_BASE"] = self._arguments.zephyr_base
@@ -57,7 +60,7 @@ class Hook:
 
     def run(self) -> int:
         """Bind what the preprocessed source asks for; the exit status."""
-        return self._status(lambda: _bind(self._arguments, self._command))
+        return self._status(lambda: _bind(self._arguments, self._command, self.console))
 
     def clear(self) -> int:
         """Remove what an earlier configure left: there is no source that it could be of. The exit
@@ -65,21 +68,42 @@ class Hook:
         """
         return self._status(lambda: Output(Path(self._arguments.output)).remove())
 
+    def cannot_run(self, error: OSError) -> int:
+        """As `clear`, where `error` kept the preprocessor from running."""
+        what = f"{self._command[0]} cannot be run: {error.strerror}"
+        hint = "it is Zephyr's preprocessor: install the toolchain, or correct what names it"
+        self.console.report([Problem("unreadable", what, hint)])
+        return self.clear()
+
     def _status(self, job: Callable[[], None]) -> int:
         """Do `job`; the exit status, with a message where that is not 0."""
+        if self._form not in MESSAGE_FORMS:
+            self.console.fail("usage", NO_FORM)
+            return 1
         try:
             job()
         except Refused as refused:
-            for problem in refused.problems:
-                print(rendered(problem), file=sys.stderr)
+            self.console.report(refused.problems)
             return 1
         except OSError as error:
             what = error.strerror or str(error)
             hint = "make room in the build directory, and let yourself write there"
             place = Where(os.fsdecode(error.filename or _operand(self._command, "-o")))
-            print(rendered(Problem("unwritable", what, hint, where=place)), file=sys.stderr)
+            self.console.report([Problem("unwritable", what, hint, where=place)])
             return 1
         return 0
+
+
+def _console(arguments: Namespace, form: str) -> Console:
+    """Where the hook prints. The commands that its user has are west's where there is west."""
+
+    def wants_colour() -> bool:
+        from west_viommu.read.settings import west_wants_colour
+
+        return west_wants_colour(arguments.app, arguments.workspace)
+
+    program = "west build" if arguments.workspace else "cmake"
+    return Console(program, form, wants_colour)
 
 
 def _parser() -> ArgumentParser:
@@ -101,19 +125,21 @@ def _asks(source: Path) -> bool:
     return any(word in found for word in _WORDS)
 
 
-def _bind(arguments: Namespace, command: Sequence[str]) -> None:
+def _bind(arguments: Namespace, command: Sequence[str], console: Console) -> None:
     """Bind what the preprocessed source asks for, and say which files the outcome depends on."""
     source = Path(_operand(command, "-o"))
     with Output(Path(arguments.output)) as output:
         _leave_out_stale(source)
         inputs, written = _NOTHING
         if _asks(source):
-            inputs, written = _appended(arguments, command, source, output)
+            inputs, written = _appended(arguments, command, source, output, console)
         if not inputs:
             output.remove()
             # Zephyr has seen it by now (dts.cmake made it), and reads it later.
             output.leave_empty(f"{BINDINGS}/{VENDOR_PREFIXES}")
-        _add_dependencies(_operand(command, "-MF"), inputs, written)
+        unseen = _add_dependencies(_operand(command, "-MF"), inputs, written)
+    for file in unseen:
+        console.note(f"changes to {file!r} go unnoticed: CMake cannot take a character of its path")
 
 
 def _leave_out_stale(source: Path) -> None:
@@ -127,7 +153,11 @@ def _leave_out_stale(source: Path) -> None:
 
 
 def _appended(
-    arguments: Namespace, command: Sequence[str], source: Path, output: Output
+    arguments: Namespace,
+    command: Sequence[str],
+    source: Path,
+    output: Output,
+    console: Console,
 ) -> tuple[list[str], list[str]]:
     """Plan, write the files of the run, and append the overlay to the source. What it was made
     from, and what was written; nothing where the source asks for nothing after all.
@@ -135,7 +165,6 @@ def _appended(
     from west_viommu.api import guest_of, read_host
     from west_viommu.cli.job import done
     from west_viommu.cli.required import lacking
-    from west_viommu.cli.run import tell
     from west_viommu.read.host import host_files
     from west_viommu.read.preprocess import line_marker
     from west_viommu.read.settings import placed, settings
@@ -159,6 +188,7 @@ def _appended(
         wanted = guest.asked
         path = [*wanted.paths, *(each.node for each in wanted.errors), *wanted.disabled][0]
         raise Refused([_no_host(path, guest.tree)])
+    chosen.check_host()
     if arguments.host_dtb and not os.path.exists(chosen.host):
         raise Refused([_no_such_host(chosen.host)])
     binding_dirs = _binding_dirs(arguments)
@@ -167,7 +197,7 @@ def _appended(
     if wanting:
         raise Refused(wanting)
     _define_label(source, result.plan, output.folder)
-    result.tell()
+    result.tell(console)
     output.write(result.files)
     with source.open("ab") as file:
         place = line_marker(str(output.folder / OVERLAY), 1)
@@ -257,16 +287,14 @@ def _own_files() -> list[str]:
     return [*own, *map(str, package.glob("profiles/*.yaml"))]
 
 
-def _add_dependencies(make_rule: str, inputs: Sequence[str], written: Sequence[str]) -> None:
+def _add_dependencies(make_rule: str, inputs: Sequence[str], written: Sequence[str]) -> list[str]:
     """Append `inputs`, what was `written`, and our own sources, to the make rule that the
     preprocessor wrote: a line each, as Zephyr before 4.0 wants it. The written so that what is
-    removed comes back with the next build. A path that CMake could not read back is left out, with
-    a note if it is an input.
+    removed comes back with the next build. A path that CMake could not read back is left out;
+    returns those of inputs.
     """
     wanted = [_for_cmake(os.path.abspath(file)) for file in inputs if os.path.isfile(file)]
     written = [_for_cmake(file) for file in written]
-    for file in filter(_is_unreadable, wanted):
-        print(f"note: changes of {file!r} go unnoticed: a character of its path", file=sys.stderr)
     if wanted:
         own = map(_for_cmake, _own_files())
         readable = {file for file in (*wanted, *written, *own) if not _is_unreadable(file)}
@@ -274,6 +302,7 @@ def _add_dependencies(make_rule: str, inputs: Sequence[str], written: Sequence[s
         lines = "".join(f" \\\n {file}" for file in sorted(readable))
         text = rule.read_text(encoding="utf-8").rstrip("\n") + lines + "\n"
         rule.write_text(text, encoding="utf-8", newline="\n")
+    return list(filter(_is_unreadable, wanted))
 
 
 def _for_cmake(file: str) -> str:

@@ -7,13 +7,17 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
-from west_viommu.cli.run import as_typed
-from west_viommu.names import PROFILES, is_profile_path
+from west_viommu.names import PROFILES, SCHEMAS, is_profile_path
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.host import read_host, read_inventory
 from west_viommu.read.profiles import profile
-from west_viommu.read.settings import FILE_NAME
+from west_viommu.read.settings import FILE_NAME, west_topdir
 from west_viommu.write.config_text import config_text
+
+_CHECKOUT = Path(__file__).resolve().parent.parent.parent
+# What a checkout has, and an installed package has not.
+_OF_WEST = "west-commands.yml"
+_SCHEMA = "config.json"
 
 
 def run(arguments: Namespace) -> None:
@@ -30,6 +34,7 @@ def run(arguments: Namespace) -> None:
         _relative(host, folder) if host else None,
         profiles,
         _relative(chosen, folder) if chosen and is_profile_path(chosen) else chosen,
+        _schema(folder),
     )
     try:
         with target.open("x", encoding="utf-8") as file:
@@ -41,14 +46,28 @@ def run(arguments: Namespace) -> None:
         what = error.strerror or "cannot be written"
         hint = "name the folder of the application with -s"
         raise Refused([Problem("unwritable", what, hint, where=Where(str(target)))]) from None
-    print(f"wrote {target}")
     following = (
         "next: `viommu list --passable` shows what a guest could have, and `viommu extract NODE` "
         "gives its node"
         if host
         else "next: say in it where the host tree is"
     )
-    print(as_typed(following, arguments.program))
+    arguments.console.result([f"wrote {target}\n{following}\n"])
+
+
+def _schema(folder: Path) -> str:
+    """Where an editor finds the schema of a file in `folder`: in our checkout where that is in the
+    same west workspace, which is the same for all who have it, else on the network.
+    """
+    top = west_topdir(str(folder))
+    file = _CHECKOUT / "west_viommu" / "schemas" / _SCHEMA
+    # An environment of Python's may be in a workspace as well, and is one user's own.
+    if top and file.is_relative_to(os.path.realpath(top)) and (_CHECKOUT / _OF_WEST).is_file():
+        relative = Path(os.path.relpath(file, os.path.realpath(folder))).as_posix()
+        # The line ends there for an editor.
+        if " " not in relative:
+            return relative
+    return SCHEMAS + _SCHEMA
 
 
 def _relative(path: str, folder: Path) -> str:

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from west_viommu.api import Guest, Host, planned_by, render
+from west_viommu.cli.console import Console
 from west_viommu.names import partial_tree
 from west_viommu.plan.records import Plan
-from west_viommu.problems import Problem, printable, rendered
+from west_viommu.problems import Problem
 from west_viommu.read.settings import Settings, settings
 
 
@@ -26,12 +26,11 @@ class Done(NamedTuple):
     warnings: tuple[Problem, ...]
     notes: tuple[str, ...]
 
-    def tell(self) -> None:
-        """Print warnings and notes to stderr."""
-        for warning in self.warnings:
-            print(rendered(warning), file=sys.stderr)
+    def tell(self, console: Console) -> None:
+        """Print warnings and notes."""
+        console.report(self.warnings)
         for note in self.notes:
-            print(f"note: {printable(note)}", file=sys.stderr)
+            console.note(note)
 
 
 def chosen_by(arguments: Namespace, app: str) -> Settings:
@@ -39,7 +38,7 @@ def chosen_by(arguments: Namespace, app: str) -> Settings:
     Refused.
     """
     environment = os.environ.get
-    return settings(
+    chosen = settings(
         {
             "host": arguments.host or environment("VIOMMU_HOST_DTB"),
             "profile": arguments.profile or environment("VIOMMU_PROFILE"),
@@ -48,6 +47,8 @@ def chosen_by(arguments: Namespace, app: str) -> Settings:
         app,
         arguments.config or environment("VIOMMU_CONFIG"),
     )
+    chosen.check_host()
+    return chosen
 
 
 def done(host: Host, guest: Guest, chosen: Settings, binding_dirs: Sequence[str]) -> Done:

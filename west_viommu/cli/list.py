@@ -3,34 +3,31 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from west_viommu.cli.run import DONE, REFUSED, as_typed, host_of, tell, terms_of
+from west_viommu.cli.console import Console, columns, tell
+from west_viommu.cli.run import DONE, REFUSED, host_of, terms_of
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Inventory, Master
-from west_viommu.host.selection import (
-    Selection,
-    is_behind,
-    is_compatible,
-    path_matches,
-    selection,
-)
+from west_viommu.host.selection import Selection, selection
 from west_viommu.read.host import read_host, read_inventory
 from west_viommu.read.tree import refused
-from west_viommu.tree.cells import counted
 from west_viommu.write.list_length import is_endless
 
 if TYPE_CHECKING:
     from west_viommu.hypervisor.assignment import Terms
     from west_viommu.plan.alone import Known
+    from west_viommu.problems import Problem
+    from west_viommu.tree.node import Tree
 
 _WIDTH = 80
+# The profile of a Xen without a vSMMU.
+_RELEASED = "xen"
 
 
 def run(arguments: Namespace) -> int:
@@ -44,8 +41,10 @@ def run(arguments: Namespace) -> int:
 
         found = as_driven(found, terms.profile)
     asked = _Asked(found, Devices(host, tree, found), terms)
+    tests, problems = _filters(arguments, host, tree, found)
+    passable = [asked.is_passable] if arguments.passable else []
     try:
-        selected = selection(found, _tests(arguments, asked))
+        selected = selection(found, (*tests, *passable))
     except TooManyIntervals:
         what = "the stream IDs of this host overlap in more ways than can be listed"
         hint = "correct the iommu-map of its masters: on real hosts few IDs are shared"
@@ -54,16 +53,18 @@ def run(arguments: Namespace) -> int:
         what = "a list of this host would be many times as long as the host"
         hint = "correct the paths and the iommus of its nodes, or name the devices to list"
         raise refused("malformed", host, what, hint)
+    arguments.console.report(problems)
     is_empty = selected.is_filtered and not selected.inventory.masters
-    if is_empty:
-        print(as_typed(_nothing(arguments, asked), arguments.program), file=sys.stderr)
-        if arguments.format == "table":
-            return REFUSED
-    pieces = _FORMATS[arguments.format](selected, asked)
+    if is_empty and not problems:
+        left = [m for m in found.masters if all(test(m) for test in tests)]
+        arguments.console.note(_nothing(left, asked))
+    if is_empty and arguments.format == "table":
+        return REFUSED
     if arguments.format == "table":
-        pieces = (as_typed(piece, arguments.program) for piece in pieces)
-    tell(pieces)
-    return REFUSED if is_empty else DONE
+        arguments.console.result(_table(selected, asked, arguments.console))
+    else:
+        tell(_FORMATS[arguments.format](selected, asked))
+    return REFUSED if is_empty or problems else DONE
 
 
 class _Asked:
@@ -72,55 +73,74 @@ class _Asked:
     def __init__(self, inventory: Inventory, devices: Devices, terms: Terms | None):
         self.inventory = inventory
         self._devices = devices
-        self._terms = terms
+        self.terms = terms
 
     @cached_property
     def known(self) -> dict[str, Known]:
         """What there is to tell of each master."""
         from west_viommu.plan.alone import known
 
-        return known(self._devices, self._terms)
+        return known(self._devices, self.terms)
+
+    def is_passable(self, master: Master) -> bool:
+        """Whether a guest of Xen could have it as it is."""
+        return not self.known[master.path].refused
 
 
-def _tests(arguments: Namespace, asked: _Asked) -> Iterator[Callable[[Master], bool]]:
-    """What a master must pass to be listed."""
-    yield from _filters(arguments)
-    if arguments.passable:
-        yield lambda master: not asked.known[master.path].refused
+def _filters(
+    arguments: Namespace, host: str, tree: Tree, found: Inventory
+) -> tuple[Sequence[Callable[[Master], bool]], Sequence[Problem]]:
+    """What a master must pass to be listed, and the words that mean no master."""
+    if not (arguments.patterns or arguments.compatible or arguments.iommu):
+        return (), ()
+    if not found.masters:
+        return (lambda master: True,), ()
+    from west_viommu.cli.filters import filters
+
+    return filters(arguments, host, tree, found)
 
 
-def _filters(arguments: Namespace) -> Iterator[Callable[[Master], bool]]:
-    if arguments.patterns:
-        yield path_matches(arguments.patterns)
-    if arguments.compatible:
-        yield is_compatible(arguments.compatible)
-    if arguments.iommu:
-        yield is_behind(arguments.iommu)
-
-
-def _nothing(arguments: Namespace, asked: _Asked) -> str:
-    """Why nothing is listed."""
-    tests = list(_filters(arguments))
-    left = [m for m in asked.inventory.masters if all(test(m) for test in tests)]
-    if not asked.inventory.masters:
-        return "this host has no master: no node has `iommus` or `iommu-map`"
+def _nothing(left: Sequence[Master], asked: _Asked) -> str:
+    """Why nothing is listed: what refuses the masters that are `left` by the filters."""
     if not left:
-        return "no master of this host fits: `viommu list` shows all"
+        return f"this host has no master: no node has `iommus` or `iommu-map`{_no_iommu(asked)}"
     counts: dict[str, int] = {}
     for master in left:
         for hazard in asked.known[master.path].refused:
             counts[hazard] = counts.get(hazard, 0) + 1
-    why = ", ".join(f"{hazard} ({count})" for hazard, count in counts.items())
-    return (
-        f"0 of {counted(len(left), 'master')} could go to a guest of Xen as is, because of {why}: "
-        "`viommu explain HAZARD` says why, and what to do"
-    )
+    if len(left) == 1:
+        what = f"{left[0].path} cannot go to a guest of Xen as is: {', '.join(counts)}"
+    else:
+        why = ", ".join(f"{hazard} ({count})" for hazard, count in counts.items())
+        what = f"none of the {len(left)} masters can go to a guest of Xen as is: {why}"
+    about = "`viommu explain HAZARD` says why, and what to do"
+    return f"{what}. {about}{_by_another_profile(left, asked)}"
 
 
-def _table(selected: Selection, asked: _Asked) -> Iterable[str]:
+def _by_another_profile(left: Sequence[Master], asked: _Asked) -> str:
+    """Where nobody chose a profile, and a released Xen drives what a Xen with a vSMMU does not."""
+    if asked.terms:
+        return ""
+    from west_viommu.plan.alone import as_driven
+    from west_viommu.read.profiles import profile
+
+    known = as_driven(asked.inventory, profile(_RELEASED, None))
+    both = zip(asked.inventory.iommus, known.iommus, strict=True)
+    more = {ours.path for ours, theirs in both if theirs.supported and not ours.supported}
+    if more.isdisjoint(path for master in left for path in master.iommus):
+        return ""
+    return f". A released Xen drives more IOMMUs of this host: --profile {_RELEASED}"
+
+
+def _no_iommu(asked: _Asked) -> str:
+    return "" if asked.inventory.iommus else ", and none is an IOMMU"
+
+
+def _table(selected: Selection, asked: _Asked, console: Console) -> Iterable[str]:
     from west_viommu.write.inventory_table import inventory_table
 
-    return inventory_table(selected, asked.known, _width(), colour=_has_colour())
+    has_colour = console.has_colour(sys.stdout)
+    return inventory_table(selected, asked.known, columns(1) or _WIDTH, colour=has_colour)
 
 
 def _json(selected: Selection, asked: _Asked) -> Iterable[str]:
@@ -132,31 +152,15 @@ def _json(selected: Selection, asked: _Asked) -> Iterable[str]:
 def _dot(selected: Selection, asked: _Asked) -> Iterable[str]:
     from west_viommu.write.inventory_dot import inventory_dot
 
-    return [inventory_dot(selected)]
+    return [inventory_dot(selected, asked.known)]
 
 
 def _svg(selected: Selection, asked: _Asked) -> Iterable[str]:
-    from west_viommu.write.inventory_dot import inventory_dot, svg
+    from west_viommu.write.graphviz import svg
+    from west_viommu.write.inventory_dot import inventory_dot
 
-    return [svg(inventory_dot(selected))]
+    return [svg(inventory_dot(selected, asked.known))]
 
 
 # Each: the text in pieces. What could be refused is refused before the first.
-_FORMATS = {"table": _table, "json": _json, "dot": _dot, "svg": _svg}
-
-
-def _width() -> int:
-    """The columns of the terminal; of what is no terminal, COLUMNS or 80."""
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isdecimal() and len(columns) < 6:
-        return int(columns)
-    try:
-        return os.get_terminal_size(1).columns
-    except OSError:
-        return _WIDTH
-
-
-def _has_colour() -> bool:
-    """On a terminal, unless the user wants none (https://no-color.org)."""
-    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return not is_plain and bool(sys.stdout) and sys.stdout.isatty()
+_FORMATS = {"json": _json, "dot": _dot, "svg": _svg}

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,8 @@ def main(argv: list[str]) -> int:
     try:
         preprocessor = subprocess.Popen(command)
     except OSError as error:
-        print(f"error: [unreadable] {command[0]} cannot be run: {error.strerror}", file=sys.stderr)
-        return _hook(options, command).clear() or 1
+        hook = _hook(options, command)
+        return hook.cannot_run(error) or 1
     with preprocessor:
         # It has a core of its own to run on. Everything else is loaded only now, meanwhile.
         hook = _hook(options, command)

@@ -6,12 +6,14 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Callable
 from importlib import import_module
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
-from west_viommu.problems import Refused, printable, rendered
+from west_viommu.cli.console import NO_FORM, Console, silence_stdout, tell
+from west_viommu.names import MESSAGE_FORMS
+from west_viommu.problems import Refused, printable
 
 if TYPE_CHECKING:
     from west_viommu.hypervisor.assignment import Terms
@@ -29,64 +31,46 @@ class UsageError(Exception):
     """The command line is wrong in a way that argparse cannot tell."""
 
 
-def run(name: str, arguments: Namespace, program: str) -> int:
+def run(
+    name: str, arguments: Namespace, program: str, wants_colour: Callable[[], bool] | None = None
+) -> int:
     """Run command `name`, a module of this package, and return its exit status. `program` is what
-    the user typed to get here.
+    the user typed to get here; `wants_colour` whether west is to have colours.
 
     Results go to stdout, everything else to stderr. Never a traceback for bad input, nor for
     Ctrl-C.
     """
     _speak_utf8()
-    arguments.program = program
+    form = arguments.errors or os.environ.get("VIOMMU_ERRORS") or MESSAGE_FORMS[0]
+    console = Console(program, form, wants_colour, is_quiet=getattr(arguments, "quiet", False))
+    if form not in MESSAGE_FORMS:
+        console.fail("usage", NO_FORM)
+        return USAGE
+    arguments.console = console
     try:
         status: int | None = import_module(f"west_viommu.cli.{name}").run(arguments)
         tell()
         return status or DONE
     except Refused as refused:
-        for problem in refused.problems:
-            print(as_typed(rendered(problem), program), file=sys.stderr)
+        console.report(refused.problems)
         return REFUSED
     except UsageError as error:
-        print(f"{program}: error: {as_typed(str(error), program)}", file=sys.stderr)
+        console.fail("usage", str(error))
         return USAGE
     except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
+        console.fail("interrupted")
         # A reader that has stopped reading would keep us.
-        _silence_stdout()
+        silence_stdout()
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has enough.
-        _silence_stdout()
+        silence_stdout()
         return DONE
     except OSError as error:
         of_file = f"{error.filename}: " if error.filename else ""
-        print(f"{program}: error: {printable(of_file)}{error.strerror or error}", file=sys.stderr)
-        _silence_stdout()
+        console.fail("failed", printable(f"{of_file}{error.strerror or error}"))
+        silence_stdout()
         return REFUSED
-
-
-def tell(pieces: Iterable[str] = ()) -> None:
-    """Print the last of the results, in `pieces`, so that it is known whether stdout took them.
-
-    A reader that has left (head, less) had enough. Raises OSError where stdout fails otherwise, and
-    does nothing where it is closed.
-    """
-    if sys.stdout:
-        try:
-            sys.stdout.writelines(pieces)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            _silence_stdout()
-        except OSError as error:
-            error.filename = "stdout"
-            raise
-
-
-def as_typed(text: str, program: str) -> str:
-    """`text` with each command that it tells to run as the user types it: where there is west,
-    there need not be a `viommu`. `program` is what was typed for this run.
-    """
-    return text.replace("`viommu ", "`west viommu-") if program.startswith("west ") else text
 
 
 def _speak_utf8() -> None:
@@ -94,11 +78,6 @@ def _speak_utf8() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-
-
-def _silence_stdout() -> None:
-    """Python would complain of what it could not write once more when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def host_of(arguments: Namespace) -> str:
@@ -109,7 +88,9 @@ def host_of(arguments: Namespace) -> str:
     if not host:
         from west_viommu.read.settings import settings
 
-        host = settings({}, os.curdir).host
+        chosen = settings({}, os.curdir)
+        chosen.check_host()
+        host = chosen.host
     if not host:
         raise UsageError(NO_HOST)
     return host

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
@@ -13,12 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from west_viommu.cli.console import Console
 from west_viommu.cli.run import UsageError
 from west_viommu.names import BINDINGS
 from west_viommu.problems import Problem, Refused, Where
-from west_viommu.read.plain_file import content, unreadable
+from west_viommu.read.plain_file import content
 from west_viommu.read.preprocess import decoded, named_files
 from west_viommu.read.settings import Settings, west_board
+from west_viommu.read.sysbuild import images
 from west_viommu.read.west_build import application_of, west_build_dir
 
 _PREPROCESSED = "zephyr/zephyr.dts.pre"
@@ -48,7 +49,7 @@ class Stage(NamedTuple):
             return []
         return [os.path.join(root, BINDINGS) for root in roots.split(";") if root]
 
-    def check(self, output: Path) -> None:
+    def check(self, output: Path, console: Console) -> None:
         """Raises Refused where Zephyr does not take the bound tree. Where it did not run our
         module, says how it gets what was written to `output`.
         """
@@ -65,11 +66,10 @@ class Stage(NamedTuple):
                 ]
             )
         if self.failure:
-            print(
-                f"note: Zephyr's devicetree stage failed: {_error_line(self.failure)}\nIt did not "
-                "run west-viommu's module. Such a build needs the overlay by "
-                f"EXTRA_DTC_OVERLAY_FILE, and the bindings by DTS_ROOT={output}",
-                file=sys.stderr,
+            console.note(
+                f"Zephyr's devicetree stage failed: {_error_line(self.failure)}. It did not run "
+                "west-viommu's module. Such a build needs the overlay by EXTRA_DTC_OVERLAY_FILE, "
+                f"and the bindings by DTS_ROOT={output}"
             )
 
 
@@ -81,7 +81,7 @@ def devicetree_stage(arguments: Namespace, app: str, chosen: Settings) -> Iterat
     if arguments.build_dir:
         build = image(arguments.build_dir)
         stage = _found(build, str(build), "")
-        _tell_of_newer(stage)
+        _tell_of_newer(stage, arguments.console)
         yield stage
         return
     board = arguments.board or west_board(app)
@@ -123,7 +123,7 @@ def _run(app: str, build: Path, board: str, base: Path, chosen: Settings) -> str
 def _found(build: Path, name: str, failure: str) -> Stage:
     source = build / _PREPROCESSED
     if not source.is_file():
-        what = f"no build of Zephyr's that was configured: there is no {_PREPROCESSED}"
+        what = f"this is not a configured build of Zephyr: there is no {_PREPROCESSED}"
         hint = "name the build directory, and configure it first: west build --cmake-only"
         if failure:
             what = f"Zephyr's devicetree stage failed: {_error_line(failure)}"
@@ -142,25 +142,24 @@ def _error_line(log: str) -> str:
     return lines[-1] if lines else "nothing was printed"
 
 
-def _tell_of_newer(stage: Stage) -> None:
+def _tell_of_newer(stage: Stage, console: Console) -> None:
     """Say so where a source of the build has changed since: its devicetree is not that."""
     made = stage.source.stat().st_mtime
     text = decoded(stage.source.read_bytes(), stage.name)
     newer = next((file for file in named_files(text) if os.stat(file).st_mtime > made), None)
     if newer:
-        print(
-            f"note: {newer} has changed since {stage.name} was configured, and this takes its "
-            "devicetree as it was: west build --cmake-only",
-            file=sys.stderr,
+        console.note(
+            f"{newer} has changed since {stage.name} was configured, and this takes its devicetree "
+            "as it was: west build --cmake-only"
         )
 
 
 def found_build(arguments: Namespace) -> str | None:
-    """The build directory that `west build` would find, where none is named; said on stderr."""
+    """The build directory that `west build` would find, where none is named; a note says so."""
     build = west_build_dir(arguments.source_dir)
     if not build:
         return None
-    print(f"note: this takes the build in {build}", file=sys.stderr)
+    arguments.console.note(f"this takes the build in {build}")
     return str(build)
 
 
@@ -178,19 +177,7 @@ def image(build_dir: str) -> Path:
     Refused.
     """
     build = Path(build_dir)
-    domains = build / "domains.yaml"
-    if (build / _PREPROCESSED).is_file() or not domains.exists():
+    if (build / _PREPROCESSED).is_file():
         return build
-    import yaml
-
-    from west_viommu.read.plain_yaml import PlainLoader, plain_text
-
-    try:
-        found = yaml.load(plain_text(str(domains)), Loader=PlainLoader)
-        directories = {each["name"]: each["build_dir"] for each in found["domains"]}
-        return Path(directories[found["default"]])
-    except OSError as error:
-        raise Refused([unreadable(str(domains), error, "configure the build again")]) from None
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
-        what, hint = "this is no domains.yaml of a sysbuild", "configure the build again"
-        raise Refused([Problem("malformed", what, hint, where=Where(str(domains)))]) from None
+    found = images(build)
+    return found.directories[found.default] if found else build

@@ -11,32 +11,45 @@ from west_viommu.tree.node import Node, Tree
 
 
 def node_called(tree: Tree, file: str, called: str) -> Node | Problem:
-    """The node that `called` means; what is wrong where it means none, or several.
+    """The one node that `called` means; what is wrong where it means none, or several."""
+    found = nodes_called(tree, called)
+    if not found:
+        return no_such_node(tree, file, called)
+    if len(found) == 1:
+        return found[0]
+    return Problem(
+        "unknown-host-node",
+        f"{len(found)} host nodes have this name",
+        "give the path of the one that you mean",
+        expected="one of " + " ".join(node.path for node in found[:8]),
+        found=called,
+        where=Where(file),
+    )
+
+
+def nodes_called(tree: Tree, called: str) -> list[Node]:
+    """The nodes that `called` means, a path, a name, an alias or a label: several where they have
+    the name.
 
     A name may leave the unit address out. An alias is a property of /aliases; labels are those
     of the source, or those that dtc -@ leaves in /__symbols__.
     """
     found = tree.node(called)
     if found and found is not tree.root:
-        return found
+        return [found]
     label = called.removeprefix("&")
     of_source = tree.source.labels.get(label) if tree.source else None
     for path in (_entry(tree, "/aliases", called), of_source, _entry(tree, "/__symbols__", label)):
         target = tree.node(path) if path else None
         if target:
-            return target
-    named = [node for node in tree.nodes() if called in (node.name, node.name.split("@")[0])]
-    if len(named) == 1 and called:
-        return named[0]
-    if named and called:
-        return Problem(
-            "unknown-host-node",
-            f"{len(named)} host nodes have this name",
-            "give the path of the one that you mean",
-            expected="one of " + " ".join(node.path for node in named[:8]),
-            found=called,
-            where=Where(file),
-        )
+            return [target]
+    if not called:
+        return []
+    return [node for node in tree.nodes() if called in (node.name, node.name.split("@")[0])]
+
+
+def no_such_node(tree: Tree, file: str, called: str) -> Problem:
+    """What is wrong with `called`, by which `nodes_called` finds nothing."""
     close = close_matches(called, [*_known(tree)])
     return Problem(
         "unknown-host-node",

@@ -20,11 +20,12 @@ STREAM_IDS = "xen,smmu-stream-ids"
 
 class Entry(NamedTuple):
     """One pair of a guest's `iommus`. `phandle` is the number that was written, None where the
-    entry refers to the guest's vSMMU by label and so is bound already.
+    entry refers to the guest's vSMMU by label and so is bound already. `prop`: where it stands.
     """
 
     phandle: Phandle | None
     id: StreamId
+    prop: str = "iommus"
 
 
 def entries(guest: GuestTree, node: Node) -> tuple[Entry, ...]:
@@ -35,7 +36,7 @@ def entries(guest: GuestTree, node: Node) -> tuple[Entry, ...]:
     listed = {entry.id for entry in found}
     for number in cells(node.properties.get(STREAM_IDS, b""), node.path, STREAM_IDS):
         if number not in listed:
-            found.append(Entry(Phandle(0), StreamId(number)))
+            found.append(Entry(Phandle(0), StreamId(number), STREAM_IDS))
     return tuple(found)
 
 
@@ -46,7 +47,7 @@ def _of_iommus(guest: GuestTree, node: Node) -> Iterator[Entry]:
     numbers = cells(node.properties["iommus"], node.path, "iommus")
     if not numbers or len(numbers) % 2:
         raise TreeError(
-            "iommus is no list of pairs",
+            "iommus is not a list of pairs",
             node.path,
             "iommus",
             "<0x0 STREAM-ID> for each stream",
@@ -65,7 +66,7 @@ def _of_iommus(guest: GuestTree, node: Node) -> Iterator[Entry]:
             raise TreeError(
                 f"iommus refers to &{label}, a label that the guest tree does not have"
                 if target.startswith(BASE)
-                else "iommus refers to a node that is no vSMMU",
+                else "iommus refers to a node that is not a vSMMU",
                 node.path,
                 "iommus",
                 "0x0 in place of the host's SMMU",

@@ -10,6 +10,7 @@ from west_viommu.tree.interrupt_map import cut, interrupt_cells
 from west_viommu.tree.interrupts import (
     FIRST_SPI,
     LAST_SPI,
+    PPI,
     SPI,
     Intid,
     gic_intid,
@@ -133,7 +134,7 @@ def specifiers(
         return ()
     if not is_finished and _means_xens_gic(guest, gic, node):
         controller, width = None, gic.cells
-        what = "interrupts is not of the GIC's form"
+        what = "interrupts does not fit the GIC"
         expected = f"{width} cells each"
         if gic.path is None:
             expected += ", as the tree has no GIC that says otherwise"
@@ -208,7 +209,7 @@ def _is_edge(gic: Gic, node: Node, specifier: tuple[int, ...]) -> bool:
     flags = specifier[2] & 0xFF
     if flags not in (edge, level):
         raise TreeError(
-            "an interrupt has a trigger that its GIC does not take",
+            "an interrupt has a trigger that its GIC does not have",
             node.path,
             "interrupts",
             f"{level} (level, high) or {edge} (edge, rising)",
@@ -233,7 +234,9 @@ def _intid(node: Node, specifier: tuple[int, ...]) -> Intid:
             node.path,
             "interrupts",
             "type 0, an SPI",
-            f"type {specifier[0]}",
+            f"type 1, PPI {specifier[1]}"
+            if specifier[0] == PPI and len(specifier) > 1
+            else f"type {specifier[0]}",
         )
     return intid
 

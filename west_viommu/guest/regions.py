@@ -66,7 +66,7 @@ def xen_reg(guest: GuestTree, node: Node) -> tuple[Mapped, ...]:
         2 * address + size,
         node.path,
         "xen,reg",
-        "xen,reg is no list of triples",
+        "xen,reg is not a list of triples",
         f"<host size guest> in {address} + {size} + {address} cells",
     )
     mapped = tuple(

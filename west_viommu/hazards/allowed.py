@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from west_viommu.guest.source import GuestTree
-from west_viommu.hazards.findings import Finding, Severity
+from west_viommu.hazards.findings import Finding, Severity, problem
 from west_viommu.hazards.table import HAZARDS
 from west_viommu.hypervisor.assignment import Permission
 from west_viommu.problems import Problem, close_matches
@@ -44,8 +44,17 @@ class Allowed:
             return f"allowed by {file}:{line}, because: {naming[0].reason}"
         return None
 
-    def stale(self) -> Iterator[Problem]:
-        """What is wrong with the permissions themselves."""
+    def problem(self, hazard: str, finding: Finding, path: str, names: Collection[str]) -> Problem:
+        """`finding` of a hazard, of the guest node at `path`: a warning where it is allowed."""
+        reason = self.reason(hazard, finding, names)
+        if reason is None:
+            return problem(hazard, finding, path, self.guest)
+        return problem(hazard, finding._replace(hint=reason), path, self.guest, warning=True)
+
+    def stale(self, *, is_known: bool = True) -> Iterator[Problem]:
+        """What is wrong with the permissions themselves; whether one is needed, only where it
+        `is_known` of every node which device it means.
+        """
         for each in self._permissions:
             if each.hazard not in _ALLOWABLE:
                 known = [hazard.id for hazard in HAZARDS]
@@ -55,9 +64,9 @@ class Allowed:
                     hint = f"remove the entry: `viommu explain {each.hazard}` says what to do"
                 elif close:
                     hint = f"did you mean {close[0]}?"
-                what = "this is no hazard that can be allowed"
+                what = "this is not a hazard that can be allowed"
                 yield Problem("malformed", what, hint, found=each.hazard, where=each.where)
-            elif each not in self._needed:
+            elif is_known and each not in self._needed:
                 yield Problem(
                     "malformed",
                     f"nothing to allow: {each.device} does not have the hazard {each.hazard}",

@@ -24,7 +24,7 @@ def hypervisor_owned(this: Assignment, situation: Situation) -> Iterator[Finding
     # That of reserved memory is another hazard.
     if role and role != RESERVED:
         yield Finding(
-            f"{this.device.path} is {role}, and no device that a guest could have",
+            f"{this.device.path} is {role}, not a device that a guest could have",
             "remove the node",
             "",
             expected="a device of the host",
@@ -138,7 +138,7 @@ def needs_memory(this: Assignment, situation: Situation) -> Iterator[Finding]:
     if found:
         yield Finding(
             f"{this.device.path} has memory of its own on the host",
-            "Xen gives the guest none of it: see that its driver can do without",
+            "Xen gives the guest none of it: make sure that its driver can do without it",
             "",
             expected="a device without reserved memory",
             found=" ".join(found),
@@ -184,10 +184,10 @@ def coherence(this: Assignment, situation: Situation) -> Iterator[Finding]:
     on_host = any("dma-coherent" in each.properties for each in lineage)
     if on_host != this.request.is_coherent:
         yield Finding(
-            f"the host says dma-coherent of {this.device.path}, and the guest does not"
+            f"{this.device.path} is dma-coherent on the host, and not in the guest"
             if on_host
-            else f"the guest says dma-coherent, and the host does not of {this.device.path}",
-            "copy dma-coherent; without, a driver would take its buffers out of the caches"
+            else f"{this.device.path} is dma-coherent in the guest, and not on the host",
+            "copy dma-coherent; without it, a driver would take its buffers out of the caches"
             if on_host
             else "remove dma-coherent: the guest would not maintain its caches for DMA",
             "dma-coherent",
@@ -215,7 +215,7 @@ def provides_to_host(situation: Situation) -> Found:
                     "without the device it will not work there: disable it, or leave the device to "
                     "the host",
                     "",
-                    expected="a device that serves nobody on the host",
+                    expected="a device that nothing on the host needs",
                     found=f"{prop} of {node.path}",
                 ),
             )

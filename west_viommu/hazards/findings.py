@@ -25,8 +25,9 @@ class Severity(Enum):
 
 class Finding(NamedTuple):
     """What is wrong, what to do, and the property of the guest node that shows it. `severity`:
-    where it is not that of its hazard. One with `more` stands for that many like it, which are
-    counted and not told.
+    where it is not that of its hazard. `cause`: the host node that is wrong for all devices of
+    which this hazard is found. One with `more` stands for that many like it, which are counted and
+    not told.
     """
 
     what: str
@@ -36,6 +37,7 @@ class Finding(NamedTuple):
     found: str = ""
     severity: Severity | None = None
     other: str = ""
+    cause: str = ""
     more: int = 0
 
 
@@ -49,7 +51,7 @@ def first_ones(of: Iterable[T], finding: Callable[[T], Finding]) -> Iterator[Fin
             more += 1
             last = each
     if more:
-        yield finding(last)._replace(more=more)
+        yield finding(last)._replace(more=more, cause="")
 
 
 class NoMatch(Exception):

@@ -19,27 +19,8 @@ _ROUTES_ALL = "dom0less routes every interrupt of the host node, whatever the gu
 
 
 @of_each
-def interrupt_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """Xen gives a guest an interrupt under the host's number only (virq = pirq)."""
-    numbers = [str(intid - FIRST_SPI) for intid in this.device.intids if intid >= FIRST_SPI]
-    spis = f"SPI {' or '.join(numbers)}" if numbers else ""
-    own = this.device.intids
-    # Once for all findings: there may be thousands of both.
-    expected = f"INTID {' or '.join(map(str, own))}" if own else "no GIC interrupt"
-    known = frozenset(own)
-
-    def foreign(intid: Intid) -> Finding:
-        return Finding(
-            f"this interrupt does not belong to {this.device.path}",
-            f"write the host's number, {spis}: Xen gives a guest an interrupt only under that"
-            if spis
-            else "leave it out: Xen gives a guest only the interrupts of the host node",
-            "interrupts",
-            expected=expected,
-            found=f"INTID {intid}",
-        )
-
-    yield from first_ones((each for each in this.request.intids if each not in known), foreign)
+def other_trigger(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """An interrupt that is edge-triggered on one side and level-sensitive on the other."""
     triggers = dict(this.device.interrupts)
     for intid, is_edge in this.request.interrupts:
         # Only rising edge and high level: an SPI knows no other.
@@ -87,7 +68,7 @@ def interrupt_unroutable(this: Assignment, situation: Situation) -> Iterator[Fin
     yield from first_ones(
         this.device.unroutable,
         lambda why: Finding(
-            f"an interrupt of {this.device.path} is none that Xen could route: {why}",
+            f"Xen cannot route an interrupt of {this.device.path}: {why}",
             "dom0less routes what the host node has, whatever the guest's node lists: correct the "
             "host node, or remove the interrupt from it by an overlay"
             if routes_all
@@ -113,13 +94,11 @@ def interrupt_clash(situation: Situation) -> Found:
             continue
         this = contest.this
         is_asked = contest.first in this.request.intids
-        whose = (
-            f"{contest.other}'s, {kind}," if kind else f"{contest.other}'s, which stays with dom0,"
-        )
+        whose = f"{contest.other}, {kind}" if kind else f"{contest.other}, which stays with dom0"
         yield (
             this,
             Finding(
-                f"INTID {contest.first} is {whose} as well",
+                f"INTID {contest.first} also belongs to {whose}",
                 "Xen gives an interrupt to one domain only: leave this device to the host, or "
                 f"disable {contest.other} there, so that host.overlay can keep it from dom0"
                 if is_asked
@@ -139,13 +118,13 @@ def _guest_clashes(situation: Situation) -> Found:
     profile, viommu = situation.profile, situation.profile.viommu
     taken: dict[Intid, list[tuple[str, str]]] = {}
     for each in viommu.interrupts if viommu else ():
-        taken.setdefault(each.intid, []).append((f"the vSMMU's {each.name}", ""))
+        taken.setdefault(each.intid, []).append((f"the vSMMU ({each.name})", ""))
     for reserved in profile.reserved_interrupts:
         if situation.terms.applies(reserved.when):
             for number in range(reserved.first, reserved.last + 1):
-                taken.setdefault(Intid(number), []).append((f"{reserved.name}'s", ""))
+                taken.setdefault(Intid(number), []).append((reserved.name, ""))
     for path, intid in situation.lines:
-        taken.setdefault(intid, []).append((f"{path}'s, a node of the guest,", path))
+        taken.setdefault(intid, []).append((f"{path}, a node of the guest", path))
     for this in situation.assignments:
         asked = frozenset(this.request.intids)
         routed = this.device.intids if profile.routes_all else ()
@@ -159,7 +138,7 @@ def _guest_clashes(situation: Situation) -> Found:
 
 def _taken(intid: Intid, name: str, *, is_asked: bool) -> Finding:
     return Finding(
-        f"INTID {intid} is {name} as well",
+        f"INTID {intid} also belongs to {name}",
         "the guest has one source for an interrupt: leave one of the two out"
         if is_asked
         else f"{_ROUTES_ALL}: leave the device out",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from west_viommu.hazards.findings import Finding, first_ones
+from west_viommu.hazards.findings import Finding, first_ones, listed
 from west_viommu.hazards.matching import not_protected
 from west_viommu.hazards.situation import Situation, of_each
 from west_viommu.host.inventory import Iommu
@@ -31,7 +31,9 @@ def _not_driven(this: Assignment, iommu: Iommu, situation: Situation) -> Finding
     driver = profile.driver(iommu.compatible)
     if driver is None:
         known = [name for each in profile.drivers for name in each.compatible]
-        what = "which is no SMMUv3" if known == ["arm,smmu-v3"] else "which Xen has no driver for"
+        what = (
+            "which is not an SMMUv3" if known == ["arm,smmu-v3"] else "which Xen has no driver for"
+        )
         return Finding(
             f"{this.device.path} is behind {iommu.path}, {what}",
             "Xen gives a guest a vSMMU for devices behind an SMMUv3 only: leave this one to the "
@@ -40,6 +42,7 @@ def _not_driven(this: Assignment, iommu: Iommu, situation: Situation) -> Finding
             else "Xen cannot confine its DMA: leave this one to the host",
             expected=" or ".join(known),
             found=" ".join(iommu.compatible) or "no compatible",
+            cause=iommu.path,
         )
     cells = " or ".join(f"<{count}>" for count in driver.cells)
     return Finding(
@@ -48,6 +51,7 @@ def _not_driven(this: Assignment, iommu: Iommu, situation: Situation) -> Finding
         "each `iommus`; Xen does not boot with it as it is",
         expected=f"#iommu-cells = {cells}",
         found=f"#iommu-cells = <{iommu.cells}>",
+        cause=iommu.path,
     )
 
 
@@ -65,8 +69,48 @@ def iommu_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
             "it, boot Linux in place of Xen, and copy its /sys/firmware/fdt",
             expected='status "okay" on it and all its parents',
             found=f'"{iommu.status}"',
+            cause=iommu.path,
         ),
     )
+
+
+@of_each
+def stream_id_range(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """An ID that is too wide for the driver of the IOMMU: that of SMMUv2 cuts it, and attaches
+    another stream (arm_smmu_dt_xlate_generic()), that of the IPMMU fails (ipmmu_dt_xlate()).
+    """
+    master = this.device.master
+    for iommu in situation.iommus(this):
+        driver = situation.holdings.driver(iommu.path)
+        if master is None or driver is None or driver.last_id is None:
+            continue
+        of_this = [s.id for s in master.streams if s.iommu == iommu.path and s.id is not None]
+        wide = [stream_id for stream_id in of_this if stream_id > driver.last_id]
+        if wide:
+            yield Finding(
+                f"{this.device.path} has a stream ID that Xen's driver of {iommu.path} cannot take",
+                "Xen would attach another stream or none: leave this one to the host",
+                expected=f"at most {driver.last_id:#x}",
+                found=listed(wide),
+            )
+
+
+@of_each
+def mask_dropped(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """A mask beside an ID, before Xen 4.20 (ef3b4768b3): the SMMU matches the ID alone, and DMA
+    under the other IDs of the device faults (sCR0_USFCFG in arm_smmu_device_reset()).
+    """
+    master = this.device.master
+    for stream in master.streams if master else ():
+        driver = situation.holdings.driver(stream.iommu)
+        if stream.mask and stream.id is not None and driver and driver.drops_masks:
+            yield Finding(
+                f"Xen before 4.20 leaves out the mask of a stream ID of {this.device.path}",
+                "only the ID itself is attached, and DMA under the others that the mask stands for "
+                "faults: take Xen 4.20 or later, or list each ID in the host tree with the mask 0",
+                expected="the mask 0",
+                found=f"{stream.id:#x} with the mask {stream.mask:#x}",
+            )
 
 
 @of_each

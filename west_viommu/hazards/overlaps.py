@@ -64,7 +64,8 @@ def _overlaps_between(
             count()
             earlier, theirs = pages[at][2]
             is_apart = theirs.host.base - theirs.guest.base != mine.host.base - mine.guest.base
-            if at < number and is_apart:
+            is_refused = assignments[earlier].request.path in situation.refused
+            if at < number and is_apart and not is_refused:
                 found.setdefault(earlier, (mine, theirs))
         if number + 1 == len(pages) or pages[number + 1][2][0] != place:
             names = (
@@ -104,7 +105,7 @@ def occupied_by_others(situation: Situation) -> list[tuple[str, str, Region]]:
 def overlap_with(name: str, page: Region, region: Region) -> Finding:
     """What a `page` of the guest is over: `name`, at `region`."""
     return Finding(
-        f"this region lies over {name}",
+        f"this region overlaps {name}",
         "map the device elsewhere: xen,reg = <host size guest>, and reg with the guest address",
         "reg",
         expected=f"no overlap with {shown(in_pages(region))}",

@@ -5,105 +5,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from west_viommu.hazards.contradictions import owners
 from west_viommu.hazards.findings import Finding, Severity, as_allowed, first_ones, shown
 from west_viommu.hazards.situation import Found, Situation, of_each
-from west_viommu.host.intervals import Interval, covered_by, meetings
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Standing
-from west_viommu.hypervisor.pages import PAGE, in_pages
+from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
 from west_viommu.tree.addresses import Region
 
 
 @of_each
-def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """Each reg entry must be a region of the device, by xen,reg or at the same address, and
-    xen,reg must map nothing else.
-    """
-    regions = [region for region in this.device.regions if region]
-    known = frozenset(regions)
-    # Once for all findings: there may be thousands of both.
-    expected = " or ".join(map(shown, regions)) or "no region"
-    in_whole_pages = " or ".join(shown(in_pages(region)) for region in regions)
-    unmapped = (pair.guest for pair in this.request.regions if pair.host is None)
-    yield from first_ones(unmapped, _unmapped)
-
-    def foreign(host: Region) -> Finding:
-        others = [p for p in situation.devices.at(host.base) if p != this.device.path]
-        of = f", but to {' and '.join(others)}" if others else ""
-        return Finding(
-            f"this region does not belong to {this.device.path}{of}",
-            "copy the host's absolute address and size, or pair host and guest addresses: "
-            "xen,reg = <host size guest>"
-            if regions
-            else "leave reg out: the host node has none",
-            "reg",
-            expected=expected,
-            found=shown(host),
-        )
-
-    strange = (host for _, host in this.request.regions if host and host not in known)
-    yield from first_ones(strange, foreign)
-    moved = (
-        (host, guest)
-        for guest, host in this.request.regions
-        if host in known and host and (guest.base - host.base) % PAGE
-    )
-    yield from first_ones(moved, lambda pair: differs_within_a_page(*pair, "reg"))
-    # Xen maps whole pages, and one triple of xen,reg may cover several regions.
-    is_of_device = covered_by(
-        Interval(each.base, each.base + each.size - 1) for each in map(in_pages, regions)
-    )
-
-    def foreign_memory(host: Region) -> Finding:
-        return Finding(
-            f"xen,reg maps memory that does not belong to {this.device.path}"
-            f"{_owners(host, this, situation)}",
-            f"write the host's regions in whole pages: {in_whole_pages}"
-            if regions
-            else "leave xen,reg out: the host node has no region",
-            "xen,reg",
-            expected=expected,
-            found=shown(host),
-        )
-
-    mapped = (
-        host
-        for host, _ in this.request.mapped
-        if not is_of_device(host.base, host.base + host.size - 1)
-    )
-    yield from first_ones(mapped, foreign_memory)
-
-
-def _unmapped(guest: Region) -> Finding:
-    return Finding(
-        "xen,reg maps nothing to this region, so Xen would not map it",
-        "write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
-        "reg",
-        expected="a region that xen,reg covers",
-        found=shown(guest),
-    )
-
-
-def differs_within_a_page(host: Region, guest: Region, prop: str) -> Finding:
-    """What `prop` of a guest's node says of two regions at different offsets into a page."""
-    return Finding(
-        "host and guest address differ within a page, and Xen maps whole pages",
-        "give the guest an address with the same last three hexadecimal digits",
-        prop,
-        expected=f"an address that ends in {host.base % PAGE:#05x}",
-        found=f"{guest.base:#x}",
-    )
-
-
-def _owners(host: Region, this: Assignment, situation: Situation) -> str:
-    """Whose the pages of `host` are, as the end of a sentence."""
-    claims = situation.holdings.all_pages()
-    asked = [(host.base, host.base + host.size - 1, "")]
-    paths = {path for _, path, _, _ in meetings(asked, ((a, b, path) for a, b, path in claims))}
-    named = sorted(path for path in paths if not f"{this.device.path}/".startswith(f"{path}/"))
-    return f", but to {' and '.join(named[:3])}" if named else ""
+def added_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """What viommu.yml adds to the device, and its node lists: whose it is, and with what."""
+    extra = situation.terms.extra_of(this)
+    for _, host in this.request.regions if extra else ():
+        if host in extra:
+            (file, line), reason = extra[host].where, extra[host].reason
+            of = owners([host], this, situation.holdings)
+            yield Finding(
+                f"this region does not belong to {this.device.path}{of}",
+                f"added by {file}:{line}, because: {reason}; the guest gets the whole of "
+                f"{shown(in_pages(host))}",
+                "reg",
+                expected=" or ".join(shown(each) for each in this.device.regions if each)
+                or "no region",
+                found=shown(host),
+                severity=Severity.WARNING,
+            )
 
 
 @of_each
@@ -138,7 +68,7 @@ def host_memory(situation: Situation) -> Found:
             yield (
                 this,
                 Finding(
-                    f"{this.device.path} is reserved memory of the host, and no device",
+                    f"{this.device.path} is reserved memory of the host, not a device",
                     "remove the node",
                     "",
                     expected="a device of the host",

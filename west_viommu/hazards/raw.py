@@ -6,13 +6,13 @@ common/device-tree/dom0less-build.c).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import partial
 
 from west_viommu.guest.requests import Raw
+from west_viommu.hazards.contradictions import differs_within_a_page
 from west_viommu.hazards.findings import Finding, Severity, as_allowed, shown
 from west_viommu.hazards.overlaps import occupied_by_others, overlap_with
-from west_viommu.hazards.pages import differs_within_a_page
 from west_viommu.hazards.situation import Situation
 from west_viommu.host.intervals import Interval, covered_by, met
 from west_viommu.hypervisor.holdings import Standing
@@ -29,7 +29,8 @@ def of_raw(raws: Sequence[Raw], situation: Situation) -> _Found:
     """What the hazards of pages say of `raws`, in their order."""
     found = [*_within_pages(raws)]
     if raws:
-        found += [*_on_the_host(raws, situation), *_in_the_guest(raws, situation)]
+        assigned = {each.device.path for each in situation.assignments}
+        found += [*on_the_host(raws, situation, assigned), *_in_the_guest(raws, situation)]
     places = {raw.path: place for place, raw in enumerate(raws)}
     yield from sorted(found, key=lambda each: places[each[0].path])
 
@@ -41,8 +42,10 @@ def _within_pages(raws: Sequence[Raw]) -> _Found:
                 yield raw, "region-mismatch", differs_within_a_page(host, guest, "xen,reg")
 
 
-def _on_the_host(raws: Sequence[Raw], situation: Situation) -> _Found:
-    assigned = {each.device.path for each in situation.assignments}
+def on_the_host(raws: Sequence[Raw], situation: Situation, assigned: Container[str]) -> _Found:
+    """What `raws` map of the host that stays with it or is its own: of no node that is `assigned`
+    to a guest.
+    """
     claims = [claim for claim in situation.holdings.all_pages() if claim.path not in assigned]
     count = situation.devices.effort.count
     there = met((_ends(host) for raw in raws for host, _ in raw.mapped), claims, count)
@@ -83,7 +86,7 @@ def _with(raw: Raw, other: str, region: Region, situation: Situation) -> tuple[s
     """The hazard of `raw`, with `region` in common with the host node at `other`."""
     kind = situation.holdings.role(other)
     standing = situation.holdings.standing(other)
-    hazard, expected = "shared-page", "memory that no other has"
+    hazard, expected = "shared-page", "memory that nobody else has"
     severity = None
     what = f"xen,reg maps memory of {other}, which {standing.value}"
     hint = "the guest could reach it: map something else, or assign the device by xen,path"

@@ -26,7 +26,7 @@ def stray_streams(this: Assignment, situation: Situation) -> Iterator[Finding]:
         and situation.terms.permission("unprotected", this)
     ):
         yield Finding(
-            f"{this.device.path} is behind no IOMMU, so no stream ID is its own",
+            f"{this.device.path} is behind no IOMMU, so it has no stream IDs",
             "leave iommus out",
             expected="no iommus",
             found=listed(this.ids),

@@ -2,7 +2,6 @@
 """A part of an inventory: the masters that somebody asks about, and what concerns them."""
 
 from collections.abc import Callable, Iterable, Iterator
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from west_viommu.host.inventory import (
@@ -42,22 +41,6 @@ def selection(found: Inventory, tests: Iterable[Callable[[Master], bool]] = ()) 
         tuple(each for each in everything.shared if not paths.isdisjoint(each[1].paths)),
         True,
     )
-
-
-def path_matches(patterns: Iterable[str]) -> Callable[[Master], bool]:
-    """Whether the path of a master is one of `patterns`, in which * stands for any text."""
-    globs = tuple(patterns)
-    return lambda master: any(fnmatchcase(master.path, glob) for glob in globs)
-
-
-def is_compatible(compatible: str) -> Callable[[Master], bool]:
-    """Whether a master is compatible with `compatible`, in which * stands for any text."""
-    return lambda master: any(fnmatchcase(each, compatible) for each in master.compatible)
-
-
-def is_behind(iommu: str) -> Callable[[Master], bool]:
-    """Whether a master is behind the IOMMU at a path like `iommu`."""
-    return lambda master: any(fnmatchcase(each, iommu) for each in master.iommus)
 
 
 def _concerns(meeting: Meeting, masters: Iterable[Master]) -> bool:

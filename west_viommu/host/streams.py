@@ -128,7 +128,7 @@ def _iommu(tree: Tree, master: Node, phandle: int, prop: str) -> tuple[Node, int
     iommu = tree.phandle_target(phandle, master, prop)
     if "#iommu-cells" not in iommu.properties:
         raise TreeError(
-            f"{prop} refers to a node that is no IOMMU",
+            f"{prop} refers to a node that is not an IOMMU",
             master.path,
             prop,
             "a node with #iommu-cells",

@@ -9,6 +9,7 @@ from west_viommu.host.devices import Device
 from west_viommu.host.streams import IdMap, StreamId
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.problems import Where
+from west_viommu.tree.addresses import Region
 
 
 class Permission(NamedTuple):
@@ -18,6 +19,17 @@ class Permission(NamedTuple):
 
     hazard: str
     device: str
+    reason: str
+    where: Where
+
+
+class Extra(NamedTuple):
+    """A `regions:` entry of viommu.yml: registers that a device's driver needs besides those of its
+    host node, and why. The device is named as in Permission; `region` is at a host address.
+    """
+
+    device: str
+    region: Region
     reason: str
     where: Where
 
@@ -40,6 +52,11 @@ class Terms(NamedTuple):
     permissions: tuple[Permission, ...] = ()
     explicit: tuple[Explicit, ...] = ()
     has_dom0: bool = True
+    extra: tuple[Extra, ...] = ()
+
+    def extra_of(self, this: "Assignment") -> dict[Region, Extra]:
+        """The regions that viommu.yml adds to this device."""
+        return {each.region: each for each in self.extra if each.device in this.names}
 
     def permission(self, hazard: str, this: "Assignment") -> Permission | None:
         """The entry of viommu.yml that allows the hazard for this device."""

@@ -18,7 +18,7 @@ from west_viommu.hypervisor.marks import Mark, marked
 from west_viommu.hypervisor.pages import in_pages, mapped_pages
 from west_viommu.problems import FirstOnes
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.interrupts import FIRST_SPI
+from west_viommu.tree.interrupts import FIRST_SPI, Intid
 
 # Buses whose registers, if any, are those of what is on them.
 _BUSES = frozenset({"simple-bus", "simple-pm-bus"})
@@ -39,12 +39,16 @@ class Contests(NamedTuple):
 
 
 def contests(
-    assignments: Sequence[Assignment], holdings: Holdings, allowed: Iterable[str] = ()
+    assignments: Sequence[Assignment],
+    holdings: Holdings,
+    allowed: Iterable[str] = (),
+    *,
+    every: bool = False,
 ) -> Contests:
     """What is contested where one guest gets all of `assignments`, after host.overlay. `allowed`:
-    the paths of those of which viommu.yml allows something.
+    the paths of those of which viommu.yml allows something. With `every`, each contest is kept.
     """
-    return _Court(assignments, holdings, frozenset(allowed)).contests()
+    return _Court(assignments, holdings, frozenset(allowed), every=every).contests()
 
 
 def contests_alone(assignments: Sequence[Assignment], holdings: Holdings) -> Contests:
@@ -52,6 +56,18 @@ def contests_alone(assignments: Sequence[Assignment], holdings: Holdings) -> Con
     or the hypervisor's own, contests it. One of each kind is enough.
     """
     return _Court(assignments, holdings, alone=True).contests()
+
+
+def routed(this: Assignment, holdings: Holdings) -> list[Intid]:
+    """The SPIs that Xen routes with a device: under dom0less all of the host node, else those in
+    the guest's.
+    """
+    own = frozenset(this.device.intids)
+    intids = [intid for intid in this.request.intids if intid in own]
+    if holdings.profile.routes_all:
+        node = holdings.devices.tree.node(this.device.path)
+        intids += holdings.devices.index.interrupts(node).taken if node else ()
+    return [intid for intid in dict.fromkeys(intids) if intid >= FIRST_SPI]
 
 
 class _Court:
@@ -62,12 +78,14 @@ class _Court:
         allowed: frozenset[str] = frozenset(),
         *,
         alone: bool = False,
+        every: bool = False,
     ):
         self._assignments = assignments
         self._holdings = holdings
         self._devices = holdings.devices
         self._allowed = allowed
         self._alone = alone
+        self._every = every
         # The first of several requests for one device; that there are more is a hazard itself.
         self._assigned: dict[str, Assignment] = {}
         for each in assignments:
@@ -115,17 +133,9 @@ class _Court:
                     yield base, base + size - 1, place
 
     def _lines(self) -> Iterator[tuple[int, int, int]]:
-        """Those that Xen routes: under dom0less all of the host node, else those in the guest's."""
-        routes_all = self._holdings.profile.routes_all
         for place, this in enumerate(self._assignments):
-            own = frozenset(this.device.intids)
-            intids = [intid for intid in this.request.intids if intid in own]
-            if routes_all:
-                node = self._devices.tree.node(this.device.path)
-                intids += self._devices.index.interrupts(node).taken if node else ()
-            for intid in dict.fromkeys(intids):
-                if intid >= FIRST_SPI:
-                    yield intid, intid, place
+            for intid in routed(this, self._holdings):
+                yield intid, intid, place
 
     def _contested(
         self, of: Of, mine: Iterable[tuple[int, int, int]], claims: Sequence[Claim]
@@ -157,7 +167,7 @@ class _Court:
                 kind = self._kind(place, facts, key[1] if of is Of.STREAMS else 0)
                 if kind in more:
                     more[kind] += 1
-                elif first_ones.take(kind):
+                elif self._every or first_ones.take(kind):
                     told[key] = self._contest(of, place, facts, first, last)
                 else:
                     more[kind] = 1

@@ -176,8 +176,8 @@ class _Builder:
             self._problems.append(
                 Problem(
                     "malformed",
-                    "Xen does not take so large a phandle",
-                    "give the node another one, or none: the compiler finds one",
+                    "Xen does not accept a phandle as large as this",
+                    "give the node another one, or none: the compiler then chooses one",
                     node.path,
                     f"at most {_LAST_PHANDLE}",
                     str(phandle),

@@ -46,12 +46,16 @@ class Viommu(NamedTuple):
 class Driver(NamedTuple):
     """The IOMMUs that one driver of the hypervisor takes: one of the strings in `compatible`, and
     as many cells after its phandle as one of `cells`. `may_share`: whether two devices of one
-    domain may have one stream ID.
+    domain may have one stream ID. `last_id`: the last stream ID that it takes as it is; None where
+    that is up to the IOMMU. `drops_masks`: whether it matches the ID of an entry alone, and not
+    those that the mask of a second cell adds.
     """
 
     compatible: tuple[str, ...]
     cells: tuple[int, ...]
     may_share: bool
+    last_id: int | None = None
+    drops_masks: bool = False
 
 
 class Switch(NamedTuple):

@@ -47,7 +47,7 @@ def _in_its_place(asked: Asked, guest: GuestTree, viommu: Viommu) -> Iterator[Pr
         if path not in asking and path != own and overlap(in_pages(region), viommu.region):
             yield Problem(
                 "guest-overlap",
-                f"this node lies over the vSMMU ({own})",
+                f"this node overlaps the vSMMU ({own})",
                 "move the node, or remove it: Xen puts the vSMMU there",
                 path,
                 f"no overlap with {viommu.base:#x}/{viommu.size:#x}",
@@ -59,7 +59,7 @@ def _in_its_place(asked: Asked, guest: GuestTree, viommu: Viommu) -> Iterator[Pr
         if intid in names and path != own:
             yield Problem(
                 "interrupt-clash",
-                f"INTID {intid} is the vSMMU's {names[intid]} as well",
+                f"INTID {intid} also belongs to the vSMMU ({names[intid]})",
                 "give the node another interrupt, or remove it",
                 path,
                 "an interrupt of this node alone",

@@ -5,28 +5,35 @@ and judge the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from west_viommu.guest.requests import Asked, Raw, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.allowed import Allowed
-from west_viommu.hazards.findings import NoMatch, Severity
+from west_viommu.hazards.contradictions import Examiner
+from west_viommu.hazards.findings import Severity, shown
 from west_viommu.hazards.matching import assigned_twice
+from west_viommu.hazards.paste import Paper
 from west_viommu.hazards.raw import of_raw
 from west_viommu.hazards.situation import Situation
 from west_viommu.hazards.table import findings
 from west_viommu.hazards.told import Told
 from west_viommu.host.devices import Devices
-from west_viommu.hypervisor.assignment import AssignedStream, Assignment, PlannedDevice, Terms
+from west_viommu.hypervisor.assignment import (
+    AssignedStream,
+    Assignment,
+    Extra,
+    PlannedDevice,
+    Terms,
+)
 from west_viommu.hypervisor.contests import contests
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.numbering import Numbers, given, numbers
-from west_viommu.hypervisor.pages import whole_pages
-from west_viommu.plan.match import assignment
+from west_viommu.hypervisor.pages import in_pages, whole_pages
+from west_viommu.plan.identity import Identity, Matcher
 from west_viommu.plan.own_tree import clashes
 from west_viommu.plan.records import Plan
-from west_viommu.problems import Problem, Where
-from west_viommu.tree.cells import TreeError
+from west_viommu.problems import Problem
 
 # For one device, where viommu.yml allows several. Each has all of its streams.
 MOST_REQUESTS = 16
@@ -41,11 +48,19 @@ def plan(
     """
     allowed = Allowed(terms.permissions, guest)
     told = Told(allowed)
-    assignments = list(_assignments(asked.requests, devices, told))
-    situation = _situation(assignments, asked, devices, terms)
-    _judge(situation, told)
+    holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
+    examiner = Examiner(holdings, terms, Paper(guest, asked.gic))
+    identities = Matcher(holdings, allowed, examiner).identities(asked.requests)
+    matched = dict(_each_once(identities, told))
+    refused = frozenset(request.path for request, found in matched.items() if found.is_refused)
+    assignments = [found.assignment for found in matched.values() if found.assignment]
+    # A node that is there twice is not in the way of the other.
+    again = {r.path for r, found in identities.items() if found.assignment != matched[r].assignment}
+    beside = asked._replace(occupied=tuple(each for each in asked.occupied if each[0] not in again))
+    situation = _situation(matched.values(), refused, beside, terms, holdings)
+    _judge(situation, told, refused)
     problems = [*asked.problems, *clashes(asked, guest, terms.profile)]
-    for request in asked.requests:
+    for request in matched:
         problems += told.of(request.path)
     for raw, hazard, finding in of_raw(asked.raw, situation):
         is_warning = finding.severity is Severity.WARNING
@@ -53,8 +68,12 @@ def plan(
     for raw in asked.raw:
         problems += told.of(raw.path)
     problems += told.rest()
-    problems += allowed.stale()
-    problems += _stale_vsids(terms, assignments)
+    # Of what was refused for what it says, it is not known what it would need.
+    is_known = not refused and not asked.errors
+    problems += allowed.stale(is_known=is_known)
+    problems += _stale_vsids(terms, assignments, is_known=is_known)
+    extra = _extra(terms, assignments)
+    problems += _stale_extra(terms, extra, is_known=is_known)
     result = Plan(
         profile=terms.profile,
         gic=asked.gic,
@@ -64,8 +83,9 @@ def plan(
         allowed=allowed.used,
         marks=situation.contests.marks if situation.profile.toolstacks else (),
         memory_limit=_memory_limit(situation, asked.raw),
-        hindered=_hindered(situation, asked.raw),
+        hindered=_hindered(situation, asked.raw, extra),
         raw=asked.raw,
+        extra=extra,
         unasked=asked.unasked,
         unrouted=asked.unrouted,
         refused=told.refused,
@@ -73,59 +93,52 @@ def plan(
     return result, tuple(problems)
 
 
-def _assignments(requests: Iterable[Request], devices: Devices, told: Told) -> Iterator[Assignment]:
-    """Those of the `requests`. Of a device that one has already, there is no more to say."""
+def _each_once(
+    identities: Mapping[Request, Identity], told: Told
+) -> Iterator[tuple[Request, Identity]]:
+    """What became of each request, which is `told`. Of a device that one has already, there is no
+    more to say.
+    """
     asking: dict[str, list[Request]] = {}
-    for request in requests:
-        found = _matched(request, devices, told)
-        if found:
-            before = asking.setdefault(found.device.path, [])
-            if before:
-                again = assigned_twice(
-                    found.device, before[0], too_often=len(before) >= MOST_REQUESTS
-                )
-                if not told.add("duplicate-assignment", again, request.path, found.names):
-                    continue
-            before.append(request)
-            yield found
-
-
-def _matched(request: Request, devices: Devices, told: Told) -> Assignment | None:
-    """The assignment of `request`; what there is to say of how it was found is `told`."""
-    try:
-        return assignment(request, devices)
-    except NoMatch as no_match:
-        found = no_match.otherwise
-        names = found.names if found else ()
-        is_warning = told.add(no_match.hazard, no_match.finding, request.path, names)
-        return found if is_warning else None
-    except TreeError as error:
-        hint = f"correct the host tree, or remove {request.path}"
-        where = Where(devices.host_name)
-        wrong = error.problem(hint, where, about="the host node is malformed")
-        told.add_problem(wrong, request.path)
-        return None
+    for request, found in identities.items():
+        for wrong in found.problems:
+            told.add_problem(wrong, request.path)
+        this = found.stand_in or found.assignment
+        before = asking.setdefault(this.device.path, []) if this else []
+        if this and before and not found.is_refused:
+            too_often = len(before) >= MOST_REQUESTS
+            again = assigned_twice(this.device, before[0], too_often=too_often)
+            if not told.add("duplicate-assignment", again, request.path, this.names):
+                found = found._replace(assignment=None, stand_in=None)
+        before.append(request)
+        yield request, found
 
 
 def _situation(
-    assignments: Sequence[Assignment], asked: Asked, devices: Devices, terms: Terms
+    identities: Iterable[Identity],
+    refused: frozenset[str],
+    asked: Asked,
+    terms: Terms,
+    holdings: Holdings,
 ) -> Situation:
+    found = (each.stand_in or each.assignment for each in identities)
+    assignments = [each for each in found if each]
     paths = [each.request.path for each in assignments]
     streams = (
-        None if ids is None else _streams(each, ids, devices)
+        None if ids is None else _streams(each, ids, holdings.devices)
         for each, ids in zip(assignments, numbers(assignments, terms), strict=True)
     )
     nothing: Numbers = []
-    holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
     return Situation(
         terms,
         assignments,
         holdings,
         contests(assignments, holdings, (each.device for each in terms.permissions)),
-        asked.occupied,
+        tuple(each for each in asked.occupied if each[0] not in refused),
         asked.lines,
         dict(zip(paths, streams, strict=True)),
         dict(zip(paths, given(assignments, terms) or nothing, strict=False)),
+        refused=refused,
     )
 
 
@@ -136,12 +149,12 @@ def _streams(this: Assignment, ids: Iterable[int], devices: Devices) -> tuple[As
     )
 
 
-def _judge(situation: Situation, told: Told) -> None:
-    """What the hazards say of each request is `told`."""
+def _judge(situation: Situation, told: Told, silent: Collection[str]) -> None:
+    """What the hazards say of each request is `told`; nothing of those that are `silent`."""
     refused: set[tuple[str, str]] = set()
     for hazard, this, finding in findings(situation):
         path = this.request.path
-        if any((need, path) in refused for need in hazard.needs):
+        if path in silent or hazard.is_moot(path, refused):
             continue
         is_warning = (finding.severity or hazard.severity) is Severity.WARNING
         if not told.add(hazard.id, finding, path, this.names, is_warning=is_warning, of=hazard):
@@ -178,7 +191,7 @@ def _memory_limit(situation: Situation, raws: Iterable[Raw]) -> int | None:
     return min(above, default=None)
 
 
-def _hindered(situation: Situation, raws: Sequence[Raw]) -> dict[str, str]:
+def _hindered(situation: Situation, raws: Iterable[Raw], extra: Iterable[Extra]) -> dict[str, str]:
     """The toolstacks that could not make the domain, and why: xl runs in dom0, and hands on what
     that has a right to.
     """
@@ -187,16 +200,39 @@ def _hindered(situation: Situation, raws: Sequence[Raw]) -> dict[str, str]:
     for this in situation.assignments:
         if situation.holdings.is_left_out(this.device.path):
             return {"libxl": f"Xen gives dom0 no right to {this.device.path}"}
-    is_permitted = situation.holdings.is_permitted() if raws else None
-    for raw in raws:
-        for host, _ in map(whole_pages, raw.mapped):
-            if is_permitted and not is_permitted(host.base, host.base + host.size - 1):
-                return {"libxl": f"Xen gives dom0 no right to the memory that {raw.path} maps"}
+    asked = [(f"the memory that {raw.path} maps", host) for raw in raws for host, _ in raw.mapped]
+    asked += [(shown(each.region), each.region) for each in extra]
+    is_permitted = situation.holdings.is_permitted() if asked else None
+    for what, region in asked:
+        pages = in_pages(region)
+        if is_permitted and not is_permitted(pages.base, pages.base + pages.size - 1):
+            return {"libxl": f"Xen gives dom0 no right to {what}"}
     return {}
 
 
-def _stale_vsids(terms: Terms, assignments: Sequence[Assignment]) -> Iterator[Problem]:
-    """What viommu.yml numbers, and nobody asks for or would use."""
+def _extra(terms: Terms, assignments: Iterable[Assignment]) -> tuple[Extra, ...]:
+    """What viommu.yml adds, and the guest lists as a region of the device."""
+    used = {
+        each
+        for this in assignments
+        for region, each in terms.extra_of(this).items()
+        if any(host == region for _, host in this.request.regions)
+    }
+    return tuple(each for each in terms.extra if each in used)
+
+
+def _stale_extra(terms: Terms, used: Collection[Extra], *, is_known: bool) -> Iterator[Problem]:
+    for each in terms.extra if is_known else ():
+        if each not in used:
+            what = f"no guest node of {each.device} lists the region {shown(each.region)}"
+            hint = "add it to the `reg` of the guest's node, or remove the entry"
+            yield Problem("malformed", what, hint, where=each.where)
+
+
+def _stale_vsids(
+    terms: Terms, assignments: Sequence[Assignment], *, is_known: bool
+) -> Iterator[Problem]:
+    """What viommu.yml numbers, and nobody asks for or would use. `is_known`: what is asked for."""
     named: set[str] = set()
     by_path = {
         path: each.device.path
@@ -212,6 +248,8 @@ def _stale_vsids(terms: Terms, assignments: Sequence[Assignment]) -> Iterator[Pr
             what, hint = "vsids counts only for the policy explicit", "write vsid: explicit"
             yield Problem("malformed", what, hint, found=terms.profile.policy, where=each.where)
             return
+        if device is None and not is_known:
+            continue
         if device is None:
             what = f"vsids numbers {each.device}, which no guest node asks for"
             hint = "correct the path, or remove the entry"

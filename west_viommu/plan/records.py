@@ -7,7 +7,7 @@ from typing import NamedTuple
 from west_viommu.guest.gic import Gic
 from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Raw
-from west_viommu.hypervisor.assignment import Permission, PlannedDevice
+from west_viommu.hypervisor.assignment import Extra, Permission, PlannedDevice
 from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.pages import whole_pages
 from west_viommu.hypervisor.profile import Profile
@@ -17,8 +17,9 @@ class Plan(NamedTuple):
     """Who gets what, and which hazards were allowed. `marks`: the host nodes that dom0 must not
     get. `memory_limit`: how much memory the domain may have at most, in bytes, so that none of it
     lies where a device is; None where no device is in the way. `raw`: what is mapped without a
-    device. `unasked`, `unrouted`: nodes below /passthrough with registers, or interrupts, that
-    nobody asks for. `refused`: the nodes that an error is about. The rest is the guest's: its
+    device. `extra`: what viommu.yml adds to single devices. `unasked`, `unrouted`: nodes below
+    /passthrough with registers, or interrupts, that nobody asks for. `refused`: the nodes that an
+    error is about. The rest is the guest's: its
     interrupt controller, #address-cells and #size-cells of its root, and what its /passthrough
     node is compatible with.
     """
@@ -33,6 +34,7 @@ class Plan(NamedTuple):
     memory_limit: int | None
     hindered: Mapping[str, str]
     raw: tuple[Raw, ...]
+    extra: tuple[Extra, ...]
     unasked: tuple[str, ...]
     unrouted: tuple[str, ...]
     refused: frozenset[str]
@@ -61,6 +63,14 @@ class Plan(NamedTuple):
                 "hypervisor must be given the map (iommu_devid_map in xl.cfg)"
             )
         return tuple(found)
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """What viommu.yml adds to single devices, for people."""
+        return tuple(
+            f"{each.region.base:#x}/{each.region.size:#x} for {each.device}, because: {each.reason}"
+            for each in self.extra
+        )
 
     @property
     def pages(self) -> tuple[Mapped, ...]:

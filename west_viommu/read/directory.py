@@ -28,7 +28,7 @@ def tree_from_directory(root: str) -> Tree:
     # Devicetree specification 0.4, 3.1. The root node must have a compatible as well, but Xen
     # gives a guest that it creates at boot none.
     if not os.path.isfile(os.path.join(root, "#address-cells")):
-        raise DirectoryError("no devicetree: it has no file '#address-cells'")
+        raise DirectoryError("this is not a devicetree: it has no file '#address-cells'")
     return Tree(_Reader().node(root, "/", "", 0))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from collections.abc import Iterable
 from itertools import count
@@ -19,6 +20,9 @@ from west_viommu.read.plain_file import plain_descriptor
 # What a property can have of a file, by /incbin/.
 _MOST_INCLUDED = 1 << 20
 _WORD_BITS = 64
+# What it says where a cell is a word that the preprocessor left as it was.
+_NO_NUMBER = "expected number"
+_WORD = re.compile(r"[A-Za-z_]\w*")
 # It needs a second for the largest sources of real boards.
 MOST_SECONDS = 20.0
 # What dtlib has in place of one that is still to be given.
@@ -117,7 +121,7 @@ def bounded_dt(module: ModuleType) -> Any:
             if found is None:
                 # It walks the tree, and says what is wrong.
                 if monotonic() > deadline:
-                    raise module.DTError(f"this is not read to its end after {MOST_SECONDS:g} s")
+                    raise module.DTError(f"this was not read to its end within {MOST_SECONDS:g} s")
                 found = super()._ref2node(name)
             self._labelled.last = found
             return found
@@ -151,8 +155,16 @@ def bounded_dt(module: ModuleType) -> Any:
 
         def _next_token(self) -> Any:
             if monotonic() > deadline:
-                self._parse_error(f"this is not read to its end after {MOST_SECONDS:g} s")
+                self._parse_error(f"this was not read to its end within {MOST_SECONDS:g} s")
             return super()._next_token()
+
+        def _parse_error(self, said: object) -> None:
+            # A text, or an exception.
+            s = str(said)
+            word = _WORD.match(self._file_contents, self._tok_i)
+            if s.startswith(_NO_NUMBER) and word:
+                s = f"{word[0]} is no number, and no macro that is known here"
+            super()._parse_error(s)
 
         def _eval_shift(self) -> int:
             value: int = self._eval_add()
@@ -167,7 +179,7 @@ def bounded_dt(module: ModuleType) -> Any:
 
         def _open(self, filename: str, mode: str = "r", **kwargs: Any) -> Any:
             if filename == "-":
-                raise OSError("stdin is no file")
+                raise OSError("stdin is not a file")
             file = super()._open(filename, mode, opener=plain_descriptor, **kwargs)
             if mode != "rb":
                 return file

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from west_viommu.names import OVERLAY, OVERLAY_FIRST_LINE
 from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.foreign import LONGEST, foreign
 from west_viommu.read.plain_file import beginning, check_plain, unreadable
 
 # As in Zephyr's zephyr_dt_preprocess() (cmake/modules/extensions.cmake).
@@ -77,6 +78,8 @@ def _bounded_run(command: Sequence[str]) -> tuple[int | None, bytes, bytes]:
     Raises Refused.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        # One that came before we know the process would leave it to itself.
+        _hold_interrupts(True)
         try:
             # gcc starts others, which would outlive it: they are ended together, as a session.
             process = subprocess.Popen(
@@ -88,19 +91,29 @@ def _bounded_run(command: Sequence[str]) -> tuple[int | None, bytes, bytes]:
                 preexec_fn=_limiting(),
                 start_new_session=True,
             )
+            status = _status_in_time(process)
         except (OSError, subprocess.SubprocessError) as error:
             why = getattr(error, "strerror", None) or error
             what = f"the preprocessor {command[0]} cannot be run: {why}"
             raise _no_preprocessor(what) from None
-        status = _status_in_time(process)
+        finally:
+            _hold_interrupts(False)
         output.seek(0)
         errors.seek(0)
         return status, output.read(), errors.read(_MOST_ERRORS)
 
 
+def _hold_interrupts(is_held: bool) -> None:
+    """Have this thread hear of Ctrl-C later, or now."""
+    if hasattr(signal, "pthread_sigmask"):
+        how = signal.SIG_BLOCK if is_held else signal.SIG_UNBLOCK
+        signal.pthread_sigmask(how, {signal.SIGINT})
+
+
 def _status_in_time(process: subprocess.Popen[bytes]) -> int | None:
     """The exit status of `process`; None if it had to be ended."""
     try:
+        _hold_interrupts(False)
         return process.wait(MOST_SECONDS)
     except subprocess.TimeoutExpired:
         return None
@@ -129,6 +142,7 @@ def _limiting() -> Callable[[], None] | None:
         return None
 
     def limit() -> None:
+        _hold_interrupts(False)
         for name, most in _LIMITS.items():
             what = getattr(resource, name)
             soft, hard = resource.getrlimit(what)
@@ -144,9 +158,10 @@ def unfit(file: str) -> Problem | None:
     """Why `file` cannot be read; None if it can."""
     try:
         check_plain(file)
+        start = beginning(file, LONGEST)
     except OSError as error:
         return unreadable(file, error, "check its path")
-    return None
+    return foreign(file, start)
 
 
 def source_files(file: str) -> list[str]:
@@ -190,7 +205,7 @@ def _no_preprocessor(what: str) -> Refused:
 
 
 def _too_slow(file: str) -> Problem:
-    what = f"the C preprocessor was not done after {MOST_SECONDS:g} s"
+    what = f"the C preprocessor had not finished after {MOST_SECONDS:g} s"
     hint = "does it include a pipe, or a macro that stands for too much?"
     return Problem("malformed", what, hint, where=Where(file))
 

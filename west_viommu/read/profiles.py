@@ -70,7 +70,13 @@ def profile(name: str | None, policy: str | None) -> Profile:
         renumbers=data["renumbers"] or None,
         programs_maps=data["programs-iommu-map"],
         drivers=tuple(
-            Driver(tuple(each["compatible"]), tuple(each["cells"]), each["shared-within-domain"])
+            Driver(
+                tuple(each["compatible"]),
+                tuple(each["cells"]),
+                each["shared-within-domain"],
+                each.get("last-stream-id"),
+                each.get("drops-masks", False),
+            )
             for each in data["iommus"]
         )
         if "iommus" in data
@@ -137,7 +143,7 @@ def _content(file: Path, *, is_shipped: bool) -> Any:
         if problems:
             raise Refused(problems)
         if content["name"] in PROFILES:
-            what, hint = "a profile of this name is shipped", "give yours a name of its own"
+            what, hint = "a shipped profile has this name", "give yours a name of its own"
             line = _line(yaml.compose(text, Loader=PlainLoader), ["name"])
             raise _refused(file, what, hint, line)
     return content

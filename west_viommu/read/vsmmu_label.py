@@ -38,6 +38,6 @@ def without_vsmmu(outline: Outline) -> Iterator[Problem]:
     if VSMMU_LABEL not in outline.labels:
         for use in outline.uses:
             if use.label == VSMMU_LABEL:
-                what = f"&{VSMMU_LABEL}, and this guest gets no vSMMU"
+                what = f"&{VSMMU_LABEL} is used, and this guest gets no vSMMU"
                 hint = "none of its devices is behind an SMMU of the host: leave it out"
                 yield Problem("malformed", what, hint, where=use.where)

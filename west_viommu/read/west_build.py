@@ -10,13 +10,14 @@ from pathlib import Path
 
 from west_viommu.problems import Refused
 from west_viommu.read.plain_file import content, unreadable
-from west_viommu.read.settings import west_board, west_option, west_topdir
+from west_viommu.read.settings import placed, west_board, west_option, west_topdir
 
 _CACHE = "CMakeCache.txt"
 _HOME = re.compile(r"^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$", re.MULTILINE)
 # As in is_zephyr_build() of Zephyr's scripts/west_commands/build_helpers.py.
 _ZEPHYR = re.compile(r"^ZEPHYR_BASE\b", re.MULTILINE)
 _DEFAULT = "build"
+_HOST = "viommu_host.txt"
 
 
 def west_build_dir(app: str | None) -> Path | None:
@@ -40,6 +41,17 @@ def application_of(build: Path) -> str | None:
     """
     home = _HOME.search(_cache(build))
     return home[1] if home and os.path.isdir(home[1]) else None
+
+
+def host_given_to(build: str, app: str) -> str | None:
+    """The host that was given to `build` of the application in `app` alone, by -D, the environment
+    or CMakeLists.txt (zephyr/cmake/dts.cmake leaves it); None where it was not.
+    """
+    try:
+        found = content(os.path.join(build, _HOST)).decode("utf-8")
+    except OSError:
+        return None
+    return placed("host", found, app) if found else None
 
 
 def _candidates(app: str) -> Iterator[Path]:

@@ -47,7 +47,7 @@ def cells(value: bytes, path: str, prop: str) -> tuple[int, ...]:
     """The 32-bit cells of `value`. Raises TreeError where its length is no multiple of 4."""
     if len(value) % 4:
         raise TreeError(
-            f"{prop} has a length that is no multiple of 4 bytes",
+            f"the length of {prop} is not a multiple of 4 bytes",
             path,
             prop,
             "32-bit cells",
@@ -81,13 +81,17 @@ def strings(value: bytes, path: str, prop: str) -> tuple[str, ...]:
     """The nul-terminated strings of `value`. Raises TreeError where it is no string list."""
     if not value.endswith(b"\0"):
         raise TreeError(
-            f"{prop} is no string list", path, prop, "nul-terminated strings", repr(value[:32])
+            f"{prop} is not a list of strings",
+            path,
+            prop,
+            "nul-terminated strings",
+            repr(value[:32]),
         )
     try:
         return tuple(value[:-1].decode("utf-8").split("\0"))
     except UnicodeDecodeError:
         raise TreeError(
-            f"{prop} is no text", path, prop, "UTF-8 strings", repr(value[:32])
+            f"{prop} is not text", path, prop, "UTF-8 strings", repr(value[:32])
         ) from None
 
 

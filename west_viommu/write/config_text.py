@@ -10,12 +10,15 @@ from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import DOMAIN
 
 
-def config_text(host: str | None, profiles: Sequence[Profile], chosen: str | None) -> str:
+def config_text(
+    host: str | None, profiles: Sequence[Profile], chosen: str | None, schema: str
+) -> str:
     """The text. `host` and the profile `chosen` as they are to stand there, None where nobody named
-    one; `profiles` are those to choose from.
+    one; `profiles` are those to choose from; `schema` is where an editor finds that of the file.
     """
     widest = max(len(each.name) for each in profiles)
     lines = [
+        f"# yaml-language-server: $schema={schema}",
         "# What west-viommu binds the guest of this application to. Every key is optional.",
         "",
         "# The devicetree that Xen is booted with: a blob, a .dts, or a directory in",

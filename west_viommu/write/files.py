@@ -13,18 +13,26 @@ from west_viommu.names import (
     BINDINGS,
     BLOB_MARK,
     HOST_OVERLAY,
+    IMAGEBUILDER,
+    MARKS_BLOB,
+    MARKS_OVERLAY,
     OVERLAY,
     OVERLAY_FIRST_LINE,
     PLAN,
     PLAN_BEGINNING,
+    SYSTEM,
+    SYSTEM_BEGINNING,
+    SYSTEM_FIRST_LINE,
     TOOLSTACKS,
     XENLIB,
     XL_CFG,
     XL_CFG_FIRST_LINE,
+    XL_SUFFIX,
     partial_tree,
 )
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.plain_file import beginning as start_of
+from west_viommu.read.plain_file import content
 from west_viommu.write.lock import locked
 
 # How each begins when it is ours. The plan first: without it the rest counts for nothing.
@@ -37,6 +45,13 @@ _BEGINNINGS = {
     **{partial_tree(each, ".dts"): OVERLAY_FIRST_LINE for each in TOOLSTACKS},
     # A blob has its mark inside.
     **dict.fromkeys((partial_tree(each, ".dtb") for each in TOOLSTACKS), ""),
+}
+_OF_A_SYSTEM = {
+    SYSTEM: SYSTEM_BEGINNING,
+    HOST_OVERLAY: OVERLAY_FIRST_LINE,
+    MARKS_OVERLAY: OVERLAY_FIRST_LINE,
+    MARKS_BLOB: "",
+    IMAGEBUILDER: SYSTEM_FIRST_LINE,
 }
 # A blob has its mark in the root's own properties, which come first.
 _MARKED = 4096
@@ -52,15 +67,25 @@ class Output:
     Raises Refused where the folder does not allow it.
     """
 
+    _seal = PLAN
+
     def __init__(self, folder: Path):
         self.folder = folder
+
+    def _beginnings(self) -> Mapping[str, str]:
+        """How each file of a run begins when it is ours, the seal first."""
+        return _BEGINNINGS
+
+    def _beginning(self, name: str) -> str:
+        """How the file called `name` begins."""
+        return _BEGINNINGS.get(name, BINDING_FIRST_LINE)
 
     def __enter__(self) -> Output:
         """Break the seal of an earlier run. Refuses a folder whose files are somebody else's."""
         try:
             with locked(self.folder):
-                self._refuse_foreign(_BEGINNINGS)
-                (self.folder / PLAN).unlink(missing_ok=True)
+                self._refuse_foreign(self._beginnings())
+                (self.folder / self._seal).unlink(missing_ok=True)
         except FileNotFoundError:
             # There is no such folder yet.
             return self
@@ -101,7 +126,7 @@ class Output:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with locked(self.folder):
-                self._refuse_foreign({name: _beginning(name) for name in files})
+                self._refuse_foreign({name: self._beginning(name) for name in files})
                 self._clear()
                 for name, data in files.items():
                     _replace(self._place(name), data)
@@ -158,12 +183,16 @@ class Output:
                     "move it away, or give another folder with -o",
                 )
 
+    def _ours(self) -> list[Path]:
+        """Our files that are there, the plan first."""
+        known = self._beginnings().items()
+        ours = [self.folder / name for name, each in known if self._has(name, each)]
+        return ours + [file for file in self._bindings() if _is_ours(file, BINDING_FIRST_LINE)]
+
     def _clear(self) -> None:
         """Remove our files, the plan first, and what a run that was killed left half-written."""
-        ours = [self.folder / name for name, each in _BEGINNINGS.items() if self._has(name, each)]
-        bindings = self._bindings()
-        ours += [file for file in bindings if _is_ours(file, BINDING_FIRST_LINE)]
-        for leftover in (*self.folder.glob(f"{_TEMPORARY}*"), *bindings):
+        ours = self._ours()
+        for leftover in (*self.folder.glob(f"{_TEMPORARY}*"), *self._bindings()):
             if leftover.stem == _TEMPORARY[:-1] and leftover.suffix[1:].isdecimal():
                 ours.append(leftover)
         for file in ours:
@@ -173,9 +202,64 @@ class Output:
         return _is_ours(self.folder / name, beginning)
 
 
-def _beginning(name: str) -> str:
-    """How the file called `name` begins."""
-    return _BEGINNINGS.get(name, BINDING_FIRST_LINE)
+class SystemOutput(Output):
+    """The folder of a whole system, with system.json as its seal. That of a guest is not taken:
+    both have a host.overlay.
+    """
+
+    _seal = SYSTEM
+
+    def _beginnings(self) -> Mapping[str, str]:
+        """As in `Output`; a configuration for xl is called as its domain is, so whoever of an
+        earlier run's is there counts.
+        """
+        earlier = (file.name for file in self.folder.glob(f"*{XL_SUFFIX}"))
+        of_xl = {name: SYSTEM_FIRST_LINE for name in earlier if self._has(name, SYSTEM_FIRST_LINE)}
+        return {**_OF_A_SYSTEM, **of_xl}
+
+    def _beginning(self, name: str) -> str:
+        """How the file called `name` begins."""
+        return _OF_A_SYSTEM.get(name, SYSTEM_FIRST_LINE)
+
+    def _refuse_foreign(self, files: Mapping[str, str]) -> None:
+        if (self.folder / PLAN).exists():
+            what = "this is the folder of a guest, with files of the same names"
+            raise _refused(self.folder, what, "give another folder with -o")
+        super()._refuse_foreign(files)
+
+
+class Untouched(Output):
+    """The folder of a run that only says what it would do. It is refused where that one would be,
+    as far as a look can tell, and changes nothing.
+    """
+
+    def __enter__(self) -> Output:
+        self._refuse_foreign(self._beginnings())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        pass
+
+    def remove(self) -> None:
+        """Nothing."""
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Nothing, but for what `Output.write` would refuse."""
+        self._refuse_foreign({name: self._beginning(name) for name in files})
+
+    def content(self) -> dict[str, bytes]:
+        """What a run would replace or remove, by the names in the folder. Raises Refused."""
+        try:
+            with locked(self.folder):
+                return {
+                    file.relative_to(self.folder).as_posix(): content(str(file))
+                    for file in self._ours()
+                }
+        except FileNotFoundError:
+            # There is no such folder yet.
+            return {}
+        except OSError as error:
+            raise _failed(self.folder, error) from None
 
 
 def _is_in_place(folder: Path) -> bool:

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from west_viommu.names import OVERLAY_FIRST_LINE, partial_tree
+from west_viommu.hypervisor.marks import Mark
+from west_viommu.hypervisor.profile import Profile
+from west_viommu.names import HOST_OVERLAY, OVERLAY_FIRST_LINE, partial_tree
 from west_viommu.plan.records import Plan
 from west_viommu.write.dts import commented, quoted
 
@@ -15,35 +17,46 @@ def host_overlay(plan: Plan, sizes: Mapping[str, int]) -> str:
     will do. `sizes`: of the partial trees, in bytes, by name, for the comment on the module.
     """
     lines = [OVERLAY_FIRST_LINE, " *", *_about(plan, sizes), " */", "/dts-v1/;", "/plugin/;", ""]
-    lines += ["/ {"]
-    for i, mark in enumerate(plan.marks):
-        lines += ["", f"\t/* {commented(mark.why)} */"] if mark.why else [""]
-        lines += [
-            f"\tfragment@{i} {{",
-            f"\t\ttarget-path = {quoted(mark.path)};",
-            "",
-            "\t\t__overlay__ {",
-        ]
-        lines += ["\t\t\txen,passthrough;", "\t\t};", "\t};"]
+    lines += ["/ {", *fragments(plan.marks)]
     return "".join(f"{line}\n" for line in [*lines, "};"])
+
+
+def fragments(marks: Iterable[Mark]) -> Iterator[str]:
+    """The fragment of an overlay for each of `marks`, with a word on why."""
+    for i, mark in enumerate(marks):
+        yield ""
+        if mark.why:
+            yield f"\t/* {commented(mark.why)} */"
+        yield f"\tfragment@{i} {{"
+        yield f"\t\ttarget-path = {quoted(mark.path)};"
+        yield ""
+        yield "\t\t__overlay__ {"
+        yield from ("\t\t\txen,passthrough;", "\t\t};", "\t};")
+
+
+def applying(name: str) -> tuple[str, ...]:
+    """How the overlay in the file `name` gets into the host's tree."""
+    blob = f"{name.partition('.')[0]}.dtbo"
+    return (
+        f"dtc -I dts -O dtb -o {blob} {name}",
+        f"fdtoverlay -i host.dtb -o host-xen.dtb {blob}",
+    )
 
 
 def _about(plan: Plan, sizes: Mapping[str, int]) -> Iterator[str]:
     """How to apply it, and the domain's node for dom0less."""
     blob = partial_tree("dom0less", ".dtb")
     yield " * Keeps the assigned devices from dom0. Apply it to the tree that Xen is booted with:"
-    yield " *   dtc -I dts -O dtb -o host.dtbo host.overlay"
-    yield " *   fdtoverlay -i host.dtb -o host-xen.dtb host.dtbo"
+    yield from (f" *   {line}" for line in applying(HOST_OVERLAY))
     if "dom0less" in plan.profile.toolstacks:
         yield from _domain(plan, sizes.get(blob))
-    for text in _on_the_command_line(plan) if plan.has_viommu else ():
+    for text in command_line_switches(plan.profile) if plan.has_viommu else ():
         yield " *"
         yield f" * For the vSMMU, Xen's own command line has {text}."
 
 
-def _on_the_command_line(plan: Plan) -> list[str]:
+def command_line_switches(profile: Profile) -> list[str]:
     """What switches the vSMMU on there, for any of the toolstacks."""
-    profile = plan.profile
     switches = [each for name in profile.toolstacks for each in profile.switches_for(name)]
     texts = (each.text for each in switches if each.place == "xen-command-line")
     return list(dict.fromkeys(texts))
@@ -62,6 +75,8 @@ def _domain(plan: Plan, size: int | None) -> Iterator[str]:
     for switch in switches:
         if switch.place == "domain-node":
             yield f" * and, for the vSMMU: {switch.text}"
+    for line in plan.added:
+        yield f" * Added to its device: {commented(line)}"
     if plan.memory_limit is not None:
         yield f" * Its memory is {memory_limit(plan.memory_limit)}."
 

@@ -14,7 +14,7 @@ from west_viommu.host.inventory import (
 )
 from west_viommu.host.selection import Selection
 from west_viommu.plan.alone import Known
-from west_viommu.problems import printable
+from west_viommu.problems import printable, wrapped
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import counted
 
@@ -23,6 +23,10 @@ _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 _WIDEST_PATH = 44
 _REFUSED = "not for a guest: "
 _INDENT = "      "
+_NO_IOMMU = (
+    "no IOMMU: the devices of this host are unprotected, unless this is the tree of a guest, or an "
+    "overlay with its SMMUs is not applied"
+)
 
 
 class _Row(NamedTuple):
@@ -65,7 +69,7 @@ def _table(selected: Selection, known: Mapping[str, Known], width: int) -> Itera
 def _iommus(selected: Selection, known: Mapping[str, Known], width: int) -> Iterator[str]:
     found = selected.inventory
     if not found.iommus:
-        yield "no IOMMU: the devices of this host are unprotected"
+        yield from wrapped(_NO_IOMMU, width, "")
     behind = masters_behind(found)
 
     # Made again for each use: the rows of a large host take more memory than the host.
@@ -131,24 +135,13 @@ def _one_line(row: _Row, widths: Sequence[int]) -> Iterator[str]:
 
 
 def _lines(row: _Row, widest: int, width: int) -> Iterator[str]:
-    yield from _wrapped(f"  {row.path:{widest}}  {row.ids}".rstrip(), width)
+    yield from wrapped(f"  {row.path:{widest}}  {row.ids}".rstrip(), width, _INDENT)
     details = [row.interrupts, row.regions]
     if any(details):
-        yield from _wrapped(_INDENT + "  ".join(filter(None, details)), width)
+        yield from wrapped(_INDENT + "  ".join(filter(None, details)), width, _INDENT)
     for told in (row.unrouted, row.refused):
         if told:
-            yield from _wrapped(_INDENT + told, width)
-
-
-def _wrapped(line: str, width: int) -> Iterator[str]:
-    """`line` in `width` columns, as far as its words allow."""
-    while len(line) > width:
-        at = line.rfind(" ", len(_INDENT) + 1, width + 1)
-        if at < 0 or not line[:at].strip():
-            break
-        yield line[:at].rstrip()
-        line = _INDENT + line[at:].lstrip()
-    yield line
+            yield from wrapped(_INDENT + told, width, _INDENT)
 
 
 def _summary(selected: Selection, known: Mapping[str, Known]) -> Iterator[str]:

@@ -70,6 +70,7 @@ def _header(plan: Plan, origin: Origin) -> str:
     if not origin.profile_was_chosen:
         lines.append(f"         nobody chose one: this assumes {profile.about}")
     lines += [f"note:    {note}" for note in plan.notes]
+    lines += [f"added:   {line}" for line in plan.added]
     lines += [
         f"allowed: {each.hazard} for {each.device}, because: {each.reason}" for each in plan.allowed
     ]

@@ -79,7 +79,7 @@ class Compilers:
 
 
 def _too_slow(name: str) -> Problem:
-    what = f"dtc was not done with {name} after {MOST_SECONDS:g} s"
+    what = f"dtc had not finished {name} after {MOST_SECONDS:g} s"
     hint = "try `dtc --version`: is it the devicetree compiler? Or ask for fewer devices"
     return Problem("malformed", what, hint)
 
@@ -87,6 +87,6 @@ def _too_slow(name: str) -> Problem:
 def _not_compiled(name: str, complaint: str) -> Problem:
     return Problem(
         "malformed",
-        f"dtc does not take {name}: {complaint.strip()}",
+        f"dtc rejects {name}: {complaint.strip()}",
         "correct the guest's nodes that it names",
     )

@@ -6,15 +6,33 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from west_viommu.guest.regions import Mapped
 from west_viommu.hypervisor.assignment import PlannedDevice
 from west_viommu.hypervisor.profile import Viommu
 from west_viommu.names import PLAN_SCHEMA
 from west_viommu.plan.records import Plan
+from west_viommu.plan.sealed import (
+    SealedCompatible,
+    SealedDevice,
+    SealedExtra,
+    SealedHost,
+    SealedMap,
+    SealedMark,
+    SealedOmission,
+    SealedPermission,
+    SealedPlan,
+    SealedRaw,
+    SealedRegion,
+    SealedStream,
+    SealedViommu,
+)
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
+from west_viommu.tree.digest import digest
 from west_viommu.tree.node import Tree
+from west_viommu.write.records import as_json
 
 
 class Origins(NamedTuple):
@@ -28,96 +46,95 @@ class Origins(NamedTuple):
 def plan_json(plan: Plan, origins: Origins, files: Mapping[str, bytes]) -> str:
     """The text of viommu.json for `plan` and the content of the other `files` by name."""
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    return json.dumps({**plan_document(plan, origins), "files": sums}, indent=2) + "\n"
+    document = as_json(sealed(plan, origins)._replace(files=sums))
+    return json.dumps({"schema": PLAN_SCHEMA, **document}, indent=2) + "\n"
 
 
-def plan_document(plan: Plan, origins: Origins) -> dict[str, Any]:
-    """What viommu.json says of `plan` itself."""
+def sealed(plan: Plan, origins: Origins) -> SealedPlan:
+    """What viommu.json says of `plan` itself, with no files."""
     profile = plan.profile
-    return {
-        "schema": PLAN_SCHEMA,
-        "profile": profile.name,
-        "vsid": profile.policy,
-        "domain": sorted(origins.domain),
-        "viommu": _viommu(profile.viommu) if profile.viommu and plan.has_viommu else None,
-        "devices": [_device(device, origins) for device in plan.devices],
-        "raw": [
-            {"node": raw.path, "regions": [_region(host, guest) for host, guest in raw.mapped]}
-            for raw in plan.raw
-        ],
-        "unasked": list(plan.unasked),
-        "allowed": [
-            {"hazard": each.hazard, "device": each.device, "reason": each.reason}
-            for each in plan.allowed
-        ],
-        "marks": [
-            {"node": each.path, "device": each.device, "why": each.why} for each in plan.marks
-        ],
-        "memory_limit": plan.memory_limit,
-    }
+    return SealedPlan(
+        profile=profile.name,
+        vsid=profile.policy,
+        host=SealedHost(_model(origins.host), digest(origins.host)),
+        domain=tuple(sorted(origins.domain)),
+        viommu=_viommu(profile.viommu) if profile.viommu and plan.has_viommu else None,
+        devices=tuple(_device(device, origins) for device in plan.devices),
+        raw=tuple(SealedRaw(raw.path, tuple(map(_mapped, raw.mapped))) for raw in plan.raw),
+        extra=tuple(
+            SealedExtra(each.device, each.region.base, each.region.size, each.reason)
+            for each in plan.extra
+        ),
+        unasked=plan.unasked,
+        allowed=tuple(SealedPermission(e.hazard, e.device, e.reason) for e in plan.allowed),
+        marks=tuple(SealedMark(each.path, each.device, each.why) for each in plan.marks),
+        memory_limit=plan.memory_limit,
+        files={},
+    )
 
 
-def _viommu(viommu: Viommu) -> dict[str, Any]:
-    return {
-        "node": f"/{viommu.node_name}",
-        "compatible": viommu.compatible,
-        "base": viommu.base,
-        "size": viommu.size,
-        "intids": [interrupt.intid for interrupt in viommu.interrupts],
-    }
+def _viommu(viommu: Viommu) -> SealedViommu:
+    return SealedViommu(
+        f"/{viommu.node_name}",
+        viommu.compatible,
+        viommu.base,
+        viommu.size,
+        tuple(interrupt.intid for interrupt in viommu.interrupts),
+    )
 
 
-def _device(planned: PlannedDevice, origins: Origins) -> dict[str, Any]:
+def _device(planned: PlannedDevice, origins: Origins) -> SealedDevice:
     request, device = planned.assignment.request, planned.assignment.device
     used = set(planned.assignment.ids)
-    return {
-        "node": request.path,
-        "host": device.path,
-        "compatible": {
-            "host": _compatible(origins.host, device.path),
-            "guest": _compatible(origins.guest, request.path),
-        },
-        "status": _status(origins.guest, request.path),
-        "regions": [_region(pair.host, pair.guest) for pair in request.regions if pair.host],
-        "intids": list(request.intids),
-        "streams": [
-            {
-                "iommu": stream.iommu,
-                "iommu_base": stream.iommu_base,
-                "pmaster": stream.pmaster,
-                "vmaster": stream.vmaster,
-            }
+    return SealedDevice(
+        node=request.path,
+        host=device.path,
+        compatible=SealedCompatible(
+            _compatible(origins.host, device.path), _compatible(origins.guest, request.path)
+        ),
+        status=_status(origins.guest, request.path),
+        regions=tuple(_region(pair.host, pair.guest) for pair in request.regions if pair.host),
+        pages=tuple(map(_mapped, planned.mapped)),
+        intids=request.intids,
+        streams=tuple(
+            SealedStream(stream.iommu, stream.iommu_base, stream.pmaster, stream.vmaster)
             for stream in planned.streams
-        ],
-        "omitted": [
-            {"iommu": stream.iommu, "pmaster": stream.id}
+        ),
+        omitted=tuple(
+            SealedOmission(stream.iommu, stream.id)
             for stream in (device.master.streams if device.master else ())
             if stream.id is not None and stream.id not in used
-        ],
-        "maps": [
-            {
-                "iommu": entry.iommu,
-                "rid": entry.rid,
-                "pmaster": entry.id,
-                "vmaster": entry.id,
-                "length": entry.length,
-            }
+        ),
+        maps=tuple(
+            SealedMap(entry.iommu, entry.rid, entry.id, entry.id, entry.length)
             for entry in planned.maps
-        ],
-    }
+            if entry.id is not None
+        ),
+    )
 
 
-def _region(host: Region, guest: Region) -> dict[str, int]:
-    return {"host": host.base, "guest": guest.base, "size": guest.size}
+def _mapped(mapped: Mapped) -> SealedRegion:
+    return _region(mapped.host, mapped.guest)
 
 
-def _compatible(tree: Tree, path: str) -> list[str]:
+def _region(host: Region, guest: Region) -> SealedRegion:
+    return SealedRegion(host.base, guest.base, host.size)
+
+
+def _model(tree: Tree) -> str | None:
+    try:
+        return next(iter(tree.root.string_list("model")), None)
+    except TreeError:
+        return None
+
+
+def _compatible(tree: Tree, path: str) -> tuple[str, ...]:
     node = tree.node(path)
     try:
-        return list(node.compatible) if node else []
+        return node.compatible if node else ()
     except TreeError:
         # No text: whoever needs it says so.
-        return []
+        return ()
 
 
 def _status(tree: Tree, path: str) -> str:

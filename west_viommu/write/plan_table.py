@@ -14,8 +14,11 @@ from west_viommu.write.host_overlay import memory_limit
 from west_viommu.write.overlay import shown
 
 
-def plan_table(plan: Plan, folder: str, files: Iterable[str]) -> str:
-    """The text that `viommu bind` ends with: one paragraph per device, then the files."""
+def plan_table(plan: Plan, folder: str, files: Iterable[str], *, is_dry: bool = False) -> str:
+    """The text that `viommu bind` ends with: one paragraph per device, then the files, which a run
+    that `is_dry` has not written.
+    """
+    wrote = "would write" if is_dry else "wrote"
     lines = []
     for device in plan.devices:
         assignment = device.assignment
@@ -46,12 +49,12 @@ def plan_table(plan: Plan, folder: str, files: Iterable[str]) -> str:
     ]
     if plan.memory_limit is not None:
         lines.append(f"memory of the domain: {memory_limit(plan.memory_limit)}")
-    lines += [f"wrote {os.path.join(folder, name)}" for name in (OVERLAY, PLAN)]
+    lines += [f"{wrote} {os.path.join(folder, name)}" for name in (OVERLAY, PLAN)]
     bindings = [name for name in files if name.startswith(f"{BINDINGS}/")]
     if bindings:
         into = os.path.join(folder, BINDINGS)
-        lines.append(f"wrote {counted(len(bindings), 'file')} for Zephyr to {into}")
+        lines.append(f"{wrote} {counted(len(bindings), 'file')} for Zephyr to {into}")
     for_xen = [name for name in files if name not in (OVERLAY, PLAN, *bindings)]
     if for_xen:
-        lines.append(f"wrote for Xen, to {folder}: {', '.join(for_xen)}")
+        lines.append(f"{wrote} for Xen, to {folder}: {', '.join(for_xen)}")
     return "\n".join(map(printable, lines)) + "\n"

@@ -9,6 +9,8 @@ from west_viommu.hypervisor.pages import PAGE
 from west_viommu.hypervisor.profile import PLACES
 from west_viommu.names import XL_CFG_FIRST_LINE, partial_tree
 from west_viommu.plan.records import Plan
+from west_viommu.tree.addresses import Region
+from west_viommu.write.dts import commented
 from west_viommu.write.host_overlay import memory_limit
 
 
@@ -21,19 +23,18 @@ def _lines(plan: Plan) -> Iterator[str]:
     devices = plan.devices
     yield f'device_tree = "{partial_tree("libxl", ".dtb")}"'
     # libxl asks Xen to assign these to the guest's IOMMU context; others are behind none.
-    yield _listed("dtdev", [_quoted(d.assignment.device.path) for d in devices if d.is_protected])
-    yield _listed(
+    yield listed("dtdev", [quoted(d.assignment.device.path) for d in devices if d.is_protected])
+    yield listed(
         "irqs",
         [str(i) for i in dict.fromkeys(i for d in devices for i in d.assignment.request.intids)],
     )
     yield "# Pages of the host, their number, and where the guest sees them, in hexadecimal."
-    yield _listed(
+    yield listed(
         "iomem",
-        [
-            f'"{host.base // PAGE:x},{host.size // PAGE:x}@{guest.base // PAGE:x}"'
-            for host, guest in plan.pages
-        ],
+        [page_range(host, guest.base) for host, guest in plan.pages],
     )
+    for line in plan.added:
+        yield f"# Added: {commented(line)}"
     if plan.memory_limit is not None:
         yield f"# memory is {memory_limit(plan.memory_limit)}."
     if plan.has_viommu:
@@ -44,7 +45,7 @@ def _lines(plan: Plan) -> Iterator[str]:
                 yield f"# and {PLACES[switch.place]}: {switch.text}"
         yield "# For a Xen that takes the map of stream IDs itself, as first proposed:"
         yield _commented(
-            _listed(
+            listed(
                 "iommu_devid_map",
                 [
                     f'"{s.pmaster:#x}@{s.vmaster:#x},{s.iommu_base:#x}"'
@@ -55,7 +56,13 @@ def _lines(plan: Plan) -> Iterator[str]:
         )
 
 
-def _listed(key: str, items: list[str]) -> str:
+def page_range(host: Region, guest: int) -> str:
+    """An item of iomem: whole pages of the host, and where the guest sees them."""
+    return f'"{host.base // PAGE:x},{host.size // PAGE:x}@{guest // PAGE:x}"'
+
+
+def listed(key: str, items: list[str]) -> str:
+    """A list of xl's configuration."""
     if len(items) < 2:
         return f"{key} = [ {', '.join(items)} ]" if items else f"{key} = [ ]"
     return "\n".join([f"{key} = [", *(f"    {item}," for item in items), "]"])
@@ -65,7 +72,7 @@ def _commented(lines: str) -> str:
     return "\n".join(f"# {line}" for line in lines.split("\n"))
 
 
-def _quoted(path: str) -> str:
+def quoted(path: str) -> str:
     """A string of xl's configuration, whose only escape is the backslash (libxlu_cfg_l.l)."""
     escaped = path.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if 0x20 <= ord(c) < 0x7F else _escape(c) for c in escaped) + '"'

@@ -4,3 +4,9 @@
 get_filename_component(VIOMMU_CMAKE_DIR ${CMAKE_CURRENT_LIST_DIR}/../cmake ABSOLUTE)
 list(REMOVE_ITEM CMAKE_MODULE_PATH ${VIOMMU_CMAKE_DIR})
 list(PREPEND CMAKE_MODULE_PATH ${VIOMMU_CMAKE_DIR})
+
+# Of a sysbuild, all images have been configured once its own CMakeLists.txt has been read.
+if(DEFINED sysbuild_toplevel_SOURCE_DIR)
+  include(${VIOMMU_CMAKE_DIR}/system.cmake)
+  cmake_language(DEFER CALL viommu_check_system)
+endif()

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several guests of one host as functions: what `viommu system` does, for a build tool in Python.
+
+>>> from west_viommu.api_system import judged, read_system, render_system, write_system
+>>> system = read_system("system.yml")
+>>> found = judged(system)
+>>> for mark in found.marks:
+...     print(mark.path, "of", found.owners[mark.device])
+/soc@e0000000/ethernet@100000 of net
+/soc@e0000000/dma-controller@200000 of dma
+>>> files = render_system(system, found)
+>>> write_system(files, "out")
+
+Two domains that must not be of one host are refused, with all that is wrong with them:
+
+>>> from west_viommu.api import Refused
+>>> try:
+...     judged(read_system("clash.yml"))
+... except Refused as refused:
+...     for problem in refused.problems:
+...         print(problem.id, problem.where)
+duplicate-assignment Where(file='clash.yml', line=5)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from west_viommu.api import Host, read_host
+from west_viommu.names import (
+    HOST_OVERLAY,
+    IMAGEBUILDER,
+    MARKS_BLOB,
+    MARKS_OVERLAY,
+    PLAN,
+    PROFILES,
+    SYSTEM,
+    TOOLSTACKS,
+    XL_SUFFIX,
+    partial_tree,
+)
+from west_viommu.plan.sealed import SealedHost, SealedPlan
+from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.guest import sealed_plan
+from west_viommu.read.plain_file import content, unreadable
+from west_viommu.read.profiles import profile as profile_of
+from west_viommu.read.sysbuild import images
+from west_viommu.read.system import Entry, SystemFile, system_file
+from west_viommu.system.judge import judge
+from west_viommu.system.records import Domain, Judged, SystemTerms
+from west_viommu.tree.digest import digest
+from west_viommu.write.files import SystemOutput
+from west_viommu.write.imagebuilder import imagebuilder_config
+from west_viommu.write.partial_tree import Compilers
+from west_viommu.write.system_json import Found, FoundFiles, system_json
+from west_viommu.write.system_overlay import marks_overlay, system_overlay
+from west_viommu.write.xl_domain import xl_domain
+
+__all__ = [
+    "Domain",
+    "Judged",
+    "System",
+    "judged",
+    "read_built",
+    "read_folders",
+    "read_system",
+    "render_system",
+    "system_of",
+    "write_system",
+]
+
+_KERNEL = "zephyr/zephyr.bin"
+# Of a kernel; the largest that anybody gives to a guest is a tenth of it.
+_MOST_OF_A_KERNEL = 1 << 28
+
+
+class System(NamedTuple):
+    """The guests of a host, read and not yet judged. `sha256`: of the host's tree. `files`: by the
+    name of each domain, what it is made of, by paths from the folder `base` on.
+    """
+
+    base: str
+    host: Host
+    sha256: str
+    terms: SystemTerms
+    domains: tuple[Domain, ...]
+    files: Mapping[str, FoundFiles]
+
+
+def read_system(
+    path: str | os.PathLike[str],
+    host: str | None = None,
+    profile: str | None = None,
+    include_dirs: Sequence[str] = (),
+    defines: Sequence[str] = (),
+) -> System:
+    """The system of a system.yml; `host` and `profile` come before what that says. For a host in
+    source, the preprocessor gets `include_dirs`, and `defines` as NAME or NAME=VALUE.
+
+    Raises Refused, with all that is wrong: also where a plan is not whole, or is of another host or
+    profile.
+    """
+    said = system_file(os.fspath(path))
+    chosen = said._replace(host=host or said.host, profile=profile or said.profile)
+    return system_of(chosen, include_dirs, defines)
+
+
+def read_built(build: str | os.PathLike[str]) -> SystemFile:
+    """The images of the sysbuild in `build` that have a plan, as a system.yml would name them.
+    Raises Refused where it is no sysbuild, or has none.
+    """
+    folder = Path(build)
+    found = images(folder)
+    if found is None:
+        what, hint = "there is no domains.yaml", "name the build directory of a sysbuild"
+        raise Refused([Problem("unreadable", what, hint, where=Where(str(folder)))])
+    entries = [
+        Entry(_as_name(name), str(directory), Where(str(directory / "viommu" / PLAN)))
+        for name, directory in found.directories.items()
+        if (directory / "viommu" / PLAN).is_file()
+    ]
+    if not entries:
+        what, hint = "no image of this sysbuild has passthrough devices", "configure it again"
+        raise Refused([Problem("malformed", what, hint, where=Where(str(folder)))])
+    return SystemFile(str(folder), domains=tuple(entries))
+
+
+def read_folders(folders: Iterable[str]) -> SystemFile:
+    """Plans, each in its folder or in a build directory, as a system.yml would name them. Each
+    domain is called as its folder is, or as the one above where that is `viommu`.
+    """
+    entries: dict[str, Entry] = {}
+    for folder in folders:
+        parts = [part for part in Path(os.path.abspath(folder)).parts if part != "viommu"]
+        stem, number = _as_name(parts[-1]), 2
+        name = stem
+        while name in entries:
+            name, number = f"{stem}-{number}", number + 1
+        entries[name] = Entry(name, folder, Where(os.path.join(folder, PLAN)))
+    return SystemFile(os.curdir, domains=tuple(entries.values()))
+
+
+def system_of(
+    said: SystemFile, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
+) -> System:
+    """What `said` names, read. Raises Refused, as `read_system`."""
+    problems: list[Problem] = []
+    plans = _plans(said.domains, problems)
+    if not said.host:
+        problems.append(_no_host(said))
+    if problems or not said.host:
+        raise Refused(problems)
+    host = read_host(said.host, include_dirs, defines)
+    name = said.profile or next(plan.profile for plan, _ in plans.values())
+    if not said.profile and name not in PROFILES:
+        what = f"the plans are by a profile of their user's own, {name}"
+        hint = "name its file: profile: FILE in system.yml, or --profile FILE"
+        raise Refused([Problem("unreadable", what, hint, where=said.domains[0].where)])
+    chosen = profile_of(name, None)
+    own = SealedHost(host.model, digest(host.devices.tree))
+    for entry in said.domains:
+        problems += _other_plan(entry, plans[entry.name][0], host.name, own, chosen.name)
+    files = {e.name: _files(e, plans[e.name], said.base, problems) for e in said.domains}
+    if problems:
+        raise Refused(problems)
+    domains = tuple(_domain(entry, plans[entry.name][0]) for entry in said.domains)
+    terms = SystemTerms(chosen, said.has_dom0, said.permissions)
+    return System(said.base, host, own.sha256, terms, domains, files)
+
+
+def judged(system: System) -> Judged:
+    """Who has what of the host, and what is not right with that. Raises Refused where anything must
+    not be written.
+    """
+    found = judge(system.domains, system.host.devices, system.terms)
+    if found.errors:
+        raise Refused(found.problems)
+    return found
+
+
+def render_system(
+    system: System, found: Judged, folder: str | os.PathLike[str] = "."
+) -> dict[str, bytes]:
+    """The files of a system by name, in the order of writing: system.json, which has the sums of
+    the others, is the last. They name each other by paths from `system.base` on, as if they were in
+    `folder`. Without dtc, marks.dtbo is missing.
+    """
+    marks = marks_overlay(found)
+    has_chosen = system.host.devices.tree.node("/chosen") is not None
+    whole = system_overlay(found, system.files, has_chosen=has_chosen)
+    with Compilers({MARKS_OVERLAY: marks}) as compilers:
+        files = {
+            HOST_OVERLAY: whole.encode(),
+            MARKS_OVERLAY: marks.encode(),
+        }
+        for blob in compilers.blobs().values():
+            files[MARKS_BLOB] = blob
+    here = os.path.relpath(os.fspath(folder), system.base)
+    if _has_all(found, system.files, "dom0less") and MARKS_BLOB in files:
+        overlay = Path(here, MARKS_BLOB).as_posix()
+        files[IMAGEBUILDER] = imagebuilder_config(found, system.files, overlay).encode()
+    for domain in found.domains:
+        made_of = system.files[domain.name]
+        if "libxl" in made_of.trees and made_of.kernel:
+            text = xl_domain(domain, made_of, found.terms.profile)
+            files[domain.name + XL_SUFFIX] = text.encode()
+    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    files[SYSTEM] = system_json(found, system.files, system.sha256, sums)
+    return files
+
+
+def notes(system: System, files: Mapping[str, bytes]) -> Iterator[str]:
+    """What its user should know of what was not written."""
+    for domain in system.domains:
+        made_of = system.files[domain.name]
+        if not made_of.kernel:
+            hint = "build it, or name its kernel in system.yml"
+            yield f"{domain.name} has no kernel yet: no configuration names it; {hint}"
+        if not made_of.trees:
+            yield f"{domain.name} has no partial tree that is a blob: bind it where there is dtc"
+    if MARKS_BLOB not in files:
+        yield "no dtc: marks.dtbo and what needs it are missing; install device-tree-compiler"
+
+
+def write_system(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> None:
+    """Write `files` into `folder`, in place of those of an earlier run. Raises Refused as
+    `west_viommu.api.write` does.
+    """
+    with SystemOutput(Path(folder)) as output:
+        output.write(files)
+
+
+def _as_name(text: str) -> str:
+    """`text` as the name of a domain: of a node of /chosen, an xl guest and a file."""
+    found = re.sub(r"[^A-Za-z0-9_-]", "-", text)[:24]
+    return found if found[:1].isalpha() else f"guest-{found}"
+
+
+def _has_all(found: Judged, files: Mapping[str, FoundFiles], toolstack: str) -> bool:
+    """Whether that toolstack could create every domain of what is there."""
+    made_of = [files[domain.name] for domain in found.domains]
+    return all(each.kernel and toolstack in each.trees for each in made_of)
+
+
+def _plans(entries: Iterable[Entry], problems: list[Problem]) -> dict[str, tuple[SealedPlan, Path]]:
+    """The plan of each domain, and the folder that it is in."""
+    found = {}
+    for entry in entries:
+        folder = Path(entry.build)
+        if not (folder / PLAN).is_file() and (folder / "viommu").is_dir():
+            folder /= "viommu"
+        try:
+            plan = sealed_plan(folder)
+        except Refused as refused:
+            problems += refused.problems
+            continue
+        if plan is None:
+            what = f"{entry.name} has no plan: there is no {PLAN}"
+            hint = "build it, or run viommu bind: name the folder that it writes"
+            found_in = str(folder)
+            problems.append(Problem("unreadable", what, hint, found=found_in, where=entry.where))
+        else:
+            found[entry.name] = plan, folder
+    return found
+
+
+def _other_plan(
+    entry: Entry, plan: SealedPlan, name: str, host: SealedHost, chosen: str
+) -> Iterator[Problem]:
+    """What makes a plan one of another system. `name`: what the host is called."""
+    if plan.host.sha256 != host.sha256:
+        yield Problem(
+            "malformed",
+            f"{entry.name} was bound to another host tree",
+            f"bind all of them to {name}: as it is, whose devices are whose cannot be told",
+            expected=_of_host(host),
+            found=_of_host(plan.host),
+            where=entry.where,
+        )
+    if plan.profile != chosen:
+        yield Problem(
+            "malformed",
+            f"{entry.name} was bound by another profile",
+            "one Xen runs all of them: bind it by the same",
+            expected=chosen,
+            found=plan.profile,
+            where=entry.where,
+        )
+
+
+def _of_host(host: SealedHost) -> str:
+    return f"{host.model or 'a host without a model name'} ({host.sha256[:12]})"
+
+
+def _files(
+    entry: Entry, plan: tuple[SealedPlan, Path], base: str, problems: list[Problem]
+) -> FoundFiles:
+    sealed, folder = plan
+    trees = {
+        toolstack: _found(folder / name, base)
+        for toolstack in TOOLSTACKS
+        for name in [partial_tree(toolstack, ".dtb")]
+        if name in sealed.files
+    }
+    build = folder.parent if folder.name == "viommu" else folder
+    kernel = Path(entry.kernel) if entry.kernel else build / _KERNEL
+    try:
+        of_kernel = _found(kernel, base)
+    except OSError as error:
+        of_kernel = None
+        if entry.kernel or not isinstance(error, FileNotFoundError):
+            hint = "build it, or correct its path"
+            problem = unreadable(str(kernel), error, hint)
+            problems.append(problem._replace(where=entry.where, found=str(kernel)))
+    return FoundFiles(_found(folder / PLAN, base), of_kernel, trees)
+
+
+def _found(file: Path, base: str) -> Found:
+    data = content(str(file), _MOST_OF_A_KERNEL)
+    path = Path(os.path.relpath(file, base)).as_posix()
+    return Found(path, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _domain(entry: Entry, plan: SealedPlan) -> Domain:
+    has_vpl011 = "vpl011" in plan.domain if entry.vpl011 is None else entry.vpl011
+    made = Domain(entry.name, plan, entry.where, has_vpl011=has_vpl011, load=entry.load)
+    return made._replace(cpus=entry.cpus or made.cpus, memory=entry.memory or made.memory)
+
+
+def _no_host(said: SystemFile) -> Problem:
+    return Problem(
+        "no-host",
+        "no host tree is named",
+        "write host: FILE into system.yml, or give --host HOST",
+        where=said.domains[0].where,
+    )

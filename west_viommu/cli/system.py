@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`viommu system`: several guests of one host, judged together, and what Xen is to be given."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from west_viommu.api_system import (
+    Judged,
+    System,
+    judged,
+    notes,
+    read_built,
+    read_folders,
+    read_system,
+    render_system,
+    system_of,
+)
+from west_viommu.cli.console import Console, tell
+from west_viommu.cli.run import UsageError
+from west_viommu.names import SYSTEM, SYSTEM_FOLDER
+from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.plain_file import content
+from west_viommu.read.settings import settings
+from west_viommu.read.system import SystemFile
+from west_viommu.read.west_build import application_of, host_given_to
+from west_viommu.tree.cells import counted
+from west_viommu.write.files import SystemOutput
+from west_viommu.write.graphviz import svg
+from west_viommu.write.system_dot import system_dot
+from west_viommu.write.system_table import system_table
+
+
+def run(arguments: Namespace) -> None:
+    """Read the plans, judge them together, write. Raises Refused with all that is wrong."""
+    folder = Path(arguments.output or _folder(arguments))
+    try:
+        with SystemOutput(folder) as output:
+            system = _read(arguments, arguments.systems)
+            found = judged(system)
+            files = render_system(system, found, folder)
+            told = shown(arguments.format, found, files)
+            output.write(files)
+        tell_of(arguments.console, found, system, files)
+        if arguments.format == "table":
+            arguments.console.result([told, _written(folder, files)])
+        else:
+            tell([told])
+    except OSError:
+        # Nobody was told of the set: by the exit status there is none.
+        SystemOutput(folder).remove()
+        raise
+
+
+def check(arguments: Namespace) -> None:
+    """`viommu check --system`: judge, and compare with what was written. Raises Refused with all
+    that is wrong, or has changed.
+    """
+    folder = _folder(arguments)
+    system = _read(arguments, arguments.system)
+    found = judged(system)
+    files = render_system(system, found, folder)
+    # Who names plans one by one may mean a part of what was written.
+    is_whole = bool(arguments.build_dir) or not any(map(os.path.isdir, arguments.system))
+    has_files = is_whole and (folder / SYSTEM).is_file()
+    if has_files:
+        stale = [name for name, data in files.items() if not _has(folder / name, data)]
+        if stale:
+            raise Refused(map(partial(_stale, folder), stale))
+    tell_of(arguments.console, found, system, files if has_files else None)
+    devices = sum(len(domain.plan.devices) for domain in found.domains)
+    guests = counted(len(found.domains), "guest")
+    agrees = f", as {folder} has it" if has_files else ""
+    arguments.console.result(
+        [f"{guests} of {system.host.name} with {counted(devices, 'device')}{agrees}\n"]
+    )
+
+
+def _folder(arguments: Namespace) -> Path:
+    """Where the files of the system are, where nobody says."""
+    return Path(arguments.build_dir or "", SYSTEM_FOLDER)
+
+
+def _has(file: Path, data: bytes) -> bool:
+    try:
+        return content(str(file)) == data
+    except FileNotFoundError:
+        return False
+
+
+def _stale(folder: Path, name: str) -> Problem:
+    what, hint = "this is not what the system is now", "run `viommu system` again"
+    return Problem("malformed", what, hint, where=Where(str(folder / name)))
+
+
+def _read(arguments: Namespace, named: Sequence[str]) -> System:
+    """The system that the command line names. Raises Refused, and UsageError where it names
+    several, or none.
+    """
+    files = [each for each in named if not os.path.isdir(each)]
+    folders = [each for each in named if os.path.isdir(each)]
+    if len(files) + bool(folders) + bool(arguments.build_dir) != 1:
+        raise UsageError(
+            "name one of these: a system.yml, the folders of plans, or a sysbuild with -d"
+        )
+    if files:
+        return read_system(
+            files[0],
+            arguments.host,
+            arguments.profile,
+            arguments.include,
+            arguments.define,
+        )
+    said = read_folders(folders) if folders else read_built(arguments.build_dir)
+    return system_of(_chosen(arguments, said), arguments.include, arguments.define)
+
+
+def _chosen(arguments: Namespace, said: SystemFile) -> SystemFile:
+    """`said`, with the host and what else is chosen for all domains: by the options, else as the
+    first of them, if that is a build, chose it for itself.
+    """
+    environment = os.environ.get
+    build = said.domains[0].build
+    app = application_of(Path(build)) or os.curdir
+    options = {
+        "host": arguments.host or environment("VIOMMU_HOST_DTB") or host_given_to(build, app),
+        "profile": arguments.profile or environment("VIOMMU_PROFILE"),
+    }
+    chosen = settings(options, app, environment("VIOMMU_CONFIG"))
+    return said._replace(host=chosen.host, profile=chosen.profile, has_dom0=chosen.has_dom0)
+
+
+def shown(form: str, found: Judged, files: dict[str, bytes]) -> str:
+    """Who has what, in that form. Raises Refused where a picture cannot be drawn."""
+    if form == "json":
+        return files[SYSTEM].decode()
+    if form == "table":
+        return system_table(found)
+    dot = system_dot(found)
+    return svg(dot) if form == "svg" else dot
+
+
+def tell_of(
+    console: Console, found: Judged, system: System, files: dict[str, bytes] | None
+) -> None:
+    """Print warnings, and notes on what is not among the `files`."""
+    console.report(found.problems)
+    for note in notes(system, files) if files is not None else ():
+        console.note(note)
+
+
+def _written(folder: Path, files: dict[str, bytes]) -> str:
+    return f"wrote to {folder}: {', '.join(files)}\n"

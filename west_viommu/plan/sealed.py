@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The content of viommu.json as records: a plan as whoever comes later finds it.
+
+The field names are the keys of the file, whose schema is schemas/plan.json.
+"""
+
+from typing import NamedTuple
+
+
+class SealedHost(NamedTuple):
+    """The host tree that the plan is for: the `model` of its root, and its sum
+    (tree/digest.py).
+    """
+
+    model: str | None
+    sha256: str
+
+
+class SealedViommu(NamedTuple):
+    """The vSMMU of the guest."""
+
+    node: str
+    compatible: str
+    base: int
+    size: int
+    intids: tuple[int, ...]
+
+
+class SealedRegion(NamedTuple):
+    """`size` bytes of the host, and where the guest sees them."""
+
+    host: int
+    guest: int
+    size: int
+
+
+class SealedStream(NamedTuple):
+    """A stream ID behind the IOMMU at that path and address, and the one that the guest uses."""
+
+    iommu: str
+    iommu_base: int
+    pmaster: int
+    vmaster: int
+
+
+class SealedOmission(NamedTuple):
+    """A stream ID of the host node that the guest does not have."""
+
+    iommu: str
+    pmaster: int
+
+
+class SealedMap(NamedTuple):
+    """An entry of the host node's iommu-map, for a hypervisor that programs it."""
+
+    iommu: str
+    rid: int
+    pmaster: int
+    vmaster: int
+    length: int
+
+
+class SealedCompatible(NamedTuple):
+    """The compatible of the two nodes of a device."""
+
+    host: tuple[str, ...]
+    guest: tuple[str, ...]
+
+
+class SealedDevice(NamedTuple):
+    """A device that the guest gets. `pages`: what the hypervisor maps of it."""
+
+    node: str
+    host: str
+    compatible: SealedCompatible
+    status: str
+    regions: tuple[SealedRegion, ...]
+    pages: tuple[SealedRegion, ...]
+    intids: tuple[int, ...]
+    streams: tuple[SealedStream, ...]
+    omitted: tuple[SealedOmission, ...]
+    maps: tuple[SealedMap, ...]
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether the hypervisor confines its DMA."""
+        return bool(self.streams or self.maps)
+
+
+class SealedRaw(NamedTuple):
+    """A guest node that maps host memory without a host device."""
+
+    node: str
+    regions: tuple[SealedRegion, ...]
+
+
+class SealedExtra(NamedTuple):
+    """Registers that a device has besides those of its host node, by viommu.yml: `size` bytes of
+    the host at `host`, and why.
+    """
+
+    device: str
+    host: int
+    size: int
+    reason: str
+
+
+class SealedPermission(NamedTuple):
+    """A permission of viommu.yml that was needed."""
+
+    hazard: str
+    device: str
+    reason: str
+
+
+class SealedMark(NamedTuple):
+    """A host node that host.overlay keeps from dom0, for which device, and why."""
+
+    node: str
+    device: str
+    why: str
+
+
+class SealedPlan(NamedTuple):
+    """What viommu.json says, but for the number of its schema."""
+
+    profile: str
+    vsid: str
+    host: SealedHost
+    domain: tuple[str, ...]
+    viommu: SealedViommu | None
+    devices: tuple[SealedDevice, ...]
+    raw: tuple[SealedRaw, ...]
+    extra: tuple[SealedExtra, ...]
+    unasked: tuple[str, ...]
+    allowed: tuple[SealedPermission, ...]
+    marks: tuple[SealedMark, ...]
+    memory_limit: int | None
+    files: dict[str, str]

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What two domains of a system hold both, and what Xen makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from west_viommu.hazards.findings import listed, shown
+from west_viommu.hypervisor.contest import Contest
+from west_viommu.hypervisor.holdings import Holdings
+from west_viommu.hypervisor.profile import SMMUV3
+from west_viommu.system.held import Holder, Meeting, across, line_claims, page_claims
+from west_viommu.tree.addresses import Region
+
+# More numbers than these are not shown one by one.
+_MOST_SHOWN = 16
+_TWICE = "duplicate-assignment"
+_SHARED = "the same stream ID, interrupt or page"
+
+
+class Clash(NamedTuple):
+    """What `this` and `other`, of an earlier domain or of the same one, must not hold both. `hint`:
+    what becomes of it, and what to do. `allowable`: whether Xen does it all the same, so that who
+    trusts both guests may.
+    """
+
+    hazard: str
+    this: Holder
+    other: Holder
+    what: str
+    hint: str
+    expected: str
+    found: str
+    allowable: bool = False
+
+
+class _Pair(NamedTuple):
+    """Two that meet, and where."""
+
+    this: Holder
+    other: Holder
+    numbers: list[tuple[int, int]]
+
+
+def clashes(
+    held: Sequence[Holder], contested: Iterable[Contest], holdings: Holdings
+) -> Iterator[Clash]:
+    """All clashes between domains, by kinds: devices, streams, nested masters, pages, lines.
+    `contested`: the streams that two assigned devices have.
+
+    Of two devices one mistake is told: who is given twice holds everything twice.
+    """
+    told: set[tuple[str, str]] = set()
+    for kind in (
+        _devices(held),
+        _streams(held, contested, holdings),
+        _nested(held, holdings),
+        _pages(held, holdings),
+        _lines(held, holdings),
+    ):
+        found = list(kind)
+        yield from (each for each in found if _pair(each) not in told and not _is_twice(each))
+        told |= {_pair(each) for each in found if each.hazard == "unassigned-child"}
+
+
+def _pair(clash: Clash) -> tuple[str, str]:
+    return clash.this.qualified, clash.other.qualified
+
+
+def _is_twice(clash: Clash) -> bool:
+    """Whether it follows from that one device is given twice."""
+    one, other = clash.this.assignment, clash.other.assignment
+    is_same = one is not None and other is not None and one.device.path == other.device.path
+    return is_same and clash.hazard != _TWICE
+
+
+def _devices(held: Iterable[Holder]) -> Iterator[Clash]:
+    """A host node that two domains are given: iommu_assign_dt_device() gives it to the first alone
+    (-EBUSY), and route_irq_to_guest() its interrupts ("already used by domain").
+    """
+    first: dict[str, Holder] = {}
+    for this in held:
+        other = first.setdefault(this.assignment.device.path, this) if this.assignment else this
+        if other.place != this.place:
+            yield Clash(
+                _TWICE,
+                this,
+                other,
+                f"{this.host} is given to two domains, {other.domain.name} and {this.domain.name}",
+                f"Xen gives a device to one domain: take it out of {other.domain.name} or of "
+                f"{this.domain.name}, and bind that again",
+                "one domain for a host device",
+                f"{other.qualified} as well",
+            )
+
+
+def _streams(
+    held: Sequence[Holder], contested: Iterable[Contest], holdings: Holdings
+) -> Iterator[Clash]:
+    """Two assigned devices with one stream ID on one IOMMU. Each domain has page tables of its own,
+    and the IOMMU knows one for an ID.
+    """
+    by_host: dict[str, list[Holder]] = {}
+    by_node = {each.qualified: each for each in held}
+    for each in held:
+        if each.assignment:
+            by_host.setdefault(each.assignment.device.path, []).append(each)
+    together: dict[tuple[str, str, str], tuple[Holder, Holder, list[int]]] = {}
+    for contest in contested:
+        one = by_node[contest.this.request.path]
+        iommu, _ = holdings.stream(contest.first)
+        for other in by_host[contest.other]:
+            if (other.place, other.node) < (one.place, one.node):
+                key = (one.qualified, other.qualified, iommu)
+                _, _, ids = together.setdefault(key, (one, other, []))
+                ids += contest.ids
+    for (_, _, iommu), (this, other, ids) in together.items():
+        driver = holdings.driver(iommu)
+        is_across = this.place != other.place
+        may_share = driver is not None and driver.may_share
+        remedy = "give both to one domain" if may_share else "leave one of the two out"
+        if is_across or not may_share:
+            yield Clash(
+                "shared-stream-id",
+                this,
+                other,
+                f"{other.host} and {this.host} have the same stream ID on {iommu}",
+                f"{_becomes_of(iommu, holdings)}: {remedy}",
+                "stream IDs of one domain alone",
+                listed(sorted(set(ids))),
+            )
+
+
+def _becomes_of(iommu: str, holdings: Holdings) -> str:
+    """What the driver of that IOMMU does with an ID of a second domain.
+
+    SMMUv3: arm_smmu_write_strtab_ent() has BUG_ON(ste_live), whoever attached the first (4.17,
+    master); arm_smmu_insert_master() of the RFC and AMD's returns -EINVAL. SMMUv2:
+    arm_smmu_domain_add_master() writes the second domain's context bank into the S2CR that both
+    share (arm_smmu_master_alloc_smes()). IPMMU: ipmmu_utlb_enable() returns -EINVAL ("Micro-TLB
+    already assigned").
+    """
+    driver = holdings.driver(iommu)
+    if driver is None or not holdings.profile.toolstacks:
+        return "the IOMMU cannot tell them apart"
+    if driver.compatible == SMMUV3.compatible:
+        if holdings.profile.repeats_ids:
+            return "Xen stops with a BUG as the second is attached"
+        return "Xen does not assign the second"
+    if any(name.startswith("renesas,") for name in driver.compatible):
+        return "Xen does not assign the second"
+    return "Xen lets the DMA of both reach the memory of the second domain"
+
+
+def _nested(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
+    """A DMA master of one domain below a device of another, which drives it."""
+    owners: dict[str, Holder] = {}
+    for each in held:
+        if each.assignment:
+            owners.setdefault(each.assignment.device.path, each)
+    for path, this in owners.items():
+        master = holdings.devices.master(path)
+        if not master or not holdings.streams(master, maps=holdings.profile.programs_maps):
+            continue
+        above = path.rpartition("/")[0]
+        while above:
+            other = owners.get(above)
+            if other and other.place != this.place:
+                yield _nested_clash(this, other)
+            above = above.rpartition("/")[0]
+
+
+def _nested_clash(child: Holder, parent: Holder) -> Clash:
+    this, other = (child, parent) if child.place > parent.place else (parent, child)
+    return Clash(
+        "unassigned-child",
+        this,
+        other,
+        f"{child.host} of {child.domain.name}, a DMA master, is below {parent.host} of "
+        f"{parent.domain.name}",
+        f"{parent.domain.name} may drive what {child.domain.name} has: give both to one domain",
+        "all masters of a device with one domain",
+        child.qualified,
+        allowable=True,
+    )
+
+
+def _pages(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
+    """Registers of two domains on one page: handle_passthrough_prop() and XEN_DOMCTL_memory_mapping
+    map it for both, without a word.
+    """
+    meetings = across(page_claims(held), holdings.devices.effort, _SHARED)
+    for this, other, regions in _together(meetings):
+        first, last = regions[0]
+        yield Clash(
+            "shared-page",
+            this,
+            other,
+            f"{other.host} of {other.domain.name} and {this.host} of {this.domain.name} are on one "
+            "page",
+            "Xen maps it for both, and each guest could reach the other's registers: give both to "
+            "one domain",
+            "pages of one domain alone",
+            shown(Region(first, last - first + 1)),
+            allowable=True,
+        )
+
+
+def _lines(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
+    """An interrupt line of two domains: route_irq_to_guest() has it "already used by domain"."""
+    meetings = across(line_claims(held, holdings), holdings.devices.effort, _SHARED)
+    for this, other, lines in _together(meetings):
+        intids = [first for first, _ in lines]
+        asked = [this.assignment, other.assignment]
+        unasked = [a for a in asked if a and not set(intids) <= set(a.request.intids)]
+        why = (
+            "; dom0less routes every interrupt of a host node, whatever the guest's node lists"
+            if unasked
+            else ""
+        )
+        yield Clash(
+            "interrupt-clash",
+            this,
+            other,
+            f"{other.host} of {other.domain.name} and {this.host} of {this.domain.name} have the "
+            "same interrupt",
+            f"Xen gives an interrupt to one domain: give both to one{why}",
+            "interrupts of one domain alone",
+            f"INTID {' '.join(map(str, intids[:_MOST_SHOWN]))}",
+        )
+
+
+def _together(meetings: Iterable[Meeting]) -> list[_Pair]:
+    """The numbers of each two that meet, in the order in which the first ones do."""
+    found: dict[tuple[str, str], _Pair] = {}
+    for this, other, first, last in meetings:
+        key = (this.qualified, other.qualified)
+        found.setdefault(key, _Pair(this, other, [])).numbers.append((first, last))
+    return list(found.values())

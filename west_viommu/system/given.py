@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a domain is given beside its devices, and whether those leave room for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from west_viommu.host.intervals import meetings
+from west_viommu.hypervisor.pages import in_pages
+from west_viommu.hypervisor.profile import Profile
+from west_viommu.problems import Problem
+from west_viommu.system.records import Domain
+from west_viommu.tree.addresses import Region
+
+_VPL011 = "vpl011"
+_BIND = "write domain: [vpl011] into its viommu.yml and bind it again"
+
+
+def given(domains: Sequence[Domain], profile: Profile) -> Iterator[Problem]:
+    """What is wrong with memory and console of each domain."""
+    for domain in domains:
+        yield from _memory(domain)
+        if domain.has_vpl011 and _VPL011 not in domain.plan.domain:
+            yield from _vpl011(domain, profile)
+
+
+def _memory(domain: Domain) -> Iterator[Problem]:
+    """Xen panics over a device in the domain's memory ("Unable to copy the DTB", booted)."""
+    limit = domain.plan.memory_limit
+    if limit is not None and domain.memory << 20 > limit:
+        yield Problem(
+            "guest-overlap",
+            f"a device of {domain.name} is mapped where its memory would be",
+            "give it less memory, or map the device elsewhere (xen,reg)",
+            expected=f"at most {limit >> 20} MiB",
+            found=f"{domain.memory} MiB",
+            where=domain.where,
+        )
+
+
+def _vpl011(domain: Domain, profile: Profile) -> Iterator[Problem]:
+    """The plan did not know of the emulated UART: its place and its interrupt must be free."""
+    places = [each for each in profile.reserved if each.when == _VPL011]
+    pages = [
+        (*_ends(in_pages(Region(page.guest, page.size))), node)
+        for node, own in [
+            *((device.node, device.pages) for device in domain.plan.devices),
+            *((raw.node, raw.regions) for raw in domain.plan.raw),
+        ]
+        for page in own
+    ]
+    taken = [(*_ends(each.region), each.region) for each in places]
+    for node, region, _, _ in meetings(pages, taken):
+        yield Problem(
+            "guest-overlap",
+            f"the vpl011 of {domain.name} is where its device is",
+            f"leave one of the two out: {_BIND} to see all that is in its way",
+            f"{domain.name}:{node}",
+            "addresses of one thing alone",
+            f"{region.base:#x}/{region.size:#x}",
+            domain.where,
+        )
+    lines = [each for each in profile.reserved_interrupts if each.when == _VPL011]
+    for device in domain.plan.devices:
+        for intid in device.intids:
+            if any(each.first <= intid <= each.last for each in lines):
+                yield Problem(
+                    "interrupt-clash",
+                    f"the vpl011 of {domain.name} has the interrupt of its device",
+                    f"leave one of the two out: {_BIND} to see all that is in its way",
+                    f"{domain.name}:{device.node}",
+                    "an interrupt of this device alone",
+                    f"INTID {intid}",
+                    domain.where,
+                )
+
+
+def _ends(region: Region) -> tuple[int, int]:
+    return region.base, region.base + region.size - 1

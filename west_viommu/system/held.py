@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the domains of a system hold: their devices as assignments, and each claim to a page or an
+interrupt of the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from west_viommu.guest.gic import GuestInterrupt
+from west_viommu.guest.regions import Mapped, RegionPair
+from west_viommu.guest.requests import Request
+from west_viommu.host.devices import Devices
+from west_viommu.host.effort import Effort
+from west_viommu.host.streams import StreamId
+from west_viommu.hypervisor.assignment import Assignment
+from west_viommu.hypervisor.contests import routed
+from west_viommu.hypervisor.holdings import Holdings
+from west_viommu.hypervisor.pages import in_pages
+from west_viommu.plan.sealed import SealedDevice, SealedRegion
+from west_viommu.system.records import Domain
+from west_viommu.tree.addresses import Region
+from west_viommu.tree.interrupts import Intid
+
+
+class Holder(NamedTuple):
+    """A node of a domain that holds something of the host. `place` is that of the domain in the
+    system; `assignment` is None where the node maps memory without a host device.
+    """
+
+    domain: Domain
+    place: int
+    node: str
+    pages: tuple[SealedRegion, ...]
+    assignment: Assignment | None
+
+    @property
+    def host(self) -> str:
+        """What it holds, for people: the host node, else the guest's."""
+        return self.assignment.device.path if self.assignment else self.node
+
+    @property
+    def qualified(self) -> str:
+        """The guest node in a system: of which domain it is, and its path."""
+        return f"{self.domain.name}:{self.node}"
+
+    @property
+    def allowed_as(self) -> str:
+        """How an `allow:` entry of system.yml is to name it."""
+        return self.host if self.assignment else self.qualified
+
+    @property
+    def names(self) -> frozenset[str]:
+        """By what an `allow:` entry of system.yml may mean it."""
+        return frozenset({self.qualified, self.allowed_as})
+
+
+class Meeting(NamedTuple):
+    """The numbers from `first` to `last`, which `this` holds and `other`, of an earlier domain,
+    as well.
+    """
+
+    this: Holder
+    other: Holder
+    first: int
+    last: int
+
+
+# From a first number to a last one, and who claims them.
+Claimed = tuple[int, int, Holder]
+
+
+def holders(domains: Iterable[Domain], devices: Devices) -> Iterator[Holder]:
+    """Each node that holds something, of one domain after the other. A host node that `devices`
+    does not have is left out.
+    """
+    for place, domain in enumerate(domains):
+        for device in domain.plan.devices:
+            found = devices.device(device.host)
+            if found:
+                assignment = Assignment(
+                    _request(device, domain),
+                    found,
+                    tuple(StreamId(stream.pmaster) for stream in device.streams),
+                    tuple((StreamId(stream.pmaster), stream.iommu) for stream in device.streams),
+                )
+                yield Holder(domain, place, device.node, device.pages, assignment)
+        for raw in domain.plan.raw:
+            yield Holder(domain, place, raw.node, raw.regions, None)
+
+
+def page_claims(held: Iterable[Holder]) -> Iterator[Claimed]:
+    """The host's pages that the hypervisor maps for each."""
+    for each in held:
+        for pages in each.pages:
+            base, size = in_pages(Region(pages.host, pages.size))
+            if size:
+                yield base, base + size - 1, each
+
+
+def line_claims(held: Iterable[Holder], holdings: Holdings) -> Iterator[Claimed]:
+    """The interrupt lines that the hypervisor routes for each."""
+    for each in held:
+        for intid in routed(each.assignment, holdings) if each.assignment else ():
+            yield intid, intid, each
+
+
+def across(claims: Iterable[Claimed], effort: Effort, shared: str) -> Iterator[Meeting]:
+    """Where a number is claimed by two domains. One sweep over the beginnings: of the claims of a
+    domain that are open, the one that reaches furthest stands for all, so the cost follows the
+    claims and what is found.
+    """
+    # By the place of a domain.
+    is_open: dict[int, tuple[int, Holder]] = {}
+    for first, last, this in sorted(claims, key=lambda claim: (claim[0], claim[2].place)):
+        for place, (end, other) in [*is_open.items()]:
+            if end < first:
+                del is_open[place]
+            elif place != this.place:
+                effort.count(shared)
+                pair = (this, other) if place < this.place else (other, this)
+                yield Meeting(*pair, first, min(last, end))
+        own = is_open.get(this.place)
+        if own is None or own[0] < last:
+            is_open[this.place] = last, this
+
+
+def _request(device: SealedDevice, domain: Domain) -> Request:
+    """What the guest's node asked for, with a path that no other domain has."""
+    return Request(
+        path=f"{domain.name}:{device.node}",
+        name=device.node.rpartition("/")[2],
+        xen_path=device.host,
+        entries=(),
+        regions=tuple(
+            RegionPair(Region(each.guest, each.size), Region(each.host, each.size))
+            for each in device.regions
+        ),
+        mapped=tuple(map(mapped, device.pages)),
+        interrupts=tuple(GuestInterrupt(Intid(intid), False) for intid in device.intids),
+        has_map=bool(device.maps),
+        malformed_ids=None,
+    )
+
+
+def mapped(region: SealedRegion) -> Mapped:
+    """A region of a plan as the hazards look at it."""
+    return Mapped(Region(region.host, region.size), Region(region.guest, region.size))

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the guests of one host leave each other alone, and what is dom0's and Xen's own.
+
+Each plan was judged by itself, as if all but its own devices stayed with the host. Here it is known
+who has the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Sequence
+
+from west_viommu.guest.requests import Raw
+from west_viommu.hazards.findings import Finding, Severity, as_allowed
+from west_viommu.hazards.raw import on_the_host
+from west_viommu.hazards.situation import Situation
+from west_viommu.hazards.table import HAZARDS
+from west_viommu.host.devices import Devices
+from west_viommu.hypervisor.assignment import Permission, Terms
+from west_viommu.hypervisor.contests import Contests, contests
+from west_viommu.hypervisor.holdings import Holdings, Standing
+from west_viommu.hypervisor.marks import Mark
+from west_viommu.problems import Problem, bounded
+from west_viommu.system.clashes import Clash, clashes
+from west_viommu.system.given import given
+from west_viommu.system.held import Holder, holders, mapped
+from west_viommu.system.records import Domain, Judged, Stays, SystemTerms, Unneeded
+
+# The hazards of one thing in two hands: what another guest has does not stay with the host.
+_OF_HANDS = (
+    "hypervisor-owned",
+    "shared-stream-id",
+    "unassigned-child",
+    "host-memory",
+    "shared-page",
+    "interrupt-clash",
+)
+_LINE = "interrupt-clash"
+# Of those, the ones that a clash between domains can be allowed for, in system.yml.
+ALLOWABLE = ("shared-page", "unassigned-child")
+
+
+def judge(domains: Sequence[Domain], devices: Devices, terms: SystemTerms) -> Judged:
+    """The system of `domains`, whose plans are for the host of `devices`, and its problems."""
+    holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
+    held = list(holders(domains, devices))
+    assigned = [each.assignment for each in held if each.assignment]
+    contested = contests(assigned, holdings, every=True)
+    between = [each for each in contested.streams if each.standing is None]
+    allowed = _Allowed(terms.permissions)
+    problems = [
+        *map(allowed.problem, clashes(held, between, holdings)),
+        *given(domains, terms.profile),
+    ]
+    needed: set[tuple[str, str, str]] = set()
+    for holder, hazard, finding in _with_the_host(held, contested, holdings, terms):
+        taken = _taken(holder, hazard, finding)
+        needed |= taken
+        if not taken:
+            problems.append(_problem(holder, hazard, finding))
+    problems += allowed.stale()
+    return Judged(
+        domains=tuple(domains),
+        terms=terms,
+        problems=bounded(problems),
+        marks=contested.marks if terms.profile.toolstacks else (),
+        owners=_owners(held),
+        stays=tuple(_stays(contested.marks, holdings)),
+        used=allowed.used,
+        unneeded=tuple(_unneeded(domains, contested, needed)),
+    )
+
+
+def _owners(held: Iterable[Holder]) -> dict[str, str]:
+    owners: dict[str, str] = {}
+    for each in held:
+        if each.assignment:
+            owners.setdefault(each.assignment.device.path, each.domain.name)
+    return owners
+
+
+def _with_the_host(
+    held: Sequence[Holder], contested: Contests, holdings: Holdings, terms: SystemTerms
+) -> Iterator[tuple[Holder, str, Finding]]:
+    """What dom0 or the hypervisor has as well of what a domain holds: who holds it, the hazard and
+    what was found. Errors alone: each domain's own run has warned of the rest.
+    """
+    by_node = {each.qualified: each for each in held}
+    assigned = [each.assignment for each in held if each.assignment]
+    apart = tuple(each for each in contested.streams if each.standing is not None)
+    # What else a domain has is between it and its own devices: its own run has judged that.
+    agreed = Terms(terms.profile, has_dom0=terms.has_dom0)
+    beside = contested._replace(streams=apart)
+    situation = Situation(agreed, assigned, holdings, beside, (), (), {}, {})
+    for hazard in HAZARDS:
+        if hazard.id in _OF_HANDS and hazard.check:
+            for this, finding in hazard.check(situation):
+                if (finding.severity or hazard.severity) is not Severity.WARNING:
+                    yield by_node[this.request.path], hazard.id, finding
+    raws = [_raw(each) for each in held if not each.assignment]
+    marked = {mark.path for mark in contested.marks}
+    for raw, hazard_id, finding in on_the_host(raws, situation, marked) if raws else ():
+        if hazard_id in _OF_HANDS and finding.severity is not Severity.WARNING:
+            yield by_node[raw.path], hazard_id, finding
+
+
+def _raw(holder: Holder) -> Raw:
+    regions = (mapped(region) for region in holder.pages)
+    return Raw(holder.qualified, tuple(regions))
+
+
+def _taken(holder: Holder, hazard: str, finding: Finding) -> set[tuple[str, str, str]]:
+    """The permissions of the domain's own plan that excuse `finding`: domain, hazard, device."""
+    names = {holder.node, finding.other}
+    if holder.assignment:
+        names.add(holder.assignment.device.path)
+    return {
+        (holder.domain.name, each.hazard, each.device)
+        for each in holder.domain.plan.allowed
+        if each.hazard == hazard and each.device in names
+    }
+
+
+def _problem(holder: Holder, hazard: str, finding: Finding) -> Problem:
+    return Problem(
+        hazard,
+        finding.what,
+        finding.hint,
+        holder.qualified,
+        finding.expected,
+        finding.found,
+        holder.domain.where,
+    )
+
+
+def _unneeded(
+    domains: Iterable[Domain], contested: Contests, needed: Container[tuple[str, str, str]]
+) -> Iterator[Unneeded]:
+    """The permissions of plans that excused what does not stay with the host after all. Of an
+    interrupt, the guest's own tree may be the reason, which is not known here: only one that
+    another domain has tells.
+    """
+    with_another = {
+        (domain, name)
+        for contest in contested.lines
+        if contest.standing is None
+        for domain, _, node in [contest.this.request.path.partition(":")]
+        for name in (contest.this.device.path, node)
+    }
+    for domain in domains:
+        for each in domain.plan.allowed:
+            is_known = each.hazard != _LINE or (domain.name, each.device) in with_another
+            is_needed = (domain.name, each.hazard, each.device) in needed
+            if each.hazard in _OF_HANDS and is_known and not is_needed:
+                yield Unneeded(domain.name, each)
+
+
+def _stays(marks: Iterable[Mark], holdings: Holdings) -> Iterator[Stays]:
+    """The masters that dom0 has once host.overlay is applied."""
+    marked = {mark.path for mark in marks}
+    for master in holdings.devices.masters:
+        if holdings.standing(master.path) is Standing.STAYS and master.path not in marked:
+            streams = []
+            for first, last, _ in holdings.streams(master, maps=True):
+                iommu, number = holdings.stream(first)
+                streams.append((iommu, number, number + last - first))
+            yield Stays(master.path, tuple(streams))
+
+
+class _Allowed:
+    """The permissions of system.yml. Each must be needed, as in viommu.yml."""
+
+    def __init__(self, permissions: Sequence[Permission]):
+        self._permissions = permissions
+        self._needed: set[Permission] = set()
+
+    @property
+    def used(self) -> tuple[Permission, ...]:
+        """Those that were needed, in an order that system.yml has no part in."""
+        return tuple(sorted(self._needed, key=lambda each: (each.device, each.hazard, each.reason)))
+
+    def problem(self, clash: Clash) -> Problem:
+        """`clash` as a problem: a warning where it is allowed."""
+        names = clash.this.names | clash.other.names
+        naming = [e for e in self._permissions if e.hazard == clash.hazard and e.device in names]
+        self._needed.update(naming)
+        hint = clash.hint
+        is_allowed = bool(naming) and clash.allowable
+        if is_allowed:
+            file, line = naming[0].where
+            hint = f"allowed by {file}:{line}, because: {naming[0].reason}"
+        elif clash.allowable:
+            line_of_yaml = as_allowed(clash.hazard, clash.this.allowed_as)
+            hint += f"; or, if you trust both guests with it, in system.yml: {line_of_yaml}"
+        return Problem(
+            clash.hazard,
+            clash.what,
+            hint,
+            clash.this.qualified,
+            clash.expected,
+            clash.found,
+            clash.this.domain.where,
+            is_allowed,
+        )
+
+    def stale(self) -> Iterator[Problem]:
+        """What is wrong with the permissions themselves."""
+        for each in self._permissions:
+            if each.hazard not in ALLOWABLE:
+                yield Problem(
+                    "malformed",
+                    "no clash between domains of this hazard can be allowed",
+                    f"remove the entry: `viommu explain {each.hazard}` says what to do",
+                    expected=" or ".join(ALLOWABLE),
+                    found=each.hazard,
+                    where=each.where,
+                )
+            elif each not in self._needed:
+                yield Problem(
+                    "malformed",
+                    f"nothing to allow: {each.device} does not have the hazard {each.hazard} with "
+                    "another domain",
+                    "remove the entry, or correct its device: the path of the host node, or "
+                    "DOMAIN:/path of the guest node",
+                    where=each.where,
+                )

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A message in each of its forms: as text for people, as JSON, as an annotation of GitHub's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from west_viommu.problems import (
+    Problem,
+    Where,
+    place_of,
+    printable,
+    said,
+    severity_of,
+    shortened,
+    wrapped,
+)
+
+# Narrower, a terminal wraps as well as we could.
+_NARROWEST = 40
+# Of a source line, where no terminal cuts it.
+_LONGEST_SOURCE = 160
+_BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
+_COLOURS = {
+    "error": "\x1b[1;31m",
+    "warning": "\x1b[1;33m",
+    "note": "\x1b[1;36m",
+    "hint": "\x1b[1;32m",
+}
+_ANNOTATIONS = {"error": "error", "warning": "warning", "note": "notice"}
+
+
+class Page(NamedTuple):
+    """What text is written on: the columns of a terminal, None where it is none, and whether it
+    has colours.
+    """
+
+    width: int | None = None
+    has_colour: bool = False
+
+
+def text_lines(problem: Problem, source: str | None, page: Page) -> Iterator[str]:
+    """`rendered`, on `page`: what is wrong, the line of the `source` that it is in, the hint."""
+    severity = severity_of(problem)
+    yield from labelled(place_of(problem), severity, said(problem), page)
+    if problem.where and problem.where.line is not None and source is not None:
+        yield _excerpt(problem.where.line, source, problem.node.rpartition("/")[2], page)
+    if problem.hint:
+        yield from labelled("", "hint", printable(shortened(problem.hint)), page)
+
+
+def labelled(head: str, label: str, text: str, page: Page) -> Iterator[str]:
+    """`HEADLABEL: TEXT`, in as many lines as the page needs, with the label in its colour."""
+    start = f"{head}{label}: "
+    width = page.width or 0
+    whole = start + text
+    first, *rest = wrapped(whole, width, "    ") if width >= _NARROWEST else [whole]
+    if page.has_colour and first.startswith(start):
+        first = (
+            f"{_painted(head, _BOLD)}{_painted(label + ':', _COLOURS[label])} "
+            + (first[len(start) :])
+        )
+    yield first
+    yield from rest
+
+
+def _excerpt(number: int, source: str, name: str, page: Page) -> str:
+    """`NUMBER | SOURCE`; of what the page has no room for, the part with the node `name`."""
+    gutter = f"{number:>5} | "
+    most = _LONGEST_SOURCE
+    if page.width and page.width >= _NARROWEST:
+        most = page.width - len(gutter)
+    text = source.expandtabs(4).strip()
+    if len(text) > most:
+        # A mistake is more often behind the name than before it.
+        start = max(text.find(name) - most // 4, 0) if name else 0
+        before = "..." if start else ""
+        text = f"{before}{text[start : start + most - 6]}..."
+    return (_painted(gutter, _DIM) if page.has_colour else gutter) + printable(text)
+
+
+def _painted(text: str, colour: str) -> str:
+    return f"{colour}{text}{_PLAIN}" if text else ""
+
+
+def json_line(severity: str, problem: Problem) -> str:
+    """The object of schemas/message.json."""
+    place = problem.where or Where("")
+    return json.dumps(
+        {
+            "file": place.file or None,
+            "line": place.line,
+            "severity": severity,
+            "id": problem.id,
+            "node": shortened(problem.node),
+            "what": shortened(problem.what),
+            "expected": shortened(problem.expected),
+            "found": shortened(problem.found),
+            "hint": shortened(problem.hint),
+        }
+    )
+
+
+def annotation(severity: str, problem: Problem, file: str | None) -> str:
+    """The command by which a step of a GitHub workflow annotates a line of `file`."""
+    properties = {"title": problem.id}
+    if file:
+        properties["file"] = file
+        if problem.where and problem.where.line is not None:
+            properties["line"] = str(problem.where.line)
+    hint = f"\nhint: {printable(shortened(problem.hint))}" if problem.hint else ""
+    named = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in properties.items())
+    return f"::{_ANNOTATIONS[severity]} {named}::{_escaped(said(problem) + hint)}"
+
+
+def _escaped(text: str, also: str = "") -> str:
+    """`text` as the runner reads it (actions/toolkit, core/src/command.ts)."""
+    for character in f"%\r\n{also}":
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text

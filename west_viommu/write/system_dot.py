@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A system as a picture, for Graphviz: whose each device is, and behind which IOMMU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from west_viommu.problems import printable
+from west_viommu.system.records import Domain, Judged
+
+_HEAD = """digraph system {
+  rankdir=LR; ranksep=1.2; nodesep=0.15;
+  node [shape=box, style="rounded,filled", fillcolor=white, fontname="sans-serif", fontsize=10];
+  edge [fontname="sans-serif", fontsize=9, dir=none];
+  graph [fontname="sans-serif", fontsize=11, style="rounded,filled", color=gray50, labeljust=l];
+"""
+# Domains take turns with these; dom0 is grey.
+_FILLS = ("#cfe8ff", "#ffe3b8", "#d5f0d0", "#f3d4ee", "#fff3b0", "#d9d2f5")
+_DOM0 = "#eeeeee"
+_IOMMU = "#ffffff"
+
+
+def system_dot(judged: Judged) -> str:
+    """The text. A cluster is a domain with its devices; an edge leads to the IOMMU that a device is
+    behind, and has the stream IDs. What dom0 has is counted for each IOMMU.
+    """
+    iommus: dict[str, str] = {}
+    lines = [_HEAD]
+    for number, domain in enumerate(judged.domains):
+        lines += _domain(number, domain, iommus)
+    if judged.terms.has_dom0:
+        lines += _dom0(judged, iommus)
+    for path, name in iommus.items():
+        fill = f'fillcolor="{_IOMMU}"'
+        lines.append(f"  {name} [label={_quoted(path)}, shape=hexagon, {fill}];\n")
+    return "".join([*lines, "}\n"])
+
+
+def _domain(number: int, domain: Domain, iommus: dict[str, str]) -> Iterator[str]:
+    yield f"  subgraph cluster_{number} {{\n"
+    about = f"{domain.name}\n{domain.memory} MiB{', vSMMU' if domain.plan.viommu else ''}"
+    yield f'    label={_quoted(about)}; fillcolor="{_FILLS[number % len(_FILLS)]}";\n'
+    edges = []
+    for at, device in enumerate(domain.plan.devices):
+        name = f"d{number}_{at}"
+        lines = [device.host]
+        lines += [f"INTID {' '.join(map(str, device.intids))}"] if device.intids else []
+        yield f"    {name} [label={_quoted(chr(10).join(lines))}];\n"
+        ids: dict[str, list[str]] = {}
+        for stream in device.streams:
+            ids.setdefault(stream.iommu, []).append(f"{stream.pmaster:#x}")
+        for entry in device.maps:
+            last = entry.pmaster + entry.length - 1
+            ids.setdefault(entry.iommu, []).append(f"{entry.pmaster:#x}-{last:#x}")
+        edges += [(name, iommu, " ".join(numbers)) for iommu, numbers in ids.items()]
+    for at, raw in enumerate(domain.plan.raw):
+        label = _quoted(f"{raw.node}\nwithout a host device")
+        yield f"    r{number}_{at} [label={label}];\n"
+    yield "  }\n"
+    for name, iommu, numbers in edges:
+        yield f"  {name} -> {_name(iommu, iommus)} [label={_quoted(numbers)}];\n"
+
+
+def _dom0(judged: Judged, iommus: dict[str, str]) -> Iterator[str]:
+    counts: dict[str, list[str]] = {}
+    for each in judged.stays:
+        for iommu in dict.fromkeys(iommu for iommu, _, _ in each.streams):
+            counts.setdefault(iommu, []).append(each.host)
+    yield f'  subgraph cluster_dom0 {{\n    label="dom0"; fillcolor="{_DOM0}";\n'
+    # An empty cluster is not drawn.
+    yield '    rest [label="the rest of the host"];\n'
+    for at, hosts in enumerate(counts.values()):
+        label = hosts[0] if len(hosts) == 1 else f"{len(hosts):,} masters"
+        yield f"    s{at} [label={_quoted(label)}];\n"
+    yield "  }\n"
+    for at, iommu in enumerate(counts):
+        yield f"  s{at} -> {_name(iommu, iommus)};\n"
+
+
+def _name(iommu: str, iommus: dict[str, str]) -> str:
+    """The name of the node of an IOMMU."""
+    return iommus.setdefault(iommu, f"i{len(iommus)}")
+
+
+def _quoted(text: str) -> str:
+    """A string of the dot language: only quotes and backslashes mean something in it."""
+    lines = (printable(line).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n"))
+    return '"' + "\\n".join(lines) + '"'
