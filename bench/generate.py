@@ -43,8 +43,8 @@ _KINDS = (
 )
 
 
-class _Writer:
-    """The sequential writer, with property values of the forms that are needed here."""
+class Writer:
+    """libfdt's sequential writer, with property values of the forms that are needed here."""
 
     def __init__(self) -> None:
         self._fdt: Any = libfdt.FdtSw()
@@ -76,7 +76,7 @@ def generated_host(devices: int, smmus: int = SMMUS) -> bytes:
     Each device has a region, an SPI and a stream ID that no other of the host has, so each could go
     to a guest. (No GIC has so many SPIs. But devices that shared one would all be refused.)
     """
-    writer = _Writer()
+    writer = Writer()
     with writer.node(""):
         writer.strings("model", f"generated host: {devices} devices, {smmus} SMMUs")
         writer.strings("compatible", "generated,host")
@@ -92,7 +92,7 @@ def generated_host(devices: int, smmus: int = SMMUS) -> bytes:
     return writer.blob()
 
 
-def _base(writer: _Writer) -> None:
+def _base(writer: Writer) -> None:
     """What every host has beside its devices."""
     with writer.node("memory@80000000"):
         writer.strings("device_type", "memory")
@@ -115,7 +115,7 @@ def _base(writer: _Writer) -> None:
 
 
 def _bus(
-    writer: _Writer, number: int, devices: int, spis: count[int], stream_ids: count[int]
+    writer: Writer, number: int, devices: int, spis: count[int], stream_ids: count[int]
 ) -> None:
     window = _FIRST_WINDOW + number * _WINDOW
     with writer.node(f"soc@{window:x}"):

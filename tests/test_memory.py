@@ -143,6 +143,82 @@ def test_source_takes_its_size_times_a_constant(tmp_path: Path) -> None:
     assert (status, taken < EMPTY + OF_SOURCE * len(text)) == (0, True)
 
 
+SOME = 300
+
+
+def of_one_line(i: int) -> list[Part]:
+    reg = b"reg", cells(0, 0x10000000 + 0x1000 * i, 0, 0x1000)
+    line = b"interrupts", cells(0, 7, 4)
+    return device(b"m%d" % i, reg, (b"iommus", cells(1, i)), (b"interrupt-parent", cells(3)), line)
+
+
+def all_of_them(more: str = "") -> str:
+    """A guest that asks for /m0, /m1, ..., each node with `more`."""
+    return GUEST % "".join(
+        f'm{i} {{ xen,path = "/m{i}"; {more.replace("#", hex(0x10000000 + 0x1000 * i))} }};'
+        for i in range(SOME)
+    )
+
+
+def on_one_id_each() -> bytes:
+    return host(*(device(b"m%d" % i, (b"iommus", cells(1, 7))) for i in range(SOME)))
+
+
+def on_one_page_each() -> bytes:
+    region = b"reg", cells(0, 0x10000000, 0, 0x1000)
+    masters = (device(b"m%d" % i, region, (b"iommus", cells(1, i))) for i in range(2 * SOME))
+    return host(*masters)
+
+
+def on_one_line_each() -> bytes:
+    gic = (b"compatible", b"arm,gic-v3\0"), (b"interrupt-controller", b"")
+    gic += ((b"#interrupt-cells", cells(3)), (b"phandle", cells(3)))
+    return host(device(b"gic@2000", *gic), *map(of_one_line, range(2 * SOME)))
+
+
+def on_one_id_behind_many() -> bytes:
+    smmus = (device(b"s%x" % i, *SMMU, (b"phandle", cells(10 + i))) for i in range(250))
+    masters = (device(b"m%d" % i, (b"iommus", cells(10 + i % 250, 7))) for i in range(SOME))
+    return host(*smmus, *masters)
+
+
+ON_A_PAGE = "reg = <0 0x10000000 0 0x1000>;"
+OVER_EACH_OTHER = "reg = <0 0 0 0x1000>; xen,reg = <0 # 0 0x1000 0 0>;"
+RAW = GUEST % "".join(
+    f"r{i} {{ xen,reg = <0 0x10000000 0 0x1000 0 0>; xen,force-assign-without-iommu; }};"
+    for i in range(SOME)
+)
+TWICE = GUEST % "".join(f'n{i} {{ xen,path = "/m0"; }};' for i in range(SOME))
+# Requests of a guest that each meet each of so many others: a host, the guest, and how many of
+# what are not told. Of two that are asked for, one is; and of what is no request, all.
+PAIRS = SOME * (SOME - 1) // 2
+MEETINGS = [
+    (on_one_id_each, all_of_them(), "shared-stream-id", PAIRS),
+    (on_one_page_each, all_of_them(ON_A_PAGE), "shared-page", SOME * SOME),
+    (on_one_line_each, all_of_them(), "interrupt-clash", SOME * SOME),
+    (on_one_id_behind_many, all_of_them(), "colliding-stream-id", PAIRS - 50),
+    (on_one_line_each, all_of_them(OVER_EACH_OTHER), "guest-overlap", PAIRS),
+    (on_one_page_each, RAW, "shared-page", SOME * 2 * SOME),
+    (on_one_id_each, TWICE, "duplicate-assignment", SOME - 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "guest", "hazard", "count"),
+    [pytest.param(*each, id=f"{each[0].__name__} {each[2]}") for each in MEETINGS],
+)
+def test_bind_takes_its_size_times_a_constant(
+    make: Callable[[], bytes], guest: str, hazard: str, count: int, tmp_path: Path
+) -> None:
+    blob = make()
+    (tmp_path / "host.dtb").write_bytes(blob)
+    (tmp_path / "guest.dts").write_text(guest)
+    status, taken, _, messages = memory(tmp_path, "bind", "--host", "host.dtb", "guest.dts")
+    assert status == 1
+    assert f"error: [{hazard}] and {count - MOST_ALIKE:,} more like this" in messages
+    assert taken < EMPTY + OF_BLOB * len(blob) + OF_SOURCE * len(guest)
+
+
 def test_the_constants_are_those_of_the_documentation() -> None:
     text = (CHECKOUT / "docs" / "reliability.md").read_text()
     assert f"{EMPTY >> 20} MiB and {OF_BLOB} bytes for each byte of blobs" in text

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is wrong with an input, and how it is shown: the one error format of every command."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import NamedTuple
 
 # A message says where to look; what is longer than this was made so on purpose. A line to be
@@ -56,6 +56,24 @@ class Refused(Exception):
         return "\n".join(map(rendered, self.problems))
 
 
+class FirstOnes:
+    """Which of many things are among the first of their kind."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Hashable, int] = {}
+
+    def take(self, kind: Hashable) -> bool:
+        """Whether one more of that kind still is."""
+        count = self._seen.get(kind, 0)
+        self._seen[kind] = count + 1
+        return count < MOST_ALIKE
+
+
+def rest(id: str, more: int, *, warning: bool) -> Problem:
+    """What stands for `more` problems of that id and severity."""
+    return Problem(id, f"and {more:,} more like this", warning=warning, more=more)
+
+
 def bounded(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     """The first of `problems` of each id and severity, and at the end one for the rest of each."""
     kept: list[Problem] = []
@@ -71,8 +89,7 @@ def bounded(problems: Iterable[Problem]) -> tuple[Problem, ...]:
             told[kind] = count + 1
             text += sum(map(len, (problem.what, problem.hint, problem.expected, problem.found)))
             kept.append(problem)
-    for (id, warning), more in left_out.items():
-        kept.append(Problem(id, f"and {more:,} more like this", warning=warning, more=more))
+    kept += (rest(id, more, warning=warning) for (id, warning), more in left_out.items())
     return tuple(kept)
 
 

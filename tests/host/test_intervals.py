@@ -9,7 +9,9 @@ from west_viommu.host.intervals import (
     Interval,
     Overlap,
     TooManyIntervals,
+    inside_one,
     merged,
+    met,
     overlaps,
     submask_intervals,
 )
@@ -66,3 +68,30 @@ def test_overlaps_are_the_maximal_intervals_of_ids_with_the_same_owners(
         else:
             expected.append(Overlap(i, i, owners))
     assert overlaps(claims) == expected
+
+
+SPANS = st.lists(BOUNDS, max_size=12)
+
+
+@given(intervals=SPANS, asked=BOUNDS)
+def test_inside_one_is_inside_one_of_them(intervals: list[Interval], asked: Interval) -> None:
+    expected = any(each.first <= asked.first and asked.last <= each.last for each in intervals)
+    assert inside_one(intervals)(*asked) == expected
+
+
+@given(mine=SPANS, theirs=SPANS)
+def test_met_are_all_that_have_a_number_in_common(
+    mine: list[Interval], theirs: list[Interval]
+) -> None:
+    counted: list[None] = []
+    others = [(first, last, "who") for first, last in theirs]
+    found = met(mine, others, lambda: counted.append(None))
+    assert {each: list(there) for each, there in found.items()} == {
+        each: [
+            place
+            for place, (first, last) in enumerate(theirs)
+            if first <= each.last and each.first <= last
+        ]
+        for each in mine
+    }
+    assert len(counted) == sum(map(len, found.values()))

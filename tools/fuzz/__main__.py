@@ -10,8 +10,9 @@ through `bind`. profile: a profile of the user's own, through `bind`. dump: the 
 was given, through `check`. absurd: a host and a guest that are well-formed and mean nonsense,
 through `list`, `extract` and, under each profile in turn, `bind`.
 
-A failure is an exit status other than 0, 1 and 2, an exception, a command of more than --seconds,
-or more memory than --memory beyond what the first inputs took. The same seed makes the same inputs.
+A failure is an exit status other than 0, 1 and 2, an exception, a command of more than --seconds of
+a processor, or more memory than --memory beyond what the first inputs took. The same seed makes the
+same inputs.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ def _of_host(
     if sealed:
         # That the tree's sum is another says nothing: what of it counts here is compared.
         if today.host.model != sealed.host.model:
-            yield Difference("/", "host model", today.host.model, sealed.host.model)
+            yield Difference("/", "host model", shown(today.host.model), shown(sealed.host.model))
         # Who is refused gets no mark, and is in the way of no memory.
         of_accepted = () if wrong else ("marks", "memory_limit")
         for key in ("profile", "vsid", "domain", "extra", "allowed", *of_accepted):
@@ -157,7 +157,7 @@ def _of_host(
         if wrong:
             earlier, now = without_numbers(earlier), without_numbers(now)
         # A node that is refused has said so.
-        nodes = {problem.node for problem in wrong}
+        nodes = made.refused | {problem.node for problem in wrong}
         yield from (each for each in between_plans(earlier, now) if each.node not in nodes)
     elif not wrong:
         yield from with_plan(built, now)

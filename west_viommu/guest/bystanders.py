@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What of the guest's tree is not asked for, and what a request has to fit beside."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from west_viommu.guest.gic import Gic, guest_interrupts
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.host.intervals import Interval, inside_one
 from west_viommu.tree.addresses import AddressMap, Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import Intid
@@ -31,11 +32,15 @@ def unasked(
     guest: GuestTree,
     addresses: AddressMap,
     asking: Mapping[str, Sequence[Region]],
-    disabled: Sequence[str],
+    disabled: Collection[str],
 ) -> Iterator[str]:
     """Nodes with registers at an address of the guest that no request at or above them has, and
     that nobody `disabled`. `asking`: the regions of each request, by its path.
     """
+    is_within = {
+        path: inside_one(Interval(each.base, each.base + each.size - 1) for each in regions)
+        for path, regions in asking.items()
+    }
     for node in guest.tree.nodes():
         if node.path.startswith(f"{PASSTHROUGH}/") and "reg" in node.properties:
             try:
@@ -44,8 +49,11 @@ def unasked(
                 # A malformed reg counts where somebody asks for the node.
                 continue
             above = [each.path for each in guest.tree.lineage(node)]
-            mapped = [region for path in above for region in asking.get(path, ())]
-            is_mapped = all(any(_is_within(region, each) for each in mapped) for region in regions)
+            mapped = [is_within[path] for path in above if path in is_within]
+            is_mapped = all(
+                any(is_in(region.base, region.base + region.size - 1) for is_in in mapped)
+                for region in regions
+            )
             if not is_mapped and not any(path in disabled for path in above):
                 yield node.path
 
@@ -63,7 +71,3 @@ def occupied(guest: GuestTree, addresses: AddressMap) -> Iterator[tuple[Node, Re
             except TreeError as error:
                 if node.properties.get("device_type") == b"memory\0":
                     yield node, error
-
-
-def _is_within(region: Region, other: Region) -> bool:
-    return other.base <= region.base and region.base + region.size <= other.base + other.size

@@ -4,7 +4,7 @@
 from typing import NamedTuple
 
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
-from west_viommu.tree.addresses import AddressMap, Region, bus_cells
+from west_viommu.tree.addresses import AddressMap, Range, Region, Windows, bus_cells
 from west_viommu.tree.cells import TreeError, joined, rows
 from west_viommu.tree.node import Node
 
@@ -34,6 +34,8 @@ def region_pairs(
         raise TreeError(
             "reg has no size", node.path, "reg", "a bus with #size-cells", f"{bus.path} with 0"
         )
+    triples = (Range(child=there.base, parent=host.base, size=host.size) for host, there in mapped)
+    windows = Windows(triples, node.path, "xen,reg")
     result = []
     for region in addresses.regions(node):
         if region is None:
@@ -44,17 +46,14 @@ def region_pairs(
                 f"`ranges;` in {PASSTHROUGH} and in every bus below it",
                 "a region that does not translate",
             )
-        result.append(RegionPair(region, _host_region(region, mapped) if mapped else region))
+        result.append(RegionPair(region, _host_region(region, windows) if mapped else region))
     return tuple(result)
 
 
-def _host_region(region: Region, mapped: tuple[Mapped, ...]) -> Region | None:
+def _host_region(region: Region, windows: Windows) -> Region | None:
     """What xen,reg maps to the guest's `region`; None where it maps nothing or not all of it."""
-    for host, guest in mapped:
-        offset = region.base - guest.base
-        if offset >= 0 and offset + region.size <= guest.size:
-            return Region(host.base + offset, region.size)
-    return None
+    found = windows.around(region.base, region.size)
+    return Region(found.parent + region.base - found.child, region.size) if found else None
 
 
 def xen_reg(guest: GuestTree, node: Node) -> tuple[Mapped, ...]:

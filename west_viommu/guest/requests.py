@@ -249,7 +249,7 @@ def asked(guest: GuestTree, planned: Collection[str] = ()) -> Asked:
         root_cells,
         bus_compatible,
         tuple(regions),
-        tuple(unasked(guest, reader.addresses, mapped, disabled)),
+        tuple(unasked(guest, reader.addresses, mapped, frozenset(disabled))),
         tuple(unrouted(guest, reader.gic, {each.path: each.intids for each in found})),
         tuple(own_lines(guest, reader.gic, {request.path for request in found})),
         tuple(raw),

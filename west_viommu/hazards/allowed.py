@@ -27,9 +27,9 @@ class Allowed:
         """The permissions that were needed, by device: nothing hangs on the order of viommu.yml."""
         return tuple(sorted(self._needed, key=lambda each: (each.device, each.hazard, each.reason)))
 
-    def problem(self, hazard: str, finding: Finding, path: str, names: Collection[str]) -> Problem:
-        """`finding` of a hazard, of the guest node at `path`: a warning where it is allowed for one
-        of the `names` by which viommu.yml may mean that.
+    def reason(self, hazard: str, finding: Finding, names: Collection[str]) -> str | None:
+        """Why `finding` of a hazard is allowed, for one of the `names` by which viommu.yml may mean
+        its guest node; None where it is not.
         """
         naming = [
             each
@@ -41,10 +41,15 @@ class Allowed:
         self._needed.update(naming)
         if naming and hazard in _ALLOWABLE and finding.severity is not Severity.FATAL:
             file, line = naming[0].where
-            reason = f"allowed by {file}:{line}, because: {naming[0].reason}"
-            allowed = finding._replace(hint=reason)
-            return problem(hazard, allowed, path, self.guest, warning=True)
-        return problem(hazard, finding, path, self.guest)
+            return f"allowed by {file}:{line}, because: {naming[0].reason}"
+        return None
+
+    def problem(self, hazard: str, finding: Finding, path: str, names: Collection[str]) -> Problem:
+        """`finding` of a hazard, of the guest node at `path`: a warning where it is allowed."""
+        reason = self.reason(hazard, finding, names)
+        if reason is None:
+            return problem(hazard, finding, path, self.guest)
+        return problem(hazard, finding._replace(hint=reason), path, self.guest, warning=True)
 
     def stale(self, *, is_known: bool = True) -> Iterator[Problem]:
         """What is wrong with the permissions themselves; whether one is needed, only where it

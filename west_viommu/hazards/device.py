@@ -74,19 +74,6 @@ def not_given_to_dom0(this: Assignment, situation: Situation) -> Iterator[Findin
             )
 
 
-@of_each
-def duplicate_assignment(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """Two requests for one host device; the later one is refused."""
-    first = situation.first_of[this.device.path]
-    if first is not this:
-        yield Finding(
-            f"{this.device.path} is assigned twice",
-            f"remove this node, or {first.request.path}",
-            expected="one guest node for a host device",
-            found=f"{first.request.path} as well",
-        )
-
-
 def unassigned_child(situation: Situation) -> Found:
     """A DMA master below the device that nobody asks for: it stays with dom0, with streams of its
     own, and is driven by what the guest has (booted: the child went to dom0).
@@ -126,6 +113,7 @@ def marked_for_another(situation: Situation) -> Found:
                         "",
                         expected=f"{what} of this device alone",
                         found="xen,passthrough",
+                        more=contest.more,
                     ),
                 )
 

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a check found about a request, before it is known where that stands in the source."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from west_viommu.guest.source import GuestTree
 from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.problems import Problem
+from west_viommu.problems import MOST_ALIKE, Problem
 from west_viommu.tree.addresses import Region
+
+T = TypeVar("T")
 
 
 class Severity(Enum):
@@ -24,7 +26,8 @@ class Severity(Enum):
 class Finding(NamedTuple):
     """What is wrong, what to do, and the property of the guest node that shows it. `severity`:
     where it is not that of its hazard. `cause`: the host node that is wrong for all devices of
-    which this hazard is found.
+    which this hazard is found. One with `more` stands for that many like it, which are counted and
+    not told.
     """
 
     what: str
@@ -35,6 +38,20 @@ class Finding(NamedTuple):
     severity: Severity | None = None
     other: str = ""
     cause: str = ""
+    more: int = 0
+
+
+def first_ones(of: Iterable[T], finding: Callable[[T], Finding]) -> Iterator[Finding]:
+    """The findings of the first, and one more for the rest: there may be thousands."""
+    more = 0
+    for number, each in enumerate(of):
+        if number < MOST_ALIKE:
+            yield finding(each)
+        else:
+            more += 1
+            last = each
+    if more:
+        yield finding(last)._replace(more=more, cause="")
 
 
 class NoMatch(Exception):

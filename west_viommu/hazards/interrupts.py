@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
-from west_viommu.hazards.findings import Finding, Severity
+from west_viommu.hazards.findings import Finding, Severity, first_ones
 from west_viommu.hazards.situation import Found, Situation, of_each
 from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.hypervisor.contests import Contest
+from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.roles import IOMMU
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
@@ -64,8 +65,9 @@ def interrupt_unroutable(this: Assignment, situation: Situation) -> Iterator[Fin
     if not situation.profile.toolstacks:
         return
     routes_all = situation.profile.routes_all
-    for why in this.device.unroutable:
-        yield Finding(
+    yield from first_ones(
+        this.device.unroutable,
+        lambda why: Finding(
             f"Xen cannot route an interrupt of {this.device.path}: {why}",
             "dom0less routes what the host node has, whatever the guest's node lists: correct the "
             "host node, or remove the interrupt from it by an overlay"
@@ -75,7 +77,8 @@ def interrupt_unroutable(this: Assignment, situation: Situation) -> Iterator[Fin
             expected="<0 NUMBER FLAGS> on the GIC",
             found=why.split(">")[0] + ">",
             severity=None if routes_all else Severity.WARNING,
-        )
+        ),
+    )
 
 
 def interrupt_clash(situation: Situation) -> Found:
@@ -105,6 +108,7 @@ def interrupt_clash(situation: Situation) -> Found:
                 "interrupts",
                 expected="an interrupt of this device alone",
                 found=f"INTID {contest.first}",
+                more=contest.more,
             ),
         )
 
@@ -125,9 +129,11 @@ def _guest_clashes(situation: Situation) -> Found:
         asked = frozenset(this.request.intids)
         routed = this.device.intids if profile.routes_all else ()
         for intid in dict.fromkeys((*this.request.intids, *routed)):
-            for name, path in taken.get(intid, ()):
-                if not path.startswith(f"{this.request.path}/"):
-                    yield this, _taken(intid, name, is_asked=intid in asked)
+            is_asked = intid in asked
+            below = f"{this.request.path}/"
+            others = (name for name, path in taken.get(intid, ()) if not path.startswith(below))
+            for finding in first_ones(others, partial(_taken, intid, is_asked=is_asked)):
+                yield this, finding
 
 
 def _taken(intid: Intid, name: str, *, is_asked: bool) -> Finding:
@@ -160,6 +166,7 @@ def _shared_with_disabled(contest: Contest, situation: Situation) -> Finding:
         "interrupts",
         expected="an interrupt of this device alone",
         found=f'status "{situation.holdings.status(contest.other)}"',
+        more=contest.more,
     )
 
 
@@ -168,14 +175,16 @@ def interrupt_not_routed(this: Assignment, situation: Situation) -> Iterator[Fin
     """An interrupt of the host device that goes to another controller than Xen's GIC: Xen skips it
     (handle_device_interrupts()).
     """
-    for controller in this.device.other_controllers:
-        yield Finding(
+    yield from first_ones(
+        this.device.other_controllers,
+        lambda controller: Finding(
             f"an interrupt of {this.device.path} goes to {controller}, which is not Xen's GIC",
             "Xen does not route it to a guest: the guest's driver must do without",
             "",
             expected="interrupts of the GIC",
             found=controller,
-        )
+        ),
+    )
 
 
 @of_each

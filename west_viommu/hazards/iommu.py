@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from west_viommu.hazards.findings import Finding, listed
+from west_viommu.hazards.findings import Finding, first_ones, listed
 from west_viommu.hazards.matching import not_protected
 from west_viommu.hazards.situation import Situation, of_each
 from west_viommu.host.inventory import Iommu
@@ -22,9 +22,8 @@ def unprotected(this: Assignment, situation: Situation) -> Iterator[Finding]:
 @of_each
 def unsupported_iommu(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """An IOMMU that no driver of the hypervisor takes, or not with these cells."""
-    for iommu in situation.iommus(this):
-        if situation.holdings.driver(iommu.path) is None:
-            yield _not_driven(this, iommu, situation)
+    strange = (i for i in situation.iommus(this) if situation.holdings.driver(i.path) is None)
+    yield from first_ones(strange, lambda iommu: _not_driven(this, iommu, situation))
 
 
 def _not_driven(this: Assignment, iommu: Iommu, situation: Situation) -> Finding:
@@ -61,17 +60,18 @@ def iommu_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
     """Xen does not drive an IOMMU whose own status is not okay (device_init()); below a node that
     is not, nobody has set it up.
     """
-    for iommu in situation.iommus(this):
-        if iommu.status != "okay":
-            yield Finding(
-                f"{iommu.path}, the IOMMU of {this.device.path}, is not enabled in this host tree",
-                "give the tree that you boot Xen with: fdtoverlay -i HOST.dtb -o XEN.dtb SMMU.dtbo "
-                "applies the board's overlay that enables the SMMU; where the boot loader enables "
-                "it, boot Linux in place of Xen, and copy its /sys/firmware/fdt",
-                expected='status "okay" on it and all its parents',
-                found=f'"{iommu.status}"',
-                cause=iommu.path,
-            )
+    yield from first_ones(
+        (iommu for iommu in situation.iommus(this) if iommu.status != "okay"),
+        lambda iommu: Finding(
+            f"{iommu.path}, the IOMMU of {this.device.path}, is not enabled in this host tree",
+            "give the tree that you boot Xen with: fdtoverlay -i HOST.dtb -o XEN.dtb SMMU.dtbo "
+            "applies the board's overlay that enables the SMMU; where the boot loader enables "
+            "it, boot Linux in place of Xen, and copy its /sys/firmware/fdt",
+            expected='status "okay" on it and all its parents',
+            found=f'"{iommu.status}"',
+            cause=iommu.path,
+        ),
+    )
 
 
 @of_each

@@ -4,7 +4,7 @@
 from collections.abc import Callable, Collection, Sequence
 
 from west_viommu.guest.requests import Request
-from west_viommu.hazards.findings import Finding, as_allowed, listed
+from west_viommu.hazards.findings import Finding, Severity, as_allowed, listed
 from west_viommu.hazards.paste import as_entries, path_lines
 from west_viommu.hazards.wanted import Wanted
 from west_viommu.host.devices import Device, Devices
@@ -171,6 +171,17 @@ def _whose(wanted: Wanted, devices: Devices) -> str:
         return f"{wanted.id:#x} behind {wanted.iommu}"
     paths = paths or [master.path for master, _ in devices.owners(wanted.id)][:_MOST_NAMED]
     return f"{wanted.id:#x} of {' and '.join(dict.fromkeys(paths)) or 'no master'}"
+
+
+def assigned_twice(device: Device, first: Request, *, too_often: bool) -> Finding:
+    """A host device that the request `first` has already."""
+    return Finding(
+        f"{device.path} is assigned {'too often' if too_often else 'twice'}",
+        f"remove this node, or {first.path}",
+        expected="one guest node for a host device",
+        found=f"{first.path} as well",
+        severity=Severity.FATAL if too_often else None,
+    )
 
 
 def name_of(path: str) -> str:

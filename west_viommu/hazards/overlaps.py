@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
-from west_viommu.hazards.findings import Finding, shown
+from collections.abc import Sequence
+from functools import partial
+
+from west_viommu.guest.regions import Mapped
+from west_viommu.hazards.findings import Finding, first_ones, shown
 from west_viommu.hazards.situation import Found, Situation
-from west_viommu.host.intervals import meetings
+from west_viommu.host.intervals import met
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.tree.addresses import Region
 
@@ -13,41 +17,70 @@ from west_viommu.tree.addresses import Region
 def guest_overlap(situation: Situation) -> Found:
     """A region of the guest over what is there already. Whole pages, as those are mapped."""
     taken = occupied_by_others(situation)
+    others = [(r.base, r.base + r.size - 1, at) for at, (_, _, r) in enumerate(taken)]
     pages = [
-        (mapped.guest.base, mapped.guest.base + mapped.guest.size - 1, (place, number))
+        (mapped.guest.base, mapped.guest.base + mapped.guest.size - 1, (place, mapped))
         for place, this in enumerate(situation.assignments)
-        for number, mapped in enumerate(situation.pages[this.request.path])
+        for mapped in situation.pages[this.request.path]
     ]
-    others = ((r.base, r.base + r.size - 1, at) for at, (_, _, r) in enumerate(taken))
-    said: set[tuple[int, int]] = set()
-    for (place, number), at, _, _ in meetings(pages, others):
+    count = partial(situation.devices.effort.count, "an address of the guest")
+    there = met(((first, last) for first, last, _ in pages), others, count)
+    by_request: dict[int, list[tuple[int, int, Mapped]]] = {}
+    for first, last, (place, mapped) in pages:
+        by_request.setdefault(place, []).append((first, last, mapped))
+    for place, own in by_request.items():
         this = situation.assignments[place]
-        name, path, region = taken[at]
-        if (place, at) not in said and not (path and _is_related(path, this.request.path)):
-            said.add((place, at))
-            yield this, overlap_with(name, situation.pages[this.request.path][number].guest, region)
+        found: dict[int, Region] = {}
+        for first, last, mapped in own:
+            for at in there[first, last]:
+                count()
+                path = taken[at][1]
+                if not (path and _is_related(path, this.request.path)):
+                    found.setdefault(at, mapped.guest)
+        over = ((taken[at], page) for at, page in found.items())
+        for finding in first_ones(over, _over):
+            yield this, finding
     yield from _overlaps_between(situation, pages)
 
 
-def _overlaps_between(situation: Situation, pages: list[tuple[int, int, tuple[int, int]]]) -> Found:
+def _over(found: tuple[tuple[str, str, Region], Region]) -> Finding:
+    (name, _, region), page = found
+    return overlap_with(name, page, region)
+
+
+def _overlaps_between(
+    situation: Situation, pages: Sequence[tuple[int, int, tuple[int, Mapped]]]
+) -> Found:
     """Regions of the guest's devices over each other. What is together on the host may be together
     in the guest as well.
     """
     assignments = situation.assignments
-    said: set[tuple[int, int]] = set()
-    for (place, number), (earlier, other), _, _ in meetings(pages, pages):
-        if assignments[earlier].request.path in situation.refused:
-            continue
-        if (earlier, other) >= (place, number) or (place, earlier) in said:
-            continue
-        this = assignments[place]
-        mine = situation.pages[this.request.path][number]
-        theirs = situation.pages[assignments[earlier].request.path][other]
-        if theirs.host.base - theirs.guest.base != mine.host.base - mine.guest.base:
-            said.add((place, earlier))
-            is_own = earlier == place
-            name = "another region of this device" if is_own else assignments[earlier].request.path
-            yield this, overlap_with(name, mine.guest, theirs.guest)
+    count = partial(situation.devices.effort.count, "an address of the guest")
+    there = met(((first, last) for first, last, _ in pages), pages, count)
+    found: dict[int, tuple[Mapped, Mapped]] = {}
+    for number, (first, last, (place, mine)) in enumerate(pages):
+        # Of each pair of requests, once.
+        for at in there[first, last]:
+            count()
+            earlier, theirs = pages[at][2]
+            is_apart = theirs.host.base - theirs.guest.base != mine.host.base - mine.guest.base
+            is_refused = assignments[earlier].request.path in situation.refused
+            if at < number and is_apart and not is_refused:
+                found.setdefault(earlier, (mine, theirs))
+        if number + 1 == len(pages) or pages[number + 1][2][0] != place:
+            names = (
+                ("another region of this device" if at == place else assignments[at].request.path)
+                for at in found
+            )
+            over = zip(names, found.values(), strict=True)
+            for finding in first_ones(over, _over_another):
+                yield assignments[place], finding
+            found = {}
+
+
+def _over_another(found: tuple[str, tuple[Mapped, Mapped]]) -> Finding:
+    name, (mine, theirs) = found
+    return overlap_with(name, mine.guest, theirs.guest)
 
 
 def occupied_by_others(situation: Situation) -> list[tuple[str, str, Region]]:

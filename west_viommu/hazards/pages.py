@@ -6,18 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.hazards.contradictions import owners
-from west_viommu.hazards.findings import Finding, Severity, as_allowed, shown
+from west_viommu.hazards.findings import Finding, Severity, as_allowed, first_ones, shown
 from west_viommu.hazards.situation import Found, Situation, of_each
 from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.hypervisor.contests import Contest
+from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
 from west_viommu.tree.addresses import Region
-from west_viommu.tree.cells import TreeError
-
-# Blocks of registers for several drivers, by their nature.
-_FOR_ALL = frozenset({"syscon", "simple-mfd"})
 
 
 @of_each
@@ -52,14 +48,15 @@ def untranslatable_region(this: Assignment, situation: Situation) -> Iterator[Fi
             expected="`ranges` from each bus to the root",
             found=f"region {this.device.regions.index(None)}",
         )
-    for iommu in situation.iommus(this):
-        if iommu.base is None:
-            yield Finding(
-                f"{iommu.path}, the SMMU of {this.device.path}, has no absolute address",
-                "correct the host tree: Xen finds its SMMU by address",
-                expected="a reg that translates to the root",
-                found="none",
-            )
+    yield from first_ones(
+        (iommu for iommu in situation.iommus(this) if iommu.base is None),
+        lambda iommu: Finding(
+            f"{iommu.path}, the SMMU of {this.device.path}, has no absolute address",
+            "correct the host tree: Xen finds its SMMU by address",
+            expected="a reg that translates to the root",
+            found="none",
+        ),
+    )
 
 
 def host_memory(situation: Situation) -> Found:
@@ -97,6 +94,7 @@ def host_memory(situation: Situation) -> Found:
                     "reg",
                     expected="registers outside of the host's memory",
                     found=shown(_region(contest)),
+                    more=contest.more,
                 ),
             )
 
@@ -116,6 +114,7 @@ def owned_page(situation: Situation) -> Found:
                     "reg",
                     expected="pages with registers of this device alone",
                     found=shown(_region(contest)),
+                    more=contest.more,
                 ),
             )
 
@@ -142,7 +141,7 @@ def shared_page(situation: Situation) -> Found:
             what = f"{other}, a part of {device}, is on a page that the guest gets"
             hint = "dom0 must not use it: host.overlay keeps it from dom0"
             severity = Severity.WARNING
-        elif _is_for_all(other, situation):
+        elif situation.holdings.is_for_all(other):
             hint = "the guest can reach them; leave the region out of reg if it does not need it"
             severity = Severity.WARNING
         elif f"{device}/".startswith(f"{other}/"):
@@ -156,6 +155,7 @@ def shared_page(situation: Situation) -> Found:
                 expected="pages with registers of this device alone",
                 found=shown(_region(contest)),
                 severity=severity,
+                more=contest.more,
             ),
         )
 
@@ -176,6 +176,7 @@ def page_shared_with_disabled(situation: Situation) -> Found:
                     expected="pages with registers of this device alone",
                     found=f"{shown(_region(contest))}, "
                     f'status "{situation.holdings.status(contest.other)}"',
+                    more=contest.more,
                 ),
             )
 
@@ -191,15 +192,6 @@ def device_without_region(this: Assignment, situation: Situation) -> Iterator[Fi
             expected="reg on the host node",
             found="none",
         )
-
-
-def _is_for_all(path: str, situation: Situation) -> bool:
-    """Whether the node at `path` is a block of registers for several drivers by its nature."""
-    node = situation.devices.tree.node(path)
-    try:
-        return node is not None and not _FOR_ALL.isdisjoint(node.compatible)
-    except TreeError:
-        return False
 
 
 def _region(contest: Contest) -> Region:

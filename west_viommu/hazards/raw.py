@@ -6,17 +6,19 @@ common/device-tree/dom0less-build.c).
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from functools import partial
 
 from west_viommu.guest.requests import Raw
 from west_viommu.hazards.contradictions import differs_within_a_page
 from west_viommu.hazards.findings import Finding, Severity, as_allowed, shown
 from west_viommu.hazards.overlaps import occupied_by_others, overlap_with
 from west_viommu.hazards.situation import Situation
-from west_viommu.host.intervals import Interval, covered_by, meetings
+from west_viommu.host.intervals import Interval, covered_by, met
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import PAGE, in_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
+from west_viommu.problems import FirstOnes
 from west_viommu.tree.addresses import Region
 
 # A raw mapping, the id of the hazard, and what was found.
@@ -44,25 +46,40 @@ def on_the_host(raws: Sequence[Raw], situation: Situation, assigned: Container[s
     """What `raws` map of the host that stays with it or is its own: of no node that is `assigned`
     to a guest.
     """
-    pages = [_pages(host, raw) for raw in raws for host, _ in raw.mapped]
-    claims = ((a, b, path) for a, b, path in situation.holdings.all_pages())
-    found_all = [found for found in meetings(pages, claims) if found[1] not in assigned]
+    claims = [claim for claim in situation.holdings.all_pages() if claim.path not in assigned]
+    count = situation.devices.effort.count
+    there = met((_ends(host) for raw in raws for host, _ in raw.mapped), claims, count)
     # Xen takes what is reserved out of the memory that it gives away (dt_unreserved_regions()).
     is_reserved = covered_by(
-        Interval(first, last)
-        for _, other, first, last in found_all
-        if situation.holdings.role(other) == RESERVED
+        Interval(claim.first, claim.last)
+        for claim in claims
+        if situation.holdings.role(claim.path) == RESERVED
     )
-    said: set[tuple[str, str]] = set()
-    for raw, other, first, last in found_all:
-        is_memory = situation.holdings.role(other) == MEMORY
-        is_apart = is_memory and is_reserved(first, last)
-        if is_apart or (raw.path, other) in said:
-            continue
-        said.add((raw.path, other))
-        found = _with(raw, other, Region(first, last - first + 1), situation)
-        if found:
-            yield (raw, *found)
+    for raw in raws:
+        found: dict[str, Region] = {}
+        for first, last in (_ends(host) for host, _ in raw.mapped):
+            for at in there[first, last]:
+                count()
+                other = claims[at].path
+                common = max(first, claims[at].first), min(last, claims[at].last)
+                is_memory = situation.holdings.role(other) == MEMORY
+                if not (is_memory and is_reserved(*common)):
+                    found.setdefault(other, Region(common[0], common[1] - common[0] + 1))
+        yield from _first_ones(raw, (_with(raw, *each, situation) for each in found.items()))
+
+
+def _first_ones(raw: Raw, of: Iterable[tuple[str, Finding] | None]) -> _Found:
+    """The first of each kind, and one more for the rest."""
+    first_ones = FirstOnes()
+    left: dict[tuple[str, Severity | None], tuple[Finding, int]] = {}
+    for hazard, finding in filter(None, of):
+        kind = hazard, finding.severity
+        if first_ones.take(kind):
+            yield raw, hazard, finding
+        else:
+            left[kind] = finding, left.get(kind, (finding, 0))[1] + 1
+    for (hazard, _), (finding, more) in left.items():
+        yield raw, hazard, finding._replace(more=more)
 
 
 def _with(raw: Raw, other: str, region: Region, situation: Situation) -> tuple[str, Finding] | None:
@@ -100,22 +117,28 @@ def _with(raw: Raw, other: str, region: Region, situation: Situation) -> tuple[s
 
 def _in_the_guest(raws: Sequence[Raw], situation: Situation) -> _Found:
     taken = occupied_by_others(situation)
-    pages = [_pages(guest, raw) for raw in raws for _, guest in raw.mapped]
     with_registers = {path for path, _ in situation.occupied}
     viommu = situation.profile.viommu
-    others = ((r.base, r.base + r.size - 1, at) for at, (_, _, r) in enumerate(taken))
-    said: set[tuple[str, int]] = set()
-    for raw, at, first, last in meetings(pages, others):
-        name, path, region = taken[at]
-        # Of a node with registers of its own over the vSMMU, the guest's own tree tells.
-        is_told = raw.path in with_registers and viommu and region == viommu.region
-        is_related = path and f"{raw.path}/".startswith(f"{path}/")
-        if not is_told and not is_related and (raw.path, at) not in said:
-            said.add((raw.path, at))
-            finding = overlap_with(name, Region(first, last - first + 1), region)
-            yield raw, "guest-overlap", finding._replace(prop="xen,reg")
+    others = [(r.base, r.base + r.size - 1, at) for at, (_, _, r) in enumerate(taken)]
+    count = partial(situation.devices.effort.count, "an address of the guest")
+    there = met((_ends(guest) for raw in raws for _, guest in raw.mapped), others, count)
+    for raw in raws:
+        found: dict[int, Region] = {}
+        for first, last in (_ends(guest) for _, guest in raw.mapped):
+            for at in there[first, last]:
+                count()
+                _, path, region = taken[at]
+                # Of a node with registers of its own over the vSMMU, the guest's own tree tells.
+                is_told = raw.path in with_registers and viommu and region == viommu.region
+                if not is_told and not (path and f"{raw.path}/".startswith(f"{path}/")):
+                    common = max(first, region.base), min(last, region.base + region.size - 1)
+                    found.setdefault(at, Region(common[0], common[1] - common[0] + 1))
+        over = (overlap_with(taken[at][0], common, taken[at][2]) for at, common in found.items())
+        as_raw = (("guest-overlap", finding._replace(prop="xen,reg")) for finding in over)
+        yield from _first_ones(raw, as_raw)
 
 
-def _pages(region: Region, raw: Raw) -> tuple[int, int, Raw]:
+def _ends(region: Region) -> tuple[int, int]:
+    """The first and the last address of its pages."""
     whole = in_pages(region)
-    return whole.base, whole.base + whole.size - 1, raw
+    return whole.base, whole.base + whole.size - 1

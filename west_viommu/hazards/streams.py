@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 
-from west_viommu.hazards.findings import Finding, Severity, listed
+from west_viommu.hazards.findings import Finding, Severity, first_ones, listed
 from west_viommu.hazards.situation import Found, Situation, of_each
-from west_viommu.host.intervals import meetings
+from west_viommu.host.intervals import met
 from west_viommu.host.streams import first_null_entry
 from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.hypervisor.contests import Contest
-from west_viommu.hypervisor.holdings import Standing
+from west_viommu.hypervisor.contest import MOST_IDS, Contest
+from west_viommu.hypervisor.holdings import ID_BITS, ID_MASK, Standing
 from west_viommu.tree.cells import counted
-
-# More IDs than these are not shown one by one.
-_MOST_SHOWN = 16
 
 
 @of_each
@@ -53,8 +52,8 @@ def stream_list(this: Assignment, situation: Situation) -> Iterator[Finding]:
             expected="an IOMMU in each entry",
             found=f"{counted(before, 'entry') if before == 1 else f'{before} entries'} before it",
         )
-    ids = [(stream.iommu, stream.id) for stream in master.streams]
-    twice = list(dict.fromkeys(each for each in ids if ids.count(each) > 1)) if _repeat(ids) else []
+    ids = Counter((stream.iommu, stream.id) for stream in master.streams)
+    twice = [each for each, count in ids.items() if count > 1]
     if twice and not situation.profile.repeats_ids:
         yield Finding(
             f"`iommus` of {this.device.path} lists a stream ID twice",
@@ -73,33 +72,54 @@ def colliding_stream_id(situation: Situation) -> Found:
     if situation.profile.viommu is None:
         return
     mine = [
-        (first & 0xFFFFFFFF, last & 0xFFFFFFFF, (place, first >> 32))
+        (first & ID_MASK, last & ID_MASK, (place, first >> ID_BITS))
         for place, this in enumerate(situation.assignments)
-        if this.device.master
+        if this.device.master and situation.first_of[this.device.path] is this
         for first, last, _ in situation.holdings.streams(
             this.device.master, maps=situation.profile.programs_maps
         )
     ]
-    found: dict[tuple[int, int], list[int]] = {}
-    for (place, iommu), (earlier, other_iommu), first, _ in meetings(mine, mine):
-        if earlier < place and iommu != other_iommu:
-            found.setdefault((place, earlier), []).append(first)
-    for (place, earlier), ids in sorted(found.items()):
-        this, other = situation.assignments[place], situation.assignments[earlier]
-        behind = " and ".join(this.device.master.iommus) if this.device.master else ""
-        other_behind = " and ".join(other.device.master.iommus) if other.device.master else ""
-        yield (
-            this,
-            Finding(
-                f"{this.device.path} behind {behind} and {other.device.path} behind {other_behind} "
-                "have the same stream ID",
-                "the vSMMU tells the streams of a guest apart by ID alone: give one of the two to "
-                "another guest",
-                expected="IDs that no other SMMU of this guest's devices has",
-                found=listed(sorted(set(ids))[:_MOST_SHOWN]),
-                other=other.device.path,
-            ),
-        )
+    count = partial(situation.devices.effort.count, "the same stream ID")
+    there = met(((first, last) for first, last, _ in mine), mine, count)
+    # Most IDs are behind one SMMU alone.
+    collide = {
+        interval for interval, met_by in there.items() if len({mine[at][2][1] for at in met_by}) > 1
+    }
+    of_each: dict[int, list[tuple[int, int, int]]] = {}
+    for first, last, (place, iommu) in mine:
+        if (first, last) in collide:
+            of_each.setdefault(place, []).append((first, last, iommu))
+    # viommu.yml may allow what one of the two has.
+    named = {each.device for each in situation.terms.permissions}
+    for place, intervals in of_each.items():
+        found: dict[int, list[int]] = {}
+        for first, last, iommu in intervals:
+            for at in there[first, last]:
+                count()
+                other_first, _, (earlier, other_iommu) = mine[at]
+                if earlier < place and iommu != other_iommu:
+                    found.setdefault(earlier, []).append(max(first, other_first))
+        this = situation.assignments[place]
+        others = [(situation.assignments[earlier], ids) for earlier, ids in sorted(found.items())]
+        for is_named in (True, False):
+            alike = [each for each in others if (each[0].device.path in named) is is_named]
+            for finding in first_ones(alike, partial(_colliding, this)):
+                yield this, finding
+
+
+def _colliding(this: Assignment, found: tuple[Assignment, Sequence[int]]) -> Finding:
+    other, ids = found
+    behind = " and ".join(this.device.master.iommus) if this.device.master else ""
+    other_behind = " and ".join(other.device.master.iommus) if other.device.master else ""
+    return Finding(
+        f"{this.device.path} behind {behind} and {other.device.path} behind {other_behind} "
+        "have the same stream ID",
+        "the vSMMU tells the streams of a guest apart by ID alone: give one of the two to "
+        "another guest",
+        expected="IDs that no other SMMU of this guest's devices has",
+        found=listed(sorted(set(ids))[:MOST_IDS]),
+        other=other.device.path,
+    )
 
 
 def shared_stream_id(situation: Situation) -> Found:
@@ -107,30 +127,31 @@ def shared_stream_id(situation: Situation) -> Found:
     BUG as the second is attached (4.17 smmu-v3.c:747, master 753), or does not assign it (RFC to
     v3).
     """
-    for this, other, contest, ids in _by_device(situation):
+    for contest in situation.contests.streams:
+        this = contest.this
         iommu, _ = situation.holdings.stream(contest.first)
         driver = situation.holdings.driver(iommu)
         if contest.standing is None:
             may_share = driver is not None and driver.may_share
-            if not may_share and situation.is_first(other, this):
-                yield this, _shared(this, other, iommu, ids, is_assigned=True)
+            if not may_share and situation.is_first(contest.other, this):
+                yield this, _shared(contest, iommu, is_assigned=True)
         elif contest.standing in (Standing.STAYS, Standing.OWN):
-            yield this, _shared(this, other, iommu, ids, is_assigned=False)
+            yield this, _shared(contest, iommu, is_assigned=False)
 
 
-def _shared(
-    this: Assignment, other: str, iommu: str, ids: list[int], *, is_assigned: bool
-) -> Finding:
+def _shared(contest: Contest, iommu: str, *, is_assigned: bool) -> Finding:
+    other = contest.other
     return Finding(
-        f"{this.device.path} and {other} share a stream ID on {iommu}",
+        f"{contest.this.device.path} and {other} share a stream ID on {iommu}",
         "Xen stops, or does not assign the second: leave one of them out"
         if is_assigned
         else "Xen attaches both, and stops; and the SMMU cannot tell them apart: disable "
         f'{other} in the host tree (status = "disabled";), so that host.overlay can keep it from '
         "dom0, or leave this device to the host",
         expected="IDs of this device alone",
-        found=listed(ids),
+        found=listed(sorted(contest.ids)),
         severity=Severity.FATAL if is_assigned else None,
+        more=contest.more,
     )
 
 
@@ -138,8 +159,9 @@ def stream_shared_with_disabled(situation: Situation) -> Found:
     """A node with the ID that is not enabled: Xen looks at no status, and attaches it to dom0, if
     host.overlay does not keep it (handle_device(); booted: BUG without the mark, works with it).
     """
-    for this, other, contest, ids in _by_device(situation):
+    for contest in situation.contests.streams:
         if contest.standing is Standing.OFF:
+            other, this = contest.other, contest.this
             yield (
                 this,
                 Finding(
@@ -147,22 +169,11 @@ def stream_shared_with_disabled(situation: Situation) -> Found:
                     "Xen would attach it to dom0 all the same, and stop: host.overlay keeps it "
                     "from dom0, so apply that",
                     expected="IDs of this device alone",
-                    found=f'{listed(ids)}, status "{situation.holdings.status(other)}"',
+                    found=f"{listed(sorted(contest.ids))}, status "
+                    f'"{situation.holdings.status(other)}"',
+                    more=contest.more,
                 ),
             )
-
-
-def _by_device(situation: Situation) -> Iterator[tuple[Assignment, str, Contest, list[int]]]:
-    """The contests for streams, those of two nodes together, and the IDs (the first few)."""
-    together: dict[tuple[str, str, str], tuple[Contest, list[int]]] = {}
-    for contest in situation.contests.streams:
-        iommu, first = situation.holdings.stream(contest.first)
-        key = (contest.this.request.path, contest.other, iommu)
-        _, ids = together.setdefault(key, (contest, []))
-        last = first + contest.last - contest.first
-        ids += range(first, min(last + 1, first + _MOST_SHOWN - len(ids)))
-    for contest, ids in together.values():
-        yield contest.this, contest.other, contest, sorted(set(ids))
 
 
 @of_each
@@ -194,7 +205,3 @@ def maps_not_programmed(this: Assignment, situation: Situation) -> Iterator[Find
             expected="`iommus` alone",
             found=f"iommu-map of {counted(len(master.maps), 'row')}",
         )
-
-
-def _repeat(ids: Sequence[tuple[str, int | None]]) -> bool:
-    return len(set(ids)) < len(ids)

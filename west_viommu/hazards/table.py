@@ -48,7 +48,7 @@ _FATAL, _WARNING = Severity.FATAL, Severity.WARNING
 _DRIVEN = ("unprotected", "unsupported-iommu")
 
 # In the order in which they are reported for each request. Those without a check are found where
-# the host device is looked for (plan/identity.py).
+# the host device is looked for (plan/identity.py, plan/plan.py).
 HAZARDS = (
     Hazard("wrong-host", None, _FATAL),
     Hazard("unknown-host-node", None, _FATAL),
@@ -58,7 +58,7 @@ HAZARDS = (
     Hazard("stream-mismatch", streams.stray_streams, of_device=False),
     Hazard("hypervisor-owned", device.hypervisor_owned, _FATAL),
     Hazard("ambiguous-path", device.ambiguous_path),
-    Hazard("duplicate-assignment", device.duplicate_assignment, of_device=False),
+    Hazard("duplicate-assignment", None, of_device=False),
     Hazard("unprotected", iommu.unprotected, needs=("hypervisor-owned",)),
     Hazard("unsupported-iommu", iommu.unsupported_iommu),
     Hazard("iommu-disabled", iommu.iommu_disabled),

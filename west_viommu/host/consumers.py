@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 
 from west_viommu.tree.cells import TreeError, cells
 from west_viommu.tree.node import Node, Tree
@@ -45,12 +46,23 @@ def consumers(tree: Tree, providers: Collection[str]) -> Iterator[tuple[Node, st
     phandles = frozenset(serving.values())
     for node in tree.nodes() if phandles else ():
         for name, value in node.properties.items():
-            if name != "phandle" and any(phandle in value for phandle in phandles):
+            counted_by = _counted_by(name)
+            if counted_by is not None and not phandles.isdisjoint(_words(value)):
                 if _is_at_or_below(node.path, providers):
                     break
-                for provider in _named(tree, node, name):
+                for provider in _named(tree, node, name, counted_by):
                     if provider in serving:
                         yield node, name, provider
+
+
+@lru_cache(1024)
+def _counted_by(name: str) -> str | None:
+    """What the table has of property `name`; None where it names no providers."""
+    return next((found for pattern, found in _TABLE if re.fullmatch(pattern, name)), None)
+
+
+def _words(value: bytes) -> Iterator[bytes]:
+    return (value[at : at + 4] for at in range(0, len(value), 4))
 
 
 def _is_at_or_below(path: str, paths: Collection[str]) -> bool:
@@ -61,13 +73,10 @@ def _is_at_or_below(path: str, paths: Collection[str]) -> bool:
     return False
 
 
-def _named(tree: Tree, node: Node, name: str) -> Iterator[str]:
-    """The providers that property `name` of `node` names; none where it is no such property, or is
-    malformed: that is the business of who asks for the node.
+def _named(tree: Tree, node: Node, name: str, counted_by: str) -> Iterator[str]:
+    """The providers that property `name` of `node` names; none where it is malformed: that is the
+    business of who asks for the node.
     """
-    counted_by = next((found for pattern, found in _TABLE if re.fullmatch(pattern, name)), None)
-    if counted_by is None:
-        return
     try:
         numbers = cells(node.properties[name], node.path, name)
         at = 0

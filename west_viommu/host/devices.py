@@ -61,6 +61,7 @@ class Devices:
         self._addresses = address_map(tree)
         self._masters = {master.path: master for master in inventory.masters}
         self._compared = 0
+        self._last_owners: tuple[StreamId, list[tuple[Master, str]]] | None = None
         self._streams = StreamIndex(inventory.masters, self.effort)
 
     def device(self, path: str) -> Device | None:
@@ -103,6 +104,12 @@ class Devices:
         """Each master with the ID, by `iommus` or iommu-map, and the IOMMU on which it has it, in
         tree order.
         """
+        # Who asks does so again at once, and hundreds of requests may be for one ID.
+        if self._last_owners is None or self._last_owners[0] != stream_id:
+            self._last_owners = stream_id, self._all_owners(stream_id)
+        return self._last_owners[1]
+
+    def _all_owners(self, stream_id: StreamId) -> list[tuple[Master, str]]:
         found: dict[tuple[str, str], Master] = {}
         for master, iommu in self._streams.owners(stream_id):
             found[master.path, iommu] = master

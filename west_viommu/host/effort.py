@@ -8,6 +8,7 @@ from west_viommu.problems import Problem, Refused, Where
 # A few seconds at most. 20,000 devices beside each other need less than a tenth of it; as many
 # that share something, each with all others, would need the square of their number.
 _MOST = 1 << 21
+ANYTHING = "the same stream ID, interrupt or page"
 
 
 class Effort:
@@ -17,7 +18,7 @@ class Effort:
         self._host_name = host_name
         self._steps = 0
 
-    def count(self, shared: str) -> None:
+    def count(self, shared: str = ANYTHING) -> None:
         """One step more, of a search for who has `shared`. Raises Refused where it is too many."""
         self._steps += 1
         if self._steps > _MOST:

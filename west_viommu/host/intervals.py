@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sets of IDs as intervals, and where the sets of several owners overlap."""
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import accumulate
 from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -149,6 +151,20 @@ def covered_by(intervals: Iterable[Interval]) -> Callable[[int, int], bool]:
     return is_covered
 
 
+def inside_one(intervals: Iterable[Interval]) -> Callable[[int, int], bool]:
+    """The test whether a single one of `intervals` has all numbers from a first to a last one."""
+    parts = sorted(intervals)
+    firsts = [part.first for part in parts]
+    # Up to where one that begins here or before reaches.
+    reach = list(accumulate((part.last for part in parts), max))
+
+    def is_inside(first: int, last: int) -> bool:
+        at = bisect_right(firsts, first) - 1
+        return at >= 0 and last <= reach[at]
+
+    return is_inside
+
+
 def meetings(
     asked: Iterable[tuple[int, int, T]],
     others: Iterable[tuple[int, int, U]],
@@ -202,3 +218,19 @@ def meetings(
 
 def _beginning(interval: tuple[int, int, object]) -> int:
     return interval[0]
+
+
+def met(
+    asked: Iterable[tuple[int, int]],
+    others: Sequence[tuple[int, int, object]],
+    count: Callable[[], None],
+) -> "dict[tuple[int, int], array[int]]":
+    """For each of `asked`, where those of `others` stand that have numbers in common with it.
+    `count` is called for each, and may raise what ends the search.
+    """
+    found = {interval: array("I") for interval in asked}
+    places = ((first, last, place) for place, (first, last, _) in enumerate(others))
+    for mine, place, _, _ in meetings(((*each, each) for each in found), places):
+        count()
+        found[mine].append(place)
+    return {mine: array("I", sorted(there)) for mine, there in found.items()}

@@ -1,48 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a guest is to hold that another hand holds as well, and what host.overlay settles of
-that.
+"""What a guest is to hold that another hand holds as well.
+
+Each of hundreds of requests may meet each of hundreds of nodes, so only the first contests of a
+kind are kept, and the rest is counted.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from west_viommu.host.intervals import meetings
+from west_viommu.host.intervals import meetings, met
 from west_viommu.hypervisor.assignment import Assignment
+from west_viommu.hypervisor.contest import Contest, Facts, Of, with_ids
 from west_viommu.hypervisor.holdings import Claim, Holdings, Standing
+from west_viommu.hypervisor.marks import Mark, marked
 from west_viommu.hypervisor.pages import in_pages, mapped_pages
+from west_viommu.problems import FirstOnes
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
-from west_viommu.tree.node import Node
 
 # Buses whose registers, if any, are those of what is on them.
 _BUSES = frozenset({"simple-bus", "simple-pm-bus"})
-_LINES = frozenset({"interrupts", "interrupts-extended", "iommus"})
 # What a node alone is refused for. Two sweeps find it sooner than one that goes on after the first.
 _HARD = (Standing.STAYS, Standing.OWN)
-
-
-class Contest(NamedTuple):
-    """The numbers from `first` to `last` are held by `this` device and by the host node at `other`.
-    `standing` tells whose that node is; None where it is the guest's as well. `part_of`: the
-    assigned device that, and no other, names it as a part of itself; "" where none does.
-    """
-
-    this: Assignment
-    other: str
-    standing: Standing | None
-    part_of: str
-    first: int
-    last: int
-
-
-class Mark(NamedTuple):
-    """A node that gets xen,passthrough, so that dom0 does not get it: the device itself where `why`
-    is "", else what keeps `device` from being its guest's alone.
-    """
-
-    path: str
-    device: str
-    why: str
 
 
 class Contests(NamedTuple):
@@ -57,9 +36,17 @@ class Contests(NamedTuple):
     marks: tuple[Mark, ...]
 
 
-def contests(assignments: Sequence[Assignment], holdings: Holdings) -> Contests:
-    """What is contested where one guest gets all of `assignments`, after host.overlay."""
-    return _Court(assignments, holdings).contests()
+def contests(
+    assignments: Sequence[Assignment],
+    holdings: Holdings,
+    allowed: Iterable[str] = (),
+    *,
+    every: bool = False,
+) -> Contests:
+    """What is contested where one guest gets all of `assignments`, after host.overlay. `allowed`:
+    the paths of those of which viommu.yml allows something. With `every`, each contest is kept.
+    """
+    return _Court(assignments, holdings, frozenset(allowed), every=every).contests()
 
 
 def contests_alone(assignments: Sequence[Assignment], holdings: Holdings) -> Contests:
@@ -83,25 +70,47 @@ def routed(this: Assignment, holdings: Holdings) -> list[Intid]:
 
 class _Court:
     def __init__(
-        self, assignments: Sequence[Assignment], holdings: Holdings, *, alone: bool = False
+        self,
+        assignments: Sequence[Assignment],
+        holdings: Holdings,
+        allowed: frozenset[str] = frozenset(),
+        *,
+        alone: bool = False,
+        every: bool = False,
     ):
         self._assignments = assignments
         self._holdings = holdings
         self._devices = holdings.devices
+        self._allowed = allowed
         self._alone = alone
+        self._every = every
         # The first of several requests for one device; that there are more is a hazard itself.
         self._assigned: dict[str, Assignment] = {}
         for each in assignments:
             self._assigned.setdefault(each.device.path, each)
+        self._places = {path: place for place, path in enumerate(self._assigned)}
+        self._facts: dict[str, Facts] = {}
+        # By kind, the first contest with each node that host.overlay is to mark.
+        self._to_mark: dict[Of, dict[str, Contest]] = {of: {} for of in Of}
 
     def contests(self) -> Contests:
-        streams = self._contested(self._streams(), self._holdings.all_streams())
-        pages = self._contested(self._pages(), self._holdings.all_pages(), of_pages=True)
+        find = self._alone_contested if self._alone else self._contested
+        streams = find(Of.STREAMS, self._streams(), self._holdings.all_streams())
+        pages = find(Of.PAGES, self._pages(), self._holdings.all_pages())
         mine = list(self._lines())
         wanted = None if self._alone else frozenset(intid for intid, _, _ in mine)
-        lines = self._contested(mine, self._holdings.all_lines(wanted)) if mine else ()
+        lines = find(Of.LINES, mine, self._holdings.all_lines(wanted)) if mine else ()
         children = tuple(self._children())
-        marks = () if self._alone else tuple(self._marks(streams, pages, lines, children))
+        marks: tuple[Mark, ...] = ()
+        if not self._alone:
+            stay = {path for _, path in children}
+            found = {
+                f"{of.value} of": [
+                    (each.other, each.this.device.path) for each in each_node.values()
+                ]
+                for of, each_node in self._to_mark.items()
+            }
+            marks = marked(self._assigned, stay, found, self._holdings)
         return Contests(streams, pages, lines, children, marks)
 
     def _streams(self) -> Iterator[tuple[int, int, int]]:
@@ -127,54 +136,148 @@ class _Court:
                 yield intid, intid, place
 
     def _contested(
-        self,
-        mine: Iterable[tuple[int, int, int]],
-        claims: Sequence[Claim],
-        *,
-        of_pages: bool = False,
+        self, of: Of, mine: Iterable[tuple[int, int, int]], claims: Sequence[Claim]
     ) -> tuple[Contest, ...]:
+        """In the order of the assignments, and for each in that of the tree."""
+        intervals: dict[int, list[tuple[int, int]]] = {}
+        for first, last, place in mine:
+            intervals.setdefault(place, []).append((first, last))
+        there = met(
+            (each for of_place in intervals.values() for each in of_place),
+            claims,
+            self._devices.effort.count,
+        )
+        first_ones = FirstOnes()
+        found: list[Contest] = []
+        for place, of_place in intervals.items():
+            told: dict[tuple[str, int], Contest] = {}
+            left: dict[Hashable, Contest] = {}
+            more: dict[Hashable, int] = {}
+            seen: set[tuple[str, int]] = set()
+            for facts, first, last in self._met_by(of, place, of_place, there, claims):
+                # Two may meet more than once.
+                key = facts.path, of.again(first)
+                if key in seen:
+                    if key in told:
+                        told[key] = with_ids(told[key], first, last, of)
+                    continue
+                seen.add(key)
+                kind = self._kind(place, facts, key[1] if of is Of.STREAMS else 0)
+                if kind in more:
+                    more[kind] += 1
+                elif self._every or first_ones.take(kind):
+                    told[key] = self._contest(of, place, facts, first, last)
+                else:
+                    more[kind] = 1
+                    left[kind] = self._contest(of, place, facts, first, last)
+                if facts.may_be_marked and facts.path not in self._to_mark[of]:
+                    contest = self._contest(of, place, facts, first, last)
+                    if contest.standing is Standing.OFF or contest.part_of:
+                        self._to_mark[of][facts.path] = contest
+            found += told.values()
+            found += (each._replace(more=more[kind]) for kind, each in left.items())
+        return tuple(found)
+
+    def _met_by(
+        self,
+        of: Of,
+        place: int,
+        intervals: Iterable[tuple[int, int]],
+        there: Mapping[tuple[int, int], Sequence[int]],
+        claims: Sequence[Claim],
+    ) -> Iterator[tuple[Facts, int, int]]:
+        """The nodes that contest what one assignment has, and the numbers in common."""
+        path = self._assignments[place].device.path
+        below = f"{path}/"
+        count = self._devices.effort.count
+        known = self._facts.get
+        for interval in dict.fromkeys(intervals):
+            for at in there[interval]:
+                first, last, other = claims[at]
+                count()
+                facts = known(other) or self._facts_of(other)
+                if facts.is_nobodys or other == path:
+                    continue
+                # A master below it is told as that; the rest is marked.
+                if facts.standing and other.startswith(below):
+                    continue
+                if facts.is_bus and of is Of.PAGES and path.startswith(facts.below):
+                    continue
+                yield facts, max(first, interval[0]), min(last, interval[1])
+
+    def _kind(self, place: int, facts: Facts, iommu: int) -> Hashable:
+        """What the hazards can tell of the contest of an assignment and a node."""
+        this = self._assignments[place]
+        path = this.device.path
+        of_place = not self._allowed.isdisjoint(this.names), iommu
+        if facts.standing is None:
+            return *of_place, None, self._places[facts.path] < self._places[path]
+        part = self._part(facts, path)
+        return *of_place, facts.kind, part and part == path
+
+    def _contest(self, of: Of, place: int, facts: Facts, first: int, last: int) -> Contest:
+        this = self._assignments[place]
+        part = self._part(facts, this.device.path)
+        contest = Contest(this, facts.path, facts.standing, part, first, last)
+        return with_ids(contest, first, last, of)
+
+    def _alone_contested(
+        self, of: Of, mine: Iterable[tuple[int, int, int]], claims: Sequence[Claim]
+    ) -> tuple[Contest, ...]:
+        """One after the other, as the first that is in the way is enough."""
         standing = self._holdings.standing
-        if self._alone:
-            claims = [claim for claim in claims if standing(claim.path) in _HARD]
+        claims = [claim for claim in claims if standing(claim.path) in _HARD]
         settled: set[int] = set()
         found = []
         seen: set[tuple[int, str]] = set()
         count = self._devices.effort.count
         for place, other, first, last in meetings(mine, claims, settled):
-            this = self._assignments[place]
-            if other == this.device.path:
+            path = self._assignments[place].device.path
+            if other == path:
                 continue
-            count("the same stream ID, interrupt or page")
-            contest = self._contest(this, other, first, last, of_pages=of_pages)
+            count()
+            facts = self._facts.get(other) or self._facts_of(other)
+            is_inside = other.startswith(f"{path}/") or (
+                of is Of.PAGES and facts.is_bus and path.startswith(facts.below)
+            )
             # One node may have many registers on a page.
-            if contest and (not of_pages or (place, other) not in seen):
+            if facts.is_nobodys or is_inside or (of is Of.PAGES and (place, other) in seen):
+                continue
+            if of is Of.PAGES:
                 seen.add((place, other))
-                found.append((place, contest))
-                if self._alone and not contest.part_of:
-                    settled.add(place)
+            contest = self._contest(of, place, facts, first, last)
+            found.append((place, contest))
+            if not contest.part_of:
+                settled.add(place)
         found.sort(key=lambda each: each[0])
         return tuple(contest for _, contest in found)
 
-    def _contest(
-        self, this: Assignment, other: str, first: int, last: int, *, of_pages: bool
-    ) -> Contest | None:
-        """The contest of `this` and the node at `other`, if it is one."""
-        path = this.device.path
+    def _part(self, facts: Facts, path: str) -> str:
+        """The device that the node is a part of: the one at `path`, or another that is assigned."""
+        if facts.standing is None:
+            return ""
+        is_part = facts.whole == path or (not self._alone and facts.whole in self._assigned)
+        return facts.whole or "" if is_part else ""
+
+    def _facts_of(self, other: str) -> Facts:
+        """What counts of the host node at `other`, whoever it meets."""
+        holdings = self._holdings
         if not self._alone and other in self._assigned:
-            return Contest(this, other, None, "", first, last)
-        standing = self._holdings.standing(other)
-        if standing is Standing.NOBODY or (
-            standing is not Standing.OWN and self._is_marked_child(other)
-        ):
-            return None
-        if _is_below(other, path):
-            # A master below it is told as that; the rest is marked.
-            return None
-        if of_pages and _is_below(path, other) and self._is_bus(other):
-            return None
-        whole = self._devices.whole(other)
-        is_part = whole == path or (not self._alone and whole in self._assigned)
-        return Contest(this, other, standing, whole or "" if is_part else "", first, last)
+            facts = Facts(other, None, False, None, False, f"{other}/", None)
+        else:
+            standing = holdings.standing(other)
+            is_marked = standing is not Standing.OWN and self._is_marked_child(other)
+            facts = Facts(
+                other,
+                standing,
+                standing is Standing.NOBODY or is_marked,
+                self._devices.whole(other),
+                self._is_bus(other),
+                f"{other}/",
+                (standing, holdings.role(other), holdings.is_for_all(other)),
+            )
+        self._facts[other] = facts
+        return facts
 
     def _is_marked_child(self, path: str) -> bool:
         """Whether the node is below an assigned one, and so comes off dom0 with it."""
@@ -204,48 +307,6 @@ class _Court:
                     this = self._assigned.get(above)
                     if this and self._is_active_master(master.path):
                         yield this, master.path
-
-    def _holders_below(self, node: Node | None) -> Iterator[Node]:
-        """The nodes below `node` of which dom0 would get something."""
-        for child in node.children if node else ():
-            has_lines = not _LINES.isdisjoint(child.properties)
-            if has_lines or any(self._devices.index.regions(child)):
-                yield child
-            yield from self._holders_below(child)
-
-    def _marks(
-        self,
-        streams: Iterable[Contest],
-        pages: Iterable[Contest],
-        lines: Iterable[Contest],
-        children: Iterable[tuple[Assignment, str]],
-    ) -> Iterator[Mark]:
-        """The devices; what is below them and holds something; who is not enabled, or a part of the
-        device, and holds a page, a stream or an interrupt of it.
-        """
-        marked: dict[str, Mark] = {}
-        for path in self._assigned:
-            marked[path] = Mark(path, path, "")
-        stay = {path for _, path in children}
-        for path in self._assigned:
-            for node in self._holders_below(self._devices.tree.node(path)):
-                if node.path not in stay and self._holdings.has_dom0:
-                    marked.setdefault(node.path, Mark(node.path, path, f"below {path}"))
-        for what, of_kind in (
-            ("has a stream ID", streams),
-            ("is on a page", pages),
-            ("has an interrupt", lines),
-        ):
-            for each in of_kind:
-                if each.standing is Standing.OFF or each.part_of:
-                    why = f"{what} of {each.this.device.path}"
-                    mark = Mark(each.other, each.this.device.path, why)
-                    marked.setdefault(each.other, mark)
-        return iter(marked.values())
-
-
-def _is_below(path: str, above: str) -> bool:
-    return path.startswith(f"{above}/")
 
 
 def _above(path: str) -> Iterator[str]:

@@ -24,7 +24,10 @@ from west_viommu.tree.interrupts import FIRST_SPI, PPI, Intid, map_targets
 from west_viommu.tree.node import Node
 
 # An ID and the place of its IOMMU in one number: both have 32 bits.
-_ID_BITS = 32
+ID_BITS = 32
+ID_MASK = (1 << ID_BITS) - 1
+# Blocks of registers for several drivers, by their nature.
+_FOR_ALL = frozenset({"syscon", "simple-mfd"})
 # What an SMMUv2 compares of a stream ID (SMR_ID_MASK in Xen's smmu.c).
 _SMR_BITS = 0x7FFF
 # A mask that cuts an ID space into more pieces is taken for the whole range that it spans.
@@ -64,12 +67,16 @@ class Holdings:
         self._places = {path: place for place, path in enumerate(self._iommus)}
         self._drivers: dict[str, Driver | None] = {}
         self._standings: dict[str, Standing] = {}
+        self._roles: dict[str, str] = {}
         self._inherited: dict[str, tuple[str, bool]] = {}
 
     def role(self, path: str) -> str:
         """What the node at `path` is to the hypervisor; "" for a device."""
-        node = self._tree.node(path)
-        return role(node, self._tree) if node else ""
+        known = self._roles.get(path)
+        if known is None:
+            node = self._tree.node(path)
+            known = self._roles[path] = role(node, self._tree) if node else ""
+        return known
 
     def standing(self, path: str) -> Standing:
         """Whose the node at `path` is."""
@@ -106,6 +113,14 @@ class Holdings:
         node = self._tree.node(path)
         return node is not None and _is_bridge(node)
 
+    def is_for_all(self, path: str) -> bool:
+        """Whether the node at `path` is a block of registers for several drivers by its nature."""
+        node = self._tree.node(path)
+        try:
+            return node is not None and not _FOR_ALL.isdisjoint(node.compatible)
+        except TreeError:
+            return False
+
     def streams(self, master: Master, *, maps: bool) -> list[Claim]:
         """The stream IDs that `master` has: all that its `iommus` list (iommu_add_dt_device()), and
         with `maps` those of its iommu-map, by number and place of the IOMMU.
@@ -121,7 +136,7 @@ class Holdings:
 
     def stream(self, number: int) -> tuple[str, int]:
         """The IOMMU and the ID that a number of a stream claim stands for."""
-        return self._iommus[number >> _ID_BITS], number & ((1 << _ID_BITS) - 1)
+        return self._iommus[number >> ID_BITS], number & ID_MASK
 
     def all_streams(self) -> list[Claim]:
         """The stream IDs of every master of the host. Those of an iommu-map are in use where the
@@ -195,7 +210,7 @@ class Holdings:
         return _own_status(node) != "okay" or "xen,passthrough" in node.properties
 
     def _on(self, iommu: str, first: int, last: int, path: str) -> Claim:
-        base = self._places[iommu] << _ID_BITS
+        base = self._places[iommu] << ID_BITS
         return Claim(base | first, base | last, path)
 
     def _windows(self, bridge: Node) -> list[Claim]:

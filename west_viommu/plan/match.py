@@ -107,7 +107,8 @@ def _the_one(request: Request, candidates: Sequence[Master], devices: Devices) -
     """The one of `candidates` that has the request's address; among several, its name."""
     left = list(candidates)
     if len(left) > 1:
-        left = [master for master in left if _lies_at(master, _bases(request))] or left
+        bases = _bases(request)
+        left = [master for master in left if _lies_at(master, bases)] or left
     if len(left) > 1:
         left = [master for master in left if name_of(master.path) == request.name] or left
     device = devices.device(left[0].path)

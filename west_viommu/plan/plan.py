@@ -5,17 +5,19 @@ and judge the rest.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from west_viommu.guest.requests import Asked, Raw
+from west_viommu.guest.requests import Asked, Raw, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.allowed import Allowed
 from west_viommu.hazards.contradictions import Examiner
-from west_viommu.hazards.findings import Severity, problem, shown
+from west_viommu.hazards.findings import Severity, shown
+from west_viommu.hazards.matching import assigned_twice
 from west_viommu.hazards.paste import Paper
 from west_viommu.hazards.raw import of_raw
 from west_viommu.hazards.situation import Situation
 from west_viommu.hazards.table import findings
+from west_viommu.hazards.told import Told
 from west_viommu.host.devices import Devices
 from west_viommu.hypervisor.assignment import (
     AssignedStream,
@@ -33,8 +35,8 @@ from west_viommu.plan.own_tree import clashes
 from west_viommu.plan.records import Plan
 from west_viommu.problems import Problem
 
-# More nodes are not named one by one.
-_MOST_NAMED = 3
+# For one device, where viommu.yml allows several. Each has all of its streams.
+MOST_REQUESTS = 16
 
 
 def plan(
@@ -45,22 +47,27 @@ def plan(
     A plan with errors must not be written.
     """
     allowed = Allowed(terms.permissions, guest)
+    told = Told(allowed)
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
     examiner = Examiner(holdings, terms, Paper(guest, asked.gic))
-    matched = Matcher(holdings, allowed, examiner).identities(asked.requests)
+    identities = Matcher(holdings, allowed, examiner).identities(asked.requests)
+    matched = dict(_each_once(identities, told))
     refused = frozenset(request.path for request, found in matched.items() if found.is_refused)
     assignments = [found.assignment for found in matched.values() if found.assignment]
-    situation = _situation(matched.values(), refused, asked, terms, holdings)
-    judged = _judged(situation, allowed, refused)
+    # A node that is there twice is not in the way of the other.
+    again = {r.path for r, found in identities.items() if found.assignment != matched[r].assignment}
+    beside = asked._replace(occupied=tuple(each for each in asked.occupied if each[0] not in again))
+    situation = _situation(matched.values(), refused, beside, terms, holdings)
+    _judge(situation, told, refused)
     problems = [*asked.problems, *clashes(asked, guest, terms.profile)]
-    for request, found in matched.items():
-        problems += found.problems
-        problems += judged.get(request.path, ())
+    for request in matched:
+        problems += told.of(request.path)
     for raw, hazard, finding in of_raw(asked.raw, situation):
-        if finding.severity is Severity.WARNING:
-            problems.append(problem(hazard, finding, raw.path, guest, warning=True))
-        else:
-            problems.append(allowed.problem(hazard, finding, raw.path, (raw.path,)))
+        is_warning = finding.severity is Severity.WARNING
+        told.add(hazard, finding, raw.path, (raw.path,), is_warning=is_warning)
+    for raw in asked.raw:
+        problems += told.of(raw.path)
+    problems += told.rest()
     # Of what was refused for what it says, it is not known what it would need.
     is_known = not refused and not asked.errors
     problems += allowed.stale(is_known=is_known)
@@ -81,8 +88,30 @@ def plan(
         extra=extra,
         unasked=asked.unasked,
         unrouted=asked.unrouted,
+        refused=told.refused,
     )
     return result, tuple(problems)
+
+
+def _each_once(
+    identities: Mapping[Request, Identity], told: Told
+) -> Iterator[tuple[Request, Identity]]:
+    """What became of each request, which is `told`. Of a device that one has already, there is no
+    more to say.
+    """
+    asking: dict[str, list[Request]] = {}
+    for request, found in identities.items():
+        for wrong in found.problems:
+            told.add_problem(wrong, request.path)
+        this = found.stand_in or found.assignment
+        before = asking.setdefault(this.device.path, []) if this else []
+        if this and before and not found.is_refused:
+            too_often = len(before) >= MOST_REQUESTS
+            again = assigned_twice(this.device, before[0], too_often=too_often)
+            if not told.add("duplicate-assignment", again, request.path, this.names):
+                found = found._replace(assignment=None, stand_in=None)
+        before.append(request)
+        yield request, found
 
 
 def _situation(
@@ -104,7 +133,7 @@ def _situation(
         terms,
         assignments,
         holdings,
-        contests(assignments, holdings),
+        contests(assignments, holdings, (each.device for each in terms.permissions)),
         tuple(each for each in asked.occupied if each[0] not in refused),
         asked.lines,
         dict(zip(paths, streams, strict=True)),
@@ -120,40 +149,16 @@ def _streams(this: Assignment, ids: Iterable[int], devices: Devices) -> tuple[As
     )
 
 
-def _judged(
-    situation: Situation, allowed: Allowed, silent: Collection[str]
-) -> dict[str, list[Problem]]:
-    """What the hazards say of each request, by its path; nothing of those that are `silent`."""
-    judged: dict[str, list[Problem]] = {each.request.path: [] for each in situation.assignments}
+def _judge(situation: Situation, told: Told, silent: Collection[str]) -> None:
+    """What the hazards say of each request is `told`; nothing of those that are `silent`."""
     refused: set[tuple[str, str]] = set()
-    by_cause: dict[tuple[str, str], tuple[str, int, list[str]]] = {}
     for hazard, this, finding in findings(situation):
         path = this.request.path
         if path in silent or hazard.is_moot(path, refused):
             continue
-        if (finding.severity or hazard.severity) is Severity.WARNING:
-            found = problem(hazard.id, finding, path, allowed.guest, warning=True)
-        else:
-            found = allowed.problem(hazard.id, finding, path, this.names)
-        if not found.warning:
+        is_warning = (finding.severity or hazard.severity) is Severity.WARNING
+        if not told.add(hazard.id, finding, path, this.names, is_warning=is_warning, of=hazard):
             refused.add((hazard.id, path))
-            if finding.cause:
-                key = (hazard.id, finding.cause)
-                *_, others = by_cause.setdefault(key, (path, len(judged[path]), []))
-                if by_cause[key][0] != path:
-                    others.append(path)
-                    continue
-        judged[path].append(found)
-    for path, place, others in by_cause.values():
-        if others:
-            judged[path][place] = _of_all(judged[path][place], others)
-    return judged
-
-
-def _of_all(found: Problem, others: Sequence[str]) -> Problem:
-    """`found`, said of the nodes `others` as well."""
-    some = ", ".join([*others[:_MOST_NAMED], "..."] if len(others) > _MOST_NAMED else others)
-    return found._replace(what=f"{found.what}; the same goes for {some}")
 
 
 def _planned(this: Assignment, situation: Situation) -> PlannedDevice:

@@ -8,7 +8,7 @@ from west_viommu.guest.gic import Gic
 from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Raw
 from west_viommu.hypervisor.assignment import Extra, Permission, PlannedDevice
-from west_viommu.hypervisor.contests import Mark
+from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.pages import whole_pages
 from west_viommu.hypervisor.profile import Profile
 
@@ -18,7 +18,8 @@ class Plan(NamedTuple):
     get. `memory_limit`: how much memory the domain may have at most, in bytes, so that none of it
     lies where a device is; None where no device is in the way. `raw`: what is mapped without a
     device. `extra`: what viommu.yml adds to single devices. `unasked`, `unrouted`: nodes below
-    /passthrough with registers, or interrupts, that nobody asks for. The rest is the guest's: its
+    /passthrough with registers, or interrupts, that nobody asks for. `refused`: the nodes that an
+    error is about. The rest is the guest's: its
     interrupt controller, #address-cells and #size-cells of its root, and what its /passthrough
     node is compatible with.
     """
@@ -36,6 +37,7 @@ class Plan(NamedTuple):
     extra: tuple[Extra, ...]
     unasked: tuple[str, ...]
     unrouted: tuple[str, ...]
+    refused: frozenset[str]
 
     @property
     def notes(self) -> tuple[str, ...]:

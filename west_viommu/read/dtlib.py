@@ -7,6 +7,8 @@ import io
 import os
 import re
 import sys
+from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 from time import monotonic
 from types import ModuleType
@@ -21,9 +23,58 @@ _WORD_BITS = 64
 # What it says where a cell is a word that the preprocessor left as it was.
 _NO_NUMBER = "expected number"
 _WORD = re.compile(r"[A-Za-z_]\w*")
-# It needs a second for the largest sources of real boards, and the square of the size for a
-# property of many cells.
+# It needs a second for the largest sources of real boards.
 MOST_SECONDS = 20.0
+# What dtlib has in place of one that is still to be given.
+_NO_PHANDLE = bytes(4)
+
+
+class Labelled:
+    """The nodes of a tree that is being parsed, by their labels. `last`: the one that was referred
+    to last; what extends it may give it another label.
+    """
+
+    def __init__(self) -> None:
+        self.last: Any = None
+        # None for a label that several had: which counts is for a walk of the tree to find.
+        self._nodes: dict[str, Any] = {}
+
+    def add(self, node: Any, labels: Iterable[str]) -> None:
+        """Remember that `node` has the `labels`."""
+        for label in labels:
+            if self._nodes.setdefault(label, node) is not node:
+                self._nodes[label] = None
+
+    def node(self, label: str) -> Any:
+        """The node with the label; None where it is not known."""
+        if self.last is not None:
+            self.add(self.last, self.last.labels[-1:])
+        found = self._nodes.get(label)
+        return found if found is not None and _is_attached(found) else None
+
+
+def _is_attached(node: Any) -> bool:
+    """Whether nobody has deleted `node`, or one above it."""
+    while node.parent is not None:
+        if node.parent.nodes.get(node.name) is not node:
+            return False
+        node = node.parent
+    return True
+
+
+class Unique(list[Any]):
+    """A list that knows at once what it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: set[Any] = set()
+
+    def append(self, item: Any) -> None:
+        self._known.add(item)
+        super().append(item)
+
+    def __contains__(self, item: Any) -> bool:
+        return item in self._known
 
 
 def dtlib() -> ModuleType:
@@ -51,19 +102,67 @@ def dtlib() -> ModuleType:
 def bounded_dt(module: ModuleType) -> Any:
     """The class DT of dtlib `module`, which evaluates no shift beyond 64 bits (Python's numbers
     have no end, 1 << 0xffffffff takes half a gigabyte), reads no device or large files, and ends
-    in time.
+    in time. dtlib itself takes the square of the time for labels, phandles and long values.
     """
     deadline = monotonic() + MOST_SECONDS
 
     class BoundedDT(module.DT):  # type: ignore[name-defined,misc]
+        def __init__(self, *arguments: Any, **named: Any):
+            self._labelled = Labelled()
+            self._phandles = count(1)
+            super().__init__(*arguments, **named)
+
+        def _parse_node(self, node: Any) -> Any:
+            self._labelled.add(node, node.labels)
+            return super()._parse_node(node)
+
+        def _ref2node(self, name: str) -> Any:
+            found = None if name.startswith("{") else self._labelled.node(name)
+            if found is None:
+                # It walks the tree, and says what is wrong.
+                if monotonic() > deadline:
+                    raise module.DTError(f"this was not read to its end within {MOST_SECONDS:g} s")
+                found = super()._ref2node(name)
+            self._labelled.last = found
+            return found
+
+        def _node_phandle(self, node: Any, *of_user: Any) -> Any:
+            prop = node.props.get("phandle")
+            if prop is None:
+                prop = module.Property(node, "phandle")
+                prop._add_marker(module._MarkerType.UINT32)
+                prop.value = _NO_PHANDLE
+                node.props["phandle"] = prop
+            if prop.value == _NO_PHANDLE:
+                number = next(n for n in self._phandles if n not in self.phandle2node)
+                self.phandle2node[number] = node
+                prop.value = number.to_bytes(4, "big")
+            return super()._node_phandle(node, *of_user)
+
+        def _parse_assignment(self, prop: Any) -> None:
+            prop._label_offset_lst = Unique()
+            super()._parse_assignment(prop)
+            prop.value = bytes(prop.value)
+
+        def _parse_cells(self, prop: Any, width: int) -> None:
+            # What is appended to bytes is copied with it.
+            prop.value = prop.value if isinstance(prop.value, bytearray) else bytearray(prop.value)
+            super()._parse_cells(prop, width)
+
+        def _parse_bytes(self, prop: Any) -> None:
+            prop.value = prop.value if isinstance(prop.value, bytearray) else bytearray(prop.value)
+            super()._parse_bytes(prop)
+
         def _next_token(self) -> Any:
             if monotonic() > deadline:
                 self._parse_error(f"this was not read to its end within {MOST_SECONDS:g} s")
             return super()._next_token()
 
-        def _parse_error(self, s: object) -> None:
+        def _parse_error(self, said: object) -> None:
+            # A text, or an exception.
+            s = str(said)
             word = _WORD.match(self._file_contents, self._tok_i)
-            if str(s).startswith(_NO_NUMBER) and word:
+            if s.startswith(_NO_NUMBER) and word:
                 s = f"{word[0]} is no number, and no macro that is known here"
             super()._parse_error(s)
 

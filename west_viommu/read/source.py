@@ -185,10 +185,11 @@ def _check_complete(outline: Outline, hint: str, generated: Set[str] = frozenset
 
     Open labels in `iommus` are left to the requests, which know what to say about them.
     """
+    open_labels = frozenset(outline.open_labels)
     undefined = {
         use.label: use.where
         for use in reversed(outline.uses)
-        if use.label in outline.open_labels and use.prop != "iommus" and use.label not in generated
+        if use.label in open_labels and use.prop != "iommus" and use.label not in generated
     }
     problems = list(_undefined(dict(reversed(undefined.items())), hint, outline.labels))
     if outline.rootless:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from west_viommu.hazards.findings import listed, shown
-from west_viommu.hypervisor.contests import Contest
+from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.profile import SMMUV3
 from west_viommu.system.held import Holder, Meeting, across, line_claims, page_claims
@@ -109,13 +109,12 @@ def _streams(
     together: dict[tuple[str, str, str], tuple[Holder, Holder, list[int]]] = {}
     for contest in contested:
         one = by_node[contest.this.request.path]
-        iommu, first = holdings.stream(contest.first)
+        iommu, _ = holdings.stream(contest.first)
         for other in by_host[contest.other]:
             if (other.place, other.node) < (one.place, one.node):
                 key = (one.qualified, other.qualified, iommu)
                 _, _, ids = together.setdefault(key, (one, other, []))
-                last = first + contest.last - contest.first
-                ids += range(first, min(last + 1, first + _MOST_SHOWN - len(ids)))
+                ids += contest.ids
     for (_, _, iommu), (this, other, ids) in together.items():
         driver = holdings.driver(iommu)
         is_across = this.place != other.place

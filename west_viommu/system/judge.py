@@ -16,8 +16,9 @@ from west_viommu.hazards.situation import Situation
 from west_viommu.hazards.table import HAZARDS
 from west_viommu.host.devices import Devices
 from west_viommu.hypervisor.assignment import Permission, Terms
-from west_viommu.hypervisor.contests import Contests, Mark, contests
+from west_viommu.hypervisor.contests import Contests, contests
 from west_viommu.hypervisor.holdings import Holdings, Standing
+from west_viommu.hypervisor.marks import Mark
 from west_viommu.problems import Problem, bounded
 from west_viommu.system.clashes import Clash, clashes
 from west_viommu.system.given import given
@@ -43,7 +44,7 @@ def judge(domains: Sequence[Domain], devices: Devices, terms: SystemTerms) -> Ju
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
     held = list(holders(domains, devices))
     assigned = [each.assignment for each in held if each.assignment]
-    contested = contests(assigned, holdings)
+    contested = contests(assigned, holdings, every=True)
     between = [each for each in contested.streams if each.standing is None]
     allowed = _Allowed(terms.permissions)
     problems = [

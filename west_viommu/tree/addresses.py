@@ -2,6 +2,7 @@
 """`reg` as absolute addresses, through the `ranges` of every bus up to the root."""
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from west_viommu.tree.cells import TreeError, cells, counted, joined, rows
@@ -53,7 +54,7 @@ class AddressMap:
         self._cells: dict[str, tuple[int, int]] = {}
         self._regions: dict[str, tuple[Region | None, ...]] = {}
         self._ranges: dict[str, tuple[Range, ...] | None] = {}
-        self._sorted: dict[str, tuple[list[int], tuple[Range, ...]]] = {}
+        self._windows: dict[str, Windows] = {}
 
     def cells(self, bus: Node) -> tuple[int, int]:
         """#address-cells and #size-cells for the children of `bus`. Raises TreeError."""
@@ -138,32 +139,9 @@ class AddressMap:
 
     def _around(self, bus: Node, ranges: tuple[Range, ...], base: int, size: int) -> Range | None:
         """The first of the `ranges` of `bus` that holds the entry."""
-        if len(ranges) > _FEW:
-            starts, ordered = self._ordered(bus, ranges)
-            at = bisect_right(starts, base)
-            ranges = ordered[max(at - 1, 0) : at]
-        for each in ranges:
-            if each.child <= base and base + size <= each.child + each.size:
-                return each
-        return None
-
-    def _ordered(self, bus: Node, ranges: tuple[Range, ...]) -> tuple[list[int], tuple[Range, ...]]:
-        """The `ranges` of `bus` that are not empty by their first addresses, and those. Raises
-        TreeError where two of so many overlap: which one counts would take a search of all.
-        """
-        if bus.path not in self._sorted:
-            ordered = tuple(sorted(each for each in ranges if each.size))
-            for one, other in zip(ordered, ordered[1:], strict=False):
-                if one.child + one.size > other.child:
-                    raise TreeError(
-                        f"ranges has more than {_FEW} entries, and two of them overlap",
-                        bus.path,
-                        "ranges",
-                        "entries beside each other",
-                        f"{one.child:#x}/{one.size:#x} and {other.child:#x}/{other.size:#x}",
-                    )
-            self._sorted[bus.path] = [each.child for each in ordered], ordered
-        return self._sorted[bus.path]
+        if bus.path not in self._windows:
+            self._windows[bus.path] = Windows(ranges, bus.path, "ranges")
+        return self._windows[bus.path].around(base, size)
 
     def _decoded_ranges(self, bus: Node, prop: str = "ranges") -> tuple[Range, ...] | None:
         value = bus.properties.get(prop)
@@ -189,6 +167,39 @@ class AddressMap:
             )
             for entry in entries
         )
+
+
+class Windows:
+    """Ranges of one property, to be searched. Raises TreeError where two of very many overlap:
+    which one counts would take a search of all.
+    """
+
+    def __init__(self, ranges: Iterable[Range], path: str, prop: str):
+        self._ranges = tuple(ranges)
+        self._starts: list[int] | None = None
+        if len(self._ranges) > _FEW:
+            self._ranges = tuple(sorted(each for each in self._ranges if each.size))
+            self._starts = [each.child for each in self._ranges]
+            for one, other in zip(self._ranges, self._ranges[1:], strict=False):
+                if one.child + one.size > other.child:
+                    raise TreeError(
+                        f"{prop} has more than {_FEW} entries, and two of them overlap",
+                        path,
+                        prop,
+                        "entries beside each other",
+                        f"{one.child:#x}/{one.size:#x} and {other.child:#x}/{other.size:#x}",
+                    )
+
+    def around(self, base: int, size: int) -> Range | None:
+        """The first that holds all of `size` bytes from `base`."""
+        ranges = self._ranges
+        if self._starts is not None:
+            at = bisect_right(self._starts, base)
+            ranges = ranges[max(at - 1, 0) : at]
+        for each in ranges:
+            if each.child <= base and base + size <= each.child + each.size:
+                return each
+        return None
 
 
 def _unfit(value: bytes, node: Node, address_cells: int, size_cells: int) -> TreeError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from west_viommu.hypervisor.contests import Mark
+from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import HOST_OVERLAY, OVERLAY_FIRST_LINE, partial_tree
 from west_viommu.plan.records import Plan

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from west_viommu.hypervisor.contests import Mark
+from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import BLOB_MARK, HOST_OVERLAY, MARKS_OVERLAY, OVERLAY_FIRST_LINE
 from west_viommu.system.records import Domain, Judged

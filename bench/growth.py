@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""usage: python -m bench.growth [--most RATIO] [--doublings N] [NAME...]
+
+How the time of a command grows where an input doubles in one dimension (bench/dimensions.py):
+seconds of the processor, with those of cpp and dtc, without what the command takes for an input of
+one. Ends with 1 where a doubling takes more than RATIO times as long. docs/reliability.md has
+figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.dimensions import DIMENSIONS, Dimension, Input
+from west_viommu.__main__ import main as viommu
+
+# Below this many seconds, what is measured is the machine.
+_LEAST = 0.1
+
+
+def seconds(made: Input) -> float:
+    """What the command takes of a processor, in a process of its own and in the present folder."""
+    Path("host.dtb").write_bytes(made.host)
+    Path("guest.dts").write_text(made.guest)
+    Path("viommu.yml").write_text(made.config)
+    command = [*made.command, "--host", "host.dtb", *(["guest.dts"] if made.guest else [])]
+    child = os.fork()
+    if child == 0:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for number in (1, 2):
+            os.dup2(nowhere, number)
+        os._exit(viommu(command))
+    _, status, usage = os.wait4(child, 0)
+    if os.waitstatus_to_exitcode(status) not in (0, 1):
+        raise RuntimeError(f"{' '.join(command)} ended with {status}")
+    return usage.ru_utime + usage.ru_stime
+
+
+def growth(dimension: Dimension, doublings: int) -> list[tuple[int, float]]:
+    """How many, and the seconds for them beyond those for one."""
+    least = min(seconds(dimension.make(1)) for _ in range(3))
+    counts = [dimension.few << i for i in range(doublings + 1)]
+    return [
+        (count, min(seconds(dimension.make(count)) for _ in range(2)) - least) for count in counts
+    ]
+
+
+def ratio(found: Sequence[tuple[int, float]]) -> float:
+    """The growth per doubling, over all of them."""
+    (_, first), (_, last) = found[0], found[-1]
+    return float((last / max(first, 0.001)) ** (1 / (len(found) - 1)))
+
+
+@contextmanager
+def scratch() -> Iterator[None]:
+    """Works in an empty folder, without settings of the user's."""
+    for name in ("VIOMMU_HOST_DTB", "VIOMMU_PROFILE", "VIOMMU_VSID", "VIOMMU_CONFIG"):
+        os.environ.pop(name, None)
+    os.environ.pop("ZEPHYR_BASE", None)
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory(prefix="viommu-growth-") as folder:
+        os.environ["WEST_CONFIG_GLOBAL"] = os.path.join(folder, "none")
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
+
+def main() -> int:
+    """Measure and print. The exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="dimensions; all by default")
+    parser.add_argument("--most", type=float, default=2.2, help="what a doubling may take")
+    parser.add_argument("--doublings", type=int, default=2, help="how many")
+    arguments = parser.parse_args()
+    too_fast = 0
+    with scratch():
+        for name in arguments.names or DIMENSIONS:
+            found = growth(DIMENSIONS[name], arguments.doublings)
+            per_doubling = ratio(found)
+            is_wrong = per_doubling > arguments.most and found[-1][1] > _LEAST
+            too_fast += is_wrong
+            times = "  ".join(f"{count}: {taken:.2f} s" for count, taken in found)
+            print(f"{name:42} {per_doubling:.2f}{' !' if is_wrong else '  '} {times}", flush=True)
+    return 1 if too_fast else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is told of what was found: the first of each kind; the rest is counted, and no message is
+made of it, as few inputs could make gigabytes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterator, Sequence
+from typing import NamedTuple
+
+from west_viommu.hazards.allowed import Allowed
+from west_viommu.hazards.findings import Finding, problem
+from west_viommu.problems import FirstOnes, Problem, rest
+
+# More nodes are not named one by one.
+_MOST_NAMED = 3
+
+
+class _Cause(NamedTuple):
+    """What one host node is the cause of: the first guest node of which it is told, where in its
+    list, and the other nodes.
+    """
+
+    path: str
+    place: int
+    others: list[str]
+
+
+class Told:
+    """The problems of one run, by the path of the guest node that they are about."""
+
+    def __init__(self, allowed: Allowed):
+        self._allowed = allowed
+        self._first_ones = FirstOnes()
+        self._problems: dict[str, list[Problem]] = {}
+        self._more: dict[tuple[str, bool], int] = {}
+        self._refused: set[str] = set()
+        self._by_cause: dict[tuple[str, str], _Cause] = {}
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """The nodes that an error is about, told or not."""
+        return frozenset(self._refused)
+
+    def add(
+        self,
+        hazard: str,
+        finding: Finding,
+        path: str,
+        names: Collection[str],
+        *,
+        is_warning: bool = False,
+        of: Hashable = None,
+    ) -> bool:
+        """Take `finding` of a hazard, of the guest node at `path`, which viommu.yml may mean by one
+        of the `names`; `of` tells it from others of that id which come later and are to be told
+        before. Whether it only warns.
+        """
+        if not is_warning:
+            reason = self._allowed.reason(hazard, finding, names)
+            if reason is None:
+                self._refused.add(path)
+                known = self._by_cause.get((hazard, finding.cause))
+                if finding.cause and known and known.path != path:
+                    known.others.append(path)
+                    return False
+            else:
+                is_warning = True
+                finding = finding._replace(hint=reason)
+        if finding.more or not self._first_ones.take((hazard, is_warning, of)):
+            kind = hazard, is_warning
+            self._more[kind] = self._more.get(kind, 0) + (finding.more or 1)
+        else:
+            made = problem(hazard, finding, path, self._allowed.guest, warning=is_warning)
+            here = self._problems.setdefault(path, [])
+            if finding.cause and not is_warning:
+                self._by_cause[hazard, finding.cause] = _Cause(path, len(here), [])
+            here.append(made)
+        return is_warning
+
+    def add_problem(self, made: Problem, path: str) -> None:
+        """Take a problem of the guest node at `path` that is made already."""
+        if not made.warning:
+            self._refused.add(path)
+        if self._first_ones.take((made.id, made.warning)):
+            self._problems.setdefault(path, []).append(made)
+        else:
+            kind = made.id, made.warning
+            self._more[kind] = self._more.get(kind, 0) + 1
+
+    def of(self, path: str) -> Sequence[Problem]:
+        """What is told of the guest node at `path`, and of others with the same cause."""
+        told = list(self._problems.get(path, ()))
+        for cause in self._by_cause.values():
+            if cause.path == path and cause.others:
+                told[cause.place] = _of_all(told[cause.place], cause.others)
+        return told
+
+    def rest(self) -> Iterator[Problem]:
+        """What stands for all that is not told."""
+        return (rest(id, more, warning=warning) for (id, warning), more in self._more.items())
+
+
+def _of_all(found: Problem, others: Sequence[str]) -> Problem:
+    """`found`, said of the nodes `others` as well."""
+    some = ", ".join([*others[:_MOST_NAMED], "..."] if len(others) > _MOST_NAMED else others)
+    return found._replace(what=f"{found.what}; the same goes for {some}")

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One thing in two hands: a stream, a page or an interrupt line of an assigned device that a host
+node has as well.
+"""
+
+from collections.abc import Hashable
+from enum import Enum
+from typing import NamedTuple
+
+from west_viommu.hypervisor.assignment import Assignment
+from west_viommu.hypervisor.holdings import ID_BITS, ID_MASK, Standing
+
+# More IDs of one pair of nodes are not told.
+MOST_IDS = 16
+
+
+class Contest(NamedTuple):
+    """The numbers from `first` to `last` are held by `this` device and by the host node at `other`;
+    `ids`: of stream IDs, the first few that the two have on one IOMMU. `standing` tells whose that
+    node is; None where it is the guest's as well. `part_of`: the assigned device that, and no
+    other, names it as a part of itself; "" where none does. One with `more` stands for that many
+    of its device that the hazards cannot tell from it but by `other` and numbers.
+    """
+
+    this: Assignment
+    other: str
+    standing: Standing | None
+    part_of: str
+    first: int
+    last: int
+    ids: tuple[int, ...] = ()
+    more: int = 0
+
+
+class Of(Enum):
+    """What is contested, and what makes a node contest it."""
+
+    STREAMS = "has a stream ID"
+    PAGES = "is on a page"
+    LINES = "has an interrupt"
+
+    def again(self, number: int) -> int:
+        """The same for two of its numbers where two nodes that have both are told once: stream IDs
+        behind one IOMMU, and all pages.
+        """
+        if self is Of.STREAMS:
+            return number >> ID_BITS
+        return 0 if self is Of.PAGES else number
+
+
+class Facts(NamedTuple):
+    """What counts of a host node, whoever it meets: `whole` is what it is a part of; `below` is how
+    the paths of its children begin. `kind`: what the hazards can tell.
+    """
+
+    path: str
+    standing: Standing | None
+    is_nobodys: bool
+    whole: str | None
+    is_bus: bool
+    below: str
+    kind: Hashable
+
+    @property
+    def may_be_marked(self) -> bool:
+        """Whether host.overlay may keep the node from dom0."""
+        return self.standing is Standing.OFF or self.whole is not None
+
+
+def with_ids(contest: Contest, first: int, last: int, of: Of) -> Contest:
+    """`contest` with the stream IDs from `first` to `last` as well, while they are not too many."""
+    known = contest.ids
+    if of is not Of.STREAMS or len(known) >= MOST_IDS:
+        return contest
+    ids = range(first, min(last + 1, first + MOST_IDS - len(known)))
+    return contest._replace(ids=(*known, *(number & ID_MASK for number in ids)))

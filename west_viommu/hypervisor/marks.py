@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What host.overlay marks, so that dom0 does not get it."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from west_viommu.hypervisor.holdings import Holdings
+from west_viommu.tree.node import Node
+
+_LINES = frozenset({"interrupts", "interrupts-extended", "iommus"})
+
+
+class Mark(NamedTuple):
+    """A node that gets xen,passthrough, so that dom0 does not get it: the device itself where `why`
+    is "", else what keeps `device` from being its guest's alone.
+    """
+
+    path: str
+    device: str
+    why: str
+
+
+def marked(
+    assigned: Iterable[str],
+    stay: Collection[str],
+    found: Mapping[str, Iterable[tuple[str, str]]],
+    holdings: Holdings,
+) -> tuple[Mark, ...]:
+    """The `assigned` devices; what is below them and holds something, but for those that `stay`;
+    and, by why they are in the way, the nodes that were `found` so, each with the device.
+    """
+    marks = {path: Mark(path, path, "") for path in assigned}
+    tree = holdings.devices.tree
+    for path in tuple(marks):
+        for node in _holders_below(tree.node(path), holdings):
+            if node.path not in stay and holdings.has_dom0:
+                marks.setdefault(node.path, Mark(node.path, path, f"below {path}"))
+    for why, nodes in found.items():
+        for path, device in nodes:
+            marks.setdefault(path, Mark(path, device, f"{why} {device}"))
+    return tuple(marks.values())
+
+
+def _holders_below(node: Node | None, holdings: Holdings) -> Iterator[Node]:
+    """The nodes below `node` of which dom0 would get something."""
+    for child in node.children if node else ():
+        has_lines = not _LINES.isdisjoint(child.properties)
+        if has_lines or any(holdings.devices.index.regions(child)):
+            yield child
+        yield from _holders_below(child, holdings)
