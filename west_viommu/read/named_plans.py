@@ -45,7 +45,7 @@ def read_folders(folders: Iterable[str]) -> SystemFile:
         name = stem
         while name in entries:
             name, number = f"{stem}-{number}", number + 1
-        entries[name] = Entry(name, folder, Where(os.path.join(folder, PLAN)))
+        entries[name] = Entry(name, folder, Where(_plan_in(folder)))
     return SystemFile(os.curdir, domains=tuple(entries.values()))
 
 
@@ -53,3 +53,10 @@ def _as_name(text: str) -> str:
     """`text` as the name of a domain: of a node of /chosen, an xl guest and a file."""
     found = re.sub(r"[^A-Za-z0-9_-]", "-", text)[:24]
     return found if found[:1].isalpha() else f"guest-{found}"
+
+
+def _plan_in(folder: str) -> str:
+    """Where the plan is: in `folder` itself, or where a build has it."""
+    own = os.path.join(folder, PLAN)
+    built = os.path.join(folder, "viommu", PLAN)
+    return built if os.path.isfile(built) and not os.path.isfile(own) else own
