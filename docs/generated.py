@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Sphinx extension for what pages have from the program itself: its commands, its profiles."""
+"""A Sphinx extension for what only the site has. GitHub shows the same pages: what stands for it
+there is a comment, which it does not show, and what every page has is found without a mark.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from argparse import Action, ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 from west_viommu.cli.arguments import ALONE, COMMANDS, Command, configured
@@ -112,14 +115,64 @@ def _block(kind: str, content: str) -> str:
     return f"```{kind}\n{content.rstrip()}\n```\n"
 
 
-# What a page has where its text goes. GitHub does not show it.
-PLACES = {"<!-- the commands -->": commands, "<!-- the profiles -->": profiles}
+def functions() -> str:
+    """The reference of the Python interface."""
+    return _block("{eval-rst}", ".. include:: functions.txt")
+
+
+# What a page has where its text goes.
+PLACES = {
+    "<!-- the commands -->": commands,
+    "<!-- the profiles -->": profiles,
+    "<!-- the functions -->": functions,
+}
+# The same with a word of its own: the text of a file, and a part of the site's menu.
+_FILE = re.compile(r"<!-- the file (\S+) -->")
+_MENU = re.compile(r"<!-- menu (.+): (.+) -->")
+# The first that fits. A session that only prints an overlay is highlighted as the overlay.
+_LOOKS = (
+    ("console", re.compile(r"\A\$ (?!cat \S+\.overlay\n)")),
+    ("c", re.compile(r"\A(?:#include|#define) ")),
+    ("dts", re.compile(r"^\s*(?:/|[\w&@,.:{}/-]+(?: [\w@,.-]+)?) \{$|^/dts-v1/", re.MULTILINE)),
+    ("cmake", re.compile(r"\Aif\(")),
+    ("json", re.compile(r"\A\{\n")),
+    ("yaml", re.compile(r"\A(?:- \{\w|[\w-]+:(?: [^{]|$))", re.MULTILINE)),
+    ("bash", re.compile(r"\A(?:[A-Z]\w* \+?= |for |python |git )")),
+)
+_OF_FILE = {".bbclass": "bash", ".py": "python", ".yml": "yaml", ".yaml": "yaml"}
 
 
 def _put_in(app: Sphinx, page: str, source: list[str]) -> None:
-    for place, text in PLACES.items():
-        if place in source[0]:
-            source[0] = source[0].replace(place, text())
+    text = source[0]
+    for place, generated in PLACES.items():
+        if place in text:
+            text = text.replace(place, generated())
+    text = _FILE.sub(_file, text)
+    source[0] = _MENU.sub(_menu, text)
+
+
+def _file(place: re.Match[str]) -> str:
+    language = _OF_FILE.get(Path(place[1]).suffix, "bash")
+    return _block(f"{{literalinclude}} {place[1]}", f":language: {language}")
+
+
+def _menu(place: re.Match[str]) -> str:
+    pages = "\n".join(place[2].split())
+    return _block("{toctree}", f":hidden:\n:caption: {place[1]}\n\n{pages}")
+
+
+def _highlight(app: Sphinx, tree: nodes.document) -> None:
+    """Give each indented block the language that it is in."""
+    for block in tree.findall(nodes.literal_block):
+        if block.get("language", "none") in ("none", "default"):
+            block["language"] = language(block.astext())
+            # A page leaves out lines, by `...`, which no language has.
+            block["force"] = True
+
+
+def language(text: str) -> str:
+    """What the code of a page is in, as it looks."""
+    return next((name for name, looks in _LOOKS if looks.search(text)), "none")
 
 
 def _publish_schemas(app: Sphinx, error: Exception | None) -> None:
@@ -133,4 +186,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.connect("build-finished", _publish_schemas)
     app.connect("source-read", _put_in)
+    app.connect("doctree-read", _highlight)
     return {"parallel_read_safe": True}

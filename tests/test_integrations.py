@@ -67,7 +67,7 @@ def test_the_lopper_assist_refuses(tmp_path: Path) -> None:
 
 
 def test_each_file_is_shown_on_the_page() -> None:
-    shown = set(re.findall(r"^```\{literalinclude\} \.\./(\S+)$", PAGE.read_text(), re.M))
+    shown = set(re.findall(r"^<!-- the file \.\./(\S+) -->$", PAGE.read_text(), re.M))
     files = {
         str(file.relative_to(CHECKOUT))
         for file in (*INTEGRATIONS.rglob("*"), CHECKOUT / ".pre-commit-hooks.yaml")

@@ -221,6 +221,8 @@ def test_a_config_without_keys(text: str, viommu: Run) -> None:
 def test_the_configs_of_the_refused_cases(viommu: Run, tmp_path: Path) -> None:
     schema = validator("config")
     seen = set()
+    # Whether a profile that is named is there, no schema says.
+    (tmp_path / "missing.yaml").touch()
     for case in CASES:
         text = yaml.safe_load(case.read_text()).get("viommu.yml")
         if text is None:

@@ -20,7 +20,7 @@ from west_viommu.hazards.table import HAZARDS  # noqa: E402
 from west_viommu.names import PROFILES  # noqa: E402
 
 # What an argument stands for, by its name in the help.
-_FILES = ("GUEST", "HOST", "FILE", "DUMP")
+_FILES = ("GUEST", "HOST", "FILE", "DUMP", "SYSTEM")
 _FOLDERS = ("DIR", "APP")
 _CHOICES = {
     "HAZARD": sorted({hazard.id for hazard in HAZARDS}),

@@ -17,6 +17,8 @@ need() {
 
 need python3-venv python3 -c 'import ensurepip, venv'
 need cpp cpp --version
+# west does not start without it; reuse and noxfile.py ask it which files are ours.
+need git git --version
 if [ "$purpose" = boot ]; then
     need qemu-system-arm qemu-system-aarch64 --version
     need gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc --version
@@ -33,9 +35,8 @@ if [ "$purpose" != demo ] && [ "$purpose" != docs ]; then
     need device-tree-compiler dtc --version
     need swig swig -version
     need graphviz dot -V
-    # What a release is made with: reuse and noxfile.py ask git which files are ours.
+    # What a release is made with.
     need groff-base groff --version
-    need git git --version
     need gcc gcc --version
     need libc6-dev sh -c 'printf "#include <stdio.h>\n" | cpp'
     need python3-dev python3 -c 'import os, sysconfig

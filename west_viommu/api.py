@@ -206,7 +206,7 @@ def plan(
 def planned_by(host: Host, guest: Guest, chosen: Settings) -> Planned:
     """As `plan`, by settings that were read. Raises Refused."""
     if not guest.asks:
-        raise Refused([*guest.asked.problems, _nothing_asked_for(guest.names[0])])
+        raise Refused([*guest.asked.problems, _nothing_asked_for(guest)])
     agreed = terms(chosen)
     made, problems = planning.plan(guest.asked, guest.tree, host.devices, agreed)
     trees, of_trees = _partial_trees(made, guest, agreed)
@@ -302,12 +302,18 @@ def _for_xen(
     return found
 
 
-def _nothing_asked_for(guest_name: str) -> Problem:
+def _nothing_asked_for(guest: Guest) -> Problem:
+    tree = guest.tree.tree
     hint = (
         f'give a node below {PASSTHROUGH} `iommus = <0x0 STREAM-ID>;` or `xen,path = "HOST-NODE";`'
     )
     what = "the guest tree asks for no device"
-    return Problem("malformed", what, hint, where=Where(guest_name))
+    where = guest.tree.locate(PASSTHROUGH, "") if tree.node(PASSTHROUGH) else None
+    if tree.node(PASSTHROUGH) is None:
+        what += f": it has no {PASSTHROUGH}"
+        if any("#iommu-cells" in node.properties for node in tree.nodes()):
+            hint = f"if this is the host's tree, give it by --host; in the guest's, {hint}"
+    return Problem("malformed", what, hint, where=where or Where(guest.names[0]))
 
 
 def _base_name(path: str) -> str:

@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn, TextIO
 
 # Objects. Those of a large host, or the closures by which json writes it, are more.
 _COLLECTED_AFTER = 100_000
@@ -16,8 +17,16 @@ def entry_point() -> None:
     """Run the command line of this process, and end it."""
     # Most commands end before a collection pays, so this stands before all that they import.
     gc.set_threshold(_COLLECTED_AFTER)
-    # Nothing is left to do but to take the objects of a host apart, which takes as long as a table.
-    os._exit(uninterrupted(_status))
+    end(_status)
+
+
+def end(run: Callable[[], int]) -> NoReturn:
+    """End this process with the status of `run()`, or, where an output fails, with 1 if that was 0.
+
+    Python would make its own status, 120, of an output that still fails while it ends. And nothing
+    is left to do but to take the objects of a host apart, which takes as long as a table.
+    """
+    os._exit(uninterrupted(lambda: _told(run)))
 
 
 def uninterrupted(run: Callable[[], int]) -> int:
@@ -51,14 +60,30 @@ def _end_by_interrupt(unraisable: "sys.UnraisableHookArgs") -> None:
 
 
 def _status() -> int:
-    """The exit status of the command line, with all that it prints on its way."""
+    """The exit status of the command line."""
     from west_viommu.__main__ import main
 
-    status = main(sys.argv[1:])
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream and not stream.closed:
-                stream.flush()
-        except OSError:
-            status = status or 1
-    return status
+    return main(sys.argv[1:])
+
+
+def _told(run: Callable[[], int]) -> int:
+    """The status of `run()`, with all that it printed on its way."""
+    try:
+        status = run()
+    except OSError:
+        # What a command does not tell is that stderr fails.
+        if _takes_all(sys.stderr):
+            raise
+        return 1
+    outputs_take_all = [_takes_all(stream) for stream in (sys.stdout, sys.stderr)]
+    return status if all(outputs_take_all) else status or 1
+
+
+def _takes_all(stream: TextIO | None) -> bool:
+    """Whether `stream` takes what is still to be written; one that is closed is given nothing."""
+    try:
+        if stream and not stream.closed:
+            stream.flush()
+    except OSError:
+        return False
+    return True

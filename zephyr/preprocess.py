@@ -10,7 +10,7 @@ gc.set_threshold(100_000)
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 try:
-    from west_viommu.start import uninterrupted
+    from west_viommu.start import end
 except KeyboardInterrupt:
     os.write(2, b"viommu: interrupted\n")
     sys.exit(130)
@@ -22,4 +22,4 @@ def _status() -> int:
     return main(sys.argv[1:])
 
 
-sys.exit(uninterrupted(_status))
+end(_status)

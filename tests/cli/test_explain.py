@@ -158,7 +158,7 @@ def test_explain_lists_the_ids(viommu: Run) -> None:
     assert (outcome.status, outcome.err) == (0, "")
     assert outcome.out.splitlines()[::2] == list(SECTIONS)
     assert outcome.out.startswith(
-        "unknown-host-node\n    xen,path names no node of the host tree\n"
+        "wrong-host\n    nothing that the guest asks for is in the host tree\n"
     )
 
 

@@ -51,6 +51,20 @@ TWINS = (
         warnings=("device-disabled", "device-without-region"),
     ),
     Twin(
+        "wrong-host",
+        "one node of several is of this host, and the others are disabled",
+        'ethernet { xen,path = "/ethernet@20000000"; };'
+        ' mac@fe000000 { xen,path = "/soc/mac@fe000000"; reg = <0 0xfe000000 0 0x1000>; '
+        'iommus = <0x0 0x999>; status = "disabled"; };',
+    ),
+    Twin(
+        "path-mismatch",
+        "a name, an address and a compatible of the guest's own, where all else is the device's",
+        'mmc@40010000 { compatible = "guest,mmc"; reg = <0 0x40010000 0 0x1000>; '
+        "xen,reg = <0 0x20010000 0 0x1000 0 0x40010000>; iommus = <0x0 0x11>, <0x0 0x12>; "
+        'xen,path = "/mmc@20010000"; };',
+    ),
+    Twin(
         "stream-mismatch",
         "some of the device's IDs, in another order than the host's",
         'mmc { xen,path = "/mmc@20010000"; iommus = <0x0 0x12>, <0x0 0x11>; };',

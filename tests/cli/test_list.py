@@ -385,5 +385,5 @@ def test_a_name_cannot_break_out_of_a_picture(viommu: Run, tmp_path: Path) -> No
     source = "/dts-v1/; / { s: s { #iommu-cells = <1>; }; m@1234567 { iommus = <&s 1>; }; };"
     host.write_bytes(blob(source).replace(b"m@1234567", b'm"];\\\n\xc2\xa0}'))
     dot = viommu("list", "--host", host, "--format", "dot").out
-    # The name's newline is one of the label, and its quote and backslash are characters.
-    assert r'[label="/m\"];\\\n\\xa0}\n0x1"];' in dot
+    # The name's quote, backslashes and newline are characters of a cell.
+    assert r">/m&quot;];\\\\n\\xa0}<BR" in dot

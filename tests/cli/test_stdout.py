@@ -23,10 +23,12 @@ FULL = "error: stdout: No space left on device\n"
 
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    # Without buffers, as some CI has it, Python ends otherwise where an output fails.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", command],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        env={**kept, "PYTHONPATH": str(PACKAGE.parent)},
         capture_output=True,
         text=True,
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 from pathlib import Path
 
@@ -77,9 +78,9 @@ def test_directories_that_are_no_devicetree(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (
-            b"\x7fELF\0",
+            b"\x89PNG\0",
             "{file}: error: [malformed] neither a devicetree blob nor devicetree source (expected "
-            "the magic d00dfeed, or text with /dts-v1/, found 7f454c46)\nhint: give the blob that "
+            "the magic d00dfeed, or text with /dts-v1/, found 89504e47)\nhint: give the blob that "
             "Xen is booted with, its .dts, or a /proc/device-tree directory",
         ),
         (
@@ -119,6 +120,16 @@ def test_directories_that_are_no_devicetree(tmp_path: Path) -> None:
             "Xen, and copy its /sys/firmware/fdt",
         ),
         (
+            gzip.compress(b"/dts-v1/; / { };", mtime=0),
+            "{file}: error: [malformed] this is compressed by gzip, and no devicetree\nhint: "
+            "unpack it: gzip -dk {file}, and give what comes out",
+        ),
+        (
+            b"\x7fELF\2\1\1",
+            "{file}: error: [malformed] this is a program (ELF), and no devicetree\nhint: give the "
+            "devicetree: a blob, or its source",
+        ),
+        (
             b"/dts-v1/; / {\n\tbad bad;\n};\n",
             "{file}:2: error: [malformed] expected '{{', '=', or ';'\nhint: correct this line, or "
             "the end of the one before it",
@@ -153,8 +164,13 @@ def test_a_host_that_cannot_be_read(tmp_path: Path) -> None:
         read_host(str(tmp_path / "missing.dtb"))
     assert str(caught.value) == (
         f"{tmp_path}/missing.dtb: error: [unreadable] No such file or directory\n"
-        "hint: check its path; one in viommu.yml is relative to that file"
+        "hint: check its path"
     )
+    (tmp_path / "missing.dts").touch()
+    with pytest.raises(
+        Refused, match=rf"hint: did you mean {tmp_path}/missing.dts\? If not, check"
+    ):
+        read_host(str(tmp_path / "missing.dtb"))
 
 
 def test_the_same_tree_has_the_same_nodes_from_both_readers() -> None:

@@ -133,3 +133,42 @@ def test_a_broken_configuration_of_west(app: Path) -> None:
     write(app.parent / ".west/config", "nonsense")
     with pytest.raises(Refused, match=r"/.west/config: error: \[malformed\] File contains no"):
         settings({}, str(app))
+
+
+def test_the_line_that_names_a_host_which_is_not_there(app: Path, tmp_path: Path) -> None:
+    file = app / "viommu.yml"
+    write(file, "profile: xen-rfc", "host: hosts/board.dtb")
+    (app / "hosts").mkdir()
+    (app / "hosts/board.dts").touch()
+    with pytest.raises(Refused) as caught:
+        settings({}, str(app)).check_host()
+    assert str(caught.value) == (
+        f"{file}:2: error: [unreadable] this names a host tree that is not there (found "
+        f"{app}/hosts/board.dtb)\nhint: did you mean {app}/hosts/board.dts? If not, correct the "
+        "path, which is relative to this file"
+    )
+    # Another one counts, and this is nobody's business.
+    settings({"host": "option.dtb"}, str(app)).check_host()
+    west = app.parent / ".west/config"
+    write(west, "[viommu]", "profile = xen", "host-dtb = nowhere.dtb")
+    with pytest.raises(Refused) as caught:
+        settings({}, str(app)).check_host()
+    assert str(caught.value) == (
+        f"{west}:3: error: [unreadable] this names a host tree that is not there (found "
+        f"{app}/nowhere.dtb)\nhint: correct the path, which is relative to the application: west "
+        "config viommu.host-dtb PATH"
+    )
+
+
+@pytest.mark.parametrize("name", ["viommu.yaml", ".viommu.yml"])
+def test_a_file_of_nearly_that_name(name: str, app: Path) -> None:
+    write(app / name, "host: h.dtb")
+    with pytest.raises(Refused) as caught:
+        settings({}, str(app))
+    assert str(caught.value) == (
+        f"{app}/{name}: error: [malformed] nothing reads {name} (expected viommu.yml, found "
+        f"{name})\nhint: rename it to viommu.yml, or name it with --config or VIOMMU_CONFIG"
+    )
+    assert settings({}, str(app), str(app / name)).host == f"{app}/h.dtb"
+    write(app / "viommu.yml", "host: other.dtb")
+    assert settings({}, str(app)).host == f"{app}/other.dtb"

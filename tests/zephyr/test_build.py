@@ -288,6 +288,14 @@ def test_no_host_is_refused_with_what_to_do(app: Path, workspace: Workspace) -> 
     assert ran.log.index(message) < ran.log.index("CMake Error")
 
 
+def test_a_variable_that_is_nearly_one_of_ours(app: Path, workspace: Workspace) -> None:
+    ran = workspace.stage("-DVIOMMU_HOST=host.dts", app=app)
+    assert ran.status == 1
+    log = " ".join(ran.log.split())
+    assert "west-viommu: nothing reads VIOMMU_HOST. The variables are VIOMMU_HOST_DTB" in log
+    assert workspace.stage("-DVIOMMU_MINE=1", app=app).status == 0
+
+
 def test_refusal_leaves_nothing_and_the_next_build_recovers(
     app: Path, workspace: Workspace
 ) -> None:

@@ -17,15 +17,15 @@ def run(arguments: Namespace) -> None:
     """Print the section of a hazard as it is written, or a line for each hazard."""
     page = _page()
     if not arguments.hazard:
-        for hazard, line in overview(page).items():
-            print(f"{hazard}\n    {line}")
+        lines = (f"{hazard}\n    {line}\n" for hazard, line in overview(page).items())
+        arguments.console.result(lines)
         return
     known = sections(page)
     if arguments.hazard not in known:
         close = close_matches(arguments.hazard, known)
         hint = f"did you mean {' or '.join(close)}?" if close else "`viommu explain` lists all"
         raise UsageError(f"no hazard has the id {arguments.hazard!r}: {hint}")
-    print(known[arguments.hazard], end="")
+    arguments.console.result([known[arguments.hazard]])
 
 
 def sections(page: str) -> dict[str, str]:

@@ -188,6 +188,7 @@ def _appended(
         wanted = guest.asked
         path = [*wanted.paths, *(each.node for each in wanted.errors), *wanted.disabled][0]
         raise Refused([_no_host(path, guest.tree)])
+    chosen.check_host()
     if arguments.host_dtb and not os.path.exists(chosen.host):
         raise Refused([_no_such_host(chosen.host)])
     binding_dirs = _binding_dirs(arguments)

@@ -38,7 +38,7 @@ def chosen_by(arguments: Namespace, app: str) -> Settings:
     Refused.
     """
     environment = os.environ.get
-    return settings(
+    chosen = settings(
         {
             "host": arguments.host or environment("VIOMMU_HOST_DTB"),
             "profile": arguments.profile or environment("VIOMMU_PROFILE"),
@@ -47,6 +47,8 @@ def chosen_by(arguments: Namespace, app: str) -> Settings:
         app,
         arguments.config or environment("VIOMMU_CONFIG"),
     )
+    chosen.check_host()
+    return chosen
 
 
 def done(host: Host, guest: Guest, chosen: Settings, binding_dirs: Sequence[str]) -> Done:

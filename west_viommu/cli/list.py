@@ -63,7 +63,7 @@ def run(arguments: Namespace) -> int:
     if arguments.format == "table":
         arguments.console.result(_table(selected, asked, arguments.console))
     else:
-        tell(_FORMATS[arguments.format](selected))
+        tell(_FORMATS[arguments.format](selected, asked))
     return REFUSED if is_empty or problems else DONE
 
 
@@ -143,22 +143,23 @@ def _table(selected: Selection, asked: _Asked, console: Console) -> Iterable[str
     return inventory_table(selected, asked.known, columns(1) or _WIDTH, colour=has_colour)
 
 
-def _json(selected: Selection) -> Iterable[str]:
+def _json(selected: Selection, asked: _Asked) -> Iterable[str]:
     from west_viommu.write.inventory_json import inventory_json
 
     return inventory_json(selected)
 
 
-def _dot(selected: Selection) -> Iterable[str]:
+def _dot(selected: Selection, asked: _Asked) -> Iterable[str]:
     from west_viommu.write.inventory_dot import inventory_dot
 
-    return [inventory_dot(selected)]
+    return [inventory_dot(selected, asked.known)]
 
 
-def _svg(selected: Selection) -> Iterable[str]:
-    from west_viommu.write.inventory_dot import inventory_dot, svg
+def _svg(selected: Selection, asked: _Asked) -> Iterable[str]:
+    from west_viommu.write.graphviz import svg
+    from west_viommu.write.inventory_dot import inventory_dot
 
-    return [svg(inventory_dot(selected))]
+    return [svg(inventory_dot(selected, asked.known))]
 
 
 # Each: the text in pieces. What could be refused is refused before the first.

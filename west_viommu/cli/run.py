@@ -88,7 +88,9 @@ def host_of(arguments: Namespace) -> str:
     if not host:
         from west_viommu.read.settings import settings
 
-        host = settings({}, os.curdir).host
+        chosen = settings({}, os.curdir)
+        chosen.check_host()
+        host = chosen.host
     if not host:
         raise UsageError(NO_HOST)
     return host

@@ -20,11 +20,12 @@ STREAM_IDS = "xen,smmu-stream-ids"
 
 class Entry(NamedTuple):
     """One pair of a guest's `iommus`. `phandle` is the number that was written, None where the
-    entry refers to the guest's vSMMU by label and so is bound already.
+    entry refers to the guest's vSMMU by label and so is bound already. `prop`: where it stands.
     """
 
     phandle: Phandle | None
     id: StreamId
+    prop: str = "iommus"
 
 
 def entries(guest: GuestTree, node: Node) -> tuple[Entry, ...]:
@@ -35,7 +36,7 @@ def entries(guest: GuestTree, node: Node) -> tuple[Entry, ...]:
     listed = {entry.id for entry in found}
     for number in cells(node.properties.get(STREAM_IDS, b""), node.path, STREAM_IDS):
         if number not in listed:
-            found.append(Entry(Phandle(0), StreamId(number)))
+            found.append(Entry(Phandle(0), StreamId(number), STREAM_IDS))
     return tuple(found)
 
 

@@ -10,6 +10,7 @@ from west_viommu.tree.interrupt_map import cut, interrupt_cells
 from west_viommu.tree.interrupts import (
     FIRST_SPI,
     LAST_SPI,
+    PPI,
     SPI,
     Intid,
     gic_intid,
@@ -233,7 +234,9 @@ def _intid(node: Node, specifier: tuple[int, ...]) -> Intid:
             node.path,
             "interrupts",
             "type 0, an SPI",
-            f"type {specifier[0]}",
+            f"type 1, PPI {specifier[1]}"
+            if specifier[0] == PPI and len(specifier) > 1
+            else f"type {specifier[0]}",
         )
     return intid
 

@@ -8,10 +8,13 @@ them; or with `iommu-map`. One that is disabled, by itself or above, asks for no
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, TypeVar
 
+from west_viommu.guest.buses import misread
 from west_viommu.guest.bystanders import occupied, unasked, unrouted
 from west_viommu.guest.entries import PLACEHOLDERS as PLACEHOLDERS
 from west_viommu.guest.entries import STREAM_IDS, entries
 from west_viommu.guest.entries import Entry as Entry
+from west_viommu.guest.faults import COPY_HINT as COPY_HINT
+from west_viommu.guest.faults import malformed, misplaced, told_once
 from west_viommu.guest.gic import (
     NO_GIC,
     Gic,
@@ -24,7 +27,7 @@ from west_viommu.guest.gic import (
     specifiers,
 )
 from west_viommu.guest.regions import Mapped, RegionPair, region_pairs, xen_reg
-from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
+from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.guest.spelling import misspelt
 from west_viommu.problems import Problem
 from west_viommu.tree.addresses import AddressMap, Region, bus_cells
@@ -34,7 +37,6 @@ from west_viommu.tree.node import Node
 
 T = TypeVar("T")
 
-COPY_HINT = "copy the stream IDs of the host node, and write 0x0 in place of its SMMU"
 FORCE = "xen,force-assign-without-iommu"
 _REQUESTING = ("iommus", STREAM_IDS, "xen,path", "iommu-map")
 
@@ -62,6 +64,7 @@ class Request(NamedTuple):
     is_coherent: bool = False
     xens_gic: str | None = None
     extended: tuple[tuple[str | None, tuple[int, ...]], ...] = ()
+    compatible: tuple[str, ...] = ()
 
     @property
     def intids(self) -> tuple[Intid, ...]:
@@ -119,8 +122,7 @@ class _Reader:
     def __init__(self, guest: GuestTree):
         self.guest = guest
         self.addresses = AddressMap(guest.tree)
-        # Once each: what is wrong with a bus, all of its devices need.
-        self.problems: dict[Problem, None] = {}
+        self._errors: list[tuple[TreeError, Problem]] = []
         self._failures = 0
         self.gic = self.tried(guest.tree.root, lambda: guest_gic(guest), NO_GIC)
 
@@ -129,12 +131,22 @@ class _Reader:
         try:
             return read()
         except TreeError as error:
-            self.problems[_malformed(self.guest, error, node)] = None
+            self._add(error, node)
             self._failures += 1
             return otherwise
 
-    def request(self, node: Node) -> Request | None:
-        """The request of `node`; None where it is malformed."""
+    def _add(self, error: TreeError, node: Node) -> None:
+        self._errors.append((error, malformed(self.guest, error, node)))
+
+    @property
+    def problems(self) -> Iterator[Problem]:
+        """What is malformed, each once."""
+        return told_once(self._errors)
+
+    def request(self, node: Node, *, is_spoilt: bool) -> Request | None:
+        """The request of `node`; None where it is malformed, or its bus `is_spoilt`: of its
+        registers there is nothing to say then.
+        """
         before = self._failures
         guest = self.guest
         ids: tuple[Entry, ...] = ()
@@ -146,13 +158,18 @@ class _Reader:
         no_triples: tuple[Mapped, ...] = ()
         no_pairs: tuple[RegionPair, ...] = ()
         no_interrupts: tuple[GuestInterrupt, ...] = ()
-        mapped = self.tried(node, lambda: xen_reg(guest, node), no_triples)
+        mapped, pairs = no_triples, no_pairs
+        if not is_spoilt:
+            mapped = self.tried(node, lambda: xen_reg(guest, node), no_triples)
+            pairs = self.tried(
+                node, lambda: region_pairs(guest, self.addresses, node, mapped), no_pairs
+            )
         found = Request(
             node.path,
             node.name,
             self.tried(node, lambda: _xen_path(node), None),
             ids,
-            self.tried(node, lambda: region_pairs(guest, self.addresses, node, mapped), no_pairs),
+            pairs,
             mapped,
             self.tried(node, lambda: guest_interrupts(guest, self.gic, node), no_interrupts),
             "iommu-map" in node.properties,
@@ -160,8 +177,9 @@ class _Reader:
             any("dma-coherent" in each.properties for each in guest.tree.lineage(node)),
             self.tried(node, lambda: names_xens_gic(guest, node), None),
             self.extended(node),
+            _compatible(node),
         )
-        return found if self._failures == before else None
+        return found if self._failures == before and not is_spoilt else None
 
     def extended(self, node: Node) -> tuple[tuple[str | None, tuple[int, ...]], ...]:
         """The entries of interrupts-extended, if Xen's number for its GIC is among them."""
@@ -185,7 +203,7 @@ class _Reader:
         found = []
         for node, region in occupied(self.guest, self.addresses):
             if isinstance(region, TreeError):
-                self.problems[_malformed(self.guest, region, node)] = None
+                self._add(region, node)
             else:
                 found.append((node.path, region))
         return found
@@ -199,27 +217,34 @@ def asked(guest: GuestTree, planned: Collection[str] = ()) -> Asked:
     root_cells = reader.tried(root, lambda: bus_cells(root), (0, 0))
     no_compatible: tuple[str, ...] = ()
     bus_compatible = reader.tried(root, lambda: bus.compatible if bus else (), no_compatible)
-    found: list[Request] = []
-    raw: list[Raw] = []
     disabled: list[str] = []
+    asking: list[Node] = []
+    misplaced_ones: list[Problem] = []
     for node in guest.tree.nodes():
-        is_request = any(name in node.properties for name in _REQUESTING)
-        if not node.path.startswith(PASSTHROUGH + "/"):
-            reader.problems |= dict.fromkeys(_misplaced(guest, node) if is_request else ())
-        elif is_request or is_raw(node):
+        if not node.path.startswith(f"{PASSTHROUGH}/"):
+            misplaced_ones += misplaced(guest, node) if _is_request(node) else ()
+        elif _is_request(node) or is_raw(node):
             if node.path not in planned and _is_disabled(reader, node):
                 disabled.append(node.path)
-            elif not is_request:
-                raw += filter(None, [reader.raw(node)])
             else:
-                found += filter(None, [reader.request(node)])
-    reader.problems |= dict.fromkeys(misspelt(guest))
+                asking.append(node)
+    spoilt = dict(misread(guest, asking))
+    found: list[Request] = []
+    raw: list[Raw] = []
+    for node in asking:
+        is_spoilt = node.path.rpartition("/")[0] in spoilt
+        if _is_request(node):
+            found += filter(None, [reader.request(node, is_spoilt=is_spoilt)])
+        elif not is_spoilt:
+            raw += filter(None, [reader.raw(node)])
     regions = reader.occupied()
     mapped = {each.path: [pair.guest for pair in each.regions] for each in found}
     mapped |= {each.path: [guest for _, guest in each.mapped] for each in raw}
+    slips = misspelt(guest, {node.path for node in asking})
+    problems = (*reader.problems, *spoilt.values(), *misplaced_ones, *slips)
     return Asked(
         tuple(found),
-        tuple(reader.problems),
+        tuple(dict.fromkeys(problems)),
         reader.gic,
         root_cells,
         bus_compatible,
@@ -232,10 +257,14 @@ def asked(guest: GuestTree, planned: Collection[str] = ()) -> Asked:
     )
 
 
+def _is_request(node: Node) -> bool:
+    return any(name in node.properties for name in _REQUESTING)
+
+
 def is_raw(node: Node) -> bool:
     """Whether `node`, below /passthrough, maps host memory without a host device."""
-    is_device = any(name in node.properties for name in _REQUESTING)
-    return "xen,reg" in node.properties and FORCE in node.properties and not is_device
+    is_mapping = "xen,reg" in node.properties and FORCE in node.properties
+    return is_mapping and not _is_request(node)
 
 
 def _is_disabled(reader: _Reader, node: Node) -> bool:
@@ -243,35 +272,12 @@ def _is_disabled(reader: _Reader, node: Node) -> bool:
     return status != "okay"
 
 
-def _malformed(guest: GuestTree, error: TreeError, node: Node) -> Problem:
-    """`error` as a problem of `node`, at its place in the guest's source. Nodes that stand in for
-    a base tree go by the label that the source has for them.
-    """
-    is_zephyr = "4 cells" in error.expected
-    hints = {
-        "iommus": COPY_HINT,
-        "xen,path": "write the path of the host node, as `viommu list` shows it",
-        "reg": f"give {PASSTHROUGH} #address-cells = <2>, #size-cells = <2> and `ranges;`, and "
-        "write reg = <0x0 ADDRESS 0x0 SIZE>",
-        STREAM_IDS: "write the stream IDs of the host node, a cell each",
-        "xen,reg": "write <host-address size guest-address> for each region",
-        "interrupts": "write <GIC_SPI number IRQ_TYPE_LEVEL IRQ_DEFAULT_PRIORITY>, as Zephyr has it"
-        if is_zephyr
-        else "write <0 number flags>; or give the .dts of the guest's GIC as well",
-        "interrupt-parent": "refer to the guest's own controller: interrupt-parent = <&gic>",
-        "interrupts-extended": "write `interrupts`, for the guest's GIC",
-    }
-    place = guest.locate(error.path, error.prop) or guest.locate(node.path, error.prop)
-    found = error.problem(
-        hints.get(error.prop, "correct the property"),
-        place,
-        node=node.path if error.path.startswith(BASE) else error.path,
-    )
-    return found._replace(
-        what=found.what.replace(f"{BASE}/", "&"),
-        expected=found.expected.replace(f"{BASE}/", "&"),
-        found=found.found.replace(f"{BASE}/", "&"),
-    )
+def _compatible(node: Node) -> tuple[str, ...]:
+    """What the node is compatible with; () where that is malformed, which Zephyr tells."""
+    try:
+        return node.compatible
+    except TreeError:
+        return ()
 
 
 def _xen_path(node: Node) -> str | None:
@@ -287,30 +293,3 @@ def _xen_path(node: Node) -> str | None:
             ", ".join(f'"{path}"' for path in paths),
         )
     return paths[0]
-
-
-def _misplaced(guest: GuestTree, node: Node) -> Iterator[Problem]:
-    """A request that Xen would not see, as it is not below /passthrough. Another node's `iommus`
-    refers to a node of this tree; a request's has a placeholder or a phandle of the host.
-    """
-    phandle = int.from_bytes(node.properties.get("iommus", b"\0")[:4], "big")
-    is_request = (
-        "iommus" in node.properties
-        and 0 not in guest.links.get(node.path, {})
-        and guest.tree.with_phandle(phandle) is None
-    )
-    if "xen,path" in node.properties or is_request:
-        prop = "xen,path" if "xen,path" in node.properties else "iommus"
-        by_label = node.path.startswith(BASE)
-        yield Problem(
-            "malformed",
-            f"a passthrough request outside of {PASSTHROUGH}",
-            f"move the node below {PASSTHROUGH}"
-            + (
-                f"; in an overlay, write &{{{PASSTHROUGH}}} {{ ... }} or the full path"
-                if by_label
-                else ""
-            ),
-            node.path.replace(f"{BASE}/", "&"),
-            where=guest.locate(node.path, prop),
-        )

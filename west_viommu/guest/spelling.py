@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Properties whose names are a slip of one that makes a request."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from west_viommu.guest.entries import STREAM_IDS
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
@@ -18,24 +18,28 @@ _OURS = (
 )
 
 
-def misspelt(guest: GuestTree) -> Iterator[Problem]:
-    """A warning for each property below /passthrough that is one edit away from one of ours: a
-    letter more, less or another, or two that changed places.
+def misspelt(guest: GuestTree, asking: Collection[str]) -> Iterator[Problem]:
+    """Each property below /passthrough that is one edit away from one of ours: a letter more, less
+    or another, or two that changed places. A warning in a node that is `asking` all the same, or
+    below one; in another, which would ask for nothing, an error.
     """
     for node in guest.tree.nodes():
         if node.path.startswith(f"{PASSTHROUGH}/"):
             for name in node.properties:
                 meant = next((each for each in _OURS if _is_slip(name, each)), None)
                 if meant and name not in _OURS:
+                    above = (each.path for each in guest.tree.lineage(node))
+                    is_asking = any(path in asking for path in above)
                     yield Problem(
                         "malformed",
-                        f"nothing reads {name}",
+                        f"nothing reads {name}"
+                        + ("" if is_asking else ", so that the node asks for no device"),
                         f"if you mean {meant}, write {meant}",
                         node.path,
                         meant,
                         name,
                         guest.locate(node.path, name),
-                        warning=True,
+                        warning=is_asking,
                     )
 
 

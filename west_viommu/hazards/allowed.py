@@ -46,8 +46,10 @@ class Allowed:
             return problem(hazard, allowed, path, self.guest, warning=True)
         return problem(hazard, finding, path, self.guest)
 
-    def stale(self) -> Iterator[Problem]:
-        """What is wrong with the permissions themselves."""
+    def stale(self, *, is_known: bool = True) -> Iterator[Problem]:
+        """What is wrong with the permissions themselves; whether one is needed, only where it
+        `is_known` of every node which device it means.
+        """
         for each in self._permissions:
             if each.hazard not in _ALLOWABLE:
                 known = [hazard.id for hazard in HAZARDS]
@@ -59,7 +61,7 @@ class Allowed:
                     hint = f"did you mean {close[0]}?"
                 what = "this is not a hazard that can be allowed"
                 yield Problem("malformed", what, hint, found=each.hazard, where=each.where)
-            elif each not in self._needed:
+            elif is_known and each not in self._needed:
                 yield Problem(
                     "malformed",
                     f"nothing to allow: {each.device} does not have the hazard {each.hazard}",

@@ -23,7 +23,8 @@ class Severity(Enum):
 
 class Finding(NamedTuple):
     """What is wrong, what to do, and the property of the guest node that shows it. `severity`:
-    where it is not that of its hazard.
+    where it is not that of its hazard. `cause`: the host node that is wrong for all devices of
+    which this hazard is found.
     """
 
     what: str
@@ -33,6 +34,7 @@ class Finding(NamedTuple):
     found: str = ""
     severity: Severity | None = None
     other: str = ""
+    cause: str = ""
 
 
 class NoMatch(Exception):

@@ -18,25 +18,8 @@ _ROUTES_ALL = "dom0less routes every interrupt of the host node, whatever the gu
 
 
 @of_each
-def interrupt_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """Xen gives a guest an interrupt under the host's number only (virq = pirq)."""
-    numbers = [str(intid - FIRST_SPI) for intid in this.device.intids if intid >= FIRST_SPI]
-    spis = f"SPI {' or '.join(numbers)}" if numbers else ""
-    own = this.device.intids
-    # Once for all findings: there may be thousands of both.
-    expected = f"INTID {' or '.join(map(str, own))}" if own else "no GIC interrupt"
-    known = frozenset(own)
-    for intid in this.request.intids:
-        if intid not in known:
-            yield Finding(
-                f"this interrupt does not belong to {this.device.path}",
-                f"write the host's number, {spis}: Xen gives a guest an interrupt only under that"
-                if spis
-                else "leave it out: Xen gives a guest only the interrupts of the host node",
-                "interrupts",
-                expected=expected,
-                found=f"INTID {intid}",
-            )
+def other_trigger(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """An interrupt that is edge-triggered on one side and level-sensitive on the other."""
     triggers = dict(this.device.interrupts)
     for intid, is_edge in this.request.interrupts:
         # Only rising edge and high level: an SPI knows no other.

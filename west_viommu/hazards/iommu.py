@@ -43,6 +43,7 @@ def _not_driven(this: Assignment, iommu: Iommu, situation: Situation) -> Finding
             else "Xen cannot confine its DMA: leave this one to the host",
             expected=" or ".join(known),
             found=" ".join(iommu.compatible) or "no compatible",
+            cause=iommu.path,
         )
     cells = " or ".join(f"<{count}>" for count in driver.cells)
     return Finding(
@@ -51,6 +52,7 @@ def _not_driven(this: Assignment, iommu: Iommu, situation: Situation) -> Finding
         "each `iommus`; Xen does not boot with it as it is",
         expected=f"#iommu-cells = {cells}",
         found=f"#iommu-cells = <{iommu.cells}>",
+        cause=iommu.path,
     )
 
 
@@ -68,6 +70,7 @@ def iommu_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
                 "it, boot Linux in place of Xen, and copy its /sys/firmware/fdt",
                 expected='status "okay" on it and all its parents',
                 found=f'"{iommu.status}"',
+                cause=iommu.path,
             )
 
 

@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What to say of a request that means no one host device, or not with these stream IDs."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Sequence
 
 from west_viommu.guest.requests import Request
 from west_viommu.hazards.findings import Finding, as_allowed, listed
+from west_viommu.hazards.paste import as_entries, path_lines
+from west_viommu.hazards.wanted import Wanted
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Master
-from west_viommu.host.streams import StreamId
 
-
-class Wanted(NamedTuple):
-    """A stream ID of a request. `iommu` is the host SMMU that an unmodified copy still names."""
-
-    id: StreamId
-    iommu: str | None
+# More devices are not named one by one.
+_MOST_NAMED = 3
 
 
 def unknown_path(path: str, devices: Devices) -> Finding:
@@ -23,7 +19,7 @@ def unknown_path(path: str, devices: Devices) -> Finding:
     close = devices.named(name_of(path))[:3] or devices.like(path, devices.paths)
     return Finding(
         "the host tree has no such node",
-        f"write the path that you mean: {_as_paths(close)}"
+        f"write the path that you mean: {path_lines(close)}"
         if close
         else "`viommu list` shows the host nodes with stream IDs",
         "xen,path",
@@ -37,7 +33,7 @@ def nothing_mapped(devices: Devices) -> Finding:
     mapping = [master.path for master in devices.masters if master.maps]
     return Finding(
         "no host node with iommu-map has the address or the name of this one",
-        f"say which one you mean: {_as_paths(mapping[:3])}"
+        f"say which one you mean: {path_lines(mapping[:3])}"
         if mapping
         else "the host has no such node: leave this one out",
         "iommu-map",
@@ -48,26 +44,37 @@ def ambiguous(candidates: Sequence[Master]) -> Finding:
     """Several masters that a request may mean."""
     return Finding(
         f"{len(candidates)} host masters own all of these stream IDs",
-        f"say which one you mean: {_as_paths(master.path for master in candidates[:3])}",
+        f"say which one you mean: {path_lines(master.path for master in candidates[:3])}",
         expected="one master",
         found="; ".join(f"{m.path} behind {' and '.join(m.iommus)}" for m in candidates),
     )
 
 
 def unknown_ids(
-    request: Request, unknown: Sequence[Wanted], there: Device | None, devices: Devices
+    request: Request,
+    unknown: Sequence[Wanted],
+    there: Device | None,
+    devices: Devices,
+    parts: Sequence[str] = ("reg",),
 ) -> Finding:
-    """Stream IDs that no master has. `there` is the host node at the request's address."""
+    """Stream IDs that no master has. `there` is the host node that the other `parts` say."""
     iommus = dict.fromkeys(iommu for _, iommu in unknown if iommu)
     what = "no host master has this stream ID"
     hint = _whose_else(request, unknown, devices)
     expected = "a stream ID of a host master"
+    ids = {stream_id for stream_id, _ in unknown}
+    prop = ids_property(request, lambda stream_id: stream_id in ids)
     if there and there.master:
-        hint = f"the host has {there.path} at this address: {as_entries(there.master)}"
+        if not iommus:
+            said = (
+                f"the {as_list(parts)} of the node {'is that' if len(parts) == 1 else 'are those'}"
+            )
+            hint = f"{said} of {there.path}: {as_entries(there.master, prop)}"
         expected = f"{listed(there.master.stream_ids)}, those of {there.path}"
     return Finding(
         f"{what} behind {' or '.join(iommus)}" if iommus else what,
         hint,
+        prop,
         expected=expected,
         found=listed(stream_id for stream_id, _ in unknown),
     )
@@ -99,16 +106,29 @@ def not_protected(device: Device) -> Finding:
     )
 
 
-def mismatch(wanted: Sequence[Wanted], devices: Devices, device: Device | None) -> Finding:
-    """Stream IDs of several masters, or not those of `device`, which the request names."""
+def mismatch(
+    request: Request,
+    wanted: Sequence[Wanted],
+    devices: Devices,
+    device: Device | None,
+    parts: Sequence[str] = (),
+) -> Finding:
+    """Stream IDs of several masters, or not those of `device`, which the other `parts` say."""
     found = ", ".join(dict.fromkeys(_whose(each, devices) for each in wanted))
     if device and device.master:
+        own = frozenset(device.master.stream_ids)
+        prop = ids_property(request, lambda stream_id: stream_id not in own)
         behind = " and ".join(device.master.iommus)
+        by = f", whose {as_list(parts)} the node has" if parts else ""
+        others = _listing([each for each in wanted if each.id not in own], devices)
+        has_some = any(each.id in own for each in wanted)
+        also = f" and give {as_list(others)} a node of its own" if has_some and others else ""
         return Finding(
-            f"the stream IDs are not those of {device.path}",
-            f"copy the IDs of that host node: {as_entries(device.master)}"
+            f"the stream IDs are not those of {device.path}{by}",
+            f"copy the IDs of that host node: {as_entries(device.master, prop)}{also}"
             if device.master.streams
-            else f"leave iommus out: {device.path} has only iommu-map",
+            else f"leave {prop} out: {device.path} has only iommu-map",
+            prop,
             expected=f"{listed(device.master.stream_ids)} behind {behind}"
             if device.master.streams
             else "none but those of iommu-map",
@@ -117,31 +137,40 @@ def mismatch(wanted: Sequence[Wanted], devices: Devices, device: Device | None) 
     return Finding(
         "no one host master owns all of these stream IDs",
         "write one node for each host device, with the stream IDs of that device",
+        ids_property(request, lambda _: True),
         expected="the IDs of one master",
         found=found,
     )
 
 
+def ids_property(request: Request, is_wrong: Callable[[int], bool]) -> str:
+    """The property that the first wrong one of the request's stream IDs comes from."""
+    props = [entry.prop for entry in request.entries]
+    wrong = (entry.prop for entry in request.entries if is_wrong(entry.id))
+    return next(wrong, props[0] if props else "iommus")
+
+
+def as_list(words: Collection[str]) -> str:
+    """The words as an English list."""
+    *some, last = words
+    return f"{', '.join(some)} and {last}" if some else last
+
+
+def _listing(wanted: Sequence[Wanted], devices: Devices) -> list[str]:
+    """The masters that list the IDs in their `iommus`, the first few."""
+    masters = {m.path: m for each in wanted[:_MOST_NAMED] for m, _ in devices.owners(each.id)}
+    ids = [each.id for each in wanted]
+    listing = [m.path for m in masters.values() if any(map(m.has_stream, ids))]
+    return listing[:_MOST_NAMED]
+
+
 def _whose(wanted: Wanted, devices: Devices) -> str:
     """Who has the ID: those that list it; if none does, those that map it."""
-    owners = [master for master, _ in devices.owners(wanted.id)]
-    listing = [master for master in owners if master.has_stream(wanted.id)]
-    paths = " and ".join(dict.fromkeys(master.path for master in listing or owners))
+    paths = _listing([wanted], devices)
     if wanted.iommu:
         return f"{wanted.id:#x} behind {wanted.iommu}"
-    return f"{wanted.id:#x} of {paths or 'no master'}"
-
-
-def as_entries(master: Master) -> str:
-    """The `iommus` line to paste for `master`."""
-    if not master.streams:
-        return "it has no `iommus`, only iommu-map"
-    return f"iommus = {', '.join(f'<0x0 {i:#x}>' for i in master.stream_ids)};"
-
-
-def _as_paths(paths: Iterable[str]) -> str:
-    """The `xen,path` lines of which one is to be pasted."""
-    return " or ".join(f'xen,path = "{path}";' for path in paths)
+    paths = paths or [master.path for master, _ in devices.owners(wanted.id)][:_MOST_NAMED]
+    return f"{wanted.id:#x} of {' and '.join(dict.fromkeys(paths)) or 'no master'}"
 
 
 def name_of(path: str) -> str:

@@ -36,6 +36,8 @@ def _overlaps_between(situation: Situation, pages: list[tuple[int, int, tuple[in
     assignments = situation.assignments
     said: set[tuple[int, int]] = set()
     for (place, number), (earlier, other), _, _ in meetings(pages, pages):
+        if assignments[earlier].request.path in situation.refused:
+            continue
         if (earlier, other) >= (place, number) or (place, earlier) in said:
             continue
         this = assignments[place]

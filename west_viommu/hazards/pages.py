@@ -5,99 +5,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from west_viommu.hazards.contradictions import owners
 from west_viommu.hazards.findings import Finding, Severity, as_allowed, shown
 from west_viommu.hazards.situation import Found, Situation, of_each
-from west_viommu.host.intervals import Interval, covered_by, meetings
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contests import Contest
 from west_viommu.hypervisor.holdings import Standing
-from west_viommu.hypervisor.pages import PAGE, in_pages
+from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 
-_HINT = (
-    "copy the host's absolute address and size, or pair host and guest addresses: "
-    "xen,reg = <host size guest>; what its driver needs besides, add by `regions:` in viommu.yml"
-)
 # Blocks of registers for several drivers, by their nature.
 _FOR_ALL = frozenset({"syscon", "simple-mfd"})
 
 
 @of_each
-def region_mismatch(this: Assignment, situation: Situation) -> Iterator[Finding]:
-    """Each reg entry must be a region of the device, by xen,reg or at the same address, and
-    xen,reg must map nothing else.
-    """
-    regions = [region for region in this.device.regions if region]
-    known = frozenset(regions)
+def added_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
+    """What viommu.yml adds to the device, and its node lists: whose it is, and with what."""
     extra = situation.terms.extra_of(this)
-    # Once for all findings: there may be thousands of both.
-    expected = " or ".join(map(shown, regions)) or "no region"
-    in_whole_pages = " or ".join(shown(in_pages(region)) for region in regions)
-    for guest, host in this.request.regions:
-        if host is None:
+    for _, host in this.request.regions if extra else ():
+        if host in extra:
+            (file, line), reason = extra[host].where, extra[host].reason
+            of = owners([host], this, situation.holdings)
             yield Finding(
-                "xen,reg maps nothing to this region, so Xen would not map it",
-                "write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
+                f"this region does not belong to {this.device.path}{of}",
+                f"added by {file}:{line}, because: {reason}; the guest gets the whole of "
+                f"{shown(in_pages(host))}",
                 "reg",
-                expected="a region that xen,reg covers",
-                found=shown(guest),
-            )
-        elif host not in known:
-            hint, severity = _HINT if regions else "leave reg out: the host node has none", None
-            if host in extra:
-                (file, line), reason = extra[host].where, extra[host].reason
-                whole = f"the guest gets the whole of {shown(in_pages(host))}"
-                hint = f"added by {file}:{line}, because: {reason}; {whole}"
-                severity = Severity.WARNING
-            owners = _owners(host, this, situation)
-            yield Finding(
-                f"this region does not belong to {this.device.path}{owners}",
-                hint,
-                "reg",
-                expected=expected,
+                expected=" or ".join(shown(each) for each in this.device.regions if each)
+                or "no region",
                 found=shown(host),
-                severity=severity,
+                severity=Severity.WARNING,
             )
-        elif (guest.base - host.base) % PAGE:
-            yield differs_within_a_page(host, guest, "reg")
-    # Xen maps whole pages, and one triple of xen,reg may cover several regions.
-    is_of_device = covered_by(
-        Interval(each.base, each.base + each.size - 1) for each in map(in_pages, (*regions, *extra))
-    )
-    for host, _ in this.request.mapped:
-        if not is_of_device(host.base, host.base + host.size - 1):
-            yield Finding(
-                f"xen,reg maps memory that does not belong to {this.device.path}"
-                f"{_owners(host, this, situation)}",
-                f"write the host's regions in whole pages: {in_whole_pages}"
-                if regions
-                else "leave xen,reg out: the host node has no region",
-                "xen,reg",
-                expected=expected,
-                found=shown(host),
-            )
-
-
-def differs_within_a_page(host: Region, guest: Region, prop: str) -> Finding:
-    """What `prop` of a guest's node says of two regions at different offsets into a page."""
-    return Finding(
-        "host and guest address differ within a page, and Xen maps whole pages",
-        "give the guest an address with the same last three hexadecimal digits",
-        prop,
-        expected=f"an address that ends in {host.base % PAGE:#05x}",
-        found=f"{guest.base:#x}",
-    )
-
-
-def _owners(host: Region, this: Assignment, situation: Situation) -> str:
-    """Whose the pages of `host` are, as the end of a sentence."""
-    claims = situation.holdings.all_pages()
-    asked = [(host.base, host.base + host.size - 1, "")]
-    paths = {path for _, path, _, _ in meetings(asked, ((a, b, path) for a, b, path in claims))}
-    named = sorted(path for path in paths if not f"{this.device.path}/".startswith(f"{path}/"))
-    return f", but to {' and '.join(named[:3])}" if named else ""
 
 
 @of_each

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 
 from west_viommu.guest.requests import Raw
+from west_viommu.hazards.contradictions import differs_within_a_page
 from west_viommu.hazards.findings import Finding, Severity, as_allowed, shown
 from west_viommu.hazards.overlaps import occupied_by_others, overlap_with
-from west_viommu.hazards.pages import differs_within_a_page
 from west_viommu.hazards.situation import Situation
 from west_viommu.host.intervals import Interval, covered_by, meetings
 from west_viommu.hypervisor.holdings import Standing

@@ -25,7 +25,8 @@ class Situation:
     contested of it, and what the guest's own tree has: `occupied` addresses and `lines`, each with
     the path of its node. By the path of a request, the `streams` that it gets, and the IDs `given`
     to it by a hypervisor that numbers them itself; both are None where there are none for it.
-    `is_alone`: each of the assignments is looked at as if there were no other.
+    `is_alone`: each of the assignments is looked at as if there were no other. `refused`: the
+    paths of requests that mean no one device: what else they say is not what their user means.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Situation:
         given: Mapping[str, tuple[StreamId, ...] | None],
         *,
         is_alone: bool = False,
+        refused: frozenset[str] = frozenset(),
     ):
         self.terms = terms
         self.assignments = assignments
@@ -50,6 +52,7 @@ class Situation:
         self.streams = streams
         self.given = given
         self.is_alone = is_alone
+        self.refused = refused
 
     @property
     def profile(self) -> Profile:

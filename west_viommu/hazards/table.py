@@ -4,7 +4,7 @@
 A check sees what all assignments hold and who else holds it, and yields what it finds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from west_viommu.hazards import device, interrupts, iommu, overlaps, pages, streams, vsids
@@ -26,6 +26,12 @@ class Hazard(NamedTuple):
     needs: tuple[str, ...] = ()
     of_device: bool = True
 
+    def is_moot(self, path: str, refused: Collection[tuple[str, str]]) -> bool:
+        """Whether it would say again of the node at `path` what it was `refused` for (ids and
+        paths): of one device in two nodes, all that both have is there twice.
+        """
+        return any((each, path) in refused for each in (*self.needs, "duplicate-assignment"))
+
     @property
     def is_warning(self) -> bool:
         """Whether it never refuses the input."""
@@ -42,9 +48,11 @@ _FATAL, _WARNING = Severity.FATAL, Severity.WARNING
 _DRIVEN = ("unprotected", "unsupported-iommu")
 
 # In the order in which they are reported for each request. Those without a check are found where
-# the host device is looked for (match.py).
+# the host device is looked for (plan/identity.py).
 HAZARDS = (
+    Hazard("wrong-host", None, _FATAL),
     Hazard("unknown-host-node", None, _FATAL),
+    Hazard("path-mismatch", None, _FATAL),
     Hazard("unknown-stream-id", None, _FATAL),
     Hazard("ambiguous-master", None, _FATAL),
     Hazard("stream-mismatch", streams.stray_streams, of_device=False),
@@ -64,25 +72,22 @@ HAZARDS = (
     Hazard("malformed", vsids.not_numbered, _FATAL, of_device=False),
     Hazard("vsid-clash", vsids.vsid_clash, of_device=False),
     Hazard("vsid-range", vsids.vsid_range),
-    Hazard("region-mismatch", pages.region_mismatch, needs=("hypervisor-owned",), of_device=False),
+    Hazard("region-mismatch", pages.added_region, of_device=False),
     Hazard("untranslatable-region", pages.untranslatable_region),
-    Hazard("host-memory", pages.host_memory, _FATAL, ("region-mismatch", "hypervisor-owned")),
+    Hazard("host-memory", pages.host_memory, _FATAL, ("hypervisor-owned",)),
     # The same id, found by its pages.
-    Hazard("hypervisor-owned", pages.owned_page, _FATAL, ("region-mismatch", "hypervisor-owned")),
-    Hazard("shared-page", pages.shared_page, needs=("region-mismatch", "hypervisor-owned")),
+    Hazard("hypervisor-owned", pages.owned_page, _FATAL, ("hypervisor-owned",)),
+    Hazard("shared-page", pages.shared_page, needs=("hypervisor-owned",)),
     Hazard("guest-overlap", overlaps.guest_overlap, of_device=False),
-    Hazard("interrupt-mismatch", interrupts.interrupt_mismatch, of_device=False),
-    Hazard("interrupt-private", interrupts.interrupt_private, needs=("interrupt-mismatch",)),
+    Hazard("interrupt-mismatch", None),
+    # The same id, of lines that are the device's.
+    Hazard("interrupt-mismatch", interrupts.other_trigger, _WARNING, of_device=False),
+    Hazard("interrupt-private", interrupts.interrupt_private),
     Hazard("not-given-to-dom0", device.not_given_to_dom0, needs=("hypervisor-owned",)),
     Hazard("interrupt-unroutable", interrupts.interrupt_unroutable),
-    Hazard("interrupt-clash", interrupts.interrupt_clash, needs=("interrupt-mismatch",)),
+    Hazard("interrupt-clash", interrupts.interrupt_clash),
     Hazard("device-disabled", device.device_disabled, _WARNING),
-    Hazard(
-        "page-shared-with-disabled",
-        pages.page_shared_with_disabled,
-        _WARNING,
-        ("region-mismatch",),
-    ),
+    Hazard("page-shared-with-disabled", pages.page_shared_with_disabled, _WARNING),
     Hazard("stream-shared-with-disabled", streams.stream_shared_with_disabled, _WARNING),
     Hazard("interrupt-shared-with-disabled", interrupts.interrupt_shared_with_disabled, _WARNING),
     Hazard("marked-for-another", device.marked_for_another, _WARNING),

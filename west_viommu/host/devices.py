@@ -52,6 +52,7 @@ class Devices:
 
     def __init__(self, host_name: str, tree: Tree, inventory: Inventory):
         self.host_name = host_name
+        self.model = inventory.model
         self.tree = tree
         self.masters = inventory.masters
         self.iommus: dict[str, Iommu] = {iommu.path: iommu for iommu in inventory.iommus}

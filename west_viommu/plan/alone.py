@@ -116,7 +116,7 @@ def concerns(together: Sequence[Device], devices: Devices, terms: Terms) -> Iter
     refused: set[tuple[str, str]] = set()
     for hazard, this, finding in findings(situation):
         path = this.device.path
-        if any((need, path) in refused for need in hazard.needs):
+        if hazard.is_moot(path, refused):
             continue
         is_warning = (finding.severity or hazard.severity) is Severity.WARNING
         if not is_warning:

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from west_viommu.guest.requests import COPY_HINT, PLACEHOLDERS, Request
+from west_viommu.guest.requests import COPY_HINT, Request
 from west_viommu.hazards.findings import Finding, NoMatch
 from west_viommu.hazards.matching import (
-    Wanted,
     ambiguous,
-    as_entries,
     mismatch,
     name_of,
     not_protected,
@@ -18,10 +16,10 @@ from west_viommu.hazards.matching import (
     unknown_ids,
     unknown_path,
 )
+from west_viommu.hazards.paste import as_entries
+from west_viommu.hazards.wanted import Wanted, candidates, has_all, lists_all, wanted_ids
 from west_viommu.host.devices import Device, Devices
-from west_viommu.host.intervals import holding
 from west_viommu.host.inventory import Master
-from west_viommu.host.streams import map_intervals
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.tree.cells import TreeError
 
@@ -33,7 +31,7 @@ def assignment(request: Request, devices: Devices) -> Assignment:
     stream IDs; the address of a region, then the node's name, settle a tie. Raises NoMatch, and
     TreeError for a host node that is malformed.
     """
-    wanted = tuple(_wanted(request, devices))
+    wanted = wanted_ids(request, devices)
     if request.malformed_ids:
         device = _despite_malformed_ids(request, request.malformed_ids, devices)
     elif request.xen_path is not None:
@@ -43,11 +41,10 @@ def assignment(request: Request, devices: Devices) -> Assignment:
     else:
         device = _by_place(request, devices)
     found = _assignment(request, device, wanted)
-    master = device.master
-    if master and not _lists_all(master, wanted) and not _maps_all(master, wanted):
+    if device.master and not has_all(device.master, wanted):
         # The device is named, so what its user takes for its IDs is known as well.
         otherwise = found if request.xen_path is not None else None
-        raise NoMatch("stream-mismatch", mismatch(wanted, devices, device), otherwise)
+        raise NoMatch("stream-mismatch", mismatch(request, wanted, devices, device), otherwise)
     return found
 
 
@@ -70,30 +67,6 @@ def _assignment(request: Request, device: Device, wanted: Sequence[Wanted]) -> A
     )
 
 
-def _wanted(request: Request, devices: Devices) -> Sequence[Wanted]:
-    """What the request's pairs ask for. Where a pair has a number that is no placeholder, that
-    must be the phandle of a host IOMMU: an unmodified copy.
-    """
-    result = []
-    for phandle, stream_id in request.entries:
-        if phandle is None or phandle in PLACEHOLDERS:
-            result.append(Wanted(stream_id, None))
-            continue
-        iommu = devices.iommu_with_phandle(phandle)
-        if iommu is None:
-            raise NoMatch(
-                "malformed",
-                Finding(
-                    "iommus names an IOMMU that the host does not have",
-                    "write 0x0 in place of the host's SMMU",
-                    expected="0x0, 0xfdea or the phandle of a host IOMMU",
-                    found=f"{phandle:#x}",
-                ),
-            )
-        result.append(Wanted(stream_id, iommu.path))
-    return result
-
-
 def _by_path(path: str, devices: Devices) -> Device:
     device = devices.device(path)
     if device is not None:
@@ -102,33 +75,24 @@ def _by_path(path: str, devices: Devices) -> Device:
 
 
 def _by_ids(request: Request, wanted: Sequence[Wanted], devices: Devices) -> Device:
-    unknown = [each for each in wanted if not _candidates([each], devices)]
+    unknown = [each for each in wanted if not candidates([each], devices)]
     if unknown:
         there = _at_place(request, devices)
         if there and not there.master:
             otherwise = _assignment(request, there, unknown)
             raise NoMatch("unprotected", not_protected(there), otherwise)
         raise NoMatch("unknown-stream-id", unknown_ids(request, unknown, there, devices))
-    candidates = _candidates(wanted, devices)
+    having = candidates(wanted, devices)
     # Xen programs no IDs of iommu-map, so a device that lists the ID itself goes first.
-    owners = [master for master in candidates if _lists_all(master, wanted)]
+    owners = [master for master in having if lists_all(master, wanted)]
     if owners:
         return _the_one(request, owners, devices)
-    owners = [master for master in candidates if not master.streams]
+    owners = [master for master in having if not master.streams]
     there = _at_place(request, devices)
     # A PCIe root often maps every small number: a mistyped ID of another device is then "its".
     if not owners or (there and there.master and there.master not in owners):
-        raise NoMatch("stream-mismatch", mismatch(wanted, devices, there))
+        raise NoMatch("stream-mismatch", mismatch(request, wanted, devices, there))
     return _the_one(request, owners, devices)
-
-
-def _candidates(wanted: Sequence[Wanted], devices: Devices) -> list[Master]:
-    """The masters that have every one of the IDs, by `iommus` or by iommu-map."""
-    left: dict[str, Master] | None = None
-    for stream_id, iommu in wanted:
-        owners = {m.path: m for m, behind in devices.owners(stream_id) if iommu in (None, behind)}
-        left = owners if left is None else {path: left[path] for path in left if path in owners}
-    return list(left.values()) if left else []
 
 
 def _by_place(request: Request, devices: Devices) -> Device:
@@ -175,20 +139,6 @@ def _at_place(request: Request, devices: Devices) -> Device | None:
     paths = dict.fromkeys(path for base in _bases(request) for path in devices.at(base))
     named = [path for path in paths if name_of(path) == request.name] or list(paths)
     return devices.device(named[0]) if len(named) == 1 else None
-
-
-def _lists_all(master: Master, wanted: Sequence[Wanted]) -> bool:
-    listed = {(stream.id, iommu) for stream in master.streams for iommu in (stream.iommu, None)}
-    return listed.issuperset(wanted)
-
-
-def _maps_all(master: Master, wanted: Sequence[Wanted]) -> bool:
-    if master.streams:
-        return False
-    is_mapped = holding(
-        interval for entry in master.maps for interval in map_intervals(entry, master.map_mask)
-    )
-    return all(is_mapped(stream_id) for stream_id, _ in wanted)
 
 
 def _lies_at(master: Master, bases: frozenset[int]) -> bool:

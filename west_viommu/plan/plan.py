@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from west_viommu.guest.requests import Asked, Raw, Request
+from west_viommu.guest.requests import Asked, Raw
 from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.allowed import Allowed
-from west_viommu.hazards.findings import NoMatch, Severity, problem, shown
+from west_viommu.hazards.contradictions import Examiner
+from west_viommu.hazards.findings import Severity, problem, shown
+from west_viommu.hazards.paste import Paper
 from west_viommu.hazards.raw import of_raw
 from west_viommu.hazards.situation import Situation
 from west_viommu.hazards.table import findings
@@ -26,11 +28,13 @@ from west_viommu.hypervisor.contests import contests
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.numbering import Numbers, given, numbers
 from west_viommu.hypervisor.pages import in_pages, whole_pages
-from west_viommu.plan.match import assignment
+from west_viommu.plan.identity import Identity, Matcher
 from west_viommu.plan.own_tree import clashes
 from west_viommu.plan.records import Plan
-from west_viommu.problems import Problem, Where
-from west_viommu.tree.cells import TreeError
+from west_viommu.problems import Problem
+
+# More nodes are not named one by one.
+_MOST_NAMED = 3
 
 
 def plan(
@@ -41,24 +45,28 @@ def plan(
     A plan with errors must not be written.
     """
     allowed = Allowed(terms.permissions, guest)
-    matched = {request: _matched(request, devices, allowed) for request in asked.requests}
-    assignments = [found for found, _ in matched.values() if found]
-    situation = _situation(assignments, asked, devices, terms)
-    judged = _judged(situation, allowed)
+    holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
+    examiner = Examiner(holdings, terms, Paper(guest, asked.gic))
+    matched = Matcher(holdings, allowed, examiner).identities(asked.requests)
+    refused = frozenset(request.path for request, found in matched.items() if found.is_refused)
+    assignments = [found.assignment for found in matched.values() if found.assignment]
+    situation = _situation(matched.values(), refused, asked, terms, holdings)
+    judged = _judged(situation, allowed, refused)
     problems = [*asked.problems, *clashes(asked, guest, terms.profile)]
-    for found, of_matching in matched.values():
-        problems += of_matching
-        if found:
-            problems += judged[found.request.path]
+    for request, found in matched.items():
+        problems += found.problems
+        problems += judged.get(request.path, ())
     for raw, hazard, finding in of_raw(asked.raw, situation):
         if finding.severity is Severity.WARNING:
             problems.append(problem(hazard, finding, raw.path, guest, warning=True))
         else:
             problems.append(allowed.problem(hazard, finding, raw.path, (raw.path,)))
-    problems += allowed.stale()
-    problems += _stale_vsids(terms, assignments)
+    # Of what was refused for what it says, it is not known what it would need.
+    is_known = not refused and not asked.errors
+    problems += allowed.stale(is_known=is_known)
+    problems += _stale_vsids(terms, assignments, is_known=is_known)
     extra = _extra(terms, assignments)
-    problems += _stale_extra(terms, extra)
+    problems += _stale_extra(terms, extra, is_known=is_known)
     result = Plan(
         profile=terms.profile,
         gic=asked.gic,
@@ -77,42 +85,31 @@ def plan(
     return result, tuple(problems)
 
 
-def _matched(
-    request: Request, devices: Devices, allowed: Allowed
-) -> tuple[Assignment | None, list[Problem]]:
-    """The assignment of `request`, and what there is to say of how it was found."""
-    try:
-        return assignment(request, devices), []
-    except NoMatch as no_match:
-        found = no_match.otherwise
-        names = found.names if found else ()
-        wrong = allowed.problem(no_match.hazard, no_match.finding, request.path, names)
-        return (found if wrong.warning else None), [wrong]
-    except TreeError as error:
-        hint = f"correct the host tree, or remove {request.path}"
-        where = Where(devices.host_name)
-        return None, [error.problem(hint, where, about="the host node is malformed")]
-
-
 def _situation(
-    assignments: Sequence[Assignment], asked: Asked, devices: Devices, terms: Terms
+    identities: Iterable[Identity],
+    refused: frozenset[str],
+    asked: Asked,
+    terms: Terms,
+    holdings: Holdings,
 ) -> Situation:
+    found = (each.stand_in or each.assignment for each in identities)
+    assignments = [each for each in found if each]
     paths = [each.request.path for each in assignments]
     streams = (
-        None if ids is None else _streams(each, ids, devices)
+        None if ids is None else _streams(each, ids, holdings.devices)
         for each, ids in zip(assignments, numbers(assignments, terms), strict=True)
     )
     nothing: Numbers = []
-    holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
     return Situation(
         terms,
         assignments,
         holdings,
         contests(assignments, holdings),
-        asked.occupied,
+        tuple(each for each in asked.occupied if each[0] not in refused),
         asked.lines,
         dict(zip(paths, streams, strict=True)),
         dict(zip(paths, given(assignments, terms) or nothing, strict=False)),
+        refused=refused,
     )
 
 
@@ -123,13 +120,16 @@ def _streams(this: Assignment, ids: Iterable[int], devices: Devices) -> tuple[As
     )
 
 
-def _judged(situation: Situation, allowed: Allowed) -> dict[str, list[Problem]]:
-    """What the hazards say of each request, by its path."""
+def _judged(
+    situation: Situation, allowed: Allowed, silent: Collection[str]
+) -> dict[str, list[Problem]]:
+    """What the hazards say of each request, by its path; nothing of those that are `silent`."""
     judged: dict[str, list[Problem]] = {each.request.path: [] for each in situation.assignments}
     refused: set[tuple[str, str]] = set()
+    by_cause: dict[tuple[str, str], tuple[str, int, list[str]]] = {}
     for hazard, this, finding in findings(situation):
         path = this.request.path
-        if any((need, path) in refused for need in hazard.needs):
+        if path in silent or hazard.is_moot(path, refused):
             continue
         if (finding.severity or hazard.severity) is Severity.WARNING:
             found = problem(hazard.id, finding, path, allowed.guest, warning=True)
@@ -137,8 +137,23 @@ def _judged(situation: Situation, allowed: Allowed) -> dict[str, list[Problem]]:
             found = allowed.problem(hazard.id, finding, path, this.names)
         if not found.warning:
             refused.add((hazard.id, path))
+            if finding.cause:
+                key = (hazard.id, finding.cause)
+                *_, others = by_cause.setdefault(key, (path, len(judged[path]), []))
+                if by_cause[key][0] != path:
+                    others.append(path)
+                    continue
         judged[path].append(found)
+    for path, place, others in by_cause.values():
+        if others:
+            judged[path][place] = _of_all(judged[path][place], others)
     return judged
+
+
+def _of_all(found: Problem, others: Sequence[str]) -> Problem:
+    """`found`, said of the nodes `others` as well."""
+    some = ", ".join([*others[:_MOST_NAMED], "..."] if len(others) > _MOST_NAMED else others)
+    return found._replace(what=f"{found.what}; the same goes for {some}")
 
 
 def _planned(this: Assignment, situation: Situation) -> PlannedDevice:
@@ -201,16 +216,18 @@ def _extra(terms: Terms, assignments: Iterable[Assignment]) -> tuple[Extra, ...]
     return tuple(each for each in terms.extra if each in used)
 
 
-def _stale_extra(terms: Terms, used: Collection[Extra]) -> Iterator[Problem]:
-    for each in terms.extra:
+def _stale_extra(terms: Terms, used: Collection[Extra], *, is_known: bool) -> Iterator[Problem]:
+    for each in terms.extra if is_known else ():
         if each not in used:
             what = f"no guest node of {each.device} lists the region {shown(each.region)}"
             hint = "add it to the `reg` of the guest's node, or remove the entry"
             yield Problem("malformed", what, hint, where=each.where)
 
 
-def _stale_vsids(terms: Terms, assignments: Sequence[Assignment]) -> Iterator[Problem]:
-    """What viommu.yml numbers, and nobody asks for or would use."""
+def _stale_vsids(
+    terms: Terms, assignments: Sequence[Assignment], *, is_known: bool
+) -> Iterator[Problem]:
+    """What viommu.yml numbers, and nobody asks for or would use. `is_known`: what is asked for."""
     named: set[str] = set()
     by_path = {
         path: each.device.path
@@ -226,6 +243,8 @@ def _stale_vsids(terms: Terms, assignments: Sequence[Assignment]) -> Iterator[Pr
             what, hint = "vsids counts only for the policy explicit", "write vsid: explicit"
             yield Problem("malformed", what, hint, found=terms.profile.policy, where=each.where)
             return
+        if device is None and not is_known:
+            continue
         if device is None:
             what = f"vsids numbers {each.device}, which no guest node asks for"
             hint = "correct the path, or remove the entry"

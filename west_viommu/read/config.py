@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
@@ -22,7 +23,7 @@ _EXTRA = 'write - {device: "/path/of/host/node", region: [0xff5e0050, 0x4], reas
 
 
 class Config(NamedTuple):
-    """What a viommu.yml says; None or empty where it does not."""
+    """What a viommu.yml says; None or empty where it does not. `lines`: where each key stands."""
 
     host: str | None = None
     profile: str | None = None
@@ -32,6 +33,7 @@ class Config(NamedTuple):
     permissions: tuple[Permission, ...] = ()
     has_dom0: bool = True
     extra: tuple[Extra, ...] = ()
+    lines: Mapping[str, int] = MappingProxyType({})
 
 
 def config_of(file: str) -> Config:
@@ -61,12 +63,12 @@ class _Reader(YamlReader):
             "regions": "extra",
         }
         root = self._root()
-        values = {
-            fields.get(key, key): readers[key](value) for key, value in self._entries(root, readers)
-        }
+        entries = list(self._entries(root, readers))
+        values = {fields.get(key, key): readers[key](value) for key, value in entries}
+        lines = {key: line_of(value) for key, value in entries}
         if self._problems:
             raise Refused(self._problems)
-        return Config(**values)
+        return Config(**values, lines=lines)
 
     def _explicit(self, node: yaml.Node) -> Iterator[Explicit]:
         for device, value in self._entries(node, {}):

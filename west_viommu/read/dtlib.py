@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from pathlib import Path
 from time import monotonic
@@ -17,6 +18,9 @@ from west_viommu.read.plain_file import plain_descriptor
 # What a property can have of a file, by /incbin/.
 _MOST_INCLUDED = 1 << 20
 _WORD_BITS = 64
+# What it says where a cell is a word that the preprocessor left as it was.
+_NO_NUMBER = "expected number"
+_WORD = re.compile(r"[A-Za-z_]\w*")
 # It needs a second for the largest sources of real boards, and the square of the size for a
 # property of many cells.
 MOST_SECONDS = 20.0
@@ -56,6 +60,12 @@ def bounded_dt(module: ModuleType) -> Any:
             if monotonic() > deadline:
                 self._parse_error(f"this was not read to its end within {MOST_SECONDS:g} s")
             return super()._next_token()
+
+        def _parse_error(self, s: object) -> None:
+            word = _WORD.match(self._file_contents, self._tok_i)
+            if str(s).startswith(_NO_NUMBER) and word:
+                s = f"{word[0]} is no number, and no macro that is known here"
+            super()._parse_error(s)
 
         def _eval_shift(self) -> int:
             value: int = self._eval_add()

@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 
-from west_viommu.problems import Problem, Where
+from west_viommu.problems import Problem, Where, close_matches
 
 # Xen itself takes no host tree of more than 2 MiB (MAX_FDT_SIZE, asm/setup.h).
 MOST_OF_A_TREE = 1 << 24
@@ -94,9 +94,34 @@ def check_plain(file: str, most: int = MOST_OF_A_TREE) -> None:
 
 def unreadable(file: str, error: OSError, hint: str) -> Problem:
     """The problem that `file` cannot be read; `hint` where nothing better is known."""
-    hint = error.hint if isinstance(error, NotPlain) else hint
+    if isinstance(error, NotPlain):
+        hint = error.hint
+    elif isinstance(error, FileNotFoundError):
+        hint = f"{near(file)}{hint}"
     place = Where(os.fsdecode(error.filename or file))
     return Problem("unreadable", error.strerror or "cannot be read", hint, where=place)
+
+
+def is_missing(file: str) -> bool:
+    """Whether there is nothing of that name. What else may be wrong with it, who reads it tells."""
+    try:
+        os.stat(file)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def near(file: str) -> str:
+    """The beginning of a hint where there is no `file`: what is there by nearly that name."""
+    folder, name = os.path.split(file)
+    try:
+        there = os.listdir(folder or os.curdir)
+    except OSError:
+        return ""
+    close = close_matches(name, there, 1)
+    return f"did you mean {os.path.join(folder, close[0])}? If not, " if close else ""
 
 
 def _check_kind(file: str, status: os.stat_result) -> None:

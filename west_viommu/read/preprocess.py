@@ -16,6 +16,7 @@ from pathlib import Path
 
 from west_viommu.names import OVERLAY, OVERLAY_FIRST_LINE
 from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.foreign import LONGEST, foreign
 from west_viommu.read.plain_file import beginning, check_plain, unreadable
 
 # As in Zephyr's zephyr_dt_preprocess() (cmake/modules/extensions.cmake).
@@ -157,9 +158,10 @@ def unfit(file: str) -> Problem | None:
     """Why `file` cannot be read; None if it can."""
     try:
         check_plain(file)
+        start = beginning(file, LONGEST)
     except OSError as error:
         return unreadable(file, error, "check its path")
-    return None
+    return foreign(file, start)
 
 
 def source_files(file: str) -> list[str]:

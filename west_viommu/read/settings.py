@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.hypervisor.assignment import Explicit, Extra, Permission, Terms
 from west_viommu.names import is_profile_path
 from west_viommu.problems import Problem, Refused, Where
-from west_viommu.read.plain_file import content, unreadable
+from west_viommu.read.plain_file import content, is_missing, near, unreadable
 
 if TYPE_CHECKING:
     from configparser import ConfigParser
@@ -22,12 +22,15 @@ FILE_NAME = "viommu.yml"
 # Key of viommu.yml -> key of west's section [viommu].
 # West's own has a few lines.
 _MOST_OF_WEST = 1 << 20
+# By which people call viommu.yml.
+_NEAR_MISSES = ("viommu.yaml", ".viommu.yml", "viommu.yml.txt", "west-viommu.yml")
+_WEST_FILES = (os.path.join(".west", "config"), ".westconfig")
 _KEYS = {"host": "host-dtb", "profile": "profile", "vsid": "vsid"}
 
 
 class Settings(NamedTuple):
     """What was chosen, None where nobody did. `files` are those that the answer came from. The
-    last five are those of viommu.yml, docs/zephyr.md.
+    next five are those of viommu.yml, docs/zephyr.md; `host_where`: the line that names the host.
     """
 
     host: str | None
@@ -39,6 +42,24 @@ class Settings(NamedTuple):
     explicit: tuple[Explicit, ...] = ()
     has_dom0: bool = True
     extra: tuple[Extra, ...] = ()
+    host_where: Where | None = None
+
+    def check_host(self) -> None:
+        """Raises Refused where a file names the host tree, and it is not there."""
+        if self.host and self.host_where and is_missing(self.host):
+            is_own = not self.host_where.file.endswith(_WEST_FILES)
+            of = "this file" if is_own else "the application: west config viommu.host-dtb PATH"
+            raise Refused(
+                [
+                    Problem(
+                        "unreadable",
+                        "this names a host tree that is not there",
+                        f"{near(self.host)}correct the path, which is relative to {of}",
+                        found=self.host,
+                        where=self.host_where,
+                    )
+                ]
+            )
 
 
 def settings(
@@ -57,7 +78,8 @@ def settings(
     own, own_files = _of_file(app, config)
     chosen = {key: options.get(key) or west.get(key) or getattr(own, key, None) for key in _KEYS}
     host, profile, vsid = (chosen[key] for key in _KEYS)
-    found = Settings(host, profile, vsid, (*west_files, *own_files))
+    where = _host_place(own, own_files, west, west_files) if not options.get("host") else None
+    found = Settings(host, profile, vsid, (*west_files, *own_files), host_where=where)
     if own is None:
         return found
     return found._replace(
@@ -169,6 +191,7 @@ def _of_file(app: str, config: str | None) -> tuple[Config | None, list[str]]:
     """What viommu.yml says, and its name; None where there is none."""
     file = config or os.path.normpath(os.path.join(app, FILE_NAME))
     if not config and not os.path.exists(file):
+        _check_no_other(os.path.dirname(file))
         return None, []
     from west_viommu.read.config import config_of
 
@@ -176,6 +199,35 @@ def _of_file(app: str, config: str | None) -> tuple[Config | None, list[str]]:
     folder = os.path.dirname(file)
     host, profile = placed("host", own.host, folder), placed("profile", own.profile, folder)
     return own._replace(host=host, profile=profile), [file]
+
+
+def _check_no_other(folder: str) -> None:
+    """Raises Refused where `folder` has a viommu.yml by another name, which would count for
+    nothing.
+    """
+    for name in _NEAR_MISSES:
+        file = os.path.join(folder, name)
+        if os.path.exists(file):
+            what = f"nothing reads {name}"
+            hint = f"rename it to {FILE_NAME}, or name it with --config or VIOMMU_CONFIG"
+            raise Refused([Problem("malformed", what, hint, "", FILE_NAME, name, Where(file))])
+
+
+def _host_place(
+    own: Config | None,
+    own_files: Sequence[str],
+    west: Mapping[str, str | None],
+    west_files: Sequence[str],
+) -> Where | None:
+    """Which line names the host."""
+    if not west.get("host"):
+        return Where(own_files[0], own.lines.get("host")) if own and own.host else None
+    for file in west_files:
+        lines = content(file, _MOST_OF_WEST).decode("utf-8").splitlines()
+        for number, line in enumerate(lines, 1):
+            if line.partition("=")[0].strip() == _KEYS["host"]:
+                return Where(file, number)
+    return None
 
 
 def placed(key: str, value: str | None, folder: str) -> str | None:

@@ -15,10 +15,11 @@ from west_viommu.guest.gic import LINUX_CELLS, ZEPHYR_CELLS
 from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree, links, without_source
 from west_viommu.hypervisor.profile import VSMMU_LABEL
 from west_viommu.names import OVERLAY
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import Problem, Refused, Where, close_matches
 from west_viommu.read.decompiled import META, Fills, source_of
 from west_viommu.read.dtb import MAX_DEPTH, MAX_PATH
 from west_viommu.read.dtlib import bounded_dt, dtlib
+from west_viommu.read.macros import about_macro
 from west_viommu.read.outline import Outline
 from west_viommu.read.plain_file import content
 from west_viommu.read.plugin import as_overlay, as_plain
@@ -39,10 +40,13 @@ _HINTS = {
     "expected number": "is it a macro of a file that is not included? Give the base .dts first, "
     "or -I and -D",
     "expected '/dts-v1/;'": "give the base .dts before its overlays",
+    "appears on": "give one of the two nodes another label; or remove it, if it is a copy",
     "expected": "correct this line, or the end of the one before it",
 }
-# More labels than these are not each a slip.
-_MANY_LABELS = 5
+# More labels than these are not named one by one.
+_MOST_LABELS = 3
+# What our dtlib says of a macro (read/dtlib.py).
+_UNKNOWN_MACRO = re.compile(r"(\w+) is no number, and no macro that is known here")
 _NODE_PATH = re.compile(r"/[\w,.+@/-]+")
 _DTLIB_ERROR = re.compile(r"(?P<file>.+?):(?P<line>\d+) \(column \d+\): parse error: (?P<what>.+)")
 
@@ -182,7 +186,7 @@ def _check_complete(outline: Outline, hint: str, generated: Set[str] = frozenset
         for use in reversed(outline.uses)
         if use.label in outline.open_labels and use.prop != "iommus" and use.label not in generated
     }
-    problems = list(_undefined(dict(reversed(undefined.items())), hint))
+    problems = list(_undefined(dict(reversed(undefined.items())), hint, outline.labels))
     if outline.rootless:
         problems.append(
             Problem(
@@ -196,19 +200,23 @@ def _check_complete(outline: Outline, hint: str, generated: Set[str] = frozenset
         raise Refused(problems)
 
 
-def _undefined(labels: Mapping[str, Where], hint: str) -> Iterator[Problem]:
-    """Labels that a tree does not have, by the first place that uses each. Many at once are one
-    mistake.
+def _undefined(labels: Mapping[str, Where], hint: str, known: Collection[str]) -> Iterator[Problem]:
+    """Labels that a tree does not have, by the first place that uses each. Several are one mistake:
+    the file that has them is missing.
     """
-    if len(labels) > _MANY_LABELS:
-        some = ", ".join(f"&{label}" for label in list(labels)[:3])
-        what = f"{len(labels)} labels that the tree does not have: {some}, ..."
-        many = "is there no #include of the file that has them?"
-        yield Problem("malformed", what, many, where=next(iter(labels.values())))
+    if not labels:
         return
-    for label, where in labels.items():
-        what = f"&{label} is a label that the tree does not have"
-        yield Problem("malformed", what, hint, where=where)
+    first, *others = labels
+    if others:
+        some = ", ".join(f"&{label}" for label in list(labels)[:_MOST_LABELS])
+        dots = ", ..." if len(labels) > _MOST_LABELS else ""
+        what = f"{len(labels)} labels that the tree does not have: {some}{dots}"
+        hint = f"is there no #include of the file that has them? If there is, {hint}"
+    else:
+        what = f"&{first} is a label that the tree does not have"
+        close = close_matches(first, known, 1)
+        hint = f"did you mean &{close[0]}? If not, {hint}" if close else hint
+    yield Problem("malformed", what, hint, where=labels[first])
 
 
 def _parsed(text: str, name: str, outline: Outline) -> Any:
@@ -233,6 +241,9 @@ def _dtlib_problem(message: str, name: str, outline: Outline) -> Problem:
         nodes = (outline.where(path) for path in _NODE_PATH.findall(message))
         what, where = message, next((place for place in nodes if place), Where(name))
     hint = next((hint for words, hint in _HINTS.items() if words in what), "correct the source")
+    macro = _UNKNOWN_MACRO.match(what)
+    if macro:
+        hint = about_macro(macro[1])
     return Problem("malformed", what, hint, where=where)
 
 

@@ -22,19 +22,19 @@ _BUS_OF_BASE = "#address-cells = <2>; #size-cells = <2>; ranges;"
 # Labels that a base has for a node that is known.
 KNOWN = {"passthrough": PASSTHROUGH}
 _BASE_NAME = "the base tree that is not given"
-_MACROS_OF_BASE = {
+MACROS_OF_BASE = {
     "GIC_SPI": "0x0",
     "GIC_PPI": "0x1",
     "IRQ_TYPE_LEVEL": "0x2",
     "IRQ_TYPE_EDGE": "0x4",
     "IRQ_DEFAULT_PRIORITY": "0xa0",
 }
-_MACRO = re.compile(r"\b(?:" + "|".join(_MACROS_OF_BASE) + r")\b")
+_MACRO = re.compile(r"\b(?:" + "|".join(MACROS_OF_BASE) + r")\b")
 
 
 def with_macros(text: str) -> str:
     """`text` with the numbers that the base's headers have for their macros."""
-    return _MACRO.sub(lambda macro: _MACROS_OF_BASE[macro[0]], text)
+    return _MACRO.sub(lambda macro: MACROS_OF_BASE[macro[0]], text)
 
 
 def base(labels: Iterable[str], gic_cells: int) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.dtb import MAGIC, DtbError, tree_from_dtb
+from west_viommu.read.foreign import LONGEST, foreign
 from west_viommu.read.plain_file import beginning, content, unreadable
 from west_viommu.tree.node import Node, Tree
 
 # What a fragment of an overlay merges into its target.
 OVERLAY_CONTENT = "__overlay__"
-_PATH = "check its path; one in viommu.yml is relative to that file"
+_PATH = "check its path"
 
 
 def read_tree(
@@ -48,6 +49,9 @@ def _read(file: str, give: str, include_dirs: Sequence[str], defines: Sequence[s
     found = content(file)
     if found.startswith(MAGIC):
         return tree_from_dtb(found)
+    other = foreign(file, found[:LONGEST])
+    if other:
+        raise Refused([other])
     is_source = any(word in found for word in (b"/dts-v1/", b"#include"))
     if b"\0" in found or not is_source:
         raise refused(

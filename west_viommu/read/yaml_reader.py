@@ -5,6 +5,7 @@ told with its own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import yaml
@@ -12,7 +13,7 @@ import yaml
 from west_viommu.hypervisor.assignment import Permission
 from west_viommu.names import PROFILES, is_profile_path
 from west_viommu.problems import Problem, Refused, Where, close_matches
-from west_viommu.read.plain_file import unreadable
+from west_viommu.read.plain_file import is_missing, near, unreadable
 from west_viommu.read.plain_yaml import PlainLoader, plain_text
 
 _TEXT = "tag:yaml.org,2002:str"
@@ -100,6 +101,11 @@ class YamlReader:
 
     def _profile(self, node: yaml.Node) -> str | None:
         if node.tag == _TEXT and is_profile_path(str(node.value)):
+            file = os.path.join(os.path.dirname(self._file), str(node.value))
+            if is_missing(file):
+                hint = f"{near(file)}correct the path, which is relative to this file"
+                what = "this names a profile that is not there"
+                self._wrong(line_of(node), what, hint, found=str(node.value))
             return str(node.value)
         return self._choice("profile", PROFILES, node)
 

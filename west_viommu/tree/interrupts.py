@@ -34,9 +34,10 @@ XEN_GICS = frozenset({"arm,cortex-a15-gic", "arm,cortex-a7-gic", "arm,gic-400", 
 # First cell of a GIC specifier -> INTID of interrupt number 0 of that type.
 SPI, PPI = 0, 1
 FIRST_SPI = Intid(32)
+FIRST_PPI = Intid(16)
 # INTIDs from 1020 on are special (Arm GIC architecture, 2.2.1).
 LAST_SPI = Intid(1019)
-_FIRST_INTID = {SPI: FIRST_SPI, PPI: Intid(16)}
+_FIRST_INTID = {SPI: FIRST_SPI, PPI: FIRST_PPI}
 _LAST_INTID = {SPI: LAST_SPI, PPI: Intid(31)}
 # Nexus upon nexus: real trees have two at most. The bound also ends any loop of maps.
 _MAX_NEXUS_DEPTH = 16

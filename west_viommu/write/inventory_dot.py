@@ -1,153 +1,296 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inventory of a host as a picture, for Graphviz: who is behind which SMMU, and whose stream
-IDs meet.
+"""The inventory of a host as a picture, for Graphviz: who is behind which SMMU, who could go to a
+guest, and whose stream IDs meet.
 """
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from math import sqrt
+from textwrap import wrap
+from typing import TYPE_CHECKING, NamedTuple
 
-from west_viommu.host.intervals import Interval, merged
-from west_viommu.host.inventory import Iommu, Master, all_intervals, masters_behind
+from west_viommu.host.hubs import Hub, Place, hubs
+from west_viommu.host.intervals import Interval, TooManyIntervals, merged
+from west_viommu.host.inventory import Iommu, all_intervals, masters_behind
 from west_viommu.host.selection import Selection
-from west_viommu.problems import Problem, Refused, printable
+from west_viommu.write.graphviz import marked_up, quoted
 
-_HEAD = """digraph host {
-  rankdir=LR; ranksep=1.5; nodesep=0.3;
-  node [shape=box, style="rounded,filled", fillcolor=white, fontname="sans-serif", fontsize=10];
-  edge [fontname="sans-serif", fontsize=9, dir=none];
-  graph [fontname="sans-serif", fontsize=11, style="rounded", color=gray50, labeljust=l];
+if TYPE_CHECKING:
+    from west_viommu.plan.alone import Known
+
+# No clusters: dot 2.43 fails on edges between the nodes of four of them ("trouble in init_rank").
+# An SMMU is one node, a table with a row for each master, so no label can lie on another.
+_HEAD = """graph host {
+  rankdir=LR; ranksep=0.7; nodesep=0.25;
+  node [shape=plain, fontname="sans-serif", fontsize=10];
+  edge [penwidth=1.5];
+  graph [fontname="sans-serif", fontsize=12, labelloc=t];
 """
-# More ranges of IDs than this are left out of a label, and more masters of one collision.
-_MOST = 6
-# Collisions times masters: nobody can read the edges of more.
-_MOST_DRAWN = 1 << 18
-# Colours that also differ in brightness: colliding IDs, shared IDs, what is not enabled.
-_COLLIDING, _SHARED, _OFF = "#d62728", "#ff9f1c", "#dddddd"
+# More ranges of IDs than this are left out of a label.
+_MOST_IDS = 6
+# Nobody can follow more lines than these, from one hub or in all: hubs of more masters do without,
+# in a list, which has that many at most.
+_MOST_OF_ONE, _MOST_LINES, _MOST_LISTED = 12, 48, 60
+_COLLIDING, _SHARED, _OFF, _ON, _FRAME = "#c00000", "#ffd9a0", "#dddddd", "#cfe8ff", "#707070"
+# Where masters are of which no entry remains.
+_NOWHERE = ""
+# How wide a picture is to be, by its height; and how wide a character is, by that of a line.
+_WIDE, _CHARACTER = 1.5, 0.45
+# The characters between two columns of SMMUs, and those of a line of reasons.
+_GAP, _REASONS = 24, 40
 
 
-def inventory_dot(selected: Selection) -> str:
-    """The text of `viommu list --format dot`. A cluster is an SMMU, and in it the masters that
-    share an ID are a group: to the SMMU they are one device. A red edge joins masters whose IDs
-    collide behind two SMMUs.
+class _Row(NamedTuple):
+    """What an SMMU's table says of one master; `group` counts those that the SMMU cannot tell
+    apart.
     """
+
+    at: int
+    path: str
+    ids: str
+    remarks: tuple[str, ...]
+    is_passable: bool
+    group: int | None
+
+
+def inventory_dot(selected: Selection, known: Mapping[str, Known]) -> str:
+    """The text of `viommu list --format dot`. `known` says which masters no guest can have."""
     found = selected.inventory
-    paths = [*(iommu.path for iommu in found.iommus), *(m.path for m in found.masters)]
-    names = {path: f"n{i}" for i, path in enumerate(paths)}
-    lines = [f"  label={_quoted(found.model or 'host without a model name')}; labelloc=t;\n"]
     behind = masters_behind(found)
-    shared: dict[str, list[set[str]]] = {}
-    for path, meeting in selected.shared:
-        shared.setdefault(path, []).append(set(meeting.paths))
-    for iommu in found.iommus:
-        lines += _cluster(iommu, behind[iommu.path], shared.get(iommu.path, ()), names)
-    if len(selected.collisions) * len(found.masters) > _MOST_DRAWN:
-        lines.append("  // too many collisions to draw: the table has them\n")
-    else:
-        lines += _collisions(selected, names)
+    behind[_NOWHERE] = [master for master in found.masters if not master.iommus]
+    boxes = [path for path in behind if path or behind[path]]
+    places = [Place(path, master) for path in boxes for master in behind[path]]
+    joins = _joins(places, selected)
+    colliding = {at for hub in joins or () for at in hub.members}
+    drawn, listed = _drawn(joins or ())
+    rows: dict[str, list[_Row]] = {path: [] for path in boxes}
+    groups = _groups(selected)
+    for at, place in enumerate(places):
+        group = groups.get(place)
+        rows[place.iommu].append(_row(at, place, known[place.master.path], group))
+    columns = _columns(rows)
+    names = {path: f"n{i}" for i, path in enumerate(boxes)}
+    heads = {_NOWHERE: _head(_OFF, "behind no IOMMU")}
+    heads |= {iommu.path: _iommu_head(iommu) for iommu in found.iommus}
+    lines = [f"  label={_title(selected, rows, joins)};\n"]
+    for path in boxes:
+        body = _body(_together(rows[path]), colliding)
+        lines.append(f"  {names[path]} [label=<\n{_framed([heads[path], *body])}  >];\n")
+    lines += _in_columns(columns, names, has_hubs=bool(drawn))
+    if listed:
+        lines.append(f"  listed [label=<\n{_list(listed, places)}  >];\n")
+        lines.append(f"  listed -- {names[columns[0][0]]} [style=invis];\n")
+    column_of = {path: i for i, column in enumerate(columns) for path in column}
+    for i, hub in enumerate(drawn):
+        lines += _hub(f"h{i}", hub, places, names, column_of)
     return "".join([_HEAD, *lines, "}\n"])
 
 
-def svg(dot: str) -> str:
-    """What Graphviz draws. Raises Refused where it is not installed."""
+def _joins(places: Sequence[Place], selected: Selection) -> list[Hub] | None:
+    """The IDs behind several SMMUs, with who has them. None: too many to tell."""
     try:
-        drawn = subprocess.run(
-            ["dot", "-Tsvg"], input=dot.encode(), capture_output=True, check=True
-        )
-    except FileNotFoundError:
-        hint = "install graphviz, or take --format dot to where it is"
-        raise Refused([Problem("unreadable", "a picture needs Graphviz's dot", hint)]) from None
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise Refused([Problem("unreadable", f"Graphviz's dot cannot draw it: {error}")]) from None
-    return drawn.stdout.decode()
+        return hubs(places, selected.collisions)
+    except TooManyIntervals:
+        return None
 
 
-def _cluster(
-    iommu: Iommu,
-    behind: Sequence[Master],
-    groups: Sequence[set[str]],
-    names: Mapping[str, str],
+def _drawn(joins: Sequence[Hub]) -> tuple[list[Hub], list[Hub]]:
+    """Those with lines to their masters, and those without: the ones with the most masters."""
+    left = _MOST_LINES
+    drawn: set[Hub] = set()
+    for hub in sorted(joins, key=lambda hub: len(hub.members)):
+        left -= len(hub.members)
+        if left < 0 or len(hub.members) > _MOST_OF_ONE:
+            break
+        drawn.add(hub)
+    return [hub for hub in joins if hub in drawn], [hub for hub in joins if hub not in drawn]
+
+
+def _groups(selected: Selection) -> dict[Place, int]:
+    """Which masters of one SMMU have IDs in common, in a chain or all with all."""
+    masters = {master.path: master for master in selected.inventory.masters}
+    leaders: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def leader(member: tuple[str, str]) -> tuple[str, str]:
+        while leaders.setdefault(member, member) != member:
+            leaders[member] = member = leaders[leaders[member]]
+        return member
+
+    for iommu, meeting in selected.shared:
+        first = leader((iommu, meeting.paths[0]))
+        for path in meeting.paths[1:]:
+            leaders[leader((iommu, path))] = first
+    numbers: dict[tuple[str, str], int] = {}
+    return {
+        Place(member[0], masters[member[1]]): numbers.setdefault(leader(member), len(numbers))
+        for member in list(leaders)
+        if member[1] in masters
+    }
+
+
+def _row(at: int, place: Place, known: Known, group: int | None) -> _Row:
+    master = place.master
+    remarks = [] if master.enabled else [master.status]
+    if known.refused:
+        remarks += wrap(f"not for a guest: {', '.join(known.refused)}", _REASONS)
+    ids = _ids(all_intervals(master, place.iommu))
+    return _Row(at, master.path, ids, tuple(remarks), not known.refused, group)
+
+
+def _together(rows: Sequence[_Row]) -> Iterator[_Row]:
+    """Those of a group one after the other, in the place of the first."""
+    members: dict[int, list[_Row]] = {}
+    for row in rows:
+        if row.group is not None:
+            members.setdefault(row.group, []).append(row)
+    for row in rows:
+        if row.group is None:
+            yield row
+        else:
+            yield from members.pop(row.group, ())
+
+
+def _columns(rows: Mapping[str, Sequence[_Row]]) -> list[list[str]]:
+    """The paths of the IOMMUs, in as many columns as make a picture that fits a screen."""
+    heights = {
+        path: 4 + sum(1.6 + len(row.remarks) for row in of_iommu) for path, of_iommu in rows.items()
+    }
+    total = sum(heights.values())
+    texts = [len(row.path) + len(row.ids) for of_iommu in rows.values() for row in of_iommu]
+    width = (max(texts, default=0) + _GAP) * _CHARACTER
+    count = max(1, min(len(rows), round(sqrt(_WIDE * total / width))))
+    columns: list[list[str]] = [[] for _ in range(count)]
+    above = 0.0
+    for path, height in heights.items():
+        # By the middle of it, so that a tall one does not push the next ones on.
+        columns[int((above + height / 2) / total * count)].append(path)
+        above += height
+    return [column for column in columns if column]
+
+
+def _in_columns(
+    columns: Sequence[Sequence[str]], names: Mapping[str, str], *, has_hubs: bool
 ) -> Iterator[str]:
-    """An IOMMU and the masters behind it. A master behind two stands with the first."""
-    about = iommu.compatible[0] if iommu.compatible else "no compatible"
-    if iommu.status != "okay":
-        about += f", {iommu.status}"
-    if not iommu.supported:
-        about += ", unsupported"
-    name = names[iommu.path]
-    title = _quoted(f"{iommu.path}\n{about}")
-    yield f"  subgraph cluster_{name} {{\n    label={title};\n"
-    fill = "#cfe8ff" if iommu.supported and iommu.status == "okay" else _OFF
-    kind = "SMMU" if iommu.supported else "IOMMU"
-    yield f'    {name} [label="{kind}", shape=hexagon, fillcolor="{fill}"];\n'
-    own = [master for master in behind if master.iommus[0] == iommu.path]
-    for i, group in enumerate(_joined(groups)):
-        members = [names[master.path] for master in own if master.path in group]
-        if members:
-            yield f"    subgraph cluster_{name}_{i} {{\n"
-            yield f'      label="one device to the SMMU"; color="{_SHARED}"; penwidth=2;\n'
-            yield f"      {' '.join(f'{member};' for member in members)}\n    }}\n"
-    for master in own:
-        off = "" if master.enabled else f', fillcolor="{_OFF}"'
-        lines = [master.path, *([] if master.enabled else [master.status])]
-        lines += [_ids(all_intervals(master, path)) for path in master.iommus]
-        label = _quoted("\n".join(lines))
-        yield f"    {names[master.path]} [label={label}{off}];\n"
-    yield "  }\n"
-    for master in behind:
-        yield f"  {name} -> {names[master.path]};\n"
+    """Lines that nobody sees hold the IOMMUs in place; hubs have columns between theirs."""
+    apart = 2 if has_hubs else 1
+    for column in columns:
+        chain = " -- ".join(names[path] for path in column)
+        yield f"  {{ rank=same; edge [style=invis]; {chain}; }}\n"
+    for one, other in zip(columns, columns[1:], strict=False):
+        yield f"  {names[one[0]]} -- {names[other[0]]} [style=invis, minlen={apart}];\n"
 
 
-def _collisions(selected: Selection, names: Mapping[str, str]) -> Iterator[str]:
-    """An edge for each two masters with the same IDs behind different SMMUs; of many on one SMMU,
-    the first few stand for all.
+def _title(
+    selected: Selection, rows: Mapping[str, Sequence[_Row]], joins: Sequence[Hub] | None
+) -> str:
+    """The host's name, and what the colours mean that there are."""
+    lines = [selected.inventory.model or "host without a model name"]
+    every = [row for of_iommu in rows.values() for row in of_iommu]
+    if not all(row.is_passable for row in every):
+        lines.append("grey: cannot go to a guest of Xen as is")
+    if any(row.group is not None for row in every):
+        lines.append("orange: masters with the same stream IDs on one SMMU")
+    if joins:
+        lines.append("red: the same stream IDs behind several SMMUs")
+    if joins is None:
+        lines.append("too many stream IDs collide to be drawn: the table of `viommu list` has all")
+    return quoted("\n".join(lines) + "\n ")
+
+
+def _iommu_head(iommu: Iommu) -> str:
+    about = [iommu.compatible[0] if iommu.compatible else "no compatible"]
+    about += [] if iommu.base is None else [f"{iommu.base:#x}"]
+    about += [] if iommu.status == "okay" else [iommu.status]
+    about += [] if iommu.supported else ["unsupported"]
+    fill = _ON if iommu.supported and iommu.status == "okay" else _OFF
+    return _head(fill, iommu.path, ", ".join(about))
+
+
+def _head(fill: str, title: str, *about: str) -> str:
+    text = _lines([f"<B>{marked_up(title)}</B>", *map(marked_up, about)])
+    return f'    <TR><TD COLSPAN="2" ALIGN="LEFT" BGCOLOR="{fill}">{text}</TD></TR>\n'
+
+
+def _body(rows: Iterable[_Row], colliding: set[int]) -> Iterator[str]:
+    group: int | None = None
+    for row in rows:
+        if row.group is not None and row.group != group:
+            text = "one device to the SMMU"
+            yield f'    <TR><TD COLSPAN="2" BGCOLOR="{_SHARED}">{text}</TD></TR>\n'
+        group = row.group
+        yield _row_text(row, is_colliding=row.at in colliding)
+
+
+def _framed(rows: Iterable[str]) -> str:
+    style = f'BORDER="0" CELLBORDER="1" CELLSPACING="0" CELLPADDING="4" COLOR="{_FRAME}"'
+    return f"    <TABLE {style}>\n{''.join(rows)}    </TABLE>\n"
+
+
+def _row_text(row: _Row, *, is_colliding: bool) -> str:
+    off = "" if row.is_passable else f' BGCOLOR="{_OFF}"'
+    shared = off if row.group is None else f' BGCOLOR="{_SHARED}"'
+    ids = marked_up(row.ids) or "no ID"
+    if is_colliding:
+        ids = f'<FONT COLOR="{_COLLIDING}"><B>{ids}</B></FONT>'
+    small = (f'<FONT POINT-SIZE="8">{marked_up(remark)}</FONT>' for remark in row.remarks)
+    text = _lines([marked_up(row.path), *small])
+    return (
+        f'    <TR><TD PORT="l{row.at}" ALIGN="LEFT"{off}>{text}</TD>'
+        f'<TD PORT="r{row.at}" ALIGN="LEFT"{shared}>{ids}</TD></TR>\n'
+    )
+
+
+def _lines(lines: Sequence[str]) -> str:
+    """Lines that all begin on the left; one alone does without a break."""
+    return lines[0] if len(lines) == 1 else "".join(f'{line}<BR ALIGN="LEFT"/>' for line in lines)
+
+
+def _list(listed: Sequence[Hub], places: Sequence[Place]) -> str:
+    """The hubs without lines, as a table: the red IDs in those of the SMMUs are the same."""
+    rows = [("<B>behind several SMMUs</B>", "<B>SMMUs</B>", "<B>masters</B>")]
+    for hub in listed[:_MOST_LISTED]:
+        iommus = {places[at].iommu for at in hub.members} | set(hub.elsewhere)
+        ids = f'<FONT COLOR="{_COLLIDING}">{marked_up(_ids(hub.ids))}</FONT>'
+        rows.append((ids, str(len(iommus)), str(len(hub.members))))
+    if len(listed) > _MOST_LISTED:
+        rows.append((f"and {len(listed) - _MOST_LISTED} more", "", ""))
+    return _framed(
+        "    <TR>" + "".join(f'<TD ALIGN="LEFT">{cell}</TD>' for cell in row) + "</TR>\n"
+        for row in rows
+    )
+
+
+def _hub(
+    name: str,
+    hub: Hub,
+    places: Sequence[Place],
+    names: Mapping[str, str],
+    column_of: Mapping[str, int],
+) -> Iterator[str]:
+    """IDs, and a line to each master that has them. It stands in the midst of the columns of its
+    masters.
     """
-    found: dict[tuple[str, str], list[Interval]] = {}
-    for first, last, iommus in selected.collisions:
-        users = [
-            (iommu, path)
-            for iommu in iommus
-            for path in islice(_users(selected.inventory.masters, iommu, first, last), _MOST)
-        ]
-        for i, (iommu, one) in enumerate(users):
-            for other_iommu, other in users[i + 1 :]:
-                if iommu != other_iommu and one != other:
-                    found.setdefault((one, other), []).append(Interval(first, last))
-    for (one, other), collided in found.items():
-        label = _quoted(_ids(collided))
-        yield (
-            f'  {names[one]} -> {names[other]} [label={label}, color="{_COLLIDING}", '
-            f'fontcolor="{_COLLIDING}", penwidth=2, constraint=false];\n'
-        )
-
-
-def _users(masters: Sequence[Master], iommu: str, first: int, last: int) -> Iterator[str]:
-    """The enabled masters with one of the IDs on `iommu`."""
-    for master in masters:
-        has = any(a <= last and first <= b for a, b in all_intervals(master, iommu))
-        if has and master.enabled:
-            yield master.path
-
-
-def _joined(groups: Sequence[set[str]]) -> list[set[str]]:
-    """`groups`, those that have a member in common made one."""
-    result: list[set[str]] = []
-    for group in groups:
-        apart = [other for other in result if other.isdisjoint(group)]
-        touching = [other for other in result if not other.isdisjoint(group)]
-        result = [*apart, group.union(*touching)]
-    return result
+    label = _ids(hub.ids)
+    if hub.elsewhere:
+        label += "\nalso behind " + "\n".join(hub.elsewhere[:_MOST_IDS])
+        label += "\n..." if len(hub.elsewhere) > _MOST_IDS else ""
+    yield (
+        f"  {name} [shape=box, style=rounded, label={quoted(label)}, "
+        f'color="{_COLLIDING}", fontcolor="{_COLLIDING}"];\n'
+    )
+    columns = sorted(column_of[places[at].iommu] for at in hub.members)
+    middle = columns[(len(columns) - 1) // 2]
+    for at in hub.members:
+        iommu = places[at].iommu
+        if column_of[iommu] <= middle:
+            line = f"{names[iommu]}:r{at}:e -- {name}:w"
+        else:
+            line = f"{name}:e -- {names[iommu]}:l{at}:w"
+        yield f'  {line} [color="{_COLLIDING}"];\n'
 
 
 def _ids(intervals: Iterable[Interval]) -> str:
     """The first few of the IDs."""
     shown = [f"{a:#x}" if a == b else f"{a:#x}-{b:#x}" for a, b in merged(intervals)]
-    return " ".join(shown[:_MOST] + (["..."] if len(shown) > _MOST else []))
-
-
-def _quoted(text: str) -> str:
-    """A string of the dot language: only quotes and backslashes mean something in it."""
-    lines = (printable(line).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n"))
-    return '"' + "\\n".join(lines) + '"'
+    return " ".join(shown[:_MOST_IDS] + (["..."] if len(shown) > _MOST_IDS else []))

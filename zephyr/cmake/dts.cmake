@@ -61,6 +61,18 @@ foreach(viommu_root ${viommu_roots})
   list(APPEND viommu_arguments --dts-root ${viommu_root})
 endforeach()
 
+# One that is nearly one of these would count for nothing, and another host be taken.
+get_cmake_property(viommu_cached CACHE_VARIABLES)
+foreach(viommu_variable ${viommu_cached})
+  if(viommu_variable MATCHES "^VIOMMU_(HOST|DTB|DTS|PROFIL|VSID|CONF|YA?ML)" AND
+     NOT viommu_variable MATCHES "^VIOMMU_(HOST_DTB|PROFILE|VSID|CONFIG)$")
+    message(FATAL_ERROR "west-viommu: nothing reads ${viommu_variable}. The variables are "
+                        "VIOMMU_HOST_DTB (the host tree), VIOMMU_PROFILE, VIOMMU_VSID and "
+                        "VIOMMU_CONFIG; take the other out of the cache with "
+                        "-U${viommu_variable}, or build pristine.")
+  endif()
+endforeach()
+
 foreach(viommu_option HOST_DTB PROFILE VSID CONFIG)
   set(viommu_variable VIOMMU_${viommu_option})
   if(COMMAND zephyr_get)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is malformed in a guest, as problems at their places in its source."""
+
+from collections.abc import Iterable, Iterator
+
+from west_viommu.guest.entries import STREAM_IDS
+from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
+from west_viommu.problems import Problem
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.node import Node
+
+COPY_HINT = "copy the stream IDs of the host node, and write 0x0 in place of its SMMU"
+# Whose form hangs on something outside of the node: what is wrong there, all nodes have wrong.
+_OF_MANY = ("reg", "xen,reg", "interrupts", "interrupt-parent")
+# More nodes are not named one by one.
+_MOST_NAMED = 3
+
+
+def malformed(guest: GuestTree, error: TreeError, node: Node) -> Problem:
+    """`error` as a problem of `node`, at its place in the guest's source. Nodes that stand in for
+    a base tree go by the label that the source has for them.
+    """
+    is_zephyr = "4 cells" in error.expected
+    hints = {
+        "iommus": COPY_HINT,
+        "xen,path": "write the path of the host node, as `viommu list` shows it",
+        "reg": f"give {PASSTHROUGH} #address-cells = <2>, #size-cells = <2> and `ranges;`, and "
+        "write reg = <0x0 ADDRESS 0x0 SIZE>",
+        STREAM_IDS: "write the stream IDs of the host node, a cell each",
+        "xen,reg": "write <host-address size guest-address> for each region",
+        "interrupts": "write <GIC_SPI number IRQ_TYPE_LEVEL IRQ_DEFAULT_PRIORITY>, as Zephyr has it"
+        if is_zephyr
+        else "write <0 number flags>; or give the .dts of the guest's GIC as well",
+        "interrupt-parent": "refer to the guest's own controller: interrupt-parent = <&gic>",
+        "interrupts-extended": "write `interrupts`, for the guest's GIC",
+    }
+    hint = hints.get(error.prop, "correct the property")
+    if error.found.startswith("type 1"):
+        hint = "write GIC_SPI, which is 0, in place of GIC_PPI, and the number that the host has"
+    place = guest.locate(error.path, error.prop) or guest.locate(node.path, error.prop)
+    found = error.problem(
+        hint,
+        place,
+        node=node.path if error.path.startswith(BASE) else error.path,
+    )
+    return found._replace(
+        what=found.what.replace(f"{BASE}/", "&"),
+        expected=found.expected.replace(f"{BASE}/", "&"),
+        found=found.found.replace(f"{BASE}/", "&"),
+    )
+
+
+def misplaced(guest: GuestTree, node: Node) -> Iterator[Problem]:
+    """A request that Xen would not see, as it is not below /passthrough. Another node's `iommus`
+    refers to a node of this tree; a request's has a placeholder or a phandle of the host.
+    """
+    phandle = int.from_bytes(node.properties.get("iommus", b"\0")[:4], "big")
+    is_request = (
+        "iommus" in node.properties
+        and 0 not in guest.links.get(node.path, {})
+        and guest.tree.with_phandle(phandle) is None
+    )
+    if "xen,path" in node.properties or is_request:
+        prop = "xen,path" if "xen,path" in node.properties else "iommus"
+        by_label = node.path.startswith(BASE)
+        yield Problem(
+            "malformed",
+            f"a passthrough request outside of {PASSTHROUGH}",
+            f"move the node below {PASSTHROUGH}"
+            + (
+                f"; in an overlay, write &{{{PASSTHROUGH}}} {{ ... }} or the full path"
+                if by_label
+                else ""
+            ),
+            node.path.replace(f"{BASE}/", "&"),
+            where=guest.locate(node.path, prop),
+        )
+
+
+def told_once(errors: Iterable[tuple[TreeError, Problem]]) -> Iterator[Problem]:
+    """The problems, of which those are one that say the same of several nodes."""
+    found: dict[object, tuple[Problem, dict[str, None]]] = {}
+    for error, problem in errors:
+        is_shared = error.prop in _OF_MANY and problem.node
+        key = (error.prop, error.what, error.expected) if is_shared else problem
+        _, nodes = found.setdefault(key, (problem, {}))
+        nodes[problem.node] = None
+    for problem, (_, *others) in found.values():
+        some = " ".join([*others[:_MOST_NAMED], "..."] if len(others) > _MOST_NAMED else others)
+        what = f"{problem.what}; the same goes for {some}" if others else problem.what
+        yield problem._replace(what=what)

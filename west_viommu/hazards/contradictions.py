@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a request is not that of a host device: its path, stream IDs, registers, interrupts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from west_viommu.guest.requests import Request
+from west_viommu.hazards.evidence import IDS, INTERRUPTS, PATH, REG
+from west_viommu.hazards.findings import Finding, shown
+from west_viommu.hazards.matching import as_list, mismatch, unknown_ids, unknown_path
+from west_viommu.hazards.paste import Paper, as_entries, path_line
+from west_viommu.hazards.wanted import Wanted, candidates, has_all
+from west_viommu.host.devices import Device
+from west_viommu.host.intervals import Interval, covered_by, meetings
+from west_viommu.host.inventory import Master
+from west_viommu.hypervisor.assignment import Assignment, Terms
+from west_viommu.hypervisor.holdings import Holdings
+from west_viommu.hypervisor.pages import PAGE, in_pages
+from west_viommu.tree.addresses import Region
+from west_viommu.tree.interrupts import FIRST_PPI, FIRST_SPI, Intid
+
+# More are not shown one by one.
+_MOST_SHOWN = 16
+
+
+class Contradiction(NamedTuple):
+    """A `part` of a request that is not that of the device: the hazard, what was found, and the
+    `line` that would be right; "" where none is known.
+    """
+
+    part: str
+    hazard: str
+    finding: Finding
+    line: str
+
+
+class Examiner:
+    """Holds requests against devices of a host; lines to paste go on `paper`."""
+
+    def __init__(self, holdings: Holdings, terms: Terms, paper: Paper):
+        self._holdings = holdings
+        self._terms = terms
+        self._devices = holdings.devices
+        self._paper = paper
+
+    def contradictions(
+        self,
+        this: Assignment,
+        wanted: Sequence[Wanted],
+        parts: Callable[[str], Sequence[str]] = lambda odd: (),
+    ) -> Iterator[Contradiction]:
+        """What of the request of `this` is not that of its device: of each part the first. `wanted`
+        are the stream IDs that it names; `parts`: what is of the device, beside an odd part.
+        """
+        request, device = this.request, this.device
+        if request.xen_path not in (None, device.path):
+            yield self._other_path(this, parts(PATH))
+        if wanted and device.master and not has_all(device.master, wanted):
+            yield self._other_ids(this, wanted, parts(IDS))
+        for finding in self._other_regions(this):
+            line = self._paper.reg(request.path, device) if finding.prop == "reg" else ""
+            yield Contradiction(REG, "region-mismatch", finding, line)
+            break
+        interrupts = self._other_interrupts(this)
+        if interrupts:
+            line = self._paper.interrupts(device)
+            yield Contradiction(INTERRUPTS, "interrupt-mismatch", interrupts, line)
+
+    def _other_path(self, this: Assignment, parts: Sequence[str]) -> Contradiction:
+        path, meant = this.request.xen_path or "", this.device.path
+        if self._devices.tree.node(path) is None:
+            finding = unknown_path(path, self._devices)
+            if parts:
+                hint = f"write the path that you mean: {path_line(meant)}"
+                expected = f"{meant}, whose {as_list(parts)} the node has"
+                finding = finding._replace(hint=hint, expected=expected)
+            return Contradiction(PATH, "unknown-host-node", finding, path_line(meant))
+        finding = Finding(
+            f"xen,path names another device than the {as_list(parts)} of the node",
+            f"write {path_line(meant)}",
+            "xen,path",
+            expected=meant,
+            found=path,
+        )
+        return Contradiction(PATH, "path-mismatch", finding, path_line(meant))
+
+    def _other_ids(
+        self, this: Assignment, wanted: Sequence[Wanted], parts: Sequence[str]
+    ) -> Contradiction:
+        request, device, devices = this.request, this.device, self._devices
+        told = () if PATH in parts else parts
+        unknown = [each for each in wanted if not candidates([each], devices)]
+        if unknown and told:
+            finding = unknown_ids(request, unknown, device, devices, told)
+            hazard = "unknown-stream-id"
+        else:
+            finding = mismatch(request, wanted, devices, device, told)
+            hazard = "stream-mismatch"
+        has_own = device.master and device.master.streams
+        line = as_entries(device.master, finding.prop) if device.master and has_own else ""
+        return Contradiction(IDS, hazard, finding, line)
+
+    def _other_regions(self, this: Assignment) -> Iterator[Finding]:
+        """Each reg entry must be a region of the device, by xen,reg or at the same address, and
+        xen,reg must map nothing else.
+        """
+        request, path = this.request, this.device.path
+        regions = [region for region in this.device.regions if region]
+        expected = " or ".join(map(shown, regions)) or "no region"
+        own = (*regions, *self._terms.extra_of(this))
+        # Xen maps whole pages, and one triple of xen,reg may cover several regions.
+        is_of_device = covered_by(
+            Interval(each.base, each.base + each.size - 1) for each in map(in_pages, own)
+        )
+        foreign = [
+            host
+            for host, _ in request.mapped
+            if not is_of_device(host.base, host.base + host.size - 1)
+        ]
+        if foreign:
+            pages = " or ".join(shown(in_pages(region)) for region in regions)
+            yield Finding(
+                f"xen,reg maps memory that does not belong to {path}"
+                f"{owners(foreign, this, self._holdings)}",
+                f"write the host's regions in whole pages: {pages}"
+                if regions
+                else "leave xen,reg out: the host node has no region",
+                "xen,reg",
+                expected=expected,
+                found=_some(map(shown, foreign)),
+            )
+        known = frozenset(own)
+        others = [host for _, host in request.regions if host and host not in known]
+        if others:
+            of = owners(others, this, self._holdings)
+            line = self._paper.reg(request.path, this.device)
+            yield Finding(
+                f"this region does not belong to {path}{of}"
+                if len(others) == 1
+                else f"these regions do not belong to {path}{of}",
+                (f"write {line} " if line else "copy the host's absolute address and size, ")
+                + "or pair host and guest addresses: xen,reg = <host size guest>; what its driver "
+                "needs besides, add by `regions:` in viommu.yml"
+                if regions
+                else "leave reg out: the host node has none",
+                "reg",
+                expected=expected,
+                found=_some(map(shown, others)),
+            )
+        unmapped = [guest for guest, host in request.regions if host is None]
+        if unmapped:
+            yield Finding(
+                "xen,reg maps nothing to this region, so Xen would not map it",
+                "write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
+                "reg",
+                expected="a region that xen,reg covers",
+                found=_some(map(shown, unmapped)),
+            )
+        for guest, host in request.regions:
+            if host and (guest.base - host.base) % PAGE:
+                yield differs_within_a_page(host, guest, "reg")
+
+    def _other_interrupts(self, this: Assignment) -> Finding | None:
+        """Xen gives a guest an interrupt under the host's number only (virq = pirq)."""
+        own = frozenset(this.device.intids)
+        others = [intid for intid in this.request.intids if intid not in own]
+        if not others:
+            return None
+        line = self._paper.interrupts(this.device)
+        numbers = [str(intid - FIRST_SPI) for intid in this.device.intids if intid >= FIRST_SPI]
+        right = line or f"the host's number, SPI {' or '.join(numbers)}"
+        is_private = any(intid < FIRST_SPI for intid in others)
+        why = (
+            "a PPI is a CPU's own, and Xen gives a guest the host's SPIs only"
+            if is_private
+            else "Xen gives a guest an interrupt under the host's number only"
+        )
+        return Finding(
+            f"this interrupt does not belong to {this.device.path}"
+            if len(others) == 1
+            else f"these interrupts do not belong to {this.device.path}",
+            f"write {right} {why}"
+            if line
+            else f"write {right}: {why}"
+            if numbers
+            else "leave it out: Xen gives a guest only the interrupts of the host node",
+            "interrupts",
+            expected=f"INTID {' or '.join(map(str, this.device.intids))}"
+            if own
+            else "no GIC interrupt",
+            found=_some(map(_interrupt, others)),
+        )
+
+
+def together(
+    device: Device, first: Contradiction, others: Sequence[Contradiction], parts: Sequence[str]
+) -> Finding:
+    """What is to be said of parts that all mean another device than `device`, whose are `parts`."""
+    names = as_list([each.part for each in (first, *others)])
+    lines = " ".join(each.line for each in (first, *others) if each.line)
+    return first.finding._replace(
+        what=f"the {names} of the node are of another device than its {as_list(parts)}"
+        if parts
+        else first.finding.what,
+        hint=f"write {lines}",
+        expected=device.path,
+    )
+
+
+def or_else(finding: Finding, request: Request, master: Master | None, path: str) -> Finding:
+    """`finding` of a request that may as well mean the host node at `path`."""
+    line = as_entries(master) if master and not request.xen_path else path_line(path)
+    hint = finding.hint.rstrip(";")
+    return finding._replace(hint=f"{hint}; or, if you mean {path}, {line}")
+
+
+def owners(hosts: Sequence[Region], this: Assignment, holdings: Holdings) -> str:
+    """Whose the pages of `hosts` are, as the end of a sentence."""
+    asked = [(host.base, host.base + host.size - 1, "") for host in hosts]
+    claims = ((first, last, path) for first, last, path in holdings.all_pages())
+    paths = {path for _, path, _, _ in meetings(asked, claims)}
+    named = sorted(path for path in paths if not f"{this.device.path}/".startswith(f"{path}/"))
+    return f", but to {as_list(named[:3])}" if named else ""
+
+
+def differs_within_a_page(host: Region, guest: Region, prop: str) -> Finding:
+    """What `prop` of a guest's node says of two regions at different offsets into a page."""
+    return Finding(
+        "host and guest address differ within a page, and Xen maps whole pages",
+        "give the guest an address with the same last three hexadecimal digits",
+        prop,
+        expected=f"an address that ends in {host.base % PAGE:#05x}",
+        found=f"{guest.base:#x}",
+    )
+
+
+def _interrupt(intid: Intid) -> str:
+    return f"INTID {intid}" if intid >= FIRST_SPI else f"PPI {intid - FIRST_PPI}"
+
+
+def _some(texts: Iterator[str]) -> str:
+    """The texts, each once, the first few."""
+    found = list(dict.fromkeys(texts))
+    return ", ".join([*found[:_MOST_SHOWN], "..."] if len(found) > _MOST_SHOWN else found)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lines to paste into a guest's node: what it must say to mean a host device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from west_viommu.guest.entries import STREAM_IDS
+from west_viommu.guest.gic import LINUX_EDGE, ZEPHYR_CELLS, Gic
+from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.host.devices import Device
+from west_viommu.host.inventory import Master
+from west_viommu.tree.addresses import bus_cells
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.interrupts import FIRST_SPI
+
+_CELL_BITS = 32
+# Nobody pastes a longer line from a message; `viommu extract` writes it.
+_MOST_ENTRIES = 32
+
+
+class Paper(NamedTuple):
+    """What a line is written for: the guest's tree, and its GIC."""
+
+    guest: GuestTree
+    gic: Gic
+
+    def reg(self, path: str, device: Device) -> str:
+        """`reg` of the guest's node at `path` for the registers of `device` at their own addresses;
+        "" where they do not fit the cells of its bus, or that is elsewhere.
+        """
+        bus = self.guest.tree.node(path.rpartition("/")[0])
+        regions = [region for region in device.regions if region]
+        if bus is None or bus.path != PASSTHROUGH or not 0 < len(regions) <= _MOST_ENTRIES:
+            return ""
+        try:
+            address, size = bus_cells(bus)
+        except TreeError:
+            return ""
+        entries = [
+            f"<{' '.join((*_cells(each.base, address), *_cells(each.size, size)))}>"
+            for each in regions
+            if each.base >> _CELL_BITS * address == 0 and each.size >> _CELL_BITS * size == 0
+        ]
+        return f"reg = {', '.join(entries)};" if len(entries) == len(regions) else ""
+
+    def interrupts(self, device: Device) -> str:
+        """`interrupts` for those of `device`, as the guest's GIC has them; "" where it has none."""
+        spis = [each for each in dict.fromkeys(device.interrupts) if each[0] >= FIRST_SPI]
+        if not 0 < len(spis) <= _MOST_ENTRIES:
+            return ""
+        entries = [
+            f"<GIC_SPI {intid - FIRST_SPI} IRQ_TYPE_{'EDGE' if flags == LINUX_EDGE else 'LEVEL'} "
+            "IRQ_DEFAULT_PRIORITY>"
+            if self.gic.cells == ZEPHYR_CELLS
+            else f"<0 {intid - FIRST_SPI} {flags}>"
+            for intid, flags in spis
+        ]
+        return f"interrupts = {', '.join(entries)};"
+
+
+def path_line(path: str) -> str:
+    """`xen,path` for the host node at `path`."""
+    return f'xen,path = "{path}";'
+
+
+def path_lines(paths: Iterable[str]) -> str:
+    """The `xen,path` lines of which one is to be pasted."""
+    return " or ".join(map(path_line, paths))
+
+
+def as_entries(master: Master, prop: str = "iommus") -> str:
+    """The stream IDs of `master`, in the property where a request has its own."""
+    if not master.streams:
+        return "it has no `iommus`, only iommu-map"
+    if prop == STREAM_IDS:
+        return f"{STREAM_IDS} = <{' '.join(f'{i:#x}' for i in master.stream_ids)}>;"
+    return f"iommus = {', '.join(f'<0x0 {i:#x}>' for i in master.stream_ids)};"
+
+
+def _cells(number: int, count: int) -> list[str]:
+    """`number` in so many cells."""
+    return [
+        f"{number >> _CELL_BITS * place & (1 << _CELL_BITS) - 1:#x}"
+        for place in reversed(range(count))
+    ]

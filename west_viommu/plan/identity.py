@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether all that a request says is of one host device. What is not is refused, and told once: the
+part that is the odd one out, and what it should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from west_viommu.guest.requests import Request
+from west_viommu.hazards.allowed import Allowed
+from west_viommu.hazards.contradictions import Contradiction, Examiner, or_else, together
+from west_viommu.hazards.evidence import IDS, Evidence
+from west_viommu.hazards.findings import Finding, NoMatch
+from west_viommu.hazards.wanted import candidates, wanted_ids
+from west_viommu.host.devices import Device
+from west_viommu.hypervisor.assignment import Assignment
+from west_viommu.hypervisor.holdings import Holdings
+from west_viommu.plan.match import assignment, whole
+from west_viommu.problems import Problem, Where
+from west_viommu.tree.cells import TreeError
+
+# So many parts of one request that no device has are no slip of a hand.
+_MANY_MISSING = 2
+# Where what a request says decides which device it means. The rest is told as it is.
+_BY_EVIDENCE = ("unknown-host-node", "unknown-stream-id", "stream-mismatch", "ambiguous-master")
+
+
+class Identity(NamedTuple):
+    """What became of a request: its assignment, None where it has none, and what there is to say of
+    how it was found. `is_refused`: its parts contradict each other, or mean nothing of this host,
+    and no more is to be said of it. `stand_in`: what it means where that is another device than the
+    one that it names.
+    """
+
+    assignment: Assignment | None
+    problems: tuple[Problem, ...] = ()
+    is_refused: bool = False
+    stand_in: Assignment | None = None
+
+
+class Matcher:
+    """Finds the devices of requests. What `allowed` lets pass is a warning."""
+
+    def __init__(self, holdings: Holdings, allowed: Allowed, examiner: Examiner):
+        self._devices = holdings.devices
+        self._holdings = holdings
+        self._allowed = allowed
+        self._examiner = examiner
+
+    def identities(self, requests: Sequence[Request]) -> dict[Request, Identity]:
+        """What became of each request."""
+        strict = {request: self._strict(request) for request in requests}
+        refused = [request for request, found in strict.items() if found.is_refused]
+        evidence = {request: self._evidence(request) for request in refused}
+        if refused and len(refused) == len(strict) and self._is_other_host(evidence.values()):
+            nothing = Identity(None, is_refused=True)
+            told = nothing._replace(problems=(self._other_host(refused[0]),))
+            return {request: told if request is refused[0] else nothing for request in refused}
+        taken = {
+            found.assignment.device.path
+            for found in strict.values()
+            if found.assignment and not found.is_refused
+        }
+        weighed = {
+            request: self._weighed(request, strict[request], evidence[request], taken)
+            for request in refused
+        }
+        return {**strict, **weighed}
+
+    def _strict(self, request: Request) -> Identity:
+        """What a request means by its path, or else by its IDs, and what of it is not so."""
+        problems: list[Problem] = []
+        try:
+            wanted = wanted_ids(request, self._devices)
+            found = assignment(request, self._devices)
+        except NoMatch as no_match:
+            otherwise = no_match.otherwise
+            names = otherwise.names if otherwise else ()
+            hazard, finding = no_match.hazard, no_match.finding
+            wrong = self._allowed.problem(hazard, finding, request.path, names)
+            if not wrong.warning or otherwise is None:
+                return Identity(None, (wrong,), hazard in _BY_EVIDENCE)
+            problems, found = [wrong], otherwise
+            wanted = ()
+        except TreeError as error:
+            hint = f"correct the host tree, or remove {request.path}"
+            where = Where(self._devices.host_name)
+            about = "the host node is malformed"
+            return Identity(None, (error.problem(hint, where, about=about),))
+        for each in self._examiner.contradictions(found, wanted):
+            problems.append(self._problem(each.hazard, each.finding, request, found.names))
+        is_of_another = bool(
+            wanted and not found.device.master and candidates(wanted, self._devices)
+        )
+        is_refused = is_of_another or any(not problem.warning for problem in problems)
+        return Identity(found, tuple(problems), is_refused)
+
+    def _evidence(self, request: Request) -> Evidence:
+        try:
+            return Evidence(request, wanted_ids(request, self._devices), self._devices)
+        except NoMatch:
+            return Evidence(request, (), self._devices)
+
+    def _weighed(
+        self, request: Request, strict: Identity, evidence: Evidence, taken: Collection[str]
+    ) -> Identity:
+        """What there is to say of a request whose parts contradict each other."""
+        verdict = evidence.verdict(taken)
+        named = strict.assignment.device if strict.assignment else self._by_path(request)
+        device = verdict.device or named
+        if device is None:
+            return strict
+        is_named = named is not None and device.path == named.path
+        if is_named and strict.assignment and self._is_judged_as_it_is(strict.assignment):
+            # What it is, no guest could have, whatever else its node says.
+            return strict._replace(problems=(), is_refused=False)
+        problems = tuple(self._told(request, device, evidence, verdict.rivals, is_named, strict))
+        if all(problem.warning for problem in problems):
+            # What was allowed refuses nothing: the hazards have the last word.
+            return strict._replace(is_refused=any(not each.warning for each in strict.problems))
+        stand_in = None if is_named or device.path in taken else _stand_in(request, device)
+        return strict._replace(problems=problems, stand_in=stand_in)
+
+    def _told(
+        self,
+        request: Request,
+        device: Device,
+        evidence: Evidence,
+        rivals: Collection[str],
+        is_named: bool,
+        strict: Identity,
+    ) -> Iterator[Problem]:
+        """A problem for each mistake: parts that are all of one other device are one."""
+        this = whole(request, device)
+        wanted = wanted_ids(request, self._devices)
+        is_allowed = any(p.warning and p.id == "stream-mismatch" for p in strict.problems)
+        odd = [
+            each
+            for each in self._examiner.contradictions(this, wanted, partial(evidence.parts, device))
+            if not (each.part == IDS and is_allowed)
+        ]
+        others = [path for path in rivals if path != device.path]
+        for first, *rest in _together(odd, device, evidence):
+            finding = first.finding
+            if rest:
+                parts = evidence.parts(device, first.part)
+                finding = together(device, first, rest, parts)._replace(
+                    found=" or ".join(sorted(evidence.others(first.part, device)))
+                )
+            if others:
+                finding = or_else(finding, request, self._devices.master(others[0]), others[0])
+            # Only of the device that is named it was said what may be.
+            names = this.names if is_named and not rest and strict.assignment else ()
+            yield self._problem(first.hazard, finding, request, names)
+
+    def _by_path(self, request: Request) -> Device | None:
+        return self._devices.device(request.xen_path) if request.xen_path else None
+
+    def _is_judged_as_it_is(self, this: Assignment) -> bool:
+        is_of_hypervisor = bool(self._holdings.role(this.device.path))
+        return is_of_hypervisor or not any(True for _ in self._examiner.contradictions(this, ()))
+
+    def _problem(
+        self, hazard: str, finding: Finding, request: Request, names: Collection[str]
+    ) -> Problem:
+        return self._allowed.problem(hazard, finding, request.path, names)
+
+    def _is_other_host(self, evidence: Collection[Evidence]) -> bool:
+        is_foreign = any(each.missing >= _MANY_MISSING for each in evidence)
+        return is_foreign and not any(each.fits for each in evidence)
+
+    def _other_host(self, first: Request) -> Problem:
+        model = self._devices.model
+        return self._problem(
+            "wrong-host",
+            Finding(
+                "nothing that the guest asks for is in this host tree: is it the right host?",
+                "give the tree of the board that the guest is for; `viommu list` shows what a host "
+                "has",
+                expected="paths, addresses and stream IDs of the host",
+                found=f"{self._devices.host_name} ({model})" if model else self._devices.host_name,
+            ),
+            first,
+            (),
+        )
+
+
+def _together(
+    odd: Sequence[Contradiction], device: Device, evidence: Evidence
+) -> list[list[Contradiction]]:
+    """The contradictions, those together whose parts are of one other device."""
+    groups: list[tuple[frozenset[str], list[Contradiction]]] = []
+    for each in odd:
+        others = evidence.others(each.part, device)
+        for i, (shared, group) in enumerate(groups):
+            if shared & others:
+                group.append(each)
+                groups[i] = (shared & others, group)
+                break
+        else:
+            groups.append((others, [each]))
+    return [group for _, group in groups]
+
+
+def _stand_in(request: Request, device: Device) -> Assignment:
+    """`device` as if nothing else were known of it, so that nobody takes it for one that stays."""
+    bare = request._replace(entries=(), regions=(), mapped=(), interrupts=(), malformed_ids=None)
+    return whole(bare, device)
