@@ -25,7 +25,6 @@ duplicate-assignment Where(file='clash.yml', line=5)
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -44,11 +43,11 @@ from west_viommu.names import (
     partial_tree,
 )
 from west_viommu.plan.sealed import SealedHost, SealedPlan
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import Problem, Refused
 from west_viommu.read.guest import sealed_plan
+from west_viommu.read.named_plans import read_built, read_folders
 from west_viommu.read.plain_file import content, unreadable
 from west_viommu.read.profiles import profile as profile_of
-from west_viommu.read.sysbuild import images
 from west_viommu.read.system import Entry, SystemFile, system_file
 from west_viommu.system.judge import judge
 from west_viommu.system.records import Domain, Judged, SystemTerms
@@ -108,41 +107,6 @@ def read_system(
     said = system_file(os.fspath(path))
     chosen = said._replace(host=host or said.host, profile=profile or said.profile)
     return system_of(chosen, include_dirs, defines)
-
-
-def read_built(build: str | os.PathLike[str]) -> SystemFile:
-    """The images of the sysbuild in `build` that have a plan, as a system.yml would name them.
-    Raises Refused where it is no sysbuild, or has none.
-    """
-    folder = Path(build)
-    found = images(folder)
-    if found is None:
-        what, hint = "there is no domains.yaml", "name the build directory of a sysbuild"
-        raise Refused([Problem("unreadable", what, hint, where=Where(str(folder)))])
-    entries = [
-        Entry(_as_name(name), str(directory), Where(str(directory / "viommu" / PLAN)))
-        for name, directory in found.directories.items()
-        if (directory / "viommu" / PLAN).is_file()
-    ]
-    if not entries:
-        what, hint = "no image of this sysbuild has passthrough devices", "configure it again"
-        raise Refused([Problem("malformed", what, hint, where=Where(str(folder)))])
-    return SystemFile(str(folder), domains=tuple(entries))
-
-
-def read_folders(folders: Iterable[str]) -> SystemFile:
-    """Plans, each in its folder or in a build directory, as a system.yml would name them. Each
-    domain is called as its folder is, or as the one above where that is `viommu`.
-    """
-    entries: dict[str, Entry] = {}
-    for folder in folders:
-        parts = [part for part in Path(os.path.abspath(folder)).parts if part != "viommu"]
-        stem, number = _as_name(parts[-1]), 2
-        name = stem
-        while name in entries:
-            name, number = f"{stem}-{number}", number + 1
-        entries[name] = Entry(name, folder, Where(os.path.join(folder, PLAN)))
-    return SystemFile(os.curdir, domains=tuple(entries.values()))
 
 
 def system_of(
@@ -233,12 +197,6 @@ def write_system(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> 
     """
     with SystemOutput(Path(folder)) as output:
         output.write(files)
-
-
-def _as_name(text: str) -> str:
-    """`text` as the name of a domain: of a node of /chosen, an xl guest and a file."""
-    found = re.sub(r"[^A-Za-z0-9_-]", "-", text)[:24]
-    return found if found[:1].isalpha() else f"guest-{found}"
 
 
 def _has_all(found: Judged, files: Mapping[str, FoundFiles], toolstack: str) -> bool:

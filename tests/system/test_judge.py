@@ -283,7 +283,9 @@ def test_a_plan_of_another_host(viommu: Run) -> None:
     outcome = viommu("system", "--host", "host.dts", "a", "b")
     assert outcome.status == 1
     (first, *_) = outcome.err.splitlines()
-    assert first.startswith("a/viommu.json: error: [malformed] a was bound to another host tree (")
+    assert first.startswith(
+        "a/viommu/viommu.json: error: [malformed] a was bound to another host tree ("
+    )
     assert outcome.err.count("error:") == 2
 
 
@@ -293,8 +295,8 @@ def test_a_plan_by_another_profile(viommu: Run) -> None:
     outcome = viommu("system", "--host", "host.dts", "a", "b")
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err == (
-        "b/viommu.json: error: [malformed] b was bound by another profile (expected xen-rfc, found "
-        "xen-amd)\nhint: one Xen runs all of them: bind it by the same\n"
+        "b/viommu/viommu.json: error: [malformed] b was bound by another profile (expected "
+        "xen-rfc, found xen-amd)\nhint: one Xen runs all of them: bind it by the same\n"
     )
 
 
