@@ -10,7 +10,7 @@ demo:
 test:
 	sh tools/setup.sh test
 	VIOMMU_BOOT="$${VIOMMU_BOOT:-$$PWD/.venv/xen}" \
-	    .venv/bin/python -m pytest -W error --cov --cov-report=term-missing:skip-covered
+	    .venv/bin/python -m pytest -W error -n auto --cov --cov-report=term-missing:skip-covered
 
 # For the tests that boot guests and Xens in QEMU; `make test` skips them without.
 boot-tools:

@@ -48,6 +48,8 @@ def test_the_lopper_assist_writes_what_bind_writes(viommu: Run, tmp_path: Path) 
     ]
     for plan in plans:
         del plan["files"]
+        # Lopper's tree has phandles that the source has not.
+        del plan["host"]["sha256"]
     assert plans[0] == plans[1]
     written = [sorted(os.listdir(folder)) for folder in ("by-lopper", "by-us")]
     assert written[0] == written[1]

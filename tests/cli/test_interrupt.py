@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,7 +24,6 @@ from tests.cli.test_whole import (
 )
 from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
 from west_viommu.__main__ import main
-from west_viommu.read.preprocess import preprocessed
 
 __all__ = ["build", "case"]  # fixtures of other modules
 
@@ -139,22 +137,35 @@ def test_while_the_preprocessor_runs(tmp_path: Path) -> None:
     assert has_ended(int((tmp_path / "pid").read_text()))
 
 
-def test_before_the_preprocessor_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+SLOW_POPEN = """
+import subprocess, sys, time
+from pathlib import Path
+
+class Slow(subprocess.Popen):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        while not Path("pid").exists():
+            time.sleep(0.01)
+
+subprocess.Popen = Slow
+from west_viommu.start import entry_point
+entry_point()
+"""
+
+
+def test_before_the_preprocessor_is_known(tmp_path: Path) -> None:
     """It is faster than we: it has told us to stop before Popen has come back."""
     quick = tmp_path / "quick"
-    quick.write_text(f"#!/bin/sh\nkill -INT $PPID\necho $$ > {tmp_path}/pid\nsleep 60\n")
+    quick.write_text("#!/bin/sh\nkill -INT $PPID\necho $$ > pid\nsleep 60\n")
     quick.chmod(0o755)
-
-    class Slow(subprocess.Popen[bytes]):
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options)
-            while not (tmp_path / "pid").exists():
-                time.sleep(0.01)
-
-    monkeypatch.setenv("CPP", str(quick))
-    monkeypatch.setattr("west_viommu.read.preprocess.subprocess.Popen", Slow)
-    with pytest.raises(KeyboardInterrupt):
-        preprocessed([f"{DEMO}/host.dts"])
+    run = subprocess.run(
+        [sys.executable, "-c", SLOW_POPEN, *LIST],
+        env={**ENVIRONMENT, "CPP": str(quick)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "viommu list: interrupted\n")
     assert has_ended(int((tmp_path / "pid").read_text()))
 
 

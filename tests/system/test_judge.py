@@ -307,5 +307,5 @@ def test_a_plan_that_is_not_whole(viommu: Run) -> None:
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err == (
         "b/viommu/xl.cfg: error: [malformed] not of the run of viommu.json\n"
-        "hint: build again, or run viommu bind again: its files belong together\n"
+        "hint: build again, or run `viommu bind` again: its files belong together\n"
     )
