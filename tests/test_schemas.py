@@ -192,6 +192,8 @@ FULL = {
     "vsid": "explicit",
     "vsids": {"/soc/ethernet@1": [16, 17], "/soc/mmc@2": [0]},
     "domain": ["vpci", "acpi", "vpl011", "virtio"],
+    "dom0": "none",
+    "regions": [{"device": "/soc/mmc@2", "region": [0xFF5E0050, 4], "reason": "its clock"}],
     "allow": [{"hazard": "shared-page", "device": "/soc/uart@3", "reason": "one driver"}],
 }
 
