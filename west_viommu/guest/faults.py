@@ -36,7 +36,10 @@ def malformed(guest: GuestTree, error: TreeError, node: Node) -> Problem:
     }
     hint = hints.get(error.prop, "correct the property")
     if error.found.startswith("type 1"):
-        hint = "write GIC_SPI, which is 0, in place of GIC_PPI, and the number that the host has"
+        hint = (
+            "a PPI is never a device's: write GIC_SPI, which is 0, for the type, and the host's "
+            "number (`viommu list` has INTIDs, which are 32 more)"
+        )
     place = guest.locate(error.path, error.prop) or guest.locate(node.path, error.prop)
     found = error.problem(
         hint,

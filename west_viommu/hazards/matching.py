@@ -69,7 +69,8 @@ def unknown_ids(
             said = (
                 f"the {as_list(parts)} of the node {'is that' if len(parts) == 1 else 'are those'}"
             )
-            hint = f"{said} of {there.path}: {as_entries(there.master, prop)}"
+            line = as_entries(there.master, prop)
+            hint = f"{said} of {there.path}: " + (f"write {line}" if there.master.streams else line)
         expected = f"{listed(there.master.stream_ids)}, those of {there.path}"
     return Finding(
         f"{what} behind {' or '.join(iommus)}" if iommus else what,

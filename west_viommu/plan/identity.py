@@ -178,8 +178,8 @@ class Matcher:
             "wrong-host",
             Finding(
                 "nothing that the guest asks for is in this host tree: is it the right host?",
-                "give the tree of the board that the guest is for; `viommu list` shows what a host "
-                "has",
+                "give --host the tree of the board that the guest is for; `viommu list` shows what "
+                "a host has",
                 expected="paths, addresses and stream IDs of the host",
                 found=f"{self._devices.host_name} ({model})" if model else self._devices.host_name,
             ),

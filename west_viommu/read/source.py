@@ -40,6 +40,7 @@ _HINTS = {
     "expected number": "is it a macro of a file that is not included? Give the base .dts first, "
     "or -I and -D",
     "expected '/dts-v1/;'": "give the base .dts before its overlays",
+    "expected ';'": "is a ; missing behind what stands before this? Else correct this line",
     "appears on": "give one of the two nodes another label; or remove it, if it is a copy",
     "expected": "correct this line, or the end of the one before it",
 }
