@@ -24,6 +24,7 @@ from tests.cli.test_whole import (
 )
 from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
 from west_viommu.__main__ import main
+from west_viommu.read.children import end
 
 __all__ = ["build", "case"]  # fixtures of other modules
 
@@ -167,6 +168,15 @@ def test_before_the_preprocessor_is_known(tmp_path: Path) -> None:
     )
     assert (run.returncode, run.stdout, run.stderr) == (130, "", "viommu list: interrupted\n")
     assert has_ended(int((tmp_path / "pid").read_text()))
+
+
+def test_within_the_wait_for_a_process() -> None:
+    """Popen then keeps its lock, and its wait() would never come back."""
+    process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    process._waitpid_lock.acquire()  # type: ignore[attr-defined]
+    end(process, is_session=True)
+    assert process.returncode == -signal.SIGKILL
+    assert has_ended(process.pid)
 
 
 def has_ended(pid: int) -> bool:

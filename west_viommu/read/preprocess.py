@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from west_viommu.names import OVERLAY, OVERLAY_FIRST_LINE
 from west_viommu.problems import Problem, Refused, Where
+from west_viommu.read.children import end
 from west_viommu.read.foreign import LONGEST, foreign
 from west_viommu.read.plain_file import beginning, check_plain, unreadable
 from west_viommu.read.scratch import scratch
@@ -128,17 +129,7 @@ def _status_in_time(process: subprocess.Popen[bytes], meanwhile: Callable[[], No
         return None
     finally:
         # Also where the user interrupts us: a session of its own does not hear of that.
-        if process.returncode is None:
-            _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill `process` and, where the system has sessions, all that it started."""
-    if hasattr(os, "killpg"):
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-    process.wait()
+        end(process, is_session=True)
 
 
 def _limiting() -> Callable[[], None] | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from west_viommu.hypervisor.partial import PartialTree
 from west_viommu.names import OVERLAY_FIRST_LINE
 from west_viommu.problems import Problem, Refused
+from west_viommu.read.children import end
 from west_viommu.read.scratch import scratch
 from west_viommu.write.dts import commented, dts
 
@@ -62,8 +63,10 @@ class Compilers:
 
     def __exit__(self, *raised: object) -> None:
         for process in self._running.values():
-            with process:
-                process.kill()
+            end(process)
+            for pipe in (process.stdout, process.stderr):
+                if pipe:
+                    pipe.close()
 
     def blobs(self) -> dict[str, bytes]:
         """Name -> blob; {} where there is no dtc. Raises Refused where it does not take one, or
