@@ -122,7 +122,7 @@ def test_bash_by_the_completion_of_west(scripts: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
 def test_fish(scripts: Path, tmp_path: Path) -> None:
     def offered(line: str) -> set[str]:
-        code = f"source {scripts / 'viommu.fish'}\n{recipe('fish')}\ncomplete -C {line!r}"
+        code = f"source {str(scripts / 'viommu.fish')!r}\n{recipe('fish')}\ncomplete -C {line!r}"
         run = subprocess.run(
             ["fish", "--no-config", "-c", code], cwd=tmp_path, capture_output=True, text=True
         )
@@ -138,7 +138,7 @@ def test_fish(scripts: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
 def test_zsh(scripts: Path, tmp_path: Path) -> None:
-    code = f'autoload -U compinit; compinit -D -u; eval "$(<{scripts / "viommu.zsh"})"'
+    code = f'autoload -U compinit; compinit -D -u; eval "$(<{str(scripts / "viommu.zsh")!r})"'
     run = subprocess.run(
         ["zsh", "-f", "-c", f"{code}; print -r -- $_comps[viommu]"],
         cwd=tmp_path,
