@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.dimensions import DIMENSIONS, Dimension, Input
+from bench.measure import clean_environment
 from west_viommu.__main__ import main as viommu
 
 # Below this many seconds, what is measured is the machine.
@@ -60,12 +61,11 @@ def ratio(found: Sequence[tuple[int, float]]) -> float:
 @contextmanager
 def scratch() -> Iterator[None]:
     """Works in an empty folder, without settings of the user's."""
-    for name in ("VIOMMU_HOST_DTB", "VIOMMU_PROFILE", "VIOMMU_VSID", "VIOMMU_CONFIG"):
-        os.environ.pop(name, None)
-    os.environ.pop("ZEPHYR_BASE", None)
     before = os.getcwd()
     with tempfile.TemporaryDirectory(prefix="viommu-growth-") as folder:
-        os.environ["WEST_CONFIG_GLOBAL"] = os.path.join(folder, "none")
+        kept = clean_environment(WEST_CONFIG_GLOBAL=os.path.join(folder, "none"))
+        os.environ.clear()
+        os.environ.update(kept)
         os.chdir(folder)
         try:
             yield

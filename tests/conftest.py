@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 import west_viommu
 from west_viommu.__main__ import main
+from west_viommu.names import VARIABLES
 from west_viommu.read.dtb import tree_from_dtb
 from west_viommu.tree.node import Tree
 
@@ -24,8 +26,11 @@ NO_CHECKOUT = "west runs the commands of a checkout, not those of an installed p
 DEMO = CHECKOUT / "samples" / "demo"
 CORPUS = Path(os.environ["VIOMMU_CORPUS"]) if "VIOMMU_CORPUS" in os.environ else None
 NO_CORPUS = "VIOMMU_CORPUS is not set: it names a folder of real host DTBs"
-# Variables that change how messages look.
-OF_MESSAGES = ("VIOMMU_ERRORS", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "GITHUB_WORKSPACE")
+# What a user has set is no test's business, nor that of the processes that one starts.
+for _name in (*VARIABLES, "NO_COLOR", "FORCE_COLOR", "COLUMNS", "GITHUB_WORKSPACE"):
+    os.environ.pop(_name, None)
+# Whoever is started in the background by a shell ignores Ctrl-C, and so do those that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def corpus_params() -> list[object]:
@@ -71,9 +76,7 @@ def viommu(
 ) -> Run:
     """Runs `viommu ARGUMENT...` in process, in a fresh folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("VIOMMU_HOST_DTB", raising=False)
-    monkeypatch.delenv("CPP", raising=False)
-    for name in ("ZEPHYR_BASE", "VIOMMU_PROFILE", "VIOMMU_VSID", "VIOMMU_CONFIG", *OF_MESSAGES):
+    for name in ("ZEPHYR_BASE", "CPP"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WEST_CONFIG_GLOBAL", str(tmp_path / "none"))
 

@@ -38,7 +38,7 @@ def uninterrupted(run: Callable[[], int]) -> int:
     sys.unraisablehook = _end_by_interrupt
     try:
         return run()
-    except BaseException as error:
+    except (KeyboardInterrupt, RuntimeError) as error:
         if not _is_interrupt(error):
             raise
         os.write(2, b"viommu: interrupted\n")

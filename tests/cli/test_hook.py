@@ -17,7 +17,7 @@ import pytest
 from devicetree import dtlib
 
 from tests.cli.test_bind import XENVM
-from tests.conftest import CHECKOUT, DEMO, OF_MESSAGES, PACKAGE, Run
+from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
 from west_viommu.cli.preprocessor import main
 
 GIC_HEADER = "zephyr/dt-bindings/interrupt-controller/arm-gic.h"
@@ -75,8 +75,6 @@ class Build:
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     monkeypatch.setenv("ZEPHYR_BASE", "")
     monkeypatch.setenv("WEST_CONFIG_GLOBAL", str(tmp_path / "none"))
-    for name in OF_MESSAGES:
-        monkeypatch.delenv(name, raising=False)
     return Build(tmp_path)
 
 

@@ -25,6 +25,7 @@ from tests.xen.running import DOM0, XEN
 from tests.xen.whole import AtBoot, Hand, World, by_xl, faults, whole
 from tests.xen.xens import MASTER, RFC, V3, V417, Xen
 from west_viommu.__main__ import main
+from west_viommu.names import VARIABLES
 
 # Refused though Xen would go on: the guest's tree does not say for sure what is meant, or what Xen
 # would do is not what the tree says.
@@ -38,7 +39,7 @@ BY_DESIGN = {
     "host-memory": "no device, whatever Xen would do",
     "untranslatable-region": "Xen maps nothing where a bus has no ranges",
 }
-ENVIRONMENT = ("VIOMMU_HOST_DTB", "VIOMMU_PROFILE", "VIOMMU_VSID", "VIOMMU_CONFIG", "ZEPHYR_BASE")
+ENVIRONMENT = (*VARIABLES, "ZEPHYR_BASE")
 
 
 class Side(NamedTuple):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.xen import random_systems
+from tests.xen.judged import ENVIRONMENT
 from tests.xen.random_systems import Verdict, main, refused, report, system_of, verdict
 from tests.xen.running import Fault
 from tests.xen.whole import World
@@ -14,7 +15,7 @@ SEEDS = range(1, 61)
 
 
 def test_the_model_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("VIOMMU_HOST_DTB", "VIOMMU_PROFILE", "VIOMMU_CONFIG", "ZEPHYR_BASE"):
+    for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     found = {seed: verdict(system_of(seed)) for seed in SEEDS}
     assert all(each.agrees for each in found.values()), report(found)

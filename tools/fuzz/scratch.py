@@ -11,14 +11,15 @@ from collections.abc import Iterator
 
 from commands import HANGS_AFTER, Hung
 
+from west_viommu.names import VARIABLES
+
 
 @contextlib.contextmanager
 def scratch() -> Iterator[None]:
     """Works in an empty folder, without settings of the user's, and ends what hangs."""
     signal.signal(signal.SIGALRM, _hung)
-    for variable in ("VIOMMU_HOST_DTB", "VIOMMU_PROFILE", "VIOMMU_VSID", "VIOMMU_CONFIG"):
+    for variable in (*VARIABLES, "ZEPHYR_BASE"):
         os.environ.pop(variable, None)
-    os.environ.pop("ZEPHYR_BASE", None)
     before = os.getcwd()
     with tempfile.TemporaryDirectory(prefix="viommu-fuzz-") as folder:
         os.environ["WEST_CONFIG_GLOBAL"] = os.path.join(folder, "none")
