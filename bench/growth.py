@@ -19,24 +19,23 @@ from pathlib import Path
 
 from bench.dimensions import DIMENSIONS, Dimension, Input
 from bench.measure import clean_environment
-from west_viommu.__main__ import main as viommu
 
 # Below this many seconds, what is measured is the machine.
 _LEAST = 0.1
 
 
-def seconds(made: Input) -> float:
-    """What the command takes of a processor, in a process of its own and in the present folder."""
+def seconds(made: Input, runs: int) -> float:
+    """What the command takes of a processor in the present folder: the least of so many runs."""
     Path("host.dtb").write_bytes(made.host)
     Path("guest.dts").write_text(made.guest)
     Path("viommu.yml").write_text(made.config)
     command = [*made.command, "--host", "host.dtb", *(["guest.dts"] if made.guest else [])]
-    child = os.fork()
-    if child == 0:
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for number in (1, 2):
-            os.dup2(nowhere, number)
-        os._exit(viommu(command))
+    return min(_of_one_run([sys.executable, "-m", "west_viommu", *command]) for _ in range(runs))
+
+
+def _of_one_run(command: list[str]) -> float:
+    silent = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
+    child = os.posix_spawn(command[0], command, os.environ, file_actions=silent)
     _, status, usage = os.wait4(child, 0)
     if os.waitstatus_to_exitcode(status) not in (0, 1):
         raise RuntimeError(f"{' '.join(command)} ended with {status}")
@@ -45,11 +44,9 @@ def seconds(made: Input) -> float:
 
 def growth(dimension: Dimension, doublings: int) -> list[tuple[int, float]]:
     """How many, and the seconds for them beyond those for one."""
-    least = min(seconds(dimension.make(1)) for _ in range(3))
+    least = seconds(dimension.make(1), 4)
     counts = [dimension.few << i for i in range(doublings + 1)]
-    return [
-        (count, min(seconds(dimension.make(count)) for _ in range(2)) - least) for count in counts
-    ]
+    return [(count, seconds(dimension.make(count), 2) - least) for count in counts]
 
 
 def ratio(found: Sequence[tuple[int, float]]) -> float:

@@ -17,6 +17,7 @@ from west_viommu.names import PROFILES
 
 # A package may import those before it (docs/architecture.md).
 LAYERS = (
+    "quick_typing",
     "problems",
     "names",
     "tree",
@@ -35,7 +36,7 @@ LAYERS = (
     "cli",
 )
 CHANGELOG = CHECKOUT / "CHANGELOG.md"
-CORE = LAYERS[: LAYERS.index("system") + 1]
+CORE = LAYERS[LAYERS.index("problems") : LAYERS.index("system") + 1]
 FORBIDDEN_IN_CORE = {"os", "sys", "pathlib", "subprocess", "yaml", "devicetree", "west", "argparse"}
 
 

@@ -35,7 +35,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from west_viommu.guest.requests import Asked, asked
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
@@ -57,6 +56,7 @@ from west_viommu.names import partial_tree as name_of
 from west_viommu.plan import plan as planning
 from west_viommu.plan.records import Plan
 from west_viommu.problems import Problem, Refused, Where, bounded, rendered
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.read import host as host_file
 from west_viommu.read.bindings import bindings_in
 from west_viommu.read.settings import Settings, terms

@@ -27,7 +27,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from west_viommu.api import Host, read_host
 from west_viommu.names import (
@@ -44,6 +43,7 @@ from west_viommu.names import (
 )
 from west_viommu.plan.sealed import SealedHost, SealedPlan
 from west_viommu.problems import Problem, Refused
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.guest import sealed_plan
 from west_viommu.read.named_plans import read_built, read_folders
 from west_viommu.read.plain_file import content, unreadable

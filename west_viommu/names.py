@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names that the outside relies on: those of our files, what tells them from others, choices."""
 
+from __future__ import annotations
+
 OVERLAY = "viommu.overlay"
 PLAN = "viommu.json"
 XL_CFG = "xl.cfg"

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is wrong with an input, and how it is shown: the one error format of every command."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Iterable, Iterator
-from typing import NamedTuple
+
+from west_viommu.quick_typing import NamedTuple
 
 # A message says where to look; what is longer than this was made so on purpose. A line to be
 # pasted, of 100 stream IDs, fits.

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The console script `viommu`."""
 
+from __future__ import annotations
+
 import gc
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn, TextIO
+
+from west_viommu.quick_typing import NoReturn, TextIO
 
 # Objects: more than a host of 20,000 devices is. They stay to the end, and to look through them for
 # garbage took a tenth of `list`; none is found.
@@ -52,7 +55,7 @@ def _is_interrupt(error: BaseException | None) -> bool:
     return error is not None
 
 
-def _end_by_interrupt(unraisable: "sys.UnraisableHookArgs") -> None:
+def _end_by_interrupt(unraisable: sys.UnraisableHookArgs) -> None:
     """End as a killed process does where `unraisable` is a Ctrl-C, else print it."""
     if _is_interrupt(unraisable.exc_value):
         os.write(2, b"viommu: interrupted\n")

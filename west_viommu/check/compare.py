@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from west_viommu.check.difference import Difference
 from west_viommu.check.view import NodeView, View
@@ -12,6 +11,7 @@ from west_viommu.guest.gic import GuestInterrupt
 from west_viommu.hazards.findings import listed
 from west_viommu.hypervisor.profile import Profile, switched_on
 from west_viommu.plan.sealed import SealedDevice, SealedViommu
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 
 # Of a stream ID behind the vSMMU, as in the overlay that is written.

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from west_viommu.quick_typing import NamedTuple
 
 
 class Difference(NamedTuple):

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, TypeVar
 
 from west_viommu.check.difference import Difference
 from west_viommu.guest.gic import NO_GIC, Gic, GuestInterrupt, guest_gic, guest_interrupts
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
 from west_viommu.names import VSMMU_COMPATIBLE
+from west_viommu.quick_typing import NamedTuple, TypeVar
 from west_viommu.tree.addresses import AddressMap, Region
 from west_viommu.tree.cells import TreeError, cells, counted
 from west_viommu.tree.node import Node

@@ -4,11 +4,13 @@
 Nothing but argparse is imported here: a command's own modules are loaded when it runs.
 """
 
+from __future__ import annotations
+
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable
-from typing import NamedTuple
 
 from west_viommu.names import MESSAGE_FORMS, POLICIES, PROFILES, is_profile_path
+from west_viommu.quick_typing import NamedTuple
 
 _HOST_HELP = (
     "the host's devicetree, as Xen is booted with it: a blob, a .dts, or a directory in "

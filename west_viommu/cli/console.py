@@ -6,10 +6,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TextIO
 
 from west_viommu.names import MESSAGE_FORMS
 from west_viommu.problems import Problem, Where, printable
+from west_viommu.quick_typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from west_viommu.write.messages import Page

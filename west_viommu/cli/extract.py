@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from west_viommu.api import Host, read_host
 from west_viommu.cli.console import tell
@@ -19,6 +18,7 @@ from west_viommu.hypervisor.assignment import Terms
 from west_viommu.names import BINDINGS
 from west_viommu.plan.alone import DEFAULT, concerns
 from west_viommu.problems import Problem, Refused, Where, bounded
+from west_viommu.quick_typing import TYPE_CHECKING
 from west_viommu.read.host import malformed_host
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree

@@ -6,11 +6,11 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
 
 from west_viommu.extract.lookup import no_such_node, nodes_called
 from west_viommu.host.inventory import Inventory, Master
 from west_viommu.problems import Problem, Where, close_matches
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.node import Tree
 
 _GLOB = frozenset("*?[")

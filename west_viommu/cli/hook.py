@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from west_viommu.cli.console import NO_FORM, Console, tell
 from west_viommu.guest.source import GuestTree
 from west_viommu.names import BINDINGS, MESSAGE_FORMS, OVERLAY, VENDOR_PREFIXES
 from west_viommu.problems import Problem, Refused, Where
+from west_viommu.quick_typing import TYPE_CHECKING
 from west_viommu.read.plain_file import content
 from west_viommu.write.files import Output
 

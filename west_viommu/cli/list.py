@@ -7,7 +7,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from west_viommu.cli.console import Console, columns, tell
 from west_viommu.cli.run import DONE, REFUSED, host_of, terms_of
@@ -15,6 +14,7 @@ from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Inventory, Master
 from west_viommu.host.selection import Selection, selection
+from west_viommu.quick_typing import TYPE_CHECKING
 from west_viommu.read.host import read_host, read_inventory
 from west_viommu.read.tree import refused
 from west_viommu.write.list_length import is_endless

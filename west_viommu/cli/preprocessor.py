@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+from west_viommu.quick_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from west_viommu.cli.hook import Hook

@@ -3,6 +3,8 @@
 `ranges`. One mistake there spoils the `reg` of each node.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 
 from west_viommu.guest.source import BASE, GuestTree

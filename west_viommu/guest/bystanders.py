@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What of the guest's tree is not asked for, and what a request has to fit beside."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from west_viommu.guest.gic import Gic, guest_interrupts

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stream IDs that a request names: in `iommus`, or as Lopper writes them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from west_viommu.guest.source import BASE, GuestTree
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
 from west_viommu.host.streams import StreamId
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.cells import TreeError, cells, counted
 from west_viommu.tree.node import Node, Phandle
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is malformed in a guest, as problems at their places in its source."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 
 from west_viommu.guest.entries import STREAM_IDS

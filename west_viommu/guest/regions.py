@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`reg` and `xen,reg` of a request: which host memory the guest is to see, and where."""
 
-from typing import NamedTuple
+from __future__ import annotations
 
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import AddressMap, Range, Region, Windows, bus_cells
 from west_viommu.tree.cells import TreeError, joined, rows
 from west_viommu.tree.node import Node

@@ -5,8 +5,9 @@ A request is a node with `iommus = <0x0 SID ...>`, xen,smmu-stream-ids, `xen,pat
 them; or with `iommu-map`. One that is disabled, by itself or above, asks for nothing.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Iterator
-from typing import NamedTuple, TypeVar
 
 from west_viommu.guest.buses import misread
 from west_viommu.guest.bystanders import occupied, unasked, unrouted
@@ -30,6 +31,7 @@ from west_viommu.guest.regions import Mapped, RegionPair, region_pairs, xen_reg
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.guest.spelling import misspelt
 from west_viommu.problems import Problem
+from west_viommu.quick_typing import NamedTuple, TypeVar
 from west_viommu.tree.addresses import AddressMap, Region, bus_cells
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import Intid

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guest tree together with what only its source tells: labels, references, places."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
 from west_viommu.problems import Where
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.node import Node, Tree
 from west_viommu.tree.references import NO_REFERENCE, Reading, Reference, reading
 

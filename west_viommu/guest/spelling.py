@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Properties whose names are a slip of one that makes a request."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterator
 
 from west_viommu.guest.entries import STREAM_IDS

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What of a request is not that of a host device: its path, stream IDs, registers, interrupts."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 from west_viommu.guest.requests import Request
 from west_viommu.hazards.evidence import IDS, INTERRUPTS, PATH, REG
@@ -16,6 +17,7 @@ from west_viommu.host.inventory import Master
 from west_viommu.hypervisor.assignment import Assignment, Terms
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.pages import PAGE, in_pages
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import FIRST_PPI, FIRST_SPI, Intid
 

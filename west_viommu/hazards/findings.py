@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a check found about a request, before it is known where that stands in the source."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from typing import NamedTuple, TypeVar
 
 from west_viommu.guest.source import GuestTree
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.problems import MOST_ALIKE, Problem
+from west_viommu.quick_typing import NamedTuple, TypeVar
 from west_viommu.tree.addresses import Region
 
 T = TypeVar("T")

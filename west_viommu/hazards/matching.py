@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What to say of a request that means no one host device, or not with these stream IDs."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Sequence
 
 from west_viommu.guest.requests import Request

@@ -4,13 +4,15 @@
 A check sees what all assignments hold and who else holds it, and yields what it finds.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
 
 from west_viommu.hazards import device, interrupts, iommu, overlaps, pages, streams, vsids
 from west_viommu.hazards.findings import Finding, Severity
 from west_viommu.hazards.situation import Check, Situation
 from west_viommu.hypervisor.assignment import Assignment
+from west_viommu.quick_typing import NamedTuple
 
 
 class Hazard(NamedTuple):

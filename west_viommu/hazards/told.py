@@ -6,11 +6,11 @@ made of it, as few inputs could make gigabytes of them.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Sequence
-from typing import NamedTuple
 
 from west_viommu.hazards.allowed import Allowed
 from west_viommu.hazards.findings import Finding, problem
 from west_viommu.problems import FirstOnes, Problem, rest
+from west_viommu.quick_typing import NamedTuple
 
 # More nodes are not named one by one.
 _MOST_NAMED = 3

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stream IDs that a request names, and whether a host device has them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from west_viommu.guest.requests import PLACEHOLDERS, Request
 from west_viommu.hazards.findings import Finding, NoMatch
@@ -10,6 +11,7 @@ from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import holding
 from west_viommu.host.inventory import Master
 from west_viommu.host.streams import StreamId, map_intervals
+from west_viommu.quick_typing import NamedTuple
 
 
 class Wanted(NamedTuple):

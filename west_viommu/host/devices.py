@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Look-ups in one host tree: a device by path, address or stream ID, an IOMMU by phandle."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterable
 from functools import cached_property
-from typing import NamedTuple
 
 from west_viommu.host.effort import Effort
 from west_viommu.host.index import NodeIndex, StreamIndex
@@ -11,6 +12,7 @@ from west_viommu.host.inventory import Inventory, Iommu, Master
 from west_viommu.host.parts import wholes
 from west_viommu.host.streams import StreamId
 from west_viommu.problems import close_matches
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region, address_map
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import Tree

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who of the masters behind several SMMUs have the same stream IDs: what a picture joins."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from west_viommu.host.intervals import Interval, merged, overlaps
 from west_viommu.host.inventory import Master, Meeting, all_intervals
+from west_viommu.quick_typing import NamedTuple
 
 
 class Place(NamedTuple):

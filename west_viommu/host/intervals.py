@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sets of IDs as intervals, and where the sets of several owners overlap."""
 
+from __future__ import annotations
+
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import accumulate
-from typing import NamedTuple, TypeVar
+
+from west_viommu.quick_typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -224,7 +227,7 @@ def met(
     asked: Iterable[tuple[int, int]],
     others: Sequence[tuple[int, int, object]],
     count: Callable[[], None],
-) -> "dict[tuple[int, int], array[int]]":
+) -> dict[tuple[int, int], array[int]]:
     """For each of `asked`, where those of `others` stand that have numbers in common with it.
     `count` is called for each, and may raise what ends the search.
     """

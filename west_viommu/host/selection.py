@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A part of an inventory: the masters that somebody asks about, and what concerns them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
 from west_viommu.host.inventory import (
     Inventory,
@@ -12,6 +13,7 @@ from west_viommu.host.inventory import (
     collisions,
     shared_ids,
 )
+from west_viommu.quick_typing import NamedTuple
 
 
 class Selection(NamedTuple):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is assigned what, and on which terms."""
 
-from typing import NamedTuple
+from __future__ import annotations
 
 from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Request
@@ -9,6 +9,7 @@ from west_viommu.host.devices import Device
 from west_viommu.host.streams import IdMap, StreamId
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.problems import Where
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 
 
@@ -54,11 +55,11 @@ class Terms(NamedTuple):
     has_dom0: bool = True
     extra: tuple[Extra, ...] = ()
 
-    def extra_of(self, this: "Assignment") -> dict[Region, Extra]:
+    def extra_of(self, this: Assignment) -> dict[Region, Extra]:
         """The regions that viommu.yml adds to this device."""
         return {each.region: each for each in self.extra if each.device in this.names}
 
-    def permission(self, hazard: str, this: "Assignment") -> Permission | None:
+    def permission(self, hazard: str, this: Assignment) -> Permission | None:
         """The entry of viommu.yml that allows the hazard for this device."""
         for each in self.permissions:
             if each.hazard == hazard and each.device in this.names:

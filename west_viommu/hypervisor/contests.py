@@ -5,8 +5,9 @@ Each of hundreds of requests may meet each of hundreds of nodes, so only the fir
 kind are kept, and the rest is counted.
 """
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from west_viommu.host.intervals import meetings, met
 from west_viommu.hypervisor.assignment import Assignment
@@ -15,6 +16,7 @@ from west_viommu.hypervisor.holdings import Claim, Holdings, Standing
 from west_viommu.hypervisor.marks import Mark, marked
 from west_viommu.hypervisor.pages import in_pages, mapped_pages
 from west_viommu.problems import FirstOnes
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
 

@@ -7,9 +7,10 @@ gives dom0 every node that it does not leave out, whatever its status; handle_de
 node's streams, maps its registers and routes its interrupts, unless the node has xen,passthrough.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple
 
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import Interval, covered_by, submask_intervals
@@ -18,6 +19,7 @@ from west_viommu.host.streams import Stream, map_intervals
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import Driver, Profile
 from west_viommu.hypervisor.roles import IOMMU, is_left_out, role
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region, address_map
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, PPI, Intid, map_targets

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from west_viommu.guest.gic import Gic, Specifier, is_nexus, is_on_gic, specifiers
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node
 from west_viommu.tree.providers import companions, meaning

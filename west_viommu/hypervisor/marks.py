@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What host.overlay marks, so that dom0 does not get it."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from west_viommu.hypervisor.holdings import Holdings
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.node import Node
 
 _LINES = frozenset({"interrupts", "interrupts-extended", "iommus"})

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from struct import pack
 from types import MappingProxyType
-from typing import NamedTuple
 
 from west_viommu.guest.entries import VSMMU_PHANDLE
 from west_viommu.guest.gic import XEN_GIC_PHANDLE, Gic
@@ -23,6 +22,7 @@ from west_viommu.hypervisor.partial_ranges import bus_ranges
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import BLOB_MARK
 from west_viommu.problems import Problem
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import AddressMap, bus_cells
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one hypervisor gives a guest: the vSMMU, the numbers of streams, and what is taken."""
 
-from typing import NamedTuple
+from __future__ import annotations
 
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 

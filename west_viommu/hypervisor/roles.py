@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What of a host is no device: what Xen drives itself, and what it leaves out of dom0."""
 
+from __future__ import annotations
+
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import XEN_GICS
 from west_viommu.tree.node import Node, Tree

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from west_viommu.guest.requests import Request
 from west_viommu.hazards.allowed import Allowed
@@ -20,6 +19,7 @@ from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.plan.match import assignment, whole
 from west_viommu.problems import Problem, Where
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.cells import TreeError
 
 # So many parts of one request that no device has are no slip of a hand.

@@ -4,7 +4,9 @@
 The field names are the keys of the file, whose schema is schemas/plan.json.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from west_viommu.quick_typing import NamedTuple
 
 
 class SealedHost(NamedTuple):

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes that this one started, and their end."""
 
+from __future__ import annotations
+
 import os
 import signal
 import subprocess
 from contextlib import suppress
 
 
-def end(process: "subprocess.Popen[bytes]", *, is_session: bool = False) -> None:
+def end(process: subprocess.Popen[bytes], *, is_session: bool = False) -> None:
     """Kill `process`, with all that it started where it has a session of its own, and take note of
     its end.
     """

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from west_viommu.problems import Problem, Refused, Where
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.tree import OVERLAY_CONTENT, fragments
 from west_viommu.tree.cells import TreeError, cells
 from west_viommu.tree.node import Node, Tree

@@ -12,9 +12,9 @@ from itertools import count
 from pathlib import Path
 from time import monotonic
 from types import ModuleType
-from typing import Any
 
 from west_viommu.problems import Problem, Refused
+from west_viommu.quick_typing import Any
 from west_viommu.read.plain_file import plain_descriptor
 
 # What a property can have of a file, by /incbin/.

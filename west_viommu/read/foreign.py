@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that are given in place of a devicetree, known by how they begin: what to do with each."""
 
+from __future__ import annotations
+
 from west_viommu.problems import Problem, Where
 
 # Magic -> what it is, and the remedy, with the file's name for {}.

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from west_viommu.problems import Where
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.preprocess import MARKER, unescaped
 
 # What source is made of, as far as places go.

@@ -7,12 +7,12 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from west_viommu.names import PROFILES
 from west_viommu.problems import Problem, Refused, Where, close_matches
+from west_viommu.quick_typing import Any
 from west_viommu.read.plain_file import unreadable
 from west_viommu.read.plain_yaml import PlainLoader, plain_text
 from west_viommu.read.profiles import LIST

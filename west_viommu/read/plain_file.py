@@ -5,6 +5,8 @@ A pipe waits for who writes to it, a device may have no end, and a file of holes
 the disk and all of it in memory.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import stat

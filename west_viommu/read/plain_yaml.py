@@ -7,10 +7,9 @@ not of its kind ends PyYAML with any exception. Neither has a use in our files.
 
 from __future__ import annotations
 
-from typing import Any
-
 import yaml
 
+from west_viommu.quick_typing import Any
 from west_viommu.read.plain_file import content
 
 # Ours have about 50 lines. PyYAML reads 200 KB in a second.

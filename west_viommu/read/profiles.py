@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from west_viommu.hypervisor.profile import (
     SMMUV3,
@@ -25,6 +24,7 @@ from west_viommu.hypervisor.profile import (
 )
 from west_viommu.names import POLICIES, PROFILES, is_profile_path
 from west_viommu.problems import Problem, Refused, close_matches
+from west_viommu.quick_typing import Any
 from west_viommu.read.shipped import PACKAGE
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid

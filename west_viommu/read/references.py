@@ -8,8 +8,8 @@ dtlib's public interface tells it only in the text that it writes a property as:
 from __future__ import annotations
 
 import re
-from typing import Any
 
+from west_viommu.quick_typing import Any
 from west_viommu.tree.references import NO_REFERENCE, Reference
 
 # The types of dtlib whose values may refer to nodes.

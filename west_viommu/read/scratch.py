@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+
+from west_viommu.quick_typing import BinaryIO
 
 _NAME = "viommu"
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was chosen: by options, then west's configuration, then viommu.yml."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.hypervisor.assignment import Explicit, Extra, Permission, Terms
 from west_viommu.names import is_profile_path
 from west_viommu.problems import Problem, Refused, Where
+from west_viommu.quick_typing import TYPE_CHECKING, NamedTuple
 from west_viommu.read.plain_file import content, is_missing, near, unreadable
 
 if TYPE_CHECKING:
@@ -117,12 +118,14 @@ def west_board(app: str) -> str | None:
 
 def west_wants_colour(app: str, workspace: str | None = None) -> bool:
     """Whether `west config color.ui`, in the workspace of `app`, leaves west its colours."""
-    # What is wrong with that file is told where it matters.
-    with suppress(Refused):
+    try:
         for parser, _ in _configs(app, workspace):
             value = parser.get("color", "ui", fallback=None)
             if value is not None:
                 return parser.BOOLEAN_STATES.get(value.lower(), True)
+    except Refused:
+        # What is wrong with that file is told where it matters.
+        pass
     return True
 
 
@@ -144,7 +147,7 @@ def _of_west(app: str, workspace: str | None) -> tuple[dict[str, str | None], li
     return {key: placed(key, value, app) for key, value in values.items()}, files
 
 
-def _configs(app: str, workspace: str | None) -> "list[tuple[ConfigParser, str]]":
+def _configs(app: str, workspace: str | None) -> list[tuple[ConfigParser, str]]:
     """West's configuration files, the workspace's before the user's. Read with configparser: to
     import west costs more than the rest of a run.
     """
@@ -185,7 +188,7 @@ def _user_config() -> str:
     return os.environ.get("WEST_CONFIG_GLOBAL") or os.path.expanduser("~/.westconfig")
 
 
-def _of_file(app: str, config: str | None) -> "tuple[Config | None, list[str]]":
+def _of_file(app: str, config: str | None) -> tuple[Config | None, list[str]]:
     """What viommu.yml says, and its name; None where there is none."""
     file = config or os.path.normpath(os.path.join(app, FILE_NAME))
     if not config and not os.path.exists(file):
@@ -212,7 +215,7 @@ def _check_no_other(folder: str) -> None:
 
 
 def _host_place(
-    own: "Config | None",
+    own: Config | None,
     own_files: Sequence[str],
     west: Mapping[str, str | None],
     west_files: Sequence[str],

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the files are that go with the code and stand elsewhere in the checkout."""
 
+from __future__ import annotations
+
 import os
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

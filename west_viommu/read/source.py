@@ -8,13 +8,13 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from west_viommu.guest.gic import LINUX_CELLS, ZEPHYR_CELLS
 from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree, links, without_source
 from west_viommu.hypervisor.profile import VSMMU_LABEL
 from west_viommu.names import OVERLAY
 from west_viommu.problems import Problem, Refused, Where, close_matches
+from west_viommu.quick_typing import Any
 from west_viommu.read.decompiled import META, Fills, source_of
 from west_viommu.read.dtb import MAX_DEPTH, MAX_PATH
 from west_viommu.read.dtlib import bounded_dt, dtlib

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 from west_viommu.problems import Problem, Refused, Where
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.plain_file import unreadable
 
 DOMAINS = "domains.yaml"

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from west_viommu.hazards.findings import listed, shown
 from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.profile import SMMUV3
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.system.held import Holder, Meeting, across, line_claims, page_claims
 from west_viommu.tree.addresses import Region
 

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from west_viommu.hypervisor.assignment import Permission
 from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.plan.sealed import SealedPermission, SealedPlan
 from west_viommu.problems import Problem, Where
+from west_viommu.quick_typing import NamedTuple
 
 
 class Load(NamedTuple):

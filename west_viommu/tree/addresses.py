@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`reg` as absolute addresses, through the `ranges` of every bus up to the root."""
 
+from __future__ import annotations
+
 from bisect import bisect_right
 from collections.abc import Iterable
-from typing import NamedTuple
 
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.cells import TreeError, cells, counted, joined, rows
 from west_viommu.tree.node import Node, Tree
 
@@ -33,7 +35,7 @@ class Range(NamedTuple):
     size: int
 
 
-def address_map(tree: Tree) -> "AddressMap":
+def address_map(tree: Tree) -> AddressMap:
     """The one AddressMap of a host `tree`."""
     if tree.addresses is None:
         tree.addresses = AddressMap(tree, inherits=True)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sum of a tree: the same for the same nodes and properties, in whatever file they came."""
 
+from __future__ import annotations
+
 from west_viommu.tree.node import Tree
 from west_viommu.tree.sha256 import sha256
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One interrupt-map: what a nexus makes of the interrupts of its children."""
 
-from typing import NamedTuple
+from __future__ import annotations
 
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import DEFAULT_ADDRESS_CELLS, cell_count
 from west_viommu.tree.cells import TreeError, cells
 from west_viommu.tree.node import Node, Tree
@@ -15,7 +16,7 @@ class Interrupt(NamedTuple):
     specifier: tuple[int, ...]
 
 
-def interrupt_map(tree: Tree, nexus: Node) -> "InterruptMap":
+def interrupt_map(tree: Tree, nexus: Node) -> InterruptMap:
     """The interrupt-map of `nexus`, read once. Raises TreeError."""
     known = tree.interrupt_maps.get(nexus.path)
     if known is None:

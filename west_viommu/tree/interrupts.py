@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Interrupts as GIC INTIDs: through interrupt-parent, interrupts-extended and interrupt-map."""
 
-from collections.abc import Iterator
-from typing import NamedTuple, NewType
+from __future__ import annotations
 
+from collections.abc import Iterator
+
+from west_viommu.quick_typing import NamedTuple, NewType
 from west_viommu.tree.cells import TreeError, cells, joined, rows
 from west_viommu.tree.interrupt_map import Interrupt, cut, interrupt_cells, interrupt_map
 from west_viommu.tree.node import Node, Tree

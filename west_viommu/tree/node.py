@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """An immutable devicetree: the same one whichever reader made it."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple, NewType
+from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+
+from west_viommu.quick_typing import TYPE_CHECKING, NamedTuple, NewType
 from west_viommu.tree.cells import TreeError, strings, u32
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ class Node(NamedTuple):
     path: str
     name: str
     properties: Mapping[str, bytes]
-    children: "tuple[Node, ...]"
+    children: tuple[Node, ...]
 
     def string_list(self, name: str) -> tuple[str, ...]:
         """The strings of property `name`; () where the node does not have it."""
@@ -63,7 +65,7 @@ class Tree:
         "source",
     )
 
-    def __init__(self, root: Node, source: "Source | None" = None):
+    def __init__(self, root: Node, source: Source | None = None):
         self.root = root
         self.source = source
         self.addresses: AddressMap | None = None

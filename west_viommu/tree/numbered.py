@@ -6,7 +6,8 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from typing import Generic, TypeVar
+
+from west_viommu.quick_typing import Generic, TypeVar
 
 T = TypeVar("T")
 

@@ -3,8 +3,11 @@
 checks.c: where only numbers are known, it says which of them are phandles.
 """
 
+from __future__ import annotations
+
 import re
-from typing import NamedTuple
+
+from west_viommu.quick_typing import NamedTuple
 
 
 class Provider(NamedTuple):

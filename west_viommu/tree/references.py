@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which cells of a property are phandles: as its source shows, or as tables and numbers tell."""
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.node import Node, Tree
 from west_viommu.tree.providers import Provider, is_number, is_syscon, provider
 

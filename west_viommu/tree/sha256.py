@@ -8,7 +8,8 @@ there, hashlib does it.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+
+from west_viommu.quick_typing import Any
 
 
 def sha256(data: bytes) -> str:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inventory of a host for people: each IOMMU with its masters, and where IDs meet."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from west_viommu.host.intervals import Interval, merged
 from west_viommu.host.inventory import (
@@ -15,6 +16,7 @@ from west_viommu.host.inventory import (
 from west_viommu.host.selection import Selection
 from west_viommu.plan.alone import Known
 from west_viommu.problems import printable, wrapped
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import counted
 

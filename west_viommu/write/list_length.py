@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long the list of a host gets: a few bytes of `iommus` can stand for a path of any length."""
 
+from __future__ import annotations
+
 from west_viommu.host.inventory import Master, Meeting
 from west_viommu.host.selection import Selection
 from west_viommu.tree.node import Node, Tree

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from west_viommu.problems import (
     Problem,
@@ -17,6 +16,7 @@ from west_viommu.problems import (
     shortened,
     wrapped,
 )
+from west_viommu.quick_typing import NamedTuple
 
 # Narrower, a terminal wraps as well as we could.
 _NARROWEST = 40

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from west_viommu.guest.regions import Mapped
 from west_viommu.hypervisor.assignment import PlannedDevice
@@ -27,6 +26,7 @@ from west_viommu.plan.sealed import (
     SealedStream,
     SealedViommu,
 )
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.digest import digest
