@@ -52,9 +52,8 @@ def test_an_instance_is_what_typing_makes() -> None:
         assert (ours.path, ours.size, ours.names) == (theirs.path, theirs.size, theirs.names)
         assert ours.is_small == theirs.is_small
         assert ours._asdict() == theirs._asdict()
-        assert (
-            ours._replace(size=16) == theirs._replace(size=16) == Ours._make(("/a", 16, theirs[2]))
-        )
+        assert tuple(ours._replace(size=16)) == tuple(theirs._replace(size=16))
+        assert Ours._make(("/a", 16, ())) == Ours("/a", 16)
         assert not hasattr(ours, "__dict__")
 
 
