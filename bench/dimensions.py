@@ -268,7 +268,7 @@ def _devices_on_one_interrupt(count: int) -> Input:
 
 
 def _ranges(count: int) -> Input:
-    rows = [cell for i in range(count) for cell in (0x10000 * i, 0, _FIRST + 0x20000 * i, 0x10000)]
+    rows = [cell for i in range(count) for cell in (0x10000 * i, 0, _FIRST + 0x18000 * i, 0x10000)]
     own = [cell for i in range(count) for cell in (0x10000 * i, 0x1000)]
     device = Node("m0", [("reg", own), ("iommus", [_SMMU, 1])])
     parts: list[Property | Node] = [
@@ -460,7 +460,7 @@ DIMENSIONS = {
     "devices of a host (list)": Dimension(5000, _devices_beside_each_other),
     "SMMUs": Dimension(10000, _smmus),
     "nodes of a host": Dimension(50000, _tiny_nodes),
-    "properties of a node": Dimension(8000, _properties),
+    "properties of a node": Dimension(6000, _properties),
     "stream IDs of a device": Dimension(10000, _streams),
     "stream IDs in iommus of a guest": Dimension(5000, _streams_asked_for),
     "stream IDs listed twice": Dimension(5000, _streams_again),
@@ -475,7 +475,7 @@ DIMENSIONS = {
     "interrupts-extended of a device": Dimension(30000, _extended_interrupts),
     "rows of interrupt-map": Dimension(15000, _interrupts_through_a_map),
     "devices on one interrupt": Dimension(3000, _devices_on_one_interrupt),
-    "rows of ranges": Dimension(40000, _ranges),
+    "rows of ranges": Dimension(7000, _ranges),
     "devices on one page": Dimension(3000, _devices_on_one_page),
     "devices that serve others": Dimension(500, _consumers),
     "nodes below a device": Dimension(30000, _children),
@@ -491,7 +491,7 @@ DIMENSIONS = {
     "labels": Dimension(2000, _labels),
     "labels below /passthrough": Dimension(1000, _labels_below),
     "open labels": Dimension(1000, _open_labels),
-    "references to open labels": Dimension(1000, _open_references),
+    "references to open labels": Dimension(5000, _open_references),
     "references": Dimension(1000, _references),
     "references of a property": Dimension(1000, _references_in_one),
     "references that do not come along": Dimension(1000, _references_out),

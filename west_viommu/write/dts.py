@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping
 
 from west_viommu.tree.node import Node
 
+# For each reference, dtc goes through its whole tree, and through those before it in the property.
+# Of as many, nobody reads the labels.
+_MOST_REFERENCES = 1000
 # What a label must not have.
 _UNFIT = re.compile(r"[^A-Za-z0-9_]")
 
@@ -17,15 +20,17 @@ References = Mapping[str, Mapping[str, Mapping[int, Node]]]
 def dts(root: Node, references: References) -> str:
     """`root` as source: the same bytes in each property, in the form that people read best.
 
-    `references`: path of a node -> property -> index of a cell -> the node whose phandle it is. dtc
-    warns of a phandle that is written as a number.
+    `references`: path of a node -> property -> index of a cell -> the node whose phandle it is.
+    They are labels in the source, as dtc warns of a phandle that is a number; but not thousands.
     """
-    labels = {
-        target.path: _label(target)
+    targets = [
+        target
         for of_node in references.values()
-        for targets in of_node.values()
-        for target in targets.values()
-    }
+        for of_property in of_node.values()
+        for target in of_property.values()
+    ]
+    has_labels = len(targets) <= _MOST_REFERENCES
+    labels = {target.path: _label(target) for target in targets} if has_labels else {}
     return "".join(["/dts-v1/;\n\n", *_node(root, 0, references, labels)])
 
 
@@ -88,7 +93,7 @@ def _value(value: bytes, targets: Mapping[int, Node], labels: Mapping[str, str])
     if len(value) % 4 == 0:
         numbers = (int.from_bytes(value[i : i + 4], "big") for i in range(0, len(value), 4))
         cells = (
-            f"&{labels[targets[i].path]}" if i in targets else f"{number:#x}"
+            f"&{labels[targets[i].path]}" if labels and i in targets else f"{number:#x}"
             for i, number in enumerate(numbers)
         )
         return f" = <{' '.join(cells)}>"
