@@ -58,9 +58,7 @@ from west_viommu.plan.records import Plan
 from west_viommu.problems import Problem, Refused, Where, bounded, rendered
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.read import host as host_file
-from west_viommu.read.bindings import bindings_in
 from west_viommu.read.settings import Settings, terms
-from west_viommu.write.bindings import compatibles, generated_bindings
 from west_viommu.write.files import Output
 from west_viommu.write.host_overlay import host_overlay
 from west_viommu.write.overlay import Origin, overlay
@@ -247,6 +245,10 @@ def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, byte
     bindings: dict[str, str] = {}
     with Compilers(sources) as compilers:
         if binding_dirs:
+            # Imported late: there are none where no Zephyr is known.
+            from west_viommu.read.bindings import bindings_in
+            from west_viommu.write.bindings import compatibles, generated_bindings
+
             bus = guest.tree.tree.node(PASSTHROUGH) or guest.tree.tree.root
             known = bindings_in(binding_dirs, compatibles(bus))
             asking = [*guest.asked.paths, *guest.asked.disabled]

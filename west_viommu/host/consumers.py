@@ -10,28 +10,32 @@ from functools import lru_cache
 from west_viommu.tree.cells import TreeError, cells
 from west_viommu.tree.node import Node, Tree
 
-# A property that names providers, by a pattern for its whole name -> the property of the provider
-# that says how many cells follow its phandle; "" for none. As in dtc's checks.c.
-_REFERENCES = {
-    r"clocks": "#clock-cells",
-    r"resets": "#reset-cells",
-    r"power-domains": "#power-domain-cells",
-    r"dmas": "#dma-cells",
-    r"phys": "#phy-cells",
-    r"mboxes": "#mbox-cells",
-    r"interconnects": "#interconnect-cells",
-    r"hwlocks": "#hwlock-cells",
-    r"pwms": "#pwm-cells",
-    r"io-channels": "#io-channel-cells",
-    r"thermal-sensors": "#thermal-sensor-cells",
-    r"sound-dai": "#sound-dai-cells",
-    r"msi-parent": "#msi-cells",
-    r"interrupts-extended": "#interrupt-cells",
-    r"([a-z0-9,-]+-)?gpios?": "#gpio-cells",
-    r"[a-z0-9,-]+-supply|pinctrl-[0-9]+|nvmem-cells|phy-handle|interrupt-parent": "",
+# A property that names providers -> the property of the provider that says how many cells follow
+# its phandle; "" for none. As in dtc's checks.c.
+_BY_NAME = {
+    "clocks": "#clock-cells",
+    "resets": "#reset-cells",
+    "power-domains": "#power-domain-cells",
+    "dmas": "#dma-cells",
+    "phys": "#phy-cells",
+    "mboxes": "#mbox-cells",
+    "interconnects": "#interconnect-cells",
+    "hwlocks": "#hwlock-cells",
+    "pwms": "#pwm-cells",
+    "io-channels": "#io-channel-cells",
+    "thermal-sensors": "#thermal-sensor-cells",
+    "sound-dai": "#sound-dai-cells",
+    "msi-parent": "#msi-cells",
+    "interrupts-extended": "#interrupt-cells",
+    "nvmem-cells": "",
+    "phy-handle": "",
+    "interrupt-parent": "",
 }
-# Compiled when first asked for: `list` never does.
-_TABLE = tuple(_REFERENCES.items())
+# The same by a pattern for the whole name.
+_BY_PATTERN = {
+    r"([a-z0-9,-]+-)?gpios?": "#gpio-cells",
+    r"[a-z0-9,-]+-supply|pinctrl-[0-9]+": "",
+}
 
 
 def consumers(tree: Tree, providers: Collection[str]) -> Iterator[tuple[Node, str, str]]:
@@ -57,8 +61,10 @@ def consumers(tree: Tree, providers: Collection[str]) -> Iterator[tuple[Node, st
 
 @lru_cache(1024)
 def _counted_by(name: str) -> str | None:
-    """What the table has of property `name`; None where it names no providers."""
-    return next((found for pattern, found in _TABLE if re.fullmatch(pattern, name)), None)
+    """What the tables have of property `name`; None where it names no providers."""
+    patterns = _BY_PATTERN.items()
+    of_pattern = (counted_by for pattern, counted_by in patterns if re.fullmatch(pattern, name))
+    return _BY_NAME[name] if name in _BY_NAME else next(of_pattern, None)
 
 
 def _words(value: bytes) -> Iterator[bytes]:

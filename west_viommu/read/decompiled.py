@@ -18,10 +18,11 @@ from west_viommu.read.tree import OVERLAY_CONTENT, fragments
 from west_viommu.tree.cells import TreeError, cells
 from west_viommu.tree.node import Node, Tree
 
-# What in a name could not stand in source (devicetree specification 0.4, 2.2.1 and 2.2.4).
-_NODE_NAME = re.compile(r"[A-Za-z0-9,._+-]+(@[A-Za-z0-9,._+-]+)?")
-_PROPERTY_NAME = re.compile(r"[A-Za-z0-9,._+?#-]+")
-_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# What in a name could not stand in source (devicetree specification 0.4, 2.2.1 and 2.2.4). Not
+# compiled before they are needed: most runs have no blob for a guest.
+_NODE_NAME = r"[A-Za-z0-9,._+-]+(@[A-Za-z0-9,._+-]+)?"
+_PROPERTY_NAME = r"[A-Za-z0-9,._+?#-]+"
+_LABEL = r"[A-Za-z_][A-Za-z0-9_]*"
 META = frozenset({"__symbols__", "__fixups__", "__local_fixups__"})
 # Path of a node -> property -> offset of a phandle in it -> the label that it stands for.
 Fills = dict[str, dict[str, dict[int, str]]]
@@ -70,7 +71,8 @@ class _Writer:
         if label:
             return _Target(f"&{label}", content)
         path = fragment.properties.get("target-path", b"")[:-1].decode("utf-8", "replace")
-        if path.startswith("/") and all(map(_NODE_NAME.fullmatch, path.split("/")[1:])):
+        names = path.split("/")[1:]
+        if path.startswith("/") and all(re.fullmatch(_NODE_NAME, name) for name in names):
             return _Target(f"&{{{path}}}", content)
         if path == "/":
             return _Target("/", content)
@@ -83,7 +85,7 @@ class _Writer:
         yield f"{label}: {head} {{\n" if label and not head.startswith("&") else f"{head} {{\n"
         fills = self._fills.get(node.path, {})
         for name, value in node.properties.items():
-            if not _PROPERTY_NAME.fullmatch(name):
+            if not re.fullmatch(_PROPERTY_NAME, name):
                 raise self._refused(node, "a property has a name that source cannot have")
             if label and name in ("phandle", "linux,phandle") and self._renumbers:
                 continue
@@ -91,7 +93,7 @@ class _Writer:
         for child in node.children:
             if child.name in META and node is self._tree.root:
                 continue
-            if not _NODE_NAME.fullmatch(child.name):
+            if not re.fullmatch(_NODE_NAME, child.name):
                 raise self._refused(child, "a node has a name that source cannot have")
             yield from self._node(child.name, child)
         yield "};\n"
@@ -108,13 +110,13 @@ class _Writer:
         symbols = self._tree.node("/__symbols__")
         for label, value in symbols.properties.items() if symbols else ():
             path = value[:-1].decode("utf-8", "replace")
-            if _LABEL.fullmatch(label) and self._tree.node(path):
+            if re.fullmatch(_LABEL, label) and self._tree.node(path):
                 yield path, label
 
     def _fixups(self) -> Iterator[tuple[str, str, int, str]]:
         node = self._tree.node("/__fixups__")
         for label in node.properties if node else ():
-            if not node or not _LABEL.fullmatch(label):
+            if not node or not re.fullmatch(_LABEL, label):
                 continue
             try:
                 uses = node.string_list(label)

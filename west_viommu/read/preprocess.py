@@ -27,10 +27,10 @@ _LIMITS = {"RLIMIT_FSIZE": 1 << 24, "RLIMIT_AS": 1 << 30, "RLIMIT_CPU": 10}
 # Who waits for a pipe needs no time of the processor.
 MOST_SECONDS = 20.0
 _MOST_ERRORS = 1 << 16
-# From the beginning of a line: the line of the source follows, which may be of any length.
-_ERROR = re.compile(
-    r"^(?P<file>(?:[A-Za-z]:)?[^:\n]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.+)",
-    re.MULTILINE,
+# From the beginning of a line: the line of the source follows, which may be of any length. Compiled
+# where there is an error.
+_ERROR = (
+    r"(?m)^(?P<file>(?:[A-Za-z]:)?[^:\n]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.+)"
 )
 # Zephyr's DTS_ROOT_SYSTEM_INCLUDE_DIRS for an arm64 board (cmake/modules/pre_dt.cmake).
 _ZEPHYR_INCLUDE_DIRS = (
@@ -237,7 +237,7 @@ def _errors(stderr: str, files: Sequence[str]) -> list[Problem]:
             hint,
             where=Where(match["file"].removeprefix("./"), int(match["line"])),
         )
-        for match in _ERROR.finditer(stderr)
+        for match in re.finditer(_ERROR, stderr)
     ]
     return found or [
         Problem("malformed", f"the C preprocessor says: {stderr.strip()}", where=Where(files[0]))

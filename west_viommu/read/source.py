@@ -46,10 +46,10 @@ _HINTS = {
 }
 # More labels than these are not named one by one.
 _MOST_LABELS = 3
-# What our dtlib says of a macro (read/dtlib.py).
-_UNKNOWN_MACRO = re.compile(r"(\w+) is no number, and no macro that is known here")
-_NODE_PATH = re.compile(r"/[\w,.+@/-]+")
-_DTLIB_ERROR = re.compile(r"(?P<file>.+?):(?P<line>\d+) \(column \d+\): parse error: (?P<what>.+)")
+# What our dtlib says of a macro (read/dtlib.py). These are compiled where there is an error.
+_UNKNOWN_MACRO = r"(\w+) is no number, and no macro that is known here"
+_NODE_PATH = r"/[\w,.+@/-]+"
+_DTLIB_ERROR = r"(?P<file>.+?):(?P<line>\d+) \(column \d+\): parse error: (?P<what>.+)"
 
 
 def host_tree(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()) -> Tree:
@@ -238,14 +238,14 @@ def _parsed(text: str, name: str, outline: Outline) -> Any:
 
 def _dtlib_problem(message: str, name: str, outline: Outline) -> Problem:
     """What dtlib says, at the place that it names, or else at that of a node that it names."""
-    match = _DTLIB_ERROR.fullmatch(message)
+    match = re.fullmatch(_DTLIB_ERROR, message)
     if match:
         what, where = match["what"], Where(match["file"], int(match["line"]))
     else:
-        nodes = (outline.where(path) for path in _NODE_PATH.findall(message))
+        nodes = (outline.where(path) for path in re.findall(_NODE_PATH, message))
         what, where = message, next((place for place in nodes if place), Where(name))
     hint = next((hint for words, hint in _HINTS.items() if words in what), "correct the source")
-    macro = _UNKNOWN_MACRO.match(what)
+    macro = re.match(_UNKNOWN_MACRO, what)
     if macro:
         hint = about_macro(macro[1])
     return Problem("malformed", what, hint, where=where)

@@ -13,9 +13,9 @@ from west_viommu.read.plain_file import content, unreadable
 from west_viommu.read.settings import placed, west_board, west_option, west_topdir
 
 _CACHE = "CMakeCache.txt"
-_HOME = re.compile(r"^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$", re.MULTILINE)
+_HOME = r"(?m)^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$"
 # As in is_zephyr_build() of Zephyr's scripts/west_commands/build_helpers.py.
-_ZEPHYR = re.compile(r"^ZEPHYR_BASE\b", re.MULTILINE)
+_ZEPHYR = r"(?m)^ZEPHYR_BASE\b"
 _DEFAULT = "build"
 _HOST = "viommu_host.txt"
 
@@ -26,8 +26,8 @@ def west_build_dir(app: str | None) -> Path | None:
     """
     for folder in _candidates(app or os.curdir):
         cache = _cache(folder)
-        home = _HOME.search(cache)
-        if home and _ZEPHYR.search(cache):
+        home = re.search(_HOME, cache)
+        if home and re.search(_ZEPHYR, cache):
             # The source folder of a sysbuild is Zephyr's own.
             is_any = not app or (folder / "domains.yaml").is_file()
             if is_any or os.path.realpath(home[1]) == os.path.realpath(str(app)):
@@ -39,7 +39,7 @@ def application_of(build: Path) -> str | None:
     """The folder of the application that `build` is of, where that is known and still there.
     Raises Refused.
     """
-    home = _HOME.search(_cache(build))
+    home = re.search(_HOME, _cache(build))
     return home[1] if home and os.path.isdir(home[1]) else None
 
 

@@ -77,18 +77,22 @@ _PROVIDERS = {
     r"remote-endpoint": ("", "", "the other end of a link, another node"),
     r"interrupt-map": (None, "interrupt-map-mask", "interrupts of other buses"),
 }
-_PLAIN = re.compile(r"[a-z0-9|-]+")
+
+
+def _is_plain(pattern: str) -> bool:
+    """Whether `pattern` is a name, or some."""
+    return pattern.translate({ord("-"): None, ord("|"): None}).isalnum()
+
+
 # Most patterns are names. To compile all of them would delay the start of each command.
 _BY_NAME = {
     name: Provider(*row)
     for pattern, row in _PROVIDERS.items()
-    if _PLAIN.fullmatch(pattern)
+    if _is_plain(pattern)
     for name in pattern.split("|")
 }
 _BY_PATTERN = [
-    (pattern, Provider(*row))
-    for pattern, row in _PROVIDERS.items()
-    if not _PLAIN.fullmatch(pattern)
+    (pattern, Provider(*row)) for pattern, row in _PROVIDERS.items() if not _is_plain(pattern)
 ]
 # A block of registers that others set bits in: a phandle, and numbers as the binding has them.
 _SYSCON = r"([a-z0-9,._-]+[,-])?(syscon|sysmgr|sysreg|regmap)([-,][a-z0-9,._-]+)?"

@@ -64,14 +64,16 @@ def reading(
         return _of_table(tree, row, value, written, by_number)
     if written.targets:
         return Reading(written)
-    if not value or len(value) % 4 or is_number(name) or _is_text(value):
+    if not value or len(value) % 4 or _is_text(value):
         return PLAIN
     numbers = [int.from_bytes(value[i : i + 4], "big") for i in range(0, len(value), 4)]
-    if is_syscon(name):
+    if is_syscon(name) and not is_number(name):
         first = by_number(numbers[0])
         return Reading(Reference({0: first.path} if first else {}), is_open=not first)
     found = {i: node.path for i, number in enumerate(numbers) if (node := by_number(number))}
-    return Reading(Reference(found), is_guess=True) if found else PLAIN
+    if not found or is_number(name):
+        return PLAIN
+    return Reading(Reference(found), is_guess=True)
 
 
 def reading_of(tree: Tree, node: Node, prop: str) -> Reading:

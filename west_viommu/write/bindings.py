@@ -38,7 +38,7 @@ _FREE = frozenset(
     }
 )
 # edtlib's own rule for a compatible; others are for Zephyr to complain about.
-_COMPATIBLE = re.compile(r"[a-zA-Z][a-zA-Z0-9,+\-._]+")
+_COMPATIBLE = r"[a-zA-Z][a-zA-Z0-9,+\-._]+"
 
 
 class _Placed(NamedTuple):
@@ -114,7 +114,7 @@ def _placed(parent: Node, bus: str, known: Bindings) -> Iterator[_Placed]:
     puts its own children on that.
     """
     for child in parent.children:
-        valid = tuple(each for each in _compatible(child) if _COMPATIBLE.fullmatch(each))
+        valid = tuple(each for each in _compatible(child) if re.fullmatch(_COMPATIBLE, each))
         yield _Placed(child, bus, valid)
         bound = next(filter(None, (known.binding(each, bus) for each in valid)), None)
         yield from _placed(child, bound.bus if bound and bound.bus else bus, known)

@@ -12,7 +12,7 @@ from west_viommu.tree.node import Node
 # Of as many, nobody reads the labels.
 _MOST_REFERENCES = 1000
 # What a label must not have.
-_UNFIT = re.compile(r"[^A-Za-z0-9_]")
+_UNFIT = r"[^A-Za-z0-9_]"
 
 References = Mapping[str, Mapping[str, Mapping[int, Node]]]
 
@@ -36,7 +36,7 @@ def dts(root: Node, references: References) -> str:
 
 def _label(node: Node) -> str:
     """A label for `node`: its path, and below the root its phandle, as paths may look alike."""
-    name = _UNFIT.sub("_", node.path[1:])
+    name = re.sub(_UNFIT, "_", node.path[1:])
     return name if node.path.count("/") == 1 else f"{name}_{node.number('phandle', 0)}"
 
 
