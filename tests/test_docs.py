@@ -23,7 +23,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.cli.pair import AT_BOOT, make_pair
-from tests.conftest import CHECKOUT, DEMO, IS_CHECKOUT, NO_CHECKOUT, PACKAGE, Run, blob
+from tests.support import CHECKOUT, DEMO, IS_CHECKOUT, NO_CHECKOUT, PACKAGE, Run, blob
 from tests.xen.machine import host_blob
 from west_viommu.__main__ import parser
 from west_viommu.cli.arguments import COMMANDS, Command

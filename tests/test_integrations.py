@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
+from tests.support import CHECKOUT, DEMO, PACKAGE, Run
 from west_viommu.__main__ import main
 from west_viommu.names import MESSAGE_FORMS
 

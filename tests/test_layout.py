@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import CHECKOUT, PACKAGE
+from tests.support import CHECKOUT, PACKAGE
 from west_viommu import __version__
 from west_viommu.cli.arguments import COMMANDS
 from west_viommu.names import PROFILES
@@ -42,7 +42,7 @@ FORBIDDEN_IN_CORE = {"os", "sys", "pathlib", "subprocess", "yaml", "devicetree",
 
 def imported(module: Path) -> set[str]:
     """The full names that `module` imports."""
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
@@ -68,6 +68,14 @@ def test_a_layer_imports_only_those_below_it(layer: str) -> None:
 def test_the_core_does_no_input_or_output(layer: str) -> None:
     for module in modules(layer):
         assert not imported(module) & FORBIDDEN_IN_CORE, module
+
+
+@pytest.mark.parametrize("folder", ["tests", "bench"])
+def test_nothing_is_imported_from_a_module_of_tests(folder: str) -> None:
+    """What several need is in tests/support.py, or in a module beside them with its own name."""
+    for module in sorted((CHECKOUT / folder).rglob("*.py")):
+        last = {name.rpartition(".")[2] for name in imported(module) if name.startswith("tests.")}
+        assert {name for name in last if re.match("test_|conftest$", name)} == set(), module
 
 
 def contents(path: Path) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, DEMO, IS_CHECKOUT, NO_CHECKOUT
+from tests.support import CHECKOUT, DEMO, IS_CHECKOUT, NO_CHECKOUT
 from west_viommu.write import lock
 
 pytestmark = pytest.mark.skipif(not IS_CHECKOUT, reason=NO_CHECKOUT)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, DEMO, IS_CHECKOUT, NO_CHECKOUT
+from tests.support import CHECKOUT, DEMO, IS_CHECKOUT, NO_CHECKOUT
 
 pytestmark = pytest.mark.skipif(not IS_CHECKOUT, reason=NO_CHECKOUT)
 GOLDEN = CHECKOUT / "tests" / "golden"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from devicetree import dtlib
 
-from tests.conftest import CHECKOUT, DEMO, Run
+from tests.support import CHECKOUT, DEMO, XENVM, Run
 from west_viommu.names import OVERLAY_FIRST_LINE
 
 TWO_SMMUS = CHECKOUT / "tests" / "hosts" / "two-smmus.dts"
@@ -49,20 +49,6 @@ PARTIAL_TREE = """/dts-v1/;
 """
 # A Zephyr overlay: no /dts-v1/, labels and macros of a base tree that is not given.
 OVERLAY = PARTIAL_TREE.removeprefix("/dts-v1/;\n")
-XENVM = """/dts-v1/;
-/ {
-	interrupt-parent = <&gic>;
-	#address-cells = <2>;
-	#size-cells = <2>;
-	gic: interrupt-controller@3001000 {
-		compatible = "arm,gic-v2", "arm,gic";
-		#interrupt-cells = <4>;
-		#address-cells = <0>;
-		interrupt-controller;
-		reg = <0x00 0x3001000 0x00 0x1000 0x00 0x3002000 0x00 0x2000>;
-	};
-};
-"""
 
 
 def bound(folder: Path, *guests: str) -> dict[str, list[int]]:

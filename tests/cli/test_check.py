@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from tests.cli.mutations import with_value
 from tests.cli.pair import AT_BOOT, BUILT, BY_XL, PLAN, PROFILE, compiled, make_pair, source_of
-from tests.conftest import CHECKOUT, DEMO, PACKAGE, Outcome, Run
+from tests.support import CHECKOUT, DEMO, PACKAGE, Outcome, Run
+from tests.xen.captured import capture
 from tests.xen.nodes import Node, pack, tree
 from tests.xen.rules import dom0less_guest_tree
-from tests.xen.test_rules import capture
 
 GOLDEN = CHECKOUT / "tests" / "golden"
 HOST = DEMO / "host.dts"
@@ -36,7 +36,10 @@ def rows(outcome: Outcome) -> list[Row]:
     """What a run with --format json found: against what, node, what, expected, found."""
     assert outcome.status == 1
     found = json.loads(outcome.out)["differences"]
-    return [tuple(each[key] for key in list(each)[:5]) for each in found]  # type: ignore[misc]
+    return [
+        (each["with"], each["node"], each["what"], each["expected"], each["found"])
+        for each in found
+    ]
 
 
 def write_host(*changes: tuple[str, str]) -> None:

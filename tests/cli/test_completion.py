@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, IS_CHECKOUT, Run
+from tests.support import CHECKOUT, IS_CHECKOUT, Run
 from west_viommu.cli.arguments import ALONE, COMMANDS, SHELLS
 from west_viommu.cli.completion import FOLDER
 from west_viommu.names import PROFILES

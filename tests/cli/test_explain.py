@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cli.test_refused import CASES, prepared
-from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
+from tests.cli.refused_cases import CASES, prepared
+from tests.support import CHECKOUT, DEMO, PACKAGE, Run, environment
 from west_viommu.cli import explain
 from west_viommu.cli.hook import _no_host
 from west_viommu.hazards.table import HAZARDS
@@ -196,7 +196,7 @@ def test_explain_starts_without_what_it_does_not_need() -> None:
     )
     run = subprocess.run(
         [sys.executable, "-S", "-c", code],
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        env=environment(),
         capture_output=True,
         text=True,
     )

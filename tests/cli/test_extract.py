@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, DEMO, Run, blob, corpus_params
+from tests.support import CHECKOUT, DEMO, Run, blob, corpus_params
 from west_viommu.read.dtb import tree_from_dtb
 from west_viommu.tree.interrupts import gic_interrupts
 

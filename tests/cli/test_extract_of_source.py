@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, Run, blob
+from tests.support import CHECKOUT, Run, blob
 from west_viommu.__main__ import main
 from west_viommu.read.host import read_host
 from west_viommu.tree.node import Node, Tree

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, DEMO, Run, blob, corpus_params
 from tests.oracle import listing
+from tests.support import CHECKOUT, DEMO, Run, blob, corpus_params
 
 TWO_SMMUS = CHECKOUT / "tests" / "hosts" / "two-smmus.dts"
 PAGES = CHECKOUT / "tests" / "hosts" / "pages.dts"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import DEMO, blob, corpus_params
+from tests.support import DEMO, blob, corpus_params
 from west_viommu.problems import Refused
 from west_viommu.read.directory import DirectoryError, tree_from_directory
 from west_viommu.read.dtb import MAX_DEPTH, tree_from_dtb

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import Run
+from tests.support import Run
 from west_viommu.names import PROFILES
 from west_viommu.plan.alone import DEFAULT
 from west_viommu.problems import Refused

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, Outcome, Run, blob
+from tests.support import CHECKOUT, Outcome, Run, blob
 from tests.xen.rules import dom0less_faults, libxl_faults
 from west_viommu.read.dtb import tree_from_dtb
 from west_viommu.tree.node import Tree

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import Run
+from tests.support import Run
 from west_viommu.host.inventory import Inventory, Iommu, Master
 from west_viommu.host.selection import selection
 from west_viommu.host.streams import Stream, StreamId

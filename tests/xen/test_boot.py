@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, Run, blob
+from tests.support import CHECKOUT, Run, blob
 from tests.xen.hypervisor import Guest, booted
 from tests.xen.machine import FOR_XEN, host_blob
 from tests.xen.programs import rtc_guest
 from tests.xen.rules import dom0less_faults
 from tests.xen.tools import debian_xen, needs
-from tests.zephyr.conftest import GICV3, VERSION, Workspace, needs_zephyr
+from tests.zephyr.workspace import GICV3, VERSION, Workspace, needs_zephyr
 
 XEN = debian_xen()
 pytestmark = needs({"Debian's Xen for arm64": XEN})

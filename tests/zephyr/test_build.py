@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, DEMO
-from tests.zephyr.conftest import GICV3, SAMPLE, VERSION, Workspace, needs_zephyr
+from tests.support import CHECKOUT, DEMO
+from tests.zephyr.workspace import GICV3, SAMPLE, VERSION, Workspace, needs_zephyr
 
 pytestmark = needs_zephyr
 
@@ -260,7 +260,7 @@ def test_each_place_of_the_configuration_gives_way_to_the_one_before(
     def host(*options: str, **variables: str) -> str:
         # The stage alone does not run CMakeLists.txt, which has the set().
         command = ["cmake", "-DBOARD=xenvm", "-B", str(workspace.build), "-S", str(app), *options]
-        ran = workspace.run(*command, **variables)
+        ran = workspace.run(*command, variables=variables)
         shutil.rmtree(workspace.build)
         (line,) = [line for line in ran.log.splitlines() if "-- viommu: " in line]
         return line.split(" of ")[1].split(" to ")[0].removeprefix(f"{app}/")

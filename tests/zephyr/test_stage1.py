@@ -12,8 +12,8 @@ import threading
 
 import pytest
 
-from tests.conftest import CHECKOUT
-from tests.zephyr.conftest import VERSION, Workspace, needs_zephyr
+from tests.support import CHECKOUT
+from tests.zephyr.workspace import VERSION, Workspace, needs_zephyr
 
 pytestmark = [
     needs_zephyr,

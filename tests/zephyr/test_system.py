@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import DEMO
-from tests.zephyr.conftest import VERSION, Workspace, needs_zephyr
+from tests.support import DEMO
+from tests.zephyr.workspace import VERSION, Workspace, needs_zephyr
 
 pytestmark = [
     needs_zephyr,
