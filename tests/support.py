@@ -6,6 +6,7 @@ several share. What needs a test's own folder is a fixture, in conftest.py.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +22,15 @@ CHECKOUT = Path(__file__).parent.parent
 # Where the modules under test are: in the checkout, or installed (noxfile.py).
 PACKAGE = Path(west_viommu.__file__).parent
 IS_CHECKOUT = (CHECKOUT / "west_viommu").is_dir()
-NO_CHECKOUT = "west runs the commands of a checkout, not those of an installed package"
+NO_CHECKOUT = (
+    "west runs the commands of a checkout, not those of an installed package: run it in a checkout"
+)
 DEMO = CHECKOUT / "samples" / "demo"
 HOSTS = CHECKOUT / "tests" / "hosts"
 CORPUS = Path(os.environ["VIOMMU_CORPUS"]) if "VIOMMU_CORPUS" in os.environ else None
-NO_CORPUS = "VIOMMU_CORPUS is not set: it names a folder of real host DTBs"
+# The program that is such a machine, and its package.
+QEMU = ("qemu-system-aarch64", "qemu-system-arm")
+NO_CORPUS = "there are no blobs of real hosts: set VIOMMU_CORPUS to a folder of them"
 
 # What a user passes to a guest, in source: the devices go in by %.
 PARTIAL_TREE = """/dts-v1/; / { #address-cells = <2>; #size-cells = <2>;
@@ -76,6 +81,16 @@ def blob(source: str) -> bytes:
 def tree(body: str) -> Tree:
     """The tree of a root node with `body`, by way of dtc."""
     return tree_from_dtb(blob(f"/dts-v1/; / {{ {body} }};"))
+
+
+def needs_program(name: str, package: str) -> pytest.MarkDecorator:
+    """Skips a test where the program is missing, which that Debian package has."""
+    return pytest.mark.skipif(not shutil.which(name), reason=missing(name, package))
+
+
+def missing(program: str, package: str) -> str:
+    """Why a test is skipped."""
+    return f"{program} is not installed: `apt install {package}` brings it"
 
 
 def environment(**variables: str) -> dict[str, str]:

@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.oracle import listing
-from tests.support import CHECKOUT, DEMO, Run, blob, corpus_params
+from tests.support import CHECKOUT, DEMO, Run, blob, corpus_params, needs_program
 
 TWO_SMMUS = CHECKOUT / "tests" / "hosts" / "two-smmus.dts"
 PAGES = CHECKOUT / "tests" / "hosts" / "pages.dts"
@@ -372,7 +371,7 @@ def test_a_picture(viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
 
 
-@pytest.mark.skipif(not shutil.which("dot"), reason="Graphviz is not installed")
+@needs_program("dot", "graphviz")
 @pytest.mark.parametrize("file", corpus_params())
 def test_graphviz_takes_every_picture(file: Path, viommu: Run) -> None:
     outcome = viommu("list", "--host", file, "--format", "svg")

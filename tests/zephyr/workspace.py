@@ -48,7 +48,20 @@ print(json.dumps({
 }))
 """
 
-needs_zephyr = pytest.mark.skipif(not BASE, reason="ZEPHYR_BASE is not set: it names a Zephyr tree")
+needs_zephyr = pytest.mark.skipif(
+    not BASE, reason="there is no Zephyr: set ZEPHYR_BASE to the tree of one"
+)
+
+
+def since(major: int, minor: int, why: str) -> pytest.MarkDecorator:
+    """Skips a test of `needs_zephyr` under an older Zephyr, which says `why`."""
+    return pytest.mark.skipif(
+        (major, minor) > VERSION,
+        reason=f"{why}: set ZEPHYR_BASE to Zephyr {major}.{minor} or later",
+    )
+
+
+needs_toolchain = since(4, 0, "older Zephyrs do not build with every toolchain")
 
 
 class Ran(NamedTuple):
