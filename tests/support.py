@@ -27,6 +27,9 @@ NO_CHECKOUT = (
 )
 DEMO = CHECKOUT / "samples" / "demo"
 HOSTS = CHECKOUT / "tests" / "hosts"
+GOLDEN = CHECKOUT / "tests" / "golden"
+# Whether files that have what is printed get what is printed now (CONTRIBUTING.md).
+REWRITES = bool(os.environ.get("VIOMMU_REWRITE"))
 CORPUS = Path(os.environ["VIOMMU_CORPUS"]) if "VIOMMU_CORPUS" in os.environ else None
 # The program that is such a machine, and its package.
 QEMU = ("qemu-system-aarch64", "qemu-system-arm")
@@ -81,6 +84,16 @@ def blob(source: str) -> bytes:
 def tree(body: str) -> Tree:
     """The tree of a root node with `body`, by way of dtc."""
     return tree_from_dtb(blob(f"/dts-v1/; / {{ {body} }};"))
+
+
+def golden(name: str, said: str) -> str:
+    """What a test wants to be `said`: tests/golden/`name`. With VIOMMU_REWRITE, that is what it is
+    from now on.
+    """
+    file = GOLDEN / name
+    if REWRITES:
+        file.write_text(said)
+    return file.read_text()
 
 
 def needs_program(name: str, package: str) -> pytest.MarkDecorator:

@@ -8,7 +8,6 @@ A case has `passthrough` (the inside of a partial tree's /passthrough, from line
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from textwrap import indent
 
@@ -16,14 +15,12 @@ import pytest
 import yaml
 
 from tests.cli.refused_cases import CASES, prepared
-from tests.support import Run
+from tests.support import REWRITES, Run
 from west_viommu.hazards.table import HAZARDS
 
 
 def _rewrite(case: Path, stderr: str) -> None:
-    """Put what is said now into the file, whose last key is `stderr`: VIOMMU_REWRITE=1 pytest
-    ...
-    """
+    """Put what is said now into the file, whose last key is `stderr`."""
     before = case.read_text().split("\nstderr: |\n")[0]
     case.write_text(f"{before}\nstderr: |\n{indent(stderr, '  ')}")
 
@@ -33,7 +30,7 @@ def test_refused(case: Path, viommu: Run, tmp_path: Path) -> None:
     content = yaml.safe_load(case.read_text())
     options = prepared(content, tmp_path)
     outcome = viommu("bind", "--host", "host.dts", *options, "guest.dts")
-    if os.environ.get("VIOMMU_REWRITE"):
+    if REWRITES:
         _rewrite(case, outcome.err)
     else:
         assert outcome.err == content["stderr"]
