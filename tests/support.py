@@ -109,3 +109,12 @@ def missing(program: str, package: str) -> str:
 def environment(**variables: str) -> dict[str, str]:
     """The environment of a process that runs the modules under test, with `variables`."""
     return {**os.environ, "PYTHONPATH": str(PACKAGE.parent), **variables}
+
+
+def unmeasured(**variables: str) -> dict[str, str]:
+    """As `environment`, of a process that coverage.py leaves alone: what it imports, its memory and
+    how soon it is where are its own.
+    """
+    own = environment(**variables)
+    own.pop("COVERAGE_PROCESS_CONFIG", None)
+    return own

@@ -15,7 +15,7 @@ import pytest
 
 from tests.flat import GUEST, Part, cells, device, flat, host
 from tests.many import SOME, all_of_them, on_one_id_each, on_one_page_each
-from tests.support import CHECKOUT, Run, environment
+from tests.support import CHECKOUT, Run, unmeasured
 from west_viommu.problems import MOST_ALIKE, Problem, Refused, Where, bounded, rendered
 
 # Bytes of memory for each byte of a blob, and of source; and what a run takes for an empty tree.
@@ -108,7 +108,7 @@ def memory(folder: Path, *arguments: str) -> tuple[int, int, int, str]:
     run = subprocess.run(
         [sys.executable, "-c", RUN, *arguments],
         cwd=folder,
-        env=environment(),
+        env=unmeasured(),
         capture_output=True,
         text=True,
     )

@@ -14,7 +14,7 @@ import pytest
 from tests.cli.build import Build
 from tests.cli.faults import INTERRUPT, run_in_fork
 from tests.cli.whole import Case, assert_foreign_untouched, assert_whole_or_unsealed, content, fill
-from tests.support import CHECKOUT, DEMO, Run, environment
+from tests.support import CHECKOUT, DEMO, Run, environment, unmeasured
 from west_viommu.__main__ import main
 from west_viommu.read.children import end
 
@@ -30,7 +30,7 @@ def test_it_may_come_at_any_time(command: list[str], tmp_path: Path) -> None:
     for delay in range(0, 200, 10):
         run = subprocess.Popen(
             [sys.executable, "-c", STARTED, *command],
-            env=environment(),
+            env=unmeasured(),
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

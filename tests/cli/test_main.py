@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import DEMO, PACKAGE, Run, blob, environment
+from tests.support import DEMO, PACKAGE, Run, blob, environment, unmeasured
 from west_viommu import __version__
 from west_viommu.cli.run import NO_HOST
 
@@ -124,10 +124,8 @@ def imported_by(*command: object) -> set[str]:
         "import sys; from west_viommu.__main__ import main; status = main(sys.argv[1:]);"
         "print(status, *sys.modules)"
     )
-    variables = environment()
+    variables = unmeasured()
     variables.pop("ZEPHYR_BASE", None)
-    # To be measured, a process would import some of them (pyproject.toml, tool.coverage.run).
-    variables.pop("COVERAGE_PROCESS_CONFIG", None)
     arguments = [sys.executable, "-c", code, *map(str, command)]
     run = subprocess.run(arguments, env=variables, capture_output=True, text=True)
     status, *modules = run.stdout.splitlines()[-1].split(" ")
