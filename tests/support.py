@@ -16,7 +16,7 @@ import pytest
 
 import west_viommu
 from west_viommu.read.dtb import tree_from_dtb
-from west_viommu.tree.node import Tree
+from west_viommu.tree.node import Node, Tree
 
 CHECKOUT = Path(__file__).parent.parent
 # Where the modules under test are: in the checkout, or installed (noxfile.py).
@@ -84,6 +84,16 @@ def blob(source: str) -> bytes:
 def tree(body: str) -> Tree:
     """The tree of a root node with `body`, by way of dtc."""
     return tree_from_dtb(blob(f"/dts-v1/; / {{ {body} }};"))
+
+
+def write_directory(node: Node, folder: Path) -> None:
+    """`node` in /proc/device-tree form, with the file `name` that the kernel adds."""
+    folder.mkdir()
+    (folder / "name").write_bytes(node.name.encode() + b"\0")
+    for name, value in node.properties.items():
+        (folder / name).write_bytes(value)
+    for child in node.children:
+        write_directory(child, folder / child.name)
 
 
 def golden(name: str, said: str) -> str:

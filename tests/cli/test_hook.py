@@ -17,7 +17,8 @@ import pytest
 from devicetree import dtlib
 
 from tests.cli.build import Build
-from tests.support import CHECKOUT, DEMO, PACKAGE, Run
+from tests.support import CHECKOUT, DEMO, PACKAGE, Run, blob, write_directory
+from west_viommu.read.dtb import tree_from_dtb
 
 # What editors find gcc's messages by (VS Code, $gcc): file, line, column, severity, message.
 GCC_MATCHER = re.compile(r"^(.*?):(\d+):(\d*):?\s+(?:fatal\s+)?(warning|error|note):\s+(.*)$")
@@ -203,6 +204,24 @@ def test_what_a_host_source_includes_is_watched(build: Build) -> None:
     host.write_text('#include "real.dtsi"\n')
     assert build.run() == 0
     assert str(build.app / "real.dtsi") in build.rule.read_text()
+
+
+def test_a_host_that_is_a_blob_or_a_folder(build: Build) -> None:
+    """Of a folder, the build depends on nothing that could be listed: files come and go in it."""
+    text = (build.app / "host.dts").read_text()
+    binary = blob(text)
+    (build.app / "host.dtb").write_bytes(binary)
+    (build.app / "viommu.yml").write_text("host: host.dtb\n")
+    assert build.run() == 0
+    assert f" {build.app}/host.dtb" in build.rule.read_text()
+    overlay = (build.output / "viommu.overlay").read_text()
+    write_directory(tree_from_dtb(binary).root, build.app / "tree")
+    (build.app / "viommu.yml").write_text("host: tree\n")
+    assert build.run() == 0
+    assert f"{build.app}/tree" not in build.rule.read_text()
+    assert (build.output / "viommu.overlay").read_text().replace(
+        " tree (", " host.dtb ("
+    ) == overlay
 
 
 def test_a_preprocessor_that_is_not_there(build: Build, capsys: pytest.CaptureFixture[str]) -> None:

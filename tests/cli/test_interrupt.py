@@ -17,6 +17,7 @@ from tests.cli.whole import Case, assert_foreign_untouched, assert_whole_or_unse
 from tests.support import CHECKOUT, DEMO, Run, environment, unmeasured
 from west_viommu.__main__ import main
 from west_viommu.read.children import end
+from west_viommu.start import uninterrupted
 
 # Nothing of ours runs before Python has started: until then, the traceback is Python's own.
 STARTED = "from west_viommu.start import entry_point; print('up', flush=True); entry_point()"
@@ -108,6 +109,16 @@ uninterrupted(ends)
     )
     assert run.returncode == 1
     assert "ZeroDivisionError" in run.stderr and "NameError" in run.stderr
+
+
+def test_another_error_is_no_interrupt_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> int:
+        raise RuntimeError("gone")
+
+    # uninterrupted() sets it.
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    with pytest.raises(RuntimeError, match="gone"):
+        uninterrupted(gone)
 
 
 def test_while_the_preprocessor_runs(tmp_path: Path) -> None:

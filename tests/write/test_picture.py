@@ -243,6 +243,14 @@ def test_a_dot_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         svg("graph host {}")
 
 
+def test_a_dot_that_is_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dot").write_bytes(b"\x7fELF of another machine")
+    (tmp_path / "dot").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Refused, match="dot cannot draw it: Exec format error"):
+        svg("graph host {}")
+
+
 def test_svg_of_the_command(viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dot").write_text("#!/bin/sh\ncat >/dev/null\necho '<svg></svg>'\n")
     (tmp_path / "dot").chmod(0o755)
