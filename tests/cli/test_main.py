@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import DEMO, PACKAGE, Run, blob, environment, unmeasured
+from tests.support import DEMO, Run, blob, environment, unmeasured
 from west_viommu import __version__
 from west_viommu.cli.run import NO_HOST
 
