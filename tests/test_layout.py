@@ -70,14 +70,6 @@ def test_the_core_does_no_input_or_output(layer: str) -> None:
         assert not imported(module) & FORBIDDEN_IN_CORE, module
 
 
-@pytest.mark.parametrize("folder", ["tests", "bench"])
-def test_nothing_is_imported_from_a_module_of_tests(folder: str) -> None:
-    """What several need is in tests/support.py, or in a module beside them with its own name."""
-    for module in sorted((CHECKOUT / folder).rglob("*.py")):
-        last = {name.rpartition(".")[2] for name in imported(module) if name.startswith("tests.")}
-        assert {name for name in last if re.match("test_|conftest$", name)} == set(), module
-
-
 def contents(path: Path) -> dict[str, bytes]:
     """What is in a file or a folder, by the names below `path`."""
     files = path.rglob("*") if path.is_dir() else [path]
@@ -120,6 +112,14 @@ def test_west_knows_every_command_under_the_same_help() -> None:
 
 def test_the_profiles_that_can_be_chosen_are_those_that_are_shipped() -> None:
     assert set(PROFILES) == {file.stem for file in (PACKAGE / "profiles").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("folder", ["tests", "bench"])
+def test_nothing_is_imported_from_a_module_of_tests(folder: str) -> None:
+    """What several need is in tests/support.py, or in a module beside them with its own name."""
+    for module in sorted((CHECKOUT / folder).rglob("*.py")):
+        last = {name.rpartition(".")[2] for name in imported(module) if name.startswith("tests.")}
+        assert {name for name in last if re.match("test_|conftest$", name)} == set(), module
 
 
 def test_the_version_is_that_of_the_newest_release() -> None:
