@@ -14,5 +14,5 @@ def capture(name: str) -> bytes:
         pytest.skip(NO_CORPUS)
     folder = CORPUS.parent / "xen-v3"
     if not folder.is_dir():
-        pytest.skip(f"no Xen's guest trees are kept: put them into {folder}")
+        pytest.skip(f"there are no guest trees captured of a Xen: put them into {folder}")
     return (folder / f"{name}.dtb").read_bytes()
