@@ -11,6 +11,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
+# hatchling makes wheels, and is not installed where mypy looks.
 class OfTheParser(BuildHookInterface):  # type: ignore[misc]
     """Generates viommu.1 and has it installed into share/man, beside bin/viommu; and the
     completions, which `viommu completion` prints.

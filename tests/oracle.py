@@ -224,7 +224,7 @@ def listing(blob: bytes) -> dict[str, Any]:
         ]
     return {
         "schema": 1,
-        "model": (host.strings(0, "model") or [None])[0],
+        "model": next(iter(host.strings(0, "model")), None),
         "iommus": iommus,
         "masters": masters,
         "collisions": [

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_refused import HOSTS, PARTIAL_TREE
-from tests.conftest import DEMO, PACKAGE, Run
+from tests.support import DEMO, HOSTS, PARTIAL_TREE, Run, environment
 from west_viommu import api
 from west_viommu.api import Explicit, Permission, Refused, Where
 
@@ -62,7 +61,7 @@ def test_nothing_is_printed_and_nothing_but_the_folder_written(folder: Path, vio
             "write(render(made), 'out');"
             "sys.exit(' '.join(sorted({'west', 'argparse', 'jsonschema'} & set(sys.modules))))",
         ],
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        env=environment(),
         capture_output=True,
         text=True,
     )

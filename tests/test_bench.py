@@ -10,7 +10,7 @@ import libfdt
 
 from bench.generate import generated_host
 from bench.read_pylibfdt import tree
-from tests.conftest import Run
+from tests.support import Run
 from west_viommu.read.dtb import tree_from_dtb
 
 

@@ -23,7 +23,19 @@ from typing import NamedTuple
 import pytest
 
 from tests.cli.pair import AT_BOOT, make_pair
-from tests.conftest import CHECKOUT, DEMO, IS_CHECKOUT, NO_CHECKOUT, PACKAGE, Run, blob
+from tests.support import (
+    CHECKOUT,
+    CORPUS,
+    DEMO,
+    IS_CHECKOUT,
+    NO_CHECKOUT,
+    NO_CORPUS,
+    PACKAGE,
+    QEMU,
+    Run,
+    blob,
+    missing,
+)
 from tests.xen.machine import host_blob
 from west_viommu.__main__ import parser
 from west_viommu.cli.arguments import COMMANDS, Command
@@ -136,17 +148,17 @@ def mistaken(folder: Path, viommu: Run) -> None:
 
 def boards(folder: Path, viommu: Run) -> None:
     """The blobs of the page in an otherwise empty folder, but for the one that it makes."""
-    if "VIOMMU_CORPUS" not in os.environ:
-        pytest.skip("VIOMMU_CORPUS is not set: it names a folder of real host DTBs")
+    if CORPUS is None:
+        pytest.skip(NO_CORPUS)
     text = (CHECKOUT / "docs" / "tutorial.md").read_text()
     for name in set(re.findall(r"\$ .*--host (\S+\.dtb)", text)) - {"imx95-19x19-evk-smmu-on.dtb"}:
-        shutil.copy(Path(os.environ["VIOMMU_CORPUS"], name), folder)
+        shutil.copy(CORPUS / name, folder)
 
 
 def xen_rtc(folder: Path, viommu: Run) -> None:
     """What `west build` makes of samples/xen-rtc, without Zephyr, and the page's domain.dts."""
-    if not shutil.which("qemu-system-aarch64"):
-        pytest.skip("qemu-system-aarch64 is not installed: it makes the host's tree")
+    if not shutil.which(QEMU[0]):
+        pytest.skip(missing(*QEMU))
     (folder / "build").mkdir()
     host = host_blob(folder / "build")
     sample = CHECKOUT / "samples" / "xen-rtc"

@@ -16,13 +16,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
+from tests.support import CHECKOUT, DEMO, PACKAGE, Run
 from west_viommu.__main__ import main
 from west_viommu.names import MESSAGE_FORMS
 
 INTEGRATIONS = CHECKOUT / "integrations"
 PAGE = CHECKOUT / "docs" / "build-step.md"
-HAS_LOPPER = importlib.util.find_spec("lopper") is not None
+needs_lopper = pytest.mark.skipif(
+    importlib.util.find_spec("lopper") is None,
+    reason="Lopper is not installed: `pip install lopper`, which the extra `test` does as well",
+)
 
 
 def lopper(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,7 +37,7 @@ def lopper(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.skipif(not HAS_LOPPER, reason="Lopper is not installed: it is in the extra `test`")
+@needs_lopper
 def test_the_lopper_assist_writes_what_bind_writes(viommu: Run, tmp_path: Path) -> None:
     profile = ("--profile", "xen-v3-dom0less")
     # Lopper parts its arguments at spaces.
@@ -55,7 +58,7 @@ def test_the_lopper_assist_writes_what_bind_writes(viommu: Run, tmp_path: Path) 
     assert written[0] == written[1]
 
 
-@pytest.mark.skipif(not HAS_LOPPER, reason="Lopper is not installed: it is in the extra `test`")
+@needs_lopper
 def test_the_lopper_assist_refuses(tmp_path: Path) -> None:
     wrong = (DEMO / "guest.overlay").read_text().replace("<0x0 0x40>", "<0x0 0x41>")
     (tmp_path / "guest.overlay").write_text(wrong)

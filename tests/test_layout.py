@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import CHECKOUT, PACKAGE
+from tests.support import CHECKOUT, PACKAGE
 from west_viommu import __version__
 from west_viommu.cli.arguments import COMMANDS
 from west_viommu.names import PROFILES
@@ -42,7 +42,7 @@ FORBIDDEN_IN_CORE = {"os", "sys", "pathlib", "subprocess", "yaml", "devicetree",
 
 def imported(module: Path) -> set[str]:
     """The full names that `module` imports."""
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
@@ -112,6 +112,14 @@ def test_west_knows_every_command_under_the_same_help() -> None:
 
 def test_the_profiles_that_can_be_chosen_are_those_that_are_shipped() -> None:
     assert set(PROFILES) == {file.stem for file in (PACKAGE / "profiles").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("folder", ["tests", "bench"])
+def test_nothing_is_imported_from_a_module_of_tests(folder: str) -> None:
+    """What several need is in tests/support.py, or in a module beside them with its own name."""
+    for module in sorted((CHECKOUT / folder).rglob("*.py")):
+        last = {name.rpartition(".")[2] for name in imported(module) if name.startswith("tests.")}
+        assert {name for name in last if re.match("test_|conftest$", name)} == set(), module
 
 
 def test_the_version_is_that_of_the_newest_release() -> None:

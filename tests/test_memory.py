@@ -5,7 +5,6 @@ docs/reliability.md names.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -14,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, PACKAGE, Run
-from tests.read.test_hostile import GUEST, Part, cells, device, flat, host
+from tests.flat import GUEST, Part, cells, device, flat, host
+from tests.many import SOME, all_of_them, on_one_id_each, on_one_page_each
+from tests.support import CHECKOUT, Run, unmeasured
 from west_viommu.problems import MOST_ALIKE, Problem, Refused, Where, bounded, rendered
 
 # Bytes of memory for each byte of a blob, and of source; and what a run takes for an empty tree.
@@ -108,7 +108,7 @@ def memory(folder: Path, *arguments: str) -> tuple[int, int, int, str]:
     run = subprocess.run(
         [sys.executable, "-c", RUN, *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        env=unmeasured(),
         capture_output=True,
         text=True,
     )
@@ -143,37 +143,21 @@ def test_source_takes_its_size_times_a_constant(tmp_path: Path) -> None:
     assert (status, taken < EMPTY + OF_SOURCE * len(text)) == (0, True)
 
 
-SOME = 300
-
-
 def of_one_line(i: int) -> list[Part]:
     reg = b"reg", cells(0, 0x10000000 + 0x1000 * i, 0, 0x1000)
     line = b"interrupts", cells(0, 7, 4)
     return device(b"m%d" % i, reg, (b"iommus", cells(1, i)), (b"interrupt-parent", cells(3)), line)
 
 
-def all_of_them(more: str = "") -> str:
-    """A guest that asks for /m0, /m1, ..., each node with `more`."""
-    return GUEST % "".join(
-        f'm{i} {{ xen,path = "/m{i}"; {more.replace("#", hex(0x10000000 + 0x1000 * i))} }};'
-        for i in range(SOME)
-    )
-
-
-def on_one_id_each() -> bytes:
-    return host(*(device(b"m%d" % i, (b"iommus", cells(1, 7))) for i in range(SOME)))
-
-
-def on_one_page_each() -> bytes:
-    region = b"reg", cells(0, 0x10000000, 0, 0x1000)
-    masters = (device(b"m%d" % i, region, (b"iommus", cells(1, i))) for i in range(2 * SOME))
-    return host(*masters)
-
-
 def on_one_line_each() -> bytes:
-    gic = (b"compatible", b"arm,gic-v3\0"), (b"interrupt-controller", b"")
-    gic += ((b"#interrupt-cells", cells(3)), (b"phandle", cells(3)))
-    return host(device(b"gic@2000", *gic), *map(of_one_line, range(2 * SOME)))
+    gic = device(
+        b"gic@2000",
+        (b"compatible", b"arm,gic-v3\0"),
+        (b"interrupt-controller", b""),
+        (b"#interrupt-cells", cells(3)),
+        (b"phandle", cells(3)),
+    )
+    return host(gic, *map(of_one_line, range(2 * SOME)))
 
 
 def on_one_id_behind_many() -> bytes:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, DEMO, IS_CHECKOUT, NO_CHECKOUT
+from tests.support import CHECKOUT, DEMO, GOLDEN, IS_CHECKOUT, NO_CHECKOUT
 from west_viommu.write import lock
 
 pytestmark = pytest.mark.skipif(not IS_CHECKOUT, reason=NO_CHECKOUT)
@@ -106,7 +106,7 @@ def test_bind(program: Program, tmp_path: Path) -> None:
     out = program("zephyr/viommu.py", "bind", "--host", "host.dts", "guest.overlay")
     assert "2 devices behind one vSMMU" in out
     overlay = (tmp_path / "app/viommu/viommu.overlay").read_bytes()
-    assert overlay == (CHECKOUT / "tests/golden/demo.overlay").read_bytes()
+    assert overlay == (GOLDEN / "demo.overlay").read_bytes()
     assert "### shared-page" in program("zephyr/viommu.py", "explain", "shared-page")
 
 

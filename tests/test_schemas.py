@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from tests.cli.pair import AT_BOOT, make_pair
-from tests.cli.test_refused import CASES, HOSTS, PARTIAL_TREE
-from tests.conftest import DEMO, PACKAGE, Run, corpus_params
+from tests.cli.refused_cases import CASES
+from tests.support import DEMO, HOSTS, PACKAGE, PARTIAL_TREE, Run, corpus_params
 from tests.system.guests import Guest, bound, judged
 from west_viommu.names import PROFILES
 from west_viommu.names import SCHEMAS as ON_THE_NETWORK
@@ -197,6 +197,13 @@ FULL = {
     "allow": [{"hazard": "shared-page", "device": "/soc/uart@3", "reason": "one driver"}],
 }
 
+# Values that a key of either file could be given, most of them wrongly.
+OF_A_KEY: tuple[object, ...] = ("", None, {}, [], [[]], 1)
+OF_A_DOMAIN: tuple[object, ...] = (
+    *(0, 1, 128, 129, 1 << 20, 1 << 21),
+    *(True, "yes", None, [], {"kernel": 1}),
+)
+
 
 def test_config_and_its_schema_agree(viommu: Run) -> None:
     schema = validator("config")
@@ -206,7 +213,7 @@ def test_config_and_its_schema_agree(viommu: Run) -> None:
     for number in (0, 0xFFFFFFFF, 0x100000000, True, None, "16"):
         documents.append((f"vsids {number}", {"vsid": "explicit", "vsids": {"/a": [number]}}))
     for key in FULL:
-        documents += [(f"{key} {value!r}", {key: value}) for value in ("", None, {}, [], [[]], 1)]
+        documents += [(f"{key} {value!r}", {key: value}) for value in OF_A_KEY]
     agreed = {"taken": 0, "refused": 0}
     for what, document in documents:
         taken = schema.is_valid(document)
@@ -245,10 +252,8 @@ def test_the_config_that_init_writes(viommu: Run) -> None:
     validator("config").validate(yaml.safe_load(Path("viommu.yml").read_text()))
 
 
-def system_of(viommu: Run, more: str, **guests: Guest) -> Any:
-    outcome = judged(
-        viommu, "xen-rfc", more, "    load: {kernel: 0, passthrough: 4096}\n", **guests
-    )
+def system_of(viommu: Run, more: str, guests: Mapping[str, Guest]) -> Any:
+    outcome = judged(viommu, "xen-rfc", guests, more, "    load: {kernel: 0, passthrough: 4096}\n")
     assert outcome.status == 0, outcome.err
     return json.loads(Path("viommu-system/system.json").read_text())
 
@@ -262,13 +267,13 @@ def test_a_system(viommu: Run) -> None:
             raw=[0x1000A000, 0x20000000], allow={"shared-page": "/passthrough/shm@1000a000"}
         ),
     }
-    document = system_of(viommu, allow, **guests)
+    document = system_of(viommu, allow, guests)
     assert {"dom0", "marks", "allowed", "unneeded", "raw", "devices"} <= filled(document)
     check_both_ways("system", document)
 
 
 def test_a_system_without_dom0_and_kernels(viommu: Run) -> None:
-    bound(viommu, "xen-rfc", a=Guest(["/net@10000000"]))
+    bound(viommu, "xen-rfc", {"a": Guest(["/net@10000000"])})
     Path("a/zephyr/zephyr.bin").unlink()
     Path("system.yml").write_text("host: host.dts\ndom0: none\ndomains: {a: {build: a}}\n")
     assert viommu("system", "system.yml").status == 0
@@ -277,20 +282,19 @@ def test_a_system_without_dom0_and_kernels(viommu: Run) -> None:
     validator("system").validate(document)
 
 
+DOMAIN = {
+    "build": "build",
+    "kernel": "zephyr.bin",
+    "cpus": 2,
+    "memory": 64,
+    "vpl011": True,
+    "load": {"kernel": 0x50000000, "passthrough": 0x58000000},
+}
 SYSTEM = {
     "host": "host.dtb",
     "profile": "xen-rfc",
     "dom0": "none",
-    "domains": {
-        "net": {
-            "build": "build",
-            "kernel": "zephyr.bin",
-            "cpus": 2,
-            "memory": 64,
-            "vpl011": True,
-            "load": {"kernel": 0x50000000, "passthrough": 0x58000000},
-        }
-    },
+    "domains": {"net": DOMAIN},
     "allow": [{"hazard": "shared-page", "device": "/soc/uart@3", "reason": "one driver"}],
 }
 
@@ -298,12 +302,11 @@ SYSTEM = {
 def test_a_system_file_and_its_schema_agree(viommu: Run) -> None:
     schema = validator("system-file")
     documents = [("full", SYSTEM), *spoiled(SYSTEM)]
-    domain = SYSTEM["domains"]["net"]  # type: ignore[index]
     for name in ("a", "A-b_1", "1", "a b", "a/b", "", "x" * 31, "x" * 32):
         documents.append((f"domain {name!r}", {"domains": {name: {"build": "b"}}}))
     for key in ("cpus", "memory", "vpl011", "load"):
-        for value in (0, 1, 128, 129, 1 << 20, 1 << 21, True, "yes", None, [], {"kernel": 1}):
-            changed = {"domains": {"net": {**domain, key: value}}}
+        for value in OF_A_DOMAIN:
+            changed = {"domains": {"net": {**DOMAIN, key: value}}}
             documents.append((f"{key} {value!r}", changed))
     documents += [(f"dom0 {value!r}", {**SYSTEM, "dom0": value}) for value in ("all", True, 1)]
     agreed = {"taken": 0, "refused": 0}

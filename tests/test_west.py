@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, DEMO, IS_CHECKOUT, NO_CHECKOUT
+from tests.support import CHECKOUT, DEMO, GOLDEN, IS_CHECKOUT, NO_CHECKOUT
 
 pytestmark = pytest.mark.skipif(not IS_CHECKOUT, reason=NO_CHECKOUT)
-GOLDEN = CHECKOUT / "tests" / "golden"
 
 
 def west(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 from west.commands import CommandError
 
-from tests.conftest import DEMO, PACKAGE, Run
+from tests.support import DEMO, PACKAGE, Run
 
 
 @pytest.fixture

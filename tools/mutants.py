@@ -207,8 +207,9 @@ class Case(NamedTuple):
 
 def cases(folder: Path) -> Iterator[Case]:
     """Each way to be refused, and its harmless twin, made in `folder`; to be run in process."""
+    from tests.cli.refused_cases import CASES, prepared
     from tests.cli.test_harmless import TWINS
-    from tests.cli.test_refused import CASES, HOSTS, PARTIAL_TREE, prepared
+    from tests.support import HOSTS, PARTIAL_TREE
 
     for file in CASES:
         own = folder / file.stem

@@ -68,7 +68,8 @@ class Injector:
         io.open = builtins.open = opened
         if sys.version_info < (3, 11):
             # Its Path.open has taken hold of io.open when pathlib was imported.
-            pathlib._NormalAccessor.open = staticmethod(opened)
+            # (typeshed has nothing private.)
+            pathlib._NormalAccessor.open = staticmethod(opened)  # type: ignore[attr-defined]
         sys.addaudithook(self._audit)
 
     def step(self, call: str) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from devicetree import dtlib
 
-from tests.cli.test_bind import XENVM
-from tests.conftest import DEMO, Run, blob
+from tests.support import DEMO, XENVM, Run, blob
 from tests.xen.rules import dom0less_guest_tree, libxl_guest_tree
 
 MACROS = {"GIC_SPI": "0", "IRQ_TYPE_LEVEL": "2", "IRQ_DEFAULT_PRIORITY": "0xa0"}

@@ -16,11 +16,10 @@ from pathlib import Path
 import pytest
 from devicetree import dtlib
 
-from tests.conftest import CHECKOUT, DEMO, Run
+from tests.support import CHECKOUT, DEMO, XENVM, Run, golden
 from west_viommu.names import OVERLAY_FIRST_LINE
 
 TWO_SMMUS = CHECKOUT / "tests" / "hosts" / "two-smmus.dts"
-GOLDEN = CHECKOUT / "tests" / "golden"
 # What a run leaves, but for Zephyr's bindings.
 FILES = (
     "viommu.json",
@@ -49,20 +48,6 @@ PARTIAL_TREE = """/dts-v1/;
 """
 # A Zephyr overlay: no /dts-v1/, labels and macros of a base tree that is not given.
 OVERLAY = PARTIAL_TREE.removeprefix("/dts-v1/;\n")
-XENVM = """/dts-v1/;
-/ {
-	interrupt-parent = <&gic>;
-	#address-cells = <2>;
-	#size-cells = <2>;
-	gic: interrupt-controller@3001000 {
-		compatible = "arm,gic-v2", "arm,gic";
-		#interrupt-cells = <4>;
-		#address-cells = <0>;
-		interrupt-controller;
-		reg = <0x00 0x3001000 0x00 0x1000 0x00 0x3002000 0x00 0x2000>;
-	};
-};
-"""
 
 
 def bound(folder: Path, *guests: str) -> dict[str, list[int]]:
@@ -224,14 +209,15 @@ def test_demo(viommu: Run, tmp_path: Path) -> None:
         "note: no --profile: this assumes a Xen that keeps stream IDs (RFC, v1), not one that "
         "renumbers (v2, v3)\n"
     )
-    assert outcome.out == (GOLDEN / "demo.txt").read_text()
+    assert outcome.out == golden("demo.txt", outcome.out)
     for name in ("viommu.overlay", "passthrough-dom0less.dts", "xl.cfg", "host.overlay"):
-        golden = GOLDEN / f"demo.{name.removeprefix('viommu.')}"
-        assert (tmp_path / "viommu" / name).read_text() == golden.read_text()
+        text = (tmp_path / "viommu" / name).read_text()
+        assert text == golden(f"demo.{name.removeprefix('viommu.')}", text)
     plan = json.loads((tmp_path / "viommu/viommu.json").read_text())
     # What dtc makes of a source may differ from one dtc to the next.
     plan["files"] = sorted(plan["files"])
-    assert plan == json.loads((GOLDEN / "demo.json").read_text())
+    text = json.dumps(plan, indent=2) + "\n"
+    assert text == golden("demo.json", text)
 
 
 def test_the_plan_seals_the_other_files(viommu: Run, tmp_path: Path) -> None:

@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 
 from tests.cli.mutations import with_value
 from tests.cli.pair import AT_BOOT, BUILT, BY_XL, PLAN, PROFILE, compiled, make_pair, source_of
-from tests.conftest import CHECKOUT, DEMO, PACKAGE, Outcome, Run
+from tests.support import DEMO, PACKAGE, Outcome, Run, golden
+from tests.xen.captured import capture
 from tests.xen.nodes import Node, pack, tree
 from tests.xen.rules import dom0less_guest_tree
-from tests.xen.test_rules import capture
 
-GOLDEN = CHECKOUT / "tests" / "golden"
 HOST = DEMO / "host.dts"
 ETHERNET = "/passthrough/ethernet@e0100000"
 DMA = "/passthrough/dma-controller@e0200000"
@@ -36,7 +35,10 @@ def rows(outcome: Outcome) -> list[Row]:
     """What a run with --format json found: against what, node, what, expected, found."""
     assert outcome.status == 1
     found = json.loads(outcome.out)["differences"]
-    return [tuple(each[key] for key in list(each)[:5]) for each in found]  # type: ignore[misc]
+    return [
+        (each["with"], each["node"], each["what"], each["expected"], each["found"])
+        for each in found
+    ]
 
 
 def write_host(*changes: tuple[str, str]) -> None:
@@ -64,7 +66,7 @@ def test_one_difference_as_text_and_as_json(viommu: Run) -> None:
     Path("other.dtb").write_bytes(other)
     for name, options in (("check.txt", ()), ("check.json", ("--format", "json"))):
         outcome = viommu("check", "-d", "build", "--guest-dtb", "other.dtb", *options)
-        assert outcome == (1, (GOLDEN / name).read_text(), "")
+        assert outcome == (1, golden(name, outcome.out), "")
 
 
 def test_a_xen_without_vsmmu_has_a_hint(viommu: Run) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.mutations import as_json, found, mutants, plan_mutants, unrewritten, with_value
 from tests.cli.pair import AT_BOOT, BUILT, BY_XL, PLAN, compiled, make_pair, source_of
-from tests.conftest import Outcome, Run
+from tests.support import Outcome, Run
 from tests.xen.nodes import cells, pack, tree
 
 HEAD = "#address-cells = <2>; #size-cells = <2>; ranges;"

@@ -6,20 +6,19 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, IS_CHECKOUT, Run
+from tests.support import CHECKOUT, IS_CHECKOUT, Run, needs_program
 from west_viommu.cli.arguments import ALONE, COMMANDS, SHELLS
 from west_viommu.cli.completion import FOLDER
 from west_viommu.names import PROFILES
 
 HAS_SHTAB = importlib.util.find_spec("shtab") is not None
-NO_SHTAB = "neither a wheel, which has the completions, nor shtab, which makes them (extra `dev`)"
+NO_SHTAB = "a checkout has no completions: `pip install shtab`, which makes them"
 NAMES = sorted(command.name for command in (*COMMANDS, *ALONE))
 PAGE = (CHECKOUT / "docs" / "completion.md").read_text()
 
@@ -76,7 +75,7 @@ def bash(scripts: Path, folder: Path, *words: str, setup: str = "", function: st
     return {line.strip() for line in run.stdout.splitlines()} - {""}
 
 
-@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
+@needs_program("bash", "bash")
 def test_bash(scripts: Path, tmp_path: Path) -> None:
     (tmp_path / "host.dtb").touch()
     (tmp_path / "build").mkdir()
@@ -90,7 +89,7 @@ def test_bash(scripts: Path, tmp_path: Path) -> None:
     assert bash(scripts, tmp_path, "viommu", "completion", "z") == {"zsh"}
 
 
-@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
+@needs_program("bash", "bash")
 def test_bash_by_the_completion_of_west(scripts: Path, tmp_path: Path) -> None:
     """By the lines of the page, and a stand-in for Zephyr's west-completion.bash that calls the
     function of a command as that does.
@@ -119,7 +118,7 @@ def test_bash_by_the_completion_of_west(scripts: Path, tmp_path: Path) -> None:
     assert offered("bu") == {"build"}
 
 
-@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
+@needs_program("fish", "fish")
 def test_fish(scripts: Path, tmp_path: Path) -> None:
     def offered(line: str) -> set[str]:
         code = f"source {str(scripts / 'viommu.fish')!r}\n{recipe('fish')}\ncomplete -C {line!r}"
@@ -136,7 +135,7 @@ def test_fish(scripts: Path, tmp_path: Path) -> None:
     assert offered("west viommu-bind --profile xen-v") == {"xen-v3-dom0less", "xen-v3-libxl"}
 
 
-@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
+@needs_program("zsh", "zsh")
 def test_zsh(scripts: Path, tmp_path: Path) -> None:
     code = f'autoload -U compinit; compinit -D -u; eval "$(<{str(scripts / "viommu.zsh")!r})"'
     run = subprocess.run(

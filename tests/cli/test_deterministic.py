@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.pair import expanded
-from tests.cli.test_bind import PARTIAL_TREE, XENVM
-from tests.conftest import DEMO, PACKAGE, Run, blob
+from tests.support import DEMO, PACKAGE, PARTIAL_TREE, XENVM, Run, blob
 
 MODEL = "W\u0130rt \u0131\u00df \u4e3b\u673a"
 NODES = ("ethernet@100000", "/soc@e0000000/dma-controller@200000")

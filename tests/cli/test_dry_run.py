@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import DEMO, Run
+from tests.support import DEMO, Run
 from west_viommu.write.changes import changes
 
 BIND = ("bind", "--host", DEMO / "host.dts", DEMO / "guest.overlay")

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cli.test_refused import CASES, prepared
-from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
+from tests.cli.refused_cases import CASES, prepared
+from tests.support import CHECKOUT, DEMO, PACKAGE, REWRITES, Run, environment
 from west_viommu.cli import explain
 from west_viommu.cli.hook import _no_host
 from west_viommu.hazards.table import HAZARDS
@@ -84,7 +84,7 @@ def folded(printed: str) -> str:
 
 
 def _rewrite(hazard: str) -> None:
-    """Put what is said now of the same node into the page: VIOMMU_REWRITE=1 pytest ..."""
+    """Put what is said now of the same node into the page."""
     (shown,) = MESSAGE.finditer(SECTIONS[hazard])
     place = " ".join(shown[0].split()).partition(f"[{hazard}]")[0]
     node = re.search(r"\(node ([^,)]+)", " ".join(shown[0].split()))
@@ -100,7 +100,7 @@ def _rewrite(hazard: str) -> None:
 
 @pytest.mark.parametrize("hazard", [each for each in IDS if each != "no-host"])
 def test_the_message_is_one_that_is_really_printed(hazard: str) -> None:
-    if os.environ.get("VIOMMU_REWRITE"):
+    if REWRITES:
         _rewrite(hazard)
     else:
         assert case_of(hazard)
@@ -196,7 +196,7 @@ def test_explain_starts_without_what_it_does_not_need() -> None:
     )
     run = subprocess.run(
         [sys.executable, "-S", "-c", code],
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        env=environment(),
         capture_output=True,
         text=True,
     )

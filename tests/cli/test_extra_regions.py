@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_refused import PARTIAL_TREE
-from tests.conftest import CHECKOUT, Run, blob
+from tests.support import CHECKOUT, PARTIAL_TREE, Run, blob
 from west_viommu.read.dtb import tree_from_dtb
 
 HOST = CHECKOUT / "tests" / "hosts" / "two-smmus.dts"

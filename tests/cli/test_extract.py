@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, DEMO, Run, blob, corpus_params
+from tests.support import DEMO, Run, blob, corpus_params, golden
 from west_viommu.read.dtb import tree_from_dtb
 from west_viommu.tree.interrupts import gic_interrupts
 
-GOLDEN = CHECKOUT / "tests" / "golden"
 HOST = """/dts-v1/; / {
 	model = "h";
 	#address-cells = <2>; #size-cells = <2>; interrupt-parent = <&gic>;
@@ -57,7 +56,7 @@ def host(tmp_path: Path) -> Path:
 def test_a_node_with_everything(host: Path, viommu: Run) -> None:
     outcome = viommu("extract", "--host", host, "/soc/ethernet@1000")
     assert outcome.status == 0
-    assert outcome.out == (GOLDEN / "extracted.overlay").read_text()
+    assert outcome.out == golden("extracted.overlay", outcome.out)
     assert f"{host}: warning: [interrupt-not-routed]" in outcome.err
 
 

@@ -9,19 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, Run, blob
+from tests.support import CHECKOUT, Run, blob, golden
 from west_viommu.__main__ import main
 from west_viommu.read.host import read_host
 from west_viommu.tree.node import Node, Tree
 
 HOST = CHECKOUT / "tests" / "hosts" / "board.dts"
-GOLDEN = CHECKOUT / "tests" / "golden"
 
 
 def test_a_device_and_what_it_refers_to(viommu: Run) -> None:
     outcome = viommu("extract", "--host", HOST, "eth")
     assert outcome.status == 0
-    assert outcome.out == (GOLDEN / "board.overlay").read_text()
+    assert outcome.out == golden("board.overlay", outcome.out)
 
 
 def test_what_was_extracted_binds_and_keeps_its_references(viommu: Run) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Run, corpus_params
+from tests.support import Run, corpus_params
 from west_viommu.read.dtb import tree_from_dtb
 from west_viommu.tree.interrupts import gic_interrupts
 

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.cli.test_refused import HOSTS, PARTIAL_TREE
-from tests.conftest import Run
+from tests.support import HOSTS, PARTIAL_TREE, Run
 from west_viommu.hazards.table import HAZARDS
 
 

@@ -16,66 +16,12 @@ from pathlib import Path
 import pytest
 from devicetree import dtlib
 
-from tests.cli.test_bind import XENVM
-from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
-from west_viommu.cli.preprocessor import main
-
-GIC_HEADER = "zephyr/dt-bindings/interrupt-controller/arm-gic.h"
-BOARD = XENVM.replace("/dts-v1/;\n", f"/dts-v1/;\n#include <{GIC_HEADER}>\n", 1)
-HEADER = """#define GIC_SPI 0x0
-#define IRQ_TYPE_LEVEL 2
-#define IRQ_DEFAULT_PRIORITY 0xa0
-"""
-
+from tests.cli.build import Build
+from tests.support import CHECKOUT, DEMO, PACKAGE, Run, blob, write_directory
+from west_viommu.read.dtb import tree_from_dtb
 
 # What editors find gcc's messages by (VS Code, $gcc): file, line, column, severity, message.
 GCC_MATCHER = re.compile(r"^(.*?):(\d+):(\d*):?\s+(?:fatal\s+)?(warning|error|note):\s+(.*)$")
-
-
-class Build:
-    """An application, a folder that stands for Zephyr's bindings and headers, and a build."""
-
-    def __init__(self, top: Path):
-        self.app = top / "app"
-        self.build = top / "build"
-        self.zephyr = top / "zephyr"
-        shutil.copytree(DEMO, self.app)
-        (self.app / "board.dts").write_text(BOARD)
-        (self.app / "viommu.yml").write_text("host: host.dts\n")
-        header = self.zephyr / "include/zephyr/dt-bindings/interrupt-controller/arm-gic.h"
-        header.parent.mkdir(parents=True)
-        header.write_text(HEADER)
-        (self.zephyr / "dts/bindings").mkdir(parents=True)
-        (self.zephyr / "empty_file.c").write_text("")
-        (self.build / "zephyr").mkdir(parents=True)
-        self.source = self.build / "zephyr" / "zephyr.dts.pre"
-        self.rule = self.build / "zephyr" / "zephyr.dts.d"
-        self.output = self.build / "viommu"
-
-    def run(
-        self, *options: str, overlay: str = "guest.overlay", tail: str = "", cpp: str = "cpp"
-    ) -> int:
-        command = [
-            *(cpp, "-x", "assembler-with-cpp", "-nostdinc"),
-            *("-isystem", str(self.zephyr / "include")),
-            *("-include", str(self.app / "board.dts"), "-include", str(self.app / overlay)),
-            *("-undef", "-D__DTS__", "-E", "-MD", "-MF", str(self.rule), "-o", str(self.source)),
-            str(self.zephyr / f"empty_file.c{tail}"),
-        ]
-        own = ["--zephyr-base", str(self.zephyr), "--app", str(self.app)]
-        own += ["--output", str(self.output), "--dts-root", str(CHECKOUT / "zephyr")]
-        return main([*own, "--dts-root", str(self.zephyr), *options, "--", *command])
-
-    def left(self) -> list[str]:
-        """The files in the output folder."""
-        return [str(file) for file in self.output.rglob("*") if file.is_file()]
-
-
-@pytest.fixture
-def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
-    monkeypatch.setenv("ZEPHYR_BASE", "")
-    monkeypatch.setenv("WEST_CONFIG_GLOBAL", str(tmp_path / "none"))
-    return Build(tmp_path)
 
 
 def test_messages_in_the_form_that_the_environment_says(
@@ -258,6 +204,24 @@ def test_what_a_host_source_includes_is_watched(build: Build) -> None:
     host.write_text('#include "real.dtsi"\n')
     assert build.run() == 0
     assert str(build.app / "real.dtsi") in build.rule.read_text()
+
+
+def test_a_host_that_is_a_blob_or_a_folder(build: Build) -> None:
+    """Of a folder, the build depends on nothing that could be listed: files come and go in it."""
+    text = (build.app / "host.dts").read_text()
+    binary = blob(text)
+    (build.app / "host.dtb").write_bytes(binary)
+    (build.app / "viommu.yml").write_text("host: host.dtb\n")
+    assert build.run() == 0
+    assert f" {build.app}/host.dtb" in build.rule.read_text()
+    overlay = (build.output / "viommu.overlay").read_text()
+    write_directory(tree_from_dtb(binary).root, build.app / "tree")
+    (build.app / "viommu.yml").write_text("host: tree\n")
+    assert build.run() == 0
+    assert f"{build.app}/tree" not in build.rule.read_text()
+    assert (build.output / "viommu.overlay").read_text().replace(
+        " tree (", " host.dtb ("
+    ) == overlay
 
 
 def test_a_preprocessor_that_is_not_there(build: Build, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import DEMO, PACKAGE, Run
+from tests.support import DEMO, PACKAGE, Run
 from west_viommu.read.config import config_of
 
 SCHEMAS = PACKAGE / "schemas"

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,23 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.build import Build
 from tests.cli.faults import INTERRUPT, run_in_fork
-from tests.cli.test_hook import Build, build
-from tests.cli.test_whole import (
-    Case,
-    assert_foreign_untouched,
-    assert_whole_or_unsealed,
-    case,
-    content,
-    fill,
-)
-from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
+from tests.cli.whole import Case, assert_foreign_untouched, assert_whole_or_unsealed, content, fill
+from tests.support import CHECKOUT, DEMO, Run, environment, unmeasured
 from west_viommu.__main__ import main
 from west_viommu.read.children import end
+from west_viommu.start import uninterrupted
 
-__all__ = ["build", "case"]  # fixtures of other modules
-
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
 # Nothing of ours runs before Python has started: until then, the traceback is Python's own.
 STARTED = "from west_viommu.start import entry_point; print('up', flush=True); entry_point()"
 LIST = ["list", "--host", f"{DEMO}/host.dts"]
@@ -41,7 +31,7 @@ def test_it_may_come_at_any_time(command: list[str], tmp_path: Path) -> None:
     for delay in range(0, 200, 10):
         run = subprocess.Popen(
             [sys.executable, "-c", STARTED, *command],
-            env=ENVIRONMENT,
+            env=unmeasured(),
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -92,7 +82,7 @@ exit(uninterrupted(lambda: exec({moment!r}, {{"__name__": "moment"}})))
 """
     run = subprocess.run(
         [sys.executable, "-c", code],
-        env=ENVIRONMENT,
+        env=environment(),
         capture_output=True,
         text=True,
     )
@@ -115,10 +105,20 @@ def ends():
 uninterrupted(ends)
 """
     run = subprocess.run(
-        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True
     )
     assert run.returncode == 1
     assert "ZeroDivisionError" in run.stderr and "NameError" in run.stderr
+
+
+def test_another_error_is_no_interrupt_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> int:
+        raise RuntimeError("gone")
+
+    # uninterrupted() sets it.
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    with pytest.raises(RuntimeError, match="gone"):
+        uninterrupted(gone)
 
 
 def test_while_the_preprocessor_runs(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_while_the_preprocessor_runs(tmp_path: Path) -> None:
     started = time.monotonic()
     run = subprocess.run(
         [sys.executable, "-m", "west_viommu", *LIST],
-        env={**ENVIRONMENT, "CPP": str(slow)},
+        env=environment(CPP=str(slow)),
         capture_output=True,
         text=True,
     )
@@ -161,7 +161,7 @@ def test_before_the_preprocessor_is_known(tmp_path: Path) -> None:
     quick.chmod(0o755)
     run = subprocess.run(
         [sys.executable, "-c", SLOW_POPEN, *LIST],
-        env={**ENVIRONMENT, "CPP": str(quick)},
+        env=environment(CPP=str(quick)),
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -173,6 +173,7 @@ def test_before_the_preprocessor_is_known(tmp_path: Path) -> None:
 def test_within_the_wait_for_a_process() -> None:
     """Popen then keeps its lock, and its wait() would never come back."""
     process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    # (typeshed has nothing private.)
     process._waitpid_lock.acquire()  # type: ignore[attr-defined]
     end(process, is_session=True)
     assert process.returncode == -signal.SIGKILL
@@ -227,10 +228,11 @@ def test_in_the_hook_of_a_build(build: Build) -> None:
     slow.write_text("#!/bin/sh\nkill -INT $PPID\n")
     slow.chmod(0o755)
     own = ["--zephyr-base", str(build.zephyr), "--app", str(build.app)]
+    own += ["--output", str(build.output)]
     run = subprocess.run(
-        [sys.executable, CHECKOUT / "zephyr" / "preprocess.py", *own]
-        + ["--output", str(build.output), "--", str(slow), "-o", str(build.source)],
-        env=ENVIRONMENT,
+        [sys.executable, str(CHECKOUT / "zephyr" / "preprocess.py"), *own]
+        + ["--", str(slow), "-o", str(build.source)],
+        env=environment(),
         capture_output=True,
         text=True,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, Run
+from tests.support import CHECKOUT, Run
 
 PAGES = (CHECKOUT / "tests" / "hosts" / "pages.dts").read_text()
 GUEST = """/dts-v1/; / { #address-cells = <2>; #size-cells = <2>; %s

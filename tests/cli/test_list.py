@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, DEMO, Run, blob, corpus_params
 from tests.oracle import listing
+from tests.support import CHECKOUT, DEMO, Run, blob, corpus_params, golden, needs_program
 
 TWO_SMMUS = CHECKOUT / "tests" / "hosts" / "two-smmus.dts"
 PAGES = CHECKOUT / "tests" / "hosts" / "pages.dts"
@@ -35,7 +34,7 @@ def test_json_of_a_written_host_is_what_libfdt_says(
 def test_table(viommu: Run) -> None:
     outcome = viommu("list", "--host", TWO_SMMUS)
     assert (outcome.status, outcome.err) == (0, "")
-    assert outcome.out == (CHECKOUT / "tests/golden/two-smmus.txt").read_text()
+    assert outcome.out == golden("two-smmus.txt", outcome.out)
     assert max(map(len, outcome.out.splitlines())) <= 80
 
 
@@ -361,7 +360,7 @@ def test_a_master_whose_interrupts_are_malformed_is_still_listed(
 
 def test_a_picture(viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dot = viommu("list", "--host", TWO_SMMUS, "--format", "dot").out
-    assert dot == (CHECKOUT / "tests/golden/two-smmus.dot").read_text()
+    assert dot == golden("two-smmus.dot", dot)
     (tmp_path / "host.dtb").write_bytes(blob(TWO_SMMUS.read_text()))
     monkeypatch.setenv("PATH", str(tmp_path))
     outcome = viommu("list", "--host", "host.dtb", "--format", "svg")
@@ -372,7 +371,7 @@ def test_a_picture(viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
 
 
-@pytest.mark.skipif(not shutil.which("dot"), reason="Graphviz is not installed")
+@needs_program("dot", "graphviz")
 @pytest.mark.parametrize("file", corpus_params())
 def test_graphviz_takes_every_picture(file: Path, viommu: Run) -> None:
     outcome = viommu("list", "--host", file, "--format", "svg")

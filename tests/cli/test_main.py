@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import DEMO, PACKAGE, Run, blob
+from tests.support import DEMO, Run, blob, environment, unmeasured
 from west_viommu import __version__
 from west_viommu.cli.run import NO_HOST
 
@@ -96,7 +95,7 @@ def shell(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     listing = shlex.join([sys.executable, "-m", "west_viommu", "list"])
     return subprocess.run(
         ["bash", "-c", command.replace("LIST", listing)],
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent), **variables},
+        env=environment(**variables),
         capture_output=True,
         text=True,
     )
@@ -125,10 +124,10 @@ def imported_by(*command: object) -> set[str]:
         "import sys; from west_viommu.__main__ import main; status = main(sys.argv[1:]);"
         "print(status, *sys.modules)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    environment.pop("ZEPHYR_BASE", None)
+    variables = unmeasured()
+    variables.pop("ZEPHYR_BASE", None)
     arguments = [sys.executable, "-c", code, *map(str, command)]
-    run = subprocess.run(arguments, env=environment, capture_output=True, text=True)
+    run = subprocess.run(arguments, env=variables, capture_output=True, text=True)
     status, *modules = run.stdout.splitlines()[-1].split(" ")
     assert status == "0", run.stderr
     return set(modules)

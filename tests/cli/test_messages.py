@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cli.test_refused import CASES
-from tests.conftest import CHECKOUT, DEMO, PACKAGE, Run
+from tests.cli.refused_cases import CASES
+from tests.support import CHECKOUT, DEMO, Run, environment
 from west_viommu.cli.console import Console
 from west_viommu.problems import Problem, Where
 
@@ -106,10 +106,9 @@ def test_an_annotation_names_a_file_from_the_top_of_the_checkout(
 def on_a_terminal(command: list[str], columns: int, **variables: str) -> str:
     """What `command` prints on a terminal."""
     host, guest = pty.openpty()
-    kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
-    environment = {**kept, "PYTHONPATH": str(PACKAGE.parent), "TERM": "xterm", **variables}
     sized = ["sh", "-c", f'stty cols {columns} rows 50; exec "$@"', "sh", *command]
-    run = subprocess.Popen(sized, stdin=guest, stdout=guest, stderr=guest, env=environment)
+    own = environment(**{"TERM": "xterm", **variables})
+    run = subprocess.Popen(sized, stdin=guest, stdout=guest, stderr=guest, env=own)
     os.close(guest)
     found = b""
     try:
@@ -239,7 +238,7 @@ def test_who_closed_stderr_gets_nothing_on_stdout(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "west_viommu", "list", "--host", "none.dtb"]
     run = subprocess.run(
         ["sh", "-c", 'exec "$@" 2>&-', "sh", *command],
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        env=environment(),
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,

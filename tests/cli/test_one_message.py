@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import CHECKOUT, CORPUS, NO_CORPUS, Outcome, Run
+from tests.support import CHECKOUT, CORPUS, NO_CORPUS, Outcome, Run
 
 HOSTS = CHECKOUT / "tests" / "hosts"
 MESSAGE = re.compile(r"^[^ \n]+: (?:error|warning): .*?\nhint: [^\n]*", re.MULTILINE | re.DOTALL)

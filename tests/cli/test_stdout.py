@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_hook import Build, build
-from tests.conftest import CHECKOUT, DEMO, PACKAGE
-
-__all__ = ["build"]  # a fixture of another module
+from tests.cli.build import Build
+from tests.support import CHECKOUT, DEMO, PACKAGE
 
 HOST, GUEST = f"{DEMO}/host.dts", f"{DEMO}/guest.overlay"
 VIOMMU = shlex.join([sys.executable, "-m", "west_viommu"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, Outcome, Run, blob
+from tests.support import CHECKOUT, Outcome, Run, blob
 from west_viommu.read.dtb import tree_from_dtb
 from west_viommu.tree.node import Tree
 

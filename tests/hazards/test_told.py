@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_refused import HOSTS, PARTIAL_TREE
-from tests.conftest import Run
-from tests.test_memory import all_of_them, on_one_id_each, on_one_page_each
+from tests.many import all_of_them, on_one_id_each, on_one_page_each
+from tests.support import HOSTS, PARTIAL_TREE, Run
 from west_viommu.hazards.findings import Finding, first_ones
 from west_viommu.plan.plan import MOST_REQUESTS
 from west_viommu.problems import MOST_ALIKE
@@ -74,7 +73,8 @@ def asking(count: int) -> str:
     )
 
 
-def said_of(count: int, viommu: Run, tmp_path: Path) -> tuple[int, list[str]]:
+def said_of(count: int, viommu: Run, tmp_path: Path) -> tuple[int, list[tuple[str, str]]]:
+    """The status, and severity and id of each message."""
     (tmp_path / "host.dts").write_text((HOSTS / "two-smmus.dts").read_text())
     (tmp_path / "guest.dts").write_text(asking(count))
     (tmp_path / "viommu.yml").write_text(TWICE)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import tree
+from tests.support import tree
 from west_viommu.host.intervals import Interval
 from west_viommu.host.streams import (
     IdMap,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import tree
+from tests.support import tree
 from west_viommu.hypervisor.partial_ranges import bus_ranges
 from west_viommu.tree.addresses import AddressMap
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import Outcome, Run
+from tests.support import Outcome, Run
 from tests.xen.nodes import cells, tree
 from tests.xen.rules import dom0less_vsids, libxl_vsids
 from west_viommu.api import plan, read_guest, read_host, render

@@ -6,40 +6,16 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-import libfdt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import blob, corpus_params
+from tests.read.by_libfdt import libfdt_nodes
+from tests.support import blob, corpus_params
 from west_viommu.read.dtb import MAX_DEPTH, DtbError, tree_from_dtb
 from west_viommu.tree.cells import TreeError
 
 SMALL = blob('/dts-v1/; / { model = "m"; a { reg = [01 02 03]; b { }; }; };')
-
-
-def libfdt_nodes(data: bytes) -> list[tuple[str, dict[str, bytes]]]:
-    """Path and properties of every node, in document order, by libfdt."""
-    fdt = libfdt.FdtRo(data)
-    quiet = [libfdt.NOTFOUND]
-    result = []
-    pending = [(0, "/")]
-    while pending:
-        offset, path = pending.pop()
-        properties = {}
-        at = fdt.first_property_offset(offset, quiet)
-        while at >= 0:
-            prop = fdt.get_property_by_offset(at)
-            properties[prop.name] = bytes(prop)
-            at = fdt.next_property_offset(at, quiet)
-        result.append((path, properties))
-        children = []
-        child = fdt.first_subnode(offset, quiet)
-        while child >= 0:
-            children.append((child, f"{path.rstrip('/')}/{fdt.get_name(child)}"))
-            child = fdt.next_subnode(child, quiet)
-        pending.extend(reversed(children))
-    return result
 
 
 @pytest.mark.parametrize("file", corpus_params())

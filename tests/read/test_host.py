@@ -9,22 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import DEMO, blob, corpus_params
+from tests.support import DEMO, blob, corpus_params, write_directory
 from west_viommu.problems import Refused
 from west_viommu.read.directory import DirectoryError, tree_from_directory
 from west_viommu.read.dtb import MAX_DEPTH, tree_from_dtb
 from west_viommu.read.host import read_host
 from west_viommu.tree.node import Node
-
-
-def write_directory(node: Node, folder: Path) -> None:
-    """`node` in /proc/device-tree form, with the file `name` that the kernel adds."""
-    folder.mkdir()
-    (folder / "name").write_bytes(node.name.encode() + b"\0")
-    for name, value in node.properties.items():
-        (folder / name).write_bytes(value)
-    for child in node.children:
-        write_directory(child, folder / child.name)
 
 
 def in_name_order(node: Node) -> Node:

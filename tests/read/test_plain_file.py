@@ -6,20 +6,17 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.test_hook import Build, build
-from tests.conftest import DEMO, Run
+from tests.cli.build import Build
+from tests.support import DEMO, Run
 from west_viommu.problems import Refused
 from west_viommu.read import plain_file, preprocess
 from west_viommu.read.guest import sealed_plan
-
-__all__ = ["build"]  # a fixture of another module
 
 HOST, GUEST = DEMO / "host.dts", DEMO / "guest.overlay"
 A_KIND = "name a file, or write into one what comes out of this"
@@ -212,21 +209,11 @@ def test_a_pipe_that_is_included(
 def test_a_source_of_a_build_that_is_a_pipe_is_left_to_the_preprocessor(build: Build) -> None:
     """Zephyr's own preprocessor reads it, and waits; what we read of it would be missing there."""
     os.mkfifo(build.app / "pipe.overlay")
-    code = "import sys; from tests.read.test_plain_file import fed; fed(sys.argv[1])"
-    root = str(Path(__file__).resolve().parents[2])
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(build.app / "pipe.overlay")],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([root, *sys.path])},
-    ):
+    # The shell opens it, and so waits for whoever reads it.
+    feed = ["sh", "-c", 'cat "$0" >"$1"', str(GUEST), str(build.app / "pipe.overlay")]
+    with subprocess.Popen(feed):
         assert build.run(overlay="pipe.overlay") == 0
     assert b"iommu@4040000" in build.source.read_bytes()
-
-
-def fed(pipe: str) -> None:
-    """Write the demo's overlay into `pipe`, once somebody reads it."""
-    with open(pipe, "w", encoding="utf-8") as file:
-        file.write(GUEST.read_text())
 
 
 @pytest.mark.parametrize("read", [plain_file.content, plain_file.check_plain])

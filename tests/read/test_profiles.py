@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.conftest import Run
+from tests.support import REWRITES, Run
 from west_viommu.names import PROFILES
 from west_viommu.plan.alone import DEFAULT
 from west_viommu.problems import Refused
@@ -29,10 +28,10 @@ def test_what_is_shipped_is_as_the_schema_says(name: str) -> None:
 
 
 def test_what_is_read_is_what_people_read() -> None:
-    """VIOMMU_REWRITE=1 pytest makes shipped.json of the files that people change."""
+    """shipped.json is made of the files that people change."""
     files = {name: yaml.safe_load(Path(profile_file(name)).read_text()) for name in PROFILES}
     text = json.dumps(files, indent=1) + "\n"
-    if os.environ.get("VIOMMU_REWRITE"):
+    if REWRITES:
         Path(SHIPPED).write_text(text)
     assert Path(SHIPPED).read_text() == text
 

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import yaml
 
-from tests.cli.test_refused import HOSTS
-from tests.conftest import Outcome, Run
+from tests.support import HOSTS, Outcome, Run
 
 HOST = HOSTS / "system.dts"
 
@@ -96,7 +95,9 @@ def source(guest: Guest) -> str:
     return GUEST.format(nodes=nodes)
 
 
-def bound(viommu: Run, profile: str, host: str = HOST.read_text(), **guests: Guest) -> None:
+def bound(
+    viommu: Run, profile: str, guests: Mapping[str, Guest], host: str = HOST.read_text()
+) -> None:
     """Bind each of the `guests` to the source of a `host`, by itself, into a folder of its name,
     with a kernel beside it.
     """
@@ -121,11 +122,13 @@ def bound(viommu: Run, profile: str, host: str = HOST.read_text(), **guests: Gue
         assert outcome.status == 0, outcome.err
 
 
-def judged(viommu: Run, profile: str, more: str = "", tail: str = "", **guests: Guest) -> Outcome:
+def judged(
+    viommu: Run, profile: str, guests: Mapping[str, Guest], more: str = "", tail: str = ""
+) -> Outcome:
     """What `viommu system` says to these guests, and `more` of a system.yml; its `tail` is of the
     last domain.
     """
-    bound(viommu, profile, **guests)
+    bound(viommu, profile, guests)
     domains = "".join(f"  {name}:\n    build: {name}\n" for name in guests)
     Path("system.yml").write_text(f"host: host.dts\n{more}domains:\n{domains}{tail}")
     return viommu("system", "system.yml")

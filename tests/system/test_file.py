@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
+from tests.support import Run
 from tests.system.guests import Guest, bound
 
 BUILD = "domains: {net: {build: net}}\n"
@@ -56,7 +56,7 @@ WRONG = {
 
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_wrong_is_told(text: str, viommu: Run) -> None:
-    bound(viommu, "xen-rfc", net=Guest(["/net@10000000"]))
+    bound(viommu, "xen-rfc", {"net": Guest(["/net@10000000"])})
     Path("system.yml").write_text(text)
     outcome = viommu("system", "system.yml")
     assert (outcome.status, outcome.out) == (1, "")
@@ -89,7 +89,8 @@ def test_a_sysbuild_that_is_none(text: str | None, says: str, viommu: Run) -> No
 
 
 def test_the_images_of_a_sysbuild(viommu: Run) -> None:
-    bound(viommu, "xen-rfc", net=Guest(["/net@10000000"]), dma=Guest(["/dma@10001000"]))
+    guests = {"net": Guest(["/net@10000000"]), "dma": Guest(["/dma@10001000"])}
+    bound(viommu, "xen-rfc", guests)
     Path("build").mkdir()
     here = Path.cwd()
     rows = [f"- {{name: {name}, build_dir: {here / name}}}\n" for name in ("net", "boot", "dma")]

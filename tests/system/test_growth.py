@@ -8,7 +8,7 @@ from time import process_time
 
 import pytest
 
-from tests.conftest import tree
+from tests.support import tree
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
 from west_viommu.plan.sealed import (

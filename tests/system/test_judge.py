@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import Run
+from tests.support import Run
 from tests.system.guests import Guest, bound, judged
 
 UART, SPI = "/uart@10002000", "/spi@10002100"
@@ -153,7 +153,8 @@ MORE = {"": "", "513": "    memory: 513\n", "vpl011": "    vpl011: true\n"}
 @pytest.mark.parametrize("name", CLASHES)
 def test_a_clash_is_refused(name: str, viommu: Run) -> None:
     clash = CLASHES[name]
-    outcome = judged(viommu, clash.profile, tail=MORE[clash.more], a=clash.first, b=clash.second)
+    guests = {"a": clash.first, "b": clash.second}
+    outcome = judged(viommu, clash.profile, guests, tail=MORE[clash.more])
     place, _, said = outcome.err.partition(": error: ")
     file, line = place.split(":")
     assert file == "system.yml"
@@ -183,7 +184,7 @@ HARMLESS = {
 @pytest.mark.parametrize("name", HARMLESS)
 def test_its_harmless_twin_is_not(name: str, viommu: Run) -> None:
     first, second, profile = HARMLESS[name]
-    outcome = judged(viommu, profile, a=first, b=second)
+    outcome = judged(viommu, profile, {"a": first, "b": second})
     assert (outcome.status, outcome.err) == (0, "")
     assert Path("viommu-system/system.json").is_file()
 
@@ -198,20 +199,22 @@ def unneeded(domain: str, hazard: str, device: str) -> str:
 def test_a_page_that_the_other_domain_does_not_map(viommu: Run) -> None:
     """Alone, b had to take that mac, which stays, is on its page. In the system a has it, and maps
     its other region alone."""
-    outcome = judged(viommu, "xen-rfc", a=Guest([MAC], regions=1), b=alone(PWM, "shared-page"))
+    outcome = judged(
+        viommu, "xen-rfc", {"a": Guest([MAC], regions=1), "b": alone(PWM, "shared-page")}
+    )
     assert (outcome.status, outcome.err) == (0, "")
     assert unneeded("b", "shared-page", PWM) in outcome.out
 
 
 def test_without_dom0_nothing_stays(viommu: Run) -> None:
     guests = {"a": alone(UART, "shared-page"), "b": Guest([NET])}
-    outcome = judged(viommu, "xen-rfc", "dom0: none\n", **guests)
+    outcome = judged(viommu, "xen-rfc", guests, "dom0: none\n")
     assert (outcome.status, outcome.err) == (0, "")
     assert "no dom0: nobody has the rest\n" + unneeded("a", "shared-page", UART) in outcome.out
 
 
 def test_what_is_still_with_the_host_is_still_excused(viommu: Run) -> None:
-    outcome = judged(viommu, "xen-rfc", a=alone(UART, "shared-page"), b=Guest([NET]))
+    outcome = judged(viommu, "xen-rfc", {"a": alone(UART, "shared-page"), "b": Guest([NET])})
     assert (outcome.status, outcome.err) == (0, "")
     assert "nothing of this system needs" not in outcome.out
 
@@ -222,7 +225,7 @@ ON_ONE_PAGE = {"a": alone(UART, "shared-page"), "b": alone(SPI, "shared-page")}
 
 @pytest.mark.parametrize("device", [UART, SPI, "a:/passthrough/uart@10002000"])
 def test_a_page_of_two_domains_can_be_allowed(device: str, viommu: Run) -> None:
-    outcome = judged(viommu, "xen-rfc", ALLOW.format("shared-page", device), **ON_ONE_PAGE)
+    outcome = judged(viommu, "xen-rfc", ON_ONE_PAGE, ALLOW.format("shared-page", device))
     assert outcome.status == 0
     assert outcome.err == (
         "system.yml:7: warning: [shared-page] /uart@10002000 of a and /spi@10002100 of b are on "
@@ -252,7 +255,7 @@ def test_a_page_of_two_domains_can_be_allowed(device: str, viommu: Run) -> None:
 )
 def test_a_permission_must_be_needed(hazard: str, device: str, says: str, viommu: Run) -> None:
     guests = {"a": Guest([NET]), "b": Guest([DMA])}
-    outcome = judged(viommu, "xen-rfc", ALLOW.format(hazard, device), **guests)
+    outcome = judged(viommu, "xen-rfc", guests, ALLOW.format(hazard, device))
     assert outcome.status == 1
     assert outcome.err.startswith(f"system.yml:3: error: [malformed] {says}\n    3 | ")
 
@@ -264,7 +267,7 @@ def test_all_clashes_are_told(viommu: Run) -> None:
         "b": Guest([NET, CAN], allow={"shared-stream-id": CAN}),
         "c": Guest([NET, LIN], allow={"shared-stream-id": LIN}),
     }
-    outcome = judged(viommu, "xen-rfc", **guests)
+    outcome = judged(viommu, "xen-rfc", guests)
     told = [line for line in outcome.err.splitlines() if ": error: " in line]
     assert [line.partition(" (node")[0] for line in told] == [
         "system.yml:5: error: [duplicate-assignment] /net@10000000 is given to two domains, a and "
@@ -277,7 +280,7 @@ def test_all_clashes_are_told(viommu: Run) -> None:
 
 
 def test_a_plan_of_another_host(viommu: Run) -> None:
-    bound(viommu, "xen-rfc", a=Guest([NET]), b=Guest([DMA]))
+    bound(viommu, "xen-rfc", {"a": Guest([NET]), "b": Guest([DMA])})
     host = Path("host.dts").read_text()
     Path("host.dts").write_text(host.replace("<&smmu0 0x11>", "<&smmu0 0x51>"))
     outcome = viommu("system", "--host", "host.dts", "a", "b")
@@ -290,8 +293,8 @@ def test_a_plan_of_another_host(viommu: Run) -> None:
 
 
 def test_a_plan_by_another_profile(viommu: Run) -> None:
-    bound(viommu, "xen-rfc", a=Guest([NET]))
-    bound(viommu, "xen-amd", b=Guest([DMA]))
+    bound(viommu, "xen-rfc", {"a": Guest([NET])})
+    bound(viommu, "xen-amd", {"b": Guest([DMA])})
     outcome = viommu("system", "--host", "host.dts", "a", "b")
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err == (
@@ -301,7 +304,7 @@ def test_a_plan_by_another_profile(viommu: Run) -> None:
 
 
 def test_a_plan_that_is_not_whole(viommu: Run) -> None:
-    bound(viommu, "xen-rfc", a=Guest([NET]), b=Guest([DMA]))
+    bound(viommu, "xen-rfc", {"a": Guest([NET]), "b": Guest([DMA])})
     Path("b/viommu/xl.cfg").write_text("other\n")
     outcome = viommu("system", "--host", "host.dts", "a", "b")
     assert (outcome.status, outcome.out) == (1, "")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import DEMO, Run
+from tests.support import DEMO, Run
 from tests.system.guests import HOST, Guest, bound, judged
 from west_viommu import api_system
 from west_viommu.api_system import judged as judged_by_api
@@ -37,15 +37,15 @@ FOLDER = Path("viommu-system")
 
 def written(viommu: Run, profile: str = "xen-rfc", text: str = SYSTEM) -> Path:
     """The folder of the system of GUESTS."""
-    bound(viommu, profile, **GUESTS)
+    bound(viommu, profile, GUESTS)
     Path("system.yml").write_text(text)
     outcome = viommu("system", "system.yml")
     assert (outcome.status, outcome.err) == (0, "")
     return FOLDER
 
 
-def run(*command: str, **options: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, **options)
+def run(*command: str, cwd: Path | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
     assert (done.returncode, done.stderr) == (0, ""), command
     return done.stdout
 
@@ -84,7 +84,7 @@ def test_host_overlay_has_the_marks_and_the_domains(viommu: Run) -> None:
 def test_a_host_without_chosen_gets_one(viommu: Run) -> None:
     text = HOST.read_text()
     assert text.count("\tchosen {\n\t};\n") == 1
-    bound(viommu, "xen-rfc", text.replace("\tchosen {\n\t};\n", ""), **GUESTS)
+    bound(viommu, "xen-rfc", GUESTS, text.replace("\tchosen {\n\t};\n", ""))
     Path("system.yml").write_text(SYSTEM)
     assert viommu("system", "system.yml").status == 0
     run("dtc", "-q", "-I", "dts", "-O", "dtb", "-o", "host.dtb", "host.dts")
@@ -149,8 +149,10 @@ def test_without_a_place_in_memory_the_node_is_a_comment(viommu: Run) -> None:
 
 def test_what_imagebuilder_sources(viommu: Run) -> None:
     written(viommu)
-    names = ("NUM_DOMUS", "DOMU_KERNEL[0]", "DOMU_PASSTHROUGH_DTB[1]", "DOMU_MEM[0]")
-    names += ("DOMU_VCPUS[0]", "DOMU_VCPUS[1]", "NUM_DT_OVERLAY", "DT_OVERLAY[0]")
+    names = [
+        *("NUM_DOMUS", "DOMU_KERNEL[0]", "DOMU_PASSTHROUGH_DTB[1]", "DOMU_MEM[0]"),
+        *("DOMU_VCPUS[0]", "DOMU_VCPUS[1]", "NUM_DT_OVERLAY", "DT_OVERLAY[0]"),
+    ]
     script = "source viommu-system/imagebuilder.config\n"
     script += "\n".join(f'echo "${{{name}}}"' for name in names)
     values = run("bash", "-c", script).splitlines()
@@ -243,7 +245,7 @@ def test_check_tells_what_has_changed(viommu: Run) -> None:
 
 
 def test_plans_on_the_command_line(viommu: Run) -> None:
-    bound(viommu, "xen-rfc", **GUESTS)
+    bound(viommu, "xen-rfc", GUESTS)
     outcome = viommu("system", "--host", "host.dts", "net", "dma/viommu")
     assert (outcome.status, outcome.err) == (0, "")
     assert outcome.out.startswith("net  64 MiB, 1 CPU, a vSMMU\n  /net@10000000\n")
@@ -307,7 +309,7 @@ def test_the_example_of_the_api(viommu: Run) -> None:
 
 
 def test_a_clash_is_told_with_its_line(viommu: Run) -> None:
-    outcome = judged(viommu, "xen-rfc", **GUESTS)
+    outcome = judged(viommu, "xen-rfc", GUESTS)
     assert outcome.status == 0
     Path("system.yml").write_text(SYSTEM.replace("build: dma", "build: net"))
     outcome = viommu("system", "system.yml")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import tree
+from tests.support import tree
 from west_viommu.tree.addresses import AddressMap, Region
 from west_viommu.tree.cells import TreeError
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import tree
+from tests.support import tree
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import gic_interrupts, gic_intid, interrupt_parent
 

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import pytest
 
-from tests.conftest import tree
+from tests.support import tree
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree
 
@@ -65,6 +65,7 @@ def test_a_phandle_that_two_nodes_have_is_an_error_where_it_is_used() -> None:
 
 
 def test_nodes_cannot_be_changed() -> None:
+    """Nor does mypy let anybody try."""
     root = tree("a { };").root
     with pytest.raises(TypeError):
         root.properties["x"] = b""  # type: ignore[index]

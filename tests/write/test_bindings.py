@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from devicetree import edtlib
 
-from tests.conftest import CHECKOUT, IS_CHECKOUT, PACKAGE, tree
+from tests.support import CHECKOUT, IS_CHECKOUT, PACKAGE, tree
 from west_viommu.read.bindings import Bindings
 from west_viommu.read.shipped import shipped
 from west_viommu.write.bindings import compatibles, generated_bindings

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import blob, tree
+from tests.support import blob, tree
 from west_viommu.read.dtb import tree_from_dtb
 from west_viommu.write.dts import dts
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, Outcome, Run, blob
+from tests.support import CHECKOUT, Outcome, Run, blob
 from tests.xen.rules import dom0less_faults, libxl_faults
 from west_viommu.read.dtb import tree_from_dtb
 from west_viommu.tree.node import Tree
@@ -128,6 +128,24 @@ def test_interrupts_of_a_controller_that_comes_along(bound: Bound) -> None:
         assert part.properties["interrupts"] == b"\0\0\0\3"
 
 
+def test_interrupts_extended_of_a_controller_that_comes_along(bound: Bound) -> None:
+    """What is left of them, where the other one goes to nobody whom the guest has."""
+    devices = NET % (
+        "ctl: controller { interrupt-controller; #interrupt-cells = <1>; #address-cells = <0>; };"
+        " part { interrupts-extended = <&ctl 3>, <&far 7 7>; };"
+    )
+    far = "far: far { interrupt-controller; #interrupt-cells = <2>; };"
+    outcome = bound.run(devices, beside=far)
+    assert outcome.status == 0, outcome.err
+    for toolstack in ("dom0less", "xl"):
+        tree = bound.tree(toolstack)
+        part = tree.node("/passthrough/net@23000000/part")
+        controller = tree.node("/passthrough/net@23000000/controller")
+        assert part and controller
+        phandle = controller.properties["phandle"]
+        assert part.properties["interrupts-extended"] == phandle + b"\0\0\0\3"
+
+
 def test_a_device_without_registers_still_says_so(bound: Bound) -> None:
     """Xen panics over an xen,path without xen,reg; an empty one is fine."""
     assert bound.run("net { iommus = <0x0 0x5>; };").status == 0
@@ -234,6 +252,21 @@ def test_a_dtc_that_does_not_end(
     assert outcome.err.splitlines()[-2:] == [
         "error: [malformed] dtc had not finished passthrough-dom0less.dts after 0.3 s",
         "hint: try `dtc --version`: is it the devicetree compiler? Or ask for fewer devices",
+    ]
+    assert not (tmp_path / "viommu").exists()
+
+
+def test_a_dtc_that_refuses(bound: Bound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "bin" / "dtc"
+    other.parent.mkdir()
+    other.write_text("#!/bin/sh\ncat >/dev/null\necho 'dtc: unknown option' >&2\nexit 1\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{other.parent}:{os.environ['PATH']}")
+    outcome = bound.run("net { iommus = <0x0 0x5>; };")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err.splitlines()[-2:] == [
+        "error: [malformed] dtc rejects passthrough-dom0less.dts: dtc: unknown option",
+        "hint: correct the guest's nodes that it names",
     ]
     assert not (tmp_path / "viommu").exists()
 

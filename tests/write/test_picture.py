@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import Run
+from tests.support import Run, needs_program
 from west_viommu.host.inventory import Inventory, Iommu, Master
 from west_viommu.host.selection import selection
 from west_viommu.host.streams import Stream, StreamId
@@ -23,7 +22,7 @@ from west_viommu.problems import Refused
 from west_viommu.write.graphviz import svg
 from west_viommu.write.inventory_dot import inventory_dot
 
-needs_dot = pytest.mark.skipif(not shutil.which("dot"), reason="Graphviz is not installed")
+needs_dot = needs_program("dot", "graphviz")
 
 
 def host(*rows: tuple[str, int, Sequence[int]], smmus: int, disabled: str = "") -> Inventory:
@@ -241,6 +240,14 @@ def test_a_dot_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr("west_viommu.write.graphviz._SECONDS", 0.1)
     with pytest.raises(Refused, match="it was not done after 0.1 seconds"):
+        svg("graph host {}")
+
+
+def test_a_dot_that_is_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dot").write_bytes(b"\x7fELF of another machine")
+    (tmp_path / "dot").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Refused, match="dot cannot draw it: Exec format error"):
         svg("graph host {}")
 
 

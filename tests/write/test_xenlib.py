@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
+from tests.support import Run
 
 # What zephyr-xenlib's domain.h declares, as far as it goes here.
 PROGRAM = """#include <stddef.h>

@@ -61,7 +61,9 @@ def by_xl(config: str, name: str = "dom1") -> ByXl:
         lists[key] = ast.literal_eval(found[1]) if found else []
     iomem = []
     for text in map(str, lists["iomem"]):
-        start, count, guest = re.fullmatch(r"(\w+),(\w+)(?:@(\w+))?", text.strip()).groups()  # type: ignore[union-attr]
+        pages = re.fullmatch(r"(\w+),(\w+)(?:@(\w+))?", text.strip())
+        assert pages, text
+        start, count, guest = pages.groups()
         iomem.append(Iomem(int(start, 16), int(count, 16), int(guest or start, 16)))
     irqs = tuple(int(str(irq), 0) for irq in lists["irqs"])
     return ByXl(tuple(map(str, lists["dtdev"])), irqs, tuple(iomem), name)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.conftest import Outcome, Run, blob
+from tests.support import Outcome, Run, blob
 from tests.xen.nodes import Node, blob_of, pack, regions, tree
 
 # hw/arm/virt.c of QEMU, base_memmap and extended_memmap; the first interrupt of the PCI bridge.

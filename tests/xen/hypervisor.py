@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import blob
+from tests.support import blob
 from tests.xen.machine import ENDED, Machine, console
 from tests.xen.tools import run
 

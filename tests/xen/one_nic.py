@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from tests.conftest import blob
+from tests.support import blob
 from tests.xen.whole import AtBoot, World, faults, whole
 from tests.xen.xens import XENS, Xen
 

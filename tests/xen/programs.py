@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.conftest import CHECKOUT
+from tests.support import CHECKOUT
 from tests.xen.tools import CROSS, run
 
 GUEST = Path(__file__).parent / "guest"

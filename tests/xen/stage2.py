@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.conftest import Run
+from tests.support import Run
 from tests.xen.edu import UNDER_XEN, Edit, Edu, Said, bind, bound, host_tree
 from tests.xen.hypervisor import Dom0, Guest, booted
 from tests.xen.machine import Machine, host_blob

@@ -6,15 +6,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import CHECKOUT, Run, blob
+from tests.support import CHECKOUT, Run, blob
 from tests.xen.hypervisor import Guest, booted
 from tests.xen.machine import FOR_XEN, host_blob
 from tests.xen.programs import rtc_guest
 from tests.xen.rules import dom0less_faults
 from tests.xen.tools import debian_xen, needs
-from tests.zephyr.conftest import GICV3, VERSION, Workspace, needs_zephyr
+from tests.zephyr.workspace import GICV3, Workspace, needs_toolchain, needs_zephyr
 
 XEN = debian_xen()
 pytestmark = needs({"Debian's Xen for arm64": XEN})
@@ -83,7 +81,7 @@ def test_without_xen_reg_the_guest_has_no_device(viommu: Run, tmp_path: Path) ->
 
 
 @needs_zephyr
-@pytest.mark.skipif(VERSION < (4, 0), reason="older Zephyrs do not build with every toolchain")
+@needs_toolchain
 def test_a_zephyr_guest_uses_its_device(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace")
     ran = workspace.run(

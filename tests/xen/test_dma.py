@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
+from tests.support import Run
 from tests.xen.edu import Said
 from tests.xen.hypervisor import said_by
 from tests.xen.nodes import Node, pack

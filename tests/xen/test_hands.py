@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import blob
+from tests.support import blob
 from tests.xen.attached import Stream
 from tests.xen.domains import Iomem
 from tests.xen.one_nic import (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
+from tests.support import Run
 from tests.xen.edu import LEVEL_HIGH, Edit, Edu, Said, compatible
 from tests.xen.hypervisor import said_by
 from tests.xen.nodes import Node, pack

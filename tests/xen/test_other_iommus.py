@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run, blob
+from tests.support import Run, blob
 from tests.xen.by_hand import with_marks
 from tests.xen.judged import marked_by
 from tests.xen.nodes import tree

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run, blob
+from tests.support import Run, blob
 from tests.xen.rules import (
     dom0less_faults,
     dom0less_guest_tree,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import blob
+from tests.support import blob
 from tests.xen.one_nic import GIVEN, PLAIN, SHARER, WIDE, world
 from tests.xen.random_boots import Seen, expected, machine, seen
 from tests.xen.xens import MASTER, V417

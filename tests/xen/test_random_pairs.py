@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from tests.conftest import blob
+from tests.support import blob
 from tests.xen import random_pairs
 from tests.xen.by_hand import guest_at_boot
 from tests.xen.host import GICS, Host, compatible, type_of

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import CORPUS, NO_CORPUS, blob
+from tests.support import blob
+from tests.xen.captured import capture
 from tests.xen.nodes import Node, pack, tree
 from tests.xen.rules import (
     dom0less_faults,
@@ -295,15 +295,6 @@ def test_a_broken_tree_ends_in_faults_not_in_an_exception(at: int, byte: int) ->
 def test_host_nodes_without_the_mark() -> None:
     marked = HOST.replace("eth: eth@20000 {", "eth: eth@20000 { xen,passthrough;")
     assert unmarked(blob(GOOD), blob(marked)) == ["/soc/dma@40000", "/soc/virtual"]
-
-
-def capture(name: str) -> bytes:
-    if CORPUS is None:
-        pytest.skip(NO_CORPUS)
-    folder = CORPUS.parent / "xen-v3"
-    if not folder.is_dir():
-        pytest.skip("no folder xen-v3 with captured guest trees beside VIOMMU_CORPUS")
-    return Path(folder, f"{name}.dtb").read_bytes()
 
 
 @pytest.mark.parametrize("name", NAMES)

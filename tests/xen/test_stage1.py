@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.conftest import Run
+from tests.support import Run
 from tests.xen.edu import UNDER_QEMU, Edu, Said, bound, host_tree
 from tests.xen.machine import ENDED, Machine, console, host_blob
 from tests.xen.programs import address_of, edu_guest

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.conftest import Run
+from tests.support import Run
 from tests.xen.edu import UNDER_XEN, Bound, Edu, Said, bound, host_tree
 from tests.xen.hypervisor import FIRST_MODULE, MODULE_ALIGN, STOPPED, overlaid, said_by
 from tests.xen.machine import ENDED, console, host_blob

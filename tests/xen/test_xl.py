@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.conftest import Outcome, Run
+from tests.support import Outcome, Run
 from tests.xen.edu import UNDER_XEN, Bound, Said, bound, host_tree
 from tests.xen.machine import host_blob
 from tests.xen.programs import edu_guest, image

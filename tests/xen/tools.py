@@ -16,7 +16,7 @@ import pytest
 
 CROSS = "aarch64-linux-gnu-"
 QEMU = "qemu-system-aarch64"
-HINT = "`make boot-tools` brings it"
+HINT = "`make boot-tools` brings it, and VIOMMU_BOOT names its folder"
 
 _BOOT = os.environ.get("VIOMMU_BOOT")
 
@@ -66,4 +66,4 @@ def needs(found: Mapping[str, Path | None]) -> pytest.MarkDecorator:
     """Skips a test, with the reason, unless a guest can be built and run and all is `found`."""
     tools = {tool: shutil.which(tool) for tool in (QEMU, "dtc", "fdtoverlay", f"{CROSS}gcc")}
     missing = [name for name, path in {**tools, **found}.items() if path is None]
-    return pytest.mark.skipif(bool(missing), reason=f"not here: {', '.join(missing)} ({HINT})")
+    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} not here: {HINT}")

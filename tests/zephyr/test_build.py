@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, DEMO
-from tests.zephyr.conftest import GICV3, SAMPLE, VERSION, Workspace, needs_zephyr
+from tests.support import CHECKOUT, DEMO
+from tests.zephyr.workspace import (
+    GICV3,
+    SAMPLE,
+    VERSION,
+    Workspace,
+    needs_toolchain,
+    needs_zephyr,
+    since,
+)
 
 pytestmark = needs_zephyr
 
@@ -140,7 +148,7 @@ def test_devices_of_every_shape_keep_their_bindings(workspace: Workspace) -> Non
     assert "nobody\t" in (workspace.build / "viommu/dts/bindings/vendor-prefixes.txt").read_text()
 
 
-@pytest.mark.skipif(VERSION < (4, 0), reason="the properties are those of a later xlnx,gem binding")
+@since(4, 0, "an older xlnx,gem binding does not have the properties")
 @pytest.mark.parametrize("compatible", ['"xlnx,gem"', '"nobody,mac", "xlnx,gem"'])
 def test_a_binding_with_required_properties_still_requires_them(
     compatible: str, app: Path, workspace: Workspace
@@ -215,7 +223,7 @@ def test_an_extra_overlay(app: Path, workspace: Workspace) -> None:
     assert workspace.iommus() == ETHERNET_IOMMUS
 
 
-@pytest.mark.skipif(VERSION < (3, 5), reason="this Zephyr has no snippets")
+@since(3, 5, "older Zephyrs have no snippets")
 def test_a_snippet(app: Path, workspace: Workspace) -> None:
     snippet = app / "snippets" / "mac"
     snippet.mkdir(parents=True)
@@ -260,7 +268,7 @@ def test_each_place_of_the_configuration_gives_way_to_the_one_before(
     def host(*options: str, **variables: str) -> str:
         # The stage alone does not run CMakeLists.txt, which has the set().
         command = ["cmake", "-DBOARD=xenvm", "-B", str(workspace.build), "-S", str(app), *options]
-        ran = workspace.run(*command, **variables)
+        ran = workspace.run(*command, variables=variables)
         shutil.rmtree(workspace.build)
         (line,) = [line for line in ran.log.splitlines() if "-- viommu: " in line]
         return line.split(" of ")[1].split(" to ")[0].removeprefix(f"{app}/")
@@ -469,7 +477,7 @@ def test_passthrough_without_requests_is_left_alone(workspace: Workspace) -> Non
     assert "viommu:" not in ran.log
 
 
-@pytest.mark.skipif(VERSION < (3, 4), reason="this Zephyr has no sysbuild")
+@since(3, 4, "older Zephyrs have no sysbuild")
 def test_sysbuild(app: Path, workspace: Workspace) -> None:
     ran = workspace.run(
         "west", "build", "--sysbuild", "--cmake-only", "-b", "xenvm", "-d", str(workspace.build)
@@ -531,7 +539,7 @@ def test_bind_refuses_what_zephyr_refuses(app: Path, workspace: Workspace) -> No
     assert not (app / "viommu/viommu.overlay").exists()
 
 
-@pytest.mark.skipif(VERSION < (4, 0), reason="older Zephyrs do not build with every toolchain")
+@needs_toolchain
 def test_the_sample_builds_an_image(workspace: Workspace) -> None:
     ran = workspace.run(
         *("west", "build", "-p", "always", "-b", "xenvm", "-d", str(workspace.build)),
@@ -543,7 +551,7 @@ def test_the_sample_builds_an_image(workspace: Workspace) -> None:
     assert workspace.iommus() == SAMPLE_IOMMUS
 
 
-@pytest.mark.skipif(VERSION < (4, 0), reason="older Zephyrs do not build with every toolchain")
+@needs_toolchain
 def test_an_image_without_passthrough_is_the_same_with_and_without_the_module(
     workspace: Workspace,
 ) -> None:
@@ -563,7 +571,7 @@ def test_an_image_without_passthrough_is_the_same_with_and_without_the_module(
     assert images[0] == images[1]
 
 
-@pytest.mark.skipif(VERSION < (3, 4), reason="this twister lacks --cmake-only")
+@since(3, 4, "older twisters lack --cmake-only")
 def test_twister_on_the_sample(workspace: Workspace) -> None:
     twister = str(workspace.top / "zephyr/scripts/twister")
     out = workspace.top / "twister-out"
@@ -576,7 +584,7 @@ def test_twister_on_the_sample(workspace: Workspace) -> None:
     assert workspace.iommus(pickle.parent.parent) == SAMPLE_IOMMUS
 
 
-@pytest.mark.skipif(VERSION < (4, 0), reason="older Zephyrs do not build with every toolchain")
+@needs_toolchain
 @pytest.mark.parametrize("cell", ["", "sid"], ids=["our binding", "another, another name"])
 def test_the_macros_hold_when_compiled(cell: str, workspace: Workspace) -> None:
     bindings = workspace.top / "other/dts/bindings"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CHECKOUT, DEMO, PACKAGE
-from tests.zephyr.conftest import Workspace, needs_zephyr
+from tests.support import CHECKOUT, DEMO, PACKAGE
+from tests.zephyr.workspace import Workspace, needs_zephyr
 
 # A device that Zephyr has a binding for, with more than that has, and one that it does not know.
 SERIAL = """
@@ -51,7 +51,7 @@ def test_an_extracted_node_compiles(
     (workspace.app / "host.dts").write_text(host.replace("\tpcie@", f"{SERIAL}\n\tpcie@"))
     extracted = workspace.run(
         *(sys.executable, "-m", "west_viommu", "extract", "--host", "host.dts", node),
-        PYTHONPATH=str(PACKAGE.parent),
+        variables={"PYTHONPATH": str(PACKAGE.parent)},
     )
     assert extracted.status == 0, extracted.log
     overlay = extracted.log[extracted.log.index("/* Copied") :]
@@ -72,7 +72,7 @@ def test_a_device_with_children_labels_and_a_stub_compiles(tmp_path: Path) -> No
     host = BOARD.read_text().replace("40000000", "60000000")
     (workspace.app / "host.dts").write_text(host)
     command = (sys.executable, "-m", "west_viommu", "extract", "--host", "host.dts", "eth", "flash")
-    extracted = workspace.run(*command, PYTHONPATH=str(PACKAGE.parent))
+    extracted = workspace.run(*command, variables={"PYTHONPATH": str(PACKAGE.parent)})
     assert extracted.status == 0, extracted.log
     assert "Zephyr has no binding for it, and so no driver" in extracted.log
     overlay = extracted.log[extracted.log.index("/* Copied") :]

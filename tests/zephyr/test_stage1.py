@@ -5,23 +5,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
 
-import pytest
+from tests.support import CHECKOUT, QEMU, needs_program
+from tests.zephyr.workspace import Workspace, needs_toolchain, needs_zephyr
 
-from tests.conftest import CHECKOUT
-from tests.zephyr.conftest import VERSION, Workspace, needs_zephyr
-
-pytestmark = [
-    needs_zephyr,
-    pytest.mark.skipif(VERSION < (4, 0), reason="older Zephyrs do not build with every toolchain"),
-    pytest.mark.skipif(
-        not shutil.which("qemu-system-aarch64"), reason="qemu-system-aarch64 is not installed"
-    ),
-]
+pytestmark = [needs_zephyr, needs_toolchain, needs_program(*QEMU)]
 
 SAMPLE = CHECKOUT / "samples" / "stage1"
 

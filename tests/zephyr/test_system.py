@@ -6,15 +6,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import pytest
+from tests.support import DEMO
+from tests.zephyr.workspace import Workspace, needs_zephyr, since
 
-from tests.conftest import DEMO
-from tests.zephyr.conftest import VERSION, Workspace, needs_zephyr
-
-pytestmark = [
-    needs_zephyr,
-    pytest.mark.skipif(VERSION < (3, 4), reason="this Zephyr has no sysbuild"),
-]
+pytestmark = [needs_zephyr, since(3, 4, "older Zephyrs have no sysbuild")]
 
 OVERLAY = """/ {
 	passthrough {

@@ -31,12 +31,6 @@ class Domain(NamedTuple):
     has_vpl011: bool = False
     load: Load | None = None
 
-    @property
-    def toolstacks(self) -> tuple[str, ...]:
-        """Who can create it: for each there is a partial tree (names.partial_tree)."""
-        names = {"dom0less": "passthrough-dom0less.dts", "libxl": "passthrough-xl.dts"}
-        return tuple(each for each, name in names.items() if name in self.plan.files)
-
 
 class SystemTerms(NamedTuple):
     """On what a system is judged: `permissions` are the `allow:` entries of system.yml."""

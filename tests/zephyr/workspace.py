@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A west workspace with a real Zephyr, named by ZEPHYR_BASE, and this checkout as its module."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.support import CHECKOUT
+
+BASE = os.environ.get("ZEPHYR_BASE")
+VERSION = (
+    tuple(
+        int(number)
+        for number in re.findall(
+            r"^(?:VERSION_MAJOR|VERSION_MINOR) *= *(\d+)",
+            Path(BASE, "VERSION").read_text(),
+            re.MULTILINE,
+        )
+    )
+    if BASE
+    else (0, 0)
+)
+GICV3 = "xenvm//gicv3" if VERSION >= (3, 7) else "xenvm_gicv3"
+SAMPLE = CHECKOUT / "samples" / "passthrough"
+MANIFEST = """manifest:
+  projects:
+    - {name: zephyr, url: https://example.org/zephyr, revision: main,
+       west-commands: scripts/west-commands.yml}
+    - {name: west-viommu, url: https://example.org/west-viommu, revision: main,
+       west-commands: west-commands.yml}
+"""
+# Prints what edtlib made of each node with iommus: path -> [[controller path, stream ID], ...].
+_IOMMUS = """
+import json, pickle, sys
+edt = pickle.load(open(sys.argv[1], "rb"))
+print(json.dumps({
+    node.path: [[e.controller.path, e.data["stream-id"]] for e in node.props["iommus"].val]
+    for node in edt.nodes if "iommus" in node.props
+}))
+"""
+
+needs_zephyr = pytest.mark.skipif(
+    not BASE, reason="there is no Zephyr: set ZEPHYR_BASE to the tree of one"
+)
+
+
+def since(major: int, minor: int, why: str) -> pytest.MarkDecorator:
+    """Skips a test of `needs_zephyr` under an older Zephyr, which says `why`."""
+    return pytest.mark.skipif(
+        (major, minor) > VERSION,
+        reason=f"{why}: set ZEPHYR_BASE to Zephyr {major}.{minor} or later",
+    )
+
+
+needs_toolchain = since(4, 0, "older Zephyrs do not build with every toolchain")
+
+
+class Ran(NamedTuple):
+    """A command: its status and all that it printed."""
+
+    status: int
+    log: str
+
+
+class Workspace:
+    """A west workspace. `app` is the application to build; a test may write into it."""
+
+    def __init__(self, top: Path):
+        self.top = top
+        self.app = top / "app"
+        self.build = top / "build"
+        self.app.mkdir(parents=True)
+        (self.app / "west.yml").write_text(MANIFEST)
+        (self.app / "prj.conf").write_text("")
+        (self.app / "CMakeLists.txt").write_text(
+            "cmake_minimum_required(VERSION 3.20.0)\n"
+            "include(${CMAKE_CURRENT_LIST_DIR}/before.cmake OPTIONAL)\n"
+            "find_package(Zephyr REQUIRED HINTS $ENV{ZEPHYR_BASE})\nproject(app)\n"
+            "target_sources(app PRIVATE main.c)\n"
+        )
+        (self.app / "main.c").write_text("int main(void) { return 0; }\n")
+        (top / "zephyr").symlink_to(str(BASE))
+        (top / "west-viommu").symlink_to(CHECKOUT)
+        self.run("west", "init", "-l", "app", cwd=top)
+
+    def environment(self, variables: Mapping[str, str] = {}) -> dict[str, str]:
+        """What a command in the workspace sees."""
+        return {
+            **{k: v for k, v in os.environ.items() if not k.startswith("VIOMMU_")},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "ZEPHYR_BASE": str(self.top / "zephyr"),
+            "WEST_CONFIG_GLOBAL": str(self.top / "no-config"),
+            **variables,
+        }
+
+    def run(self, *command: str, cwd: Path | None = None, variables: Mapping[str, str] = {}) -> Ran:
+        """Run `command` in the application's folder."""
+        done = subprocess.run(
+            command,
+            cwd=cwd or self.app,
+            env=self.environment(variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return Ran(done.returncode, done.stdout)
+
+    def stage(self, *options: str, app: Path | None = None, board: str = "xenvm") -> Ran:
+        """Zephyr's devicetree stage and nothing more, in a fresh build directory."""
+        if self.build.exists():
+            subprocess.run(["rm", "-rf", str(self.build)], check=True)
+        helper = self.top / "zephyr" / "cmake" / "package_helper.cmake"
+        command = ["cmake", f"-DBOARD={board}", "-B", str(self.build), "-S", str(app or self.app)]
+        return self.run(*command, "-DMODULES=dts", *options, "-P", str(helper))
+
+    def header(self) -> str:
+        """The C header of the devicetree, without the comment that lists where bindings are."""
+        (file,) = [
+            *self.build.rglob("devicetree_generated.h"),
+            *self.build.rglob("devicetree_unfixed.h"),
+        ]
+        return re.sub(r"/\*.*?\*/", "", file.read_text(), flags=re.DOTALL)
+
+    def iommus(self, build: Path | None = None) -> dict[str, list[list[Any]]]:
+        """What edtlib, Zephyr's own, resolves every `iommus` to."""
+        source = self.top / "zephyr/scripts/dts/python-devicetree/src"
+        ran = self.run(
+            sys.executable,
+            "-c",
+            _IOMMUS,
+            str((build or self.build) / "zephyr" / "edt.pickle"),
+            variables={"PYTHONPATH": str(source)},
+        )
+        assert ran.status == 0, ran.log
+        result: dict[str, list[list[Any]]] = json.loads(ran.log)
+        return result
