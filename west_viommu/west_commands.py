@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from west.commands import CommandError, WestCommand
@@ -38,60 +39,7 @@ class _ViommuCommand(WestCommand):
             raise CommandError(returncode=status)  # type: ignore[no-untyped-call]
 
 
-_BY_NAME = {command.name: command for command in COMMANDS}
-
-
-class ViommuBind(_ViommuCommand):
-    """west viommu-bind."""
-
-    def __init__(self) -> None:
-        super().__init__(_BY_NAME["bind"])
-
-
-class ViommuList(_ViommuCommand):
-    """west viommu-list."""
-
-    def __init__(self) -> None:
-        super().__init__(_BY_NAME["list"])
-
-
-class ViommuExtract(_ViommuCommand):
-    """west viommu-extract."""
-
-    def __init__(self) -> None:
-        super().__init__(_BY_NAME["extract"])
-
-
-class ViommuCheck(_ViommuCommand):
-    """west viommu-check."""
-
-    def __init__(self) -> None:
-        super().__init__(_BY_NAME["check"])
-
-
-class ViommuSystem(_ViommuCommand):
-    """west viommu-system."""
-
-    def __init__(self) -> None:
-        super().__init__(_BY_NAME["system"])
-
-
-class ViommuInit(_ViommuCommand):
-    """west viommu-init."""
-
-    def __init__(self) -> None:
-        super().__init__(_BY_NAME["init"])
-
-
-class ViommuProfiles(_ViommuCommand):
-    """west viommu-profiles."""
-
-    def __init__(self) -> None:
-        super().__init__(_BY_NAME["profiles"])
-
-
-class ViommuExplain(_ViommuCommand):
-    """west viommu-explain."""
-
-    def __init__(self) -> None:
-        super().__init__(_BY_NAME["explain"])
+# west makes each command by the name that west-commands.yml has for its class, without arguments.
+globals().update(
+    (f"Viommu{command.name.capitalize()}", partial(_ViommuCommand, command)) for command in COMMANDS
+)
