@@ -25,12 +25,13 @@ class _ViommuCommand(WestCommand):
 
     def __init__(self, command: Command):
         self.command = command
-        super().__init__(f"viommu-{command.name}", command.help, command.description)
+        # The help that west prints is that of west-commands.yml, and a newer one warns of any here.
+        super().__init__(f"viommu-{command.name}", "", command.description)
 
     def do_add_parser(
         self, parser_adder: argparse._SubParsersAction[argparse.ArgumentParser]
     ) -> argparse.ArgumentParser:
-        return configured(parser_adder.add_parser(self.name, help=self.help), self.command)
+        return configured(parser_adder.add_parser(self.name, help=self.command.help), self.command)
 
     def do_run(self, args: argparse.Namespace, unknown: list[str]) -> None:
         status = run(self.command.name, args, f"west {self.name}", lambda: self.color_ui)
