@@ -37,9 +37,11 @@ class Range(NamedTuple):
 
 def address_map(tree: Tree) -> AddressMap:
     """The one AddressMap of a host `tree`."""
-    if tree.addresses is None:
-        tree.addresses = AddressMap(tree, inherits=True)
-    return tree.addresses
+    return tree.decoded(_as_host)
+
+
+def _as_host(tree: Tree) -> AddressMap:
+    return AddressMap(tree, inherits=True)
 
 
 class AddressMap:
