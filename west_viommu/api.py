@@ -137,7 +137,7 @@ class Planned(NamedTuple):
             what = "; ".join(map(str, those))
             yield f"left out of {path} for Xen, whose guest has no such nodes: {what}"
         for raw in self.guest.asked.raw:
-            memory = " ".join(f"{host.base:#x}/{host.size:#x}" for host, _ in raw.mapped)
+            memory = " ".join(str(host) for host, _ in raw.mapped)
             yield f"{raw.path} maps host memory without a host device: {memory}"
         for path in self.guest.asked.disabled:
             yield f"{path} is disabled: it asks for nothing, and Xen maps nothing for it"

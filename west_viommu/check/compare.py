@@ -55,7 +55,7 @@ def with_plan(built: View, planned: Planned) -> Iterator[Difference]:
             ("#iommu-cells", f"{_VSMMU_CELLS:#x}", f"{built.vsmmu.iommu_cells:#x}"),
             (
                 "region",
-                _region(planned.vsmmu.base, planned.vsmmu.size),
+                str(Region(planned.vsmmu.base, planned.vsmmu.size)),
                 _shown(built.vsmmu.regions),
             ),
             ("interrupts", str(list(planned.vsmmu.intids)), str(intids)),
@@ -184,7 +184,7 @@ def _of_device(built: View, device: SealedDevice) -> Iterator[Difference]:
     if mine is None:
         yield Difference(path, "node", "present", "none")
         return
-    regions = [Region(each.guest, each.size) for each in device.regions]
+    regions = [each.in_guest for each in device.regions]
     for what, expected, found in (
         ("compatible", shown(device.compatible.guest), shown(mine.compatible)),
         ("status", device.status, mine.status),
@@ -222,16 +222,12 @@ def _shown(value: object) -> str:
     if isinstance(value, GuestInterrupt):
         return f"INTID {value.intid} {'edge' if value.is_edge else 'level'}"
     if isinstance(value, Region):
-        return _region(value.base, value.size)
+        return str(value)
     if isinstance(value, int):
         return f"{value:#x}"
     if isinstance(value, Iterable) and not isinstance(value, str):
         return ", ".join(map(_shown, value)) or "none"
     return "no address" if value is None else str(value) or "none"
-
-
-def _region(base: int, size: int) -> str:
-    return f"{base:#x}/{size:#x}"
 
 
 def shown(value: object) -> str:

@@ -12,7 +12,7 @@ from west_viommu.extract.references import kept_property
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Master
-from west_viommu.hypervisor.pages import PAGE
+from west_viommu.hypervisor.pages import widest
 from west_viommu.tree.addresses import Range, Region, address_map, bus_cells
 from west_viommu.tree.cells import counted
 from west_viommu.tree.interrupts import (
@@ -248,7 +248,7 @@ class _Copier:
         widths = bus_cells(node)
         if widths == (2, 2):
             return ()
-        return (Range(0, 0, (1 << 32 * min(*widths, 2)) - PAGE),)
+        return (Range(0, 0, widest(widths)),)
 
 
 def _is_usable(intid: int, flags: int) -> bool:

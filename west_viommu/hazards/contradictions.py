@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from west_viommu.guest.requests import Request
 from west_viommu.hazards.evidence import IDS, INTERRUPTS, PATH, REG
-from west_viommu.hazards.findings import Finding, shown
+from west_viommu.hazards.findings import Finding
 from west_viommu.hazards.matching import as_list, mismatch, unknown_ids, unknown_path
 from west_viommu.hazards.paste import Paper, as_entries, path_line
 from west_viommu.hazards.wanted import Wanted, candidates, has_all
@@ -108,19 +108,13 @@ class Examiner:
         """
         request, path = this.request, this.device.path
         regions = [region for region in this.device.regions if region]
-        expected = " or ".join(map(shown, regions)) or "no region"
+        expected = " or ".join(map(str, regions)) or "no region"
         own = (*regions, *self._terms.extra_of(this))
         # Xen maps whole pages, and one triple of xen,reg may cover several regions.
-        is_of_device = covered_by(
-            Interval(each.base, each.base + each.size - 1) for each in map(in_pages, own)
-        )
-        foreign = [
-            host
-            for host, _ in request.mapped
-            if not is_of_device(host.base, host.base + host.size - 1)
-        ]
+        is_of_device = covered_by(Interval(*pages.ends) for pages in map(in_pages, own))
+        foreign = [host for host, _ in request.mapped if not is_of_device(*host.ends)]
         if foreign:
-            pages = " or ".join(shown(in_pages(region)) for region in regions)
+            pages = " or ".join(str(in_pages(region)) for region in regions)
             yield Finding(
                 f"xen,reg maps memory that does not belong to {path}"
                 f"{owners(foreign, this, self._holdings)}",
@@ -129,7 +123,7 @@ class Examiner:
                 else "leave xen,reg out: the host node has no region",
                 "xen,reg",
                 expected=expected,
-                found=_some(map(shown, foreign)),
+                found=_some(map(str, foreign)),
             )
         known = frozenset(own)
         others = [host for _, host in request.regions if host and host not in known]
@@ -147,7 +141,7 @@ class Examiner:
                 else "leave reg out: the host node has none",
                 "reg",
                 expected=expected,
-                found=_some(map(shown, others)),
+                found=_some(map(str, others)),
             )
         unmapped = [guest for guest, host in request.regions if host is None]
         if unmapped:
@@ -156,7 +150,7 @@ class Examiner:
                 "write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
                 "reg",
                 expected="a region that xen,reg covers",
-                found=_some(map(shown, unmapped)),
+                found=_some(map(str, unmapped)),
             )
         for guest, host in request.regions:
             if host and (guest.base - host.base) % PAGE:
@@ -218,7 +212,7 @@ def or_else(finding: Finding, request: Request, master: Master | None, path: str
 
 def owners(hosts: Sequence[Region], this: Assignment, holdings: Holdings) -> str:
     """Whose the pages of `hosts` are, as the end of a sentence."""
-    asked = [(host.base, host.base + host.size - 1, "") for host in hosts]
+    asked = [(*host.ends, "") for host in hosts]
     claims = ((first, last, path) for first, last, path in holdings.all_pages())
     paths = {path for _, path, _, _ in meetings(asked, claims)}
     named = sorted(path for path in paths if not f"{this.device.path}/".startswith(f"{path}/"))

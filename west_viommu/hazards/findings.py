@@ -10,7 +10,6 @@ from west_viommu.guest.source import GuestTree
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.problems import MOST_ALIKE, Problem
 from west_viommu.quick_typing import NamedTuple, TypeVar
-from west_viommu.tree.addresses import Region
 
 T = TypeVar("T")
 
@@ -94,11 +93,6 @@ def as_allowed(hazard: str, device: str) -> str:
     """The line of viommu.yml that allows `hazard` for `device`, but for its reason."""
     # YAML's quotes, as a path may have what YAML would take for its own.
     return f'allow: [{{hazard: {hazard}, device: "{device}", reason: "..."}}]'
-
-
-def shown(region: Region) -> str:
-    """A region as a person reads it: "0x20000000/0x1000"."""
-    return f"{region.base:#x}/{region.size:#x}"
 
 
 def listed(ids: Iterable[int]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from west_viommu.guest.regions import Mapped
-from west_viommu.hazards.findings import Finding, first_ones, shown
+from west_viommu.hazards.findings import Finding, first_ones
 from west_viommu.hazards.situation import Found, Situation
 from west_viommu.host.intervals import met
 from west_viommu.hypervisor.pages import in_pages
@@ -17,9 +17,9 @@ from west_viommu.tree.addresses import Region
 def guest_overlap(situation: Situation) -> Found:
     """A region of the guest over what is there already. Whole pages, as those are mapped."""
     taken = occupied_by_others(situation)
-    others = [(r.base, r.base + r.size - 1, at) for at, (_, _, r) in enumerate(taken)]
+    others = [(*region.ends, at) for at, (_, _, region) in enumerate(taken)]
     pages = [
-        (mapped.guest.base, mapped.guest.base + mapped.guest.size - 1, (place, mapped))
+        (*mapped.guest.ends, (place, mapped))
         for place, this in enumerate(situation.assignments)
         for mapped in situation.pages[this.request.path]
     ]
@@ -108,8 +108,8 @@ def overlap_with(name: str, page: Region, region: Region) -> Finding:
         f"this region overlaps {name}",
         "map the device elsewhere: xen,reg = <host size guest>, and reg with the guest address",
         "reg",
-        expected=f"no overlap with {shown(in_pages(region))}",
-        found=shown(page),
+        expected=f"no overlap with {in_pages(region)}",
+        found=str(page),
     )
 
 

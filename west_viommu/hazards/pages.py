@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.hazards.contradictions import owners
-from west_viommu.hazards.findings import Finding, Severity, as_allowed, first_ones, shown
+from west_viommu.hazards.findings import Finding, Severity, as_allowed, first_ones
 from west_viommu.hazards.situation import Found, Situation, of_each
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import Contest
@@ -27,11 +27,11 @@ def added_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
             yield Finding(
                 f"this region does not belong to {this.device.path}{of}",
                 f"added by {file}:{line}, because: {reason}; the guest gets the whole of "
-                f"{shown(in_pages(host))}",
+                f"{in_pages(host)}",
                 "reg",
-                expected=" or ".join(shown(each) for each in this.device.regions if each)
+                expected=" or ".join(str(each) for each in this.device.regions if each)
                 or "no region",
-                found=shown(host),
+                found=str(host),
                 severity=Severity.WARNING,
             )
 
@@ -93,7 +93,7 @@ def host_memory(situation: Situation) -> Found:
                     "device to the host",
                     "reg",
                     expected="registers outside of the host's memory",
-                    found=shown(_region(contest)),
+                    found=str(_region(contest)),
                     more=contest.more,
                 ),
             )
@@ -113,7 +113,7 @@ def owned_page(situation: Situation) -> Found:
                     "reg, or the device to the host",
                     "reg",
                     expected="pages with registers of this device alone",
-                    found=shown(_region(contest)),
+                    found=str(_region(contest)),
                     more=contest.more,
                 ),
             )
@@ -153,7 +153,7 @@ def shared_page(situation: Situation) -> Found:
                 hint,
                 "reg",
                 expected="pages with registers of this device alone",
-                found=shown(_region(contest)),
+                found=str(_region(contest)),
                 severity=severity,
                 more=contest.more,
             ),
@@ -174,7 +174,7 @@ def page_shared_with_disabled(situation: Situation) -> Found:
                     "Xen maps disabled nodes into dom0 too: host.overlay keeps it from dom0",
                     "reg",
                     expected="pages with registers of this device alone",
-                    found=f"{shown(_region(contest))}, "
+                    found=f"{_region(contest)}, "
                     f'status "{situation.holdings.status(contest.other)}"',
                     more=contest.more,
                 ),
@@ -195,4 +195,4 @@ def device_without_region(this: Assignment, situation: Situation) -> Iterator[Fi
 
 
 def _region(contest: Contest) -> Region:
-    return Region(contest.first, contest.last - contest.first + 1)
+    return Region.between(contest.first, contest.last)

@@ -11,7 +11,7 @@ from functools import partial
 
 from west_viommu.guest.requests import Raw
 from west_viommu.hazards.contradictions import differs_within_a_page
-from west_viommu.hazards.findings import Finding, Severity, as_allowed, shown
+from west_viommu.hazards.findings import Finding, Severity, as_allowed
 from west_viommu.hazards.overlaps import occupied_by_others, overlap_with
 from west_viommu.hazards.situation import Situation
 from west_viommu.host.intervals import Interval, covered_by, met
@@ -64,7 +64,7 @@ def on_the_host(raws: Sequence[Raw], situation: Situation, assigned: Container[s
                 common = max(first, claims[at].first), min(last, claims[at].last)
                 is_memory = situation.holdings.role(other) == MEMORY
                 if not (is_memory and is_reserved(*common)):
-                    found.setdefault(other, Region(common[0], common[1] - common[0] + 1))
+                    found.setdefault(other, Region.between(*common))
         yield from _first_ones(raw, (_with(raw, *each, situation) for each in found.items()))
 
 
@@ -112,14 +112,14 @@ def _with(raw: Raw, other: str, region: Region, situation: Situation) -> tuple[s
         is_marked = standing is Standing.MARKED
         hazard = "marked-for-another" if is_marked else "page-shared-with-disabled"
         severity = Severity.WARNING
-    return hazard, Finding(what, hint, "xen,reg", expected, shown(region), severity)
+    return hazard, Finding(what, hint, "xen,reg", expected, str(region), severity)
 
 
 def _in_the_guest(raws: Sequence[Raw], situation: Situation) -> _Found:
     taken = occupied_by_others(situation)
     with_registers = {path for path, _ in situation.occupied}
     viommu = situation.profile.viommu
-    others = [(r.base, r.base + r.size - 1, at) for at, (_, _, r) in enumerate(taken)]
+    others = [(*region.ends, at) for at, (_, _, region) in enumerate(taken)]
     count = partial(situation.devices.effort.count, "an address of the guest")
     there = met((_ends(guest) for raw in raws for _, guest in raw.mapped), others, count)
     for raw in raws:
@@ -131,8 +131,9 @@ def _in_the_guest(raws: Sequence[Raw], situation: Situation) -> _Found:
                 # Of a node with registers of its own over the vSMMU, the guest's own tree tells.
                 is_told = raw.path in with_registers and viommu and region == viommu.region
                 if not is_told and not (path and f"{raw.path}/".startswith(f"{path}/")):
-                    common = max(first, region.base), min(last, region.base + region.size - 1)
-                    found.setdefault(at, Region(common[0], common[1] - common[0] + 1))
+                    taken_first, taken_last = region.ends
+                    common = Region.between(max(first, taken_first), min(last, taken_last))
+                    found.setdefault(at, common)
         over = (overlap_with(taken[at][0], common, taken[at][2]) for at, common in found.items())
         as_raw = (("guest-overlap", finding._replace(prop="xen,reg")) for finding in over)
         yield from _first_ones(raw, as_raw)
@@ -140,5 +141,4 @@ def _in_the_guest(raws: Sequence[Raw], situation: Situation) -> _Found:
 
 def _ends(region: Region) -> tuple[int, int]:
     """The first and the last address of its pages."""
-    whole = in_pages(region)
-    return whole.base, whole.base + whole.size - 1
+    return in_pages(region).ends

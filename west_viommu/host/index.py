@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import accumulate
 
 from west_viommu.host.effort import Effort
+from west_viommu.host.intervals import Spans
 from west_viommu.host.inventory import Master
 from west_viommu.host.streams import StreamId, map_intervals
 from west_viommu.tree.addresses import Region, address_map
@@ -108,31 +107,11 @@ class StreamIndex:
         )
 
     @cached_property
-    def _mapped(self) -> dict[str, _Spans]:
+    def _mapped(self) -> dict[str, Spans[Master]]:
         """The IDs that the iommu-maps give out, by IOMMU."""
         found: dict[str, list[tuple[int, int, Master]]] = {}
         for master in self._masters:
             for entry in master.maps:
                 for first, last in map_intervals(entry, master.map_mask):
                     found.setdefault(entry.iommu, []).append((first, last, master))
-        return {iommu: _Spans(spans) for iommu, spans in found.items()}
-
-
-class _Spans:
-    """Intervals of IDs, and whose each is."""
-
-    def __init__(self, spans: list[tuple[int, int, Master]]):
-        # They are searched backwards: so those that begin alike come out in tree order.
-        self._spans = sorted(reversed(spans), key=lambda span: span[0])
-        self._firsts = [first for first, _, _ in self._spans]
-        # Up to where this one and all before it reach.
-        self._reach = list(accumulate((last for _, last, _ in self._spans), max))
-
-    def around(self, stream_id: StreamId) -> Iterator[Master]:
-        """The masters of the intervals with `stream_id`."""
-        at = bisect_right(self._firsts, stream_id) - 1
-        while at >= 0 and self._reach[at] >= stream_id:
-            _, last, master = self._spans[at]
-            if last >= stream_id:
-                yield master
-            at -= 1
+        return {iommu: Spans(spans) for iommu, spans in found.items()}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import accumulate
 
-from west_viommu.quick_typing import NamedTuple, TypeVar
+from west_viommu.quick_typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -119,18 +119,6 @@ def _extend(result: list[Overlap], found: Overlap) -> None:
     result.append(found)
 
 
-def holding(intervals: Iterable[Interval]) -> Callable[[int], bool]:
-    """The test whether an ID is in one of `intervals`."""
-    there = merged(intervals)
-    firsts = [interval.first for interval in there]
-
-    def is_in(number: int) -> bool:
-        at = bisect_right(firsts, number) - 1
-        return at >= 0 and number <= there[at].last
-
-    return is_in
-
-
 def merged(intervals: Iterable[Interval]) -> list[Interval]:
     """The same IDs in as few intervals as can be, ascending."""
     result: list[Interval] = []
@@ -154,18 +142,29 @@ def covered_by(intervals: Iterable[Interval]) -> Callable[[int, int], bool]:
     return is_covered
 
 
-def inside_one(intervals: Iterable[Interval]) -> Callable[[int, int], bool]:
-    """The test whether a single one of `intervals` has all numbers from a first to a last one."""
-    parts = sorted(intervals)
-    firsts = [part.first for part in parts]
-    # Up to where one that begins here or before reaches.
-    reach = list(accumulate((part.last for part in parts), max))
+class Spans(Generic[T]):
+    """Intervals, and whose each is, to be searched one number after the other."""
 
-    def is_inside(first: int, last: int) -> bool:
-        at = bisect_right(firsts, first) - 1
-        return at >= 0 and last <= reach[at]
+    def __init__(self, spans: Iterable[tuple[int, int, T]]):
+        # They are searched backwards: so those that begin alike come out in their order.
+        self._spans = sorted(reversed([*spans]), key=_beginning)
+        self._firsts = [first for first, _, _ in self._spans]
+        # Up to where this one and all before it reach.
+        self._reach = list(accumulate((last for _, last, _ in self._spans), max))
 
-    return is_inside
+    def around(self, number: int) -> Iterator[T]:
+        """Whose the intervals with `number` are."""
+        at = bisect_right(self._firsts, number) - 1
+        while at >= 0 and self._reach[at] >= number:
+            _, last, owner = self._spans[at]
+            if last >= number:
+                yield owner
+            at -= 1
+
+    def has_around(self, first: int, last: int) -> bool:
+        """Whether a single one has all numbers from `first` to `last`."""
+        at = bisect_right(self._firsts, first) - 1
+        return at >= 0 and last <= self._reach[at]
 
 
 def meetings(

@@ -120,6 +120,13 @@ def inventory(tree: Tree) -> tuple[Inventory, tuple[TreeError, ...]]:
     return Inventory(model, tuple(iommus), tuple(masters)), tuple(errors)
 
 
+def is_smmuv3(node: Node) -> bool:
+    """Whether `node` says that it is an SMMUv3: a host's, or a guest's vSMMU. Whether the rest of
+    its compatible is well-formed is the business of who reads that.
+    """
+    return SMMUV3_COMPATIBLE.encode() in node.properties.get("compatible", b"").split(b"\0")
+
+
 def masters_behind(found: Inventory) -> dict[str, list[Master]]:
     """The masters behind each IOMMU, by its path."""
     result: dict[str, list[Master]] = {iommu.path: [] for iommu in found.iommus}

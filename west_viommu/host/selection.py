@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from west_viommu.host.intervals import meetings
 from west_viommu.host.inventory import (
     Inventory,
     Master,
     Meeting,
-    all_intervals,
+    claimed,
     collisions,
     shared_ids,
 )
@@ -39,20 +40,18 @@ def selection(found: Inventory, tests: Iterable[Callable[[Master], bool]] = ()) 
     paths = {master.path for master in masters}
     return Selection(
         Inventory(found.model, tuple(i for i in found.iommus if i.path in behind), masters),
-        tuple(each for each in everything.collisions if _concerns(each, masters)),
+        tuple(_concerning(masters, everything.collisions)),
         tuple(each for each in everything.shared if not paths.isdisjoint(each[1].paths)),
         True,
     )
 
 
-def _concerns(meeting: Meeting, masters: Iterable[Master]) -> bool:
-    return any(
-        first <= meeting.last and meeting.first <= last
-        for first, last in _intervals(masters, meeting.paths)
-    )
-
-
-def _intervals(masters: Iterable[Master], iommus: Iterable[str]) -> Iterator[tuple[int, int]]:
-    for master in masters:
-        for iommu in iommus:
-            yield from all_intervals(master, iommu)
+def _concerning(masters: Iterable[Master], collisions: Sequence[Meeting]) -> Iterator[Meeting]:
+    """Those of `collisions` that one of `masters` has an ID of, on one of their IOMMUs."""
+    claims = ((*interval, iommu) for master in masters for iommu, interval in claimed(master))
+    asked = ((meeting.first, meeting.last, at) for at, meeting in enumerate(collisions))
+    found: set[int] = set()
+    for at, iommu, _, _ in meetings(asked, claims, found):
+        if iommu in collisions[at].paths:
+            found.add(at)
+    return (meeting for at, meeting in enumerate(collisions) if at in found)

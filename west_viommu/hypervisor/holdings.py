@@ -160,7 +160,7 @@ class Holdings:
             if "reg" in node.properties:
                 for region in regions(node):
                     if region and region.size:
-                        found.append(Claim(region.base, region.base + region.size - 1, node.path))
+                        found.append(Claim(*region.ends, node.path))
             if _is_bridge(node) and "ranges" in node.properties:
                 found += self._windows(node)
         return found
@@ -172,11 +172,11 @@ class Holdings:
         """
         given = (Standing.STAYS, Standing.OFF, Standing.MARKED)
         regions = (
-            in_pages(Region(claim.first, claim.last - claim.first + 1))
+            in_pages(Region.between(claim.first, claim.last))
             for claim in self.all_pages()
             if self.standing(claim.path) in given
         )
-        return covered_by(Interval(each.base, each.base + each.size - 1) for each in regions)
+        return covered_by(Interval(*region.ends) for region in regions)
 
     def lines(self, node: Node) -> tuple[Intid, ...]:
         """The INTIDs that dom0 gets with `node`: those of its interrupts, as Xen reads them, and
@@ -222,7 +222,7 @@ class Holdings:
             found = [addresses.absolute(bridge, Region(r.parent, r.size)) for r in ranges]
         except TreeError:
             return []
-        return [Claim(r.base, r.base + r.size - 1, bridge.path) for r in found if r and r.size]
+        return [Claim(*r.ends, bridge.path) for r in found if r and r.size]
 
     def _has_nexus(self) -> bool:
         """Whether a node other than a PCI bridge maps interrupts: only behind one is the number in

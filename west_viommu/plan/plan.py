@@ -11,7 +11,7 @@ from west_viommu.guest.requests import Asked, Raw, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.allowed import Allowed
 from west_viommu.hazards.contradictions import Examiner
-from west_viommu.hazards.findings import Severity, shown
+from west_viommu.hazards.findings import Severity
 from west_viommu.hazards.matching import assigned_twice
 from west_viommu.hazards.paste import Paper
 from west_viommu.hazards.raw import of_raw
@@ -186,7 +186,7 @@ def _memory_limit(situation: Situation, raws: Iterable[Raw]) -> int | None:
     above = [
         mapped.guest.base - ram.base
         for mapped in (*of_devices, *of_raws)
-        if ram.base <= mapped.guest.base < ram.base + ram.size
+        if ram.contains(mapped.guest.base)
     ]
     return min(above, default=None)
 
@@ -201,11 +201,11 @@ def _hindered(situation: Situation, raws: Iterable[Raw], extra: Iterable[Extra])
         if situation.holdings.is_left_out(this.device.path):
             return {"libxl": f"Xen gives dom0 no right to {this.device.path}"}
     asked = [(f"the memory that {raw.path} maps", host) for raw in raws for host, _ in raw.mapped]
-    asked += [(shown(each.region), each.region) for each in extra]
+    asked += [(str(each.region), each.region) for each in extra]
     is_permitted = situation.holdings.is_permitted() if asked else None
     for what, region in asked:
         pages = in_pages(region)
-        if is_permitted and not is_permitted(pages.base, pages.base + pages.size - 1):
+        if is_permitted and not is_permitted(*pages.ends):
             return {"libxl": f"Xen gives dom0 no right to {what}"}
     return {}
 
@@ -224,7 +224,7 @@ def _extra(terms: Terms, assignments: Iterable[Assignment]) -> tuple[Extra, ...]
 def _stale_extra(terms: Terms, used: Collection[Extra], *, is_known: bool) -> Iterator[Problem]:
     for each in terms.extra if is_known else ():
         if each not in used:
-            what = f"no guest node of {each.device} lists the region {shown(each.region)}"
+            what = f"no guest node of {each.device} lists the region {each.region}"
             hint = "add it to the `reg` of the guest's node, or remove the entry"
             yield Problem("malformed", what, hint, where=each.where)
 

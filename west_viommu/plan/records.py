@@ -70,8 +70,7 @@ class Plan(NamedTuple):
     def added(self) -> tuple[str, ...]:
         """What viommu.yml adds to single devices, for people."""
         return tuple(
-            f"{each.region.base:#x}/{each.region.size:#x} for {each.device}, because: {each.reason}"
-            for each in self.extra
+            f"{each.region} for {each.device}, because: {each.reason}" for each in self.extra
         )
 
     @property

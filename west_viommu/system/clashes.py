@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from west_viommu.hazards.findings import listed, shown
+from west_viommu.hazards.findings import listed
 from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.profile import SMMUV3
@@ -202,7 +202,7 @@ def _pages(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
             "Xen maps it for both, and each guest could reach the other's registers: give both to "
             "one domain",
             "pages of one domain alone",
-            shown(Region(first, last - first + 1)),
+            str(Region.between(first, last)),
             allowable=True,
         )
 

@@ -10,7 +10,6 @@ from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.problems import Problem
 from west_viommu.system.records import Domain
-from west_viommu.tree.addresses import Region
 
 _VPL011 = "vpl011"
 _BIND = "write domain: [vpl011] into its viommu.yml and bind it again"
@@ -42,14 +41,14 @@ def _vpl011(domain: Domain, profile: Profile) -> Iterator[Problem]:
     """The plan did not know of the emulated UART: its place and its interrupt must be free."""
     places = [each for each in profile.reserved if each.when == _VPL011]
     pages = [
-        (*_ends(in_pages(Region(page.guest, page.size))), node)
+        (*in_pages(page.in_guest).ends, node)
         for node, own in [
             *((device.node, device.pages) for device in domain.plan.devices),
             *((raw.node, raw.regions) for raw in domain.plan.raw),
         ]
         for page in own
     ]
-    taken = [(*_ends(each.region), each.region) for each in places]
+    taken = [(*each.region.ends, each.region) for each in places]
     for node, region, _, _ in meetings(pages, taken):
         yield Problem(
             "guest-overlap",
@@ -57,7 +56,7 @@ def _vpl011(domain: Domain, profile: Profile) -> Iterator[Problem]:
             f"leave one of the two out: {_BIND} to see all that is in its way",
             f"{domain.name}:{node}",
             "addresses of one thing alone",
-            f"{region.base:#x}/{region.size:#x}",
+            str(region),
             domain.where,
         )
     lines = [each for each in profile.reserved_interrupts if each.when == _VPL011]
@@ -73,7 +72,3 @@ def _vpl011(domain: Domain, profile: Profile) -> Iterator[Problem]:
                     f"INTID {intid}",
                     domain.where,
                 )
-
-
-def _ends(region: Region) -> tuple[int, int]:
-    return region.base, region.base + region.size - 1

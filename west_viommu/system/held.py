@@ -20,7 +20,6 @@ from west_viommu.hypervisor.pages import in_pages
 from west_viommu.plan.sealed import SealedDevice, SealedRegion
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.system.records import Domain
-from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 
 
@@ -94,9 +93,9 @@ def page_claims(held: Iterable[Holder]) -> Iterator[Claimed]:
     """The host's pages that the hypervisor maps for each."""
     for each in held:
         for pages in each.pages:
-            base, size = in_pages(Region(pages.host, pages.size))
-            if size:
-                yield base, base + size - 1, each
+            own = in_pages(pages.on_host)
+            if own.size:
+                yield *own.ends, each
 
 
 def line_claims(held: Iterable[Holder], holdings: Holdings) -> Iterator[Claimed]:
@@ -133,10 +132,7 @@ def _request(device: SealedDevice, domain: Domain) -> Request:
         name=device.node.rpartition("/")[2],
         xen_path=device.host,
         entries=(),
-        regions=tuple(
-            RegionPair(Region(each.guest, each.size), Region(each.host, each.size))
-            for each in device.regions
-        ),
+        regions=tuple(RegionPair(region.in_guest, region.on_host) for region in device.regions),
         mapped=tuple(map(mapped, device.pages)),
         interrupts=tuple(GuestInterrupt(Intid(intid), False) for intid in device.intids),
         has_map=bool(device.maps),
@@ -146,4 +142,4 @@ def _request(device: SealedDevice, domain: Domain) -> Request:
 
 def mapped(region: SealedRegion) -> Mapped:
     """A region of a plan as the hazards look at it."""
-    return Mapped(Region(region.host, region.size), Region(region.guest, region.size))
+    return Mapped(region.on_host, region.in_guest)

@@ -26,6 +26,33 @@ class Region(NamedTuple):
     base: int
     size: int
 
+    @classmethod
+    def between(cls, first: int, last: int) -> Region:
+        """The region from the address `first` to `last`, both included."""
+        return cls(first, last - first + 1)
+
+    @property
+    def end(self) -> int:
+        """The address after its last one."""
+        return self.base + self.size
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Its first and its last address."""
+        return self.base, self.base + self.size - 1
+
+    def contains(self, address: int) -> bool:
+        """Whether `address` is one of its own."""
+        return self.base <= address < self.end
+
+    def overlaps(self, other: Region) -> bool:
+        """Whether the two have an address in common."""
+        return self.base < other.end and other.base < self.end
+
+    def __str__(self) -> str:
+        """As a person reads it: 0x20000000/0x1000."""
+        return f"{self.base:#x}/{self.size:#x}"
+
 
 class Range(NamedTuple):
     """One entry of `ranges`: [child, child + size) of the bus is [parent, ...) of its parent."""

@@ -128,7 +128,7 @@ def _row(master: Master, iommu: Iommu, known: Known) -> _Row:
 
 
 def _region(region: Region | None) -> str:
-    return f"{region.base:#x}/{region.size:#x}" if region else "no address"
+    return str(region) if region else "no address"
 
 
 def _one_line(row: _Row, widths: Sequence[int]) -> Iterator[str]:
