@@ -31,7 +31,7 @@ from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import PLAN, PROFILES
 from west_viommu.plan.plan import plan
 from west_viommu.plan.sealed import SealedPlan
-from west_viommu.problems import Problem, Refused, Where, bounded
+from west_viommu.problems import Problem, Refused, Where, bounded, refusal
 from west_viommu.read.guest import finished_tree, sealed_plan
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import Settings, terms
@@ -105,7 +105,7 @@ def _built(arguments: Namespace) -> tuple[str, SealedPlan | None]:
     build = image(arguments.build_dir)
     if not (build / BUILT).is_file():
         what, hint = f"there is no {BUILT}", "build first: west build"
-        raise Refused([Problem("unreadable", what, hint, where=Where(str(build)))])
+        raise refusal("unreadable", what, hint, str(build))
     return str(build / BUILT), sealed_plan(build / "viommu")
 
 
@@ -182,7 +182,7 @@ def _as_built(chosen: Settings, sealed: SealedPlan | None) -> Settings:
         return chosen
     if not chosen.profile and sealed.profile not in PROFILES:
         what = f"the build is by a profile of its user's own, {sealed.profile}"
-        raise Refused([Problem("unreadable", what, "name its file with --profile FILE")])
+        raise refusal("unreadable", what, "name its file with --profile FILE")
     name = chosen.profile or sealed.profile
     if profile(name, None).name != sealed.profile:
         return chosen

@@ -34,7 +34,9 @@ class _Host(NamedTuple):
     inventory: Inventory
 
     def problem(self, what: str, hint: str, found: str, node: str = "") -> Problem:
-        return Problem("unknown-host-node", what, hint, node, found=found, where=Where(self.file))
+        return Problem(
+            "unknown-host-node", what, hint, node=node, found=found, where=Where(self.file)
+        )
 
 
 def filters(arguments: Namespace, file: str, tree: Tree, found: Inventory) -> Filters:

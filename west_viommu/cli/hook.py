@@ -264,7 +264,7 @@ def _no_host(path: str, guest: GuestTree) -> Problem:
         "a host device is asked for, and no host tree is named",
         "give the blob that Xen is booted with: -DVIOMMU_HOST_DTB=FILE, `west config "
         "viommu.host-dtb FILE`, or `host: FILE` in viommu.yml beside the application",
-        path,
+        node=path,
         where=guest.locate(path, "iommus"),
     )
 

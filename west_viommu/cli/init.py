@@ -8,7 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from west_viommu.names import PROFILES, SCHEMAS, is_profile_path
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import refusal
 from west_viommu.read.host import read_host, read_inventory
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import FILE_NAME, west_topdir
@@ -41,11 +41,11 @@ def run(arguments: Namespace) -> None:
             file.write(text)
     except FileExistsError:
         what, hint = "it is there already", "change it, or move it away"
-        raise Refused([Problem("unwritable", what, hint, where=Where(str(target)))]) from None
+        raise refusal("unwritable", what, hint, str(target)) from None
     except OSError as error:
         what = error.strerror or "cannot be written"
         hint = "name the folder of the application with -s"
-        raise Refused([Problem("unwritable", what, hint, where=Where(str(target)))]) from None
+        raise refusal("unwritable", what, hint, str(target)) from None
     following = (
         "next: `viommu list --passable` shows what a guest could have, and `viommu extract NODE` "
         "gives its node"

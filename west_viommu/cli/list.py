@@ -14,9 +14,9 @@ from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Inventory, Master
 from west_viommu.host.selection import Selection, selection
+from west_viommu.problems import refusal
 from west_viommu.quick_typing import TYPE_CHECKING
 from west_viommu.read.host import read_host, read_inventory
-from west_viommu.read.tree import refused
 from west_viommu.write.list_length import is_endless
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def run(arguments: Namespace) -> int:
     except TooManyIntervals:
         what = "the stream IDs of this host overlap in more ways than can be listed"
         hint = "correct the iommu-map of its masters: on real hosts few IDs are shared"
-        raise refused("malformed", host, what, hint) from None
+        raise refusal("malformed", what, hint, host) from None
     if is_endless(selected, tree):
         what = "a list of this host would be many times as long as the host"
         hint = "correct the paths and the iommus of its nodes, or name the devices to list"
-        raise refused("malformed", host, what, hint)
+        raise refusal("malformed", what, hint, host)
     arguments.console.report(problems)
     is_empty = selected.is_filtered and not selected.inventory.masters
     if is_empty and not problems:

@@ -77,7 +77,7 @@ def misplaced(guest: GuestTree, node: Node) -> Iterator[Problem]:
                 if by_label
                 else ""
             ),
-            node.path.replace(f"{BASE}/", "&"),
+            node=node.path.replace(f"{BASE}/", "&"),
             where=guest.locate(node.path, prop),
         )
 

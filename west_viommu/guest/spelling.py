@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 from west_viommu.guest.entries import STREAM_IDS
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
-from west_viommu.problems import Problem
+from west_viommu.problems import Problem, Severity
 
 _OURS = (
     "iommus",
@@ -37,11 +37,11 @@ def misspelt(guest: GuestTree, asking: Collection[str]) -> Iterator[Problem]:
                         f"nothing reads {name}"
                         + ("" if is_asking else ", so that the node asks for no device"),
                         f"if you mean {meant}, write {meant}",
-                        node.path,
-                        meant,
-                        name,
-                        guest.locate(node.path, name),
-                        warning=is_asking,
+                        node=node.path,
+                        expected=meant,
+                        found=name,
+                        where=guest.locate(node.path, name),
+                        severity=Severity.WARNING if is_asking else Severity.ERROR,
                     )
 
 

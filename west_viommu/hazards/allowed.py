@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from west_viommu.guest.source import GuestTree
-from west_viommu.hazards.findings import Finding, Severity, problem
+from west_viommu.hazards.findings import Finding, problem
 from west_viommu.hazards.table import HAZARDS
 from west_viommu.hypervisor.assignment import Permission
-from west_viommu.problems import Problem, close_matches
+from west_viommu.problems import Problem, Severity, close_matches
 
 _ALLOWABLE = frozenset(each.id for each in HAZARDS if each.allowable)
 
@@ -49,7 +49,8 @@ class Allowed:
         reason = self.reason(hazard, finding, names)
         if reason is None:
             return problem(hazard, finding, path, self.guest)
-        return problem(hazard, finding._replace(hint=reason), path, self.guest, warning=True)
+        allowed = finding._replace(hint=reason)
+        return problem(hazard, allowed, path, self.guest, Severity.WARNING)
 
     def stale(self, *, is_known: bool = True) -> Iterator[Problem]:
         """What is wrong with the permissions themselves; whether one is needed, only where it

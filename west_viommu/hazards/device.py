@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from west_viommu.hazards.findings import Finding, Severity, as_allowed
+from west_viommu.hazards.findings import Finding, as_allowed
 from west_viommu.hazards.situation import Found, Situation, of_each
 from west_viommu.host.consumers import consumers
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.roles import RESERVED, console
+from west_viommu.problems import Severity
 from west_viommu.tree.addresses import address_map
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI
@@ -26,7 +27,7 @@ def hypervisor_owned(this: Assignment, situation: Situation) -> Iterator[Finding
         yield Finding(
             f"{this.device.path} is {role}, not a device that a guest could have",
             "remove the node",
-            "",
+            prop="",
             expected="a device of the host",
             found=role,
         )
@@ -67,7 +68,7 @@ def not_given_to_dom0(this: Assignment, situation: Situation) -> Iterator[Findin
                 "(PPI), or is one that Xen keeps",
                 "xl cannot hand it on: have Xen create the guest (dom0less), or change that node "
                 "by an overlay",
-                "",
+                prop="",
                 expected="a device that dom0 could have",
                 found=path,
                 severity=severity,
@@ -87,7 +88,7 @@ def unassigned_child(situation: Situation) -> Found:
                 f'pass it through as well: give it a node with xen,path = "{child}"; or disable '
                 "it in "
                 f"the host tree; or {as_allowed('unassigned-child', this.device.path)}",
-                "",
+                prop="",
                 expected="all masters of the device with one domain",
                 found=child,
             ),
@@ -110,7 +111,7 @@ def marked_for_another(situation: Situation) -> Found:
                         f"{contest.other}, marked for passthrough, shares {what} with "
                         f"{contest.this.device.path}",
                         "dom0 does not get it: give it to no other domain either",
-                        "",
+                        prop="",
                         expected=f"{what} of this device alone",
                         found="xen,passthrough",
                         more=contest.more,
@@ -139,7 +140,7 @@ def needs_memory(this: Assignment, situation: Situation) -> Iterator[Finding]:
         yield Finding(
             f"{this.device.path} has memory of its own on the host",
             "Xen gives the guest none of it: make sure that its driver can do without it",
-            "",
+            prop="",
             expected="a device without reserved memory",
             found=" ".join(found),
         )
@@ -159,7 +160,7 @@ def dma_ranges(this: Assignment, situation: Situation) -> Iterator[Finding]:
                 f"{this.device.path} is on a bus that moves its DMA, {bus.path}",
                 "the guest's tree must say the same: its addresses for DMA differ by the bus' "
                 "dma-ranges, behind the SMMU as well",
-                "",
+                prop="",
                 expected="a bus with the CPU's addresses",
                 found=offset,
             )
@@ -214,7 +215,7 @@ def provides_to_host(situation: Situation) -> Found:
                     f"{node.path} stays with the host, and {path} serves it",
                     "without the device it will not work there: disable it, or leave the device to "
                     "the host",
-                    "",
+                    prop="",
                     expected="a device that nothing on the host needs",
                     found=f"{prop} of {node.path}",
                 ),
@@ -232,7 +233,7 @@ def xen_console(situation: Situation) -> Found:
                 f"{this.device.path} is the console of Xen itself",
                 "Xen keeps its interrupt: give Xen another one (dtuart=... on its command line), "
                 "or leave this to Xen",
-                "",
+                prop="",
                 expected="a UART that Xen does not use",
                 found="stdout-path, or dtuart, of /chosen",
             ),

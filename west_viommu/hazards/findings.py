@@ -4,24 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from enum import Enum
 
 from west_viommu.guest.source import GuestTree
 from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.problems import MOST_ALIKE, Problem
+from west_viommu.problems import MOST_ALIKE, Problem, Severity, Where
 from west_viommu.quick_typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
-
-
-class Severity(Enum):
-    """A warning does not refuse the input; an error does, unless viommu.yml allows it; what is
-    fatal refuses it whatever that says.
-    """
-
-    WARNING = "warning"
-    ERROR = "error"
-    FATAL = "fatal"
 
 
 class Finding(NamedTuple):
@@ -40,6 +29,26 @@ class Finding(NamedTuple):
     other: str = ""
     cause: str = ""
     more: int = 0
+
+    def told_as(self, usual: Severity = Severity.ERROR) -> Severity:
+        """WARNING, or ERROR for all that refuses; `usual` is the severity of its hazard."""
+        is_warning = (self.severity or usual) is Severity.WARNING
+        return Severity.WARNING if is_warning else Severity.ERROR
+
+    def problem(
+        self, hazard: str, node: str, where: Where | None, severity: Severity = Severity.ERROR
+    ) -> Problem:
+        """It as what is told of the guest's or the host's `node`, at a place."""
+        return Problem(
+            hazard,
+            self.what,
+            self.hint,
+            node=node,
+            expected=self.expected,
+            found=self.found,
+            where=where,
+            severity=severity,
+        )
 
 
 def first_ones(of: Iterable[T], finding: Callable[[T], Finding]) -> Iterator[Finding]:
@@ -69,7 +78,11 @@ class NoMatch(Exception):
 
 
 def problem(
-    hazard: str, finding: Finding, path: str, guest: GuestTree, *, warning: bool = False
+    hazard: str,
+    finding: Finding,
+    path: str,
+    guest: GuestTree,
+    severity: Severity = Severity.ERROR,
 ) -> Problem:
     """`finding` of the guest node at `path`, at its place: the property it names, else what the
     node has of a request.
@@ -77,16 +90,7 @@ def problem(
     place = None
     for prop in (finding.prop, "iommus", "xen,path", ""):
         place = place or guest.locate(path, prop)
-    return Problem(
-        hazard,
-        finding.what,
-        finding.hint,
-        path,
-        finding.expected,
-        finding.found,
-        place,
-        warning,
-    )
+    return finding.problem(hazard, path, place, severity)
 
 
 def as_allowed(hazard: str, device: str) -> str:

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from functools import partial
 
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
-from west_viommu.hazards.findings import Finding, Severity, first_ones
+from west_viommu.hazards.findings import Finding, first_ones
 from west_viommu.hazards.situation import Found, Situation, of_each
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.roles import IOMMU
+from west_viommu.problems import Severity
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
 
 _ROUTES_ALL = "dom0less routes every interrupt of the host node, whatever the guest's node lists"
@@ -50,7 +51,7 @@ def interrupt_private(this: Assignment, situation: Situation) -> Iterator[Findin
             "nobody: it routes no PPI to a guest, and leaves the node out of dom0, which then "
             "cannot hand its other interrupts on either",
             "remove the PPI from the host node by an overlay, before Xen sees it",
-            "",
+            prop="",
             expected="INTIDs from 32 on",
             found=f"INTID {' '.join(map(str, own))}",
         )
@@ -73,7 +74,7 @@ def interrupt_unroutable(this: Assignment, situation: Situation) -> Iterator[Fin
             "host node, or remove the interrupt from it by an overlay"
             if routes_all
             else "the guest will not have it: xl routes only what irqs lists",
-            "",
+            prop="",
             expected="<0 NUMBER FLAGS> on the GIC",
             found=why.split(">")[0] + ">",
             severity=None if routes_all else Severity.WARNING,
@@ -180,7 +181,7 @@ def interrupt_not_routed(this: Assignment, situation: Situation) -> Iterator[Fin
         lambda controller: Finding(
             f"an interrupt of {this.device.path} goes to {controller}, which is not Xen's GIC",
             "Xen does not route it to a guest: the guest's driver must do without",
-            "",
+            prop="",
             expected="interrupts of the GIC",
             found=controller,
         ),
@@ -196,7 +197,7 @@ def msi_only(this: Assignment, situation: Situation) -> Iterator[Finding]:
         yield Finding(
             f"{this.device.path} signals by messages (MSIs) alone",
             "Xen gives a guest no ITS, so the device cannot interrupt: the driver must poll",
-            "",
+            prop="",
             expected="interrupts on the GIC",
             found="msi-parent" if node and "msi-parent" in node.properties else "msi-map",
         )

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from west_viommu.guest.requests import Request
-from west_viommu.hazards.findings import Finding, Severity, as_allowed, listed
+from west_viommu.hazards.findings import Finding, as_allowed, listed
 from west_viommu.hazards.paste import as_entries, path_lines
 from west_viommu.hazards.wanted import Wanted
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Master
+from west_viommu.problems import Severity
 
 # More devices are not named one by one.
 _MOST_NAMED = 3

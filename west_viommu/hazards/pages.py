@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.hazards.contradictions import owners
-from west_viommu.hazards.findings import Finding, Severity, as_allowed, first_ones
+from west_viommu.hazards.findings import Finding, as_allowed, first_ones
 from west_viommu.hazards.situation import Found, Situation, of_each
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
+from west_viommu.problems import Severity
 from west_viommu.tree.addresses import Region
 
 
@@ -70,7 +71,7 @@ def host_memory(situation: Situation) -> Found:
                 Finding(
                     f"{this.device.path} is reserved memory of the host, not a device",
                     "remove the node",
-                    "",
+                    prop="",
                     expected="a device of the host",
                     found=RESERVED,
                 ),
@@ -188,7 +189,7 @@ def device_without_region(this: Assignment, situation: Situation) -> Iterator[Fi
         yield Finding(
             f"{this.device.path} has no region of its own",
             "the guest can reach it only through another device",
-            "",
+            prop="",
             expected="reg on the host node",
             found="none",
         )

@@ -11,14 +11,14 @@ from functools import partial
 
 from west_viommu.guest.requests import Raw
 from west_viommu.hazards.contradictions import differs_within_a_page
-from west_viommu.hazards.findings import Finding, Severity, as_allowed
+from west_viommu.hazards.findings import Finding, as_allowed
 from west_viommu.hazards.overlaps import occupied_by_others, overlap_with
 from west_viommu.hazards.situation import Situation
 from west_viommu.host.intervals import Interval, covered_by, met
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import PAGE, in_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
-from west_viommu.problems import FirstOnes
+from west_viommu.problems import FirstOnes, Severity
 from west_viommu.tree.addresses import Region
 
 # A raw mapping, the id of the hazard, and what was found.
@@ -112,7 +112,9 @@ def _with(raw: Raw, other: str, region: Region, situation: Situation) -> tuple[s
         is_marked = standing is Standing.MARKED
         hazard = "marked-for-another" if is_marked else "page-shared-with-disabled"
         severity = Severity.WARNING
-    return hazard, Finding(what, hint, "xen,reg", expected, str(region), severity)
+    return hazard, Finding(
+        what, hint, "xen,reg", expected=expected, found=str(region), severity=severity
+    )
 
 
 def _in_the_guest(raws: Sequence[Raw], situation: Situation) -> _Found:

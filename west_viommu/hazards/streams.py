@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from west_viommu.hazards.findings import Finding, Severity, first_ones, listed
+from west_viommu.hazards.findings import Finding, first_ones, listed
 from west_viommu.hazards.situation import Found, Situation, of_each
 from west_viommu.host.intervals import met
 from west_viommu.host.streams import first_null_entry
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import MOST_IDS, Contest
 from west_viommu.hypervisor.holdings import ID_BITS, ID_MASK, Standing
+from west_viommu.problems import Severity
 from west_viommu.tree.cells import counted
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from west_viommu.hazards import device, interrupts, iommu, overlaps, pages, streams, vsids
-from west_viommu.hazards.findings import Finding, Severity
+from west_viommu.hazards.findings import Finding
 from west_viommu.hazards.situation import Check, Situation
 from west_viommu.hypervisor.assignment import Assignment
+from west_viommu.problems import Severity
 from west_viommu.quick_typing import NamedTuple
 
 

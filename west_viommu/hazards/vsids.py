@@ -39,7 +39,7 @@ def not_numbered(this: Assignment, situation: Situation) -> Iterator[Finding]:
         yield Finding(
             f"{renumbers} numbers the streams of direct children of {PASSTHROUGH} only",
             f"move the node up, to {PASSTHROUGH}/{this.request.name}",
-            "",
+            prop="",
             expected=f"a child of {PASSTHROUGH}",
             found=this.request.path,
         )

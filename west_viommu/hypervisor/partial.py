@@ -153,7 +153,7 @@ class _Builder:
             hint = "give the bus #address-cells = <2> and #size-cells = <2>"
             what = "the bus has too few cells for the host's address"
             where = self._guest.locate(node.path, "xen,reg")
-            self._problems.append(Problem("malformed", what, hint, node.path, where=where))
+            self._problems.append(Problem("malformed", what, hint, node=node.path, where=where))
         if left_out:
             self._left_out[node.path] = tuple(left_out)
         return kept
@@ -178,10 +178,10 @@ class _Builder:
                     "malformed",
                     "Xen does not accept a phandle as large as this",
                     "give the node another one, or none: the compiler then chooses one",
-                    node.path,
-                    f"at most {_LAST_PHANDLE}",
-                    str(phandle),
-                    self._guest.locate(node.path, "phandle"),
+                    node=node.path,
+                    expected=f"at most {_LAST_PHANDLE}",
+                    found=str(phandle),
+                    where=self._guest.locate(node.path, "phandle"),
                 )
             )
         return {"phandle": pack(">I", phandle)} if phandle else {}

@@ -9,7 +9,7 @@ from west_viommu.guest.gic import LINUX_EDGE, GuestInterrupt
 from west_viommu.guest.regions import RegionPair
 from west_viommu.guest.requests import Request
 from west_viommu.guest.source import PASSTHROUGH
-from west_viommu.hazards.findings import Finding, Severity
+from west_viommu.hazards.findings import Finding
 from west_viommu.hazards.situation import Situation
 from west_viommu.hazards.table import Hazard, findings
 from west_viommu.host.devices import Device, Devices
@@ -19,6 +19,7 @@ from west_viommu.hypervisor.contests import contests, contests_alone
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.profile import SMMUV3, Profile, Viommu, ViommuInterrupt
 from west_viommu.plan.match import whole
+from west_viommu.problems import Severity
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
@@ -53,13 +54,10 @@ DEFAULT = Profile(
 
 
 class Concern(NamedTuple):
-    """What is to be said of the device at the host path `device`: the hazard, whether it only
-    warns, and why.
-    """
+    """What is to be said of the device at the host path `device`: the hazard, and why."""
 
     device: str
     hazard: str
-    is_warning: bool
     finding: Finding
 
 
@@ -120,10 +118,9 @@ def concerns(together: Sequence[Device], devices: Devices, terms: Terms) -> Iter
         path = this.device.path
         if hazard.is_moot(path, refused):
             continue
-        is_warning = (finding.severity or hazard.severity) is Severity.WARNING
-        if not is_warning:
+        if finding.told_as(hazard.severity) is not Severity.WARNING:
             refused.add((hazard.id, path))
-        yield Concern(path, hazard.id, is_warning, finding)
+        yield Concern(path, hazard.id, finding)
 
 
 def _refusing(

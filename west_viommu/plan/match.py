@@ -132,7 +132,10 @@ def _despite_malformed_ids(request: Request, error: TreeError, devices: Devices)
         if not all(devices.iommus[path].supported for path in device.master.iommus):
             return device
         hint += f": {as_entries(device.master)}"
-    raise NoMatch("malformed", Finding(error.what, hint, error.prop, error.expected, error.found))
+    raise NoMatch(
+        "malformed",
+        Finding(error.what, hint, error.prop, expected=error.expected, found=error.found),
+    )
 
 
 def _at_place(request: Request, devices: Devices) -> Device | None:

@@ -49,10 +49,10 @@ def _in_its_place(asked: Asked, guest: GuestTree, viommu: Viommu) -> Iterator[Pr
                 "guest-overlap",
                 f"this node overlaps the vSMMU ({own})",
                 "move the node, or remove it: Xen puts the vSMMU there",
-                path,
-                f"no overlap with {viommu.region}",
-                str(region),
-                guest.locate(path, "reg") or guest.locate(path, ""),
+                node=path,
+                expected=f"no overlap with {viommu.region}",
+                found=str(region),
+                where=guest.locate(path, "reg") or guest.locate(path, ""),
             )
     names = {each.intid: each.name for each in viommu.interrupts}
     for path, intid in asked.lines:
@@ -61,13 +61,13 @@ def _in_its_place(asked: Asked, guest: GuestTree, viommu: Viommu) -> Iterator[Pr
                 "interrupt-clash",
                 f"INTID {intid} also belongs to the vSMMU ({names[intid]})",
                 "give the node another interrupt, or remove it",
-                path,
-                "an interrupt of this node alone",
-                f"INTID {intid}",
-                guest.locate(path, "interrupts") or guest.locate(path, ""),
+                node=path,
+                expected="an interrupt of this node alone",
+                found=f"INTID {intid}",
+                where=guest.locate(path, "interrupts") or guest.locate(path, ""),
             )
 
 
 def _clash(guest: GuestTree, path: str, what: str, hint: str, expected: str) -> Problem:
     where = guest.locate(path, "phandle") or guest.locate(path, "")
-    return Problem("malformed", what, hint, path, expected, where=where)
+    return Problem("malformed", what, hint, node=path, expected=expected, where=where)

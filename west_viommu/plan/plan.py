@@ -11,7 +11,6 @@ from west_viommu.guest.requests import Asked, Raw, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.allowed import Allowed
 from west_viommu.hazards.contradictions import Examiner
-from west_viommu.hazards.findings import Severity
 from west_viommu.hazards.matching import assigned_twice
 from west_viommu.hazards.paste import Paper
 from west_viommu.hazards.raw import of_raw
@@ -63,8 +62,7 @@ def plan(
     for request in matched:
         problems += told.of(request.path)
     for raw, hazard, finding in of_raw(asked.raw, situation):
-        is_warning = finding.severity is Severity.WARNING
-        told.add(hazard, finding, raw.path, (raw.path,), is_warning=is_warning)
+        told.add(hazard, finding, raw.path, (raw.path,), severity=finding.told_as())
     for raw in asked.raw:
         problems += told.of(raw.path)
     problems += told.rest()
@@ -156,8 +154,8 @@ def _judge(situation: Situation, told: Told, silent: Collection[str]) -> None:
         path = this.request.path
         if path in silent or hazard.is_moot(path, refused):
             continue
-        is_warning = (finding.severity or hazard.severity) is Severity.WARNING
-        if not told.add(hazard.id, finding, path, this.names, is_warning=is_warning, of=hazard):
+        severity = finding.told_as(hazard.severity)
+        if not told.add(hazard.id, finding, path, this.names, severity=severity, of=hazard):
             refused.add((hazard.id, path))
 
 

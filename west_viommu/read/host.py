@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 
 from west_viommu.host.inventory import Inventory, inventory
-from west_viommu.problems import Problem, Refused, Where
-from west_viommu.read.tree import fragments, is_blob, not_applied, read_tree, refused
+from west_viommu.problems import Problem, Refused, Where, refusal
+from west_viommu.read.tree import fragments, is_blob, not_applied, read_tree
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree
 
@@ -23,13 +23,13 @@ def read_host(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str
     if fragments(tree):
         raise not_applied(file)
     if any(_is_xen(node) for node in tree.root.children):
-        raise refused(
+        raise refusal(
             "dom0-tree",
-            file,
             "this is the tree that Xen made for dom0: it lacks the SMMUs and the stream IDs",
             "give the blob that Xen was booted with; if a boot loader makes it, boot Linux in "
             "place of Xen, and copy its /sys/firmware/fdt",
-            "a tree without a xen,xen node",
+            file,
+            expected="a tree without a xen,xen node",
         )
     return tree
 

@@ -149,7 +149,9 @@ class YamlReader:
         found: str = "",
     ) -> None:
         where = Where(self._file, line)
-        self._problems.append(Problem("malformed", what, hint, "", expected, found, where))
+        self._problems.append(
+            Problem("malformed", what, hint, expected=expected, found=found, where=where)
+        )
 
 
 def meant(name: str, known: Iterable[str]) -> str:

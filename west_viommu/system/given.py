@@ -54,10 +54,10 @@ def _vpl011(domain: Domain, profile: Profile) -> Iterator[Problem]:
             "guest-overlap",
             f"the vpl011 of {domain.name} is where its device is",
             f"leave one of the two out: {_BIND} to see all that is in its way",
-            f"{domain.name}:{node}",
-            "addresses of one thing alone",
-            str(region),
-            domain.where,
+            node=f"{domain.name}:{node}",
+            expected="addresses of one thing alone",
+            found=str(region),
+            where=domain.where,
         )
     lines = [each for each in profile.reserved_interrupts if each.when == _VPL011]
     for device in domain.plan.devices:
@@ -67,8 +67,8 @@ def _vpl011(domain: Domain, profile: Profile) -> Iterator[Problem]:
                     "interrupt-clash",
                     f"the vpl011 of {domain.name} has the interrupt of its device",
                     f"leave one of the two out: {_BIND} to see all that is in its way",
-                    f"{domain.name}:{device.node}",
-                    "an interrupt of this device alone",
-                    f"INTID {intid}",
-                    domain.where,
+                    node=f"{domain.name}:{device.node}",
+                    expected="an interrupt of this device alone",
+                    found=f"INTID {intid}",
+                    where=domain.where,
                 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Sequence
 
 from west_viommu.guest.requests import Raw
-from west_viommu.hazards.findings import Finding, Severity, as_allowed
+from west_viommu.hazards.findings import Finding, as_allowed
 from west_viommu.hazards.raw import on_the_host
 from west_viommu.hazards.situation import Situation
 from west_viommu.hazards.table import HAZARDS
@@ -19,7 +19,7 @@ from west_viommu.hypervisor.assignment import Permission, Terms
 from west_viommu.hypervisor.contests import Contests, contests
 from west_viommu.hypervisor.holdings import Holdings, Standing
 from west_viommu.hypervisor.marks import Mark
-from west_viommu.problems import Problem, bounded
+from west_viommu.problems import Problem, Severity, bounded
 from west_viommu.system.clashes import Clash, clashes
 from west_viommu.system.given import given
 from west_viommu.system.held import Holder, holders, mapped
@@ -94,7 +94,7 @@ def _with_the_host(
     for hazard in HAZARDS:
         if hazard.id in _OF_HANDS and hazard.check:
             for this, finding in hazard.check(situation):
-                if (finding.severity or hazard.severity) is not Severity.WARNING:
+                if finding.told_as(hazard.severity) is not Severity.WARNING:
                     yield by_node[this.request.path], hazard.id, finding
     raws = [_raw(each) for each in held if not each.assignment]
     marked = {mark.path for mark in contested.marks}
@@ -121,15 +121,7 @@ def _taken(holder: Holder, hazard: str, finding: Finding) -> set[tuple[str, str,
 
 
 def _problem(holder: Holder, hazard: str, finding: Finding) -> Problem:
-    return Problem(
-        hazard,
-        finding.what,
-        finding.hint,
-        holder.qualified,
-        finding.expected,
-        finding.found,
-        holder.domain.where,
-    )
+    return finding.problem(hazard, holder.qualified, holder.domain.where)
 
 
 def _unneeded(
@@ -195,11 +187,11 @@ class _Allowed:
             clash.hazard,
             clash.what,
             hint,
-            clash.this.qualified,
-            clash.expected,
-            clash.found,
-            clash.this.domain.where,
-            is_allowed,
+            node=clash.this.qualified,
+            expected=clash.expected,
+            found=clash.found,
+            where=clash.this.domain.where,
+            severity=Severity.WARNING if is_allowed else Severity.ERROR,
         )
 
     def stale(self) -> Iterator[Problem]:

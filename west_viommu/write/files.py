@@ -30,7 +30,7 @@ from west_viommu.names import (
     XL_SUFFIX,
     partial_tree,
 )
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import Refused, refusal
 from west_viommu.read.plain_file import beginning as start_of
 from west_viommu.read.plain_file import content
 from west_viommu.write.lock import locked
@@ -307,4 +307,4 @@ def _failed(folder: Path, error: OSError) -> Refused:
 
 
 def _refused(path: Path, what: str, hint: str) -> Refused:
-    return Refused([Problem("unwritable", what, hint, where=Where(str(path)))])
+    return refusal("unwritable", what, hint, str(path))
