@@ -53,11 +53,11 @@ from west_viommu.names import (
     XL_CFG,
 )
 from west_viommu.names import partial_tree as name_of
-from west_viommu.plan import plan as planning
+from west_viommu.plan.planning import plan_for
 from west_viommu.plan.records import Plan
 from west_viommu.problems import Problem, Refused, Where, bounded, rendered
 from west_viommu.quick_typing import NamedTuple
-from west_viommu.read import host as host_file
+from west_viommu.read.host import inventory_of, read_host_tree
 from west_viommu.read.settings import Settings, terms
 from west_viommu.write.files import Output
 from west_viommu.write.host_overlay import host_overlay
@@ -152,8 +152,8 @@ def read_host(
     Raises Refused where it cannot be read, is malformed, or is the tree that Xen made for dom0.
     """
     name = os.fspath(path)
-    tree = host_file.read_host(name, include_dirs, defines)
-    inventory = host_file.read_inventory(name, tree)
+    tree = read_host_tree(name, include_dirs, defines)
+    inventory = inventory_of(name, tree)
     return Host(name, inventory.model, Devices(name, tree, inventory))
 
 
@@ -218,7 +218,7 @@ def planned_by(host: Host, guest: Guest, chosen: Settings) -> Planned:
     if not guest.asks:
         raise Refused([*guest.asked.problems, _nothing_asked_for(guest)])
     agreed = terms(chosen)
-    made, problems = planning.plan(guest.asked, guest.tree, host.devices, agreed)
+    made, problems = plan_for(guest.asked, guest.tree, host.devices, agreed)
     trees, of_trees = _partial_trees(made, guest, agreed)
     problems = bounded((*problems, *of_trees))
     if any(not problem.warning for problem in problems):

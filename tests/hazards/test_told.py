@@ -12,7 +12,7 @@ from tests.cli.test_refused import HOSTS, PARTIAL_TREE
 from tests.conftest import Run
 from tests.test_memory import all_of_them, on_one_id_each, on_one_page_each
 from west_viommu.hazards.findings import Finding, first_ones
-from west_viommu.plan.plan import MOST_REQUESTS
+from west_viommu.plan.planning import MOST_REQUESTS
 from west_viommu.problems import MOST_ALIKE
 
 

@@ -16,7 +16,7 @@ from west_viommu.extract.records import Copied
 from west_viommu.extract.references import stub
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.names import BINDINGS
-from west_viommu.plan.alone import DEFAULT, concerns
+from west_viommu.plan.host_devices import DEFAULT, concerns
 from west_viommu.problems import Problem, Refused, Severity, Where, bounded, refusal
 from west_viommu.quick_typing import TYPE_CHECKING
 from west_viommu.read.host import malformed_host

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from west_viommu.names import PROFILES, SCHEMAS, is_profile_path
 from west_viommu.problems import refusal
-from west_viommu.read.host import read_host, read_inventory
+from west_viommu.read.host import inventory_of, read_host_tree
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import FILE_NAME, west_topdir
 from west_viommu.write.config_text import config_text
@@ -26,7 +26,7 @@ def run(arguments: Namespace) -> None:
     target = folder / FILE_NAME
     host = arguments.host or os.environ.get("VIOMMU_HOST_DTB")
     if host:
-        read_inventory(host, read_host(host))
+        inventory_of(host, read_host_tree(host))
     chosen = arguments.profile
     profile(chosen, None)
     profiles = [profile(name, None) for name in PROFILES]

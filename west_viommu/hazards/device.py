@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.hazards.findings import Finding, as_allowed
-from west_viommu.hazards.situation import Found, Situation, of_each
+from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.host.consumers import consumers
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.holdings import Standing
@@ -19,9 +19,9 @@ from west_viommu.tree.node import Node
 
 
 @of_each
-def hypervisor_owned(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def hypervisor_owned(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A node that is no device: what Xen itself drives, or no hardware of its own."""
-    role = situation.holdings.role(this.device.path)
+    role = ownership.holdings.role(this.device.path)
     # That of reserved memory is another hazard.
     if role and role != RESERVED:
         yield Finding(
@@ -34,12 +34,12 @@ def hypervisor_owned(this: Assignment, situation: Situation) -> Iterator[Finding
 
 
 @of_each
-def ambiguous_path(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def ambiguous_path(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """Two paths that differ in case alone: Xen finds the first by strcasecmp (booted: the other
     device was assigned).
     """
-    alike = [path for path in situation.devices.alike(this.device.path) if path != this.device.path]
-    if alike and situation.profile.toolstacks:
+    alike = [path for path in ownership.devices.alike(this.device.path) if path != this.device.path]
+    if alike and ownership.profile.toolstacks:
         yield Finding(
             f"the host tree has {' and '.join(alike)} as well, and Xen compares paths without case",
             "rename one of the nodes in the host tree: Xen takes the first that it finds",
@@ -50,19 +50,19 @@ def ambiguous_path(this: Assignment, situation: Situation) -> Iterator[Finding]:
 
 
 @of_each
-def not_given_to_dom0(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def not_given_to_dom0(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A device below a node that Xen leaves out of dom0: xl can hand on only what dom0 has a right
     to (booted: "failed give domain access to iomem range").
     """
     path = this.device.path
     has_own_reason = any(intid < FIRST_SPI for intid in this.device.intids)
-    if situation.holdings.is_left_out(path) and not has_own_reason:
-        by_xl_alone = situation.profile.toolstacks == ("libxl",)
-        if by_xl_alone or situation.profile.renumbers == "libxl":
+    if ownership.holdings.is_left_out(path) and not has_own_reason:
+        by_xl_alone = ownership.profile.toolstacks == ("libxl",)
+        if by_xl_alone or ownership.profile.renumbers == "libxl":
             severity = None
         else:
             severity = Severity.WARNING
-        if "libxl" in situation.profile.toolstacks:
+        if "libxl" in ownership.profile.toolstacks:
             yield Finding(
                 f"Xen gives dom0 no right to {path}: a node above it has a private interrupt "
                 "(PPI), or is one that Xen keeps",
@@ -75,11 +75,11 @@ def not_given_to_dom0(this: Assignment, situation: Situation) -> Iterator[Findin
             )
 
 
-def unassigned_child(situation: Situation) -> Found:
+def unassigned_child(ownership: Ownership) -> Found:
     """A DMA master below the device that nobody asks for: it stays with dom0, with streams of its
     own, and is driven by what the guest has (booted: the child went to dom0).
     """
-    for this, child in situation.contests.children:
+    for this, child in ownership.contests.children:
         yield (
             this,
             Finding(
@@ -95,12 +95,12 @@ def unassigned_child(situation: Situation) -> Found:
         )
 
 
-def marked_for_another(situation: Situation) -> Found:
+def marked_for_another(ownership: Ownership) -> Found:
     """A node with xen,passthrough in the host tree that holds something of the device."""
     kinds = (
-        ("a stream ID", situation.contests.streams),
-        ("a page", situation.contests.pages),
-        ("an interrupt", situation.contests.lines),
+        ("a stream ID", ownership.contests.streams),
+        ("a page", ownership.contests.pages),
+        ("an interrupt", ownership.contests.lines),
     )
     for what, contests in kinds:
         for contest in contests:
@@ -120,7 +120,7 @@ def marked_for_another(situation: Situation) -> Found:
 
 
 @of_each
-def device_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def device_disabled(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A device that the host does not use."""
     if this.device.status != "okay":
         yield Finding(
@@ -132,9 +132,9 @@ def device_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]
 
 
 @of_each
-def needs_memory(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def needs_memory(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A device with memory set aside for it: the guest has no such memory."""
-    node = situation.devices.tree.node(this.device.path)
+    node = ownership.devices.tree.node(this.device.path)
     found = [n for n in ("memory-region", "iommu-addresses") if node and n in node.properties]
     if found:
         yield Finding(
@@ -147,14 +147,14 @@ def needs_memory(this: Assignment, situation: Situation) -> Iterator[Finding]:
 
 
 @of_each
-def dma_ranges(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def dma_ranges(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A device that sees memory at other addresses than the CPU: /passthrough says nothing of
     it.
     """
-    tree = situation.devices.tree
+    tree = ownership.devices.tree
     node = tree.node(this.device.path)
     for bus in tree.lineage(node) if node else ():
-        offset = _dma_offset(bus, situation) if bus is not node else None
+        offset = _dma_offset(bus, ownership) if bus is not node else None
         if offset:
             yield Finding(
                 f"{this.device.path} is on a bus that moves its DMA, {bus.path}",
@@ -167,19 +167,19 @@ def dma_ranges(this: Assignment, situation: Situation) -> Iterator[Finding]:
             return
 
 
-def _dma_offset(bus: Node, situation: Situation) -> str | None:
+def _dma_offset(bus: Node, ownership: Ownership) -> str | None:
     """The first row of dma-ranges that is not the identity."""
     try:
-        rows = address_map(situation.devices.tree).dma_ranges(bus)
+        rows = address_map(ownership.devices.tree).dma_ranges(bus)
     except TreeError:
         return None
     return next((f"{r.child:#x} is {r.parent:#x}" for r in rows if r.child != r.parent), None)
 
 
 @of_each
-def coherence(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def coherence(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """dma-coherent on one side alone: one of the two would see stale data."""
-    tree = situation.devices.tree
+    tree = ownership.devices.tree
     node = tree.node(this.device.path)
     lineage = tree.lineage(node) if node else ()
     on_host = any("dma-coherent" in each.properties for each in lineage)
@@ -197,16 +197,16 @@ def coherence(this: Assignment, situation: Situation) -> Iterator[Finding]:
         )
 
 
-def provides_to_host(situation: Situation) -> Found:
+def provides_to_host(ownership: Ownership) -> Found:
     """A device that serves enabled nodes which stay with dom0."""
     said: set[tuple[str, str]] = set()
-    owners = situation.first_of
-    for node, prop, provider in consumers(situation.devices.tree, owners):
+    owners = ownership.first_of
+    for node, prop, provider in consumers(ownership.devices.tree, owners):
         path = provider
         while path not in owners:
             path = path.rpartition("/")[0]
         key = (path, node.path)
-        stays = situation.holdings.standing(node.path) is Standing.STAYS
+        stays = ownership.holdings.standing(node.path) is Standing.STAYS
         if stays and key not in said:
             said.add(key)
             yield (
@@ -222,11 +222,11 @@ def provides_to_host(situation: Situation) -> Found:
             )
 
 
-def xen_console(situation: Situation) -> Found:
+def xen_console(ownership: Ownership) -> Found:
     """The UART on which Xen itself writes: it keeps that from dom0 (dt_device_set_used_by())."""
-    path = console(situation.devices.tree)
-    this = situation.first_of.get(path) if path else None
-    if this and situation.profile.toolstacks:
+    path = console(ownership.devices.tree)
+    this = ownership.first_of.get(path) if path else None
+    if this and ownership.profile.toolstacks:
         yield (
             this,
             Finding(

@@ -7,27 +7,27 @@ from collections.abc import Iterator
 
 from west_viommu.hazards.findings import Finding, first_ones, listed
 from west_viommu.hazards.matching import not_protected
-from west_viommu.hazards.situation import Situation, of_each
+from west_viommu.hazards.ownership import Ownership, of_each
 from west_viommu.host.inventory import Iommu
 from west_viommu.hypervisor.assignment import Assignment
 
 
 @of_each
-def unprotected(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def unprotected(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """Behind no IOMMU, nothing confines the DMA of a device."""
-    if not situation.iommus(this):
+    if not ownership.iommus(this):
         yield not_protected(this.device)
 
 
 @of_each
-def unsupported_iommu(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def unsupported_iommu(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """An IOMMU that no driver of the hypervisor takes, or not with these cells."""
-    strange = (i for i in situation.iommus(this) if situation.holdings.driver(i.path) is None)
-    yield from first_ones(strange, lambda iommu: _not_driven(this, iommu, situation))
+    strange = (i for i in ownership.iommus(this) if ownership.holdings.driver(i.path) is None)
+    yield from first_ones(strange, lambda iommu: _not_driven(this, iommu, ownership))
 
 
-def _not_driven(this: Assignment, iommu: Iommu, situation: Situation) -> Finding:
-    profile = situation.profile
+def _not_driven(this: Assignment, iommu: Iommu, ownership: Ownership) -> Finding:
+    profile = ownership.profile
     driver = profile.driver(iommu.compatible)
     if driver is None:
         known = [name for each in profile.drivers for name in each.compatible]
@@ -56,12 +56,12 @@ def _not_driven(this: Assignment, iommu: Iommu, situation: Situation) -> Finding
 
 
 @of_each
-def iommu_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def iommu_disabled(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """Xen does not drive an IOMMU whose own status is not okay (device_init()); below a node that
     is not, nobody has set it up.
     """
     yield from first_ones(
-        (iommu for iommu in situation.iommus(this) if iommu.status != "okay"),
+        (iommu for iommu in ownership.iommus(this) if iommu.status != "okay"),
         lambda iommu: Finding(
             f"{iommu.path}, the IOMMU of {this.device.path}, is not enabled in this host tree",
             "give the tree that you boot Xen with: fdtoverlay -i HOST.dtb -o XEN.dtb SMMU.dtbo "
@@ -75,13 +75,13 @@ def iommu_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
 
 
 @of_each
-def stream_id_range(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def stream_id_range(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """An ID that is too wide for the driver of the IOMMU: that of SMMUv2 cuts it, and attaches
     another stream (arm_smmu_dt_xlate_generic()), that of the IPMMU fails (ipmmu_dt_xlate()).
     """
     master = this.device.master
-    for iommu in situation.iommus(this):
-        driver = situation.holdings.driver(iommu.path)
+    for iommu in ownership.iommus(this):
+        driver = ownership.holdings.driver(iommu.path)
         if master is None or driver is None or driver.last_id is None:
             continue
         of_this = [s.id for s in master.streams if s.iommu == iommu.path and s.id is not None]
@@ -96,13 +96,13 @@ def stream_id_range(this: Assignment, situation: Situation) -> Iterator[Finding]
 
 
 @of_each
-def mask_dropped(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def mask_dropped(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A mask beside an ID, before Xen 4.20 (ef3b4768b3): the SMMU matches the ID alone, and DMA
     under the other IDs of the device faults (sCR0_USFCFG in arm_smmu_device_reset()).
     """
     master = this.device.master
     for stream in master.streams if master else ():
-        driver = situation.holdings.driver(stream.iommu)
+        driver = ownership.holdings.driver(stream.iommu)
         if stream.mask and stream.id is not None and driver and driver.drops_masks:
             yield Finding(
                 f"Xen before 4.20 leaves out the mask of a stream ID of {this.device.path}",
@@ -114,9 +114,9 @@ def mask_dropped(this: Assignment, situation: Situation) -> Iterator[Finding]:
 
 
 @of_each
-def two_iommus(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def two_iommus(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """Xen attaches a device to one IOMMU (iommu_fwspec_init() fails for a second)."""
-    paths = [iommu.path for iommu in situation.iommus(this)]
+    paths = [iommu.path for iommu in ownership.iommus(this)]
     if len(paths) > 1:
         yield Finding(
             f"{this.device.path} is behind {len(paths)} IOMMUs",
@@ -127,10 +127,10 @@ def two_iommus(this: Assignment, situation: Situation) -> Iterator[Finding]:
 
 
 @of_each
-def map_only(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def map_only(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """IDs of iommu-map alone, on a hypervisor that programs none of them for a devicetree node."""
     master = this.device.master
-    if master and master.maps and not master.streams and not situation.profile.programs_maps:
+    if master and master.maps and not master.streams and not ownership.profile.programs_maps:
         yield Finding(
             f"{this.device.path} has its stream IDs from iommu-map alone",
             "Xen programs only the IDs of `iommus` for a node that it passes through, so the DMA "

@@ -8,28 +8,28 @@ from functools import partial
 
 from west_viommu.guest.regions import Mapped
 from west_viommu.hazards.findings import Finding, first_ones
-from west_viommu.hazards.situation import Found, Situation
+from west_viommu.hazards.ownership import Found, Ownership
 from west_viommu.host.intervals import met
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.tree.addresses import Region
 
 
-def guest_overlap(situation: Situation) -> Found:
+def guest_overlap(ownership: Ownership) -> Found:
     """A region of the guest over what is there already. Whole pages, as those are mapped."""
-    taken = occupied_by_others(situation)
+    taken = occupied_by_others(ownership)
     others = [(*region.ends, at) for at, (_, _, region) in enumerate(taken)]
     pages = [
         (*mapped.guest.ends, (place, mapped))
-        for place, this in enumerate(situation.assignments)
-        for mapped in situation.pages[this.request.path]
+        for place, this in enumerate(ownership.assignments)
+        for mapped in ownership.pages[this.request.path]
     ]
-    count = partial(situation.devices.effort.count, "an address of the guest")
+    count = partial(ownership.devices.steps.count, "an address of the guest")
     there = met(((first, last) for first, last, _ in pages), others, count)
     by_request: dict[int, list[tuple[int, int, Mapped]]] = {}
     for first, last, (place, mapped) in pages:
         by_request.setdefault(place, []).append((first, last, mapped))
     for place, own in by_request.items():
-        this = situation.assignments[place]
+        this = ownership.assignments[place]
         found: dict[int, Region] = {}
         for first, last, mapped in own:
             for at in there[first, last]:
@@ -40,7 +40,7 @@ def guest_overlap(situation: Situation) -> Found:
         over = ((taken[at], page) for at, page in found.items())
         for finding in first_ones(over, _over):
             yield this, finding
-    yield from _overlaps_between(situation, pages)
+    yield from _overlaps_between(ownership, pages)
 
 
 def _over(found: tuple[tuple[str, str, Region], Region]) -> Finding:
@@ -49,13 +49,13 @@ def _over(found: tuple[tuple[str, str, Region], Region]) -> Finding:
 
 
 def _overlaps_between(
-    situation: Situation, pages: Sequence[tuple[int, int, tuple[int, Mapped]]]
+    ownership: Ownership, pages: Sequence[tuple[int, int, tuple[int, Mapped]]]
 ) -> Found:
     """Regions of the guest's devices over each other. What is together on the host may be together
     in the guest as well.
     """
-    assignments = situation.assignments
-    count = partial(situation.devices.effort.count, "an address of the guest")
+    assignments = ownership.assignments
+    count = partial(ownership.devices.steps.count, "an address of the guest")
     there = met(((first, last) for first, last, _ in pages), pages, count)
     found: dict[int, tuple[Mapped, Mapped]] = {}
     for number, (first, last, (place, mine)) in enumerate(pages):
@@ -64,7 +64,7 @@ def _overlaps_between(
             count()
             earlier, theirs = pages[at][2]
             is_apart = theirs.host.base - theirs.guest.base != mine.host.base - mine.guest.base
-            is_refused = assignments[earlier].request.path in situation.refused
+            is_refused = assignments[earlier].request.path in ownership.refused
             if at < number and is_apart and not is_refused:
                 found.setdefault(earlier, (mine, theirs))
         if number + 1 == len(pages) or pages[number + 1][2][0] != place:
@@ -83,22 +83,22 @@ def _over_another(found: tuple[str, tuple[Mapped, Mapped]]) -> Finding:
     return overlap_with(name, mine.guest, theirs.guest)
 
 
-def occupied_by_others(situation: Situation) -> list[tuple[str, str, Region]]:
+def occupied_by_others(ownership: Ownership) -> list[tuple[str, str, Region]]:
     """What of the guest's addresses is no device's that it asks for: how to call it, the path of
     its node, if it is one, and where it is.
     """
-    viommu = situation.profile.viommu
+    viommu = ownership.profile.viommu
     taken = [
-        (f"the {each.name} of {situation.profile.name}", "", each.region)
-        for each in situation.profile.reserved
-        if situation.terms.applies(each.when)
+        (f"the {each.name} of {ownership.profile.name}", "", each.region)
+        for each in ownership.profile.reserved
+        if ownership.terms.applies(each.when)
     ]
     if viommu:
         taken.append((f"the vSMMU (/{viommu.node_name})", "", viommu.region))
     own = f"/{viommu.node_name}" if viommu else ""
-    asking = {each.request.path for each in situation.assignments}
+    asking = {each.request.path for each in ownership.assignments}
     # Of a vSMMU that is in the tree already, the profile speaks.
-    taken += [(p, p, r) for p, r in situation.occupied if p != own and p not in asking]
+    taken += [(p, p, r) for p, r in ownership.occupied if p != own and p not in asking]
     return taken
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from west_viommu.hazards.contradictions import owners
 from west_viommu.hazards.findings import Finding, as_allowed, first_ones
-from west_viommu.hazards.situation import Found, Situation, of_each
+from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Standing
@@ -18,13 +18,13 @@ from west_viommu.tree.addresses import Region
 
 
 @of_each
-def added_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def added_region(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """What viommu.yml adds to the device, and its node lists: whose it is, and with what."""
-    extra = situation.terms.extra_of(this)
+    extra = ownership.terms.extra_of(this)
     for _, host in this.request.regions if extra else ():
         if host in extra:
             (file, line), reason = extra[host].where, extra[host].reason
-            of = owners([host], this, situation.holdings)
+            of = owners([host], this, ownership.holdings)
             yield Finding(
                 f"this region does not belong to {this.device.path}{of}",
                 f"added by {file}:{line}, because: {reason}; the guest gets the whole of "
@@ -38,7 +38,7 @@ def added_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
 
 
 @of_each
-def untranslatable_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def untranslatable_region(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """Xen maps, and finds its SMMUs, by absolute address."""
     if None in this.device.regions:
         yield Finding(
@@ -50,7 +50,7 @@ def untranslatable_region(this: Assignment, situation: Situation) -> Iterator[Fi
             found=f"region {this.device.regions.index(None)}",
         )
     yield from first_ones(
-        (iommu for iommu in situation.iommus(this) if iommu.base is None),
+        (iommu for iommu in ownership.iommus(this) if iommu.base is None),
         lambda iommu: Finding(
             f"{iommu.path}, the SMMU of {this.device.path}, has no absolute address",
             "correct the host tree: Xen finds its SMMU by address",
@@ -60,12 +60,12 @@ def untranslatable_region(this: Assignment, situation: Situation) -> Iterator[Fi
     )
 
 
-def host_memory(situation: Situation) -> Found:
+def host_memory(ownership: Ownership) -> Found:
     """Registers in RAM, or in memory that is set aside: Xen maps them without a word (booted), and
     gives the same RAM to whom it likes.
     """
-    for this in situation.assignments:
-        if situation.holdings.role(this.device.path) == RESERVED:
+    for this in ownership.assignments:
+        if ownership.holdings.role(this.device.path) == RESERVED:
             yield (
                 this,
                 Finding(
@@ -76,9 +76,9 @@ def host_memory(situation: Situation) -> Found:
                     found=RESERVED,
                 ),
             )
-    for contest in situation.contests.pages:
-        kind = situation.holdings.role(contest.other)
-        is_told = situation.holdings.role(contest.this.device.path) == RESERVED
+    for contest in ownership.contests.pages:
+        kind = ownership.holdings.role(contest.other)
+        is_told = ownership.holdings.role(contest.this.device.path) == RESERVED
         if contest.standing is Standing.OWN and kind in (MEMORY, RESERVED) and not is_told:
             is_reserved = kind == RESERVED
             yield (
@@ -100,10 +100,10 @@ def host_memory(situation: Situation) -> Found:
             )
 
 
-def owned_page(situation: Situation) -> Found:
+def owned_page(ownership: Ownership) -> Found:
     """Registers on a page of what the hypervisor itself drives."""
-    for contest in situation.contests.pages:
-        kind = situation.holdings.role(contest.other)
+    for contest in ownership.contests.pages:
+        kind = ownership.holdings.role(contest.other)
         if contest.standing is Standing.OWN and kind not in (MEMORY, RESERVED):
             yield (
                 contest.this,
@@ -120,17 +120,17 @@ def owned_page(situation: Situation) -> Found:
             )
 
 
-def shared_page(situation: Situation) -> Found:
+def shared_page(ownership: Ownership) -> Found:
     """A node that dom0 keeps has registers on a page that the guest gets: map_range_to_domain()
     maps it for both.
     """
-    for contest in situation.contests.pages:
+    for contest in ownership.contests.pages:
         device, other = contest.this.device.path, contest.other
         if contest.part_of not in ("", device) or not (
             contest.part_of or contest.standing is Standing.STAYS
         ):
             continue
-        has = "has a window" if situation.holdings.is_bridge(other) else "has registers"
+        has = "has a window" if ownership.holdings.is_bridge(other) else "has registers"
         what = f"{other} {has} on a page of {device}, and stays with the host"
         hint = (
             "the guest could reach those registers: leave this region out of reg, disable "
@@ -142,7 +142,7 @@ def shared_page(situation: Situation) -> Found:
             what = f"{other}, a part of {device}, is on a page that the guest gets"
             hint = "dom0 must not use it: host.overlay keeps it from dom0"
             severity = Severity.WARNING
-        elif situation.holdings.is_for_all(other):
+        elif ownership.holdings.is_for_all(other):
             hint = "the guest can reach them; leave the region out of reg if it does not need it"
             severity = Severity.WARNING
         elif f"{device}/".startswith(f"{other}/"):
@@ -161,11 +161,11 @@ def shared_page(situation: Situation) -> Found:
         )
 
 
-def page_shared_with_disabled(situation: Situation) -> Found:
+def page_shared_with_disabled(ownership: Ownership) -> Found:
     """A node that is not enabled, on a page that the guest gets: Xen maps those into dom0 as
     well.
     """
-    for contest in situation.contests.pages:
+    for contest in ownership.contests.pages:
         if contest.standing is Standing.OFF and not contest.part_of:
             yield (
                 contest.this,
@@ -176,14 +176,14 @@ def page_shared_with_disabled(situation: Situation) -> Found:
                     "reg",
                     expected="pages with registers of this device alone",
                     found=f"{_region(contest)}, "
-                    f'status "{situation.holdings.status(contest.other)}"',
+                    f'status "{ownership.holdings.status(contest.other)}"',
                     more=contest.more,
                 ),
             )
 
 
 @of_each
-def device_without_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def device_without_region(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A device that no region of its own gives access to."""
     if not this.device.regions:
         yield Finding(

@@ -13,7 +13,7 @@ from west_viommu.guest.requests import Raw
 from west_viommu.hazards.contradictions import differs_within_a_page
 from west_viommu.hazards.findings import Finding, as_allowed
 from west_viommu.hazards.overlaps import occupied_by_others, overlap_with
-from west_viommu.hazards.situation import Situation
+from west_viommu.hazards.ownership import Ownership
 from west_viommu.host.intervals import Interval, covered_by, met
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import PAGE, in_pages
@@ -25,12 +25,12 @@ from west_viommu.tree.addresses import Region
 _Found = Iterator[tuple[Raw, str, Finding]]
 
 
-def of_raw(raws: Sequence[Raw], situation: Situation) -> _Found:
+def of_raw(raws: Sequence[Raw], ownership: Ownership) -> _Found:
     """What the hazards of pages say of `raws`, in their order."""
     found = [*_within_pages(raws)]
     if raws:
-        assigned = {each.device.path for each in situation.assignments}
-        found += [*on_the_host(raws, situation, assigned), *_in_the_guest(raws, situation)]
+        assigned = {each.device.path for each in ownership.assignments}
+        found += [*on_the_host(raws, ownership, assigned), *_in_the_guest(raws, ownership)]
     places = {raw.path: place for place, raw in enumerate(raws)}
     yield from sorted(found, key=lambda each: places[each[0].path])
 
@@ -42,18 +42,18 @@ def _within_pages(raws: Sequence[Raw]) -> _Found:
                 yield raw, "region-mismatch", differs_within_a_page(host, guest, "xen,reg")
 
 
-def on_the_host(raws: Sequence[Raw], situation: Situation, assigned: Container[str]) -> _Found:
+def on_the_host(raws: Sequence[Raw], ownership: Ownership, assigned: Container[str]) -> _Found:
     """What `raws` map of the host that stays with it or is its own: of no node that is `assigned`
     to a guest.
     """
-    claims = [claim for claim in situation.holdings.all_pages() if claim.path not in assigned]
-    count = situation.devices.effort.count
+    claims = [claim for claim in ownership.holdings.all_pages() if claim.path not in assigned]
+    count = ownership.devices.steps.count
     there = met((_ends(host) for raw in raws for host, _ in raw.mapped), claims, count)
     # Xen takes what is reserved out of the memory that it gives away (dt_unreserved_regions()).
     is_reserved = covered_by(
         Interval(claim.first, claim.last)
         for claim in claims
-        if situation.holdings.role(claim.path) == RESERVED
+        if ownership.holdings.role(claim.path) == RESERVED
     )
     for raw in raws:
         found: dict[str, Region] = {}
@@ -62,10 +62,10 @@ def on_the_host(raws: Sequence[Raw], situation: Situation, assigned: Container[s
                 count()
                 other = claims[at].path
                 common = max(first, claims[at].first), min(last, claims[at].last)
-                is_memory = situation.holdings.role(other) == MEMORY
+                is_memory = ownership.holdings.role(other) == MEMORY
                 if not (is_memory and is_reserved(*common)):
                     found.setdefault(other, Region.between(*common))
-        yield from _first_ones(raw, (_with(raw, *each, situation) for each in found.items()))
+        yield from _first_ones(raw, (_with(raw, *each, ownership) for each in found.items()))
 
 
 def _first_ones(raw: Raw, of: Iterable[tuple[str, Finding] | None]) -> _Found:
@@ -82,10 +82,10 @@ def _first_ones(raw: Raw, of: Iterable[tuple[str, Finding] | None]) -> _Found:
         yield raw, hazard, finding._replace(more=more)
 
 
-def _with(raw: Raw, other: str, region: Region, situation: Situation) -> tuple[str, Finding] | None:
+def _with(raw: Raw, other: str, region: Region, ownership: Ownership) -> tuple[str, Finding] | None:
     """The hazard of `raw`, with `region` in common with the host node at `other`."""
-    kind = situation.holdings.role(other)
-    standing = situation.holdings.standing(other)
+    kind = ownership.holdings.role(other)
+    standing = ownership.holdings.standing(other)
     hazard, expected = "shared-page", "memory that nobody else has"
     severity = None
     what = f"xen,reg maps memory of {other}, which {standing.value}"
@@ -117,12 +117,12 @@ def _with(raw: Raw, other: str, region: Region, situation: Situation) -> tuple[s
     )
 
 
-def _in_the_guest(raws: Sequence[Raw], situation: Situation) -> _Found:
-    taken = occupied_by_others(situation)
-    with_registers = {path for path, _ in situation.occupied}
-    viommu = situation.profile.viommu
+def _in_the_guest(raws: Sequence[Raw], ownership: Ownership) -> _Found:
+    taken = occupied_by_others(ownership)
+    with_registers = {path for path, _ in ownership.occupied}
+    viommu = ownership.profile.viommu
     others = [(*region.ends, at) for at, (_, _, region) in enumerate(taken)]
-    count = partial(situation.devices.effort.count, "an address of the guest")
+    count = partial(ownership.devices.steps.count, "an address of the guest")
     there = met((_ends(guest) for raw in raws for _, guest in raw.mapped), others, count)
     for raw in raws:
         found: dict[int, Region] = {}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from west_viommu.hazards.findings import Finding, first_ones, listed
-from west_viommu.hazards.situation import Found, Situation, of_each
+from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.host.intervals import met
 from west_viommu.host.streams import first_null_entry
 from west_viommu.hypervisor.assignment import Assignment
@@ -19,12 +19,12 @@ from west_viommu.tree.cells import counted
 
 
 @of_each
-def stray_streams(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def stray_streams(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """Stream IDs for a device that is behind no IOMMU, and is to be assigned all the same."""
     if (
         this.request.entries
         and not this.device.master
-        and situation.terms.permission("unprotected", this)
+        and ownership.terms.permission("unprotected", this)
     ):
         yield Finding(
             f"{this.device.path} is behind no IOMMU, so it has no stream IDs",
@@ -35,16 +35,16 @@ def stray_streams(this: Assignment, situation: Situation) -> Iterator[Finding]:
 
 
 @of_each
-def stream_list(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def stream_list(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A list of stream IDs that Xen reads to its end only where it is whole: a phandle of 0 ends it
     (dt_parse_phandle_with_args(), 4.17 to 4.21; booted: "Failed to assign device").
     """
-    node = situation.devices.tree.node(this.device.path)
+    node = ownership.devices.tree.node(this.device.path)
     master = this.device.master
     if node is None or master is None or not master.streams:
         return
-    before = first_null_entry(situation.devices.tree, node)
-    if before is not None and situation.profile.toolstacks:
+    before = first_null_entry(ownership.devices.tree, node)
+    if before is not None and ownership.profile.toolstacks:
         yield Finding(
             f"`iommus` of {this.device.path} has an entry without an IOMMU, and Xen reads no "
             "further",
@@ -55,7 +55,7 @@ def stream_list(this: Assignment, situation: Situation) -> Iterator[Finding]:
         )
     ids = Counter((stream.iommu, stream.id) for stream in master.streams)
     twice = [each for each, count in ids.items() if count > 1]
-    if twice and not situation.profile.repeats_ids:
+    if twice and not ownership.profile.repeats_ids:
         yield Finding(
             f"`iommus` of {this.device.path} lists a stream ID twice",
             "correct the host tree: list each ID once. This Xen finds the stream in its tree "
@@ -65,22 +65,22 @@ def stream_list(this: Assignment, situation: Situation) -> Iterator[Finding]:
         )
 
 
-def colliding_stream_id(situation: Situation) -> Found:
+def colliding_stream_id(ownership: Ownership) -> Found:
     """Two devices of one guest with one ID behind two SMMUs: the vSMMU looks a stream up by its ID
     among the devices of the domain (arm_smmu_get_domain_by_sid(), RFC to v3), and finds the wrong
     one of the two.
     """
-    if situation.profile.viommu is None:
+    if ownership.profile.viommu is None:
         return
     mine = [
         (first & ID_MASK, last & ID_MASK, (place, first >> ID_BITS))
-        for place, this in enumerate(situation.assignments)
-        if this.device.master and situation.first_of[this.device.path] is this
-        for first, last, _ in situation.holdings.streams(
-            this.device.master, maps=situation.profile.programs_maps
+        for place, this in enumerate(ownership.assignments)
+        if this.device.master and ownership.first_of[this.device.path] is this
+        for first, last, _ in ownership.holdings.streams(
+            this.device.master, maps=ownership.profile.programs_maps
         )
     ]
-    count = partial(situation.devices.effort.count, "the same stream ID")
+    count = partial(ownership.devices.steps.count, "the same stream ID")
     there = met(((first, last) for first, last, _ in mine), mine, count)
     # Most IDs are behind one SMMU alone.
     collide = {
@@ -91,7 +91,7 @@ def colliding_stream_id(situation: Situation) -> Found:
         if (first, last) in collide:
             of_each.setdefault(place, []).append((first, last, iommu))
     # viommu.yml may allow what one of the two has.
-    named = {each.device for each in situation.terms.permissions}
+    named = {each.device for each in ownership.terms.permissions}
     for place, intervals in of_each.items():
         found: dict[int, list[int]] = {}
         for first, last, iommu in intervals:
@@ -100,8 +100,8 @@ def colliding_stream_id(situation: Situation) -> Found:
                 other_first, _, (earlier, other_iommu) = mine[at]
                 if earlier < place and iommu != other_iommu:
                     found.setdefault(earlier, []).append(max(first, other_first))
-        this = situation.assignments[place]
-        others = [(situation.assignments[earlier], ids) for earlier, ids in sorted(found.items())]
+        this = ownership.assignments[place]
+        others = [(ownership.assignments[earlier], ids) for earlier, ids in sorted(found.items())]
         for is_named in (True, False):
             alike = [each for each in others if (each[0].device.path in named) is is_named]
             for finding in first_ones(alike, partial(_colliding, this)):
@@ -123,18 +123,18 @@ def _colliding(this: Assignment, found: tuple[Assignment, Sequence[int]]) -> Fin
     )
 
 
-def shared_stream_id(situation: Situation) -> Found:
+def shared_stream_id(ownership: Ownership) -> Found:
     """Two devices with one ID on one SMMU are one to it: they share page tables. Xen stops with a
     BUG as the second is attached (4.17 smmu-v3.c:747, master 753), or does not assign it (RFC to
     v3).
     """
-    for contest in situation.contests.streams:
+    for contest in ownership.contests.streams:
         this = contest.this
-        iommu, _ = situation.holdings.stream(contest.first)
-        driver = situation.holdings.driver(iommu)
+        iommu, _ = ownership.holdings.stream(contest.first)
+        driver = ownership.holdings.driver(iommu)
         if contest.standing is None:
             may_share = driver is not None and driver.may_share
-            if not may_share and situation.is_first(contest.other, this):
+            if not may_share and ownership.is_first(contest.other, this):
                 yield this, _shared(contest, iommu, is_assigned=True)
         elif contest.standing in (Standing.STAYS, Standing.OWN):
             yield this, _shared(contest, iommu, is_assigned=False)
@@ -156,11 +156,11 @@ def _shared(contest: Contest, iommu: str, *, is_assigned: bool) -> Finding:
     )
 
 
-def stream_shared_with_disabled(situation: Situation) -> Found:
+def stream_shared_with_disabled(ownership: Ownership) -> Found:
     """A node with the ID that is not enabled: Xen looks at no status, and attaches it to dom0, if
     host.overlay does not keep it (handle_device(); booted: BUG without the mark, works with it).
     """
-    for contest in situation.contests.streams:
+    for contest in ownership.contests.streams:
         if contest.standing is Standing.OFF:
             other, this = contest.other, contest.this
             yield (
@@ -171,14 +171,14 @@ def stream_shared_with_disabled(situation: Situation) -> Found:
                     "from dom0, so apply that",
                     expected="IDs of this device alone",
                     found=f"{listed(sorted(contest.ids))}, status "
-                    f'"{situation.holdings.status(other)}"',
+                    f'"{ownership.holdings.status(other)}"',
                     more=contest.more,
                 ),
             )
 
 
 @of_each
-def streams_omitted(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def streams_omitted(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """The guest lists fewer stream IDs than the host; Xen attaches all."""
     master = this.device.master
     asked = frozenset(this.ids)
@@ -195,10 +195,10 @@ def streams_omitted(this: Assignment, situation: Situation) -> Iterator[Finding]
 
 
 @of_each
-def maps_not_programmed(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def maps_not_programmed(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """An iommu-map beside iommus, on a hypervisor that programs none of its IDs."""
     master = this.device.master
-    if master and master.streams and master.maps and not situation.profile.programs_maps:
+    if master and master.streams and master.maps and not ownership.profile.programs_maps:
         yield Finding(
             f"{this.device.path} has an iommu-map beside its `iommus`",
             "Xen programs only the IDs of `iommus` for this node: DMA under an ID of the map will "

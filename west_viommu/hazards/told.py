@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Sequence
 
-from west_viommu.hazards.allowed import Allowed
 from west_viommu.hazards.findings import Finding, problem
+from west_viommu.hazards.permissions import Permissions
 from west_viommu.problems import FirstOnes, Problem, Severity, rest
 from west_viommu.quick_typing import NamedTuple
 
@@ -29,8 +29,8 @@ class _Cause(NamedTuple):
 class Told:
     """The problems of one run, by the path of the guest node that they are about."""
 
-    def __init__(self, allowed: Allowed):
-        self._allowed = allowed
+    def __init__(self, permissions: Permissions):
+        self._permissions = permissions
         self._first_ones = FirstOnes()
         self._problems: dict[str, list[Problem]] = {}
         self._more: dict[tuple[str, Severity], int] = {}
@@ -57,7 +57,7 @@ class Told:
         before. Whether it only warns.
         """
         if severity is not Severity.WARNING:
-            reason = self._allowed.reason(hazard, finding, names)
+            reason = self._permissions.reason(hazard, finding, names)
             if reason is None:
                 self._refused.add(path)
                 known = self._by_cause.get((hazard, finding.cause))
@@ -71,7 +71,7 @@ class Told:
             kind = hazard, severity
             self._more[kind] = self._more.get(kind, 0) + (finding.more or 1)
         else:
-            made = problem(hazard, finding, path, self._allowed.guest, severity)
+            made = problem(hazard, finding, path, self._permissions.guest, severity)
             here = self._problems.setdefault(path, [])
             if finding.cause and severity is not Severity.WARNING:
                 self._by_cause[hazard, finding.cause] = _Cause(path, len(here), [])

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from functools import cached_property
 
-from west_viommu.host.effort import Effort
 from west_viommu.host.index import NodeIndex, StreamIndex
 from west_viommu.host.inventory import Inventory, Iommu, Master
 from west_viommu.host.parts import wholes
+from west_viommu.host.step_limit import StepLimit
 from west_viommu.host.streams import StreamId
 from west_viommu.problems import close_matches
 from west_viommu.quick_typing import NamedTuple
@@ -59,12 +59,12 @@ class Devices:
         self.masters = inventory.masters
         self.iommus: dict[str, Iommu] = {iommu.path: iommu for iommu in inventory.iommus}
         self.index = NodeIndex(tree)
-        self.effort = Effort(host_name)
+        self.steps = StepLimit(host_name)
         self._addresses = address_map(tree)
         self._masters = {master.path: master for master in inventory.masters}
         self._compared = 0
         self._last_owners: tuple[StreamId, list[tuple[Master, str]]] | None = None
-        self._streams = StreamIndex(inventory.masters, self.effort)
+        self._streams = StreamIndex(inventory.masters, self.steps)
 
     def device(self, path: str) -> Device | None:
         """The device at `path`; None where the tree has no such node. Raises TreeError."""

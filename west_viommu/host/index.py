@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
-from west_viommu.host.effort import Effort
 from west_viommu.host.intervals import Spans
 from west_viommu.host.inventory import Master
+from west_viommu.host.step_limit import StepLimit
 from west_viommu.host.streams import StreamId, map_intervals
 from west_viommu.tree.addresses import Region, address_map
 from west_viommu.tree.cells import TreeError
@@ -66,11 +66,11 @@ class NodeIndex:
 
 
 class StreamIndex:
-    """The stream IDs of `masters`, which stand in tree order. Look-ups count as `effort`."""
+    """The stream IDs of `masters`, which stand in tree order. Look-ups count as `steps`."""
 
-    def __init__(self, masters: Iterable[Master], effort: Effort):
+    def __init__(self, masters: Iterable[Master], steps: StepLimit):
         self._masters = tuple(masters)
-        self._effort = effort
+        self._steps = steps
 
     def owners(self, stream_id: StreamId) -> Iterator[tuple[Master, str]]:
         """Each master with the ID, by its `iommus` or by its iommu-map, and the IOMMU on which it
@@ -80,12 +80,12 @@ class StreamIndex:
         while number is not None and number >> _PLACE_BITS == stream_id:
             iommu = self._iommus[number & _LAST_PLACE]
             for master in self._listed.under(number):
-                self._effort.count(_SHARED)
+                self._steps.count(_SHARED)
                 yield master, iommu
             number = self._listed.first_from(number + 1)
         for iommu, spans in self._mapped.items():
             for master in spans.around(stream_id):
-                self._effort.count(_SHARED)
+                self._steps.count(_SHARED)
                 yield master, iommu
 
     @cached_property

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
 from west_viommu.host.intervals import meetings, met
 from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.hypervisor.contest import Contest, Facts, Of, with_ids
+from west_viommu.hypervisor.contest import Contest, Facts, Resource, with_ids
 from west_viommu.hypervisor.holdings import Claim, Holdings, Standing
 from west_viommu.hypervisor.marks import Mark, marked
 from west_viommu.hypervisor.pages import in_pages, mapped_pages
@@ -93,24 +93,24 @@ class _Court:
         self._places = {path: place for place, path in enumerate(self._assigned)}
         self._facts: dict[str, Facts] = {}
         # By kind, the first contest with each node that host.overlay is to mark.
-        self._to_mark: dict[Of, dict[str, Contest]] = {of: {} for of in Of}
+        self._to_mark: dict[Resource, dict[str, Contest]] = {resource: {} for resource in Resource}
 
     def contests(self) -> Contests:
         find = self._alone_contested if self._alone else self._contested
-        streams = find(Of.STREAMS, self._streams(), self._holdings.all_streams())
-        pages = find(Of.PAGES, self._pages(), self._holdings.all_pages())
+        streams = find(Resource.STREAMS, self._streams(), self._holdings.all_streams())
+        pages = find(Resource.PAGES, self._pages(), self._holdings.all_pages())
         mine = list(self._lines())
         wanted = None if self._alone else frozenset(intid for intid, _, _ in mine)
-        lines = find(Of.LINES, mine, self._holdings.all_lines(wanted)) if mine else ()
+        lines = find(Resource.LINES, mine, self._holdings.all_lines(wanted)) if mine else ()
         children = tuple(self._children())
         marks: tuple[Mark, ...] = ()
         if not self._alone:
             stay = {path for _, path in children}
             found = {
-                f"{of.value} of": [
+                f"{resource.value} of": [
                     (each.other, each.this.device.path) for each in each_node.values()
                 ]
-                for of, each_node in self._to_mark.items()
+                for resource, each_node in self._to_mark.items()
             }
             marks = marked(self._assigned, stay, found, self._holdings)
         return Contests(streams, pages, lines, children, marks)
@@ -138,7 +138,7 @@ class _Court:
                 yield intid, intid, place
 
     def _contested(
-        self, of: Of, mine: Iterable[tuple[int, int, int]], claims: Sequence[Claim]
+        self, resource: Resource, mine: Iterable[tuple[int, int, int]], claims: Sequence[Claim]
     ) -> tuple[Contest, ...]:
         """In the order of the assignments, and for each in that of the tree."""
         intervals: dict[int, list[tuple[int, int]]] = {}
@@ -147,7 +147,7 @@ class _Court:
         there = met(
             (each for of_place in intervals.values() for each in of_place),
             claims,
-            self._devices.effort.count,
+            self._devices.steps.count,
         )
         first_ones = FirstOnes()
         found: list[Contest] = []
@@ -156,33 +156,33 @@ class _Court:
             left: dict[Hashable, Contest] = {}
             more: dict[Hashable, int] = {}
             seen: set[tuple[str, int]] = set()
-            for facts, first, last in self._met_by(of, place, of_place, there, claims):
+            for facts, first, last in self._met_by(resource, place, of_place, there, claims):
                 # Two may meet more than once.
-                key = facts.path, of.again(first)
+                key = facts.path, resource.again(first)
                 if key in seen:
                     if key in told:
-                        told[key] = with_ids(told[key], first, last, of)
+                        told[key] = with_ids(told[key], first, last, resource)
                     continue
                 seen.add(key)
-                kind = self._kind(place, facts, key[1] if of is Of.STREAMS else 0)
+                kind = self._kind(place, facts, key[1] if resource is Resource.STREAMS else 0)
                 if kind in more:
                     more[kind] += 1
                 elif self._every or first_ones.take(kind):
-                    told[key] = self._contest(of, place, facts, first, last)
+                    told[key] = self._contest(resource, place, facts, first, last)
                 else:
                     more[kind] = 1
-                    left[kind] = self._contest(of, place, facts, first, last)
-                if facts.may_be_marked and facts.path not in self._to_mark[of]:
-                    contest = self._contest(of, place, facts, first, last)
+                    left[kind] = self._contest(resource, place, facts, first, last)
+                if facts.may_be_marked and facts.path not in self._to_mark[resource]:
+                    contest = self._contest(resource, place, facts, first, last)
                     if contest.standing is Standing.OFF or contest.part_of:
-                        self._to_mark[of][facts.path] = contest
+                        self._to_mark[resource][facts.path] = contest
             found += told.values()
             found += (each._replace(more=more[kind]) for kind, each in left.items())
         return tuple(found)
 
     def _met_by(
         self,
-        of: Of,
+        resource: Resource,
         place: int,
         intervals: Iterable[tuple[int, int]],
         there: Mapping[tuple[int, int], Sequence[int]],
@@ -191,7 +191,7 @@ class _Court:
         """The nodes that contest what one assignment has, and the numbers in common."""
         path = self._assignments[place].device.path
         below = f"{path}/"
-        count = self._devices.effort.count
+        count = self._devices.steps.count
         known = self._facts.get
         for interval in dict.fromkeys(intervals):
             for at in there[interval]:
@@ -203,7 +203,7 @@ class _Court:
                 # A master below it is told as that; the rest is marked.
                 if facts.standing and other.startswith(below):
                     continue
-                if facts.is_bus and of is Of.PAGES and path.startswith(facts.below):
+                if facts.is_bus and resource is Resource.PAGES and path.startswith(facts.below):
                     continue
                 yield facts, max(first, interval[0]), min(last, interval[1])
 
@@ -217,14 +217,16 @@ class _Court:
         part = self._part(facts, path)
         return *of_place, facts.kind, part and part == path
 
-    def _contest(self, of: Of, place: int, facts: Facts, first: int, last: int) -> Contest:
+    def _contest(
+        self, resource: Resource, place: int, facts: Facts, first: int, last: int
+    ) -> Contest:
         this = self._assignments[place]
         part = self._part(facts, this.device.path)
         contest = Contest(this, facts.path, facts.standing, part, first, last)
-        return with_ids(contest, first, last, of)
+        return with_ids(contest, first, last, resource)
 
     def _alone_contested(
-        self, of: Of, mine: Iterable[tuple[int, int, int]], claims: Sequence[Claim]
+        self, resource: Resource, mine: Iterable[tuple[int, int, int]], claims: Sequence[Claim]
     ) -> tuple[Contest, ...]:
         """One after the other, as the first that is in the way is enough."""
         standing = self._holdings.standing
@@ -232,7 +234,7 @@ class _Court:
         settled: set[int] = set()
         found = []
         seen: set[tuple[int, str]] = set()
-        count = self._devices.effort.count
+        count = self._devices.steps.count
         for place, other, first, last in meetings(mine, claims, settled):
             path = self._assignments[place].device.path
             if other == path:
@@ -240,14 +242,18 @@ class _Court:
             count()
             facts = self._facts.get(other) or self._facts_of(other)
             is_inside = other.startswith(f"{path}/") or (
-                of is Of.PAGES and facts.is_bus and path.startswith(facts.below)
+                resource is Resource.PAGES and facts.is_bus and path.startswith(facts.below)
             )
             # One node may have many registers on a page.
-            if facts.is_nobodys or is_inside or (of is Of.PAGES and (place, other) in seen):
+            if (
+                facts.is_nobodys
+                or is_inside
+                or (resource is Resource.PAGES and (place, other) in seen)
+            ):
                 continue
-            if of is Of.PAGES:
+            if resource is Resource.PAGES:
                 seen.add((place, other))
-            contest = self._contest(of, place, facts, first, last)
+            contest = self._contest(resource, place, facts, first, last)
             found.append((place, contest))
             if not contest.part_of:
                 settled.add(place)

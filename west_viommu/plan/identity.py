@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 
 from west_viommu.guest.requests import Request
-from west_viommu.hazards.allowed import Allowed
 from west_viommu.hazards.contradictions import Contradiction, Examiner, or_else, together
 from west_viommu.hazards.evidence import IDS, Evidence
 from west_viommu.hazards.findings import Finding, NoMatch
+from west_viommu.hazards.permissions import Permissions
 from west_viommu.hazards.wanted import candidates, wanted_ids
 from west_viommu.host.devices import Device
 from west_viommu.hypervisor.assignment import Assignment
@@ -42,12 +42,12 @@ class Identity(NamedTuple):
 
 
 class Matcher:
-    """Finds the devices of requests. What `allowed` lets pass is a warning."""
+    """Finds the devices of requests. What `permissions` let pass is a warning."""
 
-    def __init__(self, holdings: Holdings, allowed: Allowed, examiner: Examiner):
+    def __init__(self, holdings: Holdings, permissions: Permissions, examiner: Examiner):
         self._devices = holdings.devices
         self._holdings = holdings
-        self._allowed = allowed
+        self._permissions = permissions
         self._examiner = examiner
 
     def identities(self, requests: Sequence[Request]) -> dict[Request, Identity]:
@@ -80,7 +80,7 @@ class Matcher:
             otherwise = no_match.otherwise
             names = otherwise.names if otherwise else ()
             hazard, finding = no_match.hazard, no_match.finding
-            wrong = self._allowed.problem(hazard, finding, request.path, names)
+            wrong = self._permissions.problem(hazard, finding, request.path, names)
             if not wrong.warning or otherwise is None:
                 return Identity(None, (wrong,), hazard in _BY_EVIDENCE)
             problems, found = [wrong], otherwise
@@ -166,7 +166,7 @@ class Matcher:
     def _problem(
         self, hazard: str, finding: Finding, request: Request, names: Collection[str]
     ) -> Problem:
-        return self._allowed.problem(hazard, finding, request.path, names)
+        return self._permissions.problem(hazard, finding, request.path, names)
 
     def _is_other_host(self, evidence: Collection[Evidence]) -> bool:
         is_foreign = any(each.missing >= _MANY_MISSING for each in evidence)

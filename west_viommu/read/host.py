@@ -15,7 +15,9 @@ from west_viommu.tree.node import Node, Tree
 _GIVE = "give the blob that Xen is booted with, its .dts, or a /proc/device-tree directory"
 
 
-def read_host(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()) -> Tree:
+def read_host_tree(
+    file: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
+) -> Tree:
     """The host tree in `file`; the rest is for the preprocessor, if it is source. Raises Refused,
     also for a tree that Xen made for dom0.
     """
@@ -49,7 +51,7 @@ def host_files(file: str) -> list[str]:
     return source_files(file)
 
 
-def read_inventory(file: str, tree: Tree) -> Inventory:
+def inventory_of(file: str, tree: Tree) -> Inventory:
     """The inventory of `tree`, which `file` holds. Raises Refused for what is malformed in it."""
     found, errors = inventory(tree)
     if errors:

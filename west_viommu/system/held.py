@@ -11,7 +11,7 @@ from west_viommu.guest.gic import GuestInterrupt
 from west_viommu.guest.regions import Mapped, RegionPair
 from west_viommu.guest.requests import Request
 from west_viommu.host.devices import Devices
-from west_viommu.host.effort import Effort
+from west_viommu.host.step_limit import StepLimit
 from west_viommu.host.streams import StreamId
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contests import routed
@@ -105,7 +105,7 @@ def line_claims(held: Iterable[Holder], holdings: Holdings) -> Iterator[Claimed]
             yield intid, intid, each
 
 
-def across(claims: Iterable[Claimed], effort: Effort, shared: str) -> Iterator[Meeting]:
+def across(claims: Iterable[Claimed], steps: StepLimit, shared: str) -> Iterator[Meeting]:
     """Where a number is claimed by two domains. One sweep over the beginnings: of the claims of a
     domain that are open, the one that reaches furthest stands for all, so the cost follows the
     claims and what is found.
@@ -117,7 +117,7 @@ def across(claims: Iterable[Claimed], effort: Effort, shared: str) -> Iterator[M
             if end < first:
                 del is_open[place]
             elif place != this.place:
-                effort.count(shared)
+                steps.count(shared)
                 pair = (this, other) if place < this.place else (other, this)
                 yield Meeting(*pair, first, min(last, end))
         own = is_open.get(this.place)

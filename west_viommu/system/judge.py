@@ -11,8 +11,8 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 
 from west_viommu.guest.requests import Raw
 from west_viommu.hazards.findings import Finding, as_allowed
+from west_viommu.hazards.ownership import Ownership
 from west_viommu.hazards.raw import on_the_host
-from west_viommu.hazards.situation import Situation
 from west_viommu.hazards.table import HAZARDS
 from west_viommu.host.devices import Devices
 from west_viommu.hypervisor.assignment import Permission, Terms
@@ -90,15 +90,15 @@ def _with_the_host(
     # What else a domain has is between it and its own devices: its own run has judged that.
     agreed = Terms(terms.profile, has_dom0=terms.has_dom0)
     beside = contested._replace(streams=apart)
-    situation = Situation(agreed, assigned, holdings, beside, (), (), {}, {})
+    ownership = Ownership(agreed, assigned, holdings, beside, (), (), {}, {})
     for hazard in HAZARDS:
         if hazard.id in _OF_HANDS and hazard.check:
-            for this, finding in hazard.check(situation):
+            for this, finding in hazard.check(ownership):
                 if finding.told_as(hazard.severity) is not Severity.WARNING:
                     yield by_node[this.request.path], hazard.id, finding
     raws = [_raw(each) for each in held if not each.assignment]
     marked = {mark.path for mark in contested.marks}
-    for raw, hazard_id, finding in on_the_host(raws, situation, marked) if raws else ():
+    for raw, hazard_id, finding in on_the_host(raws, ownership, marked) if raws else ():
         if hazard_id in _OF_HANDS and finding.severity is not Severity.WARNING:
             yield by_node[raw.path], hazard_id, finding
 

@@ -14,7 +14,7 @@ from west_viommu.problems import Problem, Severity, close_matches
 _ALLOWABLE = frozenset(each.id for each in HAZARDS if each.allowable)
 
 
-class Allowed:
+class Permissions:
     """The permissions of one run. Each must be needed: one that is not is an error itself."""
 
     def __init__(self, permissions: Sequence[Permission], guest: GuestTree):

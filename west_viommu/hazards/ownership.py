@@ -20,7 +20,7 @@ from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 
 
-class Situation:
+class Ownership:
     """The `assignments` in the guest's order, what of the host others hold (`holdings`) and what is
     contested of it, and what the guest's own tree has: `occupied` addresses and `lines`, each with
     the path of its node. By the path of a request, the `streams` that it gets, and the IDs `given`
@@ -125,16 +125,16 @@ class Situation:
 
 # What is found, and of which assignment.
 Found = Iterator[tuple[Assignment, Finding]]
-Check = Callable[[Situation], Found]
+Check = Callable[[Ownership], Found]
 
 
-def of_each(check: Callable[[Assignment, Situation], Iterator[Finding]]) -> Check:
+def of_each(check: Callable[[Assignment, Ownership], Iterator[Finding]]) -> Check:
     """The check of all assignments that looks at one after the other."""
 
     @wraps(check)
-    def found(situation: Situation) -> Found:
-        for this in situation.assignments:
-            for finding in check(this, situation):
+    def found(ownership: Ownership) -> Found:
+        for this in ownership.assignments:
+            for finding in check(this, ownership):
                 yield this, finding
 
     return found

@@ -10,7 +10,7 @@ from west_viommu.guest.regions import RegionPair
 from west_viommu.guest.requests import Request
 from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.hazards.findings import Finding
-from west_viommu.hazards.situation import Situation
+from west_viommu.hazards.ownership import Ownership
 from west_viommu.hazards.table import Hazard, findings
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Inventory, Iommu
@@ -61,7 +61,7 @@ class Concern(NamedTuple):
     finding: Finding
 
 
-class Known(NamedTuple):
+class DeviceReport(NamedTuple):
     """What there is to tell of a master: its interrupts and regions, the interrupts that no guest
     can have, and the hazards that refuse it, each once.
     """
@@ -83,18 +83,18 @@ def _is_driven(iommu: Iommu, profile: Profile) -> bool:
     return driver is not None and iommu.cells in driver.cells
 
 
-def known(devices: Devices, terms: Terms | None = None) -> dict[str, Known]:
+def device_reports(devices: Devices, terms: Terms | None = None) -> dict[str, DeviceReport]:
     """What there is to tell of each master of the host, by its path. A node with a malformed
     interrupt is refused as that.
     """
     agreed = terms or Terms(DEFAULT)
-    found: dict[str, Known] = {}
+    found: dict[str, DeviceReport] = {}
     fit: list[Device] = []
     for master in devices.masters:
         try:
             device = devices.device(master.path)
         except TreeError:
-            found[master.path] = Known((), master.regions, (), ("malformed",))
+            found[master.path] = DeviceReport((), master.regions, (), ("malformed",))
             continue
         if device:
             fit.append(device)
@@ -104,7 +104,7 @@ def known(devices: Devices, terms: Terms | None = None) -> dict[str, Known]:
     for device in fit:
         unroutable = (*device.unroutable, *(f"to {each}" for each in device.other_controllers))
         ids = tuple(refused.get(device.path, ()))
-        found[device.path] = Known(device.intids, device.regions, unroutable, ids)
+        found[device.path] = DeviceReport(device.intids, device.regions, unroutable, ids)
     return found
 
 
@@ -112,9 +112,9 @@ def concerns(together: Sequence[Device], devices: Devices, terms: Terms) -> Iter
     """What speaks against giving the whole of these devices to one guest."""
     assignments = [whole(_whole_request(each, devices), each) for each in together]
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
-    situation = _situation(assignments, holdings, terms, alone=False)
+    ownership = _ownership(assignments, holdings, terms, alone=False)
     refused: set[tuple[str, str]] = set()
-    for hazard, this, finding in findings(situation):
+    for hazard, this, finding in findings(ownership):
         path = this.device.path
         if hazard.is_moot(path, refused):
             continue
@@ -129,15 +129,15 @@ def _refusing(
     """What refuses each of `fit`, as if it were assigned alone."""
     assignments = [whole(_request(each), each) for each in fit]
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
-    situation = _situation(assignments, holdings, terms, alone=True)
-    for hazard, this, finding in findings(situation):
+    ownership = _ownership(assignments, holdings, terms, alone=True)
+    for hazard, this, finding in findings(ownership):
         if finding.severity is not Severity.WARNING:
             yield hazard, this, finding
 
 
-def _situation(
+def _ownership(
     assignments: Sequence[Assignment], holdings: Holdings, terms: Terms, *, alone: bool
-) -> Situation:
+) -> Ownership:
     streams = {
         each.request.path: tuple(
             AssignedStream(iommu, 0, stream_id, stream_id) for stream_id, iommu in each.streams
@@ -148,7 +148,7 @@ def _situation(
     # Of several devices, by the policy identity: which numbers the guest uses is not their affair.
     policy = terms.profile.policy if alone else "identity"
     profile = terms.profile._replace(policy=policy, renumbers=None, reserved=())
-    return Situation(
+    return Ownership(
         terms._replace(profile=profile),
         assignments,
         holdings,

@@ -11,7 +11,7 @@ _MOST = 1 << 21
 ANYTHING = "the same stream ID, interrupt or page"
 
 
-class Effort:
+class StepLimit:
     """Counts the steps of all look-ups in the host that its user calls `host_name`."""
 
     def __init__(self, host_name: str):

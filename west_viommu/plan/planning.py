@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from west_viommu.guest.requests import Asked, Raw, Request
 from west_viommu.guest.source import GuestTree
-from west_viommu.hazards.allowed import Allowed
 from west_viommu.hazards.contradictions import Examiner
 from west_viommu.hazards.matching import assigned_twice
+from west_viommu.hazards.ownership import Ownership
 from west_viommu.hazards.paste import Paper
+from west_viommu.hazards.permissions import Permissions
 from west_viommu.hazards.raw import of_raw
-from west_viommu.hazards.situation import Situation
 from west_viommu.hazards.table import findings
 from west_viommu.hazards.told import Told
 from west_viommu.host.devices import Devices
@@ -38,37 +38,37 @@ from west_viommu.problems import Problem
 MOST_REQUESTS = 16
 
 
-def plan(
+def plan_for(
     asked: Asked, guest: GuestTree, devices: Devices, terms: Terms
 ) -> tuple[Plan, tuple[Problem, ...]]:
     """The plan for what is `asked`, and its problems: errors and warnings, in the guest's order.
 
     A plan with errors must not be written.
     """
-    allowed = Allowed(terms.permissions, guest)
-    told = Told(allowed)
+    permissions = Permissions(terms.permissions, guest)
+    told = Told(permissions)
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
     examiner = Examiner(holdings, terms, Paper(guest, asked.gic))
-    identities = Matcher(holdings, allowed, examiner).identities(asked.requests)
+    identities = Matcher(holdings, permissions, examiner).identities(asked.requests)
     matched = dict(_each_once(identities, told))
     refused = frozenset(request.path for request, found in matched.items() if found.is_refused)
     assignments = [found.assignment for found in matched.values() if found.assignment]
     # A node that is there twice is not in the way of the other.
     again = {r.path for r, found in identities.items() if found.assignment != matched[r].assignment}
     beside = asked._replace(occupied=tuple(each for each in asked.occupied if each[0] not in again))
-    situation = _situation(matched.values(), refused, beside, terms, holdings)
-    _judge(situation, told, refused)
+    ownership = _ownership(matched.values(), refused, beside, terms, holdings)
+    _judge(ownership, told, refused)
     problems = [*asked.problems, *clashes(asked, guest, terms.profile)]
     for request in matched:
         problems += told.of(request.path)
-    for raw, hazard, finding in of_raw(asked.raw, situation):
+    for raw, hazard, finding in of_raw(asked.raw, ownership):
         told.add(hazard, finding, raw.path, (raw.path,), severity=finding.told_as())
     for raw in asked.raw:
         problems += told.of(raw.path)
     problems += told.rest()
     # Of what was refused for what it says, it is not known what it would need.
     is_known = not refused and not asked.errors
-    problems += allowed.stale(is_known=is_known)
+    problems += permissions.stale(is_known=is_known)
     problems += _stale_vsids(terms, assignments, is_known=is_known)
     extra = _extra(terms, assignments)
     problems += _stale_extra(terms, extra, is_known=is_known)
@@ -77,11 +77,11 @@ def plan(
         gic=asked.gic,
         root_cells=asked.root_cells,
         bus_compatible=asked.bus_compatible,
-        devices=tuple(_planned(each, situation) for each in assignments),
-        allowed=allowed.used,
-        marks=situation.contests.marks if situation.profile.toolstacks else (),
-        memory_limit=_memory_limit(situation, asked.raw),
-        hindered=_hindered(situation, asked.raw, extra),
+        devices=tuple(_planned(each, ownership) for each in assignments),
+        allowed=permissions.used,
+        marks=ownership.contests.marks if ownership.profile.toolstacks else (),
+        memory_limit=_memory_limit(ownership, asked.raw),
+        hindered=_hindered(ownership, asked.raw, extra),
         raw=asked.raw,
         extra=extra,
         unasked=asked.unasked,
@@ -112,13 +112,13 @@ def _each_once(
         yield request, found
 
 
-def _situation(
+def _ownership(
     identities: Iterable[Identity],
     refused: frozenset[str],
     asked: Asked,
     terms: Terms,
     holdings: Holdings,
-) -> Situation:
+) -> Ownership:
     found = (each.stand_in or each.assignment for each in identities)
     assignments = [each for each in found if each]
     paths = [each.request.path for each in assignments]
@@ -127,7 +127,7 @@ def _situation(
         for each, ids in zip(assignments, numbers(assignments, terms), strict=True)
     )
     nothing: Numbers = []
-    return Situation(
+    return Ownership(
         terms,
         assignments,
         holdings,
@@ -147,10 +147,10 @@ def _streams(this: Assignment, ids: Iterable[int], devices: Devices) -> tuple[As
     )
 
 
-def _judge(situation: Situation, told: Told, silent: Collection[str]) -> None:
+def _judge(ownership: Ownership, told: Told, silent: Collection[str]) -> None:
     """What the hazards say of each request is `told`; nothing of those that are `silent`."""
     refused: set[tuple[str, str]] = set()
-    for hazard, this, finding in findings(situation):
+    for hazard, this, finding in findings(ownership):
         path = this.request.path
         if path in silent or hazard.is_moot(path, refused):
             continue
@@ -159,27 +159,27 @@ def _judge(situation: Situation, told: Told, silent: Collection[str]) -> None:
             refused.add((hazard.id, path))
 
 
-def _planned(this: Assignment, situation: Situation) -> PlannedDevice:
+def _planned(this: Assignment, ownership: Ownership) -> PlannedDevice:
     master = this.device.master
-    programs_maps = situation.profile.programs_maps
+    programs_maps = ownership.profile.programs_maps
     return PlannedDevice(
         assignment=this,
-        streams=situation.streams[this.request.path] or (),
+        streams=ownership.streams[this.request.path] or (),
         maps=master.maps if master and programs_maps else (),
         is_protected=bool(this.streams or (master and master.maps and programs_maps)),
-        mapped=situation.pages[this.request.path],
+        mapped=ownership.pages[this.request.path],
     )
 
 
-def _memory_limit(situation: Situation, raws: Iterable[Raw]) -> int | None:
+def _memory_limit(ownership: Ownership, raws: Iterable[Raw]) -> int | None:
     """How much memory the domain may have at most: up to the lowest device in the bank where Xen
     puts it (allocate_memory()). What it has more lies over the device, and Xen panics ("Unable to
     copy the DTB", booted), whatever the guest's own memory node says.
     """
-    ram = situation.profile.ram
+    ram = ownership.profile.ram
     if ram is None:
         return None
-    of_devices = (each for pages in situation.pages.values() for each in pages)
+    of_devices = (each for pages in ownership.pages.values() for each in pages)
     of_raws = (whole_pages(each) for raw in raws for each in raw.mapped)
     above = [
         mapped.guest.base - ram.base
@@ -189,18 +189,18 @@ def _memory_limit(situation: Situation, raws: Iterable[Raw]) -> int | None:
     return min(above, default=None)
 
 
-def _hindered(situation: Situation, raws: Iterable[Raw], extra: Iterable[Extra]) -> dict[str, str]:
+def _hindered(ownership: Ownership, raws: Iterable[Raw], extra: Iterable[Extra]) -> dict[str, str]:
     """The toolstacks that could not make the domain, and why: xl runs in dom0, and hands on what
     that has a right to.
     """
-    if not situation.terms.has_dom0:
+    if not ownership.terms.has_dom0:
         return {"libxl": "there is no dom0, where xl would run"}
-    for this in situation.assignments:
-        if situation.holdings.is_left_out(this.device.path):
+    for this in ownership.assignments:
+        if ownership.holdings.is_left_out(this.device.path):
             return {"libxl": f"Xen gives dom0 no right to {this.device.path}"}
     asked = [(f"the memory that {raw.path} maps", host) for raw in raws for host, _ in raw.mapped]
     asked += [(str(each.region), each.region) for each in extra]
-    is_permitted = situation.holdings.is_permitted() if asked else None
+    is_permitted = ownership.holdings.is_permitted() if asked else None
     for what, region in asked:
         pages = in_pages(region)
         if is_permitted and not is_permitted(*pages.ends):
