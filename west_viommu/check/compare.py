@@ -48,7 +48,7 @@ def with_given(built: View, given: View, profile: Profile | None) -> Iterator[Di
 def with_plan(built: View, promised: Promised) -> Iterator[Difference]:
     """Where the tree that was built is not what the plan for it says."""
     if promised.vsmmu and built.vsmmu:
-        intids = [each.intid for each in built.vsmmu.interrupts]
+        intids = [interrupt.intid for interrupt in built.vsmmu.interrupts]
         for what, expected, found in (
             ("node", promised.vsmmu.node, built.vsmmu.path),
             ("compatible", promised.vsmmu.compatible, " ".join(built.vsmmu.compatible)),
@@ -128,7 +128,7 @@ def _without_guest(device: SealedDevice) -> dict[str, object]:
 def without_numbers(promised: Promised) -> Promised:
     """`promised` without what changes for all devices where one of them is not there."""
     devices = [
-        device._replace(streams=tuple(each._replace(vmaster=0) for each in device.streams))
+        device._replace(streams=tuple(stream._replace(vmaster=0) for stream in device.streams))
         for device in promised.devices
     ]
     return Promised(None, devices)
@@ -184,12 +184,16 @@ def _of_device(built: View, device: SealedDevice) -> Iterator[Difference]:
     if mine is None:
         yield Difference(path, "node", "present", "none")
         return
-    regions = [each.in_guest for each in device.regions]
+    regions = [region.in_guest for region in device.regions]
     for what, expected, found in (
         ("compatible", shown(device.compatible.guest), shown(mine.compatible)),
         ("status", device.status, mine.status),
         ("regions", _shown(regions), _shown(mine.regions)),
-        ("interrupts", str(list(device.intids)), str([each.intid for each in mine.interrupts])),
+        (
+            "interrupts",
+            str(list(device.intids)),
+            str([interrupt.intid for interrupt in mine.interrupts]),
+        ),
         (
             "stream IDs",
             listed(stream.vmaster for stream in device.streams),
@@ -234,7 +238,7 @@ def shown(value: object) -> str:
     """A value of viommu.json for people: its numbers in hexadecimal."""
     fields = _by_name(value)
     if fields is not None:
-        return ", ".join(f"{key} {shown(each)}" for key, each in fields.items())
+        return ", ".join(f"{key} {shown(field)}" for key, field in fields.items())
     if isinstance(value, (list, tuple)):
         return "; ".join(map(shown, value)) or "none"
     return f"{value:#x}" if isinstance(value, int) else str(value or "none")

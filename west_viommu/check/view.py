@@ -91,9 +91,9 @@ class _Viewer:
     def _vsmmu(self, node: Node) -> NodeView:
         cells = self._tried(node, lambda: node.number("#iommu-cells", 0), 0)
         phandle = self._tried(node, lambda: node.number("phandle", 0), 0)
-        found = self._node(node)
-        given = tuple(each for each in found.compatible if each != VSMMU_COMPATIBLE)
-        return found._replace(iommu_cells=cells, phandle=phandle, compatible=given)
+        vsmmu = self._node(node)
+        given = tuple(name for name in vsmmu.compatible if name != VSMMU_COMPATIBLE)
+        return vsmmu._replace(iommu_cells=cells, phandle=phandle, compatible=given)
 
     def _device(self, node: Node, vsmmu: NodeView | None) -> NodeView:
         return self._node(node)._replace(

@@ -80,7 +80,7 @@ class _Copier:
         properties += self._interrupts(node, left_out)
         properties += _iommus(master)
         properties.append(Property("xen,path", node.path.encode() + b"\0"))
-        if any("dma-coherent" in each.properties for each in self._tree.lineage(node)):
+        if any("dma-coherent" in ancestor.properties for ancestor in self._tree.lineage(node)):
             properties.append(Property("dma-coherent", b""))
         routed = frozenset(intid for intid, _ in gic_interrupts(self._tree, node))
         children = tuple(self._children(node, routed, left_out))
@@ -140,43 +140,43 @@ class _Copier:
         """The properties that mean the same in a guest. Those that refer to what does not come
         along go to `left_out`.
         """
-        found = {
+        kept = {
             name: kept_property(self._tree, self._device, node, name)
             for name in node.properties
             if name not in _REPLACED and not name.startswith(("iommu-map", "xen,"))
         }
         gone = {
             companion
-            for each in found.values()
-            if isinstance(each, LeftOut)
-            for companion in each.names[1:]
+            for lost in kept.values()
+            if isinstance(lost, LeftOut)
+            for companion in lost.names[1:]
         }
-        for name, each in found.items():
+        for name, prop in kept.items():
             if name in gone:
                 continue
             if not _PROPERTY_NAME.fullmatch(name):
                 left_out.append(LeftOut((name,), "no name of a property"))
             elif name == "dma-ranges":
                 left_out.append(LeftOut((name,), "addresses of the host's bus"))
-            elif isinstance(each, LeftOut):
-                left_out.append(each)
+            elif isinstance(prop, LeftOut):
+                left_out.append(prop)
             else:
-                yield each
+                yield prop
 
     def _interrupts(self, node: Node, left_out: list[LeftOut]) -> Iterator[Property]:
-        found = [(i, f) for i, f in gic_interrupts(self._tree, node) if _is_usable(i, f)]
-        if not found:
+        usable = [(i, f) for i, f in gic_interrupts(self._tree, node) if _is_usable(i, f)]
+        if not usable:
             return
-        once = list(dict.fromkeys(found))
+        once = list(dict.fromkeys(usable))
         rows = (pack(">III", 0, intid - FIRST_SPI, flags & 0xFF) for intid, flags in once)
         yield Property("interrupts", b"".join(rows), "interrupts")
         names = node.string_list("interrupt-names")
-        if len(names) == len(found):
-            kept = [names[found.index(each)] for each in once]
+        if len(names) == len(usable):
+            kept = [names[usable.index(interrupt)] for interrupt in once]
             value = b"".join(name.encode() + b"\0" for name in kept)
             yield Property("interrupt-names", value)
             if len(kept) < len(names):
-                again = (n for i, n in enumerate(names) if found.index(found[i]) < i)
+                again = (n for i, n in enumerate(names) if usable.index(usable[i]) < i)
                 shown = " ".join(again)
                 left_out.append(LeftOut(("interrupt-names",), f"{shown}; the same interrupt again"))
         elif names:
@@ -244,7 +244,7 @@ class _Copier:
             if rows and bus is node:
                 return rows
             if rows:
-                return tuple(Range(each.child, each.child, each.size) for each in rows)
+                return tuple(Range(row.child, row.child, row.size) for row in rows)
         widths = bus_cells(node)
         if widths == (2, 2):
             return ()

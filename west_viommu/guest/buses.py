@@ -50,7 +50,7 @@ def _meant_cells(bus: Node, nodes: Sequence[Node]) -> tuple[int, int] | None:
     telling = [(reg, unit) for reg, unit in regs if unit is not None]
     if any(_fits(reg, unit, *stated) for reg, unit in telling):
         return None
-    fitting = [each for each in _USUAL if all(_fits(reg, unit, *each) for reg, unit in telling)]
+    fitting = [pair for pair in _USUAL if all(_fits(reg, unit, *pair) for reg, unit in telling)]
     return fitting[0] if telling and len(fitting) == 1 else None
 
 

@@ -21,11 +21,11 @@ def unrouted(guest: GuestTree, gic: Gic, asking: Mapping[str, Sequence[Intid]]) 
     for node in guest.tree.nodes():
         if node.path.startswith(f"{PASSTHROUGH}/") and node.path not in asking:
             try:
-                own = {each.intid for each in guest_interrupts(guest, gic, node)}
+                own = {interrupt.intid for interrupt in guest_interrupts(guest, gic, node)}
             except TreeError:
                 # What is malformed counts where somebody asks for it.
                 continue
-            above = (asking.get(each.path, ()) for each in guest.tree.lineage(node))
+            above = (asking.get(ancestor.path, ()) for ancestor in guest.tree.lineage(node))
             if not own <= {intid for intids in above for intid in intids}:
                 yield node.path
 
@@ -49,7 +49,7 @@ def unasked(
             except TreeError:
                 # A malformed reg counts where somebody asks for the node.
                 continue
-            above = [each.path for each in guest.tree.lineage(node)]
+            above = [ancestor.path for ancestor in guest.tree.lineage(node)]
             mapped = [spans_of[path] for path in above if path in spans_of]
             is_mapped = all(
                 any(spans.has_around(*region.ends) for spans in mapped) for region in regions

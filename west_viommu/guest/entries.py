@@ -34,12 +34,12 @@ def entries(guest: GuestTree, node: Node) -> tuple[Entry, ...]:
     """The IDs of `iommus`, and those of xen,smmu-stream-ids that are not among them. Raises
     TreeError.
     """
-    found = list(_of_iommus(guest, node))
-    listed = {entry.id for entry in found}
+    pairs = list(_of_iommus(guest, node))
+    listed = {entry.id for entry in pairs}
     for number in cells(node.properties.get(STREAM_IDS, b""), node.path, STREAM_IDS):
         if number not in listed:
-            found.append(Entry(Phandle(0), StreamId(number), STREAM_IDS))
-    return tuple(found)
+            pairs.append(Entry(Phandle(0), StreamId(number), STREAM_IDS))
+    return tuple(pairs)
 
 
 def _of_iommus(guest: GuestTree, node: Node) -> Iterator[Entry]:

@@ -28,9 +28,9 @@ def misspelt(guest: GuestTree, asking: Collection[str]) -> Iterator[Problem]:
     for node in guest.tree.nodes():
         if node.path.startswith(f"{PASSTHROUGH}/"):
             for name in node.properties:
-                meant = next((each for each in _OURS if _is_slip(name, each)), None)
+                meant = next((ours for ours in _OURS if _is_slip(name, ours)), None)
                 if meant and name not in _OURS:
-                    above = (each.path for each in guest.tree.lineage(node))
+                    above = (ancestor.path for ancestor in guest.tree.lineage(node))
                     is_asking = any(path in asking for path in above)
                     yield Problem(
                         "malformed",

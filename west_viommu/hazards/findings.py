@@ -54,12 +54,12 @@ class Finding(NamedTuple):
 def first_ones(of: Iterable[T], finding: Callable[[T], Finding]) -> Iterator[Finding]:
     """The findings of the first, and one more for the rest: there may be thousands."""
     more = 0
-    for number, each in enumerate(of):
+    for number, item in enumerate(of):
         if number < MOST_ALIKE:
-            yield finding(each)
+            yield finding(item)
         else:
             more += 1
-            last = each
+            last = item
     if more:
         yield finding(last)._replace(more=more, cause="")
 

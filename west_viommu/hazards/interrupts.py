@@ -20,10 +20,10 @@ _ROUTES_ALL = "dom0less routes every interrupt of the host node, whatever the gu
 
 
 @of_each
-def other_trigger(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def other_trigger(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """An interrupt that is edge-triggered on one side and level-sensitive on the other."""
-    triggers = dict(this.device.interrupts)
-    for intid, is_edge in this.request.interrupts:
+    triggers = dict(assignment.device.interrupts)
+    for intid, is_edge in assignment.request.interrupts:
         # Only rising edge and high level: an SPI knows no other.
         host = {LINUX_EDGE: True, LINUX_LEVEL: False}.get(triggers.get(intid, 0))
         if host is not None and host != is_edge:
@@ -39,15 +39,15 @@ def other_trigger(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
 
 
 @of_each
-def interrupt_private(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def interrupt_private(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """Xen routes SPIs to guests, no PPIs ("IRQ can only be routed to an SPI"); and a node with a
     PPI is left out of dom0 (handle_node()), so that xl can hand none of its interrupts on (booted:
     "failed give domain access to irq": Operation not permitted).
     """
-    own = [intid for intid in this.device.intids if intid < FIRST_SPI]
+    own = [intid for intid in assignment.device.intids if intid < FIRST_SPI]
     if own and ownership.profile.toolstacks:
         yield Finding(
-            f"{this.device.path} has a private interrupt (PPI), and Xen gives such a node to "
+            f"{assignment.device.path} has a private interrupt (PPI), and Xen gives such a node to "
             "nobody: it routes no PPI to a guest, and leaves the node out of dom0, which then "
             "cannot hand its other interrupts on either",
             "remove the PPI from the host node by an overlay, before Xen sees it",
@@ -58,7 +58,7 @@ def interrupt_private(this: Assignment, ownership: Ownership) -> Iterator[Findin
 
 
 @of_each
-def interrupt_unroutable(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def interrupt_unroutable(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """An interrupt of the host node that names no line of Xen's GIC: gic_irq_xlate() takes each
     type but 0 for a PPI, so the guest gets another line (booted); a row that a nexus lacks, or a
     line beyond the last, panics dom0's creation.
@@ -67,9 +67,9 @@ def interrupt_unroutable(this: Assignment, ownership: Ownership) -> Iterator[Fin
         return
     routes_all = ownership.profile.routes_all
     yield from first_ones(
-        this.device.unroutable,
+        assignment.device.unroutable,
         lambda why: Finding(
-            f"Xen cannot route an interrupt of {this.device.path}: {why}",
+            f"Xen cannot route an interrupt of {assignment.device.path}: {why}",
             "dom0less routes what the host node has, whatever the guest's node lists: correct the "
             "host node, or remove the interrupt from it by an overlay"
             if routes_all
@@ -93,11 +93,11 @@ def interrupt_clash(ownership: Ownership) -> Found:
         is_taken = contest.standing is Standing.STAYS or kind == IOMMU
         if contest.part_of or not is_taken:
             continue
-        this = contest.this
-        is_asked = contest.first in this.request.intids
+        assignment = contest.this
+        is_asked = contest.first in assignment.request.intids
         whose = f"{contest.other}, {kind}" if kind else f"{contest.other}, which stays with dom0"
         yield (
-            this,
+            assignment,
             Finding(
                 f"INTID {contest.first} also belongs to {whose}",
                 "Xen gives an interrupt to one domain only: leave this device to the host, or "
@@ -118,23 +118,23 @@ def _guest_clashes(ownership: Ownership) -> Found:
     """Whose line it is as well on the guest's side."""
     profile, viommu = ownership.profile, ownership.profile.viommu
     taken: dict[Intid, list[tuple[str, str]]] = {}
-    for each in viommu.interrupts if viommu else ():
-        taken.setdefault(each.intid, []).append((f"the vSMMU ({each.name})", ""))
+    for interrupt in viommu.interrupts if viommu else ():
+        taken.setdefault(interrupt.intid, []).append((f"the vSMMU ({interrupt.name})", ""))
     for reserved in profile.reserved_interrupts:
         if ownership.terms.applies(reserved.when):
             for number in range(reserved.first, reserved.last + 1):
                 taken.setdefault(Intid(number), []).append((reserved.name, ""))
     for path, intid in ownership.lines:
         taken.setdefault(intid, []).append((f"{path}, a node of the guest", path))
-    for this in ownership.assignments:
-        asked = frozenset(this.request.intids)
-        routed = this.device.intids if profile.routes_all else ()
-        for intid in dict.fromkeys((*this.request.intids, *routed)):
+    for assignment in ownership.assignments:
+        asked = frozenset(assignment.request.intids)
+        routed = assignment.device.intids if profile.routes_all else ()
+        for intid in dict.fromkeys((*assignment.request.intids, *routed)):
             is_asked = intid in asked
-            below = f"{this.request.path}/"
+            below = f"{assignment.request.path}/"
             others = (name for name, path in taken.get(intid, ()) if not path.startswith(below))
             for finding in first_ones(others, partial(_taken, intid, is_asked=is_asked)):
-                yield this, finding
+                yield assignment, finding
 
 
 def _taken(intid: Intid, name: str, *, is_asked: bool) -> Finding:
@@ -172,14 +172,15 @@ def _shared_with_disabled(contest: Contest, ownership: Ownership) -> Finding:
 
 
 @of_each
-def interrupt_not_routed(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def interrupt_not_routed(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """An interrupt of the host device that goes to another controller than Xen's GIC: Xen skips it
     (handle_device_interrupts()).
     """
     yield from first_ones(
-        this.device.other_controllers,
+        assignment.device.other_controllers,
         lambda controller: Finding(
-            f"an interrupt of {this.device.path} goes to {controller}, which is not Xen's GIC",
+            f"an interrupt of {assignment.device.path} goes to {controller}, which is not Xen's "
+            "GIC",
             "Xen does not route it to a guest: the guest's driver must do without",
             prop="",
             expected="interrupts of the GIC",
@@ -189,13 +190,13 @@ def interrupt_not_routed(this: Assignment, ownership: Ownership) -> Iterator[Fin
 
 
 @of_each
-def msi_only(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def msi_only(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A device that signals by messages alone: the guest has no ITS."""
-    node = ownership.devices.tree.node(this.device.path)
+    node = ownership.devices.tree.node(assignment.device.path)
     has_messages = node and not {"msi-parent", "msi-map"}.isdisjoint(node.properties)
-    if has_messages and not this.device.intids and not this.device.other_controllers:
+    if has_messages and not assignment.device.intids and not assignment.device.other_controllers:
         yield Finding(
-            f"{this.device.path} signals by messages (MSIs) alone",
+            f"{assignment.device.path} signals by messages (MSIs) alone",
             "Xen gives a guest no ITS, so the device cannot interrupt: the driver must poll",
             prop="",
             expected="interrupts on the GIC",

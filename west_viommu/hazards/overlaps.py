@@ -20,8 +20,8 @@ def guest_overlap(ownership: Ownership) -> Found:
     others = [(*region.ends, at) for at, (_, _, region) in enumerate(taken)]
     pages = [
         (*mapped.guest.ends, (place, mapped))
-        for place, this in enumerate(ownership.assignments)
-        for mapped in ownership.pages[this.request.path]
+        for place, assignment in enumerate(ownership.assignments)
+        for mapped in ownership.pages[assignment.request.path]
     ]
     count = partial(ownership.devices.steps.count, "an address of the guest")
     there = met(((first, last) for first, last, _ in pages), others, count)
@@ -29,22 +29,22 @@ def guest_overlap(ownership: Ownership) -> Found:
     for first, last, (place, mapped) in pages:
         by_request.setdefault(place, []).append((first, last, mapped))
     for place, own in by_request.items():
-        this = ownership.assignments[place]
-        found: dict[int, Region] = {}
+        assignment = ownership.assignments[place]
+        page_over: dict[int, Region] = {}
         for first, last, mapped in own:
             for at in there[first, last]:
                 count()
                 path = taken[at][1]
-                if not (path and _is_related(path, this.request.path)):
-                    found.setdefault(at, mapped.guest)
-        over = ((taken[at], page) for at, page in found.items())
+                if not (path and _is_related(path, assignment.request.path)):
+                    page_over.setdefault(at, mapped.guest)
+        over = ((taken[at], page) for at, page in page_over.items())
         for finding in first_ones(over, _over):
-            yield this, finding
+            yield assignment, finding
     yield from _overlaps_between(ownership, pages)
 
 
-def _over(found: tuple[tuple[str, str, Region], Region]) -> Finding:
-    (name, _, region), page = found
+def _over(pair: tuple[tuple[str, str, Region], Region]) -> Finding:
+    (name, _, region), page = pair
     return overlap_with(name, page, region)
 
 
@@ -57,7 +57,7 @@ def _overlaps_between(
     assignments = ownership.assignments
     count = partial(ownership.devices.steps.count, "an address of the guest")
     there = met(((first, last) for first, last, _ in pages), pages, count)
-    found: dict[int, tuple[Mapped, Mapped]] = {}
+    pair_with: dict[int, tuple[Mapped, Mapped]] = {}
     for number, (first, last, (place, mine)) in enumerate(pages):
         # Of each pair of requests, once.
         for at in there[first, last]:
@@ -66,20 +66,20 @@ def _overlaps_between(
             is_apart = theirs.host.base - theirs.guest.base != mine.host.base - mine.guest.base
             is_refused = assignments[earlier].request.path in ownership.refused
             if at < number and is_apart and not is_refused:
-                found.setdefault(earlier, (mine, theirs))
+                pair_with.setdefault(earlier, (mine, theirs))
         if number + 1 == len(pages) or pages[number + 1][2][0] != place:
             names = (
                 ("another region of this device" if at == place else assignments[at].request.path)
-                for at in found
+                for at in pair_with
             )
-            over = zip(names, found.values(), strict=True)
+            over = zip(names, pair_with.values(), strict=True)
             for finding in first_ones(over, _over_another):
                 yield assignments[place], finding
-            found = {}
+            pair_with = {}
 
 
-def _over_another(found: tuple[str, tuple[Mapped, Mapped]]) -> Finding:
-    name, (mine, theirs) = found
+def _over_another(named_pair: tuple[str, tuple[Mapped, Mapped]]) -> Finding:
+    name, (mine, theirs) = named_pair
     return overlap_with(name, mine.guest, theirs.guest)
 
 
@@ -89,14 +89,14 @@ def occupied_by_others(ownership: Ownership) -> list[tuple[str, str, Region]]:
     """
     viommu = ownership.profile.viommu
     taken = [
-        (f"the {each.name} of {ownership.profile.name}", "", each.region)
-        for each in ownership.profile.reserved
-        if ownership.terms.applies(each.when)
+        (f"the {reserved.name} of {ownership.profile.name}", "", reserved.region)
+        for reserved in ownership.profile.reserved
+        if ownership.terms.applies(reserved.when)
     ]
     if viommu:
         taken.append((f"the vSMMU (/{viommu.node_name})", "", viommu.region))
     own = f"/{viommu.node_name}" if viommu else ""
-    asking = {each.request.path for each in ownership.assignments}
+    asking = {assignment.request.path for assignment in ownership.assignments}
     # Of a vSMMU that is in the tree already, the profile speaks.
     taken += [(p, p, r) for p, r in ownership.occupied if p != own and p not in asking]
     return taken

@@ -18,19 +18,19 @@ from west_viommu.tree.addresses import Region
 
 
 @of_each
-def added_region(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def added_region(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """What viommu.yml adds to the device, and its node lists: whose it is, and with what."""
-    extra = ownership.terms.extra_of(this)
-    for _, host in this.request.regions if extra else ():
+    extra = ownership.terms.extra_of(assignment)
+    for _, host in assignment.request.regions if extra else ():
         if host in extra:
             (file, line), reason = extra[host].where, extra[host].reason
-            of = owners([host], this, ownership.holdings)
+            of = owners([host], assignment, ownership.holdings)
             yield Finding(
-                f"this region does not belong to {this.device.path}{of}",
+                f"this region does not belong to {assignment.device.path}{of}",
                 f"added by {file}:{line}, because: {reason}; the guest gets the whole of "
                 f"{in_pages(host)}",
                 "reg",
-                expected=" or ".join(str(each) for each in this.device.regions if each)
+                expected=" or ".join(str(region) for region in assignment.device.regions if region)
                 or "no region",
                 found=str(host),
                 severity=Severity.WARNING,
@@ -38,21 +38,21 @@ def added_region(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
 
 
 @of_each
-def untranslatable_region(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def untranslatable_region(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """Xen maps, and finds its SMMUs, by absolute address."""
-    if None in this.device.regions:
+    if None in assignment.device.regions:
         yield Finding(
-            f"a region of {this.device.path} has no absolute address",
+            f"a region of {assignment.device.path} has no absolute address",
             "a bus above it has no `ranges`, or none that covers the region: correct the host "
             "tree, or leave this device to the host",
             "reg",
             expected="`ranges` from each bus to the root",
-            found=f"region {this.device.regions.index(None)}",
+            found=f"region {assignment.device.regions.index(None)}",
         )
     yield from first_ones(
-        (iommu for iommu in ownership.iommus(this) if iommu.base is None),
+        (iommu for iommu in ownership.iommus(assignment) if iommu.base is None),
         lambda iommu: Finding(
-            f"{iommu.path}, the SMMU of {this.device.path}, has no absolute address",
+            f"{iommu.path}, the SMMU of {assignment.device.path}, has no absolute address",
             "correct the host tree: Xen finds its SMMU by address",
             expected="a reg that translates to the root",
             found="none",
@@ -64,12 +64,12 @@ def host_memory(ownership: Ownership) -> Found:
     """Registers in RAM, or in memory that is set aside: Xen maps them without a word (booted), and
     gives the same RAM to whom it likes.
     """
-    for this in ownership.assignments:
-        if ownership.holdings.role(this.device.path) == RESERVED:
+    for assignment in ownership.assignments:
+        if ownership.holdings.role(assignment.device.path) == RESERVED:
             yield (
-                this,
+                assignment,
                 Finding(
-                    f"{this.device.path} is reserved memory of the host, not a device",
+                    f"{assignment.device.path} is reserved memory of the host, not a device",
                     "remove the node",
                     prop="",
                     expected="a device of the host",
@@ -183,11 +183,11 @@ def page_shared_with_disabled(ownership: Ownership) -> Found:
 
 
 @of_each
-def device_without_region(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def device_without_region(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A device that no region of its own gives access to."""
-    if not this.device.regions:
+    if not assignment.device.regions:
         yield Finding(
-            f"{this.device.path} has no region of its own",
+            f"{assignment.device.path} has no region of its own",
             "the guest can reach it only through another device",
             prop="",
             expected="reg on the host node",

@@ -27,12 +27,12 @@ _Found = Iterator[tuple[Raw, str, Finding]]
 
 def of_raw(raws: Sequence[Raw], ownership: Ownership) -> _Found:
     """What the hazards of pages say of `raws`, in their order."""
-    found = [*_within_pages(raws)]
+    findings = [*_within_pages(raws)]
     if raws:
-        assigned = {each.device.path for each in ownership.assignments}
-        found += [*on_the_host(raws, ownership, assigned), *_in_the_guest(raws, ownership)]
+        assigned = {assignment.device.path for assignment in ownership.assignments}
+        findings += [*on_the_host(raws, ownership, assigned), *_in_the_guest(raws, ownership)]
     places = {raw.path: place for place, raw in enumerate(raws)}
-    yield from sorted(found, key=lambda each: places[each[0].path])
+    yield from sorted(findings, key=lambda finding: places[finding[0].path])
 
 
 def _within_pages(raws: Sequence[Raw]) -> _Found:
@@ -56,7 +56,7 @@ def on_the_host(raws: Sequence[Raw], ownership: Ownership, assigned: Container[s
         if ownership.holdings.role(claim.path) == RESERVED
     )
     for raw in raws:
-        found: dict[str, Region] = {}
+        mapped_of: dict[str, Region] = {}
         for first, last in (_ends(host) for host, _ in raw.mapped):
             for at in there[first, last]:
                 count()
@@ -64,8 +64,8 @@ def on_the_host(raws: Sequence[Raw], ownership: Ownership, assigned: Container[s
                 common = max(first, claims[at].first), min(last, claims[at].last)
                 is_memory = ownership.holdings.role(other) == MEMORY
                 if not (is_memory and is_reserved(*common)):
-                    found.setdefault(other, Region.between(*common))
-        yield from _first_ones(raw, (_with(raw, *each, ownership) for each in found.items()))
+                    mapped_of.setdefault(other, Region.between(*common))
+        yield from _first_ones(raw, (_with(raw, *part, ownership) for part in mapped_of.items()))
 
 
 def _first_ones(raw: Raw, of: Iterable[tuple[str, Finding] | None]) -> _Found:
@@ -125,7 +125,7 @@ def _in_the_guest(raws: Sequence[Raw], ownership: Ownership) -> _Found:
     count = partial(ownership.devices.steps.count, "an address of the guest")
     there = met((_ends(guest) for raw in raws for _, guest in raw.mapped), others, count)
     for raw in raws:
-        found: dict[int, Region] = {}
+        mapped_over: dict[int, Region] = {}
         for first, last in (_ends(guest) for _, guest in raw.mapped):
             for at in there[first, last]:
                 count()
@@ -135,8 +135,10 @@ def _in_the_guest(raws: Sequence[Raw], ownership: Ownership) -> _Found:
                 if not is_told and not (path and f"{raw.path}/".startswith(f"{path}/")):
                     taken_first, taken_last = region.ends
                     common = Region.between(max(first, taken_first), min(last, taken_last))
-                    found.setdefault(at, common)
-        over = (overlap_with(taken[at][0], common, taken[at][2]) for at, common in found.items())
+                    mapped_over.setdefault(at, common)
+        over = (
+            overlap_with(taken[at][0], common, taken[at][2]) for at, common in mapped_over.items()
+        )
         as_raw = (("guest-overlap", finding._replace(prop="xen,reg")) for finding in over)
         yield from _first_ones(raw, as_raw)
 

@@ -19,34 +19,34 @@ from west_viommu.tree.cells import counted
 
 
 @of_each
-def stray_streams(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def stray_streams(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """Stream IDs for a device that is behind no IOMMU, and is to be assigned all the same."""
     if (
-        this.request.entries
-        and not this.device.master
-        and ownership.terms.permission("unprotected", this)
+        assignment.request.entries
+        and not assignment.device.master
+        and ownership.terms.permission("unprotected", assignment)
     ):
         yield Finding(
-            f"{this.device.path} is behind no IOMMU, so it has no stream IDs",
+            f"{assignment.device.path} is behind no IOMMU, so it has no stream IDs",
             "leave iommus out",
             expected="no iommus",
-            found=listed(this.ids),
+            found=listed(assignment.ids),
         )
 
 
 @of_each
-def stream_list(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def stream_list(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A list of stream IDs that Xen reads to its end only where it is whole: a phandle of 0 ends it
     (dt_parse_phandle_with_args(), 4.17 to 4.21; booted: "Failed to assign device").
     """
-    node = ownership.devices.tree.node(this.device.path)
-    master = this.device.master
+    node = ownership.devices.tree.node(assignment.device.path)
+    master = assignment.device.master
     if node is None or master is None or not master.streams:
         return
     before = first_null_entry(ownership.devices.tree, node)
     if before is not None and ownership.profile.toolstacks:
         yield Finding(
-            f"`iommus` of {this.device.path} has an entry without an IOMMU, and Xen reads no "
+            f"`iommus` of {assignment.device.path} has an entry without an IOMMU, and Xen reads no "
             "further",
             "correct the host tree: remove the entry whose phandle is 0"
             + ("" if before else "; as it is, Xen cannot assign the device"),
@@ -54,10 +54,10 @@ def stream_list(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
             found=f"{counted(before, 'entry') if before == 1 else f'{before} entries'} before it",
         )
     ids = Counter((stream.iommu, stream.id) for stream in master.streams)
-    twice = [each for each, count in ids.items() if count > 1]
+    twice = [stream_id for stream_id, count in ids.items() if count > 1]
     if twice and not ownership.profile.repeats_ids:
         yield Finding(
-            f"`iommus` of {this.device.path} lists a stream ID twice",
+            f"`iommus` of {assignment.device.path} lists a stream ID twice",
             "correct the host tree: list each ID once. This Xen finds the stream in its tree "
             "already, and does not assign the device",
             expected="each ID once",
@@ -74,10 +74,10 @@ def colliding_stream_id(ownership: Ownership) -> Found:
         return
     mine = [
         (first & ID_MASK, last & ID_MASK, (place, first >> ID_BITS))
-        for place, this in enumerate(ownership.assignments)
-        if this.device.master and ownership.first_of[this.device.path] is this
+        for place, assignment in enumerate(ownership.assignments)
+        if assignment.device.master and ownership.first_of[assignment.device.path] is assignment
         for first, last, _ in ownership.holdings.streams(
-            this.device.master, maps=ownership.profile.programs_maps
+            assignment.device.master, maps=ownership.profile.programs_maps
         )
     ]
     count = partial(ownership.devices.steps.count, "the same stream ID")
@@ -91,29 +91,29 @@ def colliding_stream_id(ownership: Ownership) -> Found:
         if (first, last) in collide:
             of_each.setdefault(place, []).append((first, last, iommu))
     # viommu.yml may allow what one of the two has.
-    named = {each.device for each in ownership.terms.permissions}
+    named = {permission.device for permission in ownership.terms.permissions}
     for place, intervals in of_each.items():
-        found: dict[int, list[int]] = {}
+        ids_of: dict[int, list[int]] = {}
         for first, last, iommu in intervals:
             for at in there[first, last]:
                 count()
                 other_first, _, (earlier, other_iommu) = mine[at]
                 if earlier < place and iommu != other_iommu:
-                    found.setdefault(earlier, []).append(max(first, other_first))
-        this = ownership.assignments[place]
-        others = [(ownership.assignments[earlier], ids) for earlier, ids in sorted(found.items())]
+                    ids_of.setdefault(earlier, []).append(max(first, other_first))
+        assignment = ownership.assignments[place]
+        others = [(ownership.assignments[earlier], ids) for earlier, ids in sorted(ids_of.items())]
         for is_named in (True, False):
-            alike = [each for each in others if (each[0].device.path in named) is is_named]
-            for finding in first_ones(alike, partial(_colliding, this)):
-                yield this, finding
+            alike = [other for other in others if (other[0].device.path in named) is is_named]
+            for finding in first_ones(alike, partial(_colliding, assignment)):
+                yield assignment, finding
 
 
-def _colliding(this: Assignment, found: tuple[Assignment, Sequence[int]]) -> Finding:
+def _colliding(assignment: Assignment, found: tuple[Assignment, Sequence[int]]) -> Finding:
     other, ids = found
-    behind = " and ".join(this.device.master.iommus) if this.device.master else ""
+    behind = " and ".join(assignment.device.master.iommus) if assignment.device.master else ""
     other_behind = " and ".join(other.device.master.iommus) if other.device.master else ""
     return Finding(
-        f"{this.device.path} behind {behind} and {other.device.path} behind {other_behind} "
+        f"{assignment.device.path} behind {behind} and {other.device.path} behind {other_behind} "
         "have the same stream ID",
         "the vSMMU tells the streams of a guest apart by ID alone: give one of the two to "
         "another guest",
@@ -129,15 +129,15 @@ def shared_stream_id(ownership: Ownership) -> Found:
     v3).
     """
     for contest in ownership.contests.streams:
-        this = contest.this
+        assignment = contest.this
         iommu, _ = ownership.holdings.stream(contest.first)
         driver = ownership.holdings.driver(iommu)
         if contest.standing is None:
             may_share = driver is not None and driver.may_share
-            if not may_share and ownership.is_first(contest.other, this):
-                yield this, _shared(contest, iommu, is_assigned=True)
+            if not may_share and ownership.is_first(contest.other, assignment):
+                yield assignment, _shared(contest, iommu, is_assigned=True)
         elif contest.standing in (Standing.STAYS, Standing.OWN):
-            yield this, _shared(contest, iommu, is_assigned=False)
+            yield assignment, _shared(contest, iommu, is_assigned=False)
 
 
 def _shared(contest: Contest, iommu: str, *, is_assigned: bool) -> Finding:
@@ -162,11 +162,11 @@ def stream_shared_with_disabled(ownership: Ownership) -> Found:
     """
     for contest in ownership.contests.streams:
         if contest.standing is Standing.OFF:
-            other, this = contest.other, contest.this
+            other, assignment = contest.other, contest.this
             yield (
-                this,
+                assignment,
                 Finding(
-                    f"{other}, not enabled, shares a stream ID with {this.device.path}",
+                    f"{other}, not enabled, shares a stream ID with {assignment.device.path}",
                     "Xen would attach it to dom0 all the same, and stop: host.overlay keeps it "
                     "from dom0, so apply that",
                     expected="IDs of this device alone",
@@ -178,29 +178,29 @@ def stream_shared_with_disabled(ownership: Ownership) -> Found:
 
 
 @of_each
-def streams_omitted(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def streams_omitted(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """The guest lists fewer stream IDs than the host; Xen attaches all."""
-    master = this.device.master
-    asked = frozenset(this.ids)
+    master = assignment.device.master
+    asked = frozenset(assignment.ids)
     omitted = [i for i in master.stream_ids if i not in asked] if master else []
     if omitted:
         entries = ", ".join(f"<0x0 {stream_id:#x}>" for stream_id in omitted)
         yield Finding(
-            f"the host lists more stream IDs for {this.device.path}",
+            f"the host lists more stream IDs for {assignment.device.path}",
             f"the guest's driver would set up no stream for them: add {entries} unless the device "
             "never uses them",
             expected=listed(master.stream_ids) if master else "",
-            found=listed(this.ids),
+            found=listed(assignment.ids),
         )
 
 
 @of_each
-def maps_not_programmed(this: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def maps_not_programmed(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """An iommu-map beside iommus, on a hypervisor that programs none of its IDs."""
-    master = this.device.master
+    master = assignment.device.master
     if master and master.streams and master.maps and not ownership.profile.programs_maps:
         yield Finding(
-            f"{this.device.path} has an iommu-map beside its `iommus`",
+            f"{assignment.device.path} has an iommu-map beside its `iommus`",
             "Xen programs only the IDs of `iommus` for this node: DMA under an ID of the map will "
             "fault",
             expected="`iommus` alone",

@@ -33,7 +33,7 @@ class Hazard(NamedTuple):
         """Whether it would say again of the node at `path` what it was `refused` for (ids and
         paths): of one device in two nodes, all that both have is there twice.
         """
-        return any((each, path) in refused for each in (*self.needs, "duplicate-assignment"))
+        return any((hazard, path) in refused for hazard in (*self.needs, "duplicate-assignment"))
 
     @property
     def is_warning(self) -> bool:
@@ -117,5 +117,5 @@ def findings(
     for hazard in HAZARDS:
         is_left_out = ownership.is_alone and (hazard.is_warning or not hazard.of_device)
         if hazard.check and not is_left_out:
-            for this, finding in hazard.check(ownership):
-                yield hazard, this, finding
+            for assignment, finding in hazard.check(ownership):
+                yield hazard, assignment, finding

@@ -101,7 +101,7 @@ class Told:
         return (rest(*kind, more) for kind, more in self._more.items())
 
 
-def _of_all(found: Problem, others: Sequence[str]) -> Problem:
-    """`found`, said of the nodes `others` as well."""
+def _of_all(problem: Problem, others: Sequence[str]) -> Problem:
+    """`problem`, said of the nodes `others` as well."""
     some = ", ".join([*others[:_MOST_NAMED], "..."] if len(others) > _MOST_NAMED else others)
-    return found._replace(what=f"{found.what}; the same goes for {some}")
+    return problem._replace(what=f"{problem.what}; the same goes for {some}")

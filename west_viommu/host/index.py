@@ -109,9 +109,9 @@ class StreamIndex:
     @cached_property
     def _mapped(self) -> dict[str, Spans[Master]]:
         """The IDs that the iommu-maps give out, by IOMMU."""
-        found: dict[str, list[tuple[int, int, Master]]] = {}
+        by_iommu: dict[str, list[tuple[int, int, Master]]] = {}
         for master in self._masters:
             for entry in master.maps:
                 for first, last in map_intervals(entry, master.map_mask):
-                    found.setdefault(entry.iommu, []).append((first, last, master))
-        return {iommu: Spans(spans) for iommu, spans in found.items()}
+                    by_iommu.setdefault(entry.iommu, []).append((first, last, master))
+        return {iommu: Spans(spans) for iommu, spans in by_iommu.items()}

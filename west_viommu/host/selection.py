@@ -29,19 +29,19 @@ class Selection(NamedTuple):
     is_filtered: bool
 
 
-def selection(found: Inventory, tests: Iterable[Callable[[Master], bool]] = ()) -> Selection:
-    """The masters of `found` that pass all of `tests`; everything without any."""
+def selection(inventory: Inventory, tests: Iterable[Callable[[Master], bool]] = ()) -> Selection:
+    """The masters of `inventory` that pass all of `tests`; everything without any."""
     wanted = list(tests)
-    everything = Selection(found, collisions(found), shared_ids(found), False)
+    everything = Selection(inventory, collisions(inventory), shared_ids(inventory), False)
     if not wanted:
         return everything
-    masters = tuple(each for each in found.masters if all(test(each) for test in wanted))
+    masters = tuple(master for master in inventory.masters if all(test(master) for test in wanted))
     behind = {path for master in masters for path in master.iommus}
     paths = {master.path for master in masters}
     return Selection(
-        Inventory(found.model, tuple(i for i in found.iommus if i.path in behind), masters),
+        Inventory(inventory.model, tuple(i for i in inventory.iommus if i.path in behind), masters),
         tuple(_concerning(masters, everything.collisions)),
-        tuple(each for each in everything.shared if not paths.isdisjoint(each[1].paths)),
+        tuple(shared for shared in everything.shared if not paths.isdisjoint(shared[1].paths)),
         True,
     )
 
@@ -50,8 +50,8 @@ def _concerning(masters: Iterable[Master], collisions: Sequence[Meeting]) -> Ite
     """Those of `collisions` that one of `masters` has an ID of, on one of their IOMMUs."""
     claims = ((*interval, iommu) for master in masters for iommu, interval in claimed(master))
     asked = ((meeting.first, meeting.last, at) for at, meeting in enumerate(collisions))
-    found: set[int] = set()
-    for at, iommu, _, _ in meetings(asked, claims, found):
+    concerning: set[int] = set()
+    for at, iommu, _, _ in meetings(asked, claims, concerning):
         if iommu in collisions[at].paths:
-            found.add(at)
-    return (meeting for at, meeting in enumerate(collisions) if at in found)
+            concerning.add(at)
+    return (meeting for at, meeting in enumerate(collisions) if at in concerning)

@@ -58,14 +58,14 @@ def contests_alone(assignments: Sequence[Assignment], holdings: Holdings) -> Con
     return _Court(assignments, holdings, alone=True).contests()
 
 
-def routed(this: Assignment, holdings: Holdings) -> list[Intid]:
+def routed(assignment: Assignment, holdings: Holdings) -> list[Intid]:
     """The SPIs that Xen routes with a device: under dom0less all of the host node, else those in
     the guest's.
     """
-    own = frozenset(this.device.intids)
-    intids = [intid for intid in this.request.intids if intid in own]
+    own = frozenset(assignment.device.intids)
+    intids = [intid for intid in assignment.request.intids if intid in own]
     if holdings.profile.routes_all:
-        node = holdings.devices.tree.node(this.device.path)
+        node = holdings.devices.tree.node(assignment.device.path)
         intids += holdings.devices.index.interrupts(node).taken if node else ()
     return [intid for intid in dict.fromkeys(intids) if intid >= FIRST_SPI]
 
@@ -88,8 +88,8 @@ class _Court:
         self._every = every
         # The first of several requests for one device; that there are more is a hazard itself.
         self._assigned: dict[str, Assignment] = {}
-        for each in assignments:
-            self._assigned.setdefault(each.device.path, each)
+        for assignment in assignments:
+            self._assigned.setdefault(assignment.device.path, assignment)
         self._places = {path: place for place, path in enumerate(self._assigned)}
         self._facts: dict[str, Facts] = {}
         # By kind, the first contest with each node that host.overlay is to mark.
@@ -106,35 +106,35 @@ class _Court:
         marks: tuple[Mark, ...] = ()
         if not self._alone:
             stay = {path for _, path in children}
-            found = {
+            to_mark = {
                 f"{resource.value} of": [
-                    (each.other, each.this.device.path) for each in each_node.values()
+                    (contest.other, contest.this.device.path) for contest in each_node.values()
                 ]
                 for resource, each_node in self._to_mark.items()
             }
-            marks = marked(self._assigned, stay, found, self._holdings)
+            marks = marked(self._assigned, stay, to_mark, self._holdings)
         return Contests(streams, pages, lines, children, marks)
 
     def _streams(self) -> Iterator[tuple[int, int, int]]:
         maps = self._holdings.profile.programs_maps
-        for place, this in enumerate(self._assignments):
-            if this.device.master:
-                for first, last, _ in self._holdings.streams(this.device.master, maps=maps):
+        for place, assignment in enumerate(self._assignments):
+            if assignment.device.master:
+                for first, last, _ in self._holdings.streams(assignment.device.master, maps=maps):
                     yield first, last, place
 
     def _pages(self) -> Iterator[tuple[int, int, int]]:
-        for place, this in enumerate(self._assignments):
+        for place, assignment in enumerate(self._assignments):
             if self._alone:
-                regions = [in_pages(region) for region in this.device.regions if region]
+                regions = [in_pages(region) for region in assignment.device.regions if region]
             else:
-                regions = [host for host, _ in mapped_pages(this.request)]
+                regions = [host for host, _ in mapped_pages(assignment.request)]
             for base, size in regions:
                 if size:
                     yield base, base + size - 1, place
 
     def _lines(self) -> Iterator[tuple[int, int, int]]:
-        for place, this in enumerate(self._assignments):
-            for intid in routed(this, self._holdings):
+        for place, assignment in enumerate(self._assignments):
+            for intid in routed(assignment, self._holdings):
                 yield intid, intid, place
 
     def _contested(
@@ -145,12 +145,12 @@ class _Court:
         for first, last, place in mine:
             intervals.setdefault(place, []).append((first, last))
         there = met(
-            (each for of_place in intervals.values() for each in of_place),
+            (interval for of_place in intervals.values() for interval in of_place),
             claims,
             self._devices.steps.count,
         )
         first_ones = FirstOnes()
-        found: list[Contest] = []
+        contests: list[Contest] = []
         for place, of_place in intervals.items():
             told: dict[tuple[str, int], Contest] = {}
             left: dict[Hashable, Contest] = {}
@@ -176,9 +176,9 @@ class _Court:
                     contest = self._contest(resource, place, facts, first, last)
                     if contest.standing is Standing.OFF or contest.part_of:
                         self._to_mark[resource][facts.path] = contest
-            found += told.values()
-            found += (each._replace(more=more[kind]) for kind, each in left.items())
-        return tuple(found)
+            contests += told.values()
+            contests += (contest._replace(more=more[kind]) for kind, contest in left.items())
+        return tuple(contests)
 
     def _met_by(
         self,
@@ -209,9 +209,9 @@ class _Court:
 
     def _kind(self, place: int, facts: Facts, iommu: int) -> Hashable:
         """What the hazards can tell of the contest of an assignment and a node."""
-        this = self._assignments[place]
-        path = this.device.path
-        of_place = not self._allowed.isdisjoint(this.names), iommu
+        assignment = self._assignments[place]
+        path = assignment.device.path
+        of_place = not self._allowed.isdisjoint(assignment.names), iommu
         if facts.standing is None:
             return *of_place, None, self._places[facts.path] < self._places[path]
         part = self._part(facts, path)
@@ -220,9 +220,9 @@ class _Court:
     def _contest(
         self, resource: Resource, place: int, facts: Facts, first: int, last: int
     ) -> Contest:
-        this = self._assignments[place]
-        part = self._part(facts, this.device.path)
-        contest = Contest(this, facts.path, facts.standing, part, first, last)
+        assignment = self._assignments[place]
+        part = self._part(facts, assignment.device.path)
+        contest = Contest(assignment, facts.path, facts.standing, part, first, last)
         return with_ids(contest, first, last, resource)
 
     def _alone_contested(
@@ -232,7 +232,7 @@ class _Court:
         standing = self._holdings.standing
         claims = [claim for claim in claims if standing(claim.path) in _HARD]
         settled: set[int] = set()
-        found = []
+        contests = []
         seen: set[tuple[int, str]] = set()
         count = self._devices.steps.count
         for place, other, first, last in meetings(mine, claims, settled):
@@ -254,11 +254,11 @@ class _Court:
             if resource is Resource.PAGES:
                 seen.add((place, other))
             contest = self._contest(resource, place, facts, first, last)
-            found.append((place, contest))
+            contests.append((place, contest))
             if not contest.part_of:
                 settled.add(place)
-        found.sort(key=lambda each: each[0])
-        return tuple(contest for _, contest in found)
+        contests.sort(key=lambda placed: placed[0])
+        return tuple(contest for _, contest in contests)
 
     def _part(self, facts: Facts, path: str) -> str:
         """The device that the node is a part of: the one at `path`, or another that is assigned."""
@@ -312,9 +312,9 @@ class _Court:
         for master in self._devices.masters:
             if (self._alone or master.path not in self._assigned) and master.path.count("/") > 1:
                 for above in _above(master.path):
-                    this = self._assigned.get(above)
-                    if this and self._is_active_master(master.path):
-                        yield this, master.path
+                    assignment = self._assigned.get(above)
+                    if assignment and self._is_active_master(master.path):
+                        yield assignment, master.path
 
 
 def _above(path: str) -> Iterator[str]:

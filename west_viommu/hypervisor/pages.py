@@ -37,13 +37,13 @@ def mapped_pages(request: Request) -> tuple[Mapped, ...]:
     pairs = request.mapped or [
         Mapped(pair.host, pair.guest) for pair in request.regions if pair.host
     ]
-    result: list[Mapped] = []
+    joined: list[Mapped] = []
     for host, guest in sorted(map(whole_pages, pairs)):
-        if result and host.base <= result[-1].host.end:
-            last_host, last_guest = result[-1]
+        if joined and host.base <= joined[-1].host.end:
+            last_host, last_guest = joined[-1]
             if host.base - last_host.base == guest.base - last_guest.base:
                 size = max(last_host.end, host.end) - last_host.base
-                result[-1] = Mapped(Region(last_host.base, size), Region(last_guest.base, size))
+                joined[-1] = Mapped(Region(last_host.base, size), Region(last_guest.base, size))
                 continue
-        result.append(Mapped(host, guest))
-    return tuple(result)
+        joined.append(Mapped(host, guest))
+    return tuple(joined)

@@ -72,10 +72,12 @@ class DeviceReport(NamedTuple):
     refused: tuple[str, ...]
 
 
-def as_driven(found: Inventory, profile: Profile) -> Inventory:
-    """`found`, in which those IOMMUs are supported that the hypervisor of `profile` drives."""
-    iommus = tuple(each._replace(supported=_is_driven(each, profile)) for each in found.iommus)
-    return found._replace(iommus=iommus)
+def as_driven(inventory: Inventory, profile: Profile) -> Inventory:
+    """`inventory`, in which those IOMMUs are supported that the hypervisor of `profile` drives."""
+    iommus = tuple(
+        iommu._replace(supported=_is_driven(iommu, profile)) for iommu in inventory.iommus
+    )
+    return inventory._replace(iommus=iommus)
 
 
 def _is_driven(iommu: Iommu, profile: Profile) -> bool:
@@ -88,34 +90,37 @@ def device_reports(devices: Devices, terms: Terms | None = None) -> dict[str, De
     interrupt is refused as that.
     """
     agreed = terms or Terms(DEFAULT)
-    found: dict[str, DeviceReport] = {}
+    reports: dict[str, DeviceReport] = {}
     fit: list[Device] = []
     for master in devices.masters:
         try:
             device = devices.device(master.path)
         except TreeError:
-            found[master.path] = DeviceReport((), master.regions, (), ("malformed",))
+            reports[master.path] = DeviceReport((), master.regions, (), ("malformed",))
             continue
         if device:
             fit.append(device)
     refused: dict[str, dict[str, None]] = {}
-    for hazard, this, _ in _refusing(fit, devices, agreed):
-        refused.setdefault(this.device.path, {})[hazard.id] = None
+    for hazard, assignment, _ in _refusing(fit, devices, agreed):
+        refused.setdefault(assignment.device.path, {})[hazard.id] = None
     for device in fit:
-        unroutable = (*device.unroutable, *(f"to {each}" for each in device.other_controllers))
+        unroutable = (
+            *device.unroutable,
+            *(f"to {controller}" for controller in device.other_controllers),
+        )
         ids = tuple(refused.get(device.path, ()))
-        found[device.path] = DeviceReport(device.intids, device.regions, unroutable, ids)
-    return found
+        reports[device.path] = DeviceReport(device.intids, device.regions, unroutable, ids)
+    return reports
 
 
 def concerns(together: Sequence[Device], devices: Devices, terms: Terms) -> Iterator[Concern]:
     """What speaks against giving the whole of these devices to one guest."""
-    assignments = [whole(_whole_request(each, devices), each) for each in together]
+    assignments = [whole(_whole_request(device, devices), device) for device in together]
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
     ownership = _ownership(assignments, holdings, terms, alone=False)
     refused: set[tuple[str, str]] = set()
-    for hazard, this, finding in findings(ownership):
-        path = this.device.path
+    for hazard, assignment, finding in findings(ownership):
+        path = assignment.device.path
         if hazard.is_moot(path, refused):
             continue
         if finding.told_as(hazard.severity) is not Severity.WARNING:
@@ -127,22 +132,23 @@ def _refusing(
     fit: Sequence[Device], devices: Devices, terms: Terms
 ) -> Iterator[tuple[Hazard, Assignment, Finding]]:
     """What refuses each of `fit`, as if it were assigned alone."""
-    assignments = [whole(_request(each), each) for each in fit]
+    assignments = [whole(_request(device), device) for device in fit]
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
     ownership = _ownership(assignments, holdings, terms, alone=True)
-    for hazard, this, finding in findings(ownership):
+    for hazard, assignment, finding in findings(ownership):
         if finding.severity is not Severity.WARNING:
-            yield hazard, this, finding
+            yield hazard, assignment, finding
 
 
 def _ownership(
     assignments: Sequence[Assignment], holdings: Holdings, terms: Terms, *, alone: bool
 ) -> Ownership:
     streams = {
-        each.request.path: tuple(
-            AssignedStream(iommu, 0, stream_id, stream_id) for stream_id, iommu in each.streams
+        assignment.request.path: tuple(
+            AssignedStream(iommu, 0, stream_id, stream_id)
+            for stream_id, iommu in assignment.streams
         )
-        for each in (() if alone else assignments)
+        for assignment in (() if alone else assignments)
     }
     judge = contests_alone if alone else contests
     # Of several devices, by the policy identity: which numbers the guest uses is not their affair.
@@ -189,5 +195,5 @@ def _whole_request(device: Device, devices: Devices) -> Request:
     return _request(device)._replace(
         path=f"{PASSTHROUGH}{device.path}",
         regions=tuple(RegionPair(region, region) for region in device.regions if region),
-        is_coherent=any("dma-coherent" in each.properties for each in lineage),
+        is_coherent=any("dma-coherent" in above.properties for above in lineage),
     )

@@ -54,7 +54,7 @@ def _in_its_place(asked: Asked, guest: GuestTree, viommu: Viommu) -> Iterator[Pr
                 found=str(region),
                 where=guest.locate(path, "reg") or guest.locate(path, ""),
             )
-    names = {each.intid: each.name for each in viommu.interrupts}
+    names = {interrupt.intid: interrupt.name for interrupt in viommu.interrupts}
     for path, intid in asked.lines:
         if intid in names and path != own:
             yield Problem(

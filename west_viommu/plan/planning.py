@@ -51,11 +51,15 @@ def plan_for(
     examiner = Examiner(holdings, terms, Paper(guest, asked.gic))
     identities = Matcher(holdings, permissions, examiner).identities(asked.requests)
     matched = dict(_each_once(identities, told))
-    refused = frozenset(request.path for request, found in matched.items() if found.is_refused)
-    assignments = [found.assignment for found in matched.values() if found.assignment]
+    refused = frozenset(
+        request.path for request, identity in matched.items() if identity.is_refused
+    )
+    assignments = [identity.assignment for identity in matched.values() if identity.assignment]
     # A node that is there twice is not in the way of the other.
-    again = {r.path for r, found in identities.items() if found.assignment != matched[r].assignment}
-    beside = asked._replace(occupied=tuple(each for each in asked.occupied if each[0] not in again))
+    again = {
+        r.path for r, identity in identities.items() if identity.assignment != matched[r].assignment
+    }
+    beside = asked._replace(occupied=tuple(node for node in asked.occupied if node[0] not in again))
     ownership = _ownership(matched.values(), refused, beside, terms, holdings)
     _judge(ownership, told, refused)
     problems = [*asked.problems, *clashes(asked, guest, terms.profile)]
@@ -72,12 +76,12 @@ def plan_for(
     problems += _stale_vsids(terms, assignments, is_known=is_known)
     extra = _extra(terms, assignments)
     problems += _stale_extra(terms, extra, is_known=is_known)
-    result = Plan(
+    plan = Plan(
         profile=terms.profile,
         gic=asked.gic,
         root_cells=asked.root_cells,
         bus_compatible=asked.bus_compatible,
-        devices=tuple(_planned(each, ownership) for each in assignments),
+        devices=tuple(_planned(assignment, ownership) for assignment in assignments),
         allowed=permissions.used,
         marks=ownership.contests.marks if ownership.profile.toolstacks else (),
         memory_limit=_memory_limit(ownership, asked.raw),
@@ -88,7 +92,7 @@ def plan_for(
         unrouted=asked.unrouted,
         refused=told.refused,
     )
-    return result, tuple(problems)
+    return plan, tuple(problems)
 
 
 def _each_once(
@@ -98,18 +102,18 @@ def _each_once(
     more to say.
     """
     asking: dict[str, list[Request]] = {}
-    for request, found in identities.items():
-        for wrong in found.problems:
+    for request, identity in identities.items():
+        for wrong in identity.problems:
             told.add_problem(wrong, request.path)
-        this = found.stand_in or found.assignment
-        before = asking.setdefault(this.device.path, []) if this else []
-        if this and before and not found.is_refused:
+        assignment = identity.stand_in or identity.assignment
+        before = asking.setdefault(assignment.device.path, []) if assignment else []
+        if assignment and before and not identity.is_refused:
             too_often = len(before) >= MOST_REQUESTS
-            again = assigned_twice(this.device, before[0], too_often=too_often)
-            if not told.add("duplicate-assignment", again, request.path, this.names):
-                found = found._replace(assignment=None, stand_in=None)
+            again = assigned_twice(assignment.device, before[0], too_often=too_often)
+            if not told.add("duplicate-assignment", again, request.path, assignment.names):
+                identity = identity._replace(assignment=None, stand_in=None)
         before.append(request)
-        yield request, found
+        yield request, identity
 
 
 def _ownership(
@@ -119,20 +123,20 @@ def _ownership(
     terms: Terms,
     holdings: Holdings,
 ) -> Ownership:
-    found = (each.stand_in or each.assignment for each in identities)
-    assignments = [each for each in found if each]
-    paths = [each.request.path for each in assignments]
+    candidates = (identity.stand_in or identity.assignment for identity in identities)
+    assignments = [assignment for assignment in candidates if assignment]
+    paths = [assignment.request.path for assignment in assignments]
     streams = (
-        None if ids is None else _streams(each, ids, holdings.devices)
-        for each, ids in zip(assignments, numbers(assignments, terms), strict=True)
+        None if ids is None else _streams(assignment, ids, holdings.devices)
+        for assignment, ids in zip(assignments, numbers(assignments, terms), strict=True)
     )
     nothing: Numbers = []
     return Ownership(
         terms,
         assignments,
         holdings,
-        contests(assignments, holdings, (each.device for each in terms.permissions)),
-        tuple(each for each in asked.occupied if each[0] not in refused),
+        contests(assignments, holdings, (permission.device for permission in terms.permissions)),
+        tuple(node for node in asked.occupied if node[0] not in refused),
         asked.lines,
         dict(zip(paths, streams, strict=True)),
         dict(zip(paths, given(assignments, terms) or nothing, strict=False)),
@@ -140,34 +144,36 @@ def _ownership(
     )
 
 
-def _streams(this: Assignment, ids: Iterable[int], devices: Devices) -> tuple[AssignedStream, ...]:
+def _streams(
+    assignment: Assignment, ids: Iterable[int], devices: Devices
+) -> tuple[AssignedStream, ...]:
     return tuple(
         AssignedStream(iommu, devices.iommus[iommu].base or 0, pmaster, type(pmaster)(vmaster))
-        for (pmaster, iommu), vmaster in zip(this.streams, ids, strict=True)
+        for (pmaster, iommu), vmaster in zip(assignment.streams, ids, strict=True)
     )
 
 
 def _judge(ownership: Ownership, told: Told, silent: Collection[str]) -> None:
     """What the hazards say of each request is `told`; nothing of those that are `silent`."""
     refused: set[tuple[str, str]] = set()
-    for hazard, this, finding in findings(ownership):
-        path = this.request.path
+    for hazard, assignment, finding in findings(ownership):
+        path = assignment.request.path
         if path in silent or hazard.is_moot(path, refused):
             continue
         severity = finding.told_as(hazard.severity)
-        if not told.add(hazard.id, finding, path, this.names, severity=severity, of=hazard):
+        if not told.add(hazard.id, finding, path, assignment.names, severity=severity, of=hazard):
             refused.add((hazard.id, path))
 
 
-def _planned(this: Assignment, ownership: Ownership) -> PlannedDevice:
-    master = this.device.master
+def _planned(assignment: Assignment, ownership: Ownership) -> PlannedDevice:
+    master = assignment.device.master
     programs_maps = ownership.profile.programs_maps
     return PlannedDevice(
-        assignment=this,
-        streams=ownership.streams[this.request.path] or (),
+        assignment=assignment,
+        streams=ownership.streams[assignment.request.path] or (),
         maps=master.maps if master and programs_maps else (),
-        is_protected=bool(this.streams or (master and master.maps and programs_maps)),
-        mapped=ownership.pages[this.request.path],
+        is_protected=bool(assignment.streams or (master and master.maps and programs_maps)),
+        mapped=ownership.pages[assignment.request.path],
     )
 
 
@@ -179,8 +185,8 @@ def _memory_limit(ownership: Ownership, raws: Iterable[Raw]) -> int | None:
     ram = ownership.profile.ram
     if ram is None:
         return None
-    of_devices = (each for pages in ownership.pages.values() for each in pages)
-    of_raws = (whole_pages(each) for raw in raws for each in raw.mapped)
+    of_devices = (mapped for pages in ownership.pages.values() for mapped in pages)
+    of_raws = (whole_pages(mapped) for raw in raws for mapped in raw.mapped)
     above = [
         mapped.guest.base - ram.base
         for mapped in (*of_devices, *of_raws)
@@ -195,11 +201,11 @@ def _hindered(ownership: Ownership, raws: Iterable[Raw], extra: Iterable[Extra])
     """
     if not ownership.terms.has_dom0:
         return {"libxl": "there is no dom0, where xl would run"}
-    for this in ownership.assignments:
-        if ownership.holdings.is_left_out(this.device.path):
-            return {"libxl": f"Xen gives dom0 no right to {this.device.path}"}
+    for assignment in ownership.assignments:
+        if ownership.holdings.is_left_out(assignment.device.path):
+            return {"libxl": f"Xen gives dom0 no right to {assignment.device.path}"}
     asked = [(f"the memory that {raw.path} maps", host) for raw in raws for host, _ in raw.mapped]
-    asked += [(str(each.region), each.region) for each in extra]
+    asked += [(str(added.region), added.region) for added in extra]
     is_permitted = ownership.holdings.is_permitted() if asked else None
     for what, region in asked:
         pages = in_pages(region)
@@ -211,20 +217,20 @@ def _hindered(ownership: Ownership, raws: Iterable[Raw], extra: Iterable[Extra])
 def _extra(terms: Terms, assignments: Iterable[Assignment]) -> tuple[Extra, ...]:
     """What viommu.yml adds, and the guest lists as a region of the device."""
     used = {
-        each
-        for this in assignments
-        for region, each in terms.extra_of(this).items()
-        if any(host == region for _, host in this.request.regions)
+        entry
+        for assignment in assignments
+        for region, entry in terms.extra_of(assignment).items()
+        if any(host == region for _, host in assignment.request.regions)
     }
-    return tuple(each for each in terms.extra if each in used)
+    return tuple(entry for entry in terms.extra if entry in used)
 
 
 def _stale_extra(terms: Terms, used: Collection[Extra], *, is_known: bool) -> Iterator[Problem]:
-    for each in terms.extra if is_known else ():
-        if each not in used:
-            what = f"no guest node of {each.device} lists the region {each.region}"
+    for entry in terms.extra if is_known else ():
+        if entry not in used:
+            what = f"no guest node of {entry.device} lists the region {entry.region}"
             hint = "add it to the `reg` of the guest's node, or remove the entry"
-            yield Problem("malformed", what, hint, where=each.where)
+            yield Problem("malformed", what, hint, where=entry.where)
 
 
 def _stale_vsids(
@@ -233,24 +239,24 @@ def _stale_vsids(
     """What viommu.yml numbers, and nobody asks for or would use. `is_known`: what is asked for."""
     named: set[str] = set()
     by_path = {
-        path: each.device.path
-        for each in assignments
-        for path in (each.request.path, each.device.path)
+        path: assignment.device.path
+        for assignment in assignments
+        for path in (assignment.request.path, assignment.device.path)
     }
-    for each in terms.explicit:
-        device = by_path.get(each.device)
+    for entry in terms.explicit:
+        device = by_path.get(entry.device)
         if device in named:
-            what, hint = f"vsids numbers {each.device} twice", "host or guest path: remove one"
-            yield Problem("malformed", what, hint, where=each.where)
+            what, hint = f"vsids numbers {entry.device} twice", "host or guest path: remove one"
+            yield Problem("malformed", what, hint, where=entry.where)
         if terms.profile.policy != "explicit":
             what, hint = "vsids counts only for the policy explicit", "write vsid: explicit"
-            yield Problem("malformed", what, hint, found=terms.profile.policy, where=each.where)
+            yield Problem("malformed", what, hint, found=terms.profile.policy, where=entry.where)
             return
         if device is None and not is_known:
             continue
         if device is None:
-            what = f"vsids numbers {each.device}, which no guest node asks for"
+            what = f"vsids numbers {entry.device}, which no guest node asks for"
             hint = "correct the path, or remove the entry"
-            yield Problem("malformed", what, hint, where=each.where)
+            yield Problem("malformed", what, hint, where=entry.where)
         else:
             named.add(device)

@@ -39,7 +39,7 @@ def _memory(domain: Domain) -> Iterator[Problem]:
 
 def _vpl011(domain: Domain, profile: Profile) -> Iterator[Problem]:
     """The plan did not know of the emulated UART: its place and its interrupt must be free."""
-    places = [each for each in profile.reserved if each.when == _VPL011]
+    places = [reserved for reserved in profile.reserved if reserved.when == _VPL011]
     pages = [
         (*in_pages(page.in_guest).ends, node)
         for node, own in [
@@ -48,7 +48,7 @@ def _vpl011(domain: Domain, profile: Profile) -> Iterator[Problem]:
         ]
         for page in own
     ]
-    taken = [(*each.region.ends, each.region) for each in places]
+    taken = [(*place.region.ends, place.region) for place in places]
     for node, region, _, _ in meetings(pages, taken):
         yield Problem(
             "guest-overlap",
@@ -59,10 +59,10 @@ def _vpl011(domain: Domain, profile: Profile) -> Iterator[Problem]:
             found=str(region),
             where=domain.where,
         )
-    lines = [each for each in profile.reserved_interrupts if each.when == _VPL011]
+    lines = [reserved for reserved in profile.reserved_interrupts if reserved.when == _VPL011]
     for device in domain.plan.devices:
         for intid in device.intids:
-            if any(each.first <= intid <= each.last for each in lines):
+            if any(line.first <= intid <= line.last for line in lines):
                 yield Problem(
                     "interrupt-clash",
                     f"the vpl011 of {domain.name} has the interrupt of its device",

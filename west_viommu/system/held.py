@@ -76,11 +76,11 @@ def holders(domains: Iterable[Domain], devices: Devices) -> Iterator[Holder]:
     """
     for place, domain in enumerate(domains):
         for device in domain.plan.devices:
-            found = devices.device(device.host)
-            if found:
+            host_device = devices.device(device.host)
+            if host_device:
                 assignment = Assignment(
                     _request(device, domain),
-                    found,
+                    host_device,
                     tuple(StreamId(stream.pmaster) for stream in device.streams),
                     tuple((StreamId(stream.pmaster), stream.iommu) for stream in device.streams),
                 )
@@ -91,18 +91,18 @@ def holders(domains: Iterable[Domain], devices: Devices) -> Iterator[Holder]:
 
 def page_claims(held: Iterable[Holder]) -> Iterator[Claimed]:
     """The host's pages that the hypervisor maps for each."""
-    for each in held:
-        for pages in each.pages:
+    for holder in held:
+        for pages in holder.pages:
             own = in_pages(pages.on_host)
             if own.size:
-                yield *own.ends, each
+                yield *own.ends, holder
 
 
 def line_claims(held: Iterable[Holder], holdings: Holdings) -> Iterator[Claimed]:
     """The interrupt lines that the hypervisor routes for each."""
-    for each in held:
-        for intid in routed(each.assignment, holdings) if each.assignment else ():
-            yield intid, intid, each
+    for holder in held:
+        for intid in routed(holder.assignment, holdings) if holder.assignment else ():
+            yield intid, intid, holder
 
 
 def across(claims: Iterable[Claimed], steps: StepLimit, shared: str) -> Iterator[Meeting]:

@@ -35,7 +35,7 @@ class Domain(NamedTuple):
     def toolstacks(self) -> tuple[str, ...]:
         """Who can create it: for each there is a partial tree (names.partial_tree)."""
         names = {"dom0less": "passthrough-dom0less.dts", "libxl": "passthrough-xl.dts"}
-        return tuple(each for each, name in names.items() if name in self.plan.files)
+        return tuple(toolstack for toolstack, name in names.items() if name in self.plan.files)
 
 
 class SystemTerms(NamedTuple):

@@ -117,12 +117,12 @@ class AddressMap:
         width = 4 * (address_cells + size_cells)
         if len(value) % width:
             raise _unfit(value, node, address_cells, size_cells)
-        found = []
+        entries = []
         for at in range(0, len(value), width):
             middle = at + 4 * address_cells
             base = int.from_bytes(value[at:middle], "big")
-            found.append(Region(base, int.from_bytes(value[middle : at + width], "big")))
-        return tuple(found)
+            entries.append(Region(base, int.from_bytes(value[middle : at + width], "big")))
+        return tuple(entries)
 
     def regions(self, node: Node) -> tuple[Region | None, ...]:
         """The `reg` entries of `node` at absolute addresses; None for one that has none. Raises
@@ -159,10 +159,10 @@ class AddressMap:
             if ranges is None:
                 return None
             if ranges:
-                found = self._around(bus, ranges, base, size)
-                if found is None:
+                window = self._around(bus, ranges, base, size)
+                if window is None:
                     return None
-                base += found.parent - found.child
+                base += window.parent - window.child
             bus = self._tree.parent(bus)
         if base + size > _END_OF_MEMORY:
             return None
@@ -209,8 +209,8 @@ class Windows:
         self._ranges = tuple(ranges)
         self._starts: list[int] | None = None
         if len(self._ranges) > _FEW:
-            self._ranges = tuple(sorted(each for each in self._ranges if each.size))
-            self._starts = [each.child for each in self._ranges]
+            self._ranges = tuple(sorted(entry for entry in self._ranges if entry.size))
+            self._starts = [entry.child for entry in self._ranges]
             for one, other in zip(self._ranges, self._ranges[1:], strict=False):
                 if one.child + one.size > other.child:
                     raise TreeError(
@@ -227,9 +227,9 @@ class Windows:
         if self._starts is not None:
             at = bisect_right(self._starts, base)
             ranges = ranges[max(at - 1, 0) : at]
-        for each in ranges:
-            if each.child <= base and base + size <= each.child + each.size:
-                return each
+        for window in ranges:
+            if window.child <= base and base + size <= window.child + window.size:
+                return window
         return None
 
 

@@ -68,10 +68,10 @@ class InterruptMap:
         """
         # A child without reg has unit address 0, as in Linux (of_irq_parse_one).
         unit_address = (*address, *(0,) * self._address_cells)[: self._address_cells]
-        found = self._rows.get(self._masked((*unit_address, *specifier)))
-        if found is None and self._error:
+        row = self._rows.get(self._masked((*unit_address, *specifier)))
+        if row is None and self._error:
             raise self._error
-        return found
+        return row
 
     def _read(self, tree: Tree, nexus: Node, numbers: tuple[int, ...], key_cells: int) -> None:
         at = 0
