@@ -64,10 +64,10 @@ class Range(NamedTuple):
 
 def address_map(tree: Tree) -> AddressMap:
     """The one AddressMap of a host `tree`."""
-    return tree.decoded(_as_host)
+    return tree.decoded(_of_host, tree.root)
 
 
-def _as_host(tree: Tree) -> AddressMap:
+def _of_host(tree: Tree, root: Node) -> AddressMap:
     return AddressMap(tree, inherits=True)
 
 

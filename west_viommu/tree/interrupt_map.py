@@ -18,20 +18,7 @@ class Interrupt(NamedTuple):
 
 def interrupt_map(tree: Tree, nexus: Node) -> InterruptMap:
     """The interrupt-map of `nexus`, read once. Raises TreeError."""
-    return tree.decoded(_InterruptMaps).of(nexus)
-
-
-class _InterruptMaps:
-    """Those of one tree."""
-
-    def __init__(self, tree: Tree):
-        self._tree = tree
-        self._maps: dict[str, InterruptMap] = {}
-
-    def of(self, nexus: Node) -> InterruptMap:
-        if nexus.path not in self._maps:
-            self._maps[nexus.path] = InterruptMap(self._tree, nexus)
-        return self._maps[nexus.path]
+    return tree.decoded(InterruptMap, nexus)
 
 
 class InterruptMap:

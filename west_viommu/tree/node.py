@@ -68,7 +68,7 @@ class Tree:
         self._by_phandle: dict[int, Node] = {}
         self._shared_phandles: set[int] = set()
         self._statuses: dict[str, str] = {}
-        self._decoded: dict[Callable[[Tree], Any], Any] = {}
+        self._decoded: dict[tuple[Callable[[Tree, Node], Any], str], Any] = {}
         pending = [root]
         while pending:
             node = pending.pop()
@@ -81,11 +81,12 @@ class Tree:
                     self._shared_phandles.add(phandle)
             pending.extend(reversed(node.children))
 
-    def decoded(self, by: Callable[[Tree], T]) -> T:
-        """What the function `by` makes of this tree, made once for all who ask."""
-        if by not in self._decoded:
-            self._decoded[by] = by(self)
-        known: T = self._decoded[by]
+    def decoded(self, make: Callable[[Tree, Node], T], node: Node) -> T:
+        """What `make` makes of `node` of this tree, made once for all who ask."""
+        key = make, node.path
+        if key not in self._decoded:
+            self._decoded[key] = make(self, node)
+        known: T = self._decoded[key]
         return known
 
     def nodes(self) -> Iterable[Node]:
