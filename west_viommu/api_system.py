@@ -122,7 +122,7 @@ def system_of(
     host = read_host(said.host, include_dirs, defines)
     name = said.profile or next(plan.profile for plan, _ in plans.values())
     if not said.profile and name not in PROFILES:
-        what = f"the plans are by a profile of their user's own, {name}"
+        what = f"the plans use a profile of the user's own, {name}"
         hint = "name its file: profile: FILE in system.yml, or --profile FILE"
         raise Refused([Problem("unreadable", what, hint, where=said.domains[0].where)])
     chosen = profile_of(name, None)
@@ -235,7 +235,7 @@ def _other_plan(
         yield Problem(
             "malformed",
             f"{entry.name} was bound to another host tree",
-            f"bind all of them to {name}: as it is, whose devices are whose cannot be told",
+            f"bind all of them to {name}: as it is, nobody can tell whose devices are whose",
             expected=_of_host(host),
             found=_of_host(plan.host),
             where=entry.where,
@@ -243,8 +243,8 @@ def _other_plan(
     if plan.profile != chosen:
         yield Problem(
             "malformed",
-            f"{entry.name} was bound by another profile",
-            "one Xen runs all of them: bind it by the same",
+            f"{entry.name} was bound with another profile",
+            "one Xen runs all of them: bind it with the same",
             expected=chosen,
             found=plan.profile,
             where=entry.where,

@@ -121,12 +121,12 @@ def test_directories_that_are_no_devicetree(tmp_path: Path) -> None:
         ),
         (
             gzip.compress(b"/dts-v1/; / { };", mtime=0),
-            "{file}: error: [malformed] this is compressed by gzip, and no devicetree\nhint: "
+            "{file}: error: [malformed] this is compressed by gzip, not a devicetree\nhint: "
             "unpack it: gzip -dk {file}, and give what comes out",
         ),
         (
             b"\x7fELF\2\1\1",
-            "{file}: error: [malformed] this is a program (ELF), and no devicetree\nhint: give the "
+            "{file}: error: [malformed] this is a program (ELF), not a devicetree\nhint: give the "
             "devicetree: a blob, or its source",
         ),
         (

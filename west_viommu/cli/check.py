@@ -181,7 +181,7 @@ def _as_built(chosen: Settings, sealed: SealedPlan | None) -> Settings:
     if not sealed:
         return chosen
     if not chosen.profile and sealed.profile not in PROFILES:
-        what = f"the build is by a profile of its user's own, {sealed.profile}"
+        what = f"the build uses a profile of the user's own, {sealed.profile}"
         raise refusal("unreadable", what, "name its file with --profile FILE")
     name = chosen.profile or sealed.profile
     if profile(name, None).name != sealed.profile:

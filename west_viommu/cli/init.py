@@ -40,7 +40,7 @@ def run(arguments: Namespace) -> None:
         with target.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        what, hint = "it is there already", "change it, or move it away"
+        what, hint = "it exists already", "change it, or move it away"
         raise refusal("unwritable", what, hint, str(target)) from None
     except OSError as error:
         what = error.strerror or "cannot be written"

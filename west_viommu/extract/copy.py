@@ -109,7 +109,7 @@ class _Copier:
             if _NODE_NAME.fullmatch(child.name):
                 yield self._child(child, routed)
             else:
-                left_out.append(LeftOut((child.name,), "no name of a node"))
+                left_out.append(LeftOut((child.name,), "not a valid node name"))
 
     def _child(self, node: Node, routed: frozenset[Intid]) -> Copied:
         """A node below the device, which keeps its place there. Of its interrupts Xen routes those
@@ -155,7 +155,7 @@ class _Copier:
             if name in gone:
                 continue
             if not _PROPERTY_NAME.fullmatch(name):
-                left_out.append(LeftOut((name,), "no name of a property"))
+                left_out.append(LeftOut((name,), "not a valid property name"))
             elif name == "dma-ranges":
                 left_out.append(LeftOut((name,), "addresses of the host's bus"))
             elif isinstance(prop, LeftOut):
@@ -189,7 +189,9 @@ class _Copier:
             # Nor one that comes along: edtlib wants a binding for each interrupt controller.
             if not is_gic(controller):
                 shown = " ".join(map(str, specifier))
-                yield LeftOut(("interrupts",), f"<{shown}> goes to {controller.path}, no GIC")
+                yield LeftOut(
+                    ("interrupts",), f"<{shown}> goes to {controller.path}, which is not a GIC"
+                )
         for intid, flags in gic_interrupts(self._tree, node):
             if not _is_usable(intid, flags):
                 kind = "a PPI, which Xen does not route"

@@ -28,7 +28,7 @@ def malformed(guest: GuestTree, error: TreeError, node: Node) -> Problem:
         "xen,path": "write the path of the host node, as `viommu list` shows it",
         "reg": f"give {PASSTHROUGH} #address-cells = <2>, #size-cells = <2> and `ranges;`, and "
         "write reg = <0x0 ADDRESS 0x0 SIZE>",
-        STREAM_IDS: "write the stream IDs of the host node, a cell each",
+        STREAM_IDS: "write the stream IDs of the host node, one cell each",
         "xen,reg": "write <host-address size guest-address> for each region",
         "interrupts": "write <GIC_SPI number IRQ_TYPE_LEVEL IRQ_DEFAULT_PRIORITY>, as Zephyr has it"
         if is_zephyr

@@ -197,7 +197,7 @@ def together(
     names = as_list([contradiction.part for contradiction in (first, *others)])
     lines = " ".join(contradiction.line for contradiction in (first, *others) if contradiction.line)
     return first.finding._replace(
-        what=f"the {names} of the node are of another device than its {as_list(parts)}"
+        what=f"the {names} of the node belong to another device than its {as_list(parts)}"
         if parts
         else first.finding.what,
         hint=f"write {lines}",

@@ -45,10 +45,11 @@ def ambiguous_path(assignment: Assignment, ownership: Ownership) -> Iterator[Fin
     ]
     if alike and ownership.profile.toolstacks:
         yield Finding(
-            f"the host tree has {' and '.join(alike)} as well, and Xen compares paths without case",
+            f"the host tree has {' and '.join(alike)} as well, and Xen compares paths without "
+            "regard to case",
             "rename one of the nodes in the host tree: Xen takes the first that it finds",
             "xen,path",
-            expected="a path that no other differs from by case alone",
+            expected="a path that differs from every other by more than case",
             found=assignment.device.path,
         )
 

@@ -86,8 +86,8 @@ def host_memory(ownership: Ownership) -> Found:
                 Finding(
                     f"a region of {contest.this.device.path} lies in the host's {kind}, "
                     f"{contest.other}",
-                    "what firmware or the host keeps there is no device's: leave this one to the "
-                    "host"
+                    "what firmware or the host keeps there belongs to no device: leave this one to "
+                    "the host"
                     if is_reserved
                     else "Xen may give that memory to anybody: correct the host tree, or leave "
                     "this "

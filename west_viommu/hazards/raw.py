@@ -97,8 +97,7 @@ def _with(raw: Raw, other: str, region: Region, ownership: Ownership) -> tuple[s
     elif kind == RESERVED:
         what = f"xen,reg maps {kind} of the host, {other}"
         hint = (
-            "if the guest is to share that memory with whom it is kept for: "
-            f"{as_allowed(hazard, raw.path)}"
+            f"if the guest is to share that memory with its owner: {as_allowed(hazard, raw.path)}"
         )
     elif standing is Standing.OWN:
         hazard, severity = "hypervisor-owned", Severity.FATAL

@@ -55,7 +55,7 @@ def plan_for(
         request.path for request, identity in matched.items() if identity.is_refused
     )
     assignments = [identity.assignment for identity in matched.values() if identity.assignment]
-    # A node that is there twice is not in the way of the other.
+    # A node that appears twice is not in the way of the other.
     again = {
         r.path for r, identity in identities.items() if identity.assignment != matched[r].assignment
     }
@@ -249,7 +249,7 @@ def _stale_vsids(
             what, hint = f"vsids numbers {entry.device} twice", "host or guest path: remove one"
             yield Problem("malformed", what, hint, where=entry.where)
         if terms.profile.policy != "explicit":
-            what, hint = "vsids counts only for the policy explicit", "write vsid: explicit"
+            what, hint = "vsids count only under the policy explicit", "write vsid: explicit"
             yield Problem("malformed", what, hint, found=terms.profile.policy, where=entry.where)
             return
         if device is None and not is_known:

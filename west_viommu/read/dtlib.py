@@ -159,7 +159,7 @@ def bounded_dt(module: ModuleType) -> Any:
             s = str(said)
             word = _WORD.match(self._file_contents, self._tok_i)
             if s.startswith(_NO_NUMBER) and word:
-                s = f"{word[0]} is no number, and no macro that is known here"
+                s = f"{word[0]} is neither a number nor a macro that is known here"
             super()._parse_error(s)
 
         def _eval_shift(self) -> int:

@@ -61,5 +61,5 @@ def inventory_of(file: str, tree: Tree) -> Inventory:
 
 def malformed_host(file: str, error: TreeError) -> Problem:
     """`error` as a problem of the host tree in `file`."""
-    hint = "correct the host tree: as it is, whose stream IDs are whose cannot be told"
+    hint = "correct the host tree: as it is, nobody can tell whose stream IDs are whose"
     return error.problem(hint, Where(file))

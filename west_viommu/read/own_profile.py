@@ -132,7 +132,7 @@ def _line(root: Any, path: Iterable[object]) -> int | None:
             values = [value for key, value in node.value if key.value == str(step)]
             node = values[-1] if values else None
         elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-            # Of a key that is there twice, this is the first and the content is the last.
+            # Of a key that appears twice, this is the first and the content is the last.
             node = node.value[step] if step < len(node.value) else None
     return node.start_mark.line + 1 if node else None
 

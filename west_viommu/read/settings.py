@@ -52,7 +52,7 @@ class Settings(NamedTuple):
                 [
                     Problem(
                         "unreadable",
-                        "this names a host tree that is not there",
+                        "this names a host tree that does not exist",
                         f"{near(self.host)}correct the path, which is relative to {of}",
                         found=self.host,
                         where=self.host_where,

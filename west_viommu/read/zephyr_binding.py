@@ -38,7 +38,7 @@ def declared(compatibles: Iterable[str], directories: Sequence[str]) -> Declared
             found.path, known.paths(), require_compatible=False, require_description=False
         )
     except edtlib.EDTError as error:
-        what = f"Zephyr's edtlib does not take it: {error}"
+        what = f"Zephyr's edtlib rejects it: {error}"
         raise refusal("malformed", what, file=found.path) from None
     specs = binding.prop2specs
     return Declared(

@@ -181,7 +181,7 @@ class Output:
             if os.path.lexists(target) and not _is_ours(target, beginning, or_empty=True):
                 raise _refused(
                     target,
-                    "a file of this name is there that this tool did not write",
+                    "a file of this name exists that this tool did not write",
                     "move it away, or give another folder with -o",
                 )
 
