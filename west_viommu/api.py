@@ -241,7 +241,7 @@ def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, byte
         guests=tuple(map(_base_name, guest.names)),
         profile_was_chosen=planned.profile_was_chosen,
     )
-    sources = {name_of(each.toolstack, ".dts"): partial_tree_source(each) for each in planned.trees}
+    sources = {name_of(tree.toolstack, ".dts"): partial_tree_source(tree) for tree in planned.trees}
     bindings: dict[str, str] = {}
     with Compilers(sources) as compilers:
         if binding_dirs:
@@ -288,7 +288,7 @@ def _partial_trees(
         return (), ()
     trees, problems = [], {}
     agreeing = agreeing_toolstacks(made.devices, agreed)
-    for toolstack in (each for each in agreeing if each not in made.hindered):
+    for toolstack in (agreed for agreed in agreeing if agreed not in made.hindered):
         tree, of_tree = partial_tree(toolstack, made.devices, made.gic, guest.tree, made.profile)
         trees.append(tree)
         problems.update(dict.fromkeys(of_tree))
@@ -306,15 +306,15 @@ def _for_xen(
     made: Plan, sources: Mapping[str, str], compiled: Mapping[str, bytes]
 ) -> dict[str, bytes]:
     """The files for Xen's side, by name: partial trees, `sources` and `compiled`, and the rest."""
-    found = {name: text.encode() for name, text in sources.items()}
-    found |= {name.replace(".dts", ".dtb"): blob for name, blob in compiled.items()}
+    files = {name: text.encode() for name, text in sources.items()}
+    files |= {name.replace(".dts", ".dtb"): blob for name, blob in compiled.items()}
     if name_of("libxl", ".dts") in sources:
-        found[XL_CFG] = xl_cfg(made).encode()
-        found[XENLIB] = xenlib_header(made).encode()
+        files[XL_CFG] = xl_cfg(made).encode()
+        files[XENLIB] = xenlib_header(made).encode()
     if sources:
-        sizes = {name: len(data) for name, data in found.items()}
-        found[HOST_OVERLAY] = host_overlay(made, sizes).encode()
-    return found
+        sizes = {name: len(data) for name, data in files.items()}
+        files[HOST_OVERLAY] = host_overlay(made, sizes).encode()
+    return files
 
 
 def _nothing_asked_for(guest: Guest) -> Problem:

@@ -155,7 +155,7 @@ def wrapped(line: str, width: int, indent: str) -> Iterator[str]:
 
 def rendered(problem: Problem) -> str:
     """`FILE:LINE: error: [id] what is wrong (node, expected, found)` and a `hint:` line."""
-    message = place_of(problem) + f"{severity_of(problem)}: " + said(problem)
+    message = place_of(problem) + f"{problem.severity.value}: " + said(problem)
     return f"{message}\nhint: {printable(shortened(problem.hint))}" if problem.hint else message
 
 
@@ -165,11 +165,6 @@ def place_of(problem: Problem) -> str:
         return ""
     file, line = printable(shortened(problem.where.file)), problem.where.line
     return f"{file}: " if line is None else f"{file}:{line}: "
-
-
-def severity_of(problem: Problem) -> str:
-    """The word for how bad it is."""
-    return problem.severity.value
 
 
 def said(problem: Problem) -> str:

@@ -48,7 +48,7 @@ def on_the_host(raws: Sequence[Raw], ownership: Ownership, assigned: Container[s
     """
     claims = [claim for claim in ownership.holdings.all_pages() if claim.path not in assigned]
     count = ownership.devices.steps.count
-    there = met((_ends(host) for raw in raws for host, _ in raw.mapped), claims, count)
+    there = met((in_pages(host).ends for raw in raws for host, _ in raw.mapped), claims, count)
     # Xen takes what is reserved out of the memory that it gives away (dt_unreserved_regions()).
     is_reserved = covered_by(
         Interval(claim.first, claim.last)
@@ -57,7 +57,7 @@ def on_the_host(raws: Sequence[Raw], ownership: Ownership, assigned: Container[s
     )
     for raw in raws:
         mapped_of: dict[str, Region] = {}
-        for first, last in (_ends(host) for host, _ in raw.mapped):
+        for first, last in (in_pages(host).ends for host, _ in raw.mapped):
             for at in there[first, last]:
                 count()
                 other = claims[at].path
@@ -122,10 +122,10 @@ def _in_the_guest(raws: Sequence[Raw], ownership: Ownership) -> _Found:
     viommu = ownership.profile.viommu
     others = [(*region.ends, at) for at, (_, _, region) in enumerate(taken)]
     count = partial(ownership.devices.steps.count, "an address of the guest")
-    there = met((_ends(guest) for raw in raws for _, guest in raw.mapped), others, count)
+    there = met((in_pages(guest).ends for raw in raws for _, guest in raw.mapped), others, count)
     for raw in raws:
         mapped_over: dict[int, Region] = {}
-        for first, last in (_ends(guest) for _, guest in raw.mapped):
+        for first, last in (in_pages(guest).ends for _, guest in raw.mapped):
             for at in there[first, last]:
                 count()
                 _, path, region = taken[at]
@@ -140,8 +140,3 @@ def _in_the_guest(raws: Sequence[Raw], ownership: Ownership) -> _Found:
         )
         as_raw = (("guest-overlap", finding._replace(prop="xen,reg")) for finding in over)
         yield from _first_ones(raw, as_raw)
-
-
-def _ends(region: Region) -> tuple[int, int]:
-    """The first and the last address of its pages."""
-    return in_pages(region).ends

@@ -91,9 +91,9 @@ class Matcher:
             about = "the host node is malformed"
             return Identity(None, (error.problem(hint, where, about=about),))
         for contradiction in self._examiner.contradictions(matched, wanted):
-            problems.append(
-                self._problem(contradiction.hazard, contradiction.finding, request, matched.names)
-            )
+            hazard, finding = contradiction.hazard, contradiction.finding
+            wrong = self._permissions.problem(hazard, finding, request.path, matched.names)
+            problems.append(wrong)
         is_of_another = bool(
             wanted and not matched.device.master and candidates(wanted, self._devices)
         )
@@ -160,7 +160,7 @@ class Matcher:
                 finding = or_else(finding, request, self._devices.master(others[0]), others[0])
             # Only of the device that is named it was said what may be.
             names = assignment.names if is_named and not rest and strict.assignment else ()
-            yield self._problem(first.hazard, finding, request, names)
+            yield self._permissions.problem(first.hazard, finding, request.path, names)
 
     def _by_path(self, request: Request) -> Device | None:
         return self._devices.device(request.xen_path) if request.xen_path else None
@@ -171,18 +171,13 @@ class Matcher:
             True for _ in self._examiner.contradictions(assignment, ())
         )
 
-    def _problem(
-        self, hazard: str, finding: Finding, request: Request, names: Collection[str]
-    ) -> Problem:
-        return self._permissions.problem(hazard, finding, request.path, names)
-
     def _is_other_host(self, evidence: Collection[Evidence]) -> bool:
         is_foreign = any(request.missing >= _MANY_MISSING for request in evidence)
         return is_foreign and not any(request.fits for request in evidence)
 
     def _other_host(self, first: Request) -> Problem:
         model = self._devices.model
-        return self._problem(
+        return self._permissions.problem(
             "wrong-host",
             Finding(
                 "nothing that the guest asks for is in this host tree: is it the right host?",
@@ -191,7 +186,7 @@ class Matcher:
                 expected="paths, addresses and stream IDs of the host",
                 found=f"{self._devices.host_name} ({model})" if model else self._devices.host_name,
             ),
-            first,
+            first.path,
             (),
         )
 
