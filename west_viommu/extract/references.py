@@ -27,7 +27,7 @@ def kept_property(tree: Tree, device: Node, node: Node, name: str) -> Property |
     is_whole = not (reading.is_open or reading.is_guess or reading.reference.others)
     if is_whole and all(_comes_along(tree, device, name, path) for path in targets):
         return Property(name, node.properties[name], cells=reading.reference.cells)
-    names = (name, *(companion for companion in companions(name) if companion in node.properties))
+    names = (name, *(n for n in companions(name) if n in node.properties))
     return LeftOut(names, _why(node, name, reading))
 
 

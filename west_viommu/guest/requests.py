@@ -191,10 +191,7 @@ class _Reader:
         written = self.tried(node, lambda: specifiers(self.guest, self.gic, node), none)
         if all(specifier.controller for specifier in written):
             return ()
-        return tuple(
-            (specifier.controller and specifier.controller.path, specifier.numbers)
-            for specifier in written
-        )
+        return tuple((s.controller and s.controller.path, s.numbers) for s in written)
 
     def raw(self, node: Node) -> Raw | None:
         """The mapping of `node`; None where it is malformed."""

@@ -47,9 +47,7 @@ class Paper(NamedTuple):
 
     def interrupts(self, device: Device) -> str:
         """`interrupts` for those of `device`, as the guest's GIC has them; "" where it has none."""
-        spis = [
-            interrupt for interrupt in dict.fromkeys(device.interrupts) if interrupt[0] >= FIRST_SPI
-        ]
+        spis = [line for line in dict.fromkeys(device.interrupts) if line[0] >= FIRST_SPI]
         if not 0 < len(spis) <= _MOST_ENTRIES:
             return ""
         entries = [

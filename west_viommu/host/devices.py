@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from functools import cached_property
 
-from west_viommu.host.index import NodeIndex, StreamIndex
+from west_viommu.host.index import NodeIndex, StreamIndex, grouped
 from west_viommu.host.inventory import Inventory, Iommu, Master
 from west_viommu.host.parts import wholes
 from west_viommu.host.step_limit import StepLimit
@@ -162,26 +162,17 @@ class Devices:
 
     @cached_property
     def _by_folded(self) -> dict[str, list[str]]:
-        by_folded: dict[str, list[str]] = {}
-        for path in self.paths:
-            by_folded.setdefault(path.lower(), []).append(path)
-        return by_folded
+        return grouped((path.lower(), path) for path in self.paths)
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
-        by_name: dict[str, list[str]] = {}
-        for path in self.paths:
-            by_name.setdefault(path.rpartition("/")[2], []).append(path)
-        return by_name
+        return grouped((path.rpartition("/")[2], path) for path in self.paths)
 
     @cached_property
     def _mapping(self) -> dict[str, list[Master]]:
         """The masters with an iommu-map by their names."""
-        by_name: dict[str, list[Master]] = {}
-        for master in self.masters:
-            if master.maps:
-                by_name.setdefault(master.path.rpartition("/")[2], []).append(master)
-        return by_name
+        mapping = (master for master in self.masters if master.maps)
+        return grouped((master.path.rpartition("/")[2], master) for master in mapping)
 
     @cached_property
     def _order(self) -> dict[str, int]:

@@ -10,16 +10,26 @@ from west_viommu.host.intervals import Spans
 from west_viommu.host.inventory import Master
 from west_viommu.host.step_limit import StepLimit
 from west_viommu.host.streams import StreamId, map_intervals
+from west_viommu.quick_typing import TypeVar
 from west_viommu.tree.addresses import Region, address_map
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import Received, primary_gic, received
 from west_viommu.tree.node import Node, Tree
 from west_viommu.tree.numbered import Numbered
 
+T = TypeVar("T")
 # An ID and the place of an IOMMU in one number: both have 32 bits.
 _PLACE_BITS = 32
 _LAST_PLACE = (1 << _PLACE_BITS) - 1
 _SHARED = "the same stream ID"
+
+
+def grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
+    """The values under each key, in their order."""
+    groups: dict[str, list[T]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
 
 
 class NodeIndex:
@@ -109,9 +119,10 @@ class StreamIndex:
     @cached_property
     def _mapped(self) -> dict[str, Spans[Master]]:
         """The IDs that the iommu-maps give out, by IOMMU."""
-        by_iommu: dict[str, list[tuple[int, int, Master]]] = {}
-        for master in self._masters:
-            for entry in master.maps:
-                for first, last in map_intervals(entry, master.map_mask):
-                    by_iommu.setdefault(entry.iommu, []).append((first, last, master))
+        by_iommu = grouped(
+            (entry.iommu, (*interval, master))
+            for master in self._masters
+            for entry in master.maps
+            for interval in map_intervals(entry, master.map_mask)
+        )
         return {iommu: Spans(spans) for iommu, spans in by_iommu.items()}

@@ -61,10 +61,7 @@ class Links:
         """The properties that refer out of /passthrough, with the names that belong to them."""
         for name, reading in self._readings[node.path].items():
             if not _is_local(reading):
-                names = (
-                    name,
-                    *(companion for companion in companions(name) if companion in node.properties),
-                )
+                names = (name, *(n for n in companions(name) if n in node.properties))
                 target = " and ".join(p for p in reading.reference.targets if not is_below(p))
                 why = f"it may refer to {target}" if reading.is_guess else meaning(name)
                 yield LeftOut(names, why or (f"it refers to {target}" if target else ""))

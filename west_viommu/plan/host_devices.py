@@ -104,10 +104,7 @@ def device_reports(devices: Devices, terms: Terms | None = None) -> dict[str, De
     for hazard, assignment, _ in _refusing(fit, devices, agreed):
         refused.setdefault(assignment.device.path, {})[hazard.id] = None
     for device in fit:
-        unroutable = (
-            *device.unroutable,
-            *(f"to {controller}" for controller in device.other_controllers),
-        )
+        unroutable = (*device.unroutable, *(f"to {path}" for path in device.other_controllers))
         ids = tuple(refused.get(device.path, ()))
         reports[device.path] = DeviceReport(device.intids, device.regions, unroutable, ids)
     return reports
