@@ -162,7 +162,7 @@ class Devices:
 
     @cached_property
     def _by_folded(self) -> dict[str, list[str]]:
-        return grouped((path.lower(), path) for path in self.paths)
+        return grouped(zip(map(str.lower, self.paths), self.paths, strict=True))
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:

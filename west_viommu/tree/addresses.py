@@ -39,7 +39,8 @@ class Region(NamedTuple):
     @property
     def ends(self) -> tuple[int, int]:
         """Its first and its last address."""
-        return self.base, self.base + self.size - 1
+        base, size = self
+        return base, base + size - 1
 
     def contains(self, address: int) -> bool:
         """Whether `address` is one of its own."""
