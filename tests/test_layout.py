@@ -70,6 +70,20 @@ def test_the_core_does_no_input_or_output(layer: str) -> None:
         assert not imported(module) & FORBIDDEN_IN_CORE, module
 
 
+def test_problems_are_built_by_keyword_from_the_node_on() -> None:
+    """Positional blanks hide which field is which."""
+    wrong = [
+        f"{module}:{call.lineno}"
+        for module in sorted(PACKAGE.rglob("*.py"))
+        for call in ast.walk(ast.parse(module.read_text()))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id in ("Problem", "Finding")
+        and len(call.args) > 3
+    ]
+    assert not wrong
+
+
 def contents(path: Path) -> dict[str, bytes]:
     """What is in a file or a folder, by the names below `path`."""
     files = path.rglob("*") if path.is_dir() else [path]

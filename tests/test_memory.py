@@ -16,7 +16,7 @@ import pytest
 from tests.flat import GUEST, Part, cells, device, flat, host
 from tests.many import SOME, all_of_them, on_one_id_each, on_one_page_each
 from tests.support import CHECKOUT, Run, unmeasured
-from west_viommu.problems import MOST_ALIKE, Problem, Refused, Where, bounded, rendered
+from west_viommu.problems import MOST_ALIKE, Problem, Refused, Severity, Where, bounded, rendered
 
 # Bytes of memory for each byte of a blob, and of source; and what a run takes for an empty tree.
 OF_BLOB, OF_SOURCE, EMPTY = 128, 256, 48 << 20
@@ -211,14 +211,16 @@ def test_the_constants_are_those_of_the_documentation() -> None:
     assert f"the first {MOST_ALIKE} of each" in text
 
 
-def of(count: int, id: str = "a", warning: bool = False, more: int = 0) -> list[Problem]:
-    return [Problem(id, f"w{i}", "h", warning=warning, more=more) for i in range(count)]
+def of(
+    count: int, id: str = "a", severity: Severity = Severity.ERROR, more: int = 0
+) -> list[Problem]:
+    return [Problem(id, f"w{i}", "h", severity=severity, more=more) for i in range(count)]
 
 
 def test_the_first_problems_of_each_kind_are_kept() -> None:
-    problems = [*of(5360), *of(2, "b"), *of(60, warning=True)]
+    problems = [*of(5360), *of(2, "b"), *of(60, severity=Severity.WARNING)]
     kept = bounded(problems)
-    assert kept[:-2] == (*of(50), *of(2, "b"), *of(50, warning=True))
+    assert kept[:-2] == (*of(50), *of(2, "b"), *of(50, severity=Severity.WARNING))
     assert [rendered(each) for each in kept[-2:]] == [
         "error: [a] and 5,310 more like this",
         "warning: [a] and 10 more like this",

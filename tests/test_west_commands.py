@@ -8,9 +8,10 @@ import importlib.util
 from types import ModuleType
 
 import pytest
+import yaml
 from west.commands import CommandError
 
-from tests.support import DEMO, PACKAGE, Run
+from tests.support import CHECKOUT, DEMO, PACKAGE, Run
 
 
 @pytest.fixture
@@ -20,6 +21,14 @@ def module() -> ModuleType:
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
     return loaded
+
+
+def test_each_class_that_west_is_told_of_makes_its_command(module: ModuleType) -> None:
+    (entry,) = yaml.safe_load((CHECKOUT / "west-commands.yml").read_text())["west-commands"]
+    named = {each["name"]: each["class"] for each in entry["commands"]}
+    assert {name: getattr(module, made)().name for name, made in named.items()} == {
+        name: name for name in named
+    }
 
 
 @pytest.mark.parametrize(

@@ -53,11 +53,11 @@ from west_viommu.names import (
     XL_CFG,
 )
 from west_viommu.names import partial_tree as name_of
-from west_viommu.plan import plan as planning
+from west_viommu.plan.planning import plan_for
 from west_viommu.plan.records import Plan
 from west_viommu.problems import Problem, Refused, Where, bounded, rendered
 from west_viommu.quick_typing import NamedTuple
-from west_viommu.read import host as host_file
+from west_viommu.read.host import inventory_of, read_host_tree
 from west_viommu.read.settings import Settings, terms
 from west_viommu.write.files import Output
 from west_viommu.write.host_overlay import host_overlay
@@ -137,7 +137,7 @@ class Planned(NamedTuple):
             what = "; ".join(map(str, those))
             yield f"left out of {path} for Xen, whose guest has no such nodes: {what}"
         for raw in self.guest.asked.raw:
-            memory = " ".join(f"{host.base:#x}/{host.size:#x}" for host, _ in raw.mapped)
+            memory = " ".join(str(host) for host, _ in raw.mapped)
             yield f"{raw.path} maps host memory without a host device: {memory}"
         for path in self.guest.asked.disabled:
             yield f"{path} is disabled: it asks for nothing, and Xen maps nothing for it"
@@ -152,8 +152,8 @@ def read_host(
     Raises Refused where it cannot be read, is malformed, or is the tree that Xen made for dom0.
     """
     name = os.fspath(path)
-    tree = host_file.read_host(name, include_dirs, defines)
-    inventory = host_file.read_inventory(name, tree)
+    tree = read_host_tree(name, include_dirs, defines)
+    inventory = inventory_of(name, tree)
     return Host(name, inventory.model, Devices(name, tree, inventory))
 
 
@@ -218,7 +218,7 @@ def planned_by(host: Host, guest: Guest, chosen: Settings) -> Planned:
     if not guest.asks:
         raise Refused([*guest.asked.problems, _nothing_asked_for(guest)])
     agreed = terms(chosen)
-    made, problems = planning.plan(guest.asked, guest.tree, host.devices, agreed)
+    made, problems = plan_for(guest.asked, guest.tree, host.devices, agreed)
     trees, of_trees = _partial_trees(made, guest, agreed)
     problems = bounded((*problems, *of_trees))
     if any(not problem.warning for problem in problems):
@@ -241,7 +241,7 @@ def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, byte
         guests=tuple(map(_base_name, guest.names)),
         profile_was_chosen=planned.profile_was_chosen,
     )
-    sources = {name_of(each.toolstack, ".dts"): partial_tree_source(each) for each in planned.trees}
+    sources = {name_of(tree.toolstack, ".dts"): partial_tree_source(tree) for tree in planned.trees}
     bindings: dict[str, str] = {}
     with Compilers(sources) as compilers:
         if binding_dirs:
@@ -288,7 +288,7 @@ def _partial_trees(
         return (), ()
     trees, problems = [], {}
     agreeing = agreeing_toolstacks(made.devices, agreed)
-    for toolstack in (each for each in agreeing if each not in made.hindered):
+    for toolstack in (agreed for agreed in agreeing if agreed not in made.hindered):
         tree, of_tree = partial_tree(toolstack, made.devices, made.gic, guest.tree, made.profile)
         trees.append(tree)
         problems.update(dict.fromkeys(of_tree))
@@ -306,15 +306,15 @@ def _for_xen(
     made: Plan, sources: Mapping[str, str], compiled: Mapping[str, bytes]
 ) -> dict[str, bytes]:
     """The files for Xen's side, by name: partial trees, `sources` and `compiled`, and the rest."""
-    found = {name: text.encode() for name, text in sources.items()}
-    found |= {name.replace(".dts", ".dtb"): blob for name, blob in compiled.items()}
+    files = {name: text.encode() for name, text in sources.items()}
+    files |= {name.replace(".dts", ".dtb"): blob for name, blob in compiled.items()}
     if name_of("libxl", ".dts") in sources:
-        found[XL_CFG] = xl_cfg(made).encode()
-        found[XENLIB] = xenlib_header(made).encode()
+        files[XL_CFG] = xl_cfg(made).encode()
+        files[XENLIB] = xenlib_header(made).encode()
     if sources:
-        sizes = {name: len(data) for name, data in found.items()}
-        found[HOST_OVERLAY] = host_overlay(made, sizes).encode()
-    return found
+        sizes = {name: len(data) for name, data in files.items()}
+        files[HOST_OVERLAY] = host_overlay(made, sizes).encode()
+    return files
 
 
 def _nothing_asked_for(guest: Guest) -> Problem:

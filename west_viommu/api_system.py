@@ -122,7 +122,7 @@ def system_of(
     host = read_host(said.host, include_dirs, defines)
     name = said.profile or next(plan.profile for plan, _ in plans.values())
     if not said.profile and name not in PROFILES:
-        what = f"the plans are by a profile of their user's own, {name}"
+        what = f"the plans use a profile of the user's own, {name}"
         hint = "name its file: profile: FILE in system.yml, or --profile FILE"
         raise Refused([Problem("unreadable", what, hint, where=said.domains[0].where)])
     chosen = profile_of(name, None)
@@ -141,10 +141,10 @@ def judged(system: System) -> Judged:
     """Who has what of the host, and what is not right with that. Raises Refused where anything must
     not be written.
     """
-    found = judge(system.domains, system.host.devices, system.terms)
-    if found.errors:
-        raise Refused(found.problems)
-    return found
+    verdict = judge(system.domains, system.host.devices, system.terms)
+    if verdict.errors:
+        raise Refused(verdict.problems)
+    return verdict
 
 
 def render_system(
@@ -199,15 +199,15 @@ def write_system(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> 
         output.write(files)
 
 
-def _has_all(found: Judged, files: Mapping[str, FoundFiles], toolstack: str) -> bool:
+def _has_all(verdict: Judged, files: Mapping[str, FoundFiles], toolstack: str) -> bool:
     """Whether that toolstack could create every domain of what is there."""
-    made_of = [files[domain.name] for domain in found.domains]
-    return all(each.kernel and toolstack in each.trees for each in made_of)
+    made_of = [files[domain.name] for domain in verdict.domains]
+    return all(files_of.kernel and toolstack in files_of.trees for files_of in made_of)
 
 
 def _plans(entries: Iterable[Entry], problems: list[Problem]) -> dict[str, tuple[SealedPlan, Path]]:
     """The plan of each domain, and the folder that it is in."""
-    found = {}
+    plans = {}
     for entry in entries:
         folder = Path(entry.build)
         if not (folder / PLAN).is_file() and (folder / "viommu").is_dir():
@@ -223,8 +223,8 @@ def _plans(entries: Iterable[Entry], problems: list[Problem]) -> dict[str, tuple
             found_in = str(folder)
             problems.append(Problem("unreadable", what, hint, found=found_in, where=entry.where))
         else:
-            found[entry.name] = plan, folder
-    return found
+            plans[entry.name] = plan, folder
+    return plans
 
 
 def _other_plan(
@@ -235,7 +235,7 @@ def _other_plan(
         yield Problem(
             "malformed",
             f"{entry.name} was bound to another host tree",
-            f"bind all of them to {name}: as it is, whose devices are whose cannot be told",
+            f"bind all of them to {name}: as it is, nobody can tell whose devices are whose",
             expected=_of_host(host),
             found=_of_host(plan.host),
             where=entry.where,
@@ -243,8 +243,8 @@ def _other_plan(
     if plan.profile != chosen:
         yield Problem(
             "malformed",
-            f"{entry.name} was bound by another profile",
-            "one Xen runs all of them: bind it by the same",
+            f"{entry.name} was bound with another profile",
+            "one Xen runs all of them: bind it with the same",
             expected=chosen,
             found=plan.profile,
             where=entry.where,

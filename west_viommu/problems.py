@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
+from enum import Enum
 
 from west_viommu.quick_typing import NamedTuple
 
@@ -24,12 +25,23 @@ class Where(NamedTuple):
     line: int | None = None
 
 
+class Severity(Enum):
+    """A warning does not refuse the input; an error does, unless viommu.yml allows it; what is
+    fatal refuses it whatever that says, and is told as an error.
+    """
+
+    WARNING = "warning"
+    ERROR = "error"
+    FATAL = "fatal"
+
+
 class Problem(NamedTuple):
     """One finding about the input.
 
     `id` is "malformed" or a hazard id of docs/hazards.md; `node` the path of the devicetree node
-    it is about; `hint` a sentence that tells what to do. One with `more` stands for that many of
-    its id and severity that are not told one by one.
+    it is about; `hint` a sentence that tells what to do; `severity` WARNING, or ERROR for all that
+    refuses. One with `more` stands for that many of its id and severity that are not told one by
+    one.
     """
 
     id: str
@@ -39,8 +51,13 @@ class Problem(NamedTuple):
     expected: str = ""
     found: str = ""
     where: Where | None = None
-    warning: bool = False
+    severity: Severity = Severity.ERROR
     more: int = 0
+
+    @property
+    def warning(self) -> bool:
+        """Whether it refuses nothing."""
+        return self.severity is Severity.WARNING
 
 
 class Refused(Exception):
@@ -72,19 +89,27 @@ class FirstOnes:
         return count < MOST_ALIKE
 
 
-def rest(id: str, more: int, *, warning: bool) -> Problem:
+def refusal(
+    id: str, what: str, hint: str = "", file: str = "", *, expected: str = "", found: str = ""
+) -> Refused:
+    """What to raise over one problem, of a whole `file` or of none."""
+    where = Where(file) if file else None
+    return Refused([Problem(id, what, hint, expected=expected, found=found, where=where)])
+
+
+def rest(id: str, severity: Severity, more: int) -> Problem:
     """What stands for `more` problems of that id and severity."""
-    return Problem(id, f"and {more:,} more like this", warning=warning, more=more)
+    return Problem(id, f"and {more:,} more like this", severity=severity, more=more)
 
 
 def bounded(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     """The first of `problems` of each id and severity, and at the end one for the rest of each."""
     kept: list[Problem] = []
-    told: dict[tuple[str, bool], int] = {}
-    left_out: dict[tuple[str, bool], int] = {}
+    told: dict[tuple[str, Severity], int] = {}
+    left_out: dict[tuple[str, Severity], int] = {}
     text = 0
     for problem in problems:
-        kind = (problem.id, problem.warning)
+        kind = problem.id, problem.severity
         count = told.get(kind, 0)
         if problem.more or count >= MOST_ALIKE or (count and text >= _MOST_TEXT):
             left_out[kind] = left_out.get(kind, 0) + (problem.more or 1)
@@ -92,7 +117,7 @@ def bounded(problems: Iterable[Problem]) -> tuple[Problem, ...]:
             told[kind] = count + 1
             text += sum(map(len, (problem.what, problem.hint, problem.expected, problem.found)))
             kept.append(problem)
-    kept += (rest(id, more, warning=warning) for (id, warning), more in left_out.items())
+    kept += (rest(*kind, more) for kind, more in left_out.items())
     return tuple(kept)
 
 
@@ -130,7 +155,7 @@ def wrapped(line: str, width: int, indent: str) -> Iterator[str]:
 
 def rendered(problem: Problem) -> str:
     """`FILE:LINE: error: [id] what is wrong (node, expected, found)` and a `hint:` line."""
-    message = place_of(problem) + f"{severity_of(problem)}: " + said(problem)
+    message = place_of(problem) + f"{problem.severity.value}: " + said(problem)
     return f"{message}\nhint: {printable(shortened(problem.hint))}" if problem.hint else message
 
 
@@ -140,11 +165,6 @@ def place_of(problem: Problem) -> str:
         return ""
     file, line = printable(shortened(problem.where.file)), problem.where.line
     return f"{file}: " if line is None else f"{file}:{line}: "
-
-
-def severity_of(problem: Problem) -> str:
-    """The word for how bad it is."""
-    return "warning" if problem.warning else "error"
 
 
 def said(problem: Problem) -> str:

@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any as Any
     from typing import BinaryIO as BinaryIO
+    from typing import Final as Final
     from typing import Generic as Generic
     from typing import NamedTuple as NamedTuple
     from typing import NewType as NewType
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from typing import cast as cast
 else:
     # In annotations, which nothing evaluates.
-    Any = BinaryIO = NoReturn = TextIO = object
+    Any = BinaryIO = Final = NoReturn = TextIO = object
 
     def NewType(name, kind):
         return kind

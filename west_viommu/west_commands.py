@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from west.commands import CommandError, WestCommand
@@ -24,12 +25,13 @@ class _ViommuCommand(WestCommand):
 
     def __init__(self, command: Command):
         self.command = command
-        super().__init__(f"viommu-{command.name}", command.help, command.description)
+        # The help that west prints is that of west-commands.yml, and a newer one warns of any here.
+        super().__init__(f"viommu-{command.name}", "", command.description)
 
     def do_add_parser(
         self, parser_adder: argparse._SubParsersAction[argparse.ArgumentParser]
     ) -> argparse.ArgumentParser:
-        return configured(parser_adder.add_parser(self.name, help=self.help), self.command)
+        return configured(parser_adder.add_parser(self.name, help=self.command.help), self.command)
 
     def do_run(self, args: argparse.Namespace, unknown: list[str]) -> None:
         status = run(self.command.name, args, f"west {self.name}", lambda: self.color_ui)
@@ -38,60 +40,7 @@ class _ViommuCommand(WestCommand):
             raise CommandError(returncode=status)  # type: ignore[no-untyped-call]
 
 
-_BY_NAME = {command.name: command for command in COMMANDS}
-
-
-class ViommuBind(_ViommuCommand):
-    """west viommu-bind."""
-
-    def __init__(self) -> None:
-        super().__init__(_BY_NAME["bind"])
-
-
-class ViommuList(_ViommuCommand):
-    """west viommu-list."""
-
-    def __init__(self) -> None:
-        super().__init__(_BY_NAME["list"])
-
-
-class ViommuExtract(_ViommuCommand):
-    """west viommu-extract."""
-
-    def __init__(self) -> None:
-        super().__init__(_BY_NAME["extract"])
-
-
-class ViommuCheck(_ViommuCommand):
-    """west viommu-check."""
-
-    def __init__(self) -> None:
-        super().__init__(_BY_NAME["check"])
-
-
-class ViommuSystem(_ViommuCommand):
-    """west viommu-system."""
-
-    def __init__(self) -> None:
-        super().__init__(_BY_NAME["system"])
-
-
-class ViommuInit(_ViommuCommand):
-    """west viommu-init."""
-
-    def __init__(self) -> None:
-        super().__init__(_BY_NAME["init"])
-
-
-class ViommuProfiles(_ViommuCommand):
-    """west viommu-profiles."""
-
-    def __init__(self) -> None:
-        super().__init__(_BY_NAME["profiles"])
-
-
-class ViommuExplain(_ViommuCommand):
-    """west viommu-explain."""
-
-    def __init__(self) -> None:
-        super().__init__(_BY_NAME["explain"])
+# west makes each command by the name that west-commands.yml has for its class, without arguments.
+globals().update(
+    (f"Viommu{command.name.capitalize()}", partial(_ViommuCommand, command)) for command in COMMANDS
+)

@@ -407,7 +407,7 @@ def test_somebody_elses_overlay_is_not_overwritten(viommu: Run, tmp_path: Path) 
     outcome = viommu("bind", "--host", "host.dts", "guest.overlay", "-o", ".")
     assert outcome.status == 1
     assert outcome.err == (
-        "viommu.overlay: error: [unwritable] a file of this name is there that this tool did not "
+        "viommu.overlay: error: [unwritable] a file of this name exists that this tool did not "
         "write\nhint: move it away, or give another folder with -o\n"
     )
     assert (tmp_path / "viommu.overlay").read_text() == "/ { };\n"

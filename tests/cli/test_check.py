@@ -379,7 +379,7 @@ def test_a_profile_of_its_users_own(viommu: Run) -> None:
     assert outcome == (
         1,
         "",
-        "error: [unreadable] the build is by a profile of its user's own, mine\n"
+        "error: [unreadable] the build uses a profile of the user's own, mine\n"
         "hint: name its file with --profile FILE\n",
     )
     Path("viommu.yml").write_text("profile: mine.yaml\n")
@@ -540,7 +540,7 @@ def test_a_plan_of_another_form(key: str, value: object, says: str, viommu: Run)
         (b"", "neither a devicetree blob nor devicetree source"),
         (b"\xd0\x0d\xfe\xed", "not a valid devicetree blob: the header is cut off"),
         (b"\x89PNG\0", "neither a devicetree blob nor devicetree source"),
-        (b"\x7fELF\0\0", "this is a program (ELF), and no devicetree"),
+        (b"\x7fELF\0\0", "this is a program (ELF), not a devicetree"),
         (b"/dts-v1/; / {", "error: [malformed] expected node name, property name, or '}'"),
         (b"/dts-v1/; / { x = <&nobody>; };", "&nobody is a label that the tree does not have"),
         (b"/dts-v1/; / { x { phandle = <1 2>; }; };", "phandle"),

@@ -54,7 +54,7 @@ def test_it_is_refused_where_the_run_would_be(viommu: Run, tmp_path: Path) -> No
     (tmp_path / "viommu/xl.cfg").write_text("mine")
     dry = viommu(*BIND, "--dry-run")
     assert dry == viommu(*BIND)
-    assert "a file of this name is there that this tool did not write" in dry.err
+    assert "a file of this name exists that this tool did not write" in dry.err
 
 
 def test_a_diff_is_empty_where_nothing_would_change(viommu: Run) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import CHECKOUT, Run, blob, golden
 from west_viommu.__main__ import main
-from west_viommu.read.host import read_host
+from west_viommu.read.host import read_host_tree
 from west_viommu.tree.node import Node, Tree
 
 HOST = CHECKOUT / "tests" / "hosts" / "board.dts"
@@ -116,7 +116,7 @@ def test_every_master_of_a_host(
     host: Path, viommu: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Extracted, it loses nothing without a word; and each profile has an answer to it."""
-    tree: Tree = read_host(str(host))
+    tree: Tree = read_host_tree(str(host))
     masters = [n for n in tree.nodes() if {"iommus", "iommu-map"} & set(n.properties)]
     for node in masters:
         outcome = viommu("extract", "--host", host, node.path)

@@ -46,7 +46,7 @@ def test_what_is_refused_writes_nothing(viommu: Run, tmp_path: Path) -> None:
     )
     assert not list(tmp_path.iterdir())
     (tmp_path / "viommu.yml").write_text("mine")
-    assert "it is there already" in viommu("init").err
+    assert "it exists already" in viommu("init").err
     assert (tmp_path / "viommu.yml").read_text() == "mine"
 
 

@@ -64,7 +64,7 @@ def test_every_malformed_master_is_reported(viommu: Run, tmp_path: Path) -> None
     host.write_bytes(blob("/dts-v1/; / { a { iommus = <9 1>; }; b { iommu-map = <1>; }; };"))
     outcome = viommu("list", "--host", host)
     assert (outcome.status, outcome.out) == (1, "")
-    hint = "correct the host tree: as it is, whose stream IDs are whose cannot be told"
+    hint = "correct the host tree: as it is, nobody can tell whose stream IDs are whose"
     assert outcome.err == (
         f"{host}: error: [malformed] a phandle that no node has (node /a, expected a node's "
         f"phandle, found 0x9)\nhint: {hint}\n"
@@ -212,7 +212,7 @@ def test_why_none_can_be_passed_through(arguments: list[str], says: str, viommu:
         ),
         (
             ["--iommu", "*@11000000", "--compatible", "test,dma"],
-            "each of these fits some master, and no master all of them (found test,dma "
+            "each of these fits some master, but no master fits all of them (found test,dma "
             "*@11000000)\n" + ALL,
         ),
     ],

@@ -17,7 +17,7 @@ import yaml
 from tests.cli.refused_cases import CASES
 from tests.support import CHECKOUT, DEMO, Run, environment
 from west_viommu.cli.console import Console
-from west_viommu.problems import Problem, Where
+from west_viommu.problems import Problem, Severity, Where
 
 HOST = DEMO / "host.dts"
 WRONG = (DEMO / "guest.overlay").read_text().replace("<0x0 0x40>", "<0x0 0x41>")
@@ -201,7 +201,7 @@ def test_commands_are_named_as_they_are_typed(capsys: pytest.CaptureFixture[str]
     for program, listing in (("viommu bind", "viommu list"), ("west viommu-bind", "west viommu-l")):
         for form in ("text", "json", "github"):
             console = Console(program, form)
-            console.report([problem, problem._replace(warning=True)])
+            console.report([problem, problem._replace(severity=Severity.WARNING)])
             console.note("see `viommu list`")
             console.fail("usage", "see `viommu list`")
             console.result(["see `viommu list`\n"])

@@ -191,7 +191,7 @@ MISTAKES = (
     Mistake(
         "Linux's macro",
         _replaced("IRQ_TYPE_LEVEL", "IRQ_TYPE_LEVEL_HIGH"),
-        lambda right: ("[malformed] IRQ_TYPE_LEVEL_HIGH is no number", "IRQ_TYPE_LEVEL;"),
+        lambda right: ("[malformed] IRQ_TYPE_LEVEL_HIGH is neither a number", "IRQ_TYPE_LEVEL;"),
     ),
     Mistake(
         "#address-cells",
@@ -224,7 +224,7 @@ MISTAKES = (
     Mistake(
         "the base without its header",
         lambda right: "/dts-v1/;\n" + right.text.replace("interrupt-parent = <&gic>;", ""),
-        lambda right: ("[malformed] GIC_SPI is no number", "arm-gic.h>"),
+        lambda right: ("[malformed] GIC_SPI is neither a number", "arm-gic.h>"),
     ),
     Mistake(
         "a near miss of xen,path",

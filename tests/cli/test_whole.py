@@ -162,7 +162,7 @@ def test_what_is_no_file_of_ours_is_left_alone(
     outcome = viommu(*case.command)
     assert outcome.status == 1
     assert outcome.err == (
-        f"viommu/{name}: error: [unwritable] a file of this name is there that this tool did not "
+        f"viommu/{name}: error: [unwritable] a file of this name exists that this tool did not "
         "write\nhint: move it away, or give another folder with -o\n"
     )
     assert (place.lstat().st_ino, place.lstat().st_mode) == (before.st_ino, before.st_mode)
@@ -252,7 +252,7 @@ def test_a_binding_of_somebody_else_is_not_replaced(case: Case, viommu: Run) -> 
     fill(case.folder, {"dts/bindings/vendor-prefixes.txt": b"acme\tAcme\n"})
     outcome = viommu(*case.command)
     assert outcome.status == 1
-    assert "vendor-prefixes.txt: error: [unwritable] a file of this name is there" in outcome.err
+    assert "vendor-prefixes.txt: error: [unwritable] a file of this name exists" in outcome.err
     assert content(case.folder) == {"dts/bindings/vendor-prefixes.txt": b"acme\tAcme\n"}
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.many import all_of_them, on_one_id_each, on_one_page_each
 from tests.support import HOSTS, PARTIAL_TREE, Run
 from west_viommu.hazards.findings import Finding, first_ones
-from west_viommu.plan.plan import MOST_REQUESTS
+from west_viommu.plan.planning import MOST_REQUESTS
 from west_viommu.problems import MOST_ALIKE
 
 

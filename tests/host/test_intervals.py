@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from west_viommu.host.intervals import (
     Interval,
     Overlap,
+    Spans,
     TooManyIntervals,
-    inside_one,
     merged,
     met,
     overlaps,
@@ -74,9 +74,15 @@ SPANS = st.lists(BOUNDS, max_size=12)
 
 
 @given(intervals=SPANS, asked=BOUNDS)
-def test_inside_one_is_inside_one_of_them(intervals: list[Interval], asked: Interval) -> None:
-    expected = any(each.first <= asked.first and asked.last <= each.last for each in intervals)
-    assert inside_one(intervals)(*asked) == expected
+def test_spans_around_are_those_that_have_the_number(
+    intervals: list[Interval], asked: Interval
+) -> None:
+    spans = Spans((*each, each) for each in intervals)
+    number = asked.first
+    expected = [each for each in intervals if each.first <= number <= each.last]
+    assert sorted(spans.around(number)) == sorted(expected)
+    is_around = any(each.first <= asked.first and asked.last <= each.last for each in intervals)
+    assert spans.has_around(*asked) == is_around
 
 
 @given(mine=SPANS, theirs=SPANS)

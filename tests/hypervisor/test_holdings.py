@@ -9,7 +9,7 @@ from tests.support import tree
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
 from west_viommu.hypervisor.holdings import Holdings
-from west_viommu.plan.alone import DEFAULT
+from west_viommu.plan.host_devices import DEFAULT
 
 SMMU = 'smmu { compatible = "arm,mmu-500"; #iommu-cells = <2>; phandle = <1>; };'
 

@@ -305,7 +305,7 @@ def test_explicit_numbers_under_another_policy(viommu: Run) -> None:
         (error,) = errors(outcome)
         policy = options[-1] if len(options) > 2 else "identity"
         assert error.endswith(
-            "[malformed] vsids counts only for the policy explicit (found " + policy + ")"
+            "[malformed] vsids count only under the policy explicit (found " + policy + ")"
         )
 
 

@@ -88,7 +88,7 @@ def test_version_16_has_no_size_of_its_structure_block() -> None:
         (block(*ROOT), "the structure block ends without FDT_END at byte 0x30"),
         (block(9), "the structure block ends inside a node at byte 0x28"),
         (block(*ROOT, 9), "the structure block ends inside a node at byte 0x30"),
-        (block(2), "a node ends that did not begin at byte 0x28"),
+        (block(2), "the end of a node that did not begin at byte 0x28"),
         (block(7), "unknown structure tag 0x7 at byte 0x28"),
         (block(3, 0, 0), "a property outside the head of a node at byte 0x28"),
         (

@@ -13,7 +13,7 @@ from tests.support import DEMO, blob, corpus_params, write_directory
 from west_viommu.problems import Refused
 from west_viommu.read.directory import DirectoryError, tree_from_directory
 from west_viommu.read.dtb import MAX_DEPTH, tree_from_dtb
-from west_viommu.read.host import read_host
+from west_viommu.read.host import read_host_tree
 from west_viommu.tree.node import Node
 
 
@@ -24,30 +24,30 @@ def in_name_order(node: Node) -> Node:
 
 @pytest.mark.parametrize("file", corpus_params())
 def test_blob_source_and_directory_are_the_same_tree(file: Path, tmp_path: Path) -> None:
-    from_blob = read_host(str(file))
+    from_blob = read_host_tree(str(file))
 
     source = tmp_path / "host.dts"
     command = ["dtc", "-q", "-I", "dtb", "-O", "dts", "-o", str(source), str(file)]
     subprocess.run(command, check=True)
-    assert read_host(str(source)).root == from_blob.root
+    assert read_host_tree(str(source)).root == from_blob.root
 
     directory = tmp_path / "device-tree"
     write_directory(from_blob.root, directory)
-    assert read_host(str(directory)).root == in_name_order(from_blob.root)
+    assert read_host_tree(str(directory)).root == in_name_order(from_blob.root)
 
 
 def test_a_blob_is_known_by_its_magic_whatever_its_name(tmp_path: Path) -> None:
     file = tmp_path / "host.txt"
     file.write_bytes(blob((DEMO / "host.dts").read_text()))
-    paths = [node.path for node in read_host(str(file)).nodes()]
-    assert paths == [node.path for node in read_host(str(DEMO / "host.dts")).nodes()]
+    paths = [node.path for node in read_host_tree(str(file)).nodes()]
+    assert paths == [node.path for node in read_host_tree(str(DEMO / "host.dts")).nodes()]
 
 
 def test_host_source_is_preprocessed(tmp_path: Path) -> None:
     (tmp_path / "ids.h").write_text('#define MODEL "with cpp"\n')
     file = tmp_path / "host.dts"
     file.write_text('#include "ids.h"\n/dts-v1/;\n/ { model = MODEL; };\n')
-    assert read_host(str(file)).root.string_list("model") == ("with cpp",)
+    assert read_host_tree(str(file)).root.string_list("model") == ("with cpp",)
 
 
 def test_directories_that_are_no_devicetree(tmp_path: Path) -> None:
@@ -111,12 +111,12 @@ def test_directories_that_are_no_devicetree(tmp_path: Path) -> None:
         ),
         (
             gzip.compress(b"/dts-v1/; / { };", mtime=0),
-            "{file}: error: [malformed] this is compressed by gzip, and no devicetree\nhint: "
+            "{file}: error: [malformed] this is compressed by gzip, not a devicetree\nhint: "
             "unpack it: gzip -dk {file}, and give what comes out",
         ),
         (
             b"\x7fELF\2\1\1",
-            "{file}: error: [malformed] this is a program (ELF), and no devicetree\nhint: give the "
+            "{file}: error: [malformed] this is a program (ELF), not a devicetree\nhint: give the "
             "devicetree: a blob, or its source",
         ),
         (
@@ -140,18 +140,18 @@ def test_what_is_no_host_tree_is_refused(content: bytes, message: str, tmp_path:
     file = tmp_path / "host"
     file.write_bytes(content)
     with pytest.raises(Refused) as caught:
-        read_host(str(file))
+        read_host_tree(str(file))
     assert str(caught.value) == message.format(file=file)
 
 
 def test_a_directory_that_is_no_devicetree_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"\[malformed\] this is not a devicetree: it has no file"):
-        read_host(str(tmp_path))
+        read_host_tree(str(tmp_path))
 
 
 def test_a_host_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
-        read_host(str(tmp_path / "missing.dtb"))
+        read_host_tree(str(tmp_path / "missing.dtb"))
     assert str(caught.value) == (
         f"{tmp_path}/missing.dtb: error: [unreadable] No such file or directory\n"
         "hint: check its path"
@@ -160,11 +160,11 @@ def test_a_host_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(
         Refused, match=rf"hint: did you mean {tmp_path}/missing.dts\? If not, check"
     ):
-        read_host(str(tmp_path / "missing.dtb"))
+        read_host_tree(str(tmp_path / "missing.dtb"))
 
 
 def test_the_same_tree_has_the_same_nodes_from_both_readers() -> None:
     source = (DEMO / "host.dts").read_text()
     from_blob = tree_from_dtb(blob(source))
-    from_source = read_host(str(DEMO / "host.dts"))
+    from_source = read_host_tree(str(DEMO / "host.dts"))
     assert [n.path for n in from_blob.nodes()] == [n.path for n in from_source.nodes()]

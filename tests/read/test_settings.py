@@ -143,7 +143,7 @@ def test_the_line_that_names_a_host_which_is_not_there(app: Path, tmp_path: Path
     with pytest.raises(Refused) as caught:
         settings({}, str(app)).check_host()
     assert str(caught.value) == (
-        f"{file}:2: error: [unreadable] this names a host tree that is not there (found "
+        f"{file}:2: error: [unreadable] this names a host tree that does not exist (found "
         f"{app}/hosts/board.dtb)\nhint: did you mean {app}/hosts/board.dts? If not, correct the "
         "path, which is relative to this file"
     )
@@ -154,7 +154,7 @@ def test_the_line_that_names_a_host_which_is_not_there(app: Path, tmp_path: Path
     with pytest.raises(Refused) as caught:
         settings({}, str(app)).check_host()
     assert str(caught.value) == (
-        f"{west}:3: error: [unreadable] this names a host tree that is not there (found "
+        f"{west}:3: error: [unreadable] this names a host tree that does not exist (found "
         f"{app}/nowhere.dtb)\nhint: correct the path, which is relative to the application: west "
         "config viommu.host-dtb PATH"
     )

@@ -298,8 +298,8 @@ def test_a_plan_by_another_profile(viommu: Run) -> None:
     outcome = viommu("system", "--host", "host.dts", "a", "b")
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err == (
-        "b/viommu/viommu.json: error: [malformed] b was bound by another profile (expected "
-        "xen-rfc, found xen-amd)\nhint: one Xen runs all of them: bind it by the same\n"
+        "b/viommu/viommu.json: error: [malformed] b was bound with another profile (expected "
+        "xen-rfc, found xen-amd)\nhint: one Xen runs all of them: bind it with the same\n"
     )
 
 

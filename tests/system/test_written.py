@@ -217,7 +217,7 @@ def test_what_an_earlier_run_wrote_goes_and_what_is_somebody_elses_stays(viommu:
     Path("system.yml").write_text("host: host.dts\ndomains: {mine: {build: dma}}\n")
     outcome = viommu("system", "system.yml")
     assert outcome.status == 1
-    assert "mine.cfg: error: [unwritable] a file of this name is there" in outcome.err
+    assert "mine.cfg: error: [unwritable] a file of this name exists" in outcome.err
     assert (folder / "mine.cfg").read_text() == "name = 'mine'\n"
 
 

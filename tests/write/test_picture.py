@@ -17,7 +17,7 @@ from tests.support import Run, needs_program
 from west_viommu.host.inventory import Inventory, Iommu, Master
 from west_viommu.host.selection import selection
 from west_viommu.host.streams import Stream, StreamId
-from west_viommu.plan.alone import Known
+from west_viommu.plan.host_devices import DeviceReport
 from west_viommu.problems import Refused
 from west_viommu.write.graphviz import svg
 from west_viommu.write.inventory_dot import inventory_dot
@@ -49,7 +49,9 @@ def host(*rows: tuple[str, int, Sequence[int]], smmus: int, disabled: str = "") 
 def drawn(found: Inventory, *only: str, **refused: str) -> str:
     """The picture, in which each of `refused` cannot go, with its hazard."""
     known = {
-        each.path: Known((), (), (), (refused[each.path[1:]],) if each.path[1:] in refused else ())
+        each.path: DeviceReport(
+            (), (), (), (refused[each.path[1:]],) if each.path[1:] in refused else ()
+        )
         for each in found.masters
     }
     tests = [lambda master: master.path in only] if only else []

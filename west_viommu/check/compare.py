@@ -45,30 +45,30 @@ def with_given(built: View, given: View, profile: Profile | None) -> Iterator[Di
             )
 
 
-def with_plan(built: View, planned: Planned) -> Iterator[Difference]:
+def with_plan(built: View, promised: Promised) -> Iterator[Difference]:
     """Where the tree that was built is not what the plan for it says."""
-    if planned.vsmmu and built.vsmmu:
-        intids = [each.intid for each in built.vsmmu.interrupts]
+    if promised.vsmmu and built.vsmmu:
+        intids = [interrupt.intid for interrupt in built.vsmmu.interrupts]
         for what, expected, found in (
-            ("node", planned.vsmmu.node, built.vsmmu.path),
-            ("compatible", planned.vsmmu.compatible, " ".join(built.vsmmu.compatible)),
+            ("node", promised.vsmmu.node, built.vsmmu.path),
+            ("compatible", promised.vsmmu.compatible, " ".join(built.vsmmu.compatible)),
             ("#iommu-cells", f"{_VSMMU_CELLS:#x}", f"{built.vsmmu.iommu_cells:#x}"),
             (
                 "region",
-                _region(planned.vsmmu.base, planned.vsmmu.size),
+                str(Region(promised.vsmmu.base, promised.vsmmu.size)),
                 _shown(built.vsmmu.regions),
             ),
-            ("interrupts", str(list(planned.vsmmu.intids)), str(intids)),
+            ("interrupts", str(list(promised.vsmmu.intids)), str(intids)),
         ):
             if expected != found:
                 yield Difference(built.vsmmu.path, what, expected, found)
-    elif planned.vsmmu:
-        yield Difference(planned.vsmmu.node, "vSMMU", "present", "none")
+    elif promised.vsmmu:
+        yield Difference(promised.vsmmu.node, "vSMMU", "present", "none")
     elif built.vsmmu:
         yield Difference(built.vsmmu.path, "vSMMU", "none", "present")
-    for device in planned.devices:
+    for device in promised.devices:
         yield from _of_device(built, device)
-    known = {device.node for device in planned.devices}
+    known = {device.node for device in promised.devices}
     for path, mine in built.devices.items():
         if (mine.streams or mine.maps) and path not in known:
             yield Difference(
@@ -87,14 +87,14 @@ def unasked(planned: Iterable[str], built: Iterable[str]) -> Iterator[Difference
             yield Difference(path, "node", "present, and asks for no device", "another, or none")
 
 
-class Planned(NamedTuple):
-    """The parts of viommu.json that a built tree must have (that file: docs/formats.md)."""
+class Promised(NamedTuple):
+    """What a plan promises of a built tree (that file: docs/formats.md)."""
 
     vsmmu: SealedViommu | None
     devices: Sequence[SealedDevice]
 
 
-def between_plans(earlier: Planned, now: Planned) -> Iterator[Difference]:
+def between_plans(earlier: Promised, now: Promised) -> Iterator[Difference]:
     """What the host tree makes of the same requests now, against what it made of them then."""
     if earlier.vsmmu != now.vsmmu:
         vsmmu = earlier.vsmmu or now.vsmmu
@@ -125,13 +125,13 @@ def _without_guest(device: SealedDevice) -> dict[str, object]:
     return {**of_host, "host compatible": device.compatible.host}
 
 
-def without_numbers(planned: Planned) -> Planned:
-    """`planned` without what changes for all devices where one of them is not there."""
+def without_numbers(promised: Promised) -> Promised:
+    """`promised` without what changes for all devices where one of them is not there."""
     devices = [
-        device._replace(streams=tuple(each._replace(vmaster=0) for each in device.streams))
-        for device in planned.devices
+        device._replace(streams=tuple(stream._replace(vmaster=0) for stream in device.streams))
+        for device in promised.devices
     ]
-    return Planned(None, devices)
+    return Promised(None, devices)
 
 
 def _leaves(new: object, old: object, name: str) -> Iterator[tuple[str, object, object]]:
@@ -184,12 +184,16 @@ def _of_device(built: View, device: SealedDevice) -> Iterator[Difference]:
     if mine is None:
         yield Difference(path, "node", "present", "none")
         return
-    regions = [Region(each.guest, each.size) for each in device.regions]
+    regions = [region.in_guest for region in device.regions]
     for what, expected, found in (
         ("compatible", shown(device.compatible.guest), shown(mine.compatible)),
         ("status", device.status, mine.status),
         ("regions", _shown(regions), _shown(mine.regions)),
-        ("interrupts", str(list(device.intids)), str([each.intid for each in mine.interrupts])),
+        (
+            "interrupts",
+            str(list(device.intids)),
+            str([interrupt.intid for interrupt in mine.interrupts]),
+        ),
         (
             "stream IDs",
             listed(stream.vmaster for stream in device.streams),
@@ -222,7 +226,7 @@ def _shown(value: object) -> str:
     if isinstance(value, GuestInterrupt):
         return f"INTID {value.intid} {'edge' if value.is_edge else 'level'}"
     if isinstance(value, Region):
-        return _region(value.base, value.size)
+        return str(value)
     if isinstance(value, int):
         return f"{value:#x}"
     if isinstance(value, Iterable) and not isinstance(value, str):
@@ -230,15 +234,11 @@ def _shown(value: object) -> str:
     return "no address" if value is None else str(value) or "none"
 
 
-def _region(base: int, size: int) -> str:
-    return f"{base:#x}/{size:#x}"
-
-
 def shown(value: object) -> str:
     """A value of viommu.json for people: its numbers in hexadecimal."""
     fields = _by_name(value)
     if fields is not None:
-        return ", ".join(f"{key} {shown(each)}" for key, each in fields.items())
+        return ", ".join(f"{key} {shown(field)}" for key, field in fields.items())
     if isinstance(value, (list, tuple)):
         return "; ".join(map(shown, value)) or "none"
     return f"{value:#x}" if isinstance(value, int) else str(value or "none")

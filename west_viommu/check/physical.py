@@ -43,6 +43,6 @@ def _unknown(request: Request, guest: GuestTree) -> Problem:
         "malformed",
         "its stream IDs are the guest's, and nothing says which host device they stand for",
         "give the build directory with its viommu.json (-d), or add xen,path to the node",
-        request.path,
+        node=request.path,
         where=guest.locate(request.path, "iommus"),
     )

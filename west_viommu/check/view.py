@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from west_viommu.check.difference import Difference
 from west_viommu.guest.gic import NO_GIC, Gic, GuestInterrupt, guest_gic, guest_interrupts
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
-from west_viommu.host.inventory import SMMUV3_COMPATIBLE
+from west_viommu.host.inventory import is_smmuv3
 from west_viommu.names import VSMMU_COMPATIBLE
 from west_viommu.quick_typing import NamedTuple, TypeVar
 from west_viommu.tree.addresses import AddressMap, Region
@@ -63,14 +63,14 @@ class _Viewer:
     def view(self) -> View:
         self._phandles()
         # A hypervisor puts its own below the root, whatever came in with /passthrough.
-        vsmmus = sorted(filter(_is_vsmmu, self._tree.nodes()), key=_depth)
+        vsmmus = sorted(filter(is_smmuv3, self._tree.nodes()), key=_depth)
         for second in vsmmus[1:]:
             self._fault(second, "a second vSMMU", f"one, {vsmmus[0].path}", second.path)
         vsmmu = self._vsmmu(vsmmus[0]) if vsmmus else None
         devices = {
             node.path: self._device(node, vsmmu)
             for node in self._tree.nodes()
-            if node.path.startswith(f"{PASSTHROUGH}/") and not _is_vsmmu(node)
+            if node.path.startswith(f"{PASSTHROUGH}/") and not is_smmuv3(node)
         }
         bus = self._tree.node(PASSTHROUGH)
         if bus is None:
@@ -91,9 +91,9 @@ class _Viewer:
     def _vsmmu(self, node: Node) -> NodeView:
         cells = self._tried(node, lambda: node.number("#iommu-cells", 0), 0)
         phandle = self._tried(node, lambda: node.number("phandle", 0), 0)
-        found = self._node(node)
-        given = tuple(each for each in found.compatible if each != VSMMU_COMPATIBLE)
-        return found._replace(iommu_cells=cells, phandle=phandle, compatible=given)
+        vsmmu = self._node(node)
+        given = tuple(name for name in vsmmu.compatible if name != VSMMU_COMPATIBLE)
+        return vsmmu._replace(iommu_cells=cells, phandle=phandle, compatible=given)
 
     def _device(self, node: Node, vsmmu: NodeView | None) -> NodeView:
         return self._node(node)._replace(
@@ -168,10 +168,6 @@ class _Viewer:
 
     def _fault(self, node: Node, what: str, expected: str, found: str) -> None:
         self._faults.append(Difference(node.path, what, expected, found))
-
-
-def _is_vsmmu(node: Node) -> bool:
-    return SMMUV3_COMPATIBLE.encode() in node.properties.get("compatible", b"").split(b"\0")
 
 
 def _depth(node: Node) -> int:

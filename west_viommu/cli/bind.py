@@ -15,7 +15,7 @@ from west_viommu.cli.job import Done, chosen_by, done
 from west_viommu.cli.run import UsageError, no_host
 from west_viommu.cli.stage import Stage, application, devicetree_stage, found_build, image
 from west_viommu.names import BINDINGS
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import Problem, Refused, refusal
 from west_viommu.read.settings import Settings
 from west_viommu.read.source import guest_tree_of
 from west_viommu.write.files import Output, Untouched
@@ -156,5 +156,5 @@ def _zephyr_bindings(app: str) -> list[str]:
             "correct it; unset, no bindings are written",
         )
         found = f"no folder {BINDINGS}"
-        raise Refused([Problem("unreadable", what, hint, found=found, where=Where(base))])
+        raise refusal("unreadable", what, hint, base, found=found)
     return [os.path.join(root, BINDINGS) for root in (base, app)] if base else []

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from west_viommu.api import read_host
 from west_viommu.check.compare import (
-    Planned,
+    Promised,
     between_plans,
     shown,
     unasked,
@@ -29,9 +29,9 @@ from west_viommu.host.streams import StreamId
 from west_viommu.hypervisor.assignment import Explicit
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import PLAN, PROFILES
-from west_viommu.plan.plan import plan
+from west_viommu.plan.planning import plan_for
 from west_viommu.plan.sealed import SealedPlan
-from west_viommu.problems import Problem, Refused, Where, bounded
+from west_viommu.problems import Problem, Refused, Where, bounded, refusal
 from west_viommu.read.guest import finished_tree, sealed_plan
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import Settings, terms
@@ -105,14 +105,14 @@ def _built(arguments: Namespace) -> tuple[str, SealedPlan | None]:
     build = image(arguments.build_dir)
     if not (build / BUILT).is_file():
         what, hint = f"there is no {BUILT}", "build first: west build"
-        raise Refused([Problem("unreadable", what, hint, where=Where(str(build)))])
+        raise refusal("unreadable", what, hint, str(build))
     return str(build / BUILT), sealed_plan(build / "viommu")
 
 
 def _of_build(guest: GuestTree, built: View, sealed: SealedPlan | None) -> Iterator[Difference]:
     yield from built.faults
     if sealed:
-        yield from with_plan(built, Planned(sealed.viommu, sealed.devices))
+        yield from with_plan(built, Promised(sealed.viommu, sealed.devices))
         yield from unasked(sealed.unasked, asked(guest).unasked)
 
 
@@ -131,7 +131,7 @@ def _of_host(
     # One that is disabled by now is a difference from the plan, and the host is judged as planned.
     wanted = asked(guest, [device.node for device in planned or ()])
     wanted = physical(wanted, guest, planned, agreed.profile.policy)
-    made, problems = plan(wanted, guest, devices, agreed)
+    made, problems = plan_for(wanted, guest, devices, agreed)
     if not sealed and not chosen.profile:
         note = f"no viommu.json and no --profile: this assumes {agreed.profile.about}"
         console.note(note)
@@ -142,7 +142,7 @@ def _of_host(
         raise Refused([_too_many()])
     yield from map(_as_difference, told)
     today = as_sealed(made, Origins(devices.tree, guest.tree, agreed.domain))
-    now = Planned(today.viommu, today.devices)
+    now = Promised(today.viommu, today.devices)
     if sealed:
         # That the tree's sum is another says nothing: what of it counts here is compared.
         if today.host.model != sealed.host.model:
@@ -153,7 +153,7 @@ def _of_host(
             new, old = getattr(today, key), getattr(sealed, key)
             if new != old:
                 yield Difference("/", key, shown(new), shown(old))
-        earlier = Planned(sealed.viommu, sealed.devices)
+        earlier = Promised(sealed.viommu, sealed.devices)
         if wrong:
             earlier, now = without_numbers(earlier), without_numbers(now)
         # A node that is refused has said so.
@@ -181,8 +181,8 @@ def _as_built(chosen: Settings, sealed: SealedPlan | None) -> Settings:
     if not sealed:
         return chosen
     if not chosen.profile and sealed.profile not in PROFILES:
-        what = f"the build is by a profile of its user's own, {sealed.profile}"
-        raise Refused([Problem("unreadable", what, "name its file with --profile FILE")])
+        what = f"the build uses a profile of the user's own, {sealed.profile}"
+        raise refusal("unreadable", what, "name its file with --profile FILE")
     name = chosen.profile or sealed.profile
     if profile(name, None).name != sealed.profile:
         return chosen

@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from west_viommu.cli.console import tell
-from west_viommu.problems import Problem, Refused
+from west_viommu.problems import refusal
 
 # hatch_build.py puts them there, in a wheel.
 FOLDER = Path(__file__).resolve().parent.parent / "completions"
@@ -20,4 +20,4 @@ def run(arguments: Namespace) -> None:
     except FileNotFoundError:
         what = "completions are made when the package is built, and this is a checkout"
         hint = f"install the package, or run here: python tools/completion.py {arguments.shell}"
-        raise Refused([Problem("unreadable", what, hint)]) from None
+        raise refusal("unreadable", what, hint) from None

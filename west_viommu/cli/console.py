@@ -49,7 +49,7 @@ class Console:
         """Print what is wrong with the input, or to be warned of."""
         for problem in problems:
             typed = problem._replace(what=self._typed(problem.what), hint=self._typed(problem.hint))
-            self._print("warning" if problem.warning else "error", typed)
+            self._print(problem.severity.value, typed)
 
     def note(self, text: str) -> None:
         """Print what is good to know, unless the run is to be quiet."""

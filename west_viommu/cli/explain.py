@@ -6,7 +6,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from west_viommu.cli.run import UsageError
-from west_viommu.problems import Problem, Refused, Where, close_matches
+from west_viommu.problems import close_matches, refusal
 from west_viommu.read.shipped import shipped
 
 PAGE = shipped("hazards.md", "docs/hazards.md")
@@ -54,4 +54,4 @@ def _page() -> str:
             return file.read()
     except OSError as error:
         what, hint = error.strerror or "cannot be read", "install west-viommu again"
-        raise Refused([Problem("unreadable", what, hint, where=Where(PAGE))]) from None
+        raise refusal("unreadable", what, hint, PAGE) from None

@@ -16,8 +16,8 @@ from west_viommu.extract.records import Copied
 from west_viommu.extract.references import stub
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.names import BINDINGS
-from west_viommu.plan.alone import DEFAULT, concerns
-from west_viommu.problems import Problem, Refused, Where, bounded
+from west_viommu.plan.host_devices import DEFAULT, concerns
+from west_viommu.problems import Problem, Refused, Severity, Where, bounded, refusal
 from west_viommu.quick_typing import TYPE_CHECKING
 from west_viommu.read.host import malformed_host
 from west_viommu.tree.cells import TreeError
@@ -93,7 +93,7 @@ def _directories(bindings: str | None) -> list[str]:
     base = os.environ.get("ZEPHYR_BASE")
     if bindings and not os.path.isdir(bindings):
         what, hint = "there is no such folder of bindings", "in Zephyr it is dts/bindings"
-        raise Refused([Problem("unreadable", what, hint, where=Where(bindings))])
+        raise refusal("unreadable", what, hint, bindings)
     if bindings:
         return [bindings]
     return [os.path.join(base, BINDINGS)] if base else []
@@ -105,17 +105,8 @@ def _concerns(source: Host, paths: list[str], agreed: Terms) -> Iterator[Problem
         devices = [device for device in map(source.devices.device, paths) if device]
     except TreeError as error:
         raise Refused([malformed_host(source.name, error)]) from None
-    for path, hazard, _, finding in concerns(devices, source.devices, agreed):
-        yield Problem(
-            hazard,
-            finding.what,
-            finding.hint,
-            path,
-            finding.expected,
-            finding.found,
-            Where(source.name),
-            warning=True,
-        )
+    for path, hazard, finding in concerns(devices, source.devices, agreed):
+        yield finding.problem(hazard, path, Where(source.name), Severity.WARNING)
 
 
 def _apart(nodes: list[Copied]) -> list[Copied]:

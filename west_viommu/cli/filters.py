@@ -34,7 +34,9 @@ class _Host(NamedTuple):
     inventory: Inventory
 
     def problem(self, what: str, hint: str, found: str, node: str = "") -> Problem:
-        return Problem("unknown-host-node", what, hint, node, found=found, where=Where(self.file))
+        return Problem(
+            "unknown-host-node", what, hint, node=node, found=found, where=Where(self.file)
+        )
 
 
 def filters(arguments: Namespace, file: str, tree: Tree, found: Inventory) -> Filters:
@@ -60,7 +62,7 @@ def filters(arguments: Namespace, file: str, tree: Tree, found: Inventory) -> Fi
             problems.append(_not_behind(host, arguments.iommu, is_meant))
     if tests and not problems and not _some(found.masters, tests):
         words = [*arguments.patterns, arguments.compatible or "", arguments.iommu or ""]
-        what = "each of these fits some master, and no master all of them"
+        what = "each of these fits some master, but no master fits all of them"
         problems.append(host.problem(what, _ALL, " ".join(filter(None, words))))
     return Filters(tuple(tests), tuple(problems))
 

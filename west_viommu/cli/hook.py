@@ -87,7 +87,7 @@ class Hook:
             return 1
         except OSError as error:
             what = error.strerror or str(error)
-            hint = "make room in the build directory, and let yourself write there"
+            hint = "make room in the build directory, and see that you may write there"
             place = Where(os.fsdecode(error.filename or _operand(self._command, "-o")))
             self.console.report([Problem("unwritable", what, hint, where=place)])
             return 1
@@ -139,7 +139,9 @@ def _bind(arguments: Namespace, command: Sequence[str], console: Console) -> Non
             output.leave_empty(f"{BINDINGS}/{VENDOR_PREFIXES}")
         unseen = _add_dependencies(_operand(command, "-MF"), inputs, written)
     for file in unseen:
-        console.note(f"changes to {file!r} go unnoticed: CMake cannot take a character of its path")
+        console.note(
+            f"changes to {file!r} go unnoticed: its path has a character that CMake cannot take"
+        )
 
 
 def _leave_out_stale(source: Path) -> None:
@@ -264,7 +266,7 @@ def _no_host(path: str, guest: GuestTree) -> Problem:
         "a host device is asked for, and no host tree is named",
         "give the blob that Xen is booted with: -DVIOMMU_HOST_DTB=FILE, `west config "
         "viommu.host-dtb FILE`, or `host: FILE` in viommu.yml beside the application",
-        path,
+        node=path,
         where=guest.locate(path, "iommus"),
     )
 

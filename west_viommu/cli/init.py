@@ -8,8 +8,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from west_viommu.names import PROFILES, SCHEMAS, is_profile_path
-from west_viommu.problems import Problem, Refused, Where
-from west_viommu.read.host import read_host, read_inventory
+from west_viommu.problems import refusal
+from west_viommu.read.host import inventory_of, read_host_tree
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import FILE_NAME, west_topdir
 from west_viommu.write.config_text import config_text
@@ -26,7 +26,7 @@ def run(arguments: Namespace) -> None:
     target = folder / FILE_NAME
     host = arguments.host or os.environ.get("VIOMMU_HOST_DTB")
     if host:
-        read_inventory(host, read_host(host))
+        inventory_of(host, read_host_tree(host))
     chosen = arguments.profile
     profile(chosen, None)
     profiles = [profile(name, None) for name in PROFILES]
@@ -40,12 +40,12 @@ def run(arguments: Namespace) -> None:
         with target.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        what, hint = "it is there already", "change it, or move it away"
-        raise Refused([Problem("unwritable", what, hint, where=Where(str(target)))]) from None
+        what, hint = "it exists already", "change it, or move it away"
+        raise refusal("unwritable", what, hint, str(target)) from None
     except OSError as error:
         what = error.strerror or "cannot be written"
         hint = "name the folder of the application with -s"
-        raise Refused([Problem("unwritable", what, hint, where=Where(str(target)))]) from None
+        raise refusal("unwritable", what, hint, str(target)) from None
     following = (
         "next: `viommu list --passable` shows what a guest could have, and `viommu extract NODE` "
         "gives its node"

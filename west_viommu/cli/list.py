@@ -14,14 +14,14 @@ from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Inventory, Master
 from west_viommu.host.selection import Selection, selection
+from west_viommu.problems import refusal
 from west_viommu.quick_typing import TYPE_CHECKING
-from west_viommu.read.host import read_host, read_inventory
-from west_viommu.read.tree import refused
+from west_viommu.read.host import inventory_of, read_host_tree
 from west_viommu.write.list_length import is_endless
 
 if TYPE_CHECKING:
     from west_viommu.hypervisor.assignment import Terms
-    from west_viommu.plan.alone import Known
+    from west_viommu.plan.host_devices import DeviceReport
     from west_viommu.problems import Problem
     from west_viommu.tree.node import Tree
 
@@ -34,10 +34,10 @@ def run(arguments: Namespace) -> int:
     """Read the host, take its inventory, print what was asked for. 1 where that is nothing."""
     host = host_of(arguments)
     terms = terms_of(arguments)
-    tree = read_host(host, arguments.include, arguments.define)
-    found = read_inventory(host, tree)
+    tree = read_host_tree(host, arguments.include, arguments.define)
+    found = inventory_of(host, tree)
     if terms:
-        from west_viommu.plan.alone import as_driven
+        from west_viommu.plan.host_devices import as_driven
 
         found = as_driven(found, terms.profile)
     asked = _Asked(found, Devices(host, tree, found), terms)
@@ -48,11 +48,11 @@ def run(arguments: Namespace) -> int:
     except TooManyIntervals:
         what = "the stream IDs of this host overlap in more ways than can be listed"
         hint = "correct the iommu-map of its masters: on real hosts few IDs are shared"
-        raise refused("malformed", host, what, hint) from None
+        raise refusal("malformed", what, hint, host) from None
     if is_endless(selected, tree):
         what = "a list of this host would be many times as long as the host"
         hint = "correct the paths and the iommus of its nodes, or name the devices to list"
-        raise refused("malformed", host, what, hint)
+        raise refusal("malformed", what, hint, host)
     arguments.console.report(problems)
     is_empty = selected.is_filtered and not selected.inventory.masters
     if is_empty and not problems:
@@ -76,15 +76,15 @@ class _Asked:
         self.terms = terms
 
     @cached_property
-    def known(self) -> dict[str, Known]:
+    def reports(self) -> dict[str, DeviceReport]:
         """What there is to tell of each master."""
-        from west_viommu.plan.alone import known
+        from west_viommu.plan.host_devices import device_reports
 
-        return known(self._devices, self.terms)
+        return device_reports(self._devices, self.terms)
 
     def is_passable(self, master: Master) -> bool:
         """Whether a guest of Xen could have it as it is."""
-        return not self.known[master.path].refused
+        return not self.reports[master.path].refused
 
 
 def _filters(
@@ -106,7 +106,7 @@ def _nothing(left: Sequence[Master], asked: _Asked) -> str:
         return f"this host has no master: no node has `iommus` or `iommu-map`{_no_iommu(asked)}"
     counts: dict[str, int] = {}
     for master in left:
-        for hazard in asked.known[master.path].refused:
+        for hazard in asked.reports[master.path].refused:
             counts[hazard] = counts.get(hazard, 0) + 1
     if len(left) == 1:
         what = f"{left[0].path} cannot go to a guest of Xen as is: {', '.join(counts)}"
@@ -121,7 +121,7 @@ def _by_another_profile(left: Sequence[Master], asked: _Asked) -> str:
     """Where nobody chose a profile, and a released Xen drives what a Xen with a vSMMU does not."""
     if asked.terms:
         return ""
-    from west_viommu.plan.alone import as_driven
+    from west_viommu.plan.host_devices import as_driven
     from west_viommu.read.profiles import profile
 
     known = as_driven(asked.inventory, profile(_RELEASED, None))
@@ -140,7 +140,7 @@ def _table(selected: Selection, asked: _Asked, console: Console) -> Iterable[str
     from west_viommu.write.inventory_table import inventory_table
 
     has_colour = console.has_colour(sys.stdout)
-    return inventory_table(selected, asked.known, columns(1) or _WIDTH, colour=has_colour)
+    return inventory_table(selected, asked.reports, columns(1) or _WIDTH, colour=has_colour)
 
 
 def _json(selected: Selection, asked: _Asked) -> Iterable[str]:
@@ -152,14 +152,14 @@ def _json(selected: Selection, asked: _Asked) -> Iterable[str]:
 def _dot(selected: Selection, asked: _Asked) -> Iterable[str]:
     from west_viommu.write.inventory_dot import inventory_dot
 
-    return [inventory_dot(selected, asked.known)]
+    return [inventory_dot(selected, asked.reports)]
 
 
 def _svg(selected: Selection, asked: _Asked) -> Iterable[str]:
     from west_viommu.write.graphviz import svg
     from west_viommu.write.inventory_dot import inventory_dot
 
-    return [svg(inventory_dot(selected, asked.known))]
+    return [svg(inventory_dot(selected, asked.reports))]
 
 
 # Each: the text in pieces. What could be refused is refused before the first.

@@ -31,7 +31,7 @@ def lacking(guest: Guest, binding_dirs: Sequence[str]) -> Iterator[Problem]:
                 f"Zephyr's binding of the device requires {' and '.join(missing)}",
                 f"see {path}: copy what is of the host, choose the rest; or leave out the "
                 "compatible of that binding",
-                node.path,
+                node=node.path,
                 where=guest.tree.locate(node.path, ""),
             )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from west_viommu.cli.console import Console
 from west_viommu.cli.run import UsageError
 from west_viommu.names import BINDINGS
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import refusal
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.plain_file import content
 from west_viommu.read.preprocess import decoded, named_files
@@ -53,16 +53,11 @@ class Stage(NamedTuple):
         module, says how it gets what was written to `output`.
         """
         if _HOOK_RAN in self.failure:
-            raise Refused(
-                [
-                    Problem(
-                        "malformed",
-                        "Zephyr's devicetree stage refuses the bound tree: "
-                        + _error_line(self.failure),
-                        "run west build for all that it says",
-                        where=Where(self.name),
-                    )
-                ]
+            raise refusal(
+                "malformed",
+                "Zephyr's devicetree stage refuses the bound tree: " + _error_line(self.failure),
+                "run west build for all that it says",
+                self.name,
             )
         if self.failure:
             console.note(
@@ -118,7 +113,7 @@ def _run(app: str, build: Path, board: str, base: Path, chosen: Settings) -> str
         )
     except OSError as error:
         what = f"cmake cannot be run: {error.strerror}"
-        raise Refused([Problem("unreadable", what, "install cmake")]) from None
+        raise refusal("unreadable", what, "install cmake") from None
     return run.stdout if run.returncode else ""
 
 
@@ -130,7 +125,7 @@ def _found(build: Path, name: str, failure: str) -> Stage:
         if failure:
             what = f"Zephyr's devicetree stage failed: {_error_line(failure)}"
             hint = "correct what it names: the board, the application (-s), or ZEPHYR_BASE"
-        raise Refused([Problem("unreadable", what, hint, where=Where(name))])
+        raise refusal("unreadable", what, hint, name)
     return Stage(build, source, name, failure)
 
 

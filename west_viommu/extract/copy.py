@@ -12,7 +12,7 @@ from west_viommu.extract.references import kept_property
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Master
-from west_viommu.hypervisor.pages import PAGE
+from west_viommu.hypervisor.pages import widest
 from west_viommu.tree.addresses import Range, Region, address_map, bus_cells
 from west_viommu.tree.cells import counted
 from west_viommu.tree.interrupts import (
@@ -80,7 +80,7 @@ class _Copier:
         properties += self._interrupts(node, left_out)
         properties += _iommus(master)
         properties.append(Property("xen,path", node.path.encode() + b"\0"))
-        if any("dma-coherent" in each.properties for each in self._tree.lineage(node)):
+        if any("dma-coherent" in ancestor.properties for ancestor in self._tree.lineage(node)):
             properties.append(Property("dma-coherent", b""))
         routed = frozenset(intid for intid, _ in gic_interrupts(self._tree, node))
         children = tuple(self._children(node, routed, left_out))
@@ -109,7 +109,7 @@ class _Copier:
             if _NODE_NAME.fullmatch(child.name):
                 yield self._child(child, routed)
             else:
-                left_out.append(LeftOut((child.name,), "no name of a node"))
+                left_out.append(LeftOut((child.name,), "not a valid node name"))
 
     def _child(self, node: Node, routed: frozenset[Intid]) -> Copied:
         """A node below the device, which keeps its place there. Of its interrupts Xen routes those
@@ -140,43 +140,43 @@ class _Copier:
         """The properties that mean the same in a guest. Those that refer to what does not come
         along go to `left_out`.
         """
-        found = {
+        kept = {
             name: kept_property(self._tree, self._device, node, name)
             for name in node.properties
             if name not in _REPLACED and not name.startswith(("iommu-map", "xen,"))
         }
         gone = {
             companion
-            for each in found.values()
-            if isinstance(each, LeftOut)
-            for companion in each.names[1:]
+            for lost in kept.values()
+            if isinstance(lost, LeftOut)
+            for companion in lost.names[1:]
         }
-        for name, each in found.items():
+        for name, prop in kept.items():
             if name in gone:
                 continue
             if not _PROPERTY_NAME.fullmatch(name):
-                left_out.append(LeftOut((name,), "no name of a property"))
+                left_out.append(LeftOut((name,), "not a valid property name"))
             elif name == "dma-ranges":
                 left_out.append(LeftOut((name,), "addresses of the host's bus"))
-            elif isinstance(each, LeftOut):
-                left_out.append(each)
+            elif isinstance(prop, LeftOut):
+                left_out.append(prop)
             else:
-                yield each
+                yield prop
 
     def _interrupts(self, node: Node, left_out: list[LeftOut]) -> Iterator[Property]:
-        found = [(i, f) for i, f in gic_interrupts(self._tree, node) if _is_usable(i, f)]
-        if not found:
+        usable = [(i, f) for i, f in gic_interrupts(self._tree, node) if _is_usable(i, f)]
+        if not usable:
             return
-        once = list(dict.fromkeys(found))
+        once = list(dict.fromkeys(usable))
         rows = (pack(">III", 0, intid - FIRST_SPI, flags & 0xFF) for intid, flags in once)
         yield Property("interrupts", b"".join(rows), "interrupts")
         names = node.string_list("interrupt-names")
-        if len(names) == len(found):
-            kept = [names[found.index(each)] for each in once]
+        if len(names) == len(usable):
+            kept = [names[usable.index(interrupt)] for interrupt in once]
             value = b"".join(name.encode() + b"\0" for name in kept)
             yield Property("interrupt-names", value)
             if len(kept) < len(names):
-                again = (n for i, n in enumerate(names) if found.index(found[i]) < i)
+                again = (n for i, n in enumerate(names) if usable.index(usable[i]) < i)
                 shown = " ".join(again)
                 left_out.append(LeftOut(("interrupt-names",), f"{shown}; the same interrupt again"))
         elif names:
@@ -189,7 +189,9 @@ class _Copier:
             # Nor one that comes along: edtlib wants a binding for each interrupt controller.
             if not is_gic(controller):
                 shown = " ".join(map(str, specifier))
-                yield LeftOut(("interrupts",), f"<{shown}> goes to {controller.path}, no GIC")
+                yield LeftOut(
+                    ("interrupts",), f"<{shown}> goes to {controller.path}, which is not a GIC"
+                )
         for intid, flags in gic_interrupts(self._tree, node):
             if not _is_usable(intid, flags):
                 kind = "a PPI, which Xen does not route"
@@ -244,11 +246,11 @@ class _Copier:
             if rows and bus is node:
                 return rows
             if rows:
-                return tuple(Range(each.child, each.child, each.size) for each in rows)
+                return tuple(Range(row.child, row.child, row.size) for row in rows)
         widths = bus_cells(node)
         if widths == (2, 2):
             return ()
-        return (Range(0, 0, (1 << 32 * min(*widths, 2)) - PAGE),)
+        return (Range(0, 0, widest(widths)),)
 
 
 def _is_usable(intid: int, flags: int) -> bool:

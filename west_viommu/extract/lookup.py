@@ -12,16 +12,16 @@ from west_viommu.tree.node import Node, Tree
 
 def node_called(tree: Tree, file: str, called: str) -> Node | Problem:
     """The one node that `called` means; what is wrong where it means none, or several."""
-    found = nodes_called(tree, called)
-    if not found:
+    nodes = nodes_called(tree, called)
+    if not nodes:
         return no_such_node(tree, file, called)
-    if len(found) == 1:
-        return found[0]
+    if len(nodes) == 1:
+        return nodes[0]
     return Problem(
         "unknown-host-node",
-        f"{len(found)} host nodes have this name",
+        f"{len(nodes)} host nodes have this name",
         "give the path of the one that you mean",
-        expected="one of " + " ".join(node.path for node in found[:8]),
+        expected="one of " + " ".join(node.path for node in nodes[:8]),
         found=called,
         where=Where(file),
     )
@@ -34,9 +34,9 @@ def nodes_called(tree: Tree, called: str) -> list[Node]:
     A name may leave the unit address out. An alias is a property of /aliases; labels are those
     of the source, or those that dtc -@ leaves in /__symbols__.
     """
-    found = tree.node(called)
-    if found and found is not tree.root:
-        return [found]
+    by_path = tree.node(called)
+    if by_path and by_path is not tree.root:
+        return [by_path]
     label = called.removeprefix("&")
     of_source = tree.source.labels.get(label) if tree.source else None
     for path in (_entry(tree, "/aliases", called), of_source, _entry(tree, "/__symbols__", label)):
@@ -88,12 +88,12 @@ def _known(tree: Tree) -> Iterator[str]:
 
 def labels(tree: Tree) -> dict[str, str]:
     """Path -> the first label that its source, or /__symbols__, has for the node."""
-    found: dict[str, str] = {}
+    by_path: dict[str, str] = {}
     for label, path in tree.source.labels.items() if tree.source else ():
-        found.setdefault(path, label)
+        by_path.setdefault(path, label)
     symbols = tree.node("/__symbols__")
     for label in symbols.properties if symbols else ():
         path_of = _entry(tree, "/__symbols__", label)
         if path_of:
-            found.setdefault(path_of, label)
-    return found
+            by_path.setdefault(path_of, label)
+    return by_path

@@ -40,10 +40,10 @@ class Copied(NamedTuple):
     @property
     def targets(self) -> list[str]:
         """The host nodes that it refers to, each once."""
-        found = (
+        paths = (
             path
             for node in self.nodes()
             for prop in node.properties
             for path in prop.cells.values()
         )
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(paths))

@@ -20,15 +20,15 @@ def kept_property(tree: Tree, device: Node, node: Node, name: str) -> Property |
     """Property `name` of `node`, which is `device` or below it: as it is where it refers to
     nothing, or to what comes along; else why it is left out, with what belongs to it.
     """
-    found = reading_of(tree, node, name)
-    targets = found.reference.targets
-    if not targets and not found.is_open:
+    reading = reading_of(tree, node, name)
+    targets = reading.reference.targets
+    if not targets and not reading.is_open:
         return Property(name, node.properties[name])
-    is_whole = not (found.is_open or found.is_guess or found.reference.others)
+    is_whole = not (reading.is_open or reading.is_guess or reading.reference.others)
     if is_whole and all(_comes_along(tree, device, name, path) for path in targets):
-        return Property(name, node.properties[name], cells=found.reference.cells)
-    names = (name, *(each for each in companions(name) if each in node.properties))
-    return LeftOut(names, _why(node, name, found))
+        return Property(name, node.properties[name], cells=reading.reference.cells)
+    names = (name, *(n for n in companions(name) if n in node.properties))
+    return LeftOut(names, _why(node, name, reading))
 
 
 def is_inside(path: str, device: Node) -> bool:
@@ -66,12 +66,12 @@ def _is_fixed_clock(node: Node) -> bool:
     return _CLOCK.encode() in compatibles and is_plain and len(rate) == 4
 
 
-def _why(node: Node, name: str, found: Reading) -> str:
-    if found.is_guess:
+def _why(node: Node, name: str, reading: Reading) -> str:
+    if reading.is_guess:
         numbers = " ".join(map(hex, _numbers(node, name)))
-        target = found.reference.targets[0]
+        target = reading.reference.targets[0]
         return f"<{numbers}> may refer to {target}; copy it if it does not"
-    return meaning(name) or f"it refers to {' and '.join(dict.fromkeys(found.reference.targets))}"
+    return meaning(name) or f"it refers to {' and '.join(dict.fromkeys(reading.reference.targets))}"
 
 
 def _numbers(node: Node, name: str) -> Iterator[int]:

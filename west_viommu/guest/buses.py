@@ -50,7 +50,7 @@ def _meant_cells(bus: Node, nodes: Sequence[Node]) -> tuple[int, int] | None:
     telling = [(reg, unit) for reg, unit in regs if unit is not None]
     if any(_fits(reg, unit, *stated) for reg, unit in telling):
         return None
-    fitting = [each for each in _USUAL if all(_fits(reg, unit, *each) for reg, unit in telling)]
+    fitting = [pair for pair in _USUAL if all(_fits(reg, unit, *pair) for reg, unit in telling)]
     return fitting[0] if telling and len(fitting) == 1 else None
 
 
@@ -82,10 +82,10 @@ def _other_cells(guest: GuestTree, bus: Node, meant: tuple[int, int]) -> Problem
         else f"{bus.path} lacks {' and '.join(wrong)}, which the reg of the nodes on it needs",
         f"write {' '.join(f'{n} = <{c}>;' for n, c in zip(names, meant, strict=True))} in "
         f"{bus.path}",
-        bus.path,
-        f"#address-cells = <{meant[0]}> and #size-cells = <{meant[1]}>",
-        f"<{stated[0]}> and <{stated[1]}>" if has else "none",
-        guest.locate(bus.path, (has or wrong)[0]),
+        node=bus.path,
+        expected=f"#address-cells = <{meant[0]}> and #size-cells = <{meant[1]}>",
+        found=f"<{stated[0]}> and <{stated[1]}>" if has else "none",
+        where=guest.locate(bus.path, (has or wrong)[0]),
     )
 
 
@@ -94,8 +94,8 @@ def _no_ranges(guest: GuestTree, path: str) -> Problem:
         "malformed",
         f"{path} has no `ranges`, so that nothing on it has an address in the guest",
         f"write `ranges;` in {path}",
-        path,
-        "`ranges;` in each bus from the node to the root",
-        "none",
-        guest.locate(path, ""),
+        node=path,
+        expected="`ranges;` in each bus from the node to the root",
+        found="none",
+        where=guest.locate(path, ""),
     )

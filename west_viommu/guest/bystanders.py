@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from west_viommu.guest.gic import Gic, guest_interrupts
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
-from west_viommu.host.intervals import Interval, inside_one
+from west_viommu.host.intervals import Spans
 from west_viommu.tree.addresses import AddressMap, Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import Intid
@@ -21,11 +21,11 @@ def unrouted(guest: GuestTree, gic: Gic, asking: Mapping[str, Sequence[Intid]]) 
     for node in guest.tree.nodes():
         if node.path.startswith(f"{PASSTHROUGH}/") and node.path not in asking:
             try:
-                own = {each.intid for each in guest_interrupts(guest, gic, node)}
+                own = {interrupt.intid for interrupt in guest_interrupts(guest, gic, node)}
             except TreeError:
                 # What is malformed counts where somebody asks for it.
                 continue
-            above = (asking.get(each.path, ()) for each in guest.tree.lineage(node))
+            above = (asking.get(ancestor.path, ()) for ancestor in guest.tree.lineage(node))
             if not own <= {intid for intids in above for intid in intids}:
                 yield node.path
 
@@ -39,9 +39,8 @@ def unasked(
     """Nodes with registers at an address of the guest that no request at or above them has, and
     that nobody `disabled`. `asking`: the regions of each request, by its path.
     """
-    is_within = {
-        path: inside_one(Interval(each.base, each.base + each.size - 1) for each in regions)
-        for path, regions in asking.items()
+    spans_of = {
+        path: Spans((*region.ends, None) for region in regions) for path, regions in asking.items()
     }
     for node in guest.tree.nodes():
         if node.path.startswith(f"{PASSTHROUGH}/") and "reg" in node.properties:
@@ -50,11 +49,10 @@ def unasked(
             except TreeError:
                 # A malformed reg counts where somebody asks for the node.
                 continue
-            above = [each.path for each in guest.tree.lineage(node)]
-            mapped = [is_within[path] for path in above if path in is_within]
+            above = [ancestor.path for ancestor in guest.tree.lineage(node)]
+            mapped = [spans_of[path] for path in above if path in spans_of]
             is_mapped = all(
-                any(is_in(region.base, region.base + region.size - 1) for is_in in mapped)
-                for region in regions
+                any(spans.has_around(*region.ends) for spans in mapped) for region in regions
             )
             if not is_mapped and not any(path in disabled for path in above):
                 yield node.path

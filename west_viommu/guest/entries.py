@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.guest.source import BASE, GuestTree
-from west_viommu.host.inventory import SMMUV3_COMPATIBLE
+from west_viommu.host.inventory import is_smmuv3
 from west_viommu.host.streams import StreamId
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.cells import TreeError, cells, counted
@@ -34,12 +34,12 @@ def entries(guest: GuestTree, node: Node) -> tuple[Entry, ...]:
     """The IDs of `iommus`, and those of xen,smmu-stream-ids that are not among them. Raises
     TreeError.
     """
-    found = list(_of_iommus(guest, node))
-    listed = {entry.id for entry in found}
+    pairs = list(_of_iommus(guest, node))
+    listed = {entry.id for entry in pairs}
     for number in cells(node.properties.get(STREAM_IDS, b""), node.path, STREAM_IDS):
         if number not in listed:
-            found.append(Entry(Phandle(0), StreamId(number), STREAM_IDS))
-    return tuple(found)
+            pairs.append(Entry(Phandle(0), StreamId(number), STREAM_IDS))
+    return tuple(pairs)
 
 
 def _of_iommus(guest: GuestTree, node: Node) -> Iterator[Entry]:
@@ -61,7 +61,7 @@ def _of_iommus(guest: GuestTree, node: Node) -> Iterator[Entry]:
         target = links.get(i)
         if target is None:
             yield Entry(Phandle(numbers[i]), stream_id)
-        elif _is_vsmmu(guest, target):
+        elif (node_meant := guest.tree.node(target)) and is_smmuv3(node_meant):
             yield Entry(None, stream_id)
         else:
             label = target.removeprefix(f"{BASE}/")
@@ -74,8 +74,3 @@ def _of_iommus(guest: GuestTree, node: Node) -> Iterator[Entry]:
                 "0x0 in place of the host's SMMU",
                 f"&{label}",
             )
-
-
-def _is_vsmmu(guest: GuestTree, path: str) -> bool:
-    target = guest.tree.node(path)
-    return target is not None and SMMUV3_COMPATIBLE in target.compatible

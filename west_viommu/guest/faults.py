@@ -28,7 +28,7 @@ def malformed(guest: GuestTree, error: TreeError, node: Node) -> Problem:
         "xen,path": "write the path of the host node, as `viommu list` shows it",
         "reg": f"give {PASSTHROUGH} #address-cells = <2>, #size-cells = <2> and `ranges;`, and "
         "write reg = <0x0 ADDRESS 0x0 SIZE>",
-        STREAM_IDS: "write the stream IDs of the host node, a cell each",
+        STREAM_IDS: "write the stream IDs of the host node, one cell each",
         "xen,reg": "write <host-address size guest-address> for each region",
         "interrupts": "write <GIC_SPI number IRQ_TYPE_LEVEL IRQ_DEFAULT_PRIORITY>, as Zephyr has it"
         if is_zephyr
@@ -43,15 +43,15 @@ def malformed(guest: GuestTree, error: TreeError, node: Node) -> Problem:
             "number (`viommu list` has INTIDs, which are 32 more)"
         )
     place = guest.locate(error.path, error.prop) or guest.locate(node.path, error.prop)
-    found = error.problem(
+    problem = error.problem(
         hint,
         place,
         node=node.path if error.path.startswith(BASE) else error.path,
     )
-    return found._replace(
-        what=found.what.replace(f"{BASE}/", "&"),
-        expected=found.expected.replace(f"{BASE}/", "&"),
-        found=found.found.replace(f"{BASE}/", "&"),
+    return problem._replace(
+        what=problem.what.replace(f"{BASE}/", "&"),
+        expected=problem.expected.replace(f"{BASE}/", "&"),
+        found=problem.found.replace(f"{BASE}/", "&"),
     )
 
 
@@ -77,20 +77,20 @@ def misplaced(guest: GuestTree, node: Node) -> Iterator[Problem]:
                 if by_label
                 else ""
             ),
-            node.path.replace(f"{BASE}/", "&"),
+            node=node.path.replace(f"{BASE}/", "&"),
             where=guest.locate(node.path, prop),
         )
 
 
 def told_once(errors: Iterable[tuple[TreeError, Problem]]) -> Iterator[Problem]:
     """The problems, of which those are one that say the same of several nodes."""
-    found: dict[object, tuple[Problem, dict[str, None]]] = {}
+    by_what: dict[object, tuple[Problem, dict[str, None]]] = {}
     for error, problem in errors:
         is_shared = error.prop in _OF_MANY and problem.node
         key = (error.prop, error.what, error.expected) if is_shared else problem
-        _, nodes = found.setdefault(key, (problem, {}))
+        _, nodes = by_what.setdefault(key, (problem, {}))
         nodes[problem.node] = None
-    for problem, (_, *others) in found.values():
+    for problem, (_, *others) in by_what.values():
         some = " ".join([*others[:_MOST_NAMED], "..."] if len(others) > _MOST_NAMED else others)
         what = f"{problem.what}; the same goes for {some}" if others else problem.what
         yield problem._replace(what=what)

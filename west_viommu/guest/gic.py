@@ -92,14 +92,14 @@ def guest_interrupts(
     interrupt.
     """
     written = specifiers(guest, gic, node, is_finished=is_finished)
-    if any(each.controller and is_nexus(each.controller) for each in written):
+    if any(specifier.controller and is_nexus(specifier.controller) for specifier in written):
         on_gic = [
             interrupt.specifier
             for interrupt in interrupts(guest.tree, node)
             if interrupt.controller.path == gic.path
         ]
     else:
-        on_gic = [each.numbers for each in written if is_on_gic(gic, each)]
+        on_gic = [specifier.numbers for specifier in written if is_on_gic(gic, specifier)]
     return tuple(
         GuestInterrupt(_intid(node, specifier), _is_edge(gic, node, specifier))
         for specifier in on_gic

@@ -37,7 +37,7 @@ def region_pairs(
         )
     triples = (Range(child=there.base, parent=host.base, size=host.size) for host, there in mapped)
     windows = Windows(triples, node.path, "xen,reg")
-    result = []
+    pairs = []
     for region in addresses.regions(node):
         if region is None:
             raise TreeError(
@@ -47,14 +47,14 @@ def region_pairs(
                 f"`ranges;` in {PASSTHROUGH} and in every bus below it",
                 "a region that does not translate",
             )
-        result.append(RegionPair(region, _host_region(region, windows) if mapped else region))
-    return tuple(result)
+        pairs.append(RegionPair(region, _host_region(region, windows) if mapped else region))
+    return tuple(pairs)
 
 
 def _host_region(region: Region, windows: Windows) -> Region | None:
     """What xen,reg maps to the guest's `region`; None where it maps nothing or not all of it."""
-    found = windows.around(region.base, region.size)
-    return Region(found.parent + region.base - found.child, region.size) if found else None
+    window = windows.around(region.base, region.size)
+    return Region(window.parent + region.base - window.child, region.size) if window else None
 
 
 def xen_reg(guest: GuestTree, node: Node) -> tuple[Mapped, ...]:

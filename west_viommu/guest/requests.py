@@ -110,7 +110,7 @@ class Asked(NamedTuple):
     @property
     def paths(self) -> tuple[str, ...]:
         """The nodes that the hypervisor maps something for."""
-        return (*(each.path for each in self.requests), *(each.path for each in self.raw))
+        return (*(request.path for request in self.requests), *(raw.path for raw in self.raw))
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -166,7 +166,7 @@ class _Reader:
             pairs = self.tried(
                 node, lambda: region_pairs(guest, self.addresses, node, mapped), no_pairs
             )
-        found = Request(
+        request = Request(
             node.path,
             node.name,
             self.tried(node, lambda: _xen_path(node), None),
@@ -176,39 +176,39 @@ class _Reader:
             self.tried(node, lambda: guest_interrupts(guest, self.gic, node), no_interrupts),
             "iommu-map" in node.properties,
             malformed_ids,
-            any("dma-coherent" in each.properties for each in guest.tree.lineage(node)),
+            any("dma-coherent" in ancestor.properties for ancestor in guest.tree.lineage(node)),
             self.tried(node, lambda: names_xens_gic(guest, node), None),
             self.extended(node),
             _compatible(node),
         )
-        return found if self._failures == before and not is_spoilt else None
+        return request if self._failures == before and not is_spoilt else None
 
     def extended(self, node: Node) -> tuple[tuple[str | None, tuple[int, ...]], ...]:
         """The entries of interrupts-extended, if Xen's number for its GIC is among them."""
         none: tuple[Specifier, ...] = ()
         if "interrupts-extended" not in node.properties:
             return ()
-        found = self.tried(node, lambda: specifiers(self.guest, self.gic, node), none)
-        if all(each.controller for each in found):
+        written = self.tried(node, lambda: specifiers(self.guest, self.gic, node), none)
+        if all(specifier.controller for specifier in written):
             return ()
-        return tuple((each.controller and each.controller.path, each.numbers) for each in found)
+        return tuple((s.controller and s.controller.path, s.numbers) for s in written)
 
     def raw(self, node: Node) -> Raw | None:
         """The mapping of `node`; None where it is malformed."""
         before = self._failures
         no_triples: tuple[Mapped, ...] = ()
-        found = Raw(node.path, self.tried(node, lambda: xen_reg(self.guest, node), no_triples))
-        return found if self._failures == before else None
+        raw = Raw(node.path, self.tried(node, lambda: xen_reg(self.guest, node), no_triples))
+        return raw if self._failures == before else None
 
     def occupied(self) -> list[tuple[str, Region]]:
         """The regions of all nodes."""
-        found = []
+        regions = []
         for node, region in occupied(self.guest, self.addresses):
             if isinstance(region, TreeError):
                 self._add(region, node)
             else:
-                found.append((node.path, region))
-        return found
+                regions.append((node.path, region))
+        return regions
 
 
 def asked(guest: GuestTree, planned: Collection[str] = ()) -> Asked:
@@ -231,29 +231,29 @@ def asked(guest: GuestTree, planned: Collection[str] = ()) -> Asked:
             else:
                 asking.append(node)
     spoilt = dict(misread(guest, asking))
-    found: list[Request] = []
+    requests: list[Request] = []
     raw: list[Raw] = []
     for node in asking:
         is_spoilt = node.path.rpartition("/")[0] in spoilt
         if _is_request(node):
-            found += filter(None, [reader.request(node, is_spoilt=is_spoilt)])
+            requests += filter(None, [reader.request(node, is_spoilt=is_spoilt)])
         elif not is_spoilt:
             raw += filter(None, [reader.raw(node)])
     regions = reader.occupied()
-    mapped = {each.path: [pair.guest for pair in each.regions] for each in found}
-    mapped |= {each.path: [guest for _, guest in each.mapped] for each in raw}
+    mapped = {request.path: [pair.guest for pair in request.regions] for request in requests}
+    mapped |= {mapping.path: [guest for _, guest in mapping.mapped] for mapping in raw}
     slips = misspelt(guest, {node.path for node in asking})
     problems = (*reader.problems, *spoilt.values(), *misplaced_ones, *slips)
     return Asked(
-        tuple(found),
+        tuple(requests),
         tuple(dict.fromkeys(problems)),
         reader.gic,
         root_cells,
         bus_compatible,
         tuple(regions),
         tuple(unasked(guest, reader.addresses, mapped, frozenset(disabled))),
-        tuple(unrouted(guest, reader.gic, {each.path: each.intids for each in found})),
-        tuple(own_lines(guest, reader.gic, {request.path for request in found})),
+        tuple(unrouted(guest, reader.gic, {request.path: request.intids for request in requests})),
+        tuple(own_lines(guest, reader.gic, {request.path for request in requests})),
         tuple(raw),
         tuple(disabled),
     )

@@ -42,7 +42,7 @@ class GuestTree(NamedTuple):
 
     def given(self, path: str, label: str) -> frozenset[str]:
         """The properties that the source gives to the node at `path`, or that `label` means."""
-        nodes = [self.tree.node(each) for each in {path, self.labels.get(label, path)}]
+        nodes = [self.tree.node(name) for name in {path, self.labels.get(label, path)}]
         return frozenset(name for node in nodes if node for name in node.properties)
 
     def by_number(self, number: int) -> Node | None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 from west_viommu.guest.entries import STREAM_IDS
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
-from west_viommu.problems import Problem
+from west_viommu.problems import Problem, Severity
 
 _OURS = (
     "iommus",
@@ -28,20 +28,20 @@ def misspelt(guest: GuestTree, asking: Collection[str]) -> Iterator[Problem]:
     for node in guest.tree.nodes():
         if node.path.startswith(f"{PASSTHROUGH}/"):
             for name in node.properties:
-                meant = next((each for each in _OURS if _is_slip(name, each)), None)
+                meant = next((ours for ours in _OURS if _is_slip(name, ours)), None)
                 if meant and name not in _OURS:
-                    above = (each.path for each in guest.tree.lineage(node))
+                    above = (ancestor.path for ancestor in guest.tree.lineage(node))
                     is_asking = any(path in asking for path in above)
                     yield Problem(
                         "malformed",
                         f"nothing reads {name}"
                         + ("" if is_asking else ", so that the node asks for no device"),
                         f"if you mean {meant}, write {meant}",
-                        node.path,
-                        meant,
-                        name,
-                        guest.locate(node.path, name),
-                        warning=is_asking,
+                        node=node.path,
+                        expected=meant,
+                        found=name,
+                        where=guest.locate(node.path, name),
+                        severity=Severity.WARNING if is_asking else Severity.ERROR,
                     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from west_viommu.guest.requests import Request
 from west_viommu.hazards.evidence import IDS, INTERRUPTS, PATH, REG
-from west_viommu.hazards.findings import Finding, shown
+from west_viommu.hazards.findings import Finding
 from west_viommu.hazards.matching import as_list, mismatch, unknown_ids, unknown_path
 from west_viommu.hazards.paste import Paper, as_entries, path_line
 from west_viommu.hazards.wanted import Wanted, candidates, has_all
@@ -47,29 +47,29 @@ class Examiner:
 
     def contradictions(
         self,
-        this: Assignment,
+        assignment: Assignment,
         wanted: Sequence[Wanted],
         parts: Callable[[str], Sequence[str]] = lambda odd: (),
     ) -> Iterator[Contradiction]:
-        """What of the request of `this` is not that of its device: of each part the first. `wanted`
+        """What of the request of `assignment` is not of its device, of each part once. `wanted`
         are the stream IDs that it names; `parts`: what is of the device, beside an odd part.
         """
-        request, device = this.request, this.device
+        request, device = assignment.request, assignment.device
         if request.xen_path not in (None, device.path):
-            yield self._other_path(this, parts(PATH))
+            yield self._other_path(assignment, parts(PATH))
         if wanted and device.master and not has_all(device.master, wanted):
-            yield self._other_ids(this, wanted, parts(IDS))
-        for finding in self._other_regions(this):
+            yield self._other_ids(assignment, wanted, parts(IDS))
+        for finding in self._other_regions(assignment):
             line = self._paper.reg(request.path, device) if finding.prop == "reg" else ""
             yield Contradiction(REG, "region-mismatch", finding, line)
             break
-        interrupts = self._other_interrupts(this)
+        interrupts = self._other_interrupts(assignment)
         if interrupts:
             line = self._paper.interrupts(device)
             yield Contradiction(INTERRUPTS, "interrupt-mismatch", interrupts, line)
 
-    def _other_path(self, this: Assignment, parts: Sequence[str]) -> Contradiction:
-        path, meant = this.request.xen_path or "", this.device.path
+    def _other_path(self, assignment: Assignment, parts: Sequence[str]) -> Contradiction:
+        path, meant = assignment.request.xen_path or "", assignment.device.path
         if self._devices.tree.node(path) is None:
             finding = unknown_path(path, self._devices)
             if parts:
@@ -87,11 +87,11 @@ class Examiner:
         return Contradiction(PATH, "path-mismatch", finding, path_line(meant))
 
     def _other_ids(
-        self, this: Assignment, wanted: Sequence[Wanted], parts: Sequence[str]
+        self, assignment: Assignment, wanted: Sequence[Wanted], parts: Sequence[str]
     ) -> Contradiction:
-        request, device, devices = this.request, this.device, self._devices
+        request, device, devices = assignment.request, assignment.device, self._devices
         told = () if PATH in parts else parts
-        unknown = [each for each in wanted if not candidates([each], devices)]
+        unknown = [entry for entry in wanted if not candidates([entry], devices)]
         if unknown and told:
             finding = unknown_ids(request, unknown, device, devices, told)
             hazard = "unknown-stream-id"
@@ -102,40 +102,34 @@ class Examiner:
         line = as_entries(device.master, finding.prop) if device.master and has_own else ""
         return Contradiction(IDS, hazard, finding, line)
 
-    def _other_regions(self, this: Assignment) -> Iterator[Finding]:
+    def _other_regions(self, assignment: Assignment) -> Iterator[Finding]:
         """Each reg entry must be a region of the device, by xen,reg or at the same address, and
         xen,reg must map nothing else.
         """
-        request, path = this.request, this.device.path
-        regions = [region for region in this.device.regions if region]
-        expected = " or ".join(map(shown, regions)) or "no region"
-        own = (*regions, *self._terms.extra_of(this))
+        request, path = assignment.request, assignment.device.path
+        regions = [region for region in assignment.device.regions if region]
+        expected = " or ".join(map(str, regions)) or "no region"
+        own = (*regions, *self._terms.extra_of(assignment))
         # Xen maps whole pages, and one triple of xen,reg may cover several regions.
-        is_of_device = covered_by(
-            Interval(each.base, each.base + each.size - 1) for each in map(in_pages, own)
-        )
-        foreign = [
-            host
-            for host, _ in request.mapped
-            if not is_of_device(host.base, host.base + host.size - 1)
-        ]
+        is_of_device = covered_by(Interval(*pages.ends) for pages in map(in_pages, own))
+        foreign = [host for host, _ in request.mapped if not is_of_device(*host.ends)]
         if foreign:
-            pages = " or ".join(shown(in_pages(region)) for region in regions)
+            pages = " or ".join(str(in_pages(region)) for region in regions)
             yield Finding(
                 f"xen,reg maps memory that does not belong to {path}"
-                f"{owners(foreign, this, self._holdings)}",
+                f"{owners(foreign, assignment, self._holdings)}",
                 f"write the host's regions in whole pages: {pages}"
                 if regions
                 else "leave xen,reg out: the host node has no region",
                 "xen,reg",
                 expected=expected,
-                found=_some(map(shown, foreign)),
+                found=_some(map(str, foreign)),
             )
         known = frozenset(own)
         others = [host for _, host in request.regions if host and host not in known]
         if others:
-            of = owners(others, this, self._holdings)
-            line = self._paper.reg(request.path, this.device)
+            of = owners(others, assignment, self._holdings)
+            line = self._paper.reg(request.path, assignment.device)
             yield Finding(
                 f"this region does not belong to {path}{of}"
                 if len(others) == 1
@@ -147,7 +141,7 @@ class Examiner:
                 else "leave reg out: the host node has none",
                 "reg",
                 expected=expected,
-                found=_some(map(shown, others)),
+                found=_some(map(str, others)),
             )
         unmapped = [guest for guest, host in request.regions if host is None]
         if unmapped:
@@ -156,20 +150,22 @@ class Examiner:
                 "write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
                 "reg",
                 expected="a region that xen,reg covers",
-                found=_some(map(shown, unmapped)),
+                found=_some(map(str, unmapped)),
             )
         for guest, host in request.regions:
             if host and (guest.base - host.base) % PAGE:
                 yield differs_within_a_page(host, guest, "reg")
 
-    def _other_interrupts(self, this: Assignment) -> Finding | None:
+    def _other_interrupts(self, assignment: Assignment) -> Finding | None:
         """Xen gives a guest an interrupt under the host's number only (virq = pirq)."""
-        own = frozenset(this.device.intids)
-        others = [intid for intid in this.request.intids if intid not in own]
+        own = frozenset(assignment.device.intids)
+        others = [intid for intid in assignment.request.intids if intid not in own]
         if not others:
             return None
-        line = self._paper.interrupts(this.device)
-        numbers = [str(intid - FIRST_SPI) for intid in this.device.intids if intid >= FIRST_SPI]
+        line = self._paper.interrupts(assignment.device)
+        numbers = [
+            str(intid - FIRST_SPI) for intid in assignment.device.intids if intid >= FIRST_SPI
+        ]
         right = line or f"the host's number, SPI {' or '.join(numbers)}"
         is_private = any(intid < FIRST_SPI for intid in others)
         why = (
@@ -178,16 +174,16 @@ class Examiner:
             else "Xen gives a guest an interrupt under the host's number only"
         )
         return Finding(
-            f"this interrupt does not belong to {this.device.path}"
+            f"this interrupt does not belong to {assignment.device.path}"
             if len(others) == 1
-            else f"these interrupts do not belong to {this.device.path}",
+            else f"these interrupts do not belong to {assignment.device.path}",
             f"write {right} {why}"
             if line
             else f"write {right}: {why}"
             if numbers
             else "leave it out: Xen gives a guest only the interrupts of the host node",
             "interrupts",
-            expected=f"INTID {' or '.join(map(str, this.device.intids))}"
+            expected=f"INTID {' or '.join(map(str, assignment.device.intids))}"
             if own
             else "no GIC interrupt",
             found=_some(map(_interrupt, others)),
@@ -198,10 +194,10 @@ def together(
     device: Device, first: Contradiction, others: Sequence[Contradiction], parts: Sequence[str]
 ) -> Finding:
     """What is to be said of parts that all mean another device than `device`, whose are `parts`."""
-    names = as_list([each.part for each in (first, *others)])
-    lines = " ".join(each.line for each in (first, *others) if each.line)
+    names = as_list([contradiction.part for contradiction in (first, *others)])
+    lines = " ".join(contradiction.line for contradiction in (first, *others) if contradiction.line)
     return first.finding._replace(
-        what=f"the {names} of the node are of another device than its {as_list(parts)}"
+        what=f"the {names} of the node belong to another device than its {as_list(parts)}"
         if parts
         else first.finding.what,
         hint=f"write {lines}",
@@ -216,12 +212,14 @@ def or_else(finding: Finding, request: Request, master: Master | None, path: str
     return finding._replace(hint=f"{hint}; or, if you mean {path}, {line}")
 
 
-def owners(hosts: Sequence[Region], this: Assignment, holdings: Holdings) -> str:
+def owners(hosts: Sequence[Region], assignment: Assignment, holdings: Holdings) -> str:
     """Whose the pages of `hosts` are, as the end of a sentence."""
-    asked = [(host.base, host.base + host.size - 1, "") for host in hosts]
+    asked = [(*host.ends, "") for host in hosts]
     claims = ((first, last, path) for first, last, path in holdings.all_pages())
     paths = {path for _, path, _, _ in meetings(asked, claims)}
-    named = sorted(path for path in paths if not f"{this.device.path}/".startswith(f"{path}/"))
+    named = sorted(
+        path for path in paths if not f"{assignment.device.path}/".startswith(f"{path}/")
+    )
     return f", but to {as_list(named[:3])}" if named else ""
 
 
@@ -242,5 +240,5 @@ def _interrupt(intid: Intid) -> str:
 
 def _some(texts: Iterator[str]) -> str:
     """The texts, each once, the first few."""
-    found = list(dict.fromkeys(texts))
-    return ", ".join([*found[:_MOST_SHOWN], "..."] if len(found) > _MOST_SHOWN else found)
+    distinct = list(dict.fromkeys(texts))
+    return ", ".join([*distinct[:_MOST_SHOWN], "..."] if len(distinct) > _MOST_SHOWN else distinct)

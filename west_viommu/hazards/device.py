@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from west_viommu.hazards.findings import Finding, Severity, as_allowed
-from west_viommu.hazards.situation import Found, Situation, of_each
+from west_viommu.hazards.findings import Finding, as_allowed
+from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.host.consumers import consumers
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.roles import RESERVED, console
+from west_viommu.problems import Severity
 from west_viommu.tree.addresses import address_map
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI
@@ -18,88 +19,93 @@ from west_viommu.tree.node import Node
 
 
 @of_each
-def hypervisor_owned(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def hypervisor_owned(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A node that is no device: what Xen itself drives, or no hardware of its own."""
-    role = situation.holdings.role(this.device.path)
+    role = ownership.holdings.role(assignment.device.path)
     # That of reserved memory is another hazard.
     if role and role != RESERVED:
         yield Finding(
-            f"{this.device.path} is {role}, not a device that a guest could have",
+            f"{assignment.device.path} is {role}, not a device that a guest could have",
             "remove the node",
-            "",
+            prop="",
             expected="a device of the host",
             found=role,
         )
 
 
 @of_each
-def ambiguous_path(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def ambiguous_path(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """Two paths that differ in case alone: Xen finds the first by strcasecmp (booted: the other
     device was assigned).
     """
-    alike = [path for path in situation.devices.alike(this.device.path) if path != this.device.path]
-    if alike and situation.profile.toolstacks:
+    alike = [
+        path
+        for path in ownership.devices.alike(assignment.device.path)
+        if path != assignment.device.path
+    ]
+    if alike and ownership.profile.toolstacks:
         yield Finding(
-            f"the host tree has {' and '.join(alike)} as well, and Xen compares paths without case",
+            f"the host tree has {' and '.join(alike)} as well, and Xen compares paths without "
+            "regard to case",
             "rename one of the nodes in the host tree: Xen takes the first that it finds",
             "xen,path",
-            expected="a path that no other differs from by case alone",
-            found=this.device.path,
+            expected="a path that differs from every other by more than case",
+            found=assignment.device.path,
         )
 
 
 @of_each
-def not_given_to_dom0(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def not_given_to_dom0(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A device below a node that Xen leaves out of dom0: xl can hand on only what dom0 has a right
     to (booted: "failed give domain access to iomem range").
     """
-    path = this.device.path
-    has_own_reason = any(intid < FIRST_SPI for intid in this.device.intids)
-    if situation.holdings.is_left_out(path) and not has_own_reason:
-        by_xl_alone = situation.profile.toolstacks == ("libxl",)
-        if by_xl_alone or situation.profile.renumbers == "libxl":
+    path = assignment.device.path
+    has_own_reason = any(intid < FIRST_SPI for intid in assignment.device.intids)
+    if ownership.holdings.is_left_out(path) and not has_own_reason:
+        by_xl_alone = ownership.profile.toolstacks == ("libxl",)
+        if by_xl_alone or ownership.profile.renumbers == "libxl":
             severity = None
         else:
             severity = Severity.WARNING
-        if "libxl" in situation.profile.toolstacks:
+        if "libxl" in ownership.profile.toolstacks:
             yield Finding(
                 f"Xen gives dom0 no right to {path}: a node above it has a private interrupt "
                 "(PPI), or is one that Xen keeps",
                 "xl cannot hand it on: have Xen create the guest (dom0less), or change that node "
                 "by an overlay",
-                "",
+                prop="",
                 expected="a device that dom0 could have",
                 found=path,
                 severity=severity,
             )
 
 
-def unassigned_child(situation: Situation) -> Found:
+def unassigned_child(ownership: Ownership) -> Found:
     """A DMA master below the device that nobody asks for: it stays with dom0, with streams of its
     own, and is driven by what the guest has (booted: the child went to dom0).
     """
-    for this, child in situation.contests.children:
+    for assignment, child in ownership.contests.children:
         yield (
-            this,
+            assignment,
             Finding(
-                f"{child}, below {this.device.path}, is a DMA master of its own, and stays with "
-                "dom0",
+                f"{child}, below {assignment.device.path}, is a DMA master of its own, and stays "
+                "with dom0",
                 f'pass it through as well: give it a node with xen,path = "{child}"; or disable '
                 "it in "
-                f"the host tree; or {as_allowed('unassigned-child', this.device.path)}",
-                "",
+                f"the host tree; or {as_allowed('unassigned-child', assignment.device.path)}",
+                prop="",
                 expected="all masters of the device with one domain",
                 found=child,
             ),
         )
 
 
-def marked_for_another(situation: Situation) -> Found:
+def marked_for_another(ownership: Ownership) -> Found:
     """A node with xen,passthrough in the host tree that holds something of the device."""
     kinds = (
-        ("a stream ID", situation.contests.streams),
-        ("a page", situation.contests.pages),
-        ("an interrupt", situation.contests.lines),
+        ("a stream ID", ownership.contests.streams),
+        ("a page", ownership.contests.pages),
+        ("an interrupt", ownership.contests.lines),
     )
     for what, contests in kinds:
         for contest in contests:
@@ -110,7 +116,7 @@ def marked_for_another(situation: Situation) -> Found:
                         f"{contest.other}, marked for passthrough, shares {what} with "
                         f"{contest.this.device.path}",
                         "dom0 does not get it: give it to no other domain either",
-                        "",
+                        prop="",
                         expected=f"{what} of this device alone",
                         found="xen,passthrough",
                         more=contest.more,
@@ -119,93 +125,93 @@ def marked_for_another(situation: Situation) -> Found:
 
 
 @of_each
-def device_disabled(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def device_disabled(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A device that the host does not use."""
-    if this.device.status != "okay":
+    if assignment.device.status != "okay":
         yield Finding(
-            f"{this.device.path} is not enabled in the host tree",
+            f"{assignment.device.path} is not enabled in the host tree",
             "its clocks or pins may not be set up; check what the firmware leaves it in",
             expected='status "okay"',
-            found=f'"{this.device.status}"',
+            found=f'"{assignment.device.status}"',
         )
 
 
 @of_each
-def needs_memory(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def needs_memory(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A device with memory set aside for it: the guest has no such memory."""
-    node = situation.devices.tree.node(this.device.path)
-    found = [n for n in ("memory-region", "iommu-addresses") if node and n in node.properties]
-    if found:
+    node = ownership.devices.tree.node(assignment.device.path)
+    properties = [n for n in ("memory-region", "iommu-addresses") if node and n in node.properties]
+    if properties:
         yield Finding(
-            f"{this.device.path} has memory of its own on the host",
+            f"{assignment.device.path} has memory of its own on the host",
             "Xen gives the guest none of it: make sure that its driver can do without it",
-            "",
+            prop="",
             expected="a device without reserved memory",
-            found=" ".join(found),
+            found=" ".join(properties),
         )
 
 
 @of_each
-def dma_ranges(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def dma_ranges(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A device that sees memory at other addresses than the CPU: /passthrough says nothing of
     it.
     """
-    tree = situation.devices.tree
-    node = tree.node(this.device.path)
+    tree = ownership.devices.tree
+    node = tree.node(assignment.device.path)
     for bus in tree.lineage(node) if node else ():
-        offset = _dma_offset(bus, situation) if bus is not node else None
+        offset = _dma_offset(bus, ownership) if bus is not node else None
         if offset:
             yield Finding(
-                f"{this.device.path} is on a bus that moves its DMA, {bus.path}",
+                f"{assignment.device.path} is on a bus that moves its DMA, {bus.path}",
                 "the guest's tree must say the same: its addresses for DMA differ by the bus' "
                 "dma-ranges, behind the SMMU as well",
-                "",
+                prop="",
                 expected="a bus with the CPU's addresses",
                 found=offset,
             )
             return
 
 
-def _dma_offset(bus: Node, situation: Situation) -> str | None:
+def _dma_offset(bus: Node, ownership: Ownership) -> str | None:
     """The first row of dma-ranges that is not the identity."""
     try:
-        rows = address_map(situation.devices.tree).dma_ranges(bus)
+        rows = address_map(ownership.devices.tree).dma_ranges(bus)
     except TreeError:
         return None
     return next((f"{r.child:#x} is {r.parent:#x}" for r in rows if r.child != r.parent), None)
 
 
 @of_each
-def coherence(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def coherence(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """dma-coherent on one side alone: one of the two would see stale data."""
-    tree = situation.devices.tree
-    node = tree.node(this.device.path)
+    tree = ownership.devices.tree
+    node = tree.node(assignment.device.path)
     lineage = tree.lineage(node) if node else ()
-    on_host = any("dma-coherent" in each.properties for each in lineage)
-    if on_host != this.request.is_coherent:
+    on_host = any("dma-coherent" in above.properties for above in lineage)
+    if on_host != assignment.request.is_coherent:
         yield Finding(
-            f"{this.device.path} is dma-coherent on the host, and not in the guest"
+            f"{assignment.device.path} is dma-coherent on the host, and not in the guest"
             if on_host
-            else f"{this.device.path} is dma-coherent in the guest, and not on the host",
+            else f"{assignment.device.path} is dma-coherent in the guest, and not on the host",
             "copy dma-coherent; without it, a driver would take its buffers out of the caches"
             if on_host
             else "remove dma-coherent: the guest would not maintain its caches for DMA",
             "dma-coherent",
             expected="dma-coherent" if on_host else "no dma-coherent",
-            found="dma-coherent" if this.request.is_coherent else "none",
+            found="dma-coherent" if assignment.request.is_coherent else "none",
         )
 
 
-def provides_to_host(situation: Situation) -> Found:
+def provides_to_host(ownership: Ownership) -> Found:
     """A device that serves enabled nodes which stay with dom0."""
     said: set[tuple[str, str]] = set()
-    owners = situation.first_of
-    for node, prop, provider in consumers(situation.devices.tree, owners):
+    owners = ownership.first_of
+    for node, prop, provider in consumers(ownership.devices.tree, owners):
         path = provider
         while path not in owners:
             path = path.rpartition("/")[0]
         key = (path, node.path)
-        stays = situation.holdings.standing(node.path) is Standing.STAYS
+        stays = ownership.holdings.standing(node.path) is Standing.STAYS
         if stays and key not in said:
             said.add(key)
             yield (
@@ -214,25 +220,25 @@ def provides_to_host(situation: Situation) -> Found:
                     f"{node.path} stays with the host, and {path} serves it",
                     "without the device it will not work there: disable it, or leave the device to "
                     "the host",
-                    "",
+                    prop="",
                     expected="a device that nothing on the host needs",
                     found=f"{prop} of {node.path}",
                 ),
             )
 
 
-def xen_console(situation: Situation) -> Found:
+def xen_console(ownership: Ownership) -> Found:
     """The UART on which Xen itself writes: it keeps that from dom0 (dt_device_set_used_by())."""
-    path = console(situation.devices.tree)
-    this = situation.first_of.get(path) if path else None
-    if this and situation.profile.toolstacks:
+    path = console(ownership.devices.tree)
+    assignment = ownership.first_of.get(path) if path else None
+    if assignment and ownership.profile.toolstacks:
         yield (
-            this,
+            assignment,
             Finding(
-                f"{this.device.path} is the console of Xen itself",
+                f"{assignment.device.path} is the console of Xen itself",
                 "Xen keeps its interrupt: give Xen another one (dtuart=... on its command line), "
                 "or leave this to Xen",
-                "",
+                prop="",
                 expected="a UART that Xen does not use",
                 found="stdout-path, or dtuart, of /chosen",
             ),

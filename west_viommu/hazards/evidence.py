@@ -96,12 +96,12 @@ class Evidence:
         """How many of its hard parts are of no device of this host; 0 where neither a path nor an
         address is among them, as numbers are mistyped.
         """
-        found = {part for parts in self._found.values() for part in parts}
+        there = {part for parts in self._found.values() for part in parts}
         told = {part for parts in self._found.values() for part in parts if parts[part] == _FIRM}
-        missing = {PATH} if self._request.xen_path is not None and PATH not in found else set()
-        missing |= {REG} if self._regions and REG not in found else set()
+        missing = {PATH} if self._request.xen_path is not None and PATH not in there else set()
+        missing |= {REG} if self._regions and REG not in there else set()
         numbers = {IDS} if self._wanted and IDS not in told else set()
-        numbers |= {INTERRUPTS} if self._intids and INTERRUPTS not in found else set()
+        numbers |= {INTERRUPTS} if self._intids and INTERRUPTS not in there else set()
         return len(missing | numbers) if missing else 0
 
     def _named(self) -> Iterator[str]:
@@ -110,7 +110,7 @@ class Evidence:
             yield self._request.xen_path
         for stream_id, iommu in self._wanted:
             owners = self._devices.owners(stream_id)[:_MOST_ALIKE]
-            yield from (each.path for each, behind in owners if iommu in (None, behind))
+            yield from (owner.path for owner, behind in owners if iommu in (None, behind))
         bases = [region.base for region in self._regions]
         for base in (*bases, self._unit_address):
             yield from self._devices.at(base)[:_MOST_ALIKE] if base is not None else ()
@@ -149,7 +149,7 @@ class Evidence:
             paths = (m.path for i, _ in self._wanted for m, _ in self._devices.owners(i))
             return _WEAK * (master.path in paths)
         listed = {(stream.id, iommu) for stream in master.streams for iommu in (stream.iommu, None)}
-        return _weight((each.id, each.iommu) in listed for each in self._wanted)
+        return _weight((entry.id, entry.iommu) in listed for entry in self._wanted)
 
     def _is_compatible(self, path: str) -> bool:
         node = self._devices.tree.node(path)
@@ -162,8 +162,8 @@ class Evidence:
 
 
 def _weight(fits: Iterable[bool]) -> int:
-    found = list(fits)
-    return (_FIRM if all(found) else _WEAK) if any(found) else 0
+    verdicts = list(fits)
+    return (_FIRM if all(verdicts) else _WEAK) if any(verdicts) else 0
 
 
 def _stem(name: str) -> str:

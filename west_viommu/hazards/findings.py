@@ -4,25 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from enum import Enum
 
 from west_viommu.guest.source import GuestTree
 from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.problems import MOST_ALIKE, Problem
+from west_viommu.problems import MOST_ALIKE, Problem, Severity, Where
 from west_viommu.quick_typing import NamedTuple, TypeVar
-from west_viommu.tree.addresses import Region
 
 T = TypeVar("T")
-
-
-class Severity(Enum):
-    """A warning does not refuse the input; an error does, unless viommu.yml allows it; what is
-    fatal refuses it whatever that says.
-    """
-
-    WARNING = "warning"
-    ERROR = "error"
-    FATAL = "fatal"
 
 
 class Finding(NamedTuple):
@@ -42,16 +30,36 @@ class Finding(NamedTuple):
     cause: str = ""
     more: int = 0
 
+    def told_as(self, usual: Severity = Severity.ERROR) -> Severity:
+        """WARNING, or ERROR for all that refuses; `usual` is the severity of its hazard."""
+        is_warning = (self.severity or usual) is Severity.WARNING
+        return Severity.WARNING if is_warning else Severity.ERROR
+
+    def problem(
+        self, hazard: str, node: str, where: Where | None, severity: Severity = Severity.ERROR
+    ) -> Problem:
+        """It as what is told of the guest's or the host's `node`, at a place."""
+        return Problem(
+            hazard,
+            self.what,
+            self.hint,
+            node=node,
+            expected=self.expected,
+            found=self.found,
+            where=where,
+            severity=severity,
+        )
+
 
 def first_ones(of: Iterable[T], finding: Callable[[T], Finding]) -> Iterator[Finding]:
     """The findings of the first, and one more for the rest: there may be thousands."""
     more = 0
-    for number, each in enumerate(of):
+    for number, item in enumerate(of):
         if number < MOST_ALIKE:
-            yield finding(each)
+            yield finding(item)
         else:
             more += 1
-            last = each
+            last = item
     if more:
         yield finding(last)._replace(more=more, cause="")
 
@@ -70,7 +78,11 @@ class NoMatch(Exception):
 
 
 def problem(
-    hazard: str, finding: Finding, path: str, guest: GuestTree, *, warning: bool = False
+    hazard: str,
+    finding: Finding,
+    path: str,
+    guest: GuestTree,
+    severity: Severity = Severity.ERROR,
 ) -> Problem:
     """`finding` of the guest node at `path`, at its place: the property it names, else what the
     node has of a request.
@@ -78,27 +90,13 @@ def problem(
     place = None
     for prop in (finding.prop, "iommus", "xen,path", ""):
         place = place or guest.locate(path, prop)
-    return Problem(
-        hazard,
-        finding.what,
-        finding.hint,
-        path,
-        finding.expected,
-        finding.found,
-        place,
-        warning,
-    )
+    return finding.problem(hazard, path, place, severity)
 
 
 def as_allowed(hazard: str, device: str) -> str:
     """The line of viommu.yml that allows `hazard` for `device`, but for its reason."""
     # YAML's quotes, as a path may have what YAML would take for its own.
     return f'allow: [{{hazard: {hazard}, device: "{device}", reason: "..."}}]'
-
-
-def shown(region: Region) -> str:
-    """A region as a person reads it: "0x20000000/0x1000"."""
-    return f"{region.base:#x}/{region.size:#x}"
 
 
 def listed(ids: Iterable[int]) -> str:

@@ -7,22 +7,23 @@ from collections.abc import Iterator
 from functools import partial
 
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
-from west_viommu.hazards.findings import Finding, Severity, first_ones
-from west_viommu.hazards.situation import Found, Situation, of_each
+from west_viommu.hazards.findings import Finding, first_ones
+from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.roles import IOMMU
+from west_viommu.problems import Severity
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
 
 _ROUTES_ALL = "dom0less routes every interrupt of the host node, whatever the guest's node lists"
 
 
 @of_each
-def other_trigger(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def other_trigger(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """An interrupt that is edge-triggered on one side and level-sensitive on the other."""
-    triggers = dict(this.device.interrupts)
-    for intid, is_edge in this.request.interrupts:
+    triggers = dict(assignment.device.interrupts)
+    for intid, is_edge in assignment.request.interrupts:
         # Only rising edge and high level: an SPI knows no other.
         host = {LINUX_EDGE: True, LINUX_LEVEL: False}.get(triggers.get(intid, 0))
         if host is not None and host != is_edge:
@@ -38,42 +39,42 @@ def other_trigger(this: Assignment, situation: Situation) -> Iterator[Finding]:
 
 
 @of_each
-def interrupt_private(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def interrupt_private(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """Xen routes SPIs to guests, no PPIs ("IRQ can only be routed to an SPI"); and a node with a
     PPI is left out of dom0 (handle_node()), so that xl can hand none of its interrupts on (booted:
     "failed give domain access to irq": Operation not permitted).
     """
-    own = [intid for intid in this.device.intids if intid < FIRST_SPI]
-    if own and situation.profile.toolstacks:
+    own = [intid for intid in assignment.device.intids if intid < FIRST_SPI]
+    if own and ownership.profile.toolstacks:
         yield Finding(
-            f"{this.device.path} has a private interrupt (PPI), and Xen gives such a node to "
+            f"{assignment.device.path} has a private interrupt (PPI), and Xen gives such a node to "
             "nobody: it routes no PPI to a guest, and leaves the node out of dom0, which then "
             "cannot hand its other interrupts on either",
             "remove the PPI from the host node by an overlay, before Xen sees it",
-            "",
+            prop="",
             expected="INTIDs from 32 on",
             found=f"INTID {' '.join(map(str, own))}",
         )
 
 
 @of_each
-def interrupt_unroutable(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def interrupt_unroutable(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """An interrupt of the host node that names no line of Xen's GIC: gic_irq_xlate() takes each
     type but 0 for a PPI, so the guest gets another line (booted); a row that a nexus lacks, or a
     line beyond the last, panics dom0's creation.
     """
-    if not situation.profile.toolstacks:
+    if not ownership.profile.toolstacks:
         return
-    routes_all = situation.profile.routes_all
+    routes_all = ownership.profile.routes_all
     yield from first_ones(
-        this.device.unroutable,
+        assignment.device.unroutable,
         lambda why: Finding(
-            f"Xen cannot route an interrupt of {this.device.path}: {why}",
+            f"Xen cannot route an interrupt of {assignment.device.path}: {why}",
             "dom0less routes what the host node has, whatever the guest's node lists: correct the "
             "host node, or remove the interrupt from it by an overlay"
             if routes_all
             else "the guest will not have it: xl routes only what irqs lists",
-            "",
+            prop="",
             expected="<0 NUMBER FLAGS> on the GIC",
             found=why.split(">")[0] + ">",
             severity=None if routes_all else Severity.WARNING,
@@ -81,22 +82,22 @@ def interrupt_unroutable(this: Assignment, situation: Situation) -> Iterator[Fin
     )
 
 
-def interrupt_clash(situation: Situation) -> Found:
+def interrupt_clash(ownership: Ownership) -> Found:
     """A line that the vSMMU, the hypervisor, dom0 or another node of the guest has. One domain may
     have a line for two devices (route_irq_to_guest(); booted).
     """
-    yield from _guest_clashes(situation)
-    for contest in situation.contests.lines:
-        kind = situation.holdings.role(contest.other)
+    yield from _guest_clashes(ownership)
+    for contest in ownership.contests.lines:
+        kind = ownership.holdings.role(contest.other)
         # Xen takes the lines of its SMMUs; those of other nodes that it keeps are nobody's.
         is_taken = contest.standing is Standing.STAYS or kind == IOMMU
         if contest.part_of or not is_taken:
             continue
-        this = contest.this
-        is_asked = contest.first in this.request.intids
+        assignment = contest.this
+        is_asked = contest.first in assignment.request.intids
         whose = f"{contest.other}, {kind}" if kind else f"{contest.other}, which stays with dom0"
         yield (
-            this,
+            assignment,
             Finding(
                 f"INTID {contest.first} also belongs to {whose}",
                 "Xen gives an interrupt to one domain only: leave this device to the host, or "
@@ -113,27 +114,27 @@ def interrupt_clash(situation: Situation) -> Found:
         )
 
 
-def _guest_clashes(situation: Situation) -> Found:
+def _guest_clashes(ownership: Ownership) -> Found:
     """Whose line it is as well on the guest's side."""
-    profile, viommu = situation.profile, situation.profile.viommu
+    profile, viommu = ownership.profile, ownership.profile.viommu
     taken: dict[Intid, list[tuple[str, str]]] = {}
-    for each in viommu.interrupts if viommu else ():
-        taken.setdefault(each.intid, []).append((f"the vSMMU ({each.name})", ""))
+    for interrupt in viommu.interrupts if viommu else ():
+        taken.setdefault(interrupt.intid, []).append((f"the vSMMU ({interrupt.name})", ""))
     for reserved in profile.reserved_interrupts:
-        if situation.terms.applies(reserved.when):
+        if ownership.terms.applies(reserved.when):
             for number in range(reserved.first, reserved.last + 1):
                 taken.setdefault(Intid(number), []).append((reserved.name, ""))
-    for path, intid in situation.lines:
+    for path, intid in ownership.lines:
         taken.setdefault(intid, []).append((f"{path}, a node of the guest", path))
-    for this in situation.assignments:
-        asked = frozenset(this.request.intids)
-        routed = this.device.intids if profile.routes_all else ()
-        for intid in dict.fromkeys((*this.request.intids, *routed)):
+    for assignment in ownership.assignments:
+        asked = frozenset(assignment.request.intids)
+        routed = assignment.device.intids if profile.routes_all else ()
+        for intid in dict.fromkeys((*assignment.request.intids, *routed)):
             is_asked = intid in asked
-            below = f"{this.request.path}/"
+            below = f"{assignment.request.path}/"
             others = (name for name, path in taken.get(intid, ()) if not path.startswith(below))
             for finding in first_ones(others, partial(_taken, intid, is_asked=is_asked)):
-                yield this, finding
+                yield assignment, finding
 
 
 def _taken(intid: Intid, name: str, *, is_asked: bool) -> Finding:
@@ -148,16 +149,16 @@ def _taken(intid: Intid, name: str, *, is_asked: bool) -> Finding:
     )
 
 
-def interrupt_shared_with_disabled(situation: Situation) -> Found:
+def interrupt_shared_with_disabled(ownership: Ownership) -> Found:
     """A node that is not enabled, with the same line: handle_device() routes it to dom0 all the
     same (booted: "already used by domain 0"; with xen,passthrough on that node the guest starts).
     """
-    for contest in situation.contests.lines:
+    for contest in ownership.contests.lines:
         if contest.standing is Standing.OFF and not contest.part_of:
-            yield contest.this, _shared_with_disabled(contest, situation)
+            yield contest.this, _shared_with_disabled(contest, ownership)
 
 
-def _shared_with_disabled(contest: Contest, situation: Situation) -> Finding:
+def _shared_with_disabled(contest: Contest, ownership: Ownership) -> Finding:
     return Finding(
         f"{contest.other}, not enabled, has the interrupt INTID {contest.first} of "
         f"{contest.this.device.path} as well",
@@ -165,22 +166,23 @@ def _shared_with_disabled(contest: Contest, situation: Situation) -> Finding:
         "dom0, so apply that",
         "interrupts",
         expected="an interrupt of this device alone",
-        found=f'status "{situation.holdings.status(contest.other)}"',
+        found=f'status "{ownership.holdings.status(contest.other)}"',
         more=contest.more,
     )
 
 
 @of_each
-def interrupt_not_routed(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def interrupt_not_routed(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """An interrupt of the host device that goes to another controller than Xen's GIC: Xen skips it
     (handle_device_interrupts()).
     """
     yield from first_ones(
-        this.device.other_controllers,
+        assignment.device.other_controllers,
         lambda controller: Finding(
-            f"an interrupt of {this.device.path} goes to {controller}, which is not Xen's GIC",
+            f"an interrupt of {assignment.device.path} goes to {controller}, which is not Xen's "
+            "GIC",
             "Xen does not route it to a guest: the guest's driver must do without",
-            "",
+            prop="",
             expected="interrupts of the GIC",
             found=controller,
         ),
@@ -188,15 +190,15 @@ def interrupt_not_routed(this: Assignment, situation: Situation) -> Iterator[Fin
 
 
 @of_each
-def msi_only(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def msi_only(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A device that signals by messages alone: the guest has no ITS."""
-    node = situation.devices.tree.node(this.device.path)
+    node = ownership.devices.tree.node(assignment.device.path)
     has_messages = node and not {"msi-parent", "msi-map"}.isdisjoint(node.properties)
-    if has_messages and not this.device.intids and not this.device.other_controllers:
+    if has_messages and not assignment.device.intids and not assignment.device.other_controllers:
         yield Finding(
-            f"{this.device.path} signals by messages (MSIs) alone",
+            f"{assignment.device.path} signals by messages (MSIs) alone",
             "Xen gives a guest no ITS, so the device cannot interrupt: the driver must poll",
-            "",
+            prop="",
             expected="interrupts on the GIC",
             found="msi-parent" if node and "msi-parent" in node.properties else "msi-map",
         )

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from west_viommu.guest.requests import Request
-from west_viommu.hazards.findings import Finding, Severity, as_allowed, listed
+from west_viommu.hazards.findings import Finding, as_allowed, listed
 from west_viommu.hazards.paste import as_entries, path_lines
 from west_viommu.hazards.wanted import Wanted
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Master
+from west_viommu.problems import Severity
 
 # More devices are not named one by one.
 _MOST_NAMED = 3
@@ -117,14 +118,14 @@ def mismatch(
     parts: Sequence[str] = (),
 ) -> Finding:
     """Stream IDs of several masters, or not those of `device`, which the other `parts` say."""
-    found = ", ".join(dict.fromkeys(_whose(each, devices) for each in wanted))
+    owners = ", ".join(dict.fromkeys(_whose(entry, devices) for entry in wanted))
     if device and device.master:
         own = frozenset(device.master.stream_ids)
         prop = ids_property(request, lambda stream_id: stream_id not in own)
         behind = " and ".join(device.master.iommus)
         by = f", whose {as_list(parts)} the node has" if parts else ""
-        others = _listing([each for each in wanted if each.id not in own], devices)
-        has_some = any(each.id in own for each in wanted)
+        others = _listing([entry for entry in wanted if entry.id not in own], devices)
+        has_some = any(entry.id in own for entry in wanted)
         also = f" and give {as_list(others)} a node of its own" if has_some and others else ""
         return Finding(
             f"the stream IDs are not those of {device.path}{by}",
@@ -135,14 +136,14 @@ def mismatch(
             expected=f"{listed(device.master.stream_ids)} behind {behind}"
             if device.master.streams
             else "none but those of iommu-map",
-            found=found,
+            found=owners,
         )
     return Finding(
         "no one host master owns all of these stream IDs",
         "write one node for each host device, with the stream IDs of that device",
         ids_property(request, lambda _: True),
         expected="the IDs of one master",
-        found=found,
+        found=owners,
     )
 
 
@@ -161,8 +162,8 @@ def as_list(words: Collection[str]) -> str:
 
 def _listing(wanted: Sequence[Wanted], devices: Devices) -> list[str]:
     """The masters that list the IDs in their `iommus`, the first few."""
-    masters = {m.path: m for each in wanted[:_MOST_NAMED] for m, _ in devices.owners(each.id)}
-    ids = [each.id for each in wanted]
+    masters = {m.path: m for entry in wanted[:_MOST_NAMED] for m, _ in devices.owners(entry.id)}
+    ids = [entry.id for entry in wanted]
     listing = [m.path for m in masters.values() if any(map(m.has_stream, ids))]
     return listing[:_MOST_NAMED]
 

@@ -6,52 +6,53 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.hazards.contradictions import owners
-from west_viommu.hazards.findings import Finding, Severity, as_allowed, first_ones, shown
-from west_viommu.hazards.situation import Found, Situation, of_each
+from west_viommu.hazards.findings import Finding, as_allowed, first_ones
+from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
+from west_viommu.problems import Severity
 from west_viommu.tree.addresses import Region
 
 
 @of_each
-def added_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def added_region(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """What viommu.yml adds to the device, and its node lists: whose it is, and with what."""
-    extra = situation.terms.extra_of(this)
-    for _, host in this.request.regions if extra else ():
+    extra = ownership.terms.extra_of(assignment)
+    for _, host in assignment.request.regions if extra else ():
         if host in extra:
             (file, line), reason = extra[host].where, extra[host].reason
-            of = owners([host], this, situation.holdings)
+            of = owners([host], assignment, ownership.holdings)
             yield Finding(
-                f"this region does not belong to {this.device.path}{of}",
+                f"this region does not belong to {assignment.device.path}{of}",
                 f"added by {file}:{line}, because: {reason}; the guest gets the whole of "
-                f"{shown(in_pages(host))}",
+                f"{in_pages(host)}",
                 "reg",
-                expected=" or ".join(shown(each) for each in this.device.regions if each)
+                expected=" or ".join(str(region) for region in assignment.device.regions if region)
                 or "no region",
-                found=shown(host),
+                found=str(host),
                 severity=Severity.WARNING,
             )
 
 
 @of_each
-def untranslatable_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def untranslatable_region(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """Xen maps, and finds its SMMUs, by absolute address."""
-    if None in this.device.regions:
+    if None in assignment.device.regions:
         yield Finding(
-            f"a region of {this.device.path} has no absolute address",
+            f"a region of {assignment.device.path} has no absolute address",
             "a bus above it has no `ranges`, or none that covers the region: correct the host "
             "tree, or leave this device to the host",
             "reg",
             expected="`ranges` from each bus to the root",
-            found=f"region {this.device.regions.index(None)}",
+            found=f"region {assignment.device.regions.index(None)}",
         )
     yield from first_ones(
-        (iommu for iommu in situation.iommus(this) if iommu.base is None),
+        (iommu for iommu in ownership.iommus(assignment) if iommu.base is None),
         lambda iommu: Finding(
-            f"{iommu.path}, the SMMU of {this.device.path}, has no absolute address",
+            f"{iommu.path}, the SMMU of {assignment.device.path}, has no absolute address",
             "correct the host tree: Xen finds its SMMU by address",
             expected="a reg that translates to the root",
             found="none",
@@ -59,25 +60,25 @@ def untranslatable_region(this: Assignment, situation: Situation) -> Iterator[Fi
     )
 
 
-def host_memory(situation: Situation) -> Found:
+def host_memory(ownership: Ownership) -> Found:
     """Registers in RAM, or in memory that is set aside: Xen maps them without a word (booted), and
     gives the same RAM to whom it likes.
     """
-    for this in situation.assignments:
-        if situation.holdings.role(this.device.path) == RESERVED:
+    for assignment in ownership.assignments:
+        if ownership.holdings.role(assignment.device.path) == RESERVED:
             yield (
-                this,
+                assignment,
                 Finding(
-                    f"{this.device.path} is reserved memory of the host, not a device",
+                    f"{assignment.device.path} is reserved memory of the host, not a device",
                     "remove the node",
-                    "",
+                    prop="",
                     expected="a device of the host",
                     found=RESERVED,
                 ),
             )
-    for contest in situation.contests.pages:
-        kind = situation.holdings.role(contest.other)
-        is_told = situation.holdings.role(contest.this.device.path) == RESERVED
+    for contest in ownership.contests.pages:
+        kind = ownership.holdings.role(contest.other)
+        is_told = ownership.holdings.role(contest.this.device.path) == RESERVED
         if contest.standing is Standing.OWN and kind in (MEMORY, RESERVED) and not is_told:
             is_reserved = kind == RESERVED
             yield (
@@ -85,24 +86,24 @@ def host_memory(situation: Situation) -> Found:
                 Finding(
                     f"a region of {contest.this.device.path} lies in the host's {kind}, "
                     f"{contest.other}",
-                    "what firmware or the host keeps there is no device's: leave this one to the "
-                    "host"
+                    "what firmware or the host keeps there belongs to no device: leave this one to "
+                    "the host"
                     if is_reserved
                     else "Xen may give that memory to anybody: correct the host tree, or leave "
                     "this "
                     "device to the host",
                     "reg",
                     expected="registers outside of the host's memory",
-                    found=shown(_region(contest)),
+                    found=str(_region(contest)),
                     more=contest.more,
                 ),
             )
 
 
-def owned_page(situation: Situation) -> Found:
+def owned_page(ownership: Ownership) -> Found:
     """Registers on a page of what the hypervisor itself drives."""
-    for contest in situation.contests.pages:
-        kind = situation.holdings.role(contest.other)
+    for contest in ownership.contests.pages:
+        kind = ownership.holdings.role(contest.other)
         if contest.standing is Standing.OWN and kind not in (MEMORY, RESERVED):
             yield (
                 contest.this,
@@ -113,23 +114,23 @@ def owned_page(situation: Situation) -> Found:
                     "reg, or the device to the host",
                     "reg",
                     expected="pages with registers of this device alone",
-                    found=shown(_region(contest)),
+                    found=str(_region(contest)),
                     more=contest.more,
                 ),
             )
 
 
-def shared_page(situation: Situation) -> Found:
+def shared_page(ownership: Ownership) -> Found:
     """A node that dom0 keeps has registers on a page that the guest gets: map_range_to_domain()
     maps it for both.
     """
-    for contest in situation.contests.pages:
+    for contest in ownership.contests.pages:
         device, other = contest.this.device.path, contest.other
         if contest.part_of not in ("", device) or not (
             contest.part_of or contest.standing is Standing.STAYS
         ):
             continue
-        has = "has a window" if situation.holdings.is_bridge(other) else "has registers"
+        has = "has a window" if ownership.holdings.is_bridge(other) else "has registers"
         what = f"{other} {has} on a page of {device}, and stays with the host"
         hint = (
             "the guest could reach those registers: leave this region out of reg, disable "
@@ -141,7 +142,7 @@ def shared_page(situation: Situation) -> Found:
             what = f"{other}, a part of {device}, is on a page that the guest gets"
             hint = "dom0 must not use it: host.overlay keeps it from dom0"
             severity = Severity.WARNING
-        elif situation.holdings.is_for_all(other):
+        elif ownership.holdings.is_for_all(other):
             hint = "the guest can reach them; leave the region out of reg if it does not need it"
             severity = Severity.WARNING
         elif f"{device}/".startswith(f"{other}/"):
@@ -153,18 +154,18 @@ def shared_page(situation: Situation) -> Found:
                 hint,
                 "reg",
                 expected="pages with registers of this device alone",
-                found=shown(_region(contest)),
+                found=str(_region(contest)),
                 severity=severity,
                 more=contest.more,
             ),
         )
 
 
-def page_shared_with_disabled(situation: Situation) -> Found:
+def page_shared_with_disabled(ownership: Ownership) -> Found:
     """A node that is not enabled, on a page that the guest gets: Xen maps those into dom0 as
     well.
     """
-    for contest in situation.contests.pages:
+    for contest in ownership.contests.pages:
         if contest.standing is Standing.OFF and not contest.part_of:
             yield (
                 contest.this,
@@ -174,25 +175,25 @@ def page_shared_with_disabled(situation: Situation) -> Found:
                     "Xen maps disabled nodes into dom0 too: host.overlay keeps it from dom0",
                     "reg",
                     expected="pages with registers of this device alone",
-                    found=f"{shown(_region(contest))}, "
-                    f'status "{situation.holdings.status(contest.other)}"',
+                    found=f"{_region(contest)}, "
+                    f'status "{ownership.holdings.status(contest.other)}"',
                     more=contest.more,
                 ),
             )
 
 
 @of_each
-def device_without_region(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def device_without_region(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A device that no region of its own gives access to."""
-    if not this.device.regions:
+    if not assignment.device.regions:
         yield Finding(
-            f"{this.device.path} has no region of its own",
+            f"{assignment.device.path} has no region of its own",
             "the guest can reach it only through another device",
-            "",
+            prop="",
             expected="reg on the host node",
             found="none",
         )
 
 
 def _region(contest: Contest) -> Region:
-    return Region(contest.first, contest.last - contest.first + 1)
+    return Region.between(contest.first, contest.last)

@@ -39,15 +39,15 @@ class Paper(NamedTuple):
         except TreeError:
             return ""
         entries = [
-            f"<{' '.join((*_cells(each.base, address), *_cells(each.size, size)))}>"
-            for each in regions
-            if each.base >> _CELL_BITS * address == 0 and each.size >> _CELL_BITS * size == 0
+            f"<{' '.join((*_cells(region.base, address), *_cells(region.size, size)))}>"
+            for region in regions
+            if region.base >> _CELL_BITS * address == 0 and region.size >> _CELL_BITS * size == 0
         ]
         return f"reg = {', '.join(entries)};" if len(entries) == len(regions) else ""
 
     def interrupts(self, device: Device) -> str:
         """`interrupts` for those of `device`, as the guest's GIC has them; "" where it has none."""
-        spis = [each for each in dict.fromkeys(device.interrupts) if each[0] >= FIRST_SPI]
+        spis = [line for line in dict.fromkeys(device.interrupts) if line[0] >= FIRST_SPI]
         if not 0 < len(spis) <= _MOST_ENTRIES:
             return ""
         entries = [

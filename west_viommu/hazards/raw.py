@@ -11,28 +11,28 @@ from functools import partial
 
 from west_viommu.guest.requests import Raw
 from west_viommu.hazards.contradictions import differs_within_a_page
-from west_viommu.hazards.findings import Finding, Severity, as_allowed, shown
+from west_viommu.hazards.findings import Finding, as_allowed
 from west_viommu.hazards.overlaps import occupied_by_others, overlap_with
-from west_viommu.hazards.situation import Situation
+from west_viommu.hazards.ownership import Ownership
 from west_viommu.host.intervals import Interval, covered_by, met
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import PAGE, in_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
-from west_viommu.problems import FirstOnes
+from west_viommu.problems import FirstOnes, Severity
 from west_viommu.tree.addresses import Region
 
 # A raw mapping, the id of the hazard, and what was found.
 _Found = Iterator[tuple[Raw, str, Finding]]
 
 
-def of_raw(raws: Sequence[Raw], situation: Situation) -> _Found:
+def of_raw(raws: Sequence[Raw], ownership: Ownership) -> _Found:
     """What the hazards of pages say of `raws`, in their order."""
-    found = [*_within_pages(raws)]
+    findings = [*_within_pages(raws)]
     if raws:
-        assigned = {each.device.path for each in situation.assignments}
-        found += [*on_the_host(raws, situation, assigned), *_in_the_guest(raws, situation)]
+        assigned = {assignment.device.path for assignment in ownership.assignments}
+        findings += [*on_the_host(raws, ownership, assigned), *_in_the_guest(raws, ownership)]
     places = {raw.path: place for place, raw in enumerate(raws)}
-    yield from sorted(found, key=lambda each: places[each[0].path])
+    yield from sorted(findings, key=lambda finding: places[finding[0].path])
 
 
 def _within_pages(raws: Sequence[Raw]) -> _Found:
@@ -42,30 +42,30 @@ def _within_pages(raws: Sequence[Raw]) -> _Found:
                 yield raw, "region-mismatch", differs_within_a_page(host, guest, "xen,reg")
 
 
-def on_the_host(raws: Sequence[Raw], situation: Situation, assigned: Container[str]) -> _Found:
+def on_the_host(raws: Sequence[Raw], ownership: Ownership, assigned: Container[str]) -> _Found:
     """What `raws` map of the host that stays with it or is its own: of no node that is `assigned`
     to a guest.
     """
-    claims = [claim for claim in situation.holdings.all_pages() if claim.path not in assigned]
-    count = situation.devices.effort.count
-    there = met((_ends(host) for raw in raws for host, _ in raw.mapped), claims, count)
+    claims = [claim for claim in ownership.holdings.all_pages() if claim.path not in assigned]
+    count = ownership.devices.steps.count
+    there = met((in_pages(host).ends for raw in raws for host, _ in raw.mapped), claims, count)
     # Xen takes what is reserved out of the memory that it gives away (dt_unreserved_regions()).
     is_reserved = covered_by(
         Interval(claim.first, claim.last)
         for claim in claims
-        if situation.holdings.role(claim.path) == RESERVED
+        if ownership.holdings.role(claim.path) == RESERVED
     )
     for raw in raws:
-        found: dict[str, Region] = {}
-        for first, last in (_ends(host) for host, _ in raw.mapped):
+        mapped_of: dict[str, Region] = {}
+        for first, last in (in_pages(host).ends for host, _ in raw.mapped):
             for at in there[first, last]:
                 count()
                 other = claims[at].path
                 common = max(first, claims[at].first), min(last, claims[at].last)
-                is_memory = situation.holdings.role(other) == MEMORY
+                is_memory = ownership.holdings.role(other) == MEMORY
                 if not (is_memory and is_reserved(*common)):
-                    found.setdefault(other, Region(common[0], common[1] - common[0] + 1))
-        yield from _first_ones(raw, (_with(raw, *each, situation) for each in found.items()))
+                    mapped_of.setdefault(other, Region.between(*common))
+        yield from _first_ones(raw, (_with(raw, *part, ownership) for part in mapped_of.items()))
 
 
 def _first_ones(raw: Raw, of: Iterable[tuple[str, Finding] | None]) -> _Found:
@@ -82,10 +82,10 @@ def _first_ones(raw: Raw, of: Iterable[tuple[str, Finding] | None]) -> _Found:
         yield raw, hazard, finding._replace(more=more)
 
 
-def _with(raw: Raw, other: str, region: Region, situation: Situation) -> tuple[str, Finding] | None:
+def _with(raw: Raw, other: str, region: Region, ownership: Ownership) -> tuple[str, Finding] | None:
     """The hazard of `raw`, with `region` in common with the host node at `other`."""
-    kind = situation.holdings.role(other)
-    standing = situation.holdings.standing(other)
+    kind = ownership.holdings.role(other)
+    standing = ownership.holdings.standing(other)
     hazard, expected = "shared-page", "memory that nobody else has"
     severity = None
     what = f"xen,reg maps memory of {other}, which {standing.value}"
@@ -97,8 +97,7 @@ def _with(raw: Raw, other: str, region: Region, situation: Situation) -> tuple[s
     elif kind == RESERVED:
         what = f"xen,reg maps {kind} of the host, {other}"
         hint = (
-            "if the guest is to share that memory with whom it is kept for: "
-            f"{as_allowed(hazard, raw.path)}"
+            f"if the guest is to share that memory with its owner: {as_allowed(hazard, raw.path)}"
         )
     elif standing is Standing.OWN:
         hazard, severity = "hypervisor-owned", Severity.FATAL
@@ -112,33 +111,32 @@ def _with(raw: Raw, other: str, region: Region, situation: Situation) -> tuple[s
         is_marked = standing is Standing.MARKED
         hazard = "marked-for-another" if is_marked else "page-shared-with-disabled"
         severity = Severity.WARNING
-    return hazard, Finding(what, hint, "xen,reg", expected, shown(region), severity)
+    return hazard, Finding(
+        what, hint, "xen,reg", expected=expected, found=str(region), severity=severity
+    )
 
 
-def _in_the_guest(raws: Sequence[Raw], situation: Situation) -> _Found:
-    taken = occupied_by_others(situation)
-    with_registers = {path for path, _ in situation.occupied}
-    viommu = situation.profile.viommu
-    others = [(r.base, r.base + r.size - 1, at) for at, (_, _, r) in enumerate(taken)]
-    count = partial(situation.devices.effort.count, "an address of the guest")
-    there = met((_ends(guest) for raw in raws for _, guest in raw.mapped), others, count)
+def _in_the_guest(raws: Sequence[Raw], ownership: Ownership) -> _Found:
+    taken = occupied_by_others(ownership)
+    with_registers = {path for path, _ in ownership.occupied}
+    viommu = ownership.profile.viommu
+    others = [(*region.ends, at) for at, (_, _, region) in enumerate(taken)]
+    count = partial(ownership.devices.steps.count, "an address of the guest")
+    there = met((in_pages(guest).ends for raw in raws for _, guest in raw.mapped), others, count)
     for raw in raws:
-        found: dict[int, Region] = {}
-        for first, last in (_ends(guest) for _, guest in raw.mapped):
+        mapped_over: dict[int, Region] = {}
+        for first, last in (in_pages(guest).ends for _, guest in raw.mapped):
             for at in there[first, last]:
                 count()
                 _, path, region = taken[at]
                 # Of a node with registers of its own over the vSMMU, the guest's own tree tells.
                 is_told = raw.path in with_registers and viommu and region == viommu.region
                 if not is_told and not (path and f"{raw.path}/".startswith(f"{path}/")):
-                    common = max(first, region.base), min(last, region.base + region.size - 1)
-                    found.setdefault(at, Region(common[0], common[1] - common[0] + 1))
-        over = (overlap_with(taken[at][0], common, taken[at][2]) for at, common in found.items())
+                    taken_first, taken_last = region.ends
+                    common = Region.between(max(first, taken_first), min(last, taken_last))
+                    mapped_over.setdefault(at, common)
+        over = (
+            overlap_with(taken[at][0], common, taken[at][2]) for at, common in mapped_over.items()
+        )
         as_raw = (("guest-overlap", finding._replace(prop="xen,reg")) for finding in over)
         yield from _first_ones(raw, as_raw)
-
-
-def _ends(region: Region) -> tuple[int, int]:
-    """The first and the last address of its pages."""
-    whole = in_pages(region)
-    return whole.base, whole.base + whole.size - 1

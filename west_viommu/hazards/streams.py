@@ -7,45 +7,46 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from west_viommu.hazards.findings import Finding, Severity, first_ones, listed
-from west_viommu.hazards.situation import Found, Situation, of_each
+from west_viommu.hazards.findings import Finding, first_ones, listed
+from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.host.intervals import met
 from west_viommu.host.streams import first_null_entry
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import MOST_IDS, Contest
 from west_viommu.hypervisor.holdings import ID_BITS, ID_MASK, Standing
+from west_viommu.problems import Severity
 from west_viommu.tree.cells import counted
 
 
 @of_each
-def stray_streams(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def stray_streams(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """Stream IDs for a device that is behind no IOMMU, and is to be assigned all the same."""
     if (
-        this.request.entries
-        and not this.device.master
-        and situation.terms.permission("unprotected", this)
+        assignment.request.entries
+        and not assignment.device.master
+        and ownership.terms.permission("unprotected", assignment)
     ):
         yield Finding(
-            f"{this.device.path} is behind no IOMMU, so it has no stream IDs",
+            f"{assignment.device.path} is behind no IOMMU, so it has no stream IDs",
             "leave iommus out",
             expected="no iommus",
-            found=listed(this.ids),
+            found=listed(assignment.ids),
         )
 
 
 @of_each
-def stream_list(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def stream_list(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A list of stream IDs that Xen reads to its end only where it is whole: a phandle of 0 ends it
     (dt_parse_phandle_with_args(), 4.17 to 4.21; booted: "Failed to assign device").
     """
-    node = situation.devices.tree.node(this.device.path)
-    master = this.device.master
+    node = ownership.devices.tree.node(assignment.device.path)
+    master = assignment.device.master
     if node is None or master is None or not master.streams:
         return
-    before = first_null_entry(situation.devices.tree, node)
-    if before is not None and situation.profile.toolstacks:
+    before = first_null_entry(ownership.devices.tree, node)
+    if before is not None and ownership.profile.toolstacks:
         yield Finding(
-            f"`iommus` of {this.device.path} has an entry without an IOMMU, and Xen reads no "
+            f"`iommus` of {assignment.device.path} has an entry without an IOMMU, and Xen reads no "
             "further",
             "correct the host tree: remove the entry whose phandle is 0"
             + ("" if before else "; as it is, Xen cannot assign the device"),
@@ -53,10 +54,10 @@ def stream_list(this: Assignment, situation: Situation) -> Iterator[Finding]:
             found=f"{counted(before, 'entry') if before == 1 else f'{before} entries'} before it",
         )
     ids = Counter((stream.iommu, stream.id) for stream in master.streams)
-    twice = [each for each, count in ids.items() if count > 1]
-    if twice and not situation.profile.repeats_ids:
+    twice = [stream_id for stream_id, count in ids.items() if count > 1]
+    if twice and not ownership.profile.repeats_ids:
         yield Finding(
-            f"`iommus` of {this.device.path} lists a stream ID twice",
+            f"`iommus` of {assignment.device.path} lists a stream ID twice",
             "correct the host tree: list each ID once. This Xen finds the stream in its tree "
             "already, and does not assign the device",
             expected="each ID once",
@@ -64,22 +65,22 @@ def stream_list(this: Assignment, situation: Situation) -> Iterator[Finding]:
         )
 
 
-def colliding_stream_id(situation: Situation) -> Found:
+def colliding_stream_id(ownership: Ownership) -> Found:
     """Two devices of one guest with one ID behind two SMMUs: the vSMMU looks a stream up by its ID
     among the devices of the domain (arm_smmu_get_domain_by_sid(), RFC to v3), and finds the wrong
     one of the two.
     """
-    if situation.profile.viommu is None:
+    if ownership.profile.viommu is None:
         return
     mine = [
         (first & ID_MASK, last & ID_MASK, (place, first >> ID_BITS))
-        for place, this in enumerate(situation.assignments)
-        if this.device.master and situation.first_of[this.device.path] is this
-        for first, last, _ in situation.holdings.streams(
-            this.device.master, maps=situation.profile.programs_maps
+        for place, assignment in enumerate(ownership.assignments)
+        if assignment.device.master and ownership.first_of[assignment.device.path] is assignment
+        for first, last, _ in ownership.holdings.streams(
+            assignment.device.master, maps=ownership.profile.programs_maps
         )
     ]
-    count = partial(situation.devices.effort.count, "the same stream ID")
+    count = partial(ownership.devices.steps.count, "the same stream ID")
     there = met(((first, last) for first, last, _ in mine), mine, count)
     # Most IDs are behind one SMMU alone.
     collide = {
@@ -90,29 +91,29 @@ def colliding_stream_id(situation: Situation) -> Found:
         if (first, last) in collide:
             of_each.setdefault(place, []).append((first, last, iommu))
     # viommu.yml may allow what one of the two has.
-    named = {each.device for each in situation.terms.permissions}
+    named = {permission.device for permission in ownership.terms.permissions}
     for place, intervals in of_each.items():
-        found: dict[int, list[int]] = {}
+        ids_of: dict[int, list[int]] = {}
         for first, last, iommu in intervals:
             for at in there[first, last]:
                 count()
                 other_first, _, (earlier, other_iommu) = mine[at]
                 if earlier < place and iommu != other_iommu:
-                    found.setdefault(earlier, []).append(max(first, other_first))
-        this = situation.assignments[place]
-        others = [(situation.assignments[earlier], ids) for earlier, ids in sorted(found.items())]
+                    ids_of.setdefault(earlier, []).append(max(first, other_first))
+        assignment = ownership.assignments[place]
+        others = [(ownership.assignments[earlier], ids) for earlier, ids in sorted(ids_of.items())]
         for is_named in (True, False):
-            alike = [each for each in others if (each[0].device.path in named) is is_named]
-            for finding in first_ones(alike, partial(_colliding, this)):
-                yield this, finding
+            alike = [other for other in others if (other[0].device.path in named) is is_named]
+            for finding in first_ones(alike, partial(_colliding, assignment)):
+                yield assignment, finding
 
 
-def _colliding(this: Assignment, found: tuple[Assignment, Sequence[int]]) -> Finding:
+def _colliding(assignment: Assignment, found: tuple[Assignment, Sequence[int]]) -> Finding:
     other, ids = found
-    behind = " and ".join(this.device.master.iommus) if this.device.master else ""
+    behind = " and ".join(assignment.device.master.iommus) if assignment.device.master else ""
     other_behind = " and ".join(other.device.master.iommus) if other.device.master else ""
     return Finding(
-        f"{this.device.path} behind {behind} and {other.device.path} behind {other_behind} "
+        f"{assignment.device.path} behind {behind} and {other.device.path} behind {other_behind} "
         "have the same stream ID",
         "the vSMMU tells the streams of a guest apart by ID alone: give one of the two to "
         "another guest",
@@ -122,21 +123,21 @@ def _colliding(this: Assignment, found: tuple[Assignment, Sequence[int]]) -> Fin
     )
 
 
-def shared_stream_id(situation: Situation) -> Found:
+def shared_stream_id(ownership: Ownership) -> Found:
     """Two devices with one ID on one SMMU are one to it: they share page tables. Xen stops with a
     BUG as the second is attached (4.17 smmu-v3.c:747, master 753), or does not assign it (RFC to
     v3).
     """
-    for contest in situation.contests.streams:
-        this = contest.this
-        iommu, _ = situation.holdings.stream(contest.first)
-        driver = situation.holdings.driver(iommu)
+    for contest in ownership.contests.streams:
+        assignment = contest.this
+        iommu, _ = ownership.holdings.stream(contest.first)
+        driver = ownership.holdings.driver(iommu)
         if contest.standing is None:
             may_share = driver is not None and driver.may_share
-            if not may_share and situation.is_first(contest.other, this):
-                yield this, _shared(contest, iommu, is_assigned=True)
+            if not may_share and ownership.is_first(contest.other, assignment):
+                yield assignment, _shared(contest, iommu, is_assigned=True)
         elif contest.standing in (Standing.STAYS, Standing.OWN):
-            yield this, _shared(contest, iommu, is_assigned=False)
+            yield assignment, _shared(contest, iommu, is_assigned=False)
 
 
 def _shared(contest: Contest, iommu: str, *, is_assigned: bool) -> Finding:
@@ -155,51 +156,51 @@ def _shared(contest: Contest, iommu: str, *, is_assigned: bool) -> Finding:
     )
 
 
-def stream_shared_with_disabled(situation: Situation) -> Found:
+def stream_shared_with_disabled(ownership: Ownership) -> Found:
     """A node with the ID that is not enabled: Xen looks at no status, and attaches it to dom0, if
     host.overlay does not keep it (handle_device(); booted: BUG without the mark, works with it).
     """
-    for contest in situation.contests.streams:
+    for contest in ownership.contests.streams:
         if contest.standing is Standing.OFF:
-            other, this = contest.other, contest.this
+            other, assignment = contest.other, contest.this
             yield (
-                this,
+                assignment,
                 Finding(
-                    f"{other}, not enabled, shares a stream ID with {this.device.path}",
+                    f"{other}, not enabled, shares a stream ID with {assignment.device.path}",
                     "Xen would attach it to dom0 all the same, and stop: host.overlay keeps it "
                     "from dom0, so apply that",
                     expected="IDs of this device alone",
                     found=f"{listed(sorted(contest.ids))}, status "
-                    f'"{situation.holdings.status(other)}"',
+                    f'"{ownership.holdings.status(other)}"',
                     more=contest.more,
                 ),
             )
 
 
 @of_each
-def streams_omitted(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def streams_omitted(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """The guest lists fewer stream IDs than the host; Xen attaches all."""
-    master = this.device.master
-    asked = frozenset(this.ids)
+    master = assignment.device.master
+    asked = frozenset(assignment.ids)
     omitted = [i for i in master.stream_ids if i not in asked] if master else []
     if omitted:
         entries = ", ".join(f"<0x0 {stream_id:#x}>" for stream_id in omitted)
         yield Finding(
-            f"the host lists more stream IDs for {this.device.path}",
+            f"the host lists more stream IDs for {assignment.device.path}",
             f"the guest's driver would set up no stream for them: add {entries} unless the device "
             "never uses them",
             expected=listed(master.stream_ids) if master else "",
-            found=listed(this.ids),
+            found=listed(assignment.ids),
         )
 
 
 @of_each
-def maps_not_programmed(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def maps_not_programmed(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """An iommu-map beside iommus, on a hypervisor that programs none of its IDs."""
-    master = this.device.master
-    if master and master.streams and master.maps and not situation.profile.programs_maps:
+    master = assignment.device.master
+    if master and master.streams and master.maps and not ownership.profile.programs_maps:
         yield Finding(
-            f"{this.device.path} has an iommu-map beside its `iommus`",
+            f"{assignment.device.path} has an iommu-map beside its `iommus`",
             "Xen programs only the IDs of `iommus` for this node: DMA under an ID of the map will "
             "fault",
             expected="`iommus` alone",

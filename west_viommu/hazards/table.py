@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from west_viommu.hazards import device, interrupts, iommu, overlaps, pages, streams, vsids
-from west_viommu.hazards.findings import Finding, Severity
-from west_viommu.hazards.situation import Check, Situation
+from west_viommu.hazards.findings import Finding
+from west_viommu.hazards.ownership import Check, Ownership
 from west_viommu.hypervisor.assignment import Assignment
+from west_viommu.problems import Severity
 from west_viommu.quick_typing import NamedTuple
 
 
@@ -32,7 +33,7 @@ class Hazard(NamedTuple):
         """Whether it would say again of the node at `path` what it was `refused` for (ids and
         paths): of one device in two nodes, all that both have is there twice.
         """
-        return any((each, path) in refused for each in (*self.needs, "duplicate-assignment"))
+        return any((hazard, path) in refused for hazard in (*self.needs, "duplicate-assignment"))
 
     @property
     def is_warning(self) -> bool:
@@ -50,7 +51,7 @@ _FATAL, _WARNING = Severity.FATAL, Severity.WARNING
 _DRIVEN = ("unprotected", "unsupported-iommu")
 
 # In the order in which they are reported for each request. Those without a check are found where
-# the host device is looked for (plan/identity.py, plan/plan.py).
+# the host device is looked for (plan/identity.py, plan/planning.py).
 HAZARDS = (
     Hazard("wrong-host", None, _FATAL),
     Hazard("unknown-host-node", None, _FATAL),
@@ -108,13 +109,13 @@ HAZARDS = (
 
 
 def findings(
-    situation: Situation,
+    ownership: Ownership,
 ) -> Iterator[tuple[Hazard, Assignment, Finding]]:
     """All that the checks find, in the order of the table; of devices by themselves, only what
     refuses them.
     """
     for hazard in HAZARDS:
-        is_left_out = situation.is_alone and (hazard.is_warning or not hazard.of_device)
+        is_left_out = ownership.is_alone and (hazard.is_warning or not hazard.of_device)
         if hazard.check and not is_left_out:
-            for this, finding in hazard.check(situation):
-                yield hazard, this, finding
+            for assignment, finding in hazard.check(ownership):
+                yield hazard, assignment, finding

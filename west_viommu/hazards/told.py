@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Sequence
 
-from west_viommu.hazards.allowed import Allowed
 from west_viommu.hazards.findings import Finding, problem
-from west_viommu.problems import FirstOnes, Problem, rest
+from west_viommu.hazards.permissions import Permissions
+from west_viommu.problems import FirstOnes, Problem, Severity, rest
 from west_viommu.quick_typing import NamedTuple
 
 # More nodes are not named one by one.
@@ -29,11 +29,11 @@ class _Cause(NamedTuple):
 class Told:
     """The problems of one run, by the path of the guest node that they are about."""
 
-    def __init__(self, allowed: Allowed):
-        self._allowed = allowed
+    def __init__(self, permissions: Permissions):
+        self._permissions = permissions
         self._first_ones = FirstOnes()
         self._problems: dict[str, list[Problem]] = {}
-        self._more: dict[tuple[str, bool], int] = {}
+        self._more: dict[tuple[str, Severity], int] = {}
         self._refused: set[str] = set()
         self._by_cause: dict[tuple[str, str], _Cause] = {}
 
@@ -49,15 +49,15 @@ class Told:
         path: str,
         names: Collection[str],
         *,
-        is_warning: bool = False,
+        severity: Severity = Severity.ERROR,
         of: Hashable = None,
     ) -> bool:
         """Take `finding` of a hazard, of the guest node at `path`, which viommu.yml may mean by one
         of the `names`; `of` tells it from others of that id which come later and are to be told
         before. Whether it only warns.
         """
-        if not is_warning:
-            reason = self._allowed.reason(hazard, finding, names)
+        if severity is not Severity.WARNING:
+            reason = self._permissions.reason(hazard, finding, names)
             if reason is None:
                 self._refused.add(path)
                 known = self._by_cause.get((hazard, finding.cause))
@@ -65,27 +65,27 @@ class Told:
                     known.others.append(path)
                     return False
             else:
-                is_warning = True
+                severity = Severity.WARNING
                 finding = finding._replace(hint=reason)
-        if finding.more or not self._first_ones.take((hazard, is_warning, of)):
-            kind = hazard, is_warning
+        if finding.more or not self._first_ones.take((hazard, severity, of)):
+            kind = hazard, severity
             self._more[kind] = self._more.get(kind, 0) + (finding.more or 1)
         else:
-            made = problem(hazard, finding, path, self._allowed.guest, warning=is_warning)
+            made = problem(hazard, finding, path, self._permissions.guest, severity)
             here = self._problems.setdefault(path, [])
-            if finding.cause and not is_warning:
+            if finding.cause and severity is not Severity.WARNING:
                 self._by_cause[hazard, finding.cause] = _Cause(path, len(here), [])
             here.append(made)
-        return is_warning
+        return severity is Severity.WARNING
 
     def add_problem(self, made: Problem, path: str) -> None:
         """Take a problem of the guest node at `path` that is made already."""
         if not made.warning:
             self._refused.add(path)
-        if self._first_ones.take((made.id, made.warning)):
+        if self._first_ones.take((made.id, made.severity)):
             self._problems.setdefault(path, []).append(made)
         else:
-            kind = made.id, made.warning
+            kind = made.id, made.severity
             self._more[kind] = self._more.get(kind, 0) + 1
 
     def of(self, path: str) -> Sequence[Problem]:
@@ -98,10 +98,10 @@ class Told:
 
     def rest(self) -> Iterator[Problem]:
         """What stands for all that is not told."""
-        return (rest(id, more, warning=warning) for (id, warning), more in self._more.items())
+        return (rest(*kind, more) for kind, more in self._more.items())
 
 
-def _of_all(found: Problem, others: Sequence[str]) -> Problem:
-    """`found`, said of the nodes `others` as well."""
+def _of_all(problem: Problem, others: Sequence[str]) -> Problem:
+    """`problem`, said of the nodes `others` as well."""
     some = ", ".join([*others[:_MOST_NAMED], "..."] if len(others) > _MOST_NAMED else others)
-    return found._replace(what=f"{found.what}; the same goes for {some}")
+    return problem._replace(what=f"{problem.what}; the same goes for {some}")

@@ -7,30 +7,32 @@ from collections.abc import Iterator
 
 from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.hazards.findings import Finding, listed
-from west_viommu.hazards.situation import Situation, of_each
+from west_viommu.hazards.ownership import Ownership, of_each
 from west_viommu.hypervisor.assignment import AssignedStream, Assignment
 from west_viommu.tree.cells import counted
 
 
 @of_each
-def not_numbered(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def not_numbered(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A device that the policy, or the hypervisor, gives no stream IDs."""
-    streams = situation.streams[this.request.path]
-    renumbers = situation.profile.renumbers
-    if streams is not None and (not renumbers or situation.given[this.request.path] is not None):
+    streams = ownership.streams[assignment.request.path]
+    renumbers = ownership.profile.renumbers
+    if streams is not None and (
+        not renumbers or ownership.given[assignment.request.path] is not None
+    ):
         return
-    if streams is None and situation.profile.policy == "explicit":
-        count = len(this.streams)
+    if streams is None and ownership.profile.policy == "explicit":
+        count = len(assignment.streams)
         yield Finding(
-            f"the policy explicit needs {counted(count, 'stream ID')} for {this.device.path}",
-            f'write into viommu.yml: vsids: {{"{this.device.path}": '
-            f"[{', '.join(f'{stream_id:#x}' for stream_id, _ in this.streams)}]}}",
+            f"the policy explicit needs {counted(count, 'stream ID')} for {assignment.device.path}",
+            f'write into viommu.yml: vsids: {{"{assignment.device.path}": '
+            f"[{', '.join(f'{stream_id:#x}' for stream_id, _ in assignment.streams)}]}}",
             expected=counted(count, "ID"),
             found=next(
                 (
                     counted(len(e.ids), "ID")
-                    for e in situation.terms.explicit
-                    if e.device in this.names
+                    for e in ownership.terms.explicit
+                    if e.device in assignment.names
                 ),
                 "none",
             ),
@@ -38,38 +40,38 @@ def not_numbered(this: Assignment, situation: Situation) -> Iterator[Finding]:
     else:
         yield Finding(
             f"{renumbers} numbers the streams of direct children of {PASSTHROUGH} only",
-            f"move the node up, to {PASSTHROUGH}/{this.request.name}",
-            "",
+            f"move the node up, to {PASSTHROUGH}/{assignment.request.name}",
+            prop="",
             expected=f"a child of {PASSTHROUGH}",
-            found=this.request.path,
+            found=assignment.request.path,
         )
 
 
 @of_each
-def vsid_clash(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def vsid_clash(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """Two streams with one vMasterID, or one that is not the ID that the hypervisor gives."""
-    if situation.profile.viommu is None:
+    if ownership.profile.viommu is None:
         return
-    own = situation.streams[this.request.path] or ()
-    for mine, theirs, other in _clashes(this, situation):
+    own = ownership.streams[assignment.request.path] or ()
+    for mine, theirs, other in _clashes(assignment, ownership):
         yield Finding(
             f"two streams get the guest's stream ID {mine.vmaster:#x}: {mine.pmaster:#x} behind "
             f"{mine.iommu}, and {theirs.pmaster:#x} of {other} behind {theirs.iommu}",
             "one vSMMU needs an ID for each stream: "
             + (
                 "write other numbers into vsids of viommu.yml"
-                if situation.profile.policy == "explicit"
+                if ownership.profile.policy == "explicit"
                 else "leave one of the devices out, or number them in viommu.yml (vsid: explicit)"
             ),
             expected="an ID for each stream",
             found=f"{mine.vmaster:#x} twice",
         )
-    given = situation.given.get(this.request.path)
+    given = ownership.given.get(assignment.request.path)
     wrong = [mine.vmaster for mine in own]
     if given is not None and list(given) != wrong:
         yield Finding(
             f"this hypervisor gives a guest other stream IDs than the policy "
-            f"{situation.profile.policy}",
+            f"{ownership.profile.policy}",
             "leave the policy to the profile (no --vsid, no vsid: in viommu.yml), or choose the "
             "profile of the Xen that you have",
             expected=listed(given),
@@ -78,18 +80,18 @@ def vsid_clash(this: Assignment, situation: Situation) -> Iterator[Finding]:
 
 
 @of_each
-def vsid_range(this: Assignment, situation: Situation) -> Iterator[Finding]:
+def vsid_range(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     """A vMasterID that is wider than what the vSMMU has (SMMU_IDR1.SIDSIZE)."""
-    viommu = situation.profile.viommu
+    viommu = ownership.profile.viommu
     if viommu is None:
         return
     bits = viommu.id_bits
-    wide = [vmaster for vmaster in situation.guest_ids(this) if vmaster >> bits]
+    wide = [vmaster for vmaster in ownership.guest_ids(assignment) if vmaster >> bits]
     if wide:
         yield Finding(
             f"the vSMMU has stream IDs of {bits} bits",
             "write smaller numbers into vsids of viommu.yml"
-            if situation.profile.policy == "explicit"
+            if ownership.profile.policy == "explicit"
             else "its guest could not use such an ID: pass through another device",
             expected=f"at most {(1 << bits) - 1:#x}",
             found=listed(wide),
@@ -97,15 +99,15 @@ def vsid_range(this: Assignment, situation: Situation) -> Iterator[Finding]:
 
 
 def _clashes(
-    this: Assignment, situation: Situation
+    assignment: Assignment, ownership: Ownership
 ) -> Iterator[tuple[AssignedStream, AssignedStream, str]]:
-    """A stream of `this`, one before it with the same vMasterID, and whose that is. By the policy
+    """A stream, one before it with the same vMasterID, and whose that is. By the policy
     identity that is a collision of pMasterIDs, which has its own hazard, unless that is allowed.
     """
-    is_said = not situation.terms.permission("colliding-stream-id", this)
-    if situation.profile.policy == "identity" and is_said:
+    is_said = not ownership.terms.permission("colliding-stream-id", assignment)
+    if ownership.profile.policy == "identity" and is_said:
         return
-    for stream in situation.streams[this.request.path] or ():
-        theirs, path = situation.first_with[stream.vmaster]
+    for stream in ownership.streams[assignment.request.path] or ():
+        theirs, path = ownership.first_with[stream.vmaster]
         if theirs[:3] != stream[:3]:
             yield stream, theirs, path

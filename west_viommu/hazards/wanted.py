@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from west_viommu.guest.requests import PLACEHOLDERS, Request
 from west_viommu.hazards.findings import Finding, NoMatch
 from west_viommu.host.devices import Devices
-from west_viommu.host.intervals import holding
+from west_viommu.host.intervals import covered_by
 from west_viommu.host.inventory import Master
 from west_viommu.host.streams import StreamId, map_intervals
 from west_viommu.quick_typing import NamedTuple
@@ -69,7 +69,7 @@ def maps_all(master: Master, wanted: Sequence[Wanted]) -> bool:
     """Whether `master`, which lists none, gives out all of the IDs by its iommu-map."""
     if master.streams:
         return False
-    is_mapped = holding(
+    is_mapped = covered_by(
         interval for entry in master.maps for interval in map_intervals(entry, master.map_mask)
     )
-    return all(is_mapped(stream_id) for stream_id, _ in wanted)
+    return all(is_mapped(stream_id, stream_id) for stream_id, _ in wanted)

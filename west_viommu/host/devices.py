@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from functools import cached_property
 
-from west_viommu.host.effort import Effort
-from west_viommu.host.index import NodeIndex, StreamIndex
+from west_viommu.host.index import NodeIndex, StreamIndex, grouped
 from west_viommu.host.inventory import Inventory, Iommu, Master
 from west_viommu.host.parts import wholes
+from west_viommu.host.step_limit import StepLimit
 from west_viommu.host.streams import StreamId
 from west_viommu.problems import close_matches
 from west_viommu.quick_typing import NamedTuple
@@ -59,12 +59,12 @@ class Devices:
         self.masters = inventory.masters
         self.iommus: dict[str, Iommu] = {iommu.path: iommu for iommu in inventory.iommus}
         self.index = NodeIndex(tree)
-        self.effort = Effort(host_name)
+        self.steps = StepLimit(host_name)
         self._addresses = address_map(tree)
         self._masters = {master.path: master for master in inventory.masters}
         self._compared = 0
         self._last_owners: tuple[StreamId, list[tuple[Master, str]]] | None = None
-        self._streams = StreamIndex(inventory.masters, self.effort)
+        self._streams = StreamIndex(inventory.masters, self.steps)
 
     def device(self, path: str) -> Device | None:
         """The device at `path`; None where the tree has no such node. Raises TreeError."""
@@ -112,13 +112,13 @@ class Devices:
         return self._last_owners[1]
 
     def _all_owners(self, stream_id: StreamId) -> list[tuple[Master, str]]:
-        found: dict[tuple[str, str], Master] = {}
+        owners: dict[tuple[str, str], Master] = {}
         for master, iommu in self._streams.owners(stream_id):
-            found[master.path, iommu] = master
-        if len(found) == 1:
-            return [(master, iommu) for (_, iommu), master in found.items()]
-        in_order = sorted(found, key=lambda key: self._order[key[0]])
-        return [(found[key], key[1]) for key in in_order]
+            owners[master.path, iommu] = master
+        if len(owners) == 1:
+            return [(master, iommu) for (_, iommu), master in owners.items()]
+        in_order = sorted(owners, key=lambda key: self._order[key[0]])
+        return [(owners[key], key[1]) for key in in_order]
 
     def like(self, name: str, known: Collection[str], most: int = 3) -> list[str]:
         """Those of `known` names of the host that `name` may be a slip of; none once a run has
@@ -139,18 +139,18 @@ class Devices:
     @cached_property
     def listing(self) -> dict[str, Master]:
         """The masters with `iommus`, by name; of one name, the last."""
-        return {each.path.rpartition("/")[2]: each for each in self.masters if each.streams}
+        return {master.path.rpartition("/")[2]: master for master in self.masters if master.streams}
 
     def mapping(self, name: str, bases: Iterable[int]) -> list[Master]:
         """The masters with an iommu-map of that name, or at one of those addresses, in tree
         order.
         """
-        found = {master.path: master for master in self._mapping.get(name, ())}
+        masters = {master.path: master for master in self._mapping.get(name, ())}
         for path in (path for base in bases for path in self.at(base)):
             master = self._masters.get(path)
             if master and master.maps:
-                found[path] = master
-        return sorted(found.values(), key=lambda master: self._order[master.path])
+                masters[path] = master
+        return sorted(masters.values(), key=lambda master: self._order[master.path])
 
     def whole(self, path: str) -> str | None:
         """The device that, and no other, names the node at `path` as a part of itself."""
@@ -162,26 +162,17 @@ class Devices:
 
     @cached_property
     def _by_folded(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for path in self.paths:
-            found.setdefault(path.lower(), []).append(path)
-        return found
+        return grouped(zip(map(str.lower, self.paths), self.paths, strict=True))
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for path in self.paths:
-            found.setdefault(path.rpartition("/")[2], []).append(path)
-        return found
+        return grouped((path.rpartition("/")[2], path) for path in self.paths)
 
     @cached_property
     def _mapping(self) -> dict[str, list[Master]]:
         """The masters with an iommu-map by their names."""
-        found: dict[str, list[Master]] = {}
-        for master in self.masters:
-            if master.maps:
-                found.setdefault(master.path.rpartition("/")[2], []).append(master)
-        return found
+        mapping = (master for master in self.masters if master.maps)
+        return grouped((master.path.rpartition("/")[2], master) for master in mapping)
 
     @cached_property
     def _order(self) -> dict[str, int]:

@@ -43,7 +43,7 @@ def hubs(places: Sequence[Place], collisions: Sequence[Meeting]) -> list[Hub]:
         (Interval(meeting.first, meeting.last), len(places) + at)
         for at, meeting in enumerate(collisions)
     ]
-    found: dict[tuple[tuple[int, ...], tuple[str, ...]], list[Interval]] = {}
+    ids_of: dict[tuple[tuple[int, ...], tuple[str, ...]], list[Interval]] = {}
     for first, last, owners in overlaps(claims):
         meeting_at = owners[-1] - len(places)
         if meeting_at < 0:
@@ -53,7 +53,7 @@ def hubs(places: Sequence[Place], collisions: Sequence[Meeting]) -> list[Hub]:
         shown = {places[at].iommu for at in members}
         elsewhere = tuple(path for path in paths if path not in shown)
         if members:
-            found.setdefault((members, elsewhere), []).append(Interval(first, last))
+            ids_of.setdefault((members, elsewhere), []).append(Interval(first, last))
     return [
-        Hub(tuple(merged(ids)), members, elsewhere) for (members, elsewhere), ids in found.items()
+        Hub(tuple(merged(ids)), members, elsewhere) for (members, elsewhere), ids in ids_of.items()
     ]

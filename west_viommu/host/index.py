@@ -3,24 +3,33 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import accumulate
 
-from west_viommu.host.effort import Effort
+from west_viommu.host.intervals import Spans
 from west_viommu.host.inventory import Master
+from west_viommu.host.step_limit import StepLimit
 from west_viommu.host.streams import StreamId, map_intervals
+from west_viommu.quick_typing import TypeVar
 from west_viommu.tree.addresses import Region, address_map
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import Received, primary_gic, received
 from west_viommu.tree.node import Node, Tree
 from west_viommu.tree.numbered import Numbered
 
+T = TypeVar("T")
 # An ID and the place of an IOMMU in one number: both have 32 bits.
 _PLACE_BITS = 32
 _LAST_PLACE = (1 << _PLACE_BITS) - 1
 _SHARED = "the same stream ID"
+
+
+def grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
+    """The values under each key, in their order."""
+    groups: dict[str, list[T]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
 
 
 class NodeIndex:
@@ -67,11 +76,11 @@ class NodeIndex:
 
 
 class StreamIndex:
-    """The stream IDs of `masters`, which stand in tree order. Look-ups count as `effort`."""
+    """The stream IDs of `masters`, which stand in tree order. Look-ups count as `steps`."""
 
-    def __init__(self, masters: Iterable[Master], effort: Effort):
+    def __init__(self, masters: Iterable[Master], steps: StepLimit):
         self._masters = tuple(masters)
-        self._effort = effort
+        self._steps = steps
 
     def owners(self, stream_id: StreamId) -> Iterator[tuple[Master, str]]:
         """Each master with the ID, by its `iommus` or by its iommu-map, and the IOMMU on which it
@@ -81,12 +90,12 @@ class StreamIndex:
         while number is not None and number >> _PLACE_BITS == stream_id:
             iommu = self._iommus[number & _LAST_PLACE]
             for master in self._listed.under(number):
-                self._effort.count(_SHARED)
+                self._steps.count(_SHARED)
                 yield master, iommu
             number = self._listed.first_from(number + 1)
         for iommu, spans in self._mapped.items():
             for master in spans.around(stream_id):
-                self._effort.count(_SHARED)
+                self._steps.count(_SHARED)
                 yield master, iommu
 
     @cached_property
@@ -108,31 +117,12 @@ class StreamIndex:
         )
 
     @cached_property
-    def _mapped(self) -> dict[str, _Spans]:
+    def _mapped(self) -> dict[str, Spans[Master]]:
         """The IDs that the iommu-maps give out, by IOMMU."""
-        found: dict[str, list[tuple[int, int, Master]]] = {}
-        for master in self._masters:
-            for entry in master.maps:
-                for first, last in map_intervals(entry, master.map_mask):
-                    found.setdefault(entry.iommu, []).append((first, last, master))
-        return {iommu: _Spans(spans) for iommu, spans in found.items()}
-
-
-class _Spans:
-    """Intervals of IDs, and whose each is."""
-
-    def __init__(self, spans: list[tuple[int, int, Master]]):
-        # They are searched backwards: so those that begin alike come out in tree order.
-        self._spans = sorted(reversed(spans), key=lambda span: span[0])
-        self._firsts = [first for first, _, _ in self._spans]
-        # Up to where this one and all before it reach.
-        self._reach = list(accumulate((last for _, last, _ in self._spans), max))
-
-    def around(self, stream_id: StreamId) -> Iterator[Master]:
-        """The masters of the intervals with `stream_id`."""
-        at = bisect_right(self._firsts, stream_id) - 1
-        while at >= 0 and self._reach[at] >= stream_id:
-            _, last, master = self._spans[at]
-            if last >= stream_id:
-                yield master
-            at -= 1
+        by_iommu = grouped(
+            (entry.iommu, (*interval, master))
+            for master in self._masters
+            for entry in master.maps
+            for interval in map_intervals(entry, master.map_mask)
+        )
+        return {iommu: Spans(spans) for iommu, spans in by_iommu.items()}

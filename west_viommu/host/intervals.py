@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import accumulate
 
-from west_viommu.quick_typing import NamedTuple, TypeVar
+from west_viommu.quick_typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -50,19 +50,19 @@ def submask_intervals(mask: int, within: Interval) -> list[Interval]:
         run <<= 1
     # The bits of the mask below its lowest 0 count freely: `run` numbers in a row.
     high = mask & -run
-    result: list[Interval] = []
+    intervals: list[Interval] = []
     block = _lowest_submask(high, within.first & -run)
     while block is not None and block <= within.last:
         first = max(block, within.first)
         last = min(block + run - 1, within.last)
-        if result and result[-1].last + 1 == first:
-            result[-1] = Interval(result[-1].first, last)
+        if intervals and intervals[-1].last + 1 == first:
+            intervals[-1] = Interval(intervals[-1].first, last)
         else:
-            result.append(Interval(first, last))
-            if len(result) > MAX_PIECES:
+            intervals.append(Interval(first, last))
+            if len(intervals) > MAX_PIECES:
                 raise TooManyIntervals
         block = _lowest_submask(high, block + run)
-    return result
+    return intervals
 
 
 def _lowest_submask(mask: int, floor: int) -> int | None:
@@ -91,13 +91,13 @@ def overlaps(claims: Iterable[tuple[Interval, int]]) -> list[Overlap]:
     for (first, last), owner in claims:
         opening.setdefault(first, []).append(owner)
         closing.setdefault(last + 1, []).append(owner)
-    result: list[Overlap] = []
+    overlapping: list[Overlap] = []
     active: dict[int, int] = {}
     owners: tuple[int, ...] = ()
     start = named = 0
     for position in sorted(opening.keys() | closing.keys()):
         if len(owners) > 1:
-            _extend(result, Overlap(start, position - 1, owners))
+            _extend(overlapping, Overlap(start, position - 1, owners))
         for owner in opening.get(position, ()):
             active[owner] = active.get(owner, 0) + 1
         for owner in closing.get(position, ()):
@@ -109,37 +109,27 @@ def overlaps(claims: Iterable[tuple[Interval, int]]) -> list[Overlap]:
         if named > _MAX_OWNERS:
             raise TooManyIntervals
         start = position
-    return result
+    return overlapping
 
 
-def _extend(result: list[Overlap], found: Overlap) -> None:
-    """Append `found`, or lengthen the last overlap where `found` continues it."""
-    if result and result[-1].last + 1 == found.first and result[-1].owners == found.owners:
-        found = Overlap(result.pop().first, found.last, found.owners)
-    result.append(found)
-
-
-def holding(intervals: Iterable[Interval]) -> Callable[[int], bool]:
-    """The test whether an ID is in one of `intervals`."""
-    there = merged(intervals)
-    firsts = [interval.first for interval in there]
-
-    def is_in(number: int) -> bool:
-        at = bisect_right(firsts, number) - 1
-        return at >= 0 and number <= there[at].last
-
-    return is_in
+def _extend(overlapping: list[Overlap], overlap: Overlap) -> None:
+    """Append `overlap`, or lengthen the last one where it continues that."""
+    before = overlapping[-1] if overlapping else None
+    if before and before.last + 1 == overlap.first and before.owners == overlap.owners:
+        overlapping[-1] = before._replace(last=overlap.last)
+    else:
+        overlapping.append(overlap)
 
 
 def merged(intervals: Iterable[Interval]) -> list[Interval]:
     """The same IDs in as few intervals as can be, ascending."""
-    result: list[Interval] = []
+    joined: list[Interval] = []
     for interval in sorted(intervals):
-        if result and interval.first <= result[-1].last + 1:
-            result[-1] = Interval(result[-1].first, max(interval.last, result[-1].last))
+        if joined and interval.first <= joined[-1].last + 1:
+            joined[-1] = Interval(joined[-1].first, max(interval.last, joined[-1].last))
         else:
-            result.append(interval)
-    return result
+            joined.append(interval)
+    return joined
 
 
 def covered_by(intervals: Iterable[Interval]) -> Callable[[int, int], bool]:
@@ -154,18 +144,29 @@ def covered_by(intervals: Iterable[Interval]) -> Callable[[int, int], bool]:
     return is_covered
 
 
-def inside_one(intervals: Iterable[Interval]) -> Callable[[int, int], bool]:
-    """The test whether a single one of `intervals` has all numbers from a first to a last one."""
-    parts = sorted(intervals)
-    firsts = [part.first for part in parts]
-    # Up to where one that begins here or before reaches.
-    reach = list(accumulate((part.last for part in parts), max))
+class Spans(Generic[T]):
+    """Intervals, and whose each is, to be searched one number after the other."""
 
-    def is_inside(first: int, last: int) -> bool:
-        at = bisect_right(firsts, first) - 1
-        return at >= 0 and last <= reach[at]
+    def __init__(self, spans: Iterable[tuple[int, int, T]]):
+        # They are searched backwards: so those that begin alike come out in their order.
+        self._spans = sorted(reversed([*spans]), key=_beginning)
+        self._firsts = [first for first, _, _ in self._spans]
+        # Up to where this one and all before it reach.
+        self._reach = list(accumulate((last for _, last, _ in self._spans), max))
 
-    return is_inside
+    def around(self, number: int) -> Iterator[T]:
+        """Whose the intervals with `number` are."""
+        at = bisect_right(self._firsts, number) - 1
+        while at >= 0 and self._reach[at] >= number:
+            _, last, owner = self._spans[at]
+            if last >= number:
+                yield owner
+            at -= 1
+
+    def has_around(self, first: int, last: int) -> bool:
+        """Whether a single one has all numbers from `first` to `last`."""
+        at = bisect_right(self._firsts, first) - 1
+        return at >= 0 and last <= self._reach[at]
 
 
 def meetings(
@@ -214,7 +215,7 @@ def meetings(
                     yield who, other, first, min(last, end)
                 is_any_settled = is_any_settled or who in settled
             if is_any_settled:
-                open_mine = [each for each in open_mine if each[2] not in settled]
+                open_mine = [span for span in open_mine if span[2] not in settled]
                 heapify(open_mine)
             heappush(open_theirs, (last, other_at, other))
 
@@ -231,9 +232,9 @@ def met(
     """For each of `asked`, where those of `others` stand that have numbers in common with it.
     `count` is called for each, and may raise what ends the search.
     """
-    found = {interval: array("I") for interval in asked}
+    places_met = {interval: array("I") for interval in asked}
     places = ((first, last, place) for place, (first, last, _) in enumerate(others))
-    for mine, place, _, _ in meetings(((*each, each) for each in found), places):
+    for mine, place, _, _ in meetings(((*interval, interval) for interval in places_met), places):
         count()
-        found[mine].append(place)
-    return {mine: array("I", sorted(there)) for mine, there in found.items()}
+        places_met[mine].append(place)
+    return {mine: array("I", sorted(there)) for mine, there in places_met.items()}

@@ -120,13 +120,20 @@ def inventory(tree: Tree) -> tuple[Inventory, tuple[TreeError, ...]]:
     return Inventory(model, tuple(iommus), tuple(masters)), tuple(errors)
 
 
-def masters_behind(found: Inventory) -> dict[str, list[Master]]:
+def is_smmuv3(node: Node) -> bool:
+    """Whether `node` says that it is an SMMUv3: a host's, or a guest's vSMMU. Whether the rest of
+    its compatible is well-formed is the business of who reads that.
+    """
+    return SMMUV3_COMPATIBLE.encode() in node.properties.get("compatible", b"").split(b"\0")
+
+
+def masters_behind(inventory: Inventory) -> dict[str, list[Master]]:
     """The masters behind each IOMMU, by its path."""
-    result: dict[str, list[Master]] = {iommu.path: [] for iommu in found.iommus}
-    for master in found.masters:
+    behind: dict[str, list[Master]] = {iommu.path: [] for iommu in inventory.iommus}
+    for master in inventory.masters:
         for path in master.iommus:
-            result.setdefault(path, []).append(master)
-    return result
+            behind.setdefault(path, []).append(master)
+    return behind
 
 
 def stream_intervals(master: Master, iommu: str) -> Iterator[Interval]:
@@ -151,13 +158,13 @@ def claimed(master: Master) -> Iterator[tuple[str, Interval]]:
             yield entry.iommu, interval
 
 
-def collisions(found: Inventory) -> tuple[Meeting, ...]:
+def collisions(inventory: Inventory) -> tuple[Meeting, ...]:
     """IDs that enabled masters have behind two or more supported SMMUs, in ascending order."""
-    supported = [iommu.path for iommu in found.iommus if iommu.supported]
+    supported = [iommu.path for iommu in inventory.iommus if iommu.supported]
     index = {path: i for i, path in enumerate(supported)}
     claims = (
         (interval, index[iommu])
-        for master in found.masters
+        for master in inventory.masters
         if master.enabled
         for iommu, interval in claimed(master)
         if iommu in index
@@ -168,18 +175,18 @@ def collisions(found: Inventory) -> tuple[Meeting, ...]:
     )
 
 
-def shared_ids(found: Inventory) -> tuple[tuple[str, Meeting], ...]:
+def shared_ids(inventory: Inventory) -> tuple[tuple[str, Meeting], ...]:
     """(supported SMMU, IDs that two or more enabled masters have on it), in tree order."""
     claims: dict[str, list[tuple[Interval, int]]] = {
-        iommu.path: [] for iommu in found.iommus if iommu.supported
+        iommu.path: [] for iommu in inventory.iommus if iommu.supported
     }
-    for i, master in enumerate(found.masters):
+    for i, master in enumerate(inventory.masters):
         if master.enabled:
             for iommu, interval in claimed(master):
                 if iommu in claims:
                     claims[iommu].append((interval, i))
     return tuple(
-        (iommu, Meeting(first, last, tuple(found.masters[i].path for i in owners)))
+        (iommu, Meeting(first, last, tuple(inventory.masters[i].path for i in owners)))
         for iommu, of_iommu in claims.items()
         for first, last, owners in overlaps(of_iommu)
     )
@@ -216,8 +223,8 @@ def _master(tree: Tree, addresses: AddressMap, node: Node) -> Master:
 
 def _translated(regions: tuple[Region | None, ...]) -> tuple[Region, ...]:
     # The same tuple where it is the same: of thousands, they are a megabyte.
-    found = tuple(region for region in regions if region)
-    return found if len(found) < len(regions) else cast("tuple[Region, ...]", regions)
+    absolute = tuple(region for region in regions if region)
+    return absolute if len(absolute) < len(regions) else cast("tuple[Region, ...]", regions)
 
 
 def _pieces(master: Master, most: int) -> int:
@@ -233,9 +240,9 @@ def _pieces(master: Master, most: int) -> int:
 
 
 def _behind_too_many(master: Master) -> TreeError:
-    found = str(len(master.iommus))
+    count = str(len(master.iommus))
     what = "a device is behind more IOMMUs than there can be"
-    return TreeError(what, master.path, "iommus", f"at most {_MAX_IOMMUS}", found)
+    return TreeError(what, master.path, "iommus", f"at most {_MAX_IOMMUS}", count)
 
 
 def _cut_up(master: Master) -> TreeError:

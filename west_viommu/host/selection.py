@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from west_viommu.host.intervals import meetings
 from west_viommu.host.inventory import (
     Inventory,
     Master,
     Meeting,
-    all_intervals,
+    claimed,
     collisions,
     shared_ids,
 )
@@ -28,31 +29,29 @@ class Selection(NamedTuple):
     is_filtered: bool
 
 
-def selection(found: Inventory, tests: Iterable[Callable[[Master], bool]] = ()) -> Selection:
-    """The masters of `found` that pass all of `tests`; everything without any."""
+def selection(inventory: Inventory, tests: Iterable[Callable[[Master], bool]] = ()) -> Selection:
+    """The masters of `inventory` that pass all of `tests`; everything without any."""
     wanted = list(tests)
-    everything = Selection(found, collisions(found), shared_ids(found), False)
+    everything = Selection(inventory, collisions(inventory), shared_ids(inventory), False)
     if not wanted:
         return everything
-    masters = tuple(each for each in found.masters if all(test(each) for test in wanted))
+    masters = tuple(master for master in inventory.masters if all(test(master) for test in wanted))
     behind = {path for master in masters for path in master.iommus}
     paths = {master.path for master in masters}
     return Selection(
-        Inventory(found.model, tuple(i for i in found.iommus if i.path in behind), masters),
-        tuple(each for each in everything.collisions if _concerns(each, masters)),
-        tuple(each for each in everything.shared if not paths.isdisjoint(each[1].paths)),
+        Inventory(inventory.model, tuple(i for i in inventory.iommus if i.path in behind), masters),
+        tuple(_concerning(masters, everything.collisions)),
+        tuple(shared for shared in everything.shared if not paths.isdisjoint(shared[1].paths)),
         True,
     )
 
 
-def _concerns(meeting: Meeting, masters: Iterable[Master]) -> bool:
-    return any(
-        first <= meeting.last and meeting.first <= last
-        for first, last in _intervals(masters, meeting.paths)
-    )
-
-
-def _intervals(masters: Iterable[Master], iommus: Iterable[str]) -> Iterator[tuple[int, int]]:
-    for master in masters:
-        for iommu in iommus:
-            yield from all_intervals(master, iommu)
+def _concerning(masters: Iterable[Master], collisions: Sequence[Meeting]) -> Iterator[Meeting]:
+    """Those of `collisions` that one of `masters` has an ID of, on one of their IOMMUs."""
+    claims = ((*interval, iommu) for master in masters for iommu, interval in claimed(master))
+    asked = ((meeting.first, meeting.last, at) for at, meeting in enumerate(collisions))
+    concerning: set[int] = set()
+    for at, iommu, _, _ in meetings(asked, claims, concerning):
+        if iommu in collisions[at].paths:
+            concerning.add(at)
+    return (meeting for at, meeting in enumerate(collisions) if at in concerning)

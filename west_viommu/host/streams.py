@@ -78,7 +78,7 @@ def id_maps(tree: Tree, master: Node) -> tuple[IdMap, ...]:
     """
     numbers = cells(master.properties.get("iommu-map", b""), master.path, "iommu-map")
     legacy = _is_legacy_map(numbers)
-    result = []
+    entries = []
     at = 0
     while at < len(numbers):
         if at + 2 > len(numbers):
@@ -108,8 +108,8 @@ def id_maps(tree: Tree, master: Node) -> tuple[IdMap, ...]:
                 "IDs below 2^32",
                 f"rid {rid:#x}, ID {first or 0:#x}, length {length:#x}",
             )
-        result.append(IdMap(iommu.path, RequesterId(rid), first, length))
-    return tuple(result)
+        entries.append(IdMap(iommu.path, RequesterId(rid), first, length))
+    return tuple(entries)
 
 
 def map_intervals(entry: IdMap, mask: int | None) -> tuple[Interval, ...]:

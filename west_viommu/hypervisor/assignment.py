@@ -55,15 +55,15 @@ class Terms(NamedTuple):
     has_dom0: bool = True
     extra: tuple[Extra, ...] = ()
 
-    def extra_of(self, this: Assignment) -> dict[Region, Extra]:
+    def extra_of(self, assignment: Assignment) -> dict[Region, Extra]:
         """The regions that viommu.yml adds to this device."""
-        return {each.region: each for each in self.extra if each.device in this.names}
+        return {entry.region: entry for entry in self.extra if entry.device in assignment.names}
 
-    def permission(self, hazard: str, this: Assignment) -> Permission | None:
+    def permission(self, hazard: str, assignment: Assignment) -> Permission | None:
         """The entry of viommu.yml that allows the hazard for this device."""
-        for each in self.permissions:
-            if each.hazard == hazard and each.device in this.names:
-                return each
+        for entry in self.permissions:
+            if entry.hazard == hazard and entry.device in assignment.names:
+                return entry
         return None
 
     def applies(self, when: str) -> bool:

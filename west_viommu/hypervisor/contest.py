@@ -34,7 +34,7 @@ class Contest(NamedTuple):
     more: int = 0
 
 
-class Of(Enum):
+class Resource(Enum):
     """What is contested, and what makes a node contest it."""
 
     STREAMS = "has a stream ID"
@@ -45,9 +45,9 @@ class Of(Enum):
         """The same for two of its numbers where two nodes that have both are told once: stream IDs
         behind one IOMMU, and all pages.
         """
-        if self is Of.STREAMS:
+        if self is Resource.STREAMS:
             return number >> ID_BITS
-        return 0 if self is Of.PAGES else number
+        return 0 if self is Resource.PAGES else number
 
 
 class Facts(NamedTuple):
@@ -69,10 +69,10 @@ class Facts(NamedTuple):
         return self.standing is Standing.OFF or self.whole is not None
 
 
-def with_ids(contest: Contest, first: int, last: int, of: Of) -> Contest:
+def with_ids(contest: Contest, first: int, last: int, resource: Resource) -> Contest:
     """`contest` with the stream IDs from `first` to `last` as well, while they are not too many."""
     known = contest.ids
-    if of is not Of.STREAMS or len(known) >= MOST_IDS:
+    if resource is not Resource.STREAMS or len(known) >= MOST_IDS:
         return contest
     ids = range(first, min(last + 1, first + MOST_IDS - len(known)))
     return contest._replace(ids=(*known, *(number & ID_MASK for number in ids)))

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
 from west_viommu.host.intervals import meetings, met
 from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.hypervisor.contest import Contest, Facts, Of, with_ids
+from west_viommu.hypervisor.contest import Contest, Facts, Resource, with_ids
 from west_viommu.hypervisor.holdings import Claim, Holdings, Standing
 from west_viommu.hypervisor.marks import Mark, marked
 from west_viommu.hypervisor.pages import in_pages, mapped_pages
@@ -58,14 +58,14 @@ def contests_alone(assignments: Sequence[Assignment], holdings: Holdings) -> Con
     return _Court(assignments, holdings, alone=True).contests()
 
 
-def routed(this: Assignment, holdings: Holdings) -> list[Intid]:
+def routed(assignment: Assignment, holdings: Holdings) -> list[Intid]:
     """The SPIs that Xen routes with a device: under dom0less all of the host node, else those in
     the guest's.
     """
-    own = frozenset(this.device.intids)
-    intids = [intid for intid in this.request.intids if intid in own]
+    own = frozenset(assignment.device.intids)
+    intids = [intid for intid in assignment.request.intids if intid in own]
     if holdings.profile.routes_all:
-        node = holdings.devices.tree.node(this.device.path)
+        node = holdings.devices.tree.node(assignment.device.path)
         intids += holdings.devices.index.interrupts(node).taken if node else ()
     return [intid for intid in dict.fromkeys(intids) if intid >= FIRST_SPI]
 
@@ -88,101 +88,101 @@ class _Court:
         self._every = every
         # The first of several requests for one device; that there are more is a hazard itself.
         self._assigned: dict[str, Assignment] = {}
-        for each in assignments:
-            self._assigned.setdefault(each.device.path, each)
+        for assignment in assignments:
+            self._assigned.setdefault(assignment.device.path, assignment)
         self._places = {path: place for place, path in enumerate(self._assigned)}
         self._facts: dict[str, Facts] = {}
         # By kind, the first contest with each node that host.overlay is to mark.
-        self._to_mark: dict[Of, dict[str, Contest]] = {of: {} for of in Of}
+        self._to_mark: dict[Resource, dict[str, Contest]] = {resource: {} for resource in Resource}
 
     def contests(self) -> Contests:
         find = self._alone_contested if self._alone else self._contested
-        streams = find(Of.STREAMS, self._streams(), self._holdings.all_streams())
-        pages = find(Of.PAGES, self._pages(), self._holdings.all_pages())
+        streams = find(Resource.STREAMS, self._streams(), self._holdings.all_streams())
+        pages = find(Resource.PAGES, self._pages(), self._holdings.all_pages())
         mine = list(self._lines())
         wanted = None if self._alone else frozenset(intid for intid, _, _ in mine)
-        lines = find(Of.LINES, mine, self._holdings.all_lines(wanted)) if mine else ()
+        lines = find(Resource.LINES, mine, self._holdings.all_lines(wanted)) if mine else ()
         children = tuple(self._children())
         marks: tuple[Mark, ...] = ()
         if not self._alone:
             stay = {path for _, path in children}
-            found = {
-                f"{of.value} of": [
-                    (each.other, each.this.device.path) for each in each_node.values()
+            to_mark = {
+                f"{resource.value} of": [
+                    (contest.other, contest.this.device.path) for contest in each_node.values()
                 ]
-                for of, each_node in self._to_mark.items()
+                for resource, each_node in self._to_mark.items()
             }
-            marks = marked(self._assigned, stay, found, self._holdings)
+            marks = marked(self._assigned, stay, to_mark, self._holdings)
         return Contests(streams, pages, lines, children, marks)
 
     def _streams(self) -> Iterator[tuple[int, int, int]]:
         maps = self._holdings.profile.programs_maps
-        for place, this in enumerate(self._assignments):
-            if this.device.master:
-                for first, last, _ in self._holdings.streams(this.device.master, maps=maps):
+        for place, assignment in enumerate(self._assignments):
+            if assignment.device.master:
+                for first, last, _ in self._holdings.streams(assignment.device.master, maps=maps):
                     yield first, last, place
 
     def _pages(self) -> Iterator[tuple[int, int, int]]:
-        for place, this in enumerate(self._assignments):
+        for place, assignment in enumerate(self._assignments):
             if self._alone:
-                regions = [in_pages(region) for region in this.device.regions if region]
+                regions = [in_pages(region) for region in assignment.device.regions if region]
             else:
-                regions = [host for host, _ in mapped_pages(this.request)]
+                regions = [host for host, _ in mapped_pages(assignment.request)]
             for base, size in regions:
                 if size:
                     yield base, base + size - 1, place
 
     def _lines(self) -> Iterator[tuple[int, int, int]]:
-        for place, this in enumerate(self._assignments):
-            for intid in routed(this, self._holdings):
+        for place, assignment in enumerate(self._assignments):
+            for intid in routed(assignment, self._holdings):
                 yield intid, intid, place
 
     def _contested(
-        self, of: Of, mine: Iterable[tuple[int, int, int]], claims: Sequence[Claim]
+        self, resource: Resource, mine: Iterable[tuple[int, int, int]], claims: Sequence[Claim]
     ) -> tuple[Contest, ...]:
         """In the order of the assignments, and for each in that of the tree."""
         intervals: dict[int, list[tuple[int, int]]] = {}
         for first, last, place in mine:
             intervals.setdefault(place, []).append((first, last))
         there = met(
-            (each for of_place in intervals.values() for each in of_place),
+            (interval for of_place in intervals.values() for interval in of_place),
             claims,
-            self._devices.effort.count,
+            self._devices.steps.count,
         )
         first_ones = FirstOnes()
-        found: list[Contest] = []
+        contests: list[Contest] = []
         for place, of_place in intervals.items():
             told: dict[tuple[str, int], Contest] = {}
             left: dict[Hashable, Contest] = {}
             more: dict[Hashable, int] = {}
             seen: set[tuple[str, int]] = set()
-            for facts, first, last in self._met_by(of, place, of_place, there, claims):
+            for facts, first, last in self._met_by(resource, place, of_place, there, claims):
                 # Two may meet more than once.
-                key = facts.path, of.again(first)
+                key = facts.path, resource.again(first)
                 if key in seen:
                     if key in told:
-                        told[key] = with_ids(told[key], first, last, of)
+                        told[key] = with_ids(told[key], first, last, resource)
                     continue
                 seen.add(key)
-                kind = self._kind(place, facts, key[1] if of is Of.STREAMS else 0)
+                kind = self._kind(place, facts, key[1] if resource is Resource.STREAMS else 0)
                 if kind in more:
                     more[kind] += 1
                 elif self._every or first_ones.take(kind):
-                    told[key] = self._contest(of, place, facts, first, last)
+                    told[key] = self._contest(resource, place, facts, first, last)
                 else:
                     more[kind] = 1
-                    left[kind] = self._contest(of, place, facts, first, last)
-                if facts.may_be_marked and facts.path not in self._to_mark[of]:
-                    contest = self._contest(of, place, facts, first, last)
+                    left[kind] = self._contest(resource, place, facts, first, last)
+                if facts.may_be_marked and facts.path not in self._to_mark[resource]:
+                    contest = self._contest(resource, place, facts, first, last)
                     if contest.standing is Standing.OFF or contest.part_of:
-                        self._to_mark[of][facts.path] = contest
-            found += told.values()
-            found += (each._replace(more=more[kind]) for kind, each in left.items())
-        return tuple(found)
+                        self._to_mark[resource][facts.path] = contest
+            contests += told.values()
+            contests += (contest._replace(more=more[kind]) for kind, contest in left.items())
+        return tuple(contests)
 
     def _met_by(
         self,
-        of: Of,
+        resource: Resource,
         place: int,
         intervals: Iterable[tuple[int, int]],
         there: Mapping[tuple[int, int], Sequence[int]],
@@ -191,7 +191,7 @@ class _Court:
         """The nodes that contest what one assignment has, and the numbers in common."""
         path = self._assignments[place].device.path
         below = f"{path}/"
-        count = self._devices.effort.count
+        count = self._devices.steps.count
         known = self._facts.get
         for interval in dict.fromkeys(intervals):
             for at in there[interval]:
@@ -203,36 +203,38 @@ class _Court:
                 # A master below it is told as that; the rest is marked.
                 if facts.standing and other.startswith(below):
                     continue
-                if facts.is_bus and of is Of.PAGES and path.startswith(facts.below):
+                if facts.is_bus and resource is Resource.PAGES and path.startswith(facts.below):
                     continue
                 yield facts, max(first, interval[0]), min(last, interval[1])
 
     def _kind(self, place: int, facts: Facts, iommu: int) -> Hashable:
         """What the hazards can tell of the contest of an assignment and a node."""
-        this = self._assignments[place]
-        path = this.device.path
-        of_place = not self._allowed.isdisjoint(this.names), iommu
+        assignment = self._assignments[place]
+        path = assignment.device.path
+        of_place = not self._allowed.isdisjoint(assignment.names), iommu
         if facts.standing is None:
             return *of_place, None, self._places[facts.path] < self._places[path]
         part = self._part(facts, path)
         return *of_place, facts.kind, part and part == path
 
-    def _contest(self, of: Of, place: int, facts: Facts, first: int, last: int) -> Contest:
-        this = self._assignments[place]
-        part = self._part(facts, this.device.path)
-        contest = Contest(this, facts.path, facts.standing, part, first, last)
-        return with_ids(contest, first, last, of)
+    def _contest(
+        self, resource: Resource, place: int, facts: Facts, first: int, last: int
+    ) -> Contest:
+        assignment = self._assignments[place]
+        part = self._part(facts, assignment.device.path)
+        contest = Contest(assignment, facts.path, facts.standing, part, first, last)
+        return with_ids(contest, first, last, resource)
 
     def _alone_contested(
-        self, of: Of, mine: Iterable[tuple[int, int, int]], claims: Sequence[Claim]
+        self, resource: Resource, mine: Iterable[tuple[int, int, int]], claims: Sequence[Claim]
     ) -> tuple[Contest, ...]:
         """One after the other, as the first that is in the way is enough."""
         standing = self._holdings.standing
         claims = [claim for claim in claims if standing(claim.path) in _HARD]
         settled: set[int] = set()
-        found = []
+        contests = []
         seen: set[tuple[int, str]] = set()
-        count = self._devices.effort.count
+        count = self._devices.steps.count
         for place, other, first, last in meetings(mine, claims, settled):
             path = self._assignments[place].device.path
             if other == path:
@@ -240,19 +242,23 @@ class _Court:
             count()
             facts = self._facts.get(other) or self._facts_of(other)
             is_inside = other.startswith(f"{path}/") or (
-                of is Of.PAGES and facts.is_bus and path.startswith(facts.below)
+                resource is Resource.PAGES and facts.is_bus and path.startswith(facts.below)
             )
             # One node may have many registers on a page.
-            if facts.is_nobodys or is_inside or (of is Of.PAGES and (place, other) in seen):
+            if (
+                facts.is_nobodys
+                or is_inside
+                or (resource is Resource.PAGES and (place, other) in seen)
+            ):
                 continue
-            if of is Of.PAGES:
+            if resource is Resource.PAGES:
                 seen.add((place, other))
-            contest = self._contest(of, place, facts, first, last)
-            found.append((place, contest))
+            contest = self._contest(resource, place, facts, first, last)
+            contests.append((place, contest))
             if not contest.part_of:
                 settled.add(place)
-        found.sort(key=lambda each: each[0])
-        return tuple(contest for _, contest in found)
+        contests.sort(key=lambda placed: placed[0])
+        return tuple(contest for _, contest in contests)
 
     def _part(self, facts: Facts, path: str) -> str:
         """The device that the node is a part of: the one at `path`, or another that is assigned."""
@@ -306,9 +312,9 @@ class _Court:
         for master in self._devices.masters:
             if (self._alone or master.path not in self._assigned) and master.path.count("/") > 1:
                 for above in _above(master.path):
-                    this = self._assigned.get(above)
-                    if this and self._is_active_master(master.path):
-                        yield this, master.path
+                    assignment = self._assigned.get(above)
+                    if assignment and self._is_active_master(master.path):
+                        yield assignment, master.path
 
 
 def _above(path: str) -> Iterator[str]:

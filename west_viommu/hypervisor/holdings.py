@@ -105,9 +105,9 @@ class Holdings:
         well.
         """
         if iommu not in self._drivers:
-            found = self.devices.iommus[iommu]
-            driver = self.profile.driver(found.compatible)
-            self._drivers[iommu] = driver if driver and found.cells in driver.cells else None
+            described = self.devices.iommus[iommu]
+            driver = self.profile.driver(described.compatible)
+            self._drivers[iommu] = driver if driver and described.cells in driver.cells else None
         return self._drivers[iommu]
 
     def is_bridge(self, path: str) -> bool:
@@ -127,14 +127,14 @@ class Holdings:
         """The stream IDs that `master` has: all that its `iommus` list (iommu_add_dt_device()), and
         with `maps` those of its iommu-map, by number and place of the IOMMU.
         """
-        found = []
+        claims = []
         for stream in master.streams:
             for first, last in _ids(stream):
-                found.append(self._on(stream.iommu, first, last, master.path))
+                claims.append(self._on(stream.iommu, first, last, master.path))
         for entry in master.maps if maps else ():
             for first, last in map_intervals(entry, master.map_mask):
-                found.append(self._on(entry.iommu, first, last, master.path))
-        return found
+                claims.append(self._on(entry.iommu, first, last, master.path))
+        return claims
 
     def stream(self, number: int) -> tuple[str, int]:
         """The IOMMU and the ID that a number of a stream claim stands for."""
@@ -155,15 +155,15 @@ class Holdings:
         (map_device_children()).
         """
         regions = self.devices.index.regions
-        found = []
+        claims = []
         for node in self._tree.nodes():
             if "reg" in node.properties:
                 for region in regions(node):
                     if region and region.size:
-                        found.append(Claim(region.base, region.base + region.size - 1, node.path))
+                        claims.append(Claim(*region.ends, node.path))
             if _is_bridge(node) and "ranges" in node.properties:
-                found += self._windows(node)
-        return found
+                claims += self._windows(node)
+        return claims
 
     def is_permitted(self) -> Callable[[int, int], bool]:
         """The test whether dom0 may hand on, by xl, what is from a first address to a last: the
@@ -172,11 +172,11 @@ class Holdings:
         """
         given = (Standing.STAYS, Standing.OFF, Standing.MARKED)
         regions = (
-            in_pages(Region(claim.first, claim.last - claim.first + 1))
+            in_pages(Region.between(claim.first, claim.last))
             for claim in self.all_pages()
             if self.standing(claim.path) in given
         )
-        return covered_by(Interval(each.base, each.base + each.size - 1) for each in regions)
+        return covered_by(Interval(*region.ends) for region in regions)
 
     def lines(self, node: Node) -> tuple[Intid, ...]:
         """The INTIDs that dom0 gets with `node`: those of its interrupts, as Xen reads them, and
@@ -193,15 +193,15 @@ class Holdings:
 
     def all_lines(self, wanted: frozenset[int] | None = None) -> list[Claim]:
         """The SPIs of every node; with `wanted`, at least of those that have one of these."""
-        found = []
+        claims = []
         cells = _as_cells(wanted) if wanted is not None and not self._has_nexus() else None
         for node in self._tree.nodes():
             has_any = _interrupts(node) and (cells is None or _has_cell(node, cells))
             if has_any and not self._is_idle_iommu(node):
                 for intid in self.lines(node):
                     if intid >= FIRST_SPI:
-                        found.append(Claim(intid, intid, node.path))
-        return found
+                        claims.append(Claim(intid, intid, node.path))
+        return claims
 
     def _is_idle_iommu(self, node: Node) -> bool:
         """Whether `node` is an IOMMU that Xen does not drive (iommu_hardware_setup() skips what is
@@ -219,10 +219,10 @@ class Holdings:
         addresses = address_map(self._tree)
         try:
             ranges = addresses.ranges(bridge) or ()
-            found = [addresses.absolute(bridge, Region(r.parent, r.size)) for r in ranges]
+            windows = [addresses.absolute(bridge, Region(r.parent, r.size)) for r in ranges]
         except TreeError:
             return []
-        return [Claim(r.base, r.base + r.size - 1, bridge.path) for r in found if r and r.size]
+        return [Claim(*r.ends, bridge.path) for r in windows if r and r.size]
 
     def _has_nexus(self) -> bool:
         """Whether a node other than a PCI bridge maps interrupts: only behind one is the number in

@@ -52,18 +52,18 @@ class Links:
     def kept(self, node: Node) -> Mapping[str, Mapping[int, str]]:
         """The properties that refer to nodes which come along: index of a cell -> path."""
         return {
-            name: found.reference.cells
-            for name, found in self._readings[node.path].items()
-            if _is_local(found) and not found.is_guess
+            name: reading.reference.cells
+            for name, reading in self._readings[node.path].items()
+            if _is_local(reading) and not reading.is_guess
         }
 
     def left_out(self, node: Node) -> Iterator[LeftOut]:
         """The properties that refer out of /passthrough, with the names that belong to them."""
-        for name, found in self._readings[node.path].items():
-            if not _is_local(found):
-                names = (name, *(each for each in companions(name) if each in node.properties))
-                target = " and ".join(p for p in found.reference.targets if not is_below(p))
-                why = f"it may refer to {target}" if found.is_guess else meaning(name)
+        for name, reading in self._readings[node.path].items():
+            if not _is_local(reading):
+                names = (name, *(n for n in companions(name) if n in node.properties))
+                target = " and ".join(p for p in reading.reference.targets if not is_below(p))
+                why = f"it may refer to {target}" if reading.is_guess else meaning(name)
                 yield LeftOut(names, why or (f"it refers to {target}" if target else ""))
 
     def local(self, written: Specifier) -> Node | None:
@@ -75,23 +75,23 @@ class Links:
     def _read(self, node: Node) -> Iterator[tuple[str, Reading]]:
         for name in node.properties:
             if name not in REPLACED:
-                found = self._guest.reading(node, name)
-                if found.is_open or found.reference.targets:
-                    yield name, found
+                reading = self._guest.reading(node, name)
+                if reading.is_open or reading.reference.targets:
+                    yield name, reading
 
     def _targets(self) -> Iterator[str]:
         """The nodes that a property of the partial tree refers to."""
         for node in self.below:
             for cells in self.kept(node).values():
                 yield from cells.values()
-            for found in self._readings[node.path].values():
-                yield from found.reference.others
+            for reading in self._readings[node.path].values():
+                yield from reading.reference.others
             try:
                 written = specifiers(self._guest, self._gic, node)
             except TreeError:
                 # That is for whoever has a use for the interrupts of the node.
                 continue
-            yield from (found.path for found in map(self.local, written) if found)
+            yield from (target.path for target in map(self.local, written) if target)
 
 
 def is_below(path: str) -> bool:
@@ -105,9 +105,9 @@ def phandle_of(node: Node) -> int:
     return int.from_bytes(value, "big") if len(value) == 4 else 0
 
 
-def _is_local(found: Reading) -> bool:
-    targets = found.reference.targets
-    if found.is_guess:
+def _is_local(reading: Reading) -> bool:
+    targets = reading.reference.targets
+    if reading.is_guess:
         # A list of references begins with one.
-        targets = tuple(path for i, path in found.reference.cells.items() if i == 0)
-    return not found.is_open and all(map(is_below, targets))
+        targets = tuple(path for i, path in reading.reference.cells.items() if i == 0)
+    return not reading.is_open and all(map(is_below, targets))

@@ -25,11 +25,11 @@ class Mark(NamedTuple):
 def marked(
     assigned: Iterable[str],
     stay: Collection[str],
-    found: Mapping[str, Iterable[tuple[str, str]]],
+    contested: Mapping[str, Iterable[tuple[str, str]]],
     holdings: Holdings,
 ) -> tuple[Mark, ...]:
     """The `assigned` devices; what is below them and holds something, but for those that `stay`;
-    and, by why they are in the way, the nodes that were `found` so, each with the device.
+    and, by why they are in the way, the nodes `contested` so, each with the device.
     """
     marks = {path: Mark(path, path, "") for path in assigned}
     tree = holdings.devices.tree
@@ -37,7 +37,7 @@ def marked(
         for node in _holders_below(tree.node(path), holdings):
             if node.path not in stay and holdings.has_dom0:
                 marks.setdefault(node.path, Mark(node.path, path, f"below {path}"))
-    for why, nodes in found.items():
+    for why, nodes in contested.items():
         for path, device in nodes:
             marks.setdefault(path, Mark(path, device, f"{why} {device}"))
     return tuple(marks.values())

@@ -36,15 +36,15 @@ def order_of(toolstack: str, assignments: Sequence[Assignment], terms: Terms) ->
     """
     is_libxl = toolstack == "libxl"
     next_id = _VPCI_IDS if is_libxl and "vpci" in terms.domain else 0
-    result: Numbers = []
-    for each in assignments:
-        if is_libxl and each.request.path.count("/") > PASSTHROUGH.count("/") + 1:
-            result.append(None)
+    numbered: Numbers = []
+    for assignment in assignments:
+        if is_libxl and assignment.request.path.count("/") > PASSTHROUGH.count("/") + 1:
+            numbered.append(None)
             continue
-        count = len(each.streams)
-        result.append(tuple(StreamId(next_id + i) for i in range(count)))
+        count = len(assignment.streams)
+        numbered.append(tuple(StreamId(next_id + i) for i in range(count)))
         next_id += count
-    return result
+    return numbered
 
 
 def agreeing_toolstacks(devices: Sequence[PlannedDevice], terms: Terms) -> list[str]:
@@ -62,7 +62,7 @@ def agreeing_toolstacks(devices: Sequence[PlannedDevice], terms: Terms) -> list[
 
 
 def _identity(assignments: Sequence[Assignment], terms: Terms) -> Numbers:
-    return [tuple(stream_id for stream_id, _ in each.streams) for each in assignments]
+    return [tuple(stream_id for stream_id, _ in assignment.streams) for assignment in assignments]
 
 
 def _first_free(assignments: Sequence[Assignment], terms: Terms) -> Numbers:
@@ -70,14 +70,16 @@ def _first_free(assignments: Sequence[Assignment], terms: Terms) -> Numbers:
 
 
 def _explicit(assignments: Sequence[Assignment], terms: Terms) -> Numbers:
-    said = {each.device: each.ids for each in terms.explicit}
-    found = (
-        said.get(each.device.path, said.get(each.request.path)) if each.streams else ()
-        for each in assignments
+    said = {entry.device: entry.ids for entry in terms.explicit}
+    chosen = (
+        said.get(assignment.device.path, said.get(assignment.request.path))
+        if assignment.streams
+        else ()
+        for assignment in assignments
     )
     return [
-        ids if ids is not None and len(ids) == len(each.streams) else None
-        for each, ids in zip(assignments, found, strict=True)
+        ids if ids is not None and len(ids) == len(assignment.streams) else None
+        for assignment, ids in zip(assignments, chosen, strict=True)
     ]
 
 

@@ -14,7 +14,7 @@ PAGE = 4096
 def in_pages(region: Region) -> Region:
     """The whole pages that `region` touches."""
     first = region.base // PAGE * PAGE
-    return Region(first, -(-(region.base + region.size) // PAGE) * PAGE - first)
+    return Region(first, -(-region.end // PAGE) * PAGE - first)
 
 
 def whole_pages(mapped: Mapped) -> Mapped:
@@ -22,9 +22,11 @@ def whole_pages(mapped: Mapped) -> Mapped:
     return Mapped(in_pages(mapped.host), in_pages(mapped.guest))
 
 
-def overlap(one: Region, other: Region) -> bool:
-    """Whether the two have an address in common."""
-    return one.base < other.base + other.size and other.base < one.base + one.size
+def widest(cells: tuple[int, int]) -> int:
+    """How many bytes from address 0 on one entry of `ranges` can map to themselves, in whole pages,
+    on a bus with so many cells of address and size.
+    """
+    return (1 << 32 * min(*cells, 2)) - PAGE
 
 
 def mapped_pages(request: Request) -> tuple[Mapped, ...]:
@@ -35,14 +37,13 @@ def mapped_pages(request: Request) -> tuple[Mapped, ...]:
     pairs = request.mapped or [
         Mapped(pair.host, pair.guest) for pair in request.regions if pair.host
     ]
-    result: list[Mapped] = []
+    joined: list[Mapped] = []
     for host, guest in sorted(map(whole_pages, pairs)):
-        if result and host.base <= result[-1].host.base + result[-1].host.size:
-            last_host, last_guest = result[-1]
+        if joined and host.base <= joined[-1].host.end:
+            last_host, last_guest = joined[-1]
             if host.base - last_host.base == guest.base - last_guest.base:
-                end = max(last_host.base + last_host.size, host.base + host.size)
-                size = end - last_host.base
-                result[-1] = Mapped(Region(last_host.base, size), Region(last_guest.base, size))
+                size = max(last_host.end, host.end) - last_host.base
+                joined[-1] = Mapped(Region(last_host.base, size), Region(last_guest.base, size))
                 continue
-        result.append(Mapped(host, guest))
-    return tuple(result)
+        joined.append(Mapped(host, guest))
+    return tuple(joined)

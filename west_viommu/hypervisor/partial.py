@@ -126,7 +126,7 @@ class _Builder:
 
     def _properties(self, node: Node) -> Properties:
         left_out = list(self._links.left_out(node))
-        gone = {name for each in left_out for name in each.names}
+        gone = {name for lost in left_out for name in lost.names}
         kept = {
             name: value
             for name, value in node.properties.items()
@@ -153,7 +153,7 @@ class _Builder:
             hint = "give the bus #address-cells = <2> and #size-cells = <2>"
             what = "the bus has too few cells for the host's address"
             where = self._guest.locate(node.path, "xen,reg")
-            self._problems.append(Problem("malformed", what, hint, node.path, where=where))
+            self._problems.append(Problem("malformed", what, hint, node=node.path, where=where))
         if left_out:
             self._left_out[node.path] = tuple(left_out)
         return kept
@@ -178,10 +178,10 @@ class _Builder:
                     "malformed",
                     "Xen does not accept a phandle as large as this",
                     "give the node another one, or none: the compiler then chooses one",
-                    node.path,
-                    f"at most {_LAST_PHANDLE}",
-                    str(phandle),
-                    self._guest.locate(node.path, "phandle"),
+                    node=node.path,
+                    expected=f"at most {_LAST_PHANDLE}",
+                    found=str(phandle),
+                    where=self._guest.locate(node.path, "phandle"),
                 )
             )
         return {"phandle": pack(">I", phandle)} if phandle else {}
@@ -196,12 +196,12 @@ class _Builder:
 
     def _references(self, whole: Tree, node: Node) -> dict[str, dict[int, Node]]:
         """Which cells of `node` are phandles, of nodes in the `whole` tree."""
-        found: dict[str, dict[int, Node]] = {}
+        by_property: dict[str, dict[int, Node]] = {}
         if is_below(node.path):
             origin = self._guest.tree.node(node.path) or node
             for name, cells in self._links.kept(origin).items():
                 targets = {i: target for i, path in cells.items() if (target := whole.node(path))}
-                found[name] = targets
+                by_property[name] = targets
         numbers = {**self._phandles.get(node.path, {})}
         for name, step in (("interrupt-parent", 1), ("iommus", 2)):
             value = node.properties.get(name, b"")
@@ -210,8 +210,8 @@ class _Builder:
         for name, of_cells in numbers.items():
             for i, number in of_cells.items():
                 if target := whole.with_phandle(number):
-                    found.setdefault(name, {})[i] = target
-        return found
+                    by_property.setdefault(name, {})[i] = target
+        return by_property
 
     def _raw(self, node: Node) -> Properties:
         """What Xen maps for a node without a host device, in whole pages."""

@@ -52,8 +52,12 @@ def kept_interrupts(
     root no interrupt-parent, and libxl gives it one.
     """
     written = specifiers(guest, gic, node)
-    on_gic = [each for each in guest_interrupts(guest, gic, node) if each.intid >= FIRST_SPI]
-    local = [each for each in written if links.local(each)]
+    on_gic = [
+        interrupt
+        for interrupt in guest_interrupts(guest, gic, node)
+        if interrupt.intid >= FIRST_SPI
+    ]
+    local = [specifier for specifier in written if links.local(specifier)]
     lost = tuple(_lost(links, gic, node, written))
     if on_gic and local:
         entries = list(_mixed(guest, gic, links, node, written, gic_phandle))
@@ -67,7 +71,7 @@ def kept_interrupts(
     if not local:
         return Kept({}, {}, lost)
     if "interrupts-extended" in node.properties:
-        entries = [_local_entry(links, each) for each in local]
+        entries = [_local_entry(links, specifier) for specifier in local]
         properties = {"interrupts-extended": b"".join(pack(">I", p) + s for p, s in entries)}
         return _named(node, properties, len(entries), _phandles(entries), lost)
     properties = {"interrupts": node.properties["interrupts"]}
@@ -109,20 +113,22 @@ def _mixed(
     the controllers, those on the GIC first.
     """
     on_gic = guest_interrupts(guest, gic, node)
-    is_in_order = len(on_gic) == sum(is_on_gic(gic, each) for each in written)
+    is_in_order = len(on_gic) == sum(is_on_gic(gic, specifier) for specifier in written)
     left = iter(on_gic)
-    for each in written if is_in_order else ():
-        if is_on_gic(gic, each):
+    for specifier in written if is_in_order else ():
+        if is_on_gic(gic, specifier):
             interrupt = next(left)
             if interrupt.intid >= FIRST_SPI:
                 yield _Entry(gic_phandle, _cells_of(interrupt))
-        elif links.local(each):
-            yield _local_entry(links, each)
+        elif links.local(specifier):
+            yield _local_entry(links, specifier)
     if not is_in_order:
         for interrupt in on_gic:
             if interrupt.intid >= FIRST_SPI:
                 yield _Entry(gic_phandle, _cells_of(interrupt))
-        yield from (_local_entry(links, each) for each in written if links.local(each))
+        yield from (
+            _local_entry(links, specifier) for specifier in written if links.local(specifier)
+        )
 
 
 def _local_entry(links: Links, written: Specifier) -> _Entry:
@@ -134,12 +140,12 @@ def _local_entry(links: Links, written: Specifier) -> _Entry:
 def _lost(links: Links, gic: Gic, node: Node, written: tuple[Specifier, ...]) -> Iterator[LeftOut]:
     prop = "interrupts-extended" if "interrupts-extended" in node.properties else "interrupts"
     outside = dict.fromkeys(
-        each.controller.path
-        for each in written
-        if each.controller
-        and not is_on_gic(gic, each)
-        and not links.local(each)
-        and not is_nexus(each.controller)
+        specifier.controller.path
+        for specifier in written
+        if specifier.controller
+        and not is_on_gic(gic, specifier)
+        and not links.local(specifier)
+        and not is_nexus(specifier.controller)
     )
     if outside:
         yield LeftOut((prop,), f"what goes to {' and '.join(outside)}")
@@ -147,12 +153,12 @@ def _lost(links: Links, gic: Gic, node: Node, written: tuple[Specifier, ...]) ->
 
 def _phandles(entries: list[_Entry]) -> dict[int, int]:
     """Index of a cell of interrupts-extended -> the phandle that it is."""
-    found = {}
+    phandles = {}
     at = 0
     for phandle, specifier in entries:
-        found[at] = phandle
+        phandles[at] = phandle
         at += 1 + len(specifier) // 4
-    return found
+    return phandles
 
 
 def _cells_of(interrupt: GuestInterrupt) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from west_viommu.hypervisor.pages import PAGE
+from west_viommu.hypervisor.pages import PAGE, widest
 from west_viommu.tree.addresses import AddressMap, Range, Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node
@@ -51,12 +51,12 @@ def _identity(cells: tuple[int, int], needed: Iterable[Region]) -> Iterator[Rang
     be, and where a region is not inside of that, or ends beyond it, another from there on. Each
     region is inside of one of them, as a translation takes one entry.
     """
-    most = (1 << 32 * min(*cells, 2)) - 1
-    start, end = 0, most // PAGE * PAGE
+    start, end = 0, widest(cells)
+    most = end + PAGE - 1
     for region in needed:
-        if region.base + region.size > end:
-            if start == 0 or region.base + region.size - start > most:
+        if region.end > end:
+            if start == 0 or region.end - start > most:
                 yield Range(start, start, end - start)
                 start = region.base
-            end = region.base + region.size
+            end = region.end
     yield Range(start, start, end - start)

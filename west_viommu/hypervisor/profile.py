@@ -138,18 +138,18 @@ class Profile(NamedTuple):
 
     def switches_for(self, toolstack: str) -> tuple[Switch, ...]:
         """How the vSMMU of a guest that `toolstack` creates is switched on: by all of these."""
-        return tuple(each for each in self.switches if each.toolstack == toolstack)
+        return tuple(switch for switch in self.switches if switch.toolstack == toolstack)
 
 
 def switched_on(profile: Profile) -> tuple[str, ...]:
     """How the vSMMU of `profile` is switched on, in words for each toolstack."""
-    found = []
+    said_of = []
     for toolstack in profile.toolstacks:
         switches = profile.switches_for(toolstack)
-        said = " and ".join(f"{each.text} {PLACES[each.place]}" for each in switches)
+        said = " and ".join(f"{switch.text} {PLACES[switch.place]}" for switch in switches)
         if said:
-            found.append(f"{'xl' if toolstack == 'libxl' else toolstack}: {said}")
-    return tuple(found)
+            said_of.append(f"{'xl' if toolstack == 'libxl' else toolstack}: {said}")
+    return tuple(said_of)
 
 
 SMMUV3 = Driver(("arm,smmu-v3",), (1,), may_share=False)

@@ -78,7 +78,7 @@ def role(node: Node, tree: Tree) -> str:
     place = _PLACES.get("/" + node.path.split("/", 2)[1])
     if place:
         return place
-    return next((_ROLES[each] for each in compatible if each in _ROLES), "")
+    return next((_ROLES[name] for name in compatible if name in _ROLES), "")
 
 
 def is_left_out(node: Node) -> bool:

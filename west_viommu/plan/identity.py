@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 
 from west_viommu.guest.requests import Request
-from west_viommu.hazards.allowed import Allowed
 from west_viommu.hazards.contradictions import Contradiction, Examiner, or_else, together
 from west_viommu.hazards.evidence import IDS, Evidence
 from west_viommu.hazards.findings import Finding, NoMatch
+from west_viommu.hazards.permissions import Permissions
 from west_viommu.hazards.wanted import candidates, wanted_ids
 from west_viommu.host.devices import Device
 from west_viommu.hypervisor.assignment import Assignment
@@ -42,27 +42,27 @@ class Identity(NamedTuple):
 
 
 class Matcher:
-    """Finds the devices of requests. What `allowed` lets pass is a warning."""
+    """Finds the devices of requests. What `permissions` let pass is a warning."""
 
-    def __init__(self, holdings: Holdings, allowed: Allowed, examiner: Examiner):
+    def __init__(self, holdings: Holdings, permissions: Permissions, examiner: Examiner):
         self._devices = holdings.devices
         self._holdings = holdings
-        self._allowed = allowed
+        self._permissions = permissions
         self._examiner = examiner
 
     def identities(self, requests: Sequence[Request]) -> dict[Request, Identity]:
         """What became of each request."""
         strict = {request: self._strict(request) for request in requests}
-        refused = [request for request, found in strict.items() if found.is_refused]
+        refused = [request for request, identity in strict.items() if identity.is_refused]
         evidence = {request: self._evidence(request) for request in refused}
         if refused and len(refused) == len(strict) and self._is_other_host(evidence.values()):
             nothing = Identity(None, is_refused=True)
             told = nothing._replace(problems=(self._other_host(refused[0]),))
             return {request: told if request is refused[0] else nothing for request in refused}
         taken = {
-            found.assignment.device.path
-            for found in strict.values()
-            if found.assignment and not found.is_refused
+            identity.assignment.device.path
+            for identity in strict.values()
+            if identity.assignment and not identity.is_refused
         }
         weighed = {
             request: self._weighed(request, strict[request], evidence[request], taken)
@@ -75,28 +75,30 @@ class Matcher:
         problems: list[Problem] = []
         try:
             wanted = wanted_ids(request, self._devices)
-            found = assignment(request, self._devices)
+            matched = assignment(request, self._devices)
         except NoMatch as no_match:
             otherwise = no_match.otherwise
             names = otherwise.names if otherwise else ()
             hazard, finding = no_match.hazard, no_match.finding
-            wrong = self._allowed.problem(hazard, finding, request.path, names)
+            wrong = self._permissions.problem(hazard, finding, request.path, names)
             if not wrong.warning or otherwise is None:
                 return Identity(None, (wrong,), hazard in _BY_EVIDENCE)
-            problems, found = [wrong], otherwise
+            problems, matched = [wrong], otherwise
             wanted = ()
         except TreeError as error:
             hint = f"correct the host tree, or remove {request.path}"
             where = Where(self._devices.host_name)
             about = "the host node is malformed"
             return Identity(None, (error.problem(hint, where, about=about),))
-        for each in self._examiner.contradictions(found, wanted):
-            problems.append(self._problem(each.hazard, each.finding, request, found.names))
+        for contradiction in self._examiner.contradictions(matched, wanted):
+            hazard, finding = contradiction.hazard, contradiction.finding
+            wrong = self._permissions.problem(hazard, finding, request.path, matched.names)
+            problems.append(wrong)
         is_of_another = bool(
-            wanted and not found.device.master and candidates(wanted, self._devices)
+            wanted and not matched.device.master and candidates(wanted, self._devices)
         )
         is_refused = is_of_another or any(not problem.warning for problem in problems)
-        return Identity(found, tuple(problems), is_refused)
+        return Identity(matched, tuple(problems), is_refused)
 
     def _evidence(self, request: Request) -> Evidence:
         try:
@@ -120,7 +122,9 @@ class Matcher:
         problems = tuple(self._told(request, device, evidence, verdict.rivals, is_named, strict))
         if all(problem.warning for problem in problems):
             # What was allowed refuses nothing: the hazards have the last word.
-            return strict._replace(is_refused=any(not each.warning for each in strict.problems))
+            return strict._replace(
+                is_refused=any(not problem.warning for problem in strict.problems)
+            )
         stand_in = None if is_named or device.path in taken else _stand_in(request, device)
         return strict._replace(problems=problems, stand_in=stand_in)
 
@@ -134,13 +138,15 @@ class Matcher:
         strict: Identity,
     ) -> Iterator[Problem]:
         """A problem for each mistake: parts that are all of one other device are one."""
-        this = whole(request, device)
+        assignment = whole(request, device)
         wanted = wanted_ids(request, self._devices)
         is_allowed = any(p.warning and p.id == "stream-mismatch" for p in strict.problems)
         odd = [
-            each
-            for each in self._examiner.contradictions(this, wanted, partial(evidence.parts, device))
-            if not (each.part == IDS and is_allowed)
+            contradiction
+            for contradiction in self._examiner.contradictions(
+                assignment, wanted, partial(evidence.parts, device)
+            )
+            if not (contradiction.part == IDS and is_allowed)
         ]
         others = [path for path in rivals if path != device.path]
         for first, *rest in _together(odd, device, evidence):
@@ -153,28 +159,25 @@ class Matcher:
             if others:
                 finding = or_else(finding, request, self._devices.master(others[0]), others[0])
             # Only of the device that is named it was said what may be.
-            names = this.names if is_named and not rest and strict.assignment else ()
-            yield self._problem(first.hazard, finding, request, names)
+            names = assignment.names if is_named and not rest and strict.assignment else ()
+            yield self._permissions.problem(first.hazard, finding, request.path, names)
 
     def _by_path(self, request: Request) -> Device | None:
         return self._devices.device(request.xen_path) if request.xen_path else None
 
-    def _is_judged_as_it_is(self, this: Assignment) -> bool:
-        is_of_hypervisor = bool(self._holdings.role(this.device.path))
-        return is_of_hypervisor or not any(True for _ in self._examiner.contradictions(this, ()))
-
-    def _problem(
-        self, hazard: str, finding: Finding, request: Request, names: Collection[str]
-    ) -> Problem:
-        return self._allowed.problem(hazard, finding, request.path, names)
+    def _is_judged_as_it_is(self, assignment: Assignment) -> bool:
+        is_of_hypervisor = bool(self._holdings.role(assignment.device.path))
+        return is_of_hypervisor or not any(
+            True for _ in self._examiner.contradictions(assignment, ())
+        )
 
     def _is_other_host(self, evidence: Collection[Evidence]) -> bool:
-        is_foreign = any(each.missing >= _MANY_MISSING for each in evidence)
-        return is_foreign and not any(each.fits for each in evidence)
+        is_foreign = any(request.missing >= _MANY_MISSING for request in evidence)
+        return is_foreign and not any(request.fits for request in evidence)
 
     def _other_host(self, first: Request) -> Problem:
         model = self._devices.model
-        return self._problem(
+        return self._permissions.problem(
             "wrong-host",
             Finding(
                 "nothing that the guest asks for is in this host tree: is it the right host?",
@@ -183,7 +186,7 @@ class Matcher:
                 expected="paths, addresses and stream IDs of the host",
                 found=f"{self._devices.host_name} ({model})" if model else self._devices.host_name,
             ),
-            first,
+            first.path,
             (),
         )
 
@@ -193,15 +196,15 @@ def _together(
 ) -> list[list[Contradiction]]:
     """The contradictions, those together whose parts are of one other device."""
     groups: list[tuple[frozenset[str], list[Contradiction]]] = []
-    for each in odd:
-        others = evidence.others(each.part, device)
+    for contradiction in odd:
+        others = evidence.others(contradiction.part, device)
         for i, (shared, group) in enumerate(groups):
             if shared & others:
-                group.append(each)
+                group.append(contradiction)
                 groups[i] = (shared & others, group)
                 break
         else:
-            groups.append((others, [each]))
+            groups.append((others, [contradiction]))
     return [group for _, group in groups]
 
 

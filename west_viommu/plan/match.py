@@ -40,12 +40,12 @@ def assignment(request: Request, devices: Devices) -> Assignment:
         device = _by_ids(request, wanted, devices)
     else:
         device = _by_place(request, devices)
-    found = _assignment(request, device, wanted)
+    matched = _assignment(request, device, wanted)
     if device.master and not has_all(device.master, wanted):
         # The device is named, so what its user takes for its IDs is known as well.
-        otherwise = found if request.xen_path is not None else None
+        otherwise = matched if request.xen_path is not None else None
         raise NoMatch("stream-mismatch", mismatch(request, wanted, devices, device), otherwise)
-    return found
+    return matched
 
 
 def whole(request: Request, device: Device) -> Assignment:
@@ -75,7 +75,7 @@ def _by_path(path: str, devices: Devices) -> Device:
 
 
 def _by_ids(request: Request, wanted: Sequence[Wanted], devices: Devices) -> Device:
-    unknown = [each for each in wanted if not candidates([each], devices)]
+    unknown = [entry for entry in wanted if not candidates([entry], devices)]
     if unknown:
         there = _at_place(request, devices)
         if there and not there.master:
@@ -132,7 +132,10 @@ def _despite_malformed_ids(request: Request, error: TreeError, devices: Devices)
         if not all(devices.iommus[path].supported for path in device.master.iommus):
             return device
         hint += f": {as_entries(device.master)}"
-    raise NoMatch("malformed", Finding(error.what, hint, error.prop, error.expected, error.found))
+    raise NoMatch(
+        "malformed",
+        Finding(error.what, hint, error.prop, expected=error.expected, found=error.found),
+    )
 
 
 def _at_place(request: Request, devices: Devices) -> Device | None:

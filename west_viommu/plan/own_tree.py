@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from west_viommu.guest.requests import Asked
 from west_viommu.guest.source import GuestTree
-from west_viommu.host.inventory import SMMUV3_COMPATIBLE
-from west_viommu.hypervisor.pages import in_pages, overlap
+from west_viommu.host.inventory import is_smmuv3
+from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import VSMMU_LABEL, Profile, Viommu
 from west_viommu.problems import Problem
 
@@ -30,7 +30,7 @@ def clashes(asked: Asked, guest: GuestTree, profile: Profile) -> Iterator[Proble
     for node in guest.tree.nodes():
         if node.path == path:
             continue
-        if SMMUV3_COMPATIBLE.encode() in node.properties.get("compatible", b"").split(b"\0"):
+        if is_smmuv3(node):
             yield _clash(guest, node.path, "a second vSMMU", hint, f"one vSMMU, at {path}")
         if viommu.phandle and node is guest.tree.with_phandle(viommu.phandle):
             what = f"phandle {viommu.phandle:#x} is the vSMMU's"
@@ -44,30 +44,30 @@ def _in_its_place(asked: Asked, guest: GuestTree, viommu: Viommu) -> Iterator[Pr
     asking = {request.path for request in asked.requests}
     own = f"/{viommu.node_name}"
     for path, region in asked.occupied:
-        if path not in asking and path != own and overlap(in_pages(region), viommu.region):
+        if path not in asking and path != own and in_pages(region).overlaps(viommu.region):
             yield Problem(
                 "guest-overlap",
                 f"this node overlaps the vSMMU ({own})",
                 "move the node, or remove it: Xen puts the vSMMU there",
-                path,
-                f"no overlap with {viommu.base:#x}/{viommu.size:#x}",
-                f"{region.base:#x}/{region.size:#x}",
-                guest.locate(path, "reg") or guest.locate(path, ""),
+                node=path,
+                expected=f"no overlap with {viommu.region}",
+                found=str(region),
+                where=guest.locate(path, "reg") or guest.locate(path, ""),
             )
-    names = {each.intid: each.name for each in viommu.interrupts}
+    names = {interrupt.intid: interrupt.name for interrupt in viommu.interrupts}
     for path, intid in asked.lines:
         if intid in names and path != own:
             yield Problem(
                 "interrupt-clash",
                 f"INTID {intid} also belongs to the vSMMU ({names[intid]})",
                 "give the node another interrupt, or remove it",
-                path,
-                "an interrupt of this node alone",
-                f"INTID {intid}",
-                guest.locate(path, "interrupts") or guest.locate(path, ""),
+                node=path,
+                expected="an interrupt of this node alone",
+                found=f"INTID {intid}",
+                where=guest.locate(path, "interrupts") or guest.locate(path, ""),
             )
 
 
 def _clash(guest: GuestTree, path: str, what: str, hint: str, expected: str) -> Problem:
     where = guest.locate(path, "phandle") or guest.locate(path, "")
-    return Problem("malformed", what, hint, path, expected, where=where)
+    return Problem("malformed", what, hint, node=path, expected=expected, where=where)

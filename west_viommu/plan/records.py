@@ -45,11 +45,11 @@ class Plan(NamedTuple):
     def notes(self) -> tuple[str, ...]:
         """What its user should know of the plan as a whole."""
         profile = self.profile
-        found = [
+        notes = [
             f"{path} asks for no host device (no iommus, no xen,path): nothing is mapped for it"
             for path in self.unasked
         ]
-        found += [
+        notes += [
             f"{path} has interrupts that its device node does not have: Xen routes none of them"
             for path in self.unrouted
             if path not in self.unasked
@@ -60,26 +60,25 @@ class Plan(NamedTuple):
             and not profile.renumbers
             and any(s.pmaster != s.vmaster for s in streams)
         ):
-            found.append(
+            notes.append(
                 f"{profile.name} keeps stream IDs, and the policy {profile.policy} does not: the "
                 "hypervisor must be given the map (iommu_devid_map in xl.cfg)"
             )
-        return tuple(found)
+        return tuple(notes)
 
     @property
     def added(self) -> tuple[str, ...]:
         """What viommu.yml adds to single devices, for people."""
         return tuple(
-            f"{each.region.base:#x}/{each.region.size:#x} for {each.device}, because: {each.reason}"
-            for each in self.extra
+            f"{entry.region} for {entry.device}, because: {entry.reason}" for entry in self.extra
         )
 
     @property
     def pages(self) -> tuple[Mapped, ...]:
         """What the hypervisor maps, in whole pages: once each, in the guest's order."""
-        found = [each for device in self.devices for each in device.mapped]
-        found += [whole_pages(each) for raw in self.raw for each in raw.mapped]
-        return tuple(dict.fromkeys(found))
+        pages = [mapped for device in self.devices for mapped in device.mapped]
+        pages += [whole_pages(mapped) for raw in self.raw for mapped in raw.mapped]
+        return tuple(dict.fromkeys(pages))
 
     @property
     def has_viommu(self) -> bool:

@@ -7,6 +7,7 @@ The field names are the keys of the file, whose schema is schemas/plan.json.
 from __future__ import annotations
 
 from west_viommu.quick_typing import NamedTuple
+from west_viommu.tree.addresses import Region
 
 
 class SealedHost(NamedTuple):
@@ -34,6 +35,16 @@ class SealedRegion(NamedTuple):
     host: int
     guest: int
     size: int
+
+    @property
+    def on_host(self) -> Region:
+        """Where it is on the host."""
+        return Region(self.host, self.size)
+
+    @property
+    def in_guest(self) -> Region:
+        """Where the guest sees it."""
+        return Region(self.guest, self.size)
 
 
 class SealedStream(NamedTuple):

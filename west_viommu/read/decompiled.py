@@ -146,7 +146,7 @@ class _Writer:
 
     def _refused(self, node: Node, what: str, hint: str = "compile it again") -> Refused:
         where = Where(self._file)
-        return Refused([Problem("malformed", what, hint, node.path, where=where)])
+        return Refused([Problem("malformed", what, hint, node=node.path, where=where)])
 
 
 def _value(value: bytes, fills: Mapping[int, str]) -> str:

@@ -130,7 +130,7 @@ def tree_from_dtb(blob: bytes) -> Tree:
             at = stop + 4 & ~3
         elif tag == _END_NODE:
             if not open_nodes:
-                raise DtbError("a node ends that did not begin", at)
+                raise DtbError("the end of a node that did not begin", at)
             path, name, properties, children = open_nodes.pop()
             node = Node(path, name, MappingProxyType(properties), tuple(children.values()))
             if open_nodes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 from types import ModuleType
 
-from west_viommu.problems import Problem, Refused
+from west_viommu.problems import refusal
 from west_viommu.quick_typing import Any
 from west_viommu.read.plain_file import plain_descriptor
 
@@ -86,14 +86,10 @@ def dtlib() -> ModuleType:
     try:
         from devicetree import dtlib as found
     except ImportError:
-        raise Refused(
-            [
-                Problem(
-                    "unreadable",
-                    "devicetree source needs the Python package devicetree",
-                    "pip install devicetree, or set ZEPHYR_BASE",
-                )
-            ]
+        raise refusal(
+            "unreadable",
+            "devicetree source needs the Python package devicetree",
+            "pip install devicetree, or set ZEPHYR_BASE",
         ) from None
     module: ModuleType = found
     return module
@@ -163,7 +159,7 @@ def bounded_dt(module: ModuleType) -> Any:
             s = str(said)
             word = _WORD.match(self._file_contents, self._tok_i)
             if s.startswith(_NO_NUMBER) and word:
-                s = f"{word[0]} is no number, and no macro that is known here"
+                s = f"{word[0]} is neither a number nor a macro that is known here"
             super()._parse_error(s)
 
         def _eval_shift(self) -> int:

@@ -25,7 +25,7 @@ def foreign(file: str, beginning: bytes) -> Problem | None:
         if beginning.startswith(magic):
             return Problem(
                 "malformed",
-                f"this is {what}, and no devicetree",
+                f"this is {what}, not a devicetree",
                 remedy.format(file),
                 where=Where(file),
             )

@@ -11,9 +11,10 @@ from pathlib import Path
 from west_viommu.guest.source import GuestTree, without_source
 from west_viommu.names import OVERLAY, PLAN, PLAN_SCHEMA
 from west_viommu.plan.sealed import SealedPlan
+from west_viommu.problems import refusal
 from west_viommu.read.plain_file import content
 from west_viommu.read.records import as_record
-from west_viommu.read.tree import is_blob, read_tree, refused
+from west_viommu.read.tree import is_blob, read_tree
 from west_viommu.tree.sha256 import sha256
 
 _GIVE = "give the guest's tree as a blob, as source, or as a /proc/device-tree directory"
@@ -46,7 +47,7 @@ def sealed_plan(folder: Path) -> SealedPlan | None:
         return found
     except OSError as error:
         what = error.strerror or "cannot be read"
-        raise refused("unreadable", str(error.filename), what, _AGAIN) from None
+        raise refusal("unreadable", what, _AGAIN, str(error.filename)) from None
 
 
 def _plan(file: Path) -> SealedPlan | None:
@@ -58,14 +59,14 @@ def _plan(file: Path) -> SealedPlan | None:
         if type(schema) is int and schema != PLAN_SCHEMA:
             what = "another version of west-viommu wrote this viommu.json"
             expected, found = f"schema {PLAN_SCHEMA}", f"schema {schema}"
-            raise refused("malformed", str(file), what, _AGAIN, expected, found)
+            raise refusal("malformed", what, _AGAIN, str(file), expected=expected, found=found)
         plan = as_record(document, SealedPlan)
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError, KeyError, TypeError):
-        raise refused("malformed", str(file), _NOT_OURS, _AGAIN) from None
+        raise refusal("malformed", _NOT_OURS, _AGAIN, str(file)) from None
     if type(schema) is not int or OVERLAY not in plan.files:
-        raise refused("malformed", str(file), _NOT_OURS, _AGAIN)
+        raise refusal("malformed", _NOT_OURS, _AGAIN, str(file))
     return plan
 
 
@@ -75,16 +76,16 @@ def _check_files(folder: Path, sums: Mapping[str, str]) -> None:
     for name, digest in sums.items():
         if os.path.isabs(name) or ".." in Path(name).parts:
             what = f"viommu.json names {name}, which is not in its folder"
-            raise refused("malformed", str(folder / PLAN), what, _AGAIN)
+            raise refusal("malformed", what, _AGAIN, str(folder / PLAN))
         try:
             data = content(str(folder / name), left)
         except FileNotFoundError as error:
             what = "missing beside viommu.json"
-            raise refused("malformed", str(error.filename), what, _AGAIN) from None
+            raise refusal("malformed", what, _AGAIN, str(error.filename)) from None
         except ValueError:
             # No file can have such a name.
-            raise refused("malformed", str(folder / PLAN), _NOT_OURS, _AGAIN) from None
+            raise refusal("malformed", _NOT_OURS, _AGAIN, str(folder / PLAN)) from None
         left -= len(data)
         if sha256(data) != digest:
             what = "not of the run of viommu.json"
-            raise refused("malformed", str(folder / name), what, _AGAIN)
+            raise refusal("malformed", what, _AGAIN, str(folder / name))

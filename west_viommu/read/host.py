@@ -7,15 +7,17 @@ import os
 from collections.abc import Sequence
 
 from west_viommu.host.inventory import Inventory, inventory
-from west_viommu.problems import Problem, Refused, Where
-from west_viommu.read.tree import fragments, is_blob, not_applied, read_tree, refused
+from west_viommu.problems import Problem, Refused, Where, refusal
+from west_viommu.read.tree import fragments, is_blob, not_applied, read_tree
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree
 
 _GIVE = "give the blob that Xen is booted with, its .dts, or a /proc/device-tree directory"
 
 
-def read_host(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()) -> Tree:
+def read_host_tree(
+    file: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
+) -> Tree:
     """The host tree in `file`; the rest is for the preprocessor, if it is source. Raises Refused,
     also for a tree that Xen made for dom0.
     """
@@ -23,13 +25,13 @@ def read_host(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str
     if fragments(tree):
         raise not_applied(file)
     if any(_is_xen(node) for node in tree.root.children):
-        raise refused(
+        raise refusal(
             "dom0-tree",
-            file,
             "this is the tree that Xen made for dom0: it lacks the SMMUs and the stream IDs",
             "give the blob that Xen was booted with; if a boot loader makes it, boot Linux in "
             "place of Xen, and copy its /sys/firmware/fdt",
-            "a tree without a xen,xen node",
+            file,
+            expected="a tree without a xen,xen node",
         )
     return tree
 
@@ -49,7 +51,7 @@ def host_files(file: str) -> list[str]:
     return source_files(file)
 
 
-def read_inventory(file: str, tree: Tree) -> Inventory:
+def inventory_of(file: str, tree: Tree) -> Inventory:
     """The inventory of `tree`, which `file` holds. Raises Refused for what is malformed in it."""
     found, errors = inventory(tree)
     if errors:
@@ -59,5 +61,5 @@ def read_inventory(file: str, tree: Tree) -> Inventory:
 
 def malformed_host(file: str, error: TreeError) -> Problem:
     """`error` as a problem of the host tree in `file`."""
-    hint = "correct the host tree: as it is, whose stream IDs are whose cannot be told"
+    hint = "correct the host tree: as it is, nobody can tell whose stream IDs are whose"
     return error.problem(hint, Where(file))

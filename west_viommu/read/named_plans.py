@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from west_viommu.names import PLAN
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import Where, refusal
 from west_viommu.read.sysbuild import images
 from west_viommu.read.system import Entry, SystemFile
 
@@ -22,7 +22,7 @@ def read_built(build: str | os.PathLike[str]) -> SystemFile:
     found = images(folder)
     if found is None:
         what, hint = "there is no domains.yaml", "name the build directory of a sysbuild"
-        raise Refused([Problem("unreadable", what, hint, where=Where(str(folder)))])
+        raise refusal("unreadable", what, hint, str(folder))
     entries = [
         Entry(_as_name(name), str(directory), Where(str(directory / "viommu" / PLAN)))
         for name, directory in found.directories.items()
@@ -30,7 +30,7 @@ def read_built(build: str | os.PathLike[str]) -> SystemFile:
     ]
     if not entries:
         what, hint = "no image of this sysbuild has passthrough devices", "configure it again"
-        raise Refused([Problem("malformed", what, hint, where=Where(str(folder)))])
+        raise refusal("malformed", what, hint, str(folder))
     return SystemFile(str(folder), domains=tuple(entries))
 
 

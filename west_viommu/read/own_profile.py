@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from west_viommu.names import PROFILES
-from west_viommu.problems import Problem, Refused, Where, close_matches
+from west_viommu.problems import Problem, Refused, Where, close_matches, refusal
 from west_viommu.quick_typing import Any
 from west_viommu.read.plain_file import unreadable
 from west_viommu.read.plain_yaml import PlainLoader, plain_text
@@ -65,7 +65,7 @@ def schema_problems(file: str, text: str, content: object) -> list[Problem]:
         import jsonschema
     except ImportError:
         what = "a profile of your own needs the Python package jsonschema"
-        raise Refused([Problem("unreadable", what, "pip install jsonschema")]) from None
+        raise refusal("unreadable", what, "pip install jsonschema") from None
     # JSON schema takes 33.0 for an integer, and it would be written as such.
     draft = jsonschema.Draft202012Validator
     checker = draft.TYPE_CHECKER.redefine(
@@ -94,7 +94,12 @@ def _schema_problem(file: str, root: Any, error: Any) -> Problem:
         close = close_matches(str(unknown[0]), error.schema["properties"], 1)
         hint = f"did you mean {close[0]}?" if close else hint
     return Problem(
-        "malformed", what, hint, "", expected, found[:80], Where(file, _line(root, path))
+        "malformed",
+        what,
+        hint,
+        expected=expected,
+        found=found[:80],
+        where=Where(file, _line(root, path)),
     )
 
 
@@ -127,7 +132,7 @@ def _line(root: Any, path: Iterable[object]) -> int | None:
             values = [value for key, value in node.value if key.value == str(step)]
             node = values[-1] if values else None
         elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-            # Of a key that is there twice, this is the first and the content is the last.
+            # Of a key that appears twice, this is the first and the content is the last.
             node = node.value[step] if step < len(node.value) else None
     return node.start_mark.line + 1 if node else None
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from west_viommu.names import OVERLAY, OVERLAY_FIRST_LINE
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import Problem, Refused, Where, refusal
 from west_viommu.quick_typing import BinaryIO
 from west_viommu.read.children import end
 from west_viommu.read.foreign import LONGEST, foreign
@@ -182,9 +182,7 @@ def decoded(output: bytes, file: str) -> str:
     try:
         return without_generated(_DOT_MARKER.sub(r"\1", output.decode("utf-8")))
     except UnicodeDecodeError:
-        raise Refused(
-            [Problem("malformed", "the source is not UTF-8 text", where=Where(file))]
-        ) from None
+        raise refusal("malformed", "the source is not UTF-8 text", file=file) from None
 
 
 def _preprocessor() -> Sequence[str]:
@@ -213,7 +211,7 @@ def _is_there(program: str) -> bool:
 
 def _no_preprocessor(what: str) -> Refused:
     hint = "install gcc or clang, or name the preprocessor in the variable CPP"
-    return Refused([Problem("unreadable", what, hint)])
+    return refusal("unreadable", what, hint)
 
 
 def _too_slow(file: str) -> Problem:

@@ -23,7 +23,7 @@ from west_viommu.hypervisor.profile import (
     ViommuInterrupt,
 )
 from west_viommu.names import POLICIES, PROFILES, is_profile_path
-from west_viommu.problems import Problem, Refused, close_matches
+from west_viommu.problems import close_matches, refusal
 from west_viommu.quick_typing import Any
 from west_viommu.read.shipped import PACKAGE
 from west_viommu.tree.addresses import Region
@@ -131,6 +131,4 @@ def _known(key: str, name: str, names: Sequence[str]) -> str:
     if key == "profile":
         hint = f"{hint} {LIST}" if close else LIST
     expected = " or ".join(names)
-    raise Refused(
-        [Problem("malformed", f"no {key} has this name", hint, expected=expected, found=name)]
-    )
+    raise refusal("malformed", f"no {key} has this name", hint, expected=expected, found=name)

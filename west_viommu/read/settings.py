@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from west_viommu.hypervisor.assignment import Explicit, Extra, Permission, Terms
 from west_viommu.names import is_profile_path
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import Problem, Refused, Where, refusal
 from west_viommu.quick_typing import TYPE_CHECKING, NamedTuple
 from west_viommu.read.plain_file import content, is_missing, near, unreadable
 
@@ -52,7 +52,7 @@ class Settings(NamedTuple):
                 [
                     Problem(
                         "unreadable",
-                        "this names a host tree that is not there",
+                        "this names a host tree that does not exist",
                         f"{near(self.host)}correct the path, which is relative to {of}",
                         found=self.host,
                         where=self.host_where,
@@ -167,9 +167,7 @@ def _configs(app: str, workspace: str | None) -> list[tuple[ConfigParser, str]]:
             except OSError as error:
                 raise Refused([unreadable(file, error, "check its permissions")]) from None
             except (ConfigError, UnicodeDecodeError) as error:
-                raise Refused(
-                    [Problem("malformed", str(error).splitlines()[0], where=Where(file))]
-                ) from None
+                raise refusal("malformed", str(error).splitlines()[0], file=file) from None
             found.append((parser, file))
     return found
 
@@ -211,7 +209,7 @@ def _check_no_other(folder: str) -> None:
         if os.path.exists(file):
             what = f"nothing reads {name}"
             hint = f"rename it to {FILE_NAME}, or name it with --config or VIOMMU_CONFIG"
-            raise Refused([Problem("malformed", what, hint, "", FILE_NAME, name, Where(file))])
+            raise refusal("malformed", what, hint, file, expected=FILE_NAME, found=name)
 
 
 def _host_place(

@@ -47,7 +47,7 @@ _HINTS = {
 # More labels than these are not named one by one.
 _MOST_LABELS = 3
 # What our dtlib says of a macro (read/dtlib.py). These are compiled where there is an error.
-_UNKNOWN_MACRO = r"(\w+) is no number, and no macro that is known here"
+_UNKNOWN_MACRO = r"(\w+) is neither a number nor a macro that is known here"
 _NODE_PATH = r"/[\w,.+@/-]+"
 _DTLIB_ERROR = r"(?P<file>.+?):(?P<line>\d+) \(column \d+\): parse error: (?P<what>.+)"
 

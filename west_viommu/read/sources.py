@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import Refused, refusal
 from west_viommu.read.decompiled import source_of
 from west_viommu.read.dtb import DtbError, tree_from_dtb
 from west_viommu.read.plain_file import content
@@ -42,7 +42,7 @@ def _decompiled(file: str) -> str:
     except DtbError as error:
         what = f"not a valid devicetree blob: {error}"
         hint = "the file is damaged or cut off: copy it again"
-        raise Refused([Problem("malformed", what, hint, where=Where(file))]) from None
+        raise refusal("malformed", what, hint, file) from None
     escaped = file.replace("\\", "\\\\").replace('"', '\\"')
     # One line, as a blob has none.
     return f'# 1 "{escaped}"\n' + text.replace("\n", " ") + "\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import Refused, refusal
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.plain_file import unreadable
 
@@ -36,4 +36,4 @@ def images(build: Path) -> Images | None:
         raise Refused([unreadable(str(file), error, "configure the build again")]) from None
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, StopIteration):
         what, hint = "this is not the domains.yaml of a sysbuild", "configure the build again"
-        raise Refused([Problem("malformed", what, hint, where=Where(str(file)))]) from None
+        raise refusal("malformed", what, hint, str(file)) from None

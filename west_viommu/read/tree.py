@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import Refused, refusal
 from west_viommu.read.dtb import MAGIC, DtbError, tree_from_dtb
 from west_viommu.read.foreign import LONGEST, foreign
 from west_viommu.read.plain_file import beginning, content, unreadable
@@ -30,7 +30,7 @@ def read_tree(
     except DtbError as error:
         what = f"not a valid devicetree blob: {error}"
         hint = "the file is damaged or cut off: copy it again"
-        raise refused("malformed", file, what, hint) from None
+        raise refusal("malformed", what, hint, file) from None
 
 
 def is_blob(file: str) -> bool:
@@ -45,7 +45,7 @@ def _read(file: str, give: str, include_dirs: Sequence[str], defines: Sequence[s
         try:
             return tree_from_directory(file)
         except DirectoryError as error:
-            raise refused("malformed", file, str(error), give) from None
+            raise refusal("malformed", str(error), give, file) from None
     found = content(file)
     if found.startswith(MAGIC):
         return tree_from_dtb(found)
@@ -54,13 +54,13 @@ def _read(file: str, give: str, include_dirs: Sequence[str], defines: Sequence[s
         raise Refused([other])
     is_source = any(word in found for word in (b"/dts-v1/", b"#include"))
     if b"\0" in found or not is_source:
-        raise refused(
+        raise refusal(
             "malformed",
-            file,
             "neither a devicetree blob nor devicetree source",
             give,
-            f"the magic {MAGIC.hex()}, or text with /dts-v1/",
-            _in_its_place(found),
+            file,
+            expected=f"the magic {MAGIC.hex()}, or text with /dts-v1/",
+            found=_in_its_place(found),
         )
     from west_viommu.read.source import host_tree
 
@@ -78,12 +78,12 @@ def fragments(tree: Tree) -> list[Node]:
 
 def not_applied(file: str) -> Refused:
     """The refusal of an overlay in place of a whole tree."""
-    return refused(
+    return refusal(
         "malformed",
-        file,
         "this is an overlay, not a whole tree",
         "apply it with fdtoverlay (dtc makes a blob of source), and give the outcome: "
         "fdtoverlay -i BASE.dtb -o HOST.dtb OVERLAY.dtbo",
+        file,
     )
 
 
@@ -95,10 +95,3 @@ def _in_its_place(found: bytes) -> str:
     except UnicodeDecodeError:
         pass
     return found[:4].hex() or "an empty file"
-
-
-def refused(
-    id: str, file: str, what: str, hint: str, expected: str = "", found: str = ""
-) -> Refused:
-    """One problem of a whole file."""
-    return Refused([Problem(id, what, hint, "", expected, found, Where(file))])

@@ -74,7 +74,7 @@ class YamlReader:
                 hint = meant(name, known)
                 self._wrong(line_of(key), f"unknown key {name}", hint, ", ".join(known), name)
             elif name in seen:
-                self._wrong(line_of(key), f"{name} is there twice", "remove one")
+                self._wrong(line_of(key), f"{name} appears twice", "remove one")
             else:
                 seen.add(name)
                 yield name, line_of(key), value
@@ -104,7 +104,7 @@ class YamlReader:
             file = os.path.join(os.path.dirname(self._file), str(node.value))
             if is_missing(file):
                 hint = f"{near(file)}correct the path, which is relative to this file"
-                what = "this names a profile that is not there"
+                what = "this names a profile that does not exist"
                 self._wrong(line_of(node), what, hint, found=str(node.value))
             return str(node.value)
         return self._choice("profile", PROFILES, node)
@@ -149,7 +149,9 @@ class YamlReader:
         found: str = "",
     ) -> None:
         where = Where(self._file, line)
-        self._problems.append(Problem("malformed", what, hint, "", expected, found, where))
+        self._problems.append(
+            Problem("malformed", what, hint, expected=expected, found=found, where=where)
+        )
 
 
 def meant(name: str, known: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import refusal
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.bindings import Bindings
 from west_viommu.read.dtlib import dtlib
@@ -38,8 +38,8 @@ def declared(compatibles: Iterable[str], directories: Sequence[str]) -> Declared
             found.path, known.paths(), require_compatible=False, require_description=False
         )
     except edtlib.EDTError as error:
-        what = f"Zephyr's edtlib does not take it: {error}"
-        raise Refused([Problem("malformed", what, where=Where(found.path))]) from None
+        what = f"Zephyr's edtlib rejects it: {error}"
+        raise refusal("malformed", what, file=found.path) from None
     specs = binding.prop2specs
     return Declared(
         found.compatible,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from west_viommu.hazards.findings import listed, shown
+from west_viommu.hazards.findings import listed
 from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.profile import SMMUV3
@@ -59,9 +59,9 @@ def clashes(
         _pages(held, holdings),
         _lines(held, holdings),
     ):
-        found = list(kind)
-        yield from (each for each in found if _pair(each) not in told and not _is_twice(each))
-        told |= {_pair(each) for each in found if each.hazard == "unassigned-child"}
+        of_kind = list(kind)
+        yield from (clash for clash in of_kind if _pair(clash) not in told and not _is_twice(clash))
+        told |= {_pair(clash) for clash in of_kind if clash.hazard == "unassigned-child"}
 
 
 def _pair(clash: Clash) -> tuple[str, str]:
@@ -80,16 +80,19 @@ def _devices(held: Iterable[Holder]) -> Iterator[Clash]:
     (-EBUSY), and route_irq_to_guest() its interrupts ("already used by domain").
     """
     first: dict[str, Holder] = {}
-    for this in held:
-        other = first.setdefault(this.assignment.device.path, this) if this.assignment else this
-        if other.place != this.place:
+    for holder in held:
+        other = (
+            first.setdefault(holder.assignment.device.path, holder) if holder.assignment else holder
+        )
+        if other.place != holder.place:
             yield Clash(
                 _TWICE,
-                this,
+                holder,
                 other,
-                f"{this.host} is given to two domains, {other.domain.name} and {this.domain.name}",
+                f"{holder.host} is given to two domains, {other.domain.name} and "
+                f"{holder.domain.name}",
                 f"Xen gives a device to one domain: take it out of {other.domain.name} or of "
-                f"{this.domain.name}, and bind that again",
+                f"{holder.domain.name}, and bind that again",
                 "one domain for a host device",
                 f"{other.qualified} as well",
             )
@@ -102,10 +105,10 @@ def _streams(
     and the IOMMU knows one for an ID.
     """
     by_host: dict[str, list[Holder]] = {}
-    by_node = {each.qualified: each for each in held}
-    for each in held:
-        if each.assignment:
-            by_host.setdefault(each.assignment.device.path, []).append(each)
+    by_node = {holder.qualified: holder for holder in held}
+    for holder in held:
+        if holder.assignment:
+            by_host.setdefault(holder.assignment.device.path, []).append(holder)
     together: dict[tuple[str, str, str], tuple[Holder, Holder, list[int]]] = {}
     for contest in contested:
         one = by_node[contest.this.request.path]
@@ -156,18 +159,18 @@ def _becomes_of(iommu: str, holdings: Holdings) -> str:
 def _nested(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
     """A DMA master of one domain below a device of another, which drives it."""
     owners: dict[str, Holder] = {}
-    for each in held:
-        if each.assignment:
-            owners.setdefault(each.assignment.device.path, each)
-    for path, this in owners.items():
+    for holder in held:
+        if holder.assignment:
+            owners.setdefault(holder.assignment.device.path, holder)
+    for path, holder in owners.items():
         master = holdings.devices.master(path)
         if not master or not holdings.streams(master, maps=holdings.profile.programs_maps):
             continue
         above = path.rpartition("/")[0]
         while above:
             other = owners.get(above)
-            if other and other.place != this.place:
-                yield _nested_clash(this, other)
+            if other and other.place != holder.place:
+                yield _nested_clash(holder, other)
             above = above.rpartition("/")[0]
 
 
@@ -190,7 +193,7 @@ def _pages(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
     """Registers of two domains on one page: handle_passthrough_prop() and XEN_DOMCTL_memory_mapping
     map it for both, without a word.
     """
-    meetings = across(page_claims(held), holdings.devices.effort, _SHARED)
+    meetings = across(page_claims(held), holdings.devices.steps, _SHARED)
     for this, other, regions in _together(meetings):
         first, last = regions[0]
         yield Clash(
@@ -202,14 +205,14 @@ def _pages(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
             "Xen maps it for both, and each guest could reach the other's registers: give both to "
             "one domain",
             "pages of one domain alone",
-            shown(Region(first, last - first + 1)),
+            str(Region.between(first, last)),
             allowable=True,
         )
 
 
 def _lines(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
     """An interrupt line of two domains: route_irq_to_guest() has it "already used by domain"."""
-    meetings = across(line_claims(held, holdings), holdings.devices.effort, _SHARED)
+    meetings = across(line_claims(held, holdings), holdings.devices.steps, _SHARED)
     for this, other, lines in _together(meetings):
         intids = [first for first, _ in lines]
         asked = [this.assignment, other.assignment]
@@ -233,8 +236,8 @@ def _lines(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
 
 def _together(meetings: Iterable[Meeting]) -> list[_Pair]:
     """The numbers of each two that meet, in the order in which the first ones do."""
-    found: dict[tuple[str, str], _Pair] = {}
+    pairs: dict[tuple[str, str], _Pair] = {}
     for this, other, first, last in meetings:
         key = (this.qualified, other.qualified)
-        found.setdefault(key, _Pair(this, other, [])).numbers.append((first, last))
-    return list(found.values())
+        pairs.setdefault(key, _Pair(this, other, [])).numbers.append((first, last))
+    return list(pairs.values())

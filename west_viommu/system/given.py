@@ -10,7 +10,6 @@ from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.problems import Problem
 from west_viommu.system.records import Domain
-from west_viommu.tree.addresses import Region
 
 _VPL011 = "vpl011"
 _BIND = "write domain: [vpl011] into its viommu.yml and bind it again"
@@ -40,40 +39,36 @@ def _memory(domain: Domain) -> Iterator[Problem]:
 
 def _vpl011(domain: Domain, profile: Profile) -> Iterator[Problem]:
     """The plan did not know of the emulated UART: its place and its interrupt must be free."""
-    places = [each for each in profile.reserved if each.when == _VPL011]
+    places = [reserved for reserved in profile.reserved if reserved.when == _VPL011]
     pages = [
-        (*_ends(in_pages(Region(page.guest, page.size))), node)
+        (*in_pages(page.in_guest).ends, node)
         for node, own in [
             *((device.node, device.pages) for device in domain.plan.devices),
             *((raw.node, raw.regions) for raw in domain.plan.raw),
         ]
         for page in own
     ]
-    taken = [(*_ends(each.region), each.region) for each in places]
+    taken = [(*place.region.ends, place.region) for place in places]
     for node, region, _, _ in meetings(pages, taken):
         yield Problem(
             "guest-overlap",
             f"the vpl011 of {domain.name} is where its device is",
             f"leave one of the two out: {_BIND} to see all that is in its way",
-            f"{domain.name}:{node}",
-            "addresses of one thing alone",
-            f"{region.base:#x}/{region.size:#x}",
-            domain.where,
+            node=f"{domain.name}:{node}",
+            expected="addresses of one thing alone",
+            found=str(region),
+            where=domain.where,
         )
-    lines = [each for each in profile.reserved_interrupts if each.when == _VPL011]
+    lines = [reserved for reserved in profile.reserved_interrupts if reserved.when == _VPL011]
     for device in domain.plan.devices:
         for intid in device.intids:
-            if any(each.first <= intid <= each.last for each in lines):
+            if any(line.first <= intid <= line.last for line in lines):
                 yield Problem(
                     "interrupt-clash",
                     f"the vpl011 of {domain.name} has the interrupt of its device",
                     f"leave one of the two out: {_BIND} to see all that is in its way",
-                    f"{domain.name}:{device.node}",
-                    "an interrupt of this device alone",
-                    f"INTID {intid}",
-                    domain.where,
+                    node=f"{domain.name}:{device.node}",
+                    expected="an interrupt of this device alone",
+                    found=f"INTID {intid}",
+                    where=domain.where,
                 )
-
-
-def _ends(region: Region) -> tuple[int, int]:
-    return region.base, region.base + region.size - 1

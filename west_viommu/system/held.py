@@ -11,7 +11,7 @@ from west_viommu.guest.gic import GuestInterrupt
 from west_viommu.guest.regions import Mapped, RegionPair
 from west_viommu.guest.requests import Request
 from west_viommu.host.devices import Devices
-from west_viommu.host.effort import Effort
+from west_viommu.host.step_limit import StepLimit
 from west_viommu.host.streams import StreamId
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contests import routed
@@ -20,7 +20,6 @@ from west_viommu.hypervisor.pages import in_pages
 from west_viommu.plan.sealed import SealedDevice, SealedRegion
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.system.records import Domain
-from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 
 
@@ -77,11 +76,11 @@ def holders(domains: Iterable[Domain], devices: Devices) -> Iterator[Holder]:
     """
     for place, domain in enumerate(domains):
         for device in domain.plan.devices:
-            found = devices.device(device.host)
-            if found:
+            host_device = devices.device(device.host)
+            if host_device:
                 assignment = Assignment(
                     _request(device, domain),
-                    found,
+                    host_device,
                     tuple(StreamId(stream.pmaster) for stream in device.streams),
                     tuple((StreamId(stream.pmaster), stream.iommu) for stream in device.streams),
                 )
@@ -92,21 +91,21 @@ def holders(domains: Iterable[Domain], devices: Devices) -> Iterator[Holder]:
 
 def page_claims(held: Iterable[Holder]) -> Iterator[Claimed]:
     """The host's pages that the hypervisor maps for each."""
-    for each in held:
-        for pages in each.pages:
-            base, size = in_pages(Region(pages.host, pages.size))
-            if size:
-                yield base, base + size - 1, each
+    for holder in held:
+        for pages in holder.pages:
+            own = in_pages(pages.on_host)
+            if own.size:
+                yield *own.ends, holder
 
 
 def line_claims(held: Iterable[Holder], holdings: Holdings) -> Iterator[Claimed]:
     """The interrupt lines that the hypervisor routes for each."""
-    for each in held:
-        for intid in routed(each.assignment, holdings) if each.assignment else ():
-            yield intid, intid, each
+    for holder in held:
+        for intid in routed(holder.assignment, holdings) if holder.assignment else ():
+            yield intid, intid, holder
 
 
-def across(claims: Iterable[Claimed], effort: Effort, shared: str) -> Iterator[Meeting]:
+def across(claims: Iterable[Claimed], steps: StepLimit, shared: str) -> Iterator[Meeting]:
     """Where a number is claimed by two domains. One sweep over the beginnings: of the claims of a
     domain that are open, the one that reaches furthest stands for all, so the cost follows the
     claims and what is found.
@@ -118,7 +117,7 @@ def across(claims: Iterable[Claimed], effort: Effort, shared: str) -> Iterator[M
             if end < first:
                 del is_open[place]
             elif place != this.place:
-                effort.count(shared)
+                steps.count(shared)
                 pair = (this, other) if place < this.place else (other, this)
                 yield Meeting(*pair, first, min(last, end))
         own = is_open.get(this.place)
@@ -133,10 +132,7 @@ def _request(device: SealedDevice, domain: Domain) -> Request:
         name=device.node.rpartition("/")[2],
         xen_path=device.host,
         entries=(),
-        regions=tuple(
-            RegionPair(Region(each.guest, each.size), Region(each.host, each.size))
-            for each in device.regions
-        ),
+        regions=tuple(RegionPair(region.in_guest, region.on_host) for region in device.regions),
         mapped=tuple(map(mapped, device.pages)),
         interrupts=tuple(GuestInterrupt(Intid(intid), False) for intid in device.intids),
         has_map=bool(device.maps),
@@ -146,4 +142,4 @@ def _request(device: SealedDevice, domain: Domain) -> Request:
 
 def mapped(region: SealedRegion) -> Mapped:
     """A region of a plan as the hazards look at it."""
-    return Mapped(Region(region.host, region.size), Region(region.guest, region.size))
+    return Mapped(region.on_host, region.in_guest)

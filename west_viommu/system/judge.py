@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Sequence
 
 from west_viommu.guest.requests import Raw
-from west_viommu.hazards.findings import Finding, Severity, as_allowed
+from west_viommu.hazards.findings import Finding, as_allowed
+from west_viommu.hazards.ownership import Ownership
 from west_viommu.hazards.raw import on_the_host
-from west_viommu.hazards.situation import Situation
 from west_viommu.hazards.table import HAZARDS
 from west_viommu.host.devices import Devices
 from west_viommu.hypervisor.assignment import Permission, Terms
 from west_viommu.hypervisor.contests import Contests, contests
 from west_viommu.hypervisor.holdings import Holdings, Standing
 from west_viommu.hypervisor.marks import Mark
-from west_viommu.problems import Problem, bounded
+from west_viommu.problems import Problem, Severity, bounded
 from west_viommu.system.clashes import Clash, clashes
 from west_viommu.system.given import given
 from west_viommu.system.held import Holder, holders, mapped
@@ -43,9 +43,9 @@ def judge(domains: Sequence[Domain], devices: Devices, terms: SystemTerms) -> Ju
     """The system of `domains`, whose plans are for the host of `devices`, and its problems."""
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
     held = list(holders(domains, devices))
-    assigned = [each.assignment for each in held if each.assignment]
+    assigned = [holder.assignment for holder in held if holder.assignment]
     contested = contests(assigned, holdings, every=True)
-    between = [each for each in contested.streams if each.standing is None]
+    between = [contest for contest in contested.streams if contest.standing is None]
     allowed = _Allowed(terms.permissions)
     problems = [
         *map(allowed.problem, clashes(held, between, holdings)),
@@ -72,9 +72,9 @@ def judge(domains: Sequence[Domain], devices: Devices, terms: SystemTerms) -> Ju
 
 def _owners(held: Iterable[Holder]) -> dict[str, str]:
     owners: dict[str, str] = {}
-    for each in held:
-        if each.assignment:
-            owners.setdefault(each.assignment.device.path, each.domain.name)
+    for holder in held:
+        if holder.assignment:
+            owners.setdefault(holder.assignment.device.path, holder.domain.name)
     return owners
 
 
@@ -84,21 +84,21 @@ def _with_the_host(
     """What dom0 or the hypervisor has as well of what a domain holds: who holds it, the hazard and
     what was found. Errors alone: each domain's own run has warned of the rest.
     """
-    by_node = {each.qualified: each for each in held}
-    assigned = [each.assignment for each in held if each.assignment]
-    apart = tuple(each for each in contested.streams if each.standing is not None)
+    by_node = {holder.qualified: holder for holder in held}
+    assigned = [holder.assignment for holder in held if holder.assignment]
+    apart = tuple(contest for contest in contested.streams if contest.standing is not None)
     # What else a domain has is between it and its own devices: its own run has judged that.
     agreed = Terms(terms.profile, has_dom0=terms.has_dom0)
     beside = contested._replace(streams=apart)
-    situation = Situation(agreed, assigned, holdings, beside, (), (), {}, {})
+    ownership = Ownership(agreed, assigned, holdings, beside, (), (), {}, {})
     for hazard in HAZARDS:
         if hazard.id in _OF_HANDS and hazard.check:
-            for this, finding in hazard.check(situation):
-                if (finding.severity or hazard.severity) is not Severity.WARNING:
-                    yield by_node[this.request.path], hazard.id, finding
-    raws = [_raw(each) for each in held if not each.assignment]
+            for assignment, finding in hazard.check(ownership):
+                if finding.told_as(hazard.severity) is not Severity.WARNING:
+                    yield by_node[assignment.request.path], hazard.id, finding
+    raws = [_raw(holder) for holder in held if not holder.assignment]
     marked = {mark.path for mark in contested.marks}
-    for raw, hazard_id, finding in on_the_host(raws, situation, marked) if raws else ():
+    for raw, hazard_id, finding in on_the_host(raws, ownership, marked) if raws else ():
         if hazard_id in _OF_HANDS and finding.severity is not Severity.WARNING:
             yield by_node[raw.path], hazard_id, finding
 
@@ -114,22 +114,14 @@ def _taken(holder: Holder, hazard: str, finding: Finding) -> set[tuple[str, str,
     if holder.assignment:
         names.add(holder.assignment.device.path)
     return {
-        (holder.domain.name, each.hazard, each.device)
-        for each in holder.domain.plan.allowed
-        if each.hazard == hazard and each.device in names
+        (holder.domain.name, permission.hazard, permission.device)
+        for permission in holder.domain.plan.allowed
+        if permission.hazard == hazard and permission.device in names
     }
 
 
 def _problem(holder: Holder, hazard: str, finding: Finding) -> Problem:
-    return Problem(
-        hazard,
-        finding.what,
-        finding.hint,
-        holder.qualified,
-        finding.expected,
-        finding.found,
-        holder.domain.where,
-    )
+    return finding.problem(hazard, holder.qualified, holder.domain.where)
 
 
 def _unneeded(
@@ -147,11 +139,13 @@ def _unneeded(
         for name in (contest.this.device.path, node)
     }
     for domain in domains:
-        for each in domain.plan.allowed:
-            is_known = each.hazard != _LINE or (domain.name, each.device) in with_another
-            is_needed = (domain.name, each.hazard, each.device) in needed
-            if each.hazard in _OF_HANDS and is_known and not is_needed:
-                yield Unneeded(domain.name, each)
+        for permission in domain.plan.allowed:
+            is_known = (
+                permission.hazard != _LINE or (domain.name, permission.device) in with_another
+            )
+            is_needed = (domain.name, permission.hazard, permission.device) in needed
+            if permission.hazard in _OF_HANDS and is_known and not is_needed:
+                yield Unneeded(domain.name, permission)
 
 
 def _stays(marks: Iterable[Mark], holdings: Holdings) -> Iterator[Stays]:
@@ -176,7 +170,9 @@ class _Allowed:
     @property
     def used(self) -> tuple[Permission, ...]:
         """Those that were needed, in an order that system.yml has no part in."""
-        return tuple(sorted(self._needed, key=lambda each: (each.device, each.hazard, each.reason)))
+        return tuple(
+            sorted(self._needed, key=lambda entry: (entry.device, entry.hazard, entry.reason))
+        )
 
     def problem(self, clash: Clash) -> Problem:
         """`clash` as a problem: a warning where it is allowed."""
@@ -195,31 +191,31 @@ class _Allowed:
             clash.hazard,
             clash.what,
             hint,
-            clash.this.qualified,
-            clash.expected,
-            clash.found,
-            clash.this.domain.where,
-            is_allowed,
+            node=clash.this.qualified,
+            expected=clash.expected,
+            found=clash.found,
+            where=clash.this.domain.where,
+            severity=Severity.WARNING if is_allowed else Severity.ERROR,
         )
 
     def stale(self) -> Iterator[Problem]:
         """What is wrong with the permissions themselves."""
-        for each in self._permissions:
-            if each.hazard not in ALLOWABLE:
+        for entry in self._permissions:
+            if entry.hazard not in ALLOWABLE:
                 yield Problem(
                     "malformed",
                     "no clash between domains of this hazard can be allowed",
-                    f"remove the entry: `viommu explain {each.hazard}` says what to do",
+                    f"remove the entry: `viommu explain {entry.hazard}` says what to do",
                     expected=" or ".join(ALLOWABLE),
-                    found=each.hazard,
-                    where=each.where,
+                    found=entry.hazard,
+                    where=entry.where,
                 )
-            elif each not in self._needed:
+            elif entry not in self._needed:
                 yield Problem(
                     "malformed",
-                    f"nothing to allow: {each.device} does not have the hazard {each.hazard} with "
-                    "another domain",
+                    f"nothing to allow: {entry.device} does not have the hazard {entry.hazard} "
+                    "with another domain",
                     "remove the entry, or correct its device: the path of the host node, or "
                     "DOMAIN:/path of the guest node",
-                    where=each.where,
+                    where=entry.where,
                 )

@@ -26,6 +26,34 @@ class Region(NamedTuple):
     base: int
     size: int
 
+    @classmethod
+    def between(cls, first: int, last: int) -> Region:
+        """The region from the address `first` to `last`, both included."""
+        return cls(first, last - first + 1)
+
+    @property
+    def end(self) -> int:
+        """The address after its last one."""
+        return self.base + self.size
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Its first and its last address."""
+        base, size = self
+        return base, base + size - 1
+
+    def contains(self, address: int) -> bool:
+        """Whether `address` is one of its own."""
+        return self.base <= address < self.end
+
+    def overlaps(self, other: Region) -> bool:
+        """Whether the two have an address in common."""
+        return self.base < other.end and other.base < self.end
+
+    def __str__(self) -> str:
+        """As a person reads it: 0x20000000/0x1000."""
+        return f"{self.base:#x}/{self.size:#x}"
+
 
 class Range(NamedTuple):
     """One entry of `ranges`: [child, child + size) of the bus is [parent, ...) of its parent."""
@@ -37,9 +65,11 @@ class Range(NamedTuple):
 
 def address_map(tree: Tree) -> AddressMap:
     """The one AddressMap of a host `tree`."""
-    if tree.addresses is None:
-        tree.addresses = AddressMap(tree, inherits=True)
-    return tree.addresses
+    return tree.decoded(_of_host, tree.root)
+
+
+def _of_host(tree: Tree, root: Node) -> AddressMap:
+    return AddressMap(tree, inherits=True)
 
 
 class AddressMap:
@@ -88,12 +118,12 @@ class AddressMap:
         width = 4 * (address_cells + size_cells)
         if len(value) % width:
             raise _unfit(value, node, address_cells, size_cells)
-        found = []
+        entries = []
         for at in range(0, len(value), width):
             middle = at + 4 * address_cells
             base = int.from_bytes(value[at:middle], "big")
-            found.append(Region(base, int.from_bytes(value[middle : at + width], "big")))
-        return tuple(found)
+            entries.append(Region(base, int.from_bytes(value[middle : at + width], "big")))
+        return tuple(entries)
 
     def regions(self, node: Node) -> tuple[Region | None, ...]:
         """The `reg` entries of `node` at absolute addresses; None for one that has none. Raises
@@ -130,10 +160,10 @@ class AddressMap:
             if ranges is None:
                 return None
             if ranges:
-                found = self._around(bus, ranges, base, size)
-                if found is None:
+                window = self._around(bus, ranges, base, size)
+                if window is None:
                     return None
-                base += found.parent - found.child
+                base += window.parent - window.child
             bus = self._tree.parent(bus)
         if base + size > _END_OF_MEMORY:
             return None
@@ -180,8 +210,8 @@ class Windows:
         self._ranges = tuple(ranges)
         self._starts: list[int] | None = None
         if len(self._ranges) > _FEW:
-            self._ranges = tuple(sorted(each for each in self._ranges if each.size))
-            self._starts = [each.child for each in self._ranges]
+            self._ranges = tuple(sorted(entry for entry in self._ranges if entry.size))
+            self._starts = [entry.child for entry in self._ranges]
             for one, other in zip(self._ranges, self._ranges[1:], strict=False):
                 if one.child + one.size > other.child:
                     raise TreeError(
@@ -198,9 +228,9 @@ class Windows:
         if self._starts is not None:
             at = bisect_right(self._starts, base)
             ranges = ranges[max(at - 1, 0) : at]
-        for each in ranges:
-            if each.child <= base and base + size <= each.child + each.size:
-                return each
+        for window in ranges:
+            if window.child <= base and base + size <= window.child + window.size:
+                return window
         return None
 
 

@@ -41,7 +41,15 @@ class TreeError(Refused):
         of its path.
         """
         what = f"{about}: {self.what}" if about else self.what
-        return Problem("malformed", what, hint, node or self.path, self.expected, self.found, where)
+        return Problem(
+            "malformed",
+            what,
+            hint,
+            node=node or self.path,
+            expected=self.expected,
+            found=self.found,
+            where=where,
+        )
 
 
 def cells(value: bytes, path: str, prop: str) -> tuple[int, ...]:

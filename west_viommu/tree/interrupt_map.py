@@ -18,10 +18,7 @@ class Interrupt(NamedTuple):
 
 def interrupt_map(tree: Tree, nexus: Node) -> InterruptMap:
     """The interrupt-map of `nexus`, read once. Raises TreeError."""
-    known = tree.interrupt_maps.get(nexus.path)
-    if known is None:
-        known = tree.interrupt_maps[nexus.path] = InterruptMap(tree, nexus)
-    return known
+    return tree.decoded(InterruptMap, nexus)
 
 
 class InterruptMap:
@@ -58,10 +55,10 @@ class InterruptMap:
         """
         # A child without reg has unit address 0, as in Linux (of_irq_parse_one).
         unit_address = (*address, *(0,) * self._address_cells)[: self._address_cells]
-        found = self._rows.get(self._masked((*unit_address, *specifier)))
-        if found is None and self._error:
+        row = self._rows.get(self._masked((*unit_address, *specifier)))
+        if row is None and self._error:
             raise self._error
-        return found
+        return row
 
     def _read(self, tree: Tree, nexus: Node, numbers: tuple[int, ...], key_cells: int) -> None:
         at = 0

@@ -206,16 +206,16 @@ def _generated(tree: Tree, node: Node) -> list[Interrupt]:
 
 def _extended(tree: Tree, node: Node) -> list[Interrupt]:
     numbers = cells(node.properties["interrupts-extended"], node.path, "interrupts-extended")
-    result = []
+    generated = []
     at = 0
     while at < len(numbers):
         controller = tree.phandle_target(numbers[at], node, "interrupts-extended")
         end = at + 1 + interrupt_cells(controller)
         if end > len(numbers):
             raise cut(node, "interrupts-extended")
-        result.append(Interrupt(controller, numbers[at + 1 : end]))
+        generated.append(Interrupt(controller, numbers[at + 1 : end]))
         at = end
-    return result
+    return generated
 
 
 def _all_routed(tree: Tree, node: Node) -> Iterator[tuple[Interrupt, Interrupt | None]]:

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from west_viommu.quick_typing import TYPE_CHECKING, NamedTuple, NewType
+from west_viommu.quick_typing import TYPE_CHECKING, Any, Final, NamedTuple, NewType, TypeVar
 from west_viommu.tree.cells import TreeError, strings, u32
 
 if TYPE_CHECKING:
-    from west_viommu.tree.addresses import AddressMap
-    from west_viommu.tree.interrupt_map import InterruptMap
     from west_viommu.tree.references import Source
 
+T = TypeVar("T")
 Phandle = NewType("Phandle", int)
 
 # "No IOMMU behind this entry": 0 is what Linux skips (of_phandle_iterator_next), 0xffffffff is
@@ -48,32 +47,28 @@ class Node(NamedTuple):
 
 
 class Tree:
-    """Nodes by path, by phandle and in document order.
-
-    What was decoded of it so far: `interrupt_maps`, by the path of their nexus, and `addresses`.
-    `source`: what only its source tells, None where it comes from a blob.
+    """Nodes by path, by phandle and in document order. `source`: what only its source tells, None
+    where it comes from a blob.
     """
 
     __slots__ = (
         "_by_path",
         "_by_phandle",
+        "_decoded",
         "_shared_phandles",
         "_statuses",
-        "addresses",
-        "interrupt_maps",
         "root",
         "source",
     )
 
     def __init__(self, root: Node, source: Source | None = None):
-        self.root = root
-        self.source = source
-        self.addresses: AddressMap | None = None
-        self.interrupt_maps: dict[str, InterruptMap] = {}
+        self.root: Final = root
+        self.source: Final = source
         self._by_path: dict[str, Node] = {}
         self._by_phandle: dict[int, Node] = {}
         self._shared_phandles: set[int] = set()
         self._statuses: dict[str, str] = {}
+        self._decoded: dict[tuple[Callable[[Tree, Node], Any], str], Any] = {}
         pending = [root]
         while pending:
             node = pending.pop()
@@ -85,6 +80,14 @@ class Tree:
                 if self._by_phandle.setdefault(phandle, node) is not node:
                     self._shared_phandles.add(phandle)
             pending.extend(reversed(node.children))
+
+    def decoded(self, make: Callable[[Tree, Node], T], node: Node) -> T:
+        """What `make` makes of `node` of this tree, made once for all who ask."""
+        key = make, node.path
+        if key not in self._decoded:
+            self._decoded[key] = make(self, node)
+        known: T = self._decoded[key]
+        return known
 
     def nodes(self) -> Iterable[Node]:
         """Every node, a node before its children, in document order."""

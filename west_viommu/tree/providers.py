@@ -115,11 +115,6 @@ def provider(name: str) -> Provider | None:
     return next((row for pattern, row in _BY_PATTERN if re.fullmatch(pattern, name)), None)
 
 
-def is_provider(name: str) -> bool:
-    """Whether property `name` refers to other nodes, also where it was written in numbers."""
-    return provider(name) is not None
-
-
 def is_syscon(name: str) -> bool:
     """Whether property `name` begins with the phandle of a block of registers."""
     return bool(re.fullmatch(_SYSCON, name))

@@ -70,10 +70,10 @@ def reading(
     if is_syscon(name) and not is_number(name):
         first = by_number(numbers[0])
         return Reading(Reference({0: first.path} if first else {}), is_open=not first)
-    found = {i: node.path for i, number in enumerate(numbers) if (node := by_number(number))}
-    if not found or is_number(name):
+    named = {i: node.path for i, number in enumerate(numbers) if (node := by_number(number))}
+    if not named or is_number(name):
         return PLAIN
-    return Reading(Reference(found), is_guess=True)
+    return Reading(Reference(named), is_guess=True)
 
 
 def reading_of(tree: Tree, node: Node, prop: str) -> Reading:
@@ -100,21 +100,21 @@ def _of_table(
     if row.cells is None or written.others or len(value) % 4:
         return fallback
     numbers = [int.from_bytes(value[i : i + 4], "big") for i in range(0, len(value), 4)]
-    found: dict[int, str] = {}
+    named: dict[int, str] = {}
     at = 0
     while at < len(numbers):
         path = written.cells.get(at)
         node = tree.node(path) if path else by_number(numbers[at])
         width = 0
         if node:
-            found[at] = node.path
+            named[at] = node.path
             width = int.from_bytes(node.properties.get(row.cells, b""), "big")
         elif numbers[at]:
             return fallback
         # 0 stands for an entry that is left out (of_phandle_iterator_next of Linux).
         at += 1 + width
-    is_whole = at == len(numbers) and set(written.cells) <= set(found)
-    return Reading(Reference(found)) if is_whole else fallback
+    is_whole = at == len(numbers) and set(written.cells) <= set(named)
+    return Reading(Reference(named)) if is_whole else fallback
 
 
 def _is_text(value: bytes) -> bool:

@@ -30,7 +30,7 @@ from west_viommu.names import (
     XL_SUFFIX,
     partial_tree,
 )
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import Refused, refusal
 from west_viommu.read.plain_file import beginning as start_of
 from west_viommu.read.plain_file import content
 from west_viommu.write.lock import locked
@@ -181,7 +181,7 @@ class Output:
             if os.path.lexists(target) and not _is_ours(target, beginning, or_empty=True):
                 raise _refused(
                     target,
-                    "a file of this name is there that this tool did not write",
+                    "a file of this name exists that this tool did not write",
                     "move it away, or give another folder with -o",
                 )
 
@@ -307,4 +307,4 @@ def _failed(folder: Path, error: OSError) -> Refused:
 
 
 def _refused(path: Path, what: str, hint: str) -> Refused:
-    return Refused([Problem("unwritable", what, hint, where=Where(str(path)))])
+    return refusal("unwritable", what, hint, str(path))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 from html import escape
 
-from west_viommu.problems import Problem, Refused, printable
+from west_viommu.problems import Refused, printable, refusal
 
 # A host of 60 SMMUs and 240 devices takes it a second.
 _SECONDS = 120
@@ -20,7 +20,7 @@ def svg(dot: str) -> str:
         )
     except FileNotFoundError:
         hint = "install graphviz, or take --format dot to where it is"
-        raise Refused([Problem("unreadable", "a picture needs Graphviz's dot", hint)]) from None
+        raise refusal("unreadable", "a picture needs Graphviz's dot", hint) from None
     except subprocess.TimeoutExpired:
         raise _failed(f"it was not done after {_SECONDS} seconds") from None
     except subprocess.CalledProcessError as error:
@@ -35,7 +35,7 @@ def _failed(why: str) -> Refused:
         "name fewer devices, as in `viommu list --format svg '*/usb@*'`, or draw the text of "
         "--format dot elsewhere"
     )
-    return Refused([Problem("unreadable", f"Graphviz's dot cannot draw it: {why}", hint)])
+    return refusal("unreadable", f"Graphviz's dot cannot draw it: {why}", hint)
 
 
 def _first_line(stderr: bytes) -> str:

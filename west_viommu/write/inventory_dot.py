@@ -17,7 +17,7 @@ from west_viommu.quick_typing import TYPE_CHECKING, NamedTuple
 from west_viommu.write.graphviz import marked_up, quoted
 
 if TYPE_CHECKING:
-    from west_viommu.plan.alone import Known
+    from west_viommu.plan.host_devices import DeviceReport
 
 # No clusters: dot 2.43 fails on edges between the nodes of four of them ("trouble in init_rank").
 # An SMMU is one node, a table with a row for each master, so no label can lie on another.
@@ -54,7 +54,7 @@ class _Row(NamedTuple):
     group: int | None
 
 
-def inventory_dot(selected: Selection, known: Mapping[str, Known]) -> str:
+def inventory_dot(selected: Selection, known: Mapping[str, DeviceReport]) -> str:
     """The text of `viommu list --format dot`. `known` says which masters no guest can have."""
     found = selected.inventory
     behind = masters_behind(found)
@@ -129,7 +129,7 @@ def _groups(selected: Selection) -> dict[Place, int]:
     }
 
 
-def _row(at: int, place: Place, known: Known, group: int | None) -> _Row:
+def _row(at: int, place: Place, known: DeviceReport, group: int | None) -> _Row:
     master = place.master
     remarks = [] if master.enabled else [master.status]
     if known.refused:

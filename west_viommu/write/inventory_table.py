@@ -14,7 +14,7 @@ from west_viommu.host.inventory import (
     stream_intervals,
 )
 from west_viommu.host.selection import Selection
-from west_viommu.plan.alone import Known
+from west_viommu.plan.host_devices import DeviceReport
 from west_viommu.problems import printable, wrapped
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
@@ -43,7 +43,7 @@ class _Row(NamedTuple):
 
 
 def inventory_table(
-    selected: Selection, known: Mapping[str, Known], width: int, *, colour: bool
+    selected: Selection, known: Mapping[str, DeviceReport], width: int, *, colour: bool
 ) -> Iterator[str]:
     """The lines of `viommu list` for a terminal of `width` columns. `known`: by the path of each
     master.
@@ -53,7 +53,7 @@ def inventory_table(
         yield f"{paint(line)}\n"
 
 
-def _table(selected: Selection, known: Mapping[str, Known], width: int) -> Iterator[str]:
+def _table(selected: Selection, known: Mapping[str, DeviceReport], width: int) -> Iterator[str]:
     yield selected.inventory.model or "host without a model name"
     yield ""
     yield from _iommus(selected, known, width)
@@ -68,7 +68,7 @@ def _table(selected: Selection, known: Mapping[str, Known], width: int) -> Itera
     yield from _summary(selected, known)
 
 
-def _iommus(selected: Selection, known: Mapping[str, Known], width: int) -> Iterator[str]:
+def _iommus(selected: Selection, known: Mapping[str, DeviceReport], width: int) -> Iterator[str]:
     found = selected.inventory
     if not found.iommus:
         yield from wrapped(_NO_IOMMU, width, "")
@@ -114,7 +114,7 @@ def _iommu(iommu: Iommu) -> str:
     return "  ".join(facts)
 
 
-def _row(master: Master, iommu: Iommu, known: Known) -> _Row:
+def _row(master: Master, iommu: Iommu, known: DeviceReport) -> _Row:
     state = "" if master.enabled else f"{master.status}  "
     intids = " ".join(map(str, dict.fromkeys(known.intids)))
     return _Row(
@@ -128,7 +128,7 @@ def _row(master: Master, iommu: Iommu, known: Known) -> _Row:
 
 
 def _region(region: Region | None) -> str:
-    return f"{region.base:#x}/{region.size:#x}" if region else "no address"
+    return str(region) if region else "no address"
 
 
 def _one_line(row: _Row, widths: Sequence[int]) -> Iterator[str]:
@@ -146,7 +146,7 @@ def _lines(row: _Row, widest: int, width: int) -> Iterator[str]:
             yield from wrapped(_INDENT + told, width, _INDENT)
 
 
-def _summary(selected: Selection, known: Mapping[str, Known]) -> Iterator[str]:
+def _summary(selected: Selection, known: Mapping[str, DeviceReport]) -> Iterator[str]:
     masters = selected.inventory.masters
     refused = sum(bool(known[master.path].refused) for master in masters)
     if refused:

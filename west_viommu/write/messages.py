@@ -12,7 +12,6 @@ from west_viommu.problems import (
     place_of,
     printable,
     said,
-    severity_of,
     shortened,
     wrapped,
 )
@@ -43,7 +42,7 @@ class Page(NamedTuple):
 
 def text_lines(problem: Problem, source: str | None, page: Page) -> Iterator[str]:
     """`rendered`, on `page`: what is wrong, the line of the `source` that it is in, the hint."""
-    severity = severity_of(problem)
+    severity = problem.severity.value
     yield from labelled(place_of(problem), severity, said(problem), page)
     if problem.where and problem.where.line is not None and source is not None:
         yield _excerpt(problem.where.line, source, problem.node.rpartition("/")[2], page)

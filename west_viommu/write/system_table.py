@@ -40,7 +40,7 @@ def _domain(domain: Domain) -> Iterator[str]:
         yield from _device(device)
     for raw in domain.plan.raw:
         yield f"  {raw.node}, without a host device"
-        yield f"      {' '.join(f'{each.host:#x}/{each.size:#x}' for each in raw.regions)}"
+        yield f"      {' '.join(str(each.on_host) for each in raw.regions)}"
 
 
 def _device(device: SealedDevice) -> Iterator[str]:
@@ -53,7 +53,7 @@ def _device(device: SealedDevice) -> Iterator[str]:
     for iommu, numbers in ids.items():
         yield f"      {iommu}  {' '.join(numbers)}"
     held = [f"INTID {' '.join(map(str, device.intids))}"] if device.intids else []
-    held += [f"{each.host:#x}/{each.size:#x}" for each in device.pages]
+    held += [str(each.on_host) for each in device.pages]
     if held:
         yield f"      {'  '.join(held)}"
 

@@ -37,8 +37,7 @@ def _lines(domain: Domain, made_of: FoundFiles, profile: Profile) -> Iterator[st
     pages = [page for device in devices for page in device.pages]
     pages += [page for raw in domain.plan.raw for page in raw.regions]
     ranges = (
-        page_range(in_pages(Region(page.host, page.size)), in_pages(Region(page.guest, 1)).base)
-        for page in pages
+        page_range(in_pages(page.on_host), in_pages(Region(page.guest, 1)).base) for page in pages
     )
     yield "# Pages of the host, their number, and where the guest sees them, in hexadecimal."
     yield listed("iomem", list(dict.fromkeys(ranges)))

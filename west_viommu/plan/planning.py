@@ -9,13 +9,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from west_viommu.guest.requests import Asked, Raw, Request
 from west_viommu.guest.source import GuestTree
-from west_viommu.hazards.allowed import Allowed
 from west_viommu.hazards.contradictions import Examiner
-from west_viommu.hazards.findings import Severity, shown
 from west_viommu.hazards.matching import assigned_twice
+from west_viommu.hazards.ownership import Ownership
 from west_viommu.hazards.paste import Paper
+from west_viommu.hazards.permissions import Permissions
 from west_viommu.hazards.raw import of_raw
-from west_viommu.hazards.situation import Situation
 from west_viommu.hazards.table import findings
 from west_viommu.hazards.told import Told
 from west_viommu.host.devices import Devices
@@ -39,58 +38,61 @@ from west_viommu.problems import Problem
 MOST_REQUESTS = 16
 
 
-def plan(
+def plan_for(
     asked: Asked, guest: GuestTree, devices: Devices, terms: Terms
 ) -> tuple[Plan, tuple[Problem, ...]]:
     """The plan for what is `asked`, and its problems: errors and warnings, in the guest's order.
 
     A plan with errors must not be written.
     """
-    allowed = Allowed(terms.permissions, guest)
-    told = Told(allowed)
+    permissions = Permissions(terms.permissions, guest)
+    told = Told(permissions)
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
     examiner = Examiner(holdings, terms, Paper(guest, asked.gic))
-    identities = Matcher(holdings, allowed, examiner).identities(asked.requests)
+    identities = Matcher(holdings, permissions, examiner).identities(asked.requests)
     matched = dict(_each_once(identities, told))
-    refused = frozenset(request.path for request, found in matched.items() if found.is_refused)
-    assignments = [found.assignment for found in matched.values() if found.assignment]
-    # A node that is there twice is not in the way of the other.
-    again = {r.path for r, found in identities.items() if found.assignment != matched[r].assignment}
-    beside = asked._replace(occupied=tuple(each for each in asked.occupied if each[0] not in again))
-    situation = _situation(matched.values(), refused, beside, terms, holdings)
-    _judge(situation, told, refused)
+    refused = frozenset(
+        request.path for request, identity in matched.items() if identity.is_refused
+    )
+    assignments = [identity.assignment for identity in matched.values() if identity.assignment]
+    # A node that appears twice is not in the way of the other.
+    again = {
+        r.path for r, identity in identities.items() if identity.assignment != matched[r].assignment
+    }
+    beside = asked._replace(occupied=tuple(node for node in asked.occupied if node[0] not in again))
+    ownership = _ownership(matched.values(), refused, beside, terms, holdings)
+    _judge(ownership, told, refused)
     problems = [*asked.problems, *clashes(asked, guest, terms.profile)]
     for request in matched:
         problems += told.of(request.path)
-    for raw, hazard, finding in of_raw(asked.raw, situation):
-        is_warning = finding.severity is Severity.WARNING
-        told.add(hazard, finding, raw.path, (raw.path,), is_warning=is_warning)
+    for raw, hazard, finding in of_raw(asked.raw, ownership):
+        told.add(hazard, finding, raw.path, (raw.path,), severity=finding.told_as())
     for raw in asked.raw:
         problems += told.of(raw.path)
     problems += told.rest()
     # Of what was refused for what it says, it is not known what it would need.
     is_known = not refused and not asked.errors
-    problems += allowed.stale(is_known=is_known)
+    problems += permissions.stale(is_known=is_known)
     problems += _stale_vsids(terms, assignments, is_known=is_known)
     extra = _extra(terms, assignments)
     problems += _stale_extra(terms, extra, is_known=is_known)
-    result = Plan(
+    plan = Plan(
         profile=terms.profile,
         gic=asked.gic,
         root_cells=asked.root_cells,
         bus_compatible=asked.bus_compatible,
-        devices=tuple(_planned(each, situation) for each in assignments),
-        allowed=allowed.used,
-        marks=situation.contests.marks if situation.profile.toolstacks else (),
-        memory_limit=_memory_limit(situation, asked.raw),
-        hindered=_hindered(situation, asked.raw, extra),
+        devices=tuple(_planned(assignment, ownership) for assignment in assignments),
+        allowed=permissions.used,
+        marks=ownership.contests.marks if ownership.profile.toolstacks else (),
+        memory_limit=_memory_limit(ownership, asked.raw),
+        hindered=_hindered(ownership, asked.raw, extra),
         raw=asked.raw,
         extra=extra,
         unasked=asked.unasked,
         unrouted=asked.unrouted,
         refused=told.refused,
     )
-    return result, tuple(problems)
+    return plan, tuple(problems)
 
 
 def _each_once(
@@ -100,41 +102,41 @@ def _each_once(
     more to say.
     """
     asking: dict[str, list[Request]] = {}
-    for request, found in identities.items():
-        for wrong in found.problems:
+    for request, identity in identities.items():
+        for wrong in identity.problems:
             told.add_problem(wrong, request.path)
-        this = found.stand_in or found.assignment
-        before = asking.setdefault(this.device.path, []) if this else []
-        if this and before and not found.is_refused:
+        assignment = identity.stand_in or identity.assignment
+        before = asking.setdefault(assignment.device.path, []) if assignment else []
+        if assignment and before and not identity.is_refused:
             too_often = len(before) >= MOST_REQUESTS
-            again = assigned_twice(this.device, before[0], too_often=too_often)
-            if not told.add("duplicate-assignment", again, request.path, this.names):
-                found = found._replace(assignment=None, stand_in=None)
+            again = assigned_twice(assignment.device, before[0], too_often=too_often)
+            if not told.add("duplicate-assignment", again, request.path, assignment.names):
+                identity = identity._replace(assignment=None, stand_in=None)
         before.append(request)
-        yield request, found
+        yield request, identity
 
 
-def _situation(
+def _ownership(
     identities: Iterable[Identity],
     refused: frozenset[str],
     asked: Asked,
     terms: Terms,
     holdings: Holdings,
-) -> Situation:
-    found = (each.stand_in or each.assignment for each in identities)
-    assignments = [each for each in found if each]
-    paths = [each.request.path for each in assignments]
+) -> Ownership:
+    candidates = (identity.stand_in or identity.assignment for identity in identities)
+    assignments = [assignment for assignment in candidates if assignment]
+    paths = [assignment.request.path for assignment in assignments]
     streams = (
-        None if ids is None else _streams(each, ids, holdings.devices)
-        for each, ids in zip(assignments, numbers(assignments, terms), strict=True)
+        None if ids is None else _streams(assignment, ids, holdings.devices)
+        for assignment, ids in zip(assignments, numbers(assignments, terms), strict=True)
     )
     nothing: Numbers = []
-    return Situation(
+    return Ownership(
         terms,
         assignments,
         holdings,
-        contests(assignments, holdings, (each.device for each in terms.permissions)),
-        tuple(each for each in asked.occupied if each[0] not in refused),
+        contests(assignments, holdings, (permission.device for permission in terms.permissions)),
+        tuple(node for node in asked.occupied if node[0] not in refused),
         asked.lines,
         dict(zip(paths, streams, strict=True)),
         dict(zip(paths, given(assignments, terms) or nothing, strict=False)),
@@ -142,70 +144,72 @@ def _situation(
     )
 
 
-def _streams(this: Assignment, ids: Iterable[int], devices: Devices) -> tuple[AssignedStream, ...]:
+def _streams(
+    assignment: Assignment, ids: Iterable[int], devices: Devices
+) -> tuple[AssignedStream, ...]:
     return tuple(
         AssignedStream(iommu, devices.iommus[iommu].base or 0, pmaster, type(pmaster)(vmaster))
-        for (pmaster, iommu), vmaster in zip(this.streams, ids, strict=True)
+        for (pmaster, iommu), vmaster in zip(assignment.streams, ids, strict=True)
     )
 
 
-def _judge(situation: Situation, told: Told, silent: Collection[str]) -> None:
+def _judge(ownership: Ownership, told: Told, silent: Collection[str]) -> None:
     """What the hazards say of each request is `told`; nothing of those that are `silent`."""
     refused: set[tuple[str, str]] = set()
-    for hazard, this, finding in findings(situation):
-        path = this.request.path
+    for hazard, assignment, finding in findings(ownership):
+        path = assignment.request.path
         if path in silent or hazard.is_moot(path, refused):
             continue
-        is_warning = (finding.severity or hazard.severity) is Severity.WARNING
-        if not told.add(hazard.id, finding, path, this.names, is_warning=is_warning, of=hazard):
+        severity = finding.told_as(hazard.severity)
+        if not told.add(hazard.id, finding, path, assignment.names, severity=severity, of=hazard):
             refused.add((hazard.id, path))
 
 
-def _planned(this: Assignment, situation: Situation) -> PlannedDevice:
-    master = this.device.master
-    programs_maps = situation.profile.programs_maps
+def _planned(assignment: Assignment, ownership: Ownership) -> PlannedDevice:
+    master = assignment.device.master
+    programs_maps = ownership.profile.programs_maps
     return PlannedDevice(
-        assignment=this,
-        streams=situation.streams[this.request.path] or (),
+        assignment=assignment,
+        streams=ownership.streams[assignment.request.path] or (),
         maps=master.maps if master and programs_maps else (),
-        is_protected=bool(this.streams or (master and master.maps and programs_maps)),
-        mapped=situation.pages[this.request.path],
+        is_protected=bool(assignment.streams or (master and master.maps and programs_maps)),
+        mapped=ownership.pages[assignment.request.path],
     )
 
 
-def _memory_limit(situation: Situation, raws: Iterable[Raw]) -> int | None:
+def _memory_limit(ownership: Ownership, raws: Iterable[Raw]) -> int | None:
     """How much memory the domain may have at most: up to the lowest device in the bank where Xen
     puts it (allocate_memory()). What it has more lies over the device, and Xen panics ("Unable to
     copy the DTB", booted), whatever the guest's own memory node says.
     """
-    ram = situation.profile.ram
+    ram = ownership.profile.ram
     if ram is None:
         return None
-    of_devices = (each for pages in situation.pages.values() for each in pages)
-    of_raws = (whole_pages(each) for raw in raws for each in raw.mapped)
+    of_devices = (mapped for pages in ownership.pages.values() for mapped in pages)
+    of_raws = (whole_pages(mapped) for raw in raws for mapped in raw.mapped)
     above = [
         mapped.guest.base - ram.base
         for mapped in (*of_devices, *of_raws)
-        if ram.base <= mapped.guest.base < ram.base + ram.size
+        if ram.contains(mapped.guest.base)
     ]
     return min(above, default=None)
 
 
-def _hindered(situation: Situation, raws: Iterable[Raw], extra: Iterable[Extra]) -> dict[str, str]:
+def _hindered(ownership: Ownership, raws: Iterable[Raw], extra: Iterable[Extra]) -> dict[str, str]:
     """The toolstacks that could not make the domain, and why: xl runs in dom0, and hands on what
     that has a right to.
     """
-    if not situation.terms.has_dom0:
+    if not ownership.terms.has_dom0:
         return {"libxl": "there is no dom0, where xl would run"}
-    for this in situation.assignments:
-        if situation.holdings.is_left_out(this.device.path):
-            return {"libxl": f"Xen gives dom0 no right to {this.device.path}"}
+    for assignment in ownership.assignments:
+        if ownership.holdings.is_left_out(assignment.device.path):
+            return {"libxl": f"Xen gives dom0 no right to {assignment.device.path}"}
     asked = [(f"the memory that {raw.path} maps", host) for raw in raws for host, _ in raw.mapped]
-    asked += [(shown(each.region), each.region) for each in extra]
-    is_permitted = situation.holdings.is_permitted() if asked else None
+    asked += [(str(added.region), added.region) for added in extra]
+    is_permitted = ownership.holdings.is_permitted() if asked else None
     for what, region in asked:
         pages = in_pages(region)
-        if is_permitted and not is_permitted(pages.base, pages.base + pages.size - 1):
+        if is_permitted and not is_permitted(*pages.ends):
             return {"libxl": f"Xen gives dom0 no right to {what}"}
     return {}
 
@@ -213,20 +217,20 @@ def _hindered(situation: Situation, raws: Iterable[Raw], extra: Iterable[Extra])
 def _extra(terms: Terms, assignments: Iterable[Assignment]) -> tuple[Extra, ...]:
     """What viommu.yml adds, and the guest lists as a region of the device."""
     used = {
-        each
-        for this in assignments
-        for region, each in terms.extra_of(this).items()
-        if any(host == region for _, host in this.request.regions)
+        entry
+        for assignment in assignments
+        for region, entry in terms.extra_of(assignment).items()
+        if any(host == region for _, host in assignment.request.regions)
     }
-    return tuple(each for each in terms.extra if each in used)
+    return tuple(entry for entry in terms.extra if entry in used)
 
 
 def _stale_extra(terms: Terms, used: Collection[Extra], *, is_known: bool) -> Iterator[Problem]:
-    for each in terms.extra if is_known else ():
-        if each not in used:
-            what = f"no guest node of {each.device} lists the region {shown(each.region)}"
+    for entry in terms.extra if is_known else ():
+        if entry not in used:
+            what = f"no guest node of {entry.device} lists the region {entry.region}"
             hint = "add it to the `reg` of the guest's node, or remove the entry"
-            yield Problem("malformed", what, hint, where=each.where)
+            yield Problem("malformed", what, hint, where=entry.where)
 
 
 def _stale_vsids(
@@ -235,24 +239,24 @@ def _stale_vsids(
     """What viommu.yml numbers, and nobody asks for or would use. `is_known`: what is asked for."""
     named: set[str] = set()
     by_path = {
-        path: each.device.path
-        for each in assignments
-        for path in (each.request.path, each.device.path)
+        path: assignment.device.path
+        for assignment in assignments
+        for path in (assignment.request.path, assignment.device.path)
     }
-    for each in terms.explicit:
-        device = by_path.get(each.device)
+    for entry in terms.explicit:
+        device = by_path.get(entry.device)
         if device in named:
-            what, hint = f"vsids numbers {each.device} twice", "host or guest path: remove one"
-            yield Problem("malformed", what, hint, where=each.where)
+            what, hint = f"vsids numbers {entry.device} twice", "host or guest path: remove one"
+            yield Problem("malformed", what, hint, where=entry.where)
         if terms.profile.policy != "explicit":
-            what, hint = "vsids counts only for the policy explicit", "write vsid: explicit"
-            yield Problem("malformed", what, hint, found=terms.profile.policy, where=each.where)
+            what, hint = "vsids count only under the policy explicit", "write vsid: explicit"
+            yield Problem("malformed", what, hint, found=terms.profile.policy, where=entry.where)
             return
         if device is None and not is_known:
             continue
         if device is None:
-            what = f"vsids numbers {each.device}, which no guest node asks for"
+            what = f"vsids numbers {entry.device}, which no guest node asks for"
             hint = "correct the path, or remove the entry"
-            yield Problem("malformed", what, hint, where=each.where)
+            yield Problem("malformed", what, hint, where=entry.where)
         else:
             named.add(device)

@@ -20,7 +20,7 @@ from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 
 
-class Situation:
+class Ownership:
     """The `assignments` in the guest's order, what of the host others hold (`holdings`) and what is
     contested of it, and what the guest's own tree has: `occupied` addresses and `lines`, each with
     the path of its node. By the path of a request, the `streams` that it gets, and the IDs `given`
@@ -64,50 +64,53 @@ class Situation:
         """The host."""
         return self.holdings.devices
 
-    def iommus(self, this: Assignment) -> list[Iommu]:
-        """The IOMMUs that the device of `this` is behind: by its `iommus`, and by its iommu-map
+    def iommus(self, assignment: Assignment) -> list[Iommu]:
+        """The IOMMUs of the device of `assignment`: by its `iommus`, and by its iommu-map
         where the hypervisor reads that, or there is nothing else.
         """
-        return self._behind[this.request.path]
+        return self._behind[assignment.request.path]
 
     @cached_property
     def _behind(self) -> dict[str, list[Iommu]]:
-        found = {}
-        for each in self.assignments:
-            master = each.device.master
+        behind = {}
+        for assignment in self.assignments:
+            master = assignment.device.master
             paths: Iterable[str] = ()
             if master and master.streams and not self.profile.programs_maps:
                 paths = dict.fromkeys(stream.iommu for stream in master.streams)
             elif master:
                 paths = master.iommus
-            found[each.request.path] = [self.devices.iommus[path] for path in paths]
-        return found
+            behind[assignment.request.path] = [self.devices.iommus[path] for path in paths]
+        return behind
 
     @cached_property
     def pages(self) -> dict[str, tuple[Mapped, ...]]:
         """What Xen maps for each request, by its path, in whole pages."""
-        return {each.request.path: mapped_pages(each.request) for each in self.assignments}
+        return {
+            assignment.request.path: mapped_pages(assignment.request)
+            for assignment in self.assignments
+        }
 
     @cached_property
     def first_of(self) -> dict[str, Assignment]:
         """The first assignment of each host node, in the guest's order."""
-        found: dict[str, Assignment] = {}
-        for each in self.assignments:
-            found.setdefault(each.device.path, each)
-        return found
+        first: dict[str, Assignment] = {}
+        for assignment in self.assignments:
+            first.setdefault(assignment.device.path, assignment)
+        return first
 
-    def guest_ids(self, this: Assignment) -> Sequence[StreamId]:
-        """The IDs that the guest uses for the streams of `this`; of a device by itself, its own by
+    def guest_ids(self, assignment: Assignment) -> Sequence[StreamId]:
+        """The IDs that the guest uses for its streams; of a device by itself, its own by
         the policy identity, and by any other the lowest.
         """
         if self.is_alone:
             is_kept = self.profile.policy == "identity"
-            return this.ids if is_kept else [StreamId(i) for i in range(len(this.ids))]
-        return [stream.vmaster for stream in self.streams[this.request.path] or ()]
+            return assignment.ids if is_kept else [StreamId(i) for i in range(len(assignment.ids))]
+        return [stream.vmaster for stream in self.streams[assignment.request.path] or ()]
 
-    def is_first(self, device: str, this: Assignment) -> bool:
-        """Whether the host node at `device` is asked for before `this`."""
-        return self._places[device] < self._places[this.device.path]
+    def is_first(self, device: str, assignment: Assignment) -> bool:
+        """Whether the host node at `device` is asked for before `assignment`."""
+        return self._places[device] < self._places[assignment.device.path]
 
     @cached_property
     def _places(self) -> dict[str, int]:
@@ -116,25 +119,25 @@ class Situation:
     @cached_property
     def first_with(self) -> dict[StreamId, tuple[AssignedStream, str]]:
         """The first stream that gets each of the guest's IDs, and the host node whose it is."""
-        found: dict[StreamId, tuple[AssignedStream, str]] = {}
-        for each in self.assignments:
-            for stream in self.streams[each.request.path] or ():
-                found.setdefault(stream.vmaster, (stream, each.device.path))
-        return found
+        first: dict[StreamId, tuple[AssignedStream, str]] = {}
+        for assignment in self.assignments:
+            for stream in self.streams[assignment.request.path] or ():
+                first.setdefault(stream.vmaster, (stream, assignment.device.path))
+        return first
 
 
 # What is found, and of which assignment.
 Found = Iterator[tuple[Assignment, Finding]]
-Check = Callable[[Situation], Found]
+Check = Callable[[Ownership], Found]
 
 
-def of_each(check: Callable[[Assignment, Situation], Iterator[Finding]]) -> Check:
+def of_each(check: Callable[[Assignment, Ownership], Iterator[Finding]]) -> Check:
     """The check of all assignments that looks at one after the other."""
 
     @wraps(check)
-    def found(situation: Situation) -> Found:
-        for this in situation.assignments:
-            for finding in check(this, situation):
-                yield this, finding
+    def found(ownership: Ownership) -> Found:
+        for assignment in ownership.assignments:
+            for finding in check(assignment, ownership):
+                yield assignment, finding
 
     return found

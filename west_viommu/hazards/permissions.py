@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from west_viommu.guest.source import GuestTree
-from west_viommu.hazards.findings import Finding, Severity, problem
+from west_viommu.hazards.findings import Finding, problem
 from west_viommu.hazards.table import HAZARDS
 from west_viommu.hypervisor.assignment import Permission
-from west_viommu.problems import Problem, close_matches
+from west_viommu.problems import Problem, Severity, close_matches
 
-_ALLOWABLE = frozenset(each.id for each in HAZARDS if each.allowable)
+_ALLOWABLE = frozenset(hazard.id for hazard in HAZARDS if hazard.allowable)
 
 
-class Allowed:
+class Permissions:
     """The permissions of one run. Each must be needed: one that is not is an error itself."""
 
     def __init__(self, permissions: Sequence[Permission], guest: GuestTree):
@@ -25,18 +25,20 @@ class Allowed:
     @property
     def used(self) -> tuple[Permission, ...]:
         """The permissions that were needed, by device: nothing hangs on the order of viommu.yml."""
-        return tuple(sorted(self._needed, key=lambda each: (each.device, each.hazard, each.reason)))
+        return tuple(
+            sorted(self._needed, key=lambda entry: (entry.device, entry.hazard, entry.reason))
+        )
 
     def reason(self, hazard: str, finding: Finding, names: Collection[str]) -> str | None:
         """Why `finding` of a hazard is allowed, for one of the `names` by which viommu.yml may mean
         its guest node; None where it is not.
         """
         naming = [
-            each
-            for each in self._permissions
-            if each.hazard == hazard
+            entry
+            for entry in self._permissions
+            if entry.hazard == hazard
             and names
-            and (each.device in names or each.device == finding.other)
+            and (entry.device in names or entry.device == finding.other)
         ]
         self._needed.update(naming)
         if naming and hazard in _ALLOWABLE and finding.severity is not Severity.FATAL:
@@ -49,27 +51,28 @@ class Allowed:
         reason = self.reason(hazard, finding, names)
         if reason is None:
             return problem(hazard, finding, path, self.guest)
-        return problem(hazard, finding._replace(hint=reason), path, self.guest, warning=True)
+        allowed = finding._replace(hint=reason)
+        return problem(hazard, allowed, path, self.guest, Severity.WARNING)
 
     def stale(self, *, is_known: bool = True) -> Iterator[Problem]:
         """What is wrong with the permissions themselves; whether one is needed, only where it
         `is_known` of every node which device it means.
         """
-        for each in self._permissions:
-            if each.hazard not in _ALLOWABLE:
+        for entry in self._permissions:
+            if entry.hazard not in _ALLOWABLE:
                 known = [hazard.id for hazard in HAZARDS]
-                close = close_matches(each.hazard, _ALLOWABLE, 1)
+                close = close_matches(entry.hazard, _ALLOWABLE, 1)
                 hint = "`viommu explain` lists the hazards, and says of each whether it can be"
-                if each.hazard in known:
-                    hint = f"remove the entry: `viommu explain {each.hazard}` says what to do"
+                if entry.hazard in known:
+                    hint = f"remove the entry: `viommu explain {entry.hazard}` says what to do"
                 elif close:
                     hint = f"did you mean {close[0]}?"
                 what = "this is not a hazard that can be allowed"
-                yield Problem("malformed", what, hint, found=each.hazard, where=each.where)
-            elif is_known and each not in self._needed:
+                yield Problem("malformed", what, hint, found=entry.hazard, where=entry.where)
+            elif is_known and entry not in self._needed:
                 yield Problem(
                     "malformed",
-                    f"nothing to allow: {each.device} does not have the hazard {each.hazard}",
+                    f"nothing to allow: {entry.device} does not have the hazard {entry.hazard}",
                     "remove the entry, or correct its device: the path of the host or guest node",
-                    where=each.where,
+                    where=entry.where,
                 )

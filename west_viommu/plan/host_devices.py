@@ -9,8 +9,8 @@ from west_viommu.guest.gic import LINUX_EDGE, GuestInterrupt
 from west_viommu.guest.regions import RegionPair
 from west_viommu.guest.requests import Request
 from west_viommu.guest.source import PASSTHROUGH
-from west_viommu.hazards.findings import Finding, Severity
-from west_viommu.hazards.situation import Situation
+from west_viommu.hazards.findings import Finding
+from west_viommu.hazards.ownership import Ownership
 from west_viommu.hazards.table import Hazard, findings
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Inventory, Iommu
@@ -19,6 +19,7 @@ from west_viommu.hypervisor.contests import contests, contests_alone
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.profile import SMMUV3, Profile, Viommu, ViommuInterrupt
 from west_viommu.plan.match import whole
+from west_viommu.problems import Severity
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
@@ -53,17 +54,14 @@ DEFAULT = Profile(
 
 
 class Concern(NamedTuple):
-    """What is to be said of the device at the host path `device`: the hazard, whether it only
-    warns, and why.
-    """
+    """What is to be said of the device at the host path `device`: the hazard, and why."""
 
     device: str
     hazard: str
-    is_warning: bool
     finding: Finding
 
 
-class Known(NamedTuple):
+class DeviceReport(NamedTuple):
     """What there is to tell of a master: its interrupts and regions, the interrupts that no guest
     can have, and the hazards that refuse it, each once.
     """
@@ -74,10 +72,12 @@ class Known(NamedTuple):
     refused: tuple[str, ...]
 
 
-def as_driven(found: Inventory, profile: Profile) -> Inventory:
-    """`found`, in which those IOMMUs are supported that the hypervisor of `profile` drives."""
-    iommus = tuple(each._replace(supported=_is_driven(each, profile)) for each in found.iommus)
-    return found._replace(iommus=iommus)
+def as_driven(inventory: Inventory, profile: Profile) -> Inventory:
+    """`inventory`, in which those IOMMUs are supported that the hypervisor of `profile` drives."""
+    iommus = tuple(
+        iommu._replace(supported=_is_driven(iommu, profile)) for iommu in inventory.iommus
+    )
+    return inventory._replace(iommus=iommus)
 
 
 def _is_driven(iommu: Iommu, profile: Profile) -> bool:
@@ -85,73 +85,73 @@ def _is_driven(iommu: Iommu, profile: Profile) -> bool:
     return driver is not None and iommu.cells in driver.cells
 
 
-def known(devices: Devices, terms: Terms | None = None) -> dict[str, Known]:
+def device_reports(devices: Devices, terms: Terms | None = None) -> dict[str, DeviceReport]:
     """What there is to tell of each master of the host, by its path. A node with a malformed
     interrupt is refused as that.
     """
     agreed = terms or Terms(DEFAULT)
-    found: dict[str, Known] = {}
+    reports: dict[str, DeviceReport] = {}
     fit: list[Device] = []
     for master in devices.masters:
         try:
             device = devices.device(master.path)
         except TreeError:
-            found[master.path] = Known((), master.regions, (), ("malformed",))
+            reports[master.path] = DeviceReport((), master.regions, (), ("malformed",))
             continue
         if device:
             fit.append(device)
     refused: dict[str, dict[str, None]] = {}
-    for hazard, this, _ in _refusing(fit, devices, agreed):
-        refused.setdefault(this.device.path, {})[hazard.id] = None
+    for hazard, assignment, _ in _refusing(fit, devices, agreed):
+        refused.setdefault(assignment.device.path, {})[hazard.id] = None
     for device in fit:
-        unroutable = (*device.unroutable, *(f"to {each}" for each in device.other_controllers))
+        unroutable = (*device.unroutable, *(f"to {path}" for path in device.other_controllers))
         ids = tuple(refused.get(device.path, ()))
-        found[device.path] = Known(device.intids, device.regions, unroutable, ids)
-    return found
+        reports[device.path] = DeviceReport(device.intids, device.regions, unroutable, ids)
+    return reports
 
 
 def concerns(together: Sequence[Device], devices: Devices, terms: Terms) -> Iterator[Concern]:
     """What speaks against giving the whole of these devices to one guest."""
-    assignments = [whole(_whole_request(each, devices), each) for each in together]
+    assignments = [whole(_whole_request(device, devices), device) for device in together]
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
-    situation = _situation(assignments, holdings, terms, alone=False)
+    ownership = _ownership(assignments, holdings, terms, alone=False)
     refused: set[tuple[str, str]] = set()
-    for hazard, this, finding in findings(situation):
-        path = this.device.path
+    for hazard, assignment, finding in findings(ownership):
+        path = assignment.device.path
         if hazard.is_moot(path, refused):
             continue
-        is_warning = (finding.severity or hazard.severity) is Severity.WARNING
-        if not is_warning:
+        if finding.told_as(hazard.severity) is not Severity.WARNING:
             refused.add((hazard.id, path))
-        yield Concern(path, hazard.id, is_warning, finding)
+        yield Concern(path, hazard.id, finding)
 
 
 def _refusing(
     fit: Sequence[Device], devices: Devices, terms: Terms
 ) -> Iterator[tuple[Hazard, Assignment, Finding]]:
     """What refuses each of `fit`, as if it were assigned alone."""
-    assignments = [whole(_request(each), each) for each in fit]
+    assignments = [whole(_request(device), device) for device in fit]
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
-    situation = _situation(assignments, holdings, terms, alone=True)
-    for hazard, this, finding in findings(situation):
+    ownership = _ownership(assignments, holdings, terms, alone=True)
+    for hazard, assignment, finding in findings(ownership):
         if finding.severity is not Severity.WARNING:
-            yield hazard, this, finding
+            yield hazard, assignment, finding
 
 
-def _situation(
+def _ownership(
     assignments: Sequence[Assignment], holdings: Holdings, terms: Terms, *, alone: bool
-) -> Situation:
+) -> Ownership:
     streams = {
-        each.request.path: tuple(
-            AssignedStream(iommu, 0, stream_id, stream_id) for stream_id, iommu in each.streams
+        assignment.request.path: tuple(
+            AssignedStream(iommu, 0, stream_id, stream_id)
+            for stream_id, iommu in assignment.streams
         )
-        for each in (() if alone else assignments)
+        for assignment in (() if alone else assignments)
     }
     judge = contests_alone if alone else contests
     # Of several devices, by the policy identity: which numbers the guest uses is not their affair.
     policy = terms.profile.policy if alone else "identity"
     profile = terms.profile._replace(policy=policy, renumbers=None, reserved=())
-    return Situation(
+    return Ownership(
         terms._replace(profile=profile),
         assignments,
         holdings,
@@ -192,5 +192,5 @@ def _whole_request(device: Device, devices: Devices) -> Request:
     return _request(device)._replace(
         path=f"{PASSTHROUGH}{device.path}",
         regions=tuple(RegionPair(region, region) for region in device.regions if region),
-        is_coherent=any("dma-coherent" in each.properties for each in lineage),
+        is_coherent=any("dma-coherent" in above.properties for above in lineage),
     )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import refusal
 
 # A few seconds at most. 20,000 devices beside each other need less than a tenth of it; as many
 # that share something, each with all others, would need the square of their number.
@@ -11,7 +11,7 @@ _MOST = 1 << 21
 ANYTHING = "the same stream ID, interrupt or page"
 
 
-class Effort:
+class StepLimit:
     """Counts the steps of all look-ups in the host that its user calls `host_name`."""
 
     def __init__(self, host_name: str):
@@ -24,4 +24,4 @@ class Effort:
         if self._steps > _MOST:
             what = f"too many devices of this host have {shared}"
             hint = "correct the host tree: on real hosts few devices share anything"
-            raise Refused([Problem("malformed", what, hint, where=Where(self._host_name))])
+            raise refusal("malformed", what, hint, self._host_name)
