@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from west_viommu.problems import refusal
 
-# A few seconds at most. 20,000 devices beside each other need less than a tenth of it; as many
-# that share something, each with all others, would need the square of their number.
+# About two seconds. 20,000 devices beside each other need less than a tenth of it; as many that
+# share something, each with all others, would need the square of their number.
 _MOST = 1 << 21
 ANYTHING = "the same stream ID, interrupt or page"
 
@@ -18,9 +18,11 @@ class StepLimit:
         self._host_name = host_name
         self._steps = 0
 
-    def count(self, shared: str = ANYTHING) -> None:
-        """One step more, of a search for who has `shared`. Raises Refused where it is too many."""
-        self._steps += 1
+    def count(self, shared: str = ANYTHING, steps: int = 1) -> None:
+        """So many `steps` more, of a search for who has `shared`. Raises Refused where it is too
+        many.
+        """
+        self._steps += steps
         if self._steps > _MOST:
             what = f"too many devices of this host have {shared}"
             hint = "correct the host tree: on real hosts few devices share anything"

@@ -25,6 +25,9 @@ _BUSES = frozenset({"simple-bus", "simple-pm-bus"})
 # What a node alone is refused for. Two sweeps find it sooner than one that goes on after the first.
 _HARD = (Standing.STAYS, Standing.OWN)
 
+# What it takes to look into one meeting of a claim with another, in steps of a look-up.
+_OF_A_MEETING = 4
+
 
 class Contests(NamedTuple):
     """All that is contested of what a guest asks for. `children`: each assigned device with a DMA
@@ -196,7 +199,7 @@ class _Court:
         for interval in dict.fromkeys(intervals):
             for at in there[interval]:
                 first, last, other = claims[at]
-                count()
+                count(steps=_OF_A_MEETING)
                 facts = known(other) or self._facts_of(other)
                 if facts.is_nobodys or other == path:
                     continue
