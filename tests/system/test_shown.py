@@ -131,8 +131,8 @@ def test_plans_by_a_profile_of_ones_own(viommu: Run) -> None:
     outcome = viommu("system", "--host", "host.dts", "net")
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err == (
-        "net/viommu/viommu.json: error: [unreadable] the plans are by a profile of their user's "
-        "own, mine\n"
+        "net/viommu/viommu.json: error: [unreadable] the plans use a profile of the user's own, "
+        "mine\n"
         "hint: name its file: profile: FILE in system.yml, or --profile FILE\n"
     )
     outcome = viommu("system", "--host", "host.dts", "--profile", "./mine.yaml", "net")
