@@ -16,7 +16,7 @@ from west_viommu.hazards.overlaps import occupied_by_others, overlap_with
 from west_viommu.hazards.ownership import Ownership
 from west_viommu.host.intervals import Interval, covered_by, met
 from west_viommu.hypervisor.holdings import Standing
-from west_viommu.hypervisor.pages import PAGE, in_pages
+from west_viommu.hypervisor.pages import PAGE, in_pages, whole_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
 from west_viommu.problems import FirstOnes, Severity
 from west_viommu.tree.addresses import Region
@@ -30,7 +30,8 @@ def of_raw(raws: Sequence[Raw], ownership: Ownership) -> _Found:
     findings = [*_within_pages(raws)]
     if raws:
         assigned = {assignment.device.path for assignment in ownership.assignments}
-        findings += [*on_the_host(raws, ownership, assigned), *_in_the_guest(raws, ownership)]
+        findings += on_the_host(raws, ownership, assigned)
+        findings += [*_in_the_guest(raws, ownership), *_over_mapped(raws, ownership)]
     places = {raw.path: place for place, raw in enumerate(raws)}
     yield from sorted(findings, key=lambda finding: places[finding[0].path])
 
@@ -117,7 +118,8 @@ def _with(raw: Raw, other: str, region: Region, ownership: Ownership) -> tuple[s
 
 
 def _in_the_guest(raws: Sequence[Raw], ownership: Ownership) -> _Found:
-    taken = occupied_by_others(ownership)
+    own = {raw.path for raw in raws}
+    taken = [taken for taken in occupied_by_others(ownership) if taken[1] not in own]
     with_registers = {path for path, _ in ownership.occupied}
     viommu = ownership.profile.viommu
     others = [(*region.ends, at) for at, (_, _, region) in enumerate(taken)]
@@ -140,3 +142,34 @@ def _in_the_guest(raws: Sequence[Raw], ownership: Ownership) -> _Found:
         )
         as_raw = (("guest-overlap", finding._replace(prop="xen,reg")) for finding in over)
         yield from _first_ones(raw, as_raw)
+
+
+def _over_mapped(raws: Sequence[Raw], ownership: Ownership) -> _Found:
+    """Over what a device, or another raw mapping, has in the guest: Xen maps the last one there.
+    What is together on the host may be together in the guest as well.
+    """
+    mapped = [
+        (path, pages)
+        for path, pages_of_it in ownership.pages.items()
+        for pages in pages_of_it
+        if path not in ownership.refused
+    ]
+    of_devices = len(mapped)
+    mapped += [(raw.path, whole_pages(triple)) for raw in raws for triple in raw.mapped]
+    others = [(*pages.guest.ends, at) for at, (_, pages) in enumerate(mapped)]
+    count = partial(ownership.devices.steps.count, "an address of the guest")
+    there = met((pages.guest.ends for _, pages in mapped[of_devices:]), others, count)
+    over: dict[str, dict[str, Finding]] = {raw.path: {} for raw in raws}
+    for number, (own, mine) in enumerate(mapped[of_devices:], of_devices):
+        for at in there[mine.guest.ends]:
+            count()
+            path, theirs = mapped[at]
+            is_apart = theirs.host.base - theirs.guest.base != mine.host.base - mine.guest.base
+            # Of each pair, once.
+            if at < number and is_apart:
+                name = "another region of this node" if path == own else path
+                finding = overlap_with(name, mine.guest, theirs.guest)._replace(prop="xen,reg")
+                over[own].setdefault(path, finding)
+    for raw in raws:
+        findings = over[raw.path].values()
+        yield from _first_ones(raw, (("guest-overlap", finding) for finding in findings))
