@@ -38,6 +38,9 @@ def entries(cells: tuple[int, int], reg: str) -> list[tuple[int, int]]:
         # One entry from 0, in whole pages, as large as the cells can say.
         ((1, 1), "0x1000 0x1000", [(0, 0xFFFFF000)]),
         ((1, 1), "0xffffe000 0x1000", [(0, 0xFFFFF000)]),
+        # Beyond the last whole page; from below it.
+        ((1, 1), "0xfffff000 0x800", [(0, 0xFFFFF000), (0xFFFFF000, 0x800)]),
+        ((1, 1), "0xffffe800 0x1000", [(0, 0xFFFFF000), (0xFFFFE800, 0x1000)]),
         # A region that ends beyond it has one of its own, from where it begins.
         ((1, 1), "0xffffe000 0x2000", [(0, 0xFFFFF000), (0xFFFFE000, 0x2000)]),
         ((1, 1), "0xfffff000 0x1000", [(0, 0xFFFFF000), (0xFFFFF000, 0x1000)]),

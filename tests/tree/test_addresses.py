@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import tree
-from west_viommu.tree.addresses import AddressMap, Region
+from west_viommu.tree.addresses import AddressMap, Range, Region, Windows
 from west_viommu.tree.cells import TreeError
 
 TWO_TWO = "#address-cells = <2>; #size-cells = <2>;"
@@ -62,6 +62,11 @@ def regions(body: str, path: str = "/bus/device") -> list[Region | None]:
             id="no region past the end of memory",
         ),
         pytest.param("bus { device { }; };", [], id="no reg"),
+        pytest.param(
+            "bus { #address-cells = <4>; ranges; device { reg = <0 0 0 0x10 0x20>; }; };",
+            [(0x10, 0x20)],
+            id="at most 4 cells",
+        ),
     ],
 )
 def test_regions(body: str, expected: list[object]) -> None:
@@ -108,3 +113,52 @@ def test_one_range_is_an_offset(base: int, size: int, child: int, length: int, p
 def test_malformed(body: str, message: str) -> None:
     with pytest.raises(TreeError, match=message):
         regions(body)
+
+
+@pytest.mark.parametrize("count", [1, 2, 64, 65, 200])
+def test_windows_that_touch(count: int) -> None:
+    # In another order than that of their addresses, and with one that is empty.
+    ranges = [Range(0x1000 + 0x10 * i, 0x9000 * i, 0x10) for i in range(count)]
+    windows = Windows([*ranges[1:], ranges[0], Range(0x1008, 0, 0)], "/bus", "ranges")
+    for each in ranges:
+        assert windows.around(each.child, 0x10) == each
+        assert windows.around(each.child + 0xF, 1) == each
+        assert windows.around(each.child + 0xF, 2) is None
+    assert windows.around(0xFFF, 1) is None
+    assert windows.around(ranges[-1].child + 0x10, 1) is None
+
+
+def test_of_windows_that_overlap_the_first_counts_where_they_are_few() -> None:
+    ranges = [Range(0, 0x9000, 0x20), Range(0x10, 0x5000, 0x20)]
+    ranges += [Range(0x1000 * i, 0, 0x10) for i in range(1, 63)]
+    assert Windows(ranges, "/bus", "ranges").around(0x18, 8) == ranges[0]
+    with pytest.raises(TreeError) as caught:
+        Windows([*ranges, Range(0x100000, 0, 0x10)], "/bus", "ranges")
+    assert (caught.value.what, caught.value.found) == (
+        "ranges has more than 64 entries, and two of them overlap",
+        "0x0/0x20 and 0x10/0x20",
+    )
+
+
+def test_many_windows_that_overlap_by_a_byte() -> None:
+    ranges = [Range(0x1000 * i, 0, 0x1000) for i in range(1, 65)]
+    with pytest.raises(TreeError):
+        Windows([Range(0x18, 0, 0xFE9), *ranges], "/bus", "ranges")
+    first = Range(0x18, 0, 0xFE8)
+    assert Windows([first, *ranges], "/bus", "ranges").around(0xFFF, 1) == first
+
+
+@pytest.mark.parametrize(
+    ("other", "is_over"),
+    [
+        ((0xFFF, 1), False),
+        ((0xFFF, 2), True),
+        ((0x1FFF, 1), True),
+        ((0x2000, 1), False),
+        ((0, 0x4000), True),
+        ((0x1000, 0x1000), True),
+    ],
+)
+def test_whether_regions_overlap(other: tuple[int, int], is_over: bool) -> None:
+    region = Region(0x1000, 0x1000)
+    assert region.overlaps(Region(*other)) == Region(*other).overlaps(region) == is_over

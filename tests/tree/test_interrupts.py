@@ -5,7 +5,15 @@ import pytest
 
 from tests.support import tree
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.interrupts import gic_interrupts, gic_intid, interrupt_parent
+from west_viommu.tree.interrupts import (
+    gic_interrupts,
+    gic_intid,
+    interrupt_parent,
+    map_targets,
+    primary_gic,
+    received,
+    xen_intid,
+)
 
 GIC = """gic: gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>;
     phandle = <1>; };"""
@@ -105,6 +113,12 @@ def test_a_nexus_may_lead_to_another() -> None:
             " device { interrupt-parent = <&n>; interrupts = <1>; };",
             "the last entry of interrupt-map-mask is cut off",
         ),
+        (
+            "n: n { #address-cells = <0>; #interrupt-cells = <2>; interrupt-map = <1 2 1 0 5 4>;"
+            " interrupt-map-mask = <1>; };"
+            " device { interrupt-parent = <&n>; interrupts = <1 2>; };",
+            "the last entry of interrupt-map-mask is cut off",
+        ),
     ],
 )
 def test_malformed(body: str, message: str) -> None:
@@ -119,5 +133,162 @@ def test_interrupt_parents_that_form_a_loop_lead_nowhere() -> None:
     assert interrupt_parent(found, node) is None
 
 
+@pytest.mark.parametrize(
+    ("specifier", "intid", "of_xen"),
+    [
+        # The first and the last of each type, and the one beyond.
+        ((0, 0, 4), 32, 32),
+        ((0, 987, 4), 1019, 1019),
+        ((0, 988, 4), None, 1020),
+        ((1, 0, 4), 16, 16),
+        ((1, 15, 4), 31, 31),
+        ((1, 16, 4), None, 32),
+        # Xen takes any other type for a PPI.
+        ((2, 5, 4), None, 21),
+        ((3, 5, 4), None, 21),
+        # No flags.
+        ((0, 5), 37, 37),
+    ],
+)
+def test_the_intid_of_a_specifier(
+    specifier: tuple[int, ...], intid: int | None, of_xen: int
+) -> None:
+    assert (gic_intid(specifier), xen_intid(specifier)) == (intid, of_xen)
+
+
 def test_a_specifier_without_number_names_no_interrupt() -> None:
     assert gic_intid((0,)) is None
+
+
+@pytest.mark.parametrize(
+    ("gic", "interrupts", "by_gic", "unroutable", "taken"),
+    [
+        (GIC, "1 0 5 4", ((37, 4),), (), (37,)),
+        (GIC, "1 0 988 4", (), ("<0 988 4> is beyond the last SPI",), (1020,)),
+        (GIC, "1 1 16 4", (), ("<1 16 4> is beyond the last PPI",), (32,)),
+        (
+            GIC,
+            "1 2 5 4 1 0 6 1",
+            ((38, 1),),
+            ("<2 5 4> is of type 2, which Xen takes for INTID 21",),
+            (21, 38),
+        ),
+        # A GIC with fewer cells: without flags, and without number.
+        (GIC.replace("<3>", "<2>"), "1 0 5", ((37, 0),), (), (37,)),
+        (GIC.replace("<3>", "<1>"), "1 5", (), ("<5> is too short",), ()),
+        (GIC.replace("<3>", "<2>"), "1 0 988", (), ("<0 988> is beyond the last SPI",), (1020,)),
+        (GIC, "2 3 4 2 3 5", (), (), ()),
+    ],
+)
+def test_who_receives_what(
+    gic: str, interrupts: str, by_gic: object, unroutable: object, taken: object
+) -> None:
+    found = tree(f"{gic} {GPIO} device {{ interrupts-extended = <{interrupts}>; }};")
+    device = found.node("/device")
+    assert device
+    others = ("/gpio",) if interrupts.startswith("2") else ()
+    assert received(found, device, found.node("/gic")) == (by_gic, others, unroutable, taken)
+    assert received(found, device, None).by_gic == ()
+
+
+@pytest.mark.parametrize(("cells", "is_right"), [(0, False), (1, True), (16, True), (17, False)])
+def test_the_cells_of_an_interrupt(cells: int, is_right: bool) -> None:
+    body = f"""x: x {{ #interrupt-cells = <{cells}>; }};
+        device {{ interrupts-extended = <&x {"1 " * cells}>; }};"""
+    if is_right:
+        assert intids(body) == []
+    else:
+        with pytest.raises(TreeError, match="#interrupt-cells is out of range"):
+            intids(body)
+
+
+@pytest.mark.parametrize(("count", "is_right"), [(15, True), (16, False)])
+def test_nexuses_in_a_row(count: int, is_right: bool) -> None:
+    last = "&gic 0 7 4"
+    nexuses = "".join(
+        f"n{i}: n{i} {{ #address-cells = <0>; #interrupt-cells = <1>; "
+        f"interrupt-map = <1 {f'&n{i + 1} 1' if i + 1 < count else last}>; }};"
+        for i in range(count)
+    )
+    body = f"{nexuses} device {{ interrupts-extended = <&n0 1>; }};"
+    if is_right:
+        assert intids(body) == [39]
+    else:
+        with pytest.raises(TreeError, match="interrupt-map nodes form a loop"):
+            intids(body)
+
+
+@pytest.mark.parametrize(("count", "is_right"), [(79, True), (80, False)])
+def test_interrupt_parents_in_a_row(count: int, is_right: bool) -> None:
+    nodes = "".join(
+        f"p{i}: p{i} {{ interrupt-parent = <{f'&p{i + 1}' if i + 1 < count else '&gic'}>; }};"
+        for i in range(count)
+    )
+    body = f"{nodes} device {{ interrupt-parent = <&p0>; interrupts = <0 7 4>; }};"
+    if is_right:
+        assert intids(body) == [39]
+    else:
+        with pytest.raises(TreeError, match="interrupt-parent leads through too many nodes"):
+            intids(body)
+
+
+def test_of_rows_that_match_alike_the_first_counts() -> None:
+    body = """n: n { #address-cells = <0>; #interrupt-cells = <1>; interrupt-map-mask = <0x1>;
+        interrupt-map = <1 &gic 0 1 4>, <3 &gic 0 2 4>, <2 &gic 0 3 4>, <5 9 0 0>; };"""
+    assert intids(f"{body} device {{ interrupts-extended = <&n 7 &n 4>; }};") == [33, 35]
+
+
+def test_a_malformed_row_counts_where_none_before_it_matches() -> None:
+    body = """n: n { #address-cells = <0>; #interrupt-cells = <1>;
+        interrupt-map = <1 &gic 0 1 4>, <2 9 0 0>, <3 &gic 0 2 4>; };"""
+    assert intids(f"{body} device {{ interrupts-extended = <&n 1>; }};") == [33]
+    for number in (2, 3, 4):
+        with pytest.raises(TreeError, match="a phandle that no node has"):
+            intids(f"{body} device {{ interrupts-extended = <&n {number}>; }};")
+
+
+@pytest.mark.parametrize(
+    ("bridge", "expected"),
+    [
+        ("", ()),
+        ("interrupt-map = <1 1 0 5 4>;", (37,)),
+        # As Xen reads them, in all rows, but those of another controller.
+        ("interrupt-map = <1 1 2 5 4>, <2 2 9 9>, <3 1 0 6 4>;", (21, 38)),
+        ("interrupt-map = <1 1 0 5 4>, <2 1 0 5 4>;", (37, 37)),
+    ],
+)
+def test_the_targets_of_a_bridge(bridge: str, expected: tuple[int, ...]) -> None:
+    found = tree(f"pci {{ #address-cells = <0>; #interrupt-cells = <1>; {bridge} }}; {GIC} {GPIO}")
+    node = found.node("/pci")
+    assert node
+    assert map_targets(found, node, found.node("/gic")) == expected
+    assert map_targets(found, node, None) == ()
+
+
+OTHER_GIC = 'compatible = "arm,gic"; interrupt-controller;'
+XENS_GIC = 'compatible = "vendor,gic", "arm,gic-400"; interrupt-controller;'
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("", None),
+        (f"a {{ {XENS_GIC} }}; b {{ {XENS_GIC} }};", "/a"),
+        # Xen's own before any other; of those, the first.
+        (f"a {{ {OTHER_GIC} }}; b {{ {XENS_GIC} }};", "/b"),
+        (f"a {{ {OTHER_GIC} }}; b {{ {OTHER_GIC} }};", "/a"),
+        # By its own status, which is okay or ok, and not by those above.
+        (f'a {{ {XENS_GIC} status = "disabled"; }}; b {{ {XENS_GIC} }};', "/b"),
+        (f'a {{ {XENS_GIC} status = "ok"; }}; b {{ {XENS_GIC} }};', "/a"),
+        (f'a {{ {XENS_GIC} status = "okay"; }}; b {{ {XENS_GIC} }};', "/a"),
+        (f'a {{ status = "disabled"; b {{ {XENS_GIC} }}; }};', "/a/b"),
+        # No controller, no compatible, the root.
+        ('a { compatible = "arm,gic-400"; };', None),
+        ("a { interrupt-controller; };", None),
+        ("a { interrupt-controller; compatible = [00 01]; };", None),
+        (f"{XENS_GIC}", None),
+    ],
+)
+def test_the_gic_that_xen_drives(body: str, expected: str | None) -> None:
+    found = primary_gic(tree(body))
+    assert (found and found.path) == expected

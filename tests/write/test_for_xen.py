@@ -146,6 +146,17 @@ def test_interrupts_extended_of_a_controller_that_comes_along(bound: Bound) -> N
         assert part.properties["interrupts-extended"] == phandle + b"\0\0\0\3"
 
 
+@pytest.mark.parametrize(("phandle", "is_kept"), [(1, True), (64998, True), (64999, False)])
+def test_a_phandle_that_nothing_refers_to_is_kept_where_xen_accepts_it(
+    phandle: int, is_kept: bool, bound: Bound
+) -> None:
+    assert bound.run(NET % f"part {{ phandle = <{phandle}>; }};").status == 0
+    part = bound.tree().node("/passthrough/net@23000000/part")
+    value = phandle.to_bytes(4, "big")
+    assert part and part.properties.get("phandle") == (value if is_kept else None)
+    assert bound.faults() == []
+
+
 def test_a_device_without_registers_still_says_so(bound: Bound) -> None:
     """Xen panics over an xen,path without xen,reg; an empty one is fine."""
     assert bound.run("net { iommus = <0x0 0x5>; };").status == 0

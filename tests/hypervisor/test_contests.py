@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a guest's devices have that other nodes of the host have as well."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import tree
+from west_viommu.guest.regions import RegionPair
+from west_viommu.guest.requests import Request
+from west_viommu.host.devices import Devices
+from west_viommu.host.inventory import inventory
+from west_viommu.hypervisor.contest import Contest
+from west_viommu.hypervisor.contests import Contests, contests, contests_alone
+from west_viommu.hypervisor.holdings import Holdings
+from west_viommu.plan.host_devices import DEFAULT
+from west_viommu.plan.match import whole
+
+BASE = """interrupt-parent = <9>; #address-cells = <1>; #size-cells = <1>;
+    gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>; phandle = <9>; };
+    one { compatible = "arm,smmu-v3"; #iommu-cells = <1>; phandle = <1>; };
+    two { compatible = "arm,smmu-v3"; #iommu-cells = <1>; phandle = <2>; };"""
+BUS = "#address-cells = <1>; #size-cells = <1>; ranges;"
+
+
+def found(body: str, *assigned: str, alone: bool = False) -> Contests:
+    host = tree(f"{BASE} {body}")
+    devices = Devices("host.dts", host, inventory(host)[0])
+    assignments = []
+    for path in assigned:
+        device = devices.device(path)
+        assert device
+        pairs = tuple(RegionPair(region, region) for region in device.regions if region)
+        request = Request(f"/passthrough{path}", path[1:], path, (), pairs, (), (), False, None)
+        assignments.append(whole(request, device))
+    holdings = Holdings(devices, DEFAULT)
+    judge = contests_alone if alone else contests
+    return judge(assignments, holdings)
+
+
+def told(of: tuple[Contest, ...]) -> list[tuple[str, str, str, tuple[int, ...]]]:
+    """Of each contest the device, the other node, whose that is, and the IDs or numbers."""
+    return [
+        (
+            each.this.device.path,
+            each.other,
+            each.standing.name if each.standing else "GUEST",
+            each.ids or (each.first, each.last),
+        )
+        for each in of
+    ]
+
+
+A = "a { iommus = <1 0x10 1 0x11>; };"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (f"{A} b {{ iommus = <1 0x12>; }};", []),
+        # The same number behind another SMMU is another stream.
+        (f"{A} b {{ iommus = <2 0x10>; }};", []),
+        (f"{A} b {{ iommus = <1 0x11>; }};", [("/a", "/b", "STAYS", (0x11,))]),
+        (f"{A} b {{ iommus = <1 0x11 1 0x10>; }};", [("/a", "/b", "STAYS", (0x10, 0x11))]),
+        (
+            f'{A} b {{ iommus = <1 0x10>; status = "disabled"; }};'
+            " c { iommus = <1 0x11>; xen,passthrough; };",
+            [("/a", "/b", "OFF", (0x10,)), ("/a", "/c", "MARKED", (0x11,))],
+        ),
+        # A map that takes it in by its first ID, and by its last.
+        (f"{A} b {{ iommu-map = <0 1 0x11 4>; }};", [("/a", "/b", "STAYS", (0x11,))]),
+        (f"{A} b {{ iommu-map = <0 1 0xc 5>; }};", [("/a", "/b", "STAYS", (0x10,))]),
+        (f"{A} b {{ iommu-map = <0 1 0xc 4>; }};", []),
+        (f"{A} b {{ iommu-map = <0 1 0x12 4>; }};", []),
+    ],
+)
+def test_streams(body: str, expected: list[object]) -> None:
+    assert told(found(body, "/a").streams) == expected
+
+
+def test_of_many_ids_sixteen_are_told() -> None:
+    ids = " ".join(f"1 {i}" for i in range(17))
+    (contest,) = found(f"a {{ iommus = <{ids}>; }}; b {{ iommus = <{ids}>; }};", "/a").streams
+    assert contest.ids == tuple(range(16))
+
+
+def test_both_may_be_the_guests() -> None:
+    body = "a { iommus = <1 0x10>; }; b { iommus = <1 0x10>; };"
+    assert told(found(body, "/a", "/b").streams) == [
+        ("/a", "/b", "GUEST", (0x10,)),
+        ("/b", "/a", "GUEST", (0x10,)),
+    ]
+
+
+REG = "a { reg = <0x1000 0x1000>; };"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        # The pages beside it, its first byte, its last.
+        (f"{REG} b {{ reg = <0xfff 1>; }}; c {{ reg = <0x2000 1>; }};", []),
+        (f"{REG} b {{ reg = <0xfff 2>; }};", [("/a", "/b", "STAYS", (0x1000, 0x1000))]),
+        (f"{REG} b {{ reg = <0x1fff 1>; }};", [("/a", "/b", "STAYS", (0x1FFF, 0x1FFF))]),
+        # Of several registers of one node, the first.
+        (f"{REG} b {{ reg = <0x1000 4 0x1800 4>; }};", [("/a", "/b", "STAYS", (0x1000, 0x1003))]),
+        # In the other half of the page.
+        (
+            "a { reg = <0x1000 0x800>; }; b { reg = <0x1800 0x800>; };",
+            [("/a", "/b", "STAYS", (0x1800, 0x1FFF))],
+        ),
+        ("a { reg = <0x1000 0>; }; b { reg = <0x1000 4>; };", []),
+        (
+            f"{REG} memory@1000 {{ reg = <0x1000 4>; }};",
+            [("/a", "/memory@1000", "OWN", (0x1000, 0x1003))],
+        ),
+    ],
+)
+def test_pages(body: str, expected: list[object]) -> None:
+    assert told(found(body, "/a").pages) == expected
+
+
+@pytest.mark.parametrize(
+    ("bus", "expected"),
+    [
+        # The registers of a bus are those of what is on it; of any other node above, its own.
+        ('compatible = "simple-bus";', []),
+        ('compatible = "vendor,bus", "simple-pm-bus";', []),
+        ('compatible = "vendor,bus";', [("/bus/a", "/bus", "STAYS", (0x1000, 0x1FFF))]),
+        ("", [("/bus/a", "/bus", "STAYS", (0x1000, 0x1FFF))]),
+    ],
+)
+def test_a_bus_above(bus: str, expected: list[object]) -> None:
+    body = f"bus {{ {bus} {BUS} reg = <0 0x10000>; {REG} }};"
+    assert told(found(body, "/bus/a").pages) == expected
+    # It is in the way of what is not on it.
+    beside = f'bus {{ compatible = "simple-bus"; {BUS} reg = <0 0x10000>; }}; {REG}'
+    assert told(found(beside, "/a").pages) == [("/a", "/bus", "STAYS", (0x1000, 0x1FFF))]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("a { interrupts = <0 5 4>; }; b { interrupts = <0 6 4>; };", []),
+        (
+            "a { interrupts = <0 0 4 0 987 4>; }; b { interrupts = <0 0 4>; };"
+            " c { interrupts = <0 987 4>; };",
+            [("/a", "/b", "STAYS", (32, 32)), ("/a", "/c", "STAYS", (1019, 1019))],
+        ),
+        # Two lines of one node are two.
+        (
+            "a { interrupts = <0 5 4 0 6 4>; }; b { interrupts = <0 6 4 0 5 4>; };",
+            [("/a", "/b", "STAYS", (37, 37)), ("/a", "/b", "STAYS", (38, 38))],
+        ),
+        ("a { interrupts = <1 5 4>; }; b { interrupts = <1 5 4>; };", []),
+    ],
+)
+def test_lines(body: str, expected: list[object]) -> None:
+    assert sorted(told(found(body, "/a").lines), key=lambda each: each[3]) == expected
+
+
+def test_what_is_below_a_device() -> None:
+    body = f"""a {{ {BUS} iommus = <1 0x10>; reg = <0x1000 0x3000>;
+        part {{ reg = <0x2000 0x1000>; interrupts = <0 5 4>; }};
+        plain {{ }};
+        master {{ iommus = <1 0x10>; in {{ iommus = <1 0x11>; }}; }};
+        off {{ iommus = <1 0x12>; status = "disabled"; }}; }};
+        outside {{ reg = <0x3000 4>; status = "disabled"; }};"""
+    result = found(body, "/a")
+    assert [(this.device.path, child) for this, child in result.children] == [
+        ("/a", "/a/master"),
+        ("/a", "/a/master/in"),
+    ]
+    # What dom0 would drive by itself is told as that, and not as having what the device has.
+    assert (told(result.streams), told(result.pages)) == (
+        [],
+        [("/a", "/outside", "OFF", (0x3000, 0x3003))],
+    )
+    assert [(mark.path, mark.why) for mark in result.marks] == [
+        ("/a", ""),
+        ("/a/part", "below /a"),
+        ("/a/off", "below /a"),
+        ("/outside", "is on a page of /a"),
+    ]
+
+
+def test_of_devices_by_themselves_one_contest_of_a_kind_is_enough() -> None:
+    body = """a { iommus = <1 0x10>; reg = <0x1000 4>; interrupts = <0 5 4>; };
+        b { iommus = <1 0x10>; reg = <0x1800 4>; interrupts = <0 5 4>; };
+        c { iommus = <1 0x10>; reg = <0x1900 4>; status = "disabled"; };
+        d { iommus = <1 0x11>; reg = <0x2000 4>; };"""
+    result = found(body, "/a", "/b", "/d", alone=True)
+    assert told(result.streams) == [
+        ("/a", "/b", "STAYS", (0x10,)),
+        ("/b", "/a", "STAYS", (0x10,)),
+    ]
+    assert told(result.pages) == [
+        ("/a", "/b", "STAYS", (0x1800, 0x1803)),
+        ("/b", "/a", "STAYS", (0x1000, 0x1003)),
+    ]
+    assert told(result.lines) == [("/a", "/b", "STAYS", (37, 37)), ("/b", "/a", "STAYS", (37, 37))]
+    assert result.marks == ()
