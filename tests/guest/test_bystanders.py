@@ -70,7 +70,7 @@ def test_what_is_enabled_and_has_a_size_is_occupied() -> None:
         ("/memory", 0x4000, 0x1000),
         ("/memory", 0x8000, 1),
     ]
-    assert found.problems == ()
+    assert (found.problems, found.unasked) == ((), ())
 
 
 def test_of_memory_a_malformed_reg_is_told() -> None:

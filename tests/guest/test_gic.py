@@ -146,6 +146,19 @@ def test_malformed(gic: str, device: str, said: tuple[str, str, str]) -> None:
     assert (caught.value.what, caught.value.expected, caught.value.found) == said
 
 
+def test_a_controller_above_receives_what_is_below_it() -> None:
+    body = """bus { interrupt-controller; #interrupt-cells = <3>;
+        device { interrupt-controller; #interrupt-cells = <1>; interrupts = <0 5 4>; }; };
+        alone { interrupt-controller; #interrupt-cells = <1>; interrupts = <0 6 4>; };"""
+    found = guest(STUB + body)
+    intids = {
+        node.path: [each.intid for each in guest_interrupts(found, guest_gic(found), node)]
+        for node in found.tree.nodes()
+        if "interrupts" in node.properties
+    }
+    assert intids == {"/bus/device": [], "/alone": [38]}
+
+
 @pytest.mark.parametrize(
     ("root", "bus", "device", "expected"),
     [
@@ -195,7 +208,7 @@ def test_own_lines_are_the_spis_of_enabled_nodes_that_ask_for_nothing() -> None:
         (GPIO, {}, (None, "", 3)),
         (STUB, {}, ("/gic", "&{/gic}", 3)),
         (GPIO + LINUX, {}, ("/intc", "&{/intc}", 3)),
-        (ZEPHYR, {"a": "/a", "gic0": "/intc", "gic": "/intc"}, ("/intc", "&gic0", 4)),
+        (ZEPHYR, {"z": "/z", "a": "/a", "gic0": "/intc", "gic": "/intc"}, ("/intc", "&gic0", 4)),
         ("soc { gic { interrupt-controller; }; };", {}, (None, "", 3)),
         ('b { compatible = "arm,gic-v3"; };', {}, (None, "", 3)),
         ("b { interrupt-controller; compatible = [01]; };", {}, (None, "", 3)),

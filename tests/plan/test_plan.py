@@ -54,7 +54,9 @@ def raw(host: int, size: int = 0x1000, guest: int = 0x50000000) -> str:
         (at(0x40000000), 0),
         (at(0x40001000), 0x1000),
         (at(0xFFFFF000), 0xBFFFF000),
+        (at(0x80000000), 0x40000000),
         (at(0x1_0000_0000), None),
+        (at(0x1_0000_1000), None),
         # Up to the lowest of several, with a device or without.
         (at(0x60000000) + at(0x50000000, "b", 0x20001000), 0x10000000),
         (at(0x60000000) + at(0x3FFFF000, "b", 0x20001000), 0x20000000),
@@ -134,3 +136,69 @@ def test_what_viommu_yml_says_in_vain(
     found = re.findall(r"error: \[malformed\] (.*?)(?: \(.*)?\n", outcome.err)
     assert found == ([what] if what else []), outcome.err
     assert outcome.status == len(found)
+
+
+def ids(outcome: Outcome) -> list[str]:
+    """The ids of the errors that are told."""
+    return re.findall(r"error: \[([\w-]+)\]", outcome.err)
+
+
+ALLOW = "allow: [{{hazard: {}, device: /a, reason: a test}}]\n"
+
+
+@pytest.mark.parametrize(
+    ("passthrough", "config", "expected"),
+    [
+        # One part that is missing is a mistake; two are another host, which is told once.
+        ('x { xen,path = "/nothing"; };', "", ["unknown-host-node"]),
+        ('x { xen,path = "/nothing"; iommus = <0 0x99>; };', "", ["wrong-host"]),
+        (
+            'x { xen,path = "/nothing"; iommus = <0 0x99>; };'
+            'y { xen,path = "/neither"; iommus = <0 0x98>; };',
+            "",
+            ["wrong-host"],
+        ),
+        # What is not known for a mistake of another kind is not told.
+        (
+            'x { xen,path = "/nothing"; };',
+            "vsid: explicit\nvsids: {/b: [0]}\n",
+            ["unknown-host-node"],
+        ),
+    ],
+)
+def test_one_mistake_is_told_once(
+    passthrough: str, config: str, expected: list[str], viommu: Run, tmp_path: Path
+) -> None:
+    assert ids(bound(viommu, tmp_path, passthrough, config)) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "config", "errors"),
+    [
+        (2, "", 1),
+        (2, ALLOW.format("duplicate-assignment"), 0),
+        # Of one device, sixteen at most.
+        (16, ALLOW.format("duplicate-assignment"), 0),
+        (17, ALLOW.format("duplicate-assignment"), 1),
+        (18, ALLOW.format("duplicate-assignment"), 2),
+    ],
+)
+def test_several_requests_for_one_device(
+    count: int, config: str, errors: int, viommu: Run, tmp_path: Path
+) -> None:
+    passthrough = "".join(f'd{i} {{ xen,path = "/a"; }};' for i in range(count))
+    outcome = bound(viommu, tmp_path, passthrough, config)
+    assert ids(outcome) == ["duplicate-assignment"] * errors
+    if not errors:
+        devices = json.loads((tmp_path / "viommu/viommu.json").read_text())["devices"]
+        assert [each["node"] for each in devices] == [f"/passthrough/d{i}" for i in range(count)]
+
+
+@pytest.mark.parametrize(("vsid", "is_told"), [(0x0F, True), (0x10, False), (0x11, True)])
+def test_other_numbers_for_a_xen_that_keeps_ids(
+    vsid: int, is_told: bool, viommu: Run, tmp_path: Path
+) -> None:
+    config = f"vsid: explicit\nvsids: {{/a: [{vsid}]}}\n"
+    outcome = bound(viommu, tmp_path, A, config)
+    assert outcome.status == 0
+    assert ("xen-rfc keeps stream IDs" in outcome.err) == is_told

@@ -73,6 +73,30 @@ def test_regions(body: str, expected: list[object]) -> None:
     assert regions(body) == expected
 
 
+@pytest.mark.parametrize(
+    ("cells", "reg", "inherited", "by_default"),
+    [
+        ("", "0 0x10 0 0x20", (0x10, 0x20), None),
+        ("#address-cells = <1>;", "0x10 0 0x20", (0x10, 0x20), None),
+        ("#size-cells = <1>;", "0 0x10 0x20", (0x10, 0x20), (0x10, 0x20)),
+        (ONE_ONE, "0x10 0x20", (0x10, 0x20), (0x10, 0x20)),
+    ],
+)
+def test_the_cells_of_a_bus_that_says_none(
+    cells: str, reg: str, inherited: object, by_default: object
+) -> None:
+    """A host's are those of the next node above that says them, a guest's the default."""
+    found = tree(f"{TWO_TWO} bus {{ {cells} ranges; device {{ reg = <{reg}>; }}; }};")
+    device = found.node("/bus/device")
+    assert device
+    assert AddressMap(found, inherits=True).reg(device) == (inherited,)
+    if by_default:
+        assert AddressMap(found).reg(device) == (by_default,)
+    else:
+        with pytest.raises(TreeError):
+            AddressMap(found).reg(device)
+
+
 def test_every_ancestor_translates() -> None:
     body = f"""{TWO_TWO}
         a {{ {TWO_TWO} ranges = <0 0 0x10 0 0x1 0>;

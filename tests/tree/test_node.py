@@ -64,6 +64,14 @@ def test_a_phandle_that_two_nodes_have_is_an_error_where_it_is_used() -> None:
         found.phandle_target(5, found.root, "iommus")
 
 
+@pytest.mark.parametrize("first", ["/a", "/c"])
+def test_the_node_of_a_phandle_is_the_one_that_has_it(first: str) -> None:
+    nodes = (node(first, phandle=b"\0\0\0\5"), node("/b", phandle=b"\0\0\0\5"))
+    assert Tree(node("/", *nodes)).with_phandle(5) is None
+    assert Tree(node("/", *nodes[:1])).with_phandle(5) is nodes[0]
+    assert Tree(node("/", *nodes[:1])).with_phandle(6) is None
+
+
 def test_nodes_cannot_be_changed() -> None:
     """Nor does mypy let anybody try."""
     root = tree("a { };").root
