@@ -158,6 +158,17 @@ ALLOW = "allow: [{{hazard: {}, device: /a, reason: a test}}]\n"
             "",
             ["wrong-host"],
         ),
+        (
+            'x { xen,path = "/nothing"; iommus = <0 0x99>; interrupts = <0 200 4>; };',
+            "",
+            ["wrong-host"],
+        ),
+        # What one node is refused for already hides nothing of the next.
+        (
+            'x { xen,path = "/gic@f9000000"; }; y { xen,path = "/off"; };',
+            "",
+            ["hypervisor-owned", "unprotected"],
+        ),
         # What is not known for a mistake of another kind is not told.
         (
             'x { xen,path = "/nothing"; };',

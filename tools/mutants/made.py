@@ -37,8 +37,8 @@ class Mutant(NamedTuple):
 
 class _Meaning(ast.NodeTransformer):
     """Without what no run can tell: annotations, types in a name's value (`Name = Type | None`),
-    whether None or the member of an enum is compared by `is` or by `==`, and whether zip would see
-    that lists of one length are not.
+    whether a parameter could be given in another way as well, whether None or the member of an enum
+    is compared by `is` or by `==`, and whether zip would see that lists of one length are not.
     """
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
@@ -48,6 +48,11 @@ class _Meaning(ast.NodeTransformer):
     def visit_arg(self, node: ast.arg) -> ast.AST:
         node.annotation = None
         return node
+
+    def visit_arguments(self, node: ast.arguments) -> ast.AST:
+        node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+        node.posonlyargs, node.kwonlyargs = [], []
+        return self.generic_visit(node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
