@@ -202,6 +202,12 @@ def test_the_cells_of_an_interrupt(cells: int, is_right: bool) -> None:
             intids(body)
 
 
+def test_a_node_without_interrupt_cells_is_no_controller() -> None:
+    with pytest.raises(TreeError) as caught:
+        intids("x: x { }; device { interrupts-extended = <&x 1>; };")
+    assert (caught.value.what, caught.value.found) == ("#interrupt-cells is out of range", "0")
+
+
 @pytest.mark.parametrize(("count", "is_right"), [(15, True), (16, False)])
 def test_nexuses_in_a_row(count: int, is_right: bool) -> None:
     last = "&gic 0 7 4"
@@ -263,6 +269,14 @@ def test_the_targets_of_a_bridge(bridge: str, expected: tuple[int, ...]) -> None
     assert node
     assert map_targets(found, node, found.node("/gic")) == expected
     assert map_targets(found, node, None) == ()
+
+
+def test_a_target_without_number_is_none() -> None:
+    bridge = "#address-cells = <0>; #interrupt-cells = <1>; interrupt-map = <1 1 5>;"
+    found = tree(f"pci {{ {bridge} }}; {GIC.replace('<3>', '<1>')}")
+    node = found.node("/pci")
+    assert node
+    assert map_targets(found, node, found.node("/gic")) == ()
 
 
 OTHER_GIC = 'compatible = "arm,gic"; interrupt-controller;'
