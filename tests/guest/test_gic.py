@@ -192,7 +192,7 @@ def test_own_lines_are_the_spis_of_enabled_nodes_that_ask_for_nothing() -> None:
         beyond {{ interrupts = <0 988 4>; }};
         malformed {{ interrupts = <0>; }};
         none {{ }};
-        gpio {{ interrupt-controller; #interrupt-cells = <3>; phandle = <2>; }};
+        z {{ interrupt-controller; #interrupt-cells = <3>; phandle = <2>; }};
         key {{ interrupt-parent = <2>; interrupts = <0 3 4>; }};
         last {{ interrupts-extended = <1 0 4 4>; }};"""
     )

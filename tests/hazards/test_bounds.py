@@ -193,3 +193,80 @@ def test_of_two_mappings_without_a_device(
     assert said(viommu, tmp_path, in_one) == expected
     one, two = raw(0x60000000, 0x50000000), raw(host, guest).removeprefix(B).replace("r {", "s {")
     assert said(viommu, tmp_path, one + two) == expected
+
+
+def pairs(path: str, *triples: tuple[int, int]) -> str:
+    """A node with pages of the host, each at an address of the guest."""
+    reg = ", ".join(f"<0 {guest:#x} 0 0x1000>" for _, guest in triples)
+    mapping = ", ".join(f"<0 {host:#x} 0 0x1000 0 {guest:#x}>" for host, guest in triples)
+    return f'{path} {{ xen,path = "/{path}"; reg = {reg}; xen,reg = {mapping}; }};'
+
+
+TWO = """n { reg = <0 0x2000e000 0 0x1000>, <0 0x20010000 0 0x1000>; iommus = <&smmu 0x1c>; };
+o { reg = <0 0x20012000 0 0x1000>, <0 0x20014000 0 0x1000>; iommus = <&smmu 0x1d>; };
+};"""
+
+
+@pytest.mark.parametrize(
+    ("passthrough", "expected"),
+    [
+        (pairs("n", (0x2000E000, 0x50000000), (0x20010000, 0x50002000)), []),
+        # Two regions of one device over each other.
+        (
+            pairs("n", (0x2000E000, 0x50000000), (0x20010000, 0x50000000)),
+            [("n", "0x50000000/0x1000")],
+        ),
+        # Two of one device over two of another are one mistake, and that of the second.
+        (
+            pairs("n", (0x2000E000, 0x50000000), (0x20010000, 0x50002000))
+            + pairs("o", (0x20012000, 0x50000000), (0x20014000, 0x50002000)),
+            [("o", "0x50000000/0x1000")],
+        ),
+        (
+            pairs("n", (0x2000E000, 0x50000000), (0x20010000, 0x50000000))
+            + pairs("o", (0x20012000, 0x50004000), (0x20014000, 0x50006000)),
+            [("n", "0x50000000/0x1000")],
+        ),
+    ],
+)
+def test_of_devices_over_each_other(
+    passthrough: str, expected: list[tuple[str, str]], viommu: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "host.dts").write_text(HOST.rstrip().removesuffix("};") + TWO)
+    (tmp_path / "guest.dts").write_text(PARTIAL_TREE % passthrough)
+    outcome = viommu("bind", "--host", "host.dts", "--profile", "xen-rfc", "guest.dts")
+    pattern = r"\[guest-overlap\].*node /passthrough/(\w+),.*, found (.*)\)"
+    assert re.findall(pattern, outcome.err) == expected
+
+
+@pytest.mark.parametrize(
+    ("profile", "interrupts", "is_told"),
+    [
+        # dom0less routes what the host node has, xl what the guest's node lists.
+        ("xen-rfc", "", True),
+        ("xen-v3-libxl", "", False),
+        ("xen-v3-libxl", "interrupts = <0 2 4>;", True),
+    ],
+)
+def test_a_line_of_the_guests_own_node(
+    profile: str, interrupts: str, is_told: bool, viommu: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "host.dts").write_text(HOST)
+    own = """interrupt-parent = <9>; gic { compatible = "arm,gic-v3"; interrupt-controller;
+        #interrupt-cells = <3>; phandle = <9>; }; own { interrupts = <0 2 4>; };"""
+    text = PARTIAL_TREE % B.replace("};", f"{interrupts} }};")
+    (tmp_path / "guest.dts").write_text(text.replace("passthrough {", f"{own} passthrough {{", 1))
+    outcome = viommu("bind", "--host", "host.dts", "--profile", profile, "guest.dts")
+    assert ("INTID 34 also belongs to /own, a node of the guest" in outcome.err) == is_told
+
+
+def test_a_vsmmu_that_is_in_the_tree_already_is_in_nobodys_way(viommu: Run, tmp_path: Path) -> None:
+    (tmp_path / "host.dts").write_text(HOST)
+    own = """interrupt-parent = <9>; gic { compatible = "arm,gic-v3"; interrupt-controller;
+        #interrupt-cells = <3>; phandle = <9>; };
+        iommu@4040000 { compatible = "arm,smmu-v3"; reg = <0 0x4040000 0 0x40000>;
+            #iommu-cells = <1>; interrupts = <0 1 1>; };"""
+    text = (PARTIAL_TREE % B).replace("passthrough {", f"{own} passthrough {{", 1)
+    (tmp_path / "guest.dts").write_text(text)
+    outcome = viommu("bind", "--host", "host.dts", "--profile", "xen-rfc", "guest.dts")
+    assert (outcome.status, outcome.err) == (0, "")

@@ -10,7 +10,7 @@ from west_viommu.guest.regions import RegionPair
 from west_viommu.guest.requests import Request
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
-from west_viommu.hypervisor.contest import Contest
+from west_viommu.hypervisor.contest import Contest, Resource, with_ids
 from west_viommu.hypervisor.contests import Contests, contests, contests_alone
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.plan.host_devices import DEFAULT
@@ -82,6 +82,16 @@ def test_of_many_ids_sixteen_are_told() -> None:
     ids = " ".join(f"1 {i}" for i in range(17))
     (contest,) = found(f"a {{ iommus = <{ids}>; }}; b {{ iommus = <{ids}>; }};", "/a").streams
     assert contest.ids == tuple(range(16))
+
+
+def test_of_an_interval_so_many_are_told_as_are_left() -> None:
+    (contest,) = found(f"{A} b {{ iommus = <1 0x11>; }};", "/a").streams
+    more = with_ids(contest, 0x20, 0x21, Resource.STREAMS)
+    assert more.ids == (0x11, 0x20, 0x21)
+    more = with_ids(more, 0x30, 0x50, Resource.STREAMS)
+    assert more.ids == (0x11, 0x20, 0x21, *range(0x30, 0x3D))
+    assert with_ids(more, 0x60, 0x60, Resource.STREAMS) == more
+    assert with_ids(contest, 0x20, 0x21, Resource.LINES) == contest
 
 
 def test_both_may_be_the_guests() -> None:

@@ -10,7 +10,7 @@ from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.hypervisor.profile import Profile
-from west_viommu.plan.host_devices import DEFAULT, concerns, device_reports
+from west_viommu.plan.host_devices import DEFAULT, as_driven, concerns, device_reports
 
 HOST = """interrupt-parent = <9>; #address-cells = <1>; #size-cells = <1>;
     gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>; phandle = <9>; };
@@ -65,3 +65,13 @@ def test_what_speaks_against_giving_devices_to_one_guest(
     together = [each for path in paths if (each := host.device(path))]
     found = concerns(together, host, Terms(DEFAULT))
     assert [(each.device, each.hazard) for each in found] == expected
+
+
+def test_an_iommu_is_supported_where_its_driver_takes_its_cells() -> None:
+    found = inventory(
+        tree("""one { compatible = "arm,smmu-v3"; #iommu-cells = <1>; };
+            two { compatible = "arm,smmu-v3"; #iommu-cells = <2>; };
+            other { compatible = "arm,mmu-500"; #iommu-cells = <1>; };""")
+    )[0]
+    driven = {iommu.path: iommu.supported for iommu in as_driven(found, DEFAULT).iommus}
+    assert driven == {"/one": True, "/two": False, "/other": False}

@@ -182,6 +182,11 @@ def test_triggers_of_zephyr_become_those_of_linux(bound: Bound) -> None:
         assert bound.run(NET % f"interrupts = <0 14 {zephyr} 0xa0>;", beside=gic).status == 0
         net = bound.tree("xl").node("/passthrough/net@23000000")
         assert net and net.properties["interrupts"].hex() == f"000000000000000e{linux:08x}"
+        # xl's guest has the parent from the root, dom0less' from the node.
+        assert "interrupt-parent" not in net.properties
+        net, stub = (bound.tree().node(path) for path in ("/passthrough/net@23000000", "/gic"))
+        assert net and net.properties["interrupts"].hex() == f"000000000000000e{linux:08x}"
+        assert stub and net.properties["interrupt-parent"] == stub.properties["phandle"]
 
 
 def test_what_is_not_asked_for_is_told(bound: Bound) -> None:
