@@ -22,6 +22,8 @@ HOST = tree("""#address-cells = <1>; #size-cells = <1>;
     two { compatible = "arm,smmu-v3"; #iommu-cells = <1>; phandle = <2>; };
     a@10000 { iommus = <1 0x10>; reg = <0x10000 0x1000>; };
     b@20000 { iommus = <2 0x10>; reg = <0x20000 0x1000>; };
+    plain@50000 { reg = <0x50000 0x1000>; };
+    other@50000 { iommus = <1 0x20>; reg = <0x50000 0x1000>; };
     m@40000 { iommu-map = <0 2 0x40 0x10>; reg = <0x40000 0x1000>; };""")
 DEVICES = Devices("host.dts", HOST, inventory(HOST)[0])
 
@@ -36,6 +38,10 @@ DEVICES = Devices("host.dts", HOST, inventory(HOST)[0])
         ("a@10000", 0x20000, [0x10], "/b@20000"),
         ("x", 0x30000, [0x10], "ambiguous-master"),
         ("x", 0x30000, [0x11], "unknown-stream-id"),
+        # Of two nodes at one address, the name says which: one is behind no IOMMU.
+        ("plain@50000", 0x50000, [0x11], "unprotected"),
+        ("other@50000", 0x50000, [0x11], "unknown-stream-id"),
+        ("x", 0x50000, [0x11], "unknown-stream-id"),
         ("x", 0x30000, [0x4F], "/m@40000"),
         # A mistyped ID that a map gives out is not the map's where the address is another's.
         ("x", 0x10000, [0x4F], "stream-mismatch"),

@@ -186,3 +186,12 @@ def test_many_windows_that_overlap_by_a_byte() -> None:
 def test_whether_regions_overlap(other: tuple[int, int], is_over: bool) -> None:
     region = Region(0x1000, 0x1000)
     assert region.overlaps(Region(*other)) == Region(*other).overlaps(region) == is_over
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 0), (0x1000, 0x2FFF), (0xFFF, 0x1000)])
+def test_a_region_between_two_addresses(first: int, last: int) -> None:
+    region = Region.between(first, last)
+    assert (region.base, region.size) == (first, last - first + 1)
+    assert (region.ends, region.end) == ((first, last), last + 1)
+    assert region.contains(first) and region.contains(last)
+    assert not region.contains(first - 1) and not region.contains(last + 1)

@@ -35,6 +35,8 @@ def test_parent_and_lineage() -> None:
         ("", 'status = "okay";', "okay"),
         ("", 'status = "ok";', "okay"),
         ("", 'status = "disabled";', "disabled"),
+        # The first word counts.
+        ("", 'status = "okay", "disabled";', "okay"),
         ("", 'status = "reserved";', "reserved"),
         ('status = "disabled";', "", "disabled"),
         ('status = "reserved";', 'status = "disabled";', "disabled"),

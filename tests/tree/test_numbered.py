@@ -14,3 +14,9 @@ def test_all_values_under_a_number_in_their_order() -> None:
 def test_the_lowest_number_from_one_on() -> None:
     numbered = Numbered([(7, "a"), (9, "x")])
     assert [numbered.first_from(number) for number in (0, 7, 8, 9, 10)] == [7, 7, 9, 9, None]
+
+
+def test_behind_the_last_of_many() -> None:
+    numbered = Numbered((number, number) for number in range(1000))
+    assert [list(numbered.under(number)) for number in (0, 999, 1000)] == [[0], [999], []]
+    assert [numbered.first_from(number) for number in (999, 1000)] == [999, None]
