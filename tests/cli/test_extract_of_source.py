@@ -40,6 +40,28 @@ def test_partitions_come_along_on_a_bus_without_sizes(viommu: Run) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("cells", "lacking"), [((0, 1), "addresses"), ((0, 0), "addresses"), ((2, 0), "sizes")]
+)
+def test_ranges_of_a_bus_that_has_nothing_to_map_are_left_out(
+    cells: tuple[int, int], lacking: str, viommu: Run
+) -> None:
+    of_bus = f"ranges; #address-cells = <{cells[0]}>; #size-cells = <{cells[1]}>; child {{ }};"
+    source = f"""/dts-v1/;
+        / {{
+            #address-cells = <2>;
+            #size-cells = <2>;
+            smmu: smmu@4000 {{
+                compatible = "arm,smmu-v3"; #iommu-cells = <1>; reg = <0 0x4000 0 0x1000>;
+            }};
+            bus@10000 {{ reg = <0 0x10000 0 0x1000>; iommus = <&smmu 1>; {of_bus} }};
+        }};"""
+    Path("host.dts").write_text(source)
+    outcome = viommu("extract", "--host", "host.dts", "bus@10000")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert f"/* left out: ranges: the bus has no {lacking} */" in outcome.out
+
+
 def test_a_blob_goes_by_the_names_of_properties(viommu: Run) -> None:
     Path("host.dtb").write_bytes(blob(HOST.read_text()))
     out = viommu("extract", "--host", "host.dtb", "ethernet@200000").out

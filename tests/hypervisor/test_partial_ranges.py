@@ -77,3 +77,13 @@ def test_each_region_is_inside_of_one_entry(
 
 def test_a_bus_with_the_cells_of_the_root_needs_no_entry() -> None:
     assert entries((2, 2), "0x1 0 0 0x1000") == []
+
+
+@pytest.mark.parametrize("cells", [(0, 1), (0, 2), (2, 0), (0, 0)])
+def test_a_bus_without_addresses_or_sizes_has_nothing_to_map(cells: tuple[int, int]) -> None:
+    guest = tree(
+        f"bus {{ #address-cells = <{cells[0]}>; #size-cells = <{cells[1]}>; ranges; n {{ }}; }};"
+    )
+    bus = guest.node("/bus")
+    assert bus
+    assert bus_ranges(bus, cells, (2, 2), AddressMap(guest), bus.children) is None

@@ -219,8 +219,9 @@ class _Copier:
     def _ranges(self, node: Node, left_out: list[LeftOut]) -> Iterator[Property]:
         """`ranges` with absolute addresses in the two cells of /passthrough, for the children."""
         address, size = bus_cells(node)
-        if size == 0:
-            left_out.append(LeftOut(("ranges",), "the bus has no sizes"))
+        if address == 0 or size == 0:
+            lacking = "sizes" if address else "addresses"
+            left_out.append(LeftOut(("ranges",), f"the bus has no {lacking}"))
             return
         entries = b""
         lost = 0

@@ -20,9 +20,9 @@ def bus_ranges(
 ) -> bytes | None:
     """The property for `bus`, which sets `cells` for its children: the guest's own, else the
     identity of as much as the cells can say and the nodes `below` need. None where the bus has no
-    sizes, and so no addresses to map. Raises TreeError.
+    addresses or no sizes, and so nothing to map. Raises TreeError.
     """
-    if cells[1] == 0:
+    if 0 in cells:
         return None
     ranges = addresses.ranges(bus) or ()
     if not ranges:
