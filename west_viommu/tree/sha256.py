@@ -7,6 +7,7 @@ there, hashlib does it.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib import import_module
 
 from west_viommu.quick_typing import Any
@@ -18,6 +19,8 @@ def sha256(data: bytes) -> str:
     return digest
 
 
+# To look for a module that is not there takes longer than to sum a file of ours.
+@lru_cache
 def _module() -> Any:
     for name in ("_sha2", "_sha256"):
         try:
