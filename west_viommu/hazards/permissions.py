@@ -14,37 +14,48 @@ from west_viommu.problems import Problem, Severity, close_matches
 _ALLOWABLE = frozenset(hazard.id for hazard in HAZARDS if hazard.allowable)
 
 
-class Permissions:
-    """The permissions of one run. Each must be needed: one that is not is an error itself."""
+class AllowList:
+    """`allow:` of a file. Each entry must be needed: one that is not is an error itself."""
 
-    def __init__(self, permissions: Sequence[Permission], guest: GuestTree):
-        self.guest = guest
+    def __init__(self, permissions: Sequence[Permission]):
         self._permissions = permissions
         self._needed: set[Permission] = set()
 
     @property
     def used(self) -> tuple[Permission, ...]:
-        """The permissions that were needed, by device: nothing hangs on the order of viommu.yml."""
+        """The permissions that were needed, by device: nothing hangs on the order of the file."""
         return tuple(
             sorted(self._needed, key=lambda entry: (entry.device, entry.hazard, entry.reason))
         )
+
+    def needed(self, hazard: str, names: Collection[str]) -> str | None:
+        """Why a hazard of what has one of these `names` is allowed, as the first entry for it says;
+        None without one.
+        """
+        naming = [
+            entry for entry in self._permissions if entry.hazard == hazard and entry.device in names
+        ]
+        self._needed.update(naming)
+        if not naming:
+            return None
+        file, line = naming[0].where
+        return f"allowed by {file}:{line}, because: {naming[0].reason}"
+
+
+class Permissions(AllowList):
+    """The permissions of one run."""
+
+    def __init__(self, permissions: Sequence[Permission], guest: GuestTree):
+        super().__init__(permissions)
+        self.guest = guest
 
     def reason(self, hazard: str, finding: Finding, names: Collection[str]) -> str | None:
         """Why `finding` of a hazard is allowed, for one of the `names` by which viommu.yml may mean
         its guest node; None where it is not.
         """
-        naming = [
-            entry
-            for entry in self._permissions
-            if entry.hazard == hazard
-            and names
-            and (entry.device in names or entry.device == finding.other)
-        ]
-        self._needed.update(naming)
-        if naming and hazard in _ALLOWABLE and finding.severity is not Severity.FATAL:
-            file, line = naming[0].where
-            return f"allowed by {file}:{line}, because: {naming[0].reason}"
-        return None
+        reason = self.needed(hazard, (*names, finding.other) if names else ())
+        is_allowable = hazard in _ALLOWABLE and finding.severity is not Severity.FATAL
+        return reason if is_allowable else None
 
     def problem(self, hazard: str, finding: Finding, path: str, names: Collection[str]) -> Problem:
         """`finding` of a hazard, of the guest node at `path`: a warning where it is allowed."""

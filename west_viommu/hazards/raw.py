@@ -145,8 +145,9 @@ def _in_the_guest(raws: Sequence[Raw], ownership: Ownership) -> _Found:
 
 
 def _over_mapped(raws: Sequence[Raw], ownership: Ownership) -> _Found:
-    """Over what a device, or another raw mapping, has in the guest: Xen maps the last one there.
-    What is together on the host may be together in the guest as well.
+    """Over what a device, or another raw mapping, has in the guest: Xen maps the last one there, as
+    __p2m_set_entry() replaces a valid entry without a word (read in 4.17 and master). What is
+    together on the host may be together in the guest as well.
     """
     mapped = [
         (path, pages)

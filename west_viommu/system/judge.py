@@ -12,10 +12,11 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from west_viommu.guest.requests import Raw
 from west_viommu.hazards.findings import Finding, as_allowed
 from west_viommu.hazards.ownership import Ownership
+from west_viommu.hazards.permissions import AllowList
 from west_viommu.hazards.raw import on_the_host
 from west_viommu.hazards.table import HAZARDS
 from west_viommu.host.devices import Devices
-from west_viommu.hypervisor.assignment import Permission, Terms
+from west_viommu.hypervisor.assignment import Terms
 from west_viommu.hypervisor.contests import Contests, contests
 from west_viommu.hypervisor.holdings import Holdings, Standing
 from west_viommu.hypervisor.marks import Mark
@@ -160,31 +161,16 @@ def _stays(marks: Iterable[Mark], holdings: Holdings) -> Iterator[Stays]:
             yield Stays(master.path, tuple(streams))
 
 
-class _Allowed:
-    """The permissions of system.yml. Each must be needed, as in viommu.yml."""
-
-    def __init__(self, permissions: Sequence[Permission]):
-        self._permissions = permissions
-        self._needed: set[Permission] = set()
-
-    @property
-    def used(self) -> tuple[Permission, ...]:
-        """Those that were needed, in an order that system.yml has no part in."""
-        return tuple(
-            sorted(self._needed, key=lambda entry: (entry.device, entry.hazard, entry.reason))
-        )
+class _Allowed(AllowList):
+    """The permissions of system.yml."""
 
     def problem(self, clash: Clash) -> Problem:
         """`clash` as a problem: a warning where it is allowed."""
-        names = clash.this.names | clash.other.names
-        naming = [e for e in self._permissions if e.hazard == clash.hazard and e.device in names]
-        self._needed.update(naming)
-        hint = clash.hint
-        is_allowed = bool(naming) and clash.allowable
-        if is_allowed:
-            file, line = naming[0].where
-            hint = f"allowed by {file}:{line}, because: {naming[0].reason}"
-        elif clash.allowable:
+        reason = self.needed(clash.hazard, clash.this.names | clash.other.names)
+        if not clash.allowable:
+            reason = None
+        hint = reason or clash.hint
+        if clash.allowable and not reason:
             line_of_yaml = as_allowed(clash.hazard, clash.this.allowed_as)
             hint += f"; or, if you trust both guests with it, in system.yml: {line_of_yaml}"
         return Problem(
@@ -195,7 +181,7 @@ class _Allowed:
             expected=clash.expected,
             found=clash.found,
             where=clash.this.domain.where,
-            severity=Severity.WARNING if is_allowed else Severity.ERROR,
+            severity=Severity.WARNING if reason else Severity.ERROR,
         )
 
     def stale(self) -> Iterator[Problem]:
