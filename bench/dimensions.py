@@ -436,7 +436,7 @@ def _unasked(count: int) -> Input:
 
 def _extended_requests(count: int) -> Input:
     """A request in as many parts."""
-    parts = "".join(f"&{{/passthrough/m0}} {{ p{i} = <{i}>; }};\n" for i in range(count))
+    parts = "".join(f"&{{/passthrough/m0}} {{ p{i % 500} = <{i}>; }};\n" for i in range(count))
     return Input(_devices(1), _guest([_asking(0)]) + parts)
 
 
@@ -493,10 +493,10 @@ DIMENSIONS = {
     "open labels": Dimension(1000, _open_labels),
     "references to open labels": Dimension(5000, _open_references),
     "references": Dimension(1000, _references),
-    "references of a property": Dimension(1000, _references_in_one),
+    "references of a property": Dimension(500, _references_in_one),
     "references that do not come along": Dimension(1000, _references_out),
-    "aliases": Dimension(2000, _aliases),
-    "aliases of labels": Dimension(1000, _aliases_of_labels),
+    "aliases": Dimension(300, _aliases),
+    "aliases of labels": Dimension(300, _aliases_of_labels),
     "nodes of a guest": Dimension(1000, _nodes_of_the_guest),
     "nodes of a guest over a device": Dimension(1000, _nodes_over_the_device),
     "nodes below a request": Dimension(1000, _unasked),

@@ -319,3 +319,39 @@ def test_a_host_path_that_needs_quotes(viommu: Run, tmp_path: Path) -> None:
     subprocess.run(merge, check=True)
     dtdev = (tmp_path / "viommu/xl.cfg").read_text().splitlines()[2]
     assert dtdev == 'dtdev = [ "/bus@23000000/n\\"*@2\\\\]#$x0`" ]'
+
+
+def _names(tree: Tree) -> int:
+    """The size of the different property names, with their ends."""
+    return sum(
+        len(name) + 1 for name in {name for node in tree.nodes() for name in node.properties}
+    )
+
+
+def test_names_of_properties_that_dtc_is_long_at(bound: Bound) -> None:
+    many = [f"{'p' * 11}{i:04};" for i in range(500)]
+    assert bound.run(NET % " ".join(many)).status == 0
+    left = 8192 - max(_names(bound.tree()), _names(bound.tree("xl")))
+    assert 16 < left < 255
+    assert bound.run(NET % " ".join([*many, f"{'q' * (left - 1)};"])).status == 0
+    assert max(_names(bound.tree()), _names(bound.tree("xl"))) == 8192
+    outcome = bound.run("\n" + NET % " ".join([*many, f"{'q' * left};"]))
+    assert (outcome.status, outcome.out) == (1, "")
+    wrong, *_, hint = outcome.err.splitlines()
+    assert wrong == (
+        "guest.dts:2: error: [malformed] the partial tree for Xen would have too many property "
+        "names for dtc (node /passthrough/net@23000000, expected at most 8 KiB of different names "
+        "below /passthrough and in /aliases)"
+    )
+    assert hint == "hint: leave out those that the guest does not need"
+
+
+def test_as_many_aliases(bound: Bound) -> None:
+    aliases = "\n".join(f"net{i} = &net;" for i in range(1000))
+    net = f"net: {NET % ''}"
+    assert bound.run(net, beside=f"aliases {{ {aliases} }};").status == 0
+    more = "\n".join(f"net{i} = &net;" for i in range(1300))
+    outcome = bound.run(net, beside=f"\naliases {{ {more} }};")
+    assert outcome.status == 1
+    assert "guest.dts:2: error: [malformed] the partial tree" in outcome.err
+    assert "(node /aliases, expected at most 8 KiB" in outcome.err

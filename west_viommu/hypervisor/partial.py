@@ -31,6 +31,9 @@ from west_viommu.tree.node import Node, Tree
 _ROOT_CELLS = (2, 2)
 # GUEST_PHANDLE_GIC is 65000, and Xen keeps one below it.
 _LAST_PHANDLE = 64998
+# Of different property names, with their ends; whole hosts have up to 5 KiB. dtc
+# compares each with every place in those before it (stringtable_insert in its flattree.c).
+_MOST_OF_NAMES = 1 << 13
 Properties = dict[str, bytes]
 
 
@@ -102,7 +105,22 @@ class _Builder:
         whole = Tree(_node("/", root, tuple(children)))
         references = {node.path: self._references(whole, node) for node in whole.nodes()}
         tree = PartialTree(self._toolstack, whole.root, references, self._left_out)
-        return tree, tuple(self._problems)
+        return tree, (*self._problems, *self._too_many_names(whole))
+
+    def _too_many_names(self, whole: Tree) -> Iterator[Problem]:
+        """A tree that dtc would be long at; told of the node with the most of them."""
+        names = {name for node in whole.nodes() for name in node.properties}
+        if sum(len(name) + 1 for name in names) > _MOST_OF_NAMES:
+            node = max(whole.nodes(), key=lambda each: len(each.properties))
+            yield Problem(
+                "malformed",
+                "the partial tree for Xen would have too many property names for dtc",
+                "leave out those that the guest does not need",
+                node=node.path,
+                expected=f"at most {_MOST_OF_NAMES >> 10} KiB of different names below "
+                f"{PASSTHROUGH} and in /aliases",
+                where=self._guest.locate(node.path, ""),
+            )
 
     def _bus_properties(self) -> Properties:
         try:

@@ -33,6 +33,8 @@ def partial_tree_source(tree: PartialTree) -> str:
     return f"{OVERLAY_FIRST_LINE}\n *\n{header} */\n{dts(tree.root, tree.references)}"
 
 
+# What dtc compares each with each for, and dtlib has seen to already.
+_UNNEEDED = ("duplicate_node_names", "duplicate_property_names")
 # dtc needs a tenth of a second for the largest trees of real boards.
 MOST_SECONDS = 30.0
 
@@ -43,7 +45,10 @@ class Compilers:
     """
 
     def __init__(self, sources: Mapping[str, str]):
-        command = ["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", "-", "-"]
+        spared = [
+            option for check in _UNNEEDED for option in ("-W", f"no-{check}", "-E", f"no-{check}")
+        ]
+        command = ["dtc", "-q", *spared, "-I", "dts", "-O", "dtb", "-o", "-", "-"]
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         for name, source in sources.items():
             # A file, not a pipe: who waits for one has not filled that of the next.
