@@ -37,7 +37,6 @@ def test_files_are_read_in_order_and_amend_each_other() -> None:
     assert [node.path for node in read.tree.nodes()][:3] == ["/", "/a", "/b"]
     a = read.tree.node("/a")
     assert a and a.number("x", 0) == 2
-    assert read.is_complete
     assert read.labels == {"a": "/a"}
     assert read.locate("/a", "x") == Where("guest1.dts", 1)
     assert read.locate("/b", "y") == Where("guest1.dts", 2)
@@ -47,7 +46,6 @@ def test_overlays_whose_base_is_not_given() -> None:
     read = guest(
         '&uart0 { status = "okay"; };\n&{/soc/bus} { x = <&{/cpus}>; };\n/ { y = <GIC_SPI &clk>; };'
     )
-    assert not read.is_complete
     assert read.open_labels == {"uart0", "clk"}
     assert read.tree.node("/soc/bus") and read.tree.node("/cpus")
     assert read.tree.root.properties["y"][:4] == bytes(4)
@@ -128,7 +126,7 @@ def test_a_preprocessor_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CPP", "'")
     assert "[unreadable] the variable CPP cannot be read" in refusal("/dts-v1/;")
     monkeypatch.setenv("CPP", "")
-    assert guest("/dts-v1/; / { };").is_complete
+    assert guest("/dts-v1/; / { };").labels == {}
 
 
 def test_a_folder_is_no_source() -> None:

@@ -28,7 +28,6 @@ class GuestTree(NamedTuple):
     them; not those to which the compiler gives one. `links`: path of a node -> for its `iommus`,
     index of a cell -> path of the node that it means, by label or by such a number. `references`:
     path of a node below /passthrough -> property -> what its value refers to by label or path.
-    `is_complete`: the source has /dts-v1/; otherwise it is overlays for a base that is not given.
     """
 
     tree: Tree
@@ -37,7 +36,6 @@ class GuestTree(NamedTuple):
     numbered: frozenset[str]
     links: Mapping[str, Mapping[int, str]]
     references: Mapping[str, Mapping[str, Reference]]
-    is_complete: bool
     locate: Locate
 
     def given(self, path: str, label: str) -> frozenset[str]:
@@ -67,7 +65,6 @@ def without_source(tree: Tree, file: str) -> GuestTree:
         frozenset(node.path for node in tree.nodes() if _has_phandle(node)),
         links(tree, {}, tree.with_phandle),
         {},
-        True,
         lambda path, prop: Where(file),
     )
 

@@ -131,7 +131,6 @@ def _guest_tree(text: str, name: str, blobs: Collection[str] = ()) -> GuestTree:
         numbered,
         links(tree, of_iommus, by_number),
         written,
-        outline.is_complete,
         locate,
     )
 
