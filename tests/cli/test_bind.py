@@ -485,3 +485,25 @@ def test_text_of_the_host_cannot_leave_a_comment_or_a_string(viommu: Run, tmp_pa
     assert "host.dts (* / bad ? * / {)" in overlay
     assert 'compatible = "viommu,passthrough", "a\\"b\\\\", "\\x01", "simple-bus";' in overlay
     assert bound(tmp_path, "guest.dts") == {"/passthrough/e": [0x10]}
+
+
+def test_a_copy_of_two_cells_for_a_xen_that_drives_the_smmu(viommu: Run, tmp_path: Path) -> None:
+    (tmp_path / "host.dts").write_text(
+        """/dts-v1/; / { #address-cells = <2>; #size-cells = <2>;
+        memory@80000000 { device_type = "memory"; reg = <0 0x80000000 0 0x40000000>; };
+        smmu: iommu@e0000000 { compatible = "arm,mmu-500"; #iommu-cells = <2>;
+            reg = <0 0xe0000000 0 0x10000>; };
+        dma@9000000 { reg = <0 0x9000000 0 0x1000>; iommus = <&smmu 6 0>, <&smmu 7 0>; }; };"""
+    )
+    (tmp_path / "guest.dts").write_text(
+        PARTIAL_TREE
+        % "dma@9000000 { reg = <0 0x9000000 0 0x1000>; iommus = <0x0 6 0>, <0x0 7 0>; };"
+    )
+    outcome = viommu("bind", "--host", "host.dts", "--profile", "xen", "guest.dts")
+    assert (outcome.status, outcome.err) == (0, "")
+    plan = json.loads((tmp_path / "viommu/viommu.json").read_text())
+    assert [stream["pmaster"] for stream in plan["devices"][0]["streams"]] == [6, 7]
+    files = (tmp_path / "guest.dts", tmp_path / "viommu/viommu.overlay")
+    (tmp_path / "all.dts").write_text("".join(file.read_text() for file in files))
+    device = dtlib.DT(str(tmp_path / "all.dts")).get_node("/passthrough/dma@9000000")
+    assert list(device.props) == ["reg"]

@@ -13,7 +13,9 @@ from west_viommu.hazards.findings import NoMatch
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
 from west_viommu.host.streams import StreamId
+from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.plan.match import assignment
+from west_viommu.read.profiles import profile
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.node import Phandle
 
@@ -25,7 +27,7 @@ HOST = tree("""#address-cells = <1>; #size-cells = <1>;
     plain@50000 { reg = <0x50000 0x1000>; };
     other@50000 { iommus = <1 0x20>; reg = <0x50000 0x1000>; };
     m@40000 { iommu-map = <0 2 0x40 0x10>; reg = <0x40000 0x1000>; };""")
-DEVICES = Devices("host.dts", HOST, inventory(HOST)[0])
+HOLDINGS = Holdings(Devices("host.dts", HOST, inventory(HOST)[0]), profile("xen-rfc", None))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def test_the_address_then_the_name(name: str, reg: int, ids: list[int], expected
     pairs = (RegionPair(region, region),)
     request = Request("/passthrough/x", name, None, entries, pairs, (), (), False, None)
     try:
-        found = assignment(request, DEVICES).device.path
+        found = assignment(request, HOLDINGS).device.path
     except NoMatch as no_match:
         found = no_match.hazard
     assert found == expected

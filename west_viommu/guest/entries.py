@@ -30,20 +30,27 @@ class Entry(NamedTuple):
     prop: str = "iommus"
 
 
-def entries(guest: GuestTree, node: Node) -> tuple[Entry, ...]:
-    """The IDs of `iommus`, and those of xen,smmu-stream-ids that are not among them. Raises
-    TreeError.
+def entries(guest: GuestTree, node: Node) -> tuple[tuple[Entry, ...], TreeError | None]:
+    """The IDs of `iommus`, and those of xen,smmu-stream-ids that are not among them; and what is
+    malformed, of which there are none.
     """
-    pairs = list(_of_iommus(guest, node))
+    pairs: list[Entry] = []
+    wrong = None
+    try:
+        pairs = list(_of_iommus(guest, node))
+    except TreeError as error:
+        wrong = error
     listed = {entry.id for entry in pairs}
-    for number in cells(node.properties.get(STREAM_IDS, b""), node.path, STREAM_IDS):
-        if number not in listed:
-            pairs.append(Entry(Phandle(0), StreamId(number), STREAM_IDS))
-    return tuple(pairs)
+    try:
+        numbers = cells(node.properties.get(STREAM_IDS, b""), node.path, STREAM_IDS)
+    except TreeError as error:
+        return tuple(pairs), wrong or error
+    others = [StreamId(number) for number in numbers if number not in listed]
+    return (*pairs, *(Entry(Phandle(0), number, STREAM_IDS) for number in others)), wrong
 
 
 def _of_iommus(guest: GuestTree, node: Node) -> Iterator[Entry]:
-    """The pairs of `iommus`: a placeholder or reference, and a stream ID."""
+    """The pairs of `iommus`: a placeholder or reference, and a stream ID. Raises TreeError."""
     if "iommus" not in node.properties:
         return
     numbers = cells(node.properties["iommus"], node.path, "iommus")

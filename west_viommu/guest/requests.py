@@ -33,7 +33,7 @@ from west_viommu.guest.spelling import misspelt
 from west_viommu.problems import Problem
 from west_viommu.quick_typing import NamedTuple, TypeVar
 from west_viommu.tree.addresses import AddressMap, Region, bus_cells
-from west_viommu.tree.cells import TreeError
+from west_viommu.tree.cells import TreeError, cells
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import Node
 
@@ -51,7 +51,8 @@ class Request(NamedTuple):
     say, once the host node is known. `is_coherent`: it, or a node above it, has dma-coherent.
     `xens_gic`: the node, itself or above, whose interrupt-parent is the number that Xen gives its
     GIC. `extended`: where interrupts-extended has that number, its entries, each with the path of
-    its controller, None for that GIC.
+    its controller, None for that GIC. `iommus`: the cells of that property where all are numbers,
+    else (); None without it.
     """
 
     path: str
@@ -67,6 +68,7 @@ class Request(NamedTuple):
     xens_gic: str | None = None
     extended: tuple[tuple[str | None, tuple[int, ...]], ...] = ()
     compatible: tuple[str, ...] = ()
+    iommus: tuple[int, ...] | None = None
 
     @property
     def intids(self) -> tuple[Intid, ...]:
@@ -151,12 +153,7 @@ class _Reader:
         """
         before = self._failures
         guest = self.guest
-        ids: tuple[Entry, ...] = ()
-        malformed_ids = None
-        try:
-            ids = entries(guest, node)
-        except TreeError as error:
-            malformed_ids = error
+        ids, malformed_ids = entries(guest, node)
         no_triples: tuple[Mapped, ...] = ()
         no_pairs: tuple[RegionPair, ...] = ()
         no_interrupts: tuple[GuestInterrupt, ...] = ()
@@ -180,6 +177,7 @@ class _Reader:
             self.tried(node, lambda: names_xens_gic(guest, node), None),
             self.extended(node),
             _compatible(node),
+            _iommus(guest, node),
         )
         return request if self._failures == before and not is_spoilt else None
 
@@ -278,6 +276,17 @@ def _compatible(node: Node) -> tuple[str, ...]:
     """What the node is compatible with; () where that is malformed, which Zephyr tells."""
     try:
         return node.compatible
+    except TreeError:
+        return ()
+
+
+def _iommus(guest: GuestTree, node: Node) -> tuple[int, ...] | None:
+    if "iommus" not in node.properties:
+        return None
+    if guest.links.get(node.path):
+        return ()
+    try:
+        return cells(node.properties["iommus"], node.path, "iommus")
     except TreeError:
         return ()
 

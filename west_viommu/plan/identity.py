@@ -75,7 +75,7 @@ class Matcher:
         problems: list[Problem] = []
         try:
             wanted = wanted_ids(request, self._devices)
-            matched = assignment(request, self._devices)
+            matched = assignment(request, self._holdings)
         except NoMatch as no_match:
             otherwise = no_match.otherwise
             names = otherwise.names if otherwise else ()

@@ -21,19 +21,21 @@ from west_viommu.hazards.wanted import Wanted, candidates, has_all, lists_all, w
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Master
 from west_viommu.hypervisor.assignment import Assignment
+from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.tree.cells import TreeError
 
 
-def assignment(request: Request, devices: Devices) -> Assignment:
+def assignment(request: Request, holdings: Holdings) -> Assignment:
     """`request` with its host device.
 
     With xen,path that is the node it names. Without, it is the one master that owns all the
     stream IDs; the address of a region, then the node's name, settle a tie. Raises NoMatch, and
     TreeError for a host node that is malformed.
     """
+    devices = holdings.devices
     wanted = wanted_ids(request, devices)
     if request.malformed_ids:
-        device = _despite_malformed_ids(request, request.malformed_ids, devices)
+        device = _despite_malformed_ids(request, request.malformed_ids, holdings)
     elif request.xen_path is not None:
         device = _by_path(request.xen_path, devices)
     elif wanted:
@@ -117,25 +119,30 @@ def _the_one(request: Request, candidates: Sequence[Master], devices: Devices) -
     return device
 
 
-def _despite_malformed_ids(request: Request, error: TreeError, devices: Devices) -> Device:
-    """The device of a request whose `iommus` is no list of pairs, if it is behind an unsupported
-    IOMMU: a copy of such a node has entries of another width, and that its IOMMU is not
-    supported is what there is to say, by the hazards. Else what is malformed is refused.
+def _despite_malformed_ids(request: Request, error: TreeError, holdings: Holdings) -> Device:
+    """The device of a request whose `iommus` is no list of entries, if it is behind an IOMMU that
+    no driver of the hypervisor takes: that is what there is to say of it, by the hazards. Else what
+    is malformed is refused.
     """
-    device = (
-        _at_place(request, devices)
-        if request.xen_path is None
-        else _by_path(request.xen_path, devices)
-    )
+    if request.xen_path is not None:
+        _by_path(request.xen_path, holdings.devices)
+    device = named_device(request, holdings.devices)
     hint = COPY_HINT
     if device and device.master:
-        if not all(devices.iommus[path].supported for path in device.master.iommus):
+        if not all(map(holdings.driver, device.master.iommus)):
             return device
         hint += f": {as_entries(device.master)}"
     raise NoMatch(
         "malformed",
         Finding(error.what, hint, error.prop, expected=error.expected, found=error.found),
     )
+
+
+def named_device(request: Request, devices: Devices) -> Device | None:
+    """The host device that `request` names by its path, or without one, lies at."""
+    if request.xen_path is not None:
+        return devices.device(request.xen_path)
+    return _at_place(request, devices)
 
 
 def _at_place(request: Request, devices: Devices) -> Device | None:

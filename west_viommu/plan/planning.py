@@ -29,6 +29,7 @@ from west_viommu.hypervisor.contests import contests
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.numbering import Numbers, given, numbers
 from west_viommu.hypervisor.pages import in_pages, whole_pages
+from west_viommu.plan.copied import with_pairs
 from west_viommu.plan.identity import Identity, Matcher
 from west_viommu.plan.own_tree import clashes
 from west_viommu.plan.records import Plan
@@ -49,7 +50,8 @@ def plan_for(
     told = Told(permissions)
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
     examiner = Examiner(holdings, terms, Paper(guest, asked.gic))
-    identities = Matcher(holdings, permissions, examiner).identities(asked.requests)
+    requests = [with_pairs(request, devices) for request in asked.requests]
+    identities = Matcher(holdings, permissions, examiner).identities(requests)
     matched = dict(_each_once(identities, told))
     refused = frozenset(
         request.path for request, identity in matched.items() if identity.is_refused

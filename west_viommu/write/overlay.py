@@ -126,7 +126,7 @@ def _device(device: PlannedDevice, plan: Plan) -> str:
         lines = [
             f"/delete-property/ {name}; /* this Xen gives the guest no vSMMU */"
             for name, is_there in (
-                ("iommus", request.entries),
+                ("iommus", request.iommus is not None),
                 ("iommu-map", request.has_map),
             )
             if is_there
@@ -141,7 +141,7 @@ def _iommus(device: PlannedDevice) -> Iterator[str]:
     if device.streams:
         entries = ", ".join(f"<&{VSMMU_LABEL} {stream.vmaster:#x}>" for stream in device.streams)
         yield f"iommus = {entries};"
-    elif device.assignment.request.entries:
+    elif device.assignment.request.iommus is not None:
         yield "/delete-property/ iommus; /* its IDs are those of iommu-map */"
 
 
