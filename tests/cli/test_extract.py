@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import DEMO, Run, blob, corpus_params, golden
+from west_viommu.host.index import NodeIndex
 from west_viommu.read.dtb import tree_from_dtb
-from west_viommu.tree.interrupts import gic_interrupts
 
 HOST = """/dts-v1/; / {
 	model = "h";
@@ -130,7 +130,7 @@ def test_there_and_back_on_real_hosts(file: Path, viommu: Run, tmp_path: Path) -
         node = tree.node(master["path"])
         assert node
         # A host may list one twice; a driver of the guest gets it once.
-        routed = dict.fromkeys(i for i, _ in gic_interrupts(tree, node) if i >= 32)
+        routed = dict.fromkeys(i for i, _ in NodeIndex(tree).interrupts(node).by_gic if i >= 32)
         assert device["intids"] == [*routed]
 
 
@@ -274,3 +274,28 @@ def test_a_malformed_status_above_the_node(viommu: Run, tmp_path: Path) -> None:
     assert outcome.err.startswith(
         "host.dts: error: [malformed] status is not a list of strings (node /bus, "
     )
+
+
+def test_each_interrupt_that_a_guest_cannot_have_is_told(viommu: Run, tmp_path: Path) -> None:
+    (tmp_path / "host.dtb").write_bytes(
+        blob(
+            """/dts-v1/; / { #address-cells = <2>; #size-cells = <2>; interrupt-parent = <&gic>;
+            gic: gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>;
+                #address-cells = <0>; };
+            v2: other { compatible = "arm,gic-400"; interrupt-controller; #interrupt-cells = <3>; };
+            nexus: nexus { #address-cells = <0>; #interrupt-cells = <1>;
+                interrupt-map = <1 &gic 0 9 4>; };
+            smmu: iommu { compatible = "arm,smmu-v3"; #iommu-cells = <1>; };
+            dev@9000000 { reg = <0 0x9000000 0 0x1000>; iommus = <&smmu 5>;
+                interrupts-extended = <&gic 0 8 4>, <&v2 0 6 4>, <&gic 2 7 4>, <&nexus 1>,
+                    <&nexus 3>, <&gic 0 2000 4>; }; };"""
+        )
+    )
+    out = viommu("extract", "--host", "host.dtb", "/dev@9000000").out
+    assert "interrupts = <GIC_SPI 8 " in out and "<GIC_SPI 9 " in out and "GIC_SPI 6" not in out
+    assert [line.strip() for line in out.splitlines() if "left out" in line] == [
+        "/* left out: interrupts: <0 6 4> goes to /other, which is not the GIC that Xen drives */",
+        "/* left out: interrupts: <2 7 4> is of type 2, which Xen takes for INTID 23 */",
+        "/* left out: interrupts: <3> has no row in the interrupt-map of /nexus */",
+        "/* left out: interrupts: <0 2000 4> is beyond the last SPI */",
+    ]

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.support import Run, corpus_params
+from west_viommu.host.index import NodeIndex
 from west_viommu.read.dtb import tree_from_dtb
-from west_viommu.tree.interrupts import gic_interrupts
 
 # Host node -> what it is refused for, when it is assigned alone.
 REFUSED = {
@@ -44,7 +44,10 @@ def copied(master: dict[str, Any], blob: bytes) -> str:
     node = tree.node(master["path"])
     assert node
     regions = [f"<{cells(region['base'])} {cells(region['size'])}>" for region in master["regions"]]
-    interrupts = [f"<0 {intid - 32} {flags & 0xF}>" for intid, flags in gic_interrupts(tree, node)]
+    interrupts = [
+        f"<0 {intid - 32} {flags & 0xF}>"
+        for intid, flags in NodeIndex(tree).interrupts(node).by_gic
+    ]
     properties = {"reg": regions, "interrupts": interrupts, "xen,path": [f'"{node.path}"']}
     return " ".join(f"{name} = {', '.join(v)};" for name, v in properties.items() if v)
 

@@ -168,29 +168,33 @@ def test_all_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "standing", "is_left_out"),
+    ("path", "status", "standing", "left_out_by"),
     [
-        ("/on", "okay", Standing.STAYS, False),
-        ("/reserved", "reserved", Standing.STAYS, False),
-        ("/off", "disabled", Standing.OFF, False),
-        ("/off/child", "disabled", Standing.OFF, False),
-        ("/off/failed", "disabled", Standing.OFF, False),
-        ("/marked", "okay", Standing.MARKED, False),
-        ("/marked/child", "okay", Standing.STAYS, False),
-        ("/private", "okay", Standing.NOBODY, True),
-        ("/private/child", "okay", Standing.NOBODY, True),
-        ("/smmu", "okay", Standing.OWN, True),
-        ("/nowhere", "okay", Standing.NOBODY, False),
+        ("/on", "okay", Standing.STAYS, None),
+        ("/reserved", "reserved", Standing.STAYS, None),
+        ("/off", "disabled", Standing.OFF, None),
+        ("/off/child", "disabled", Standing.OFF, None),
+        ("/off/failed", "disabled", Standing.OFF, None),
+        ("/marked", "okay", Standing.MARKED, None),
+        ("/marked/child", "okay", Standing.STAYS, None),
+        ("/private", "okay", Standing.NOBODY, "/private"),
+        ("/private/child", "okay", Standing.NOBODY, "/private"),
+        ("/private/twice", "okay", Standing.NOBODY, "/private"),
+        ("/smmu", "okay", Standing.OWN, "/smmu"),
+        ("/nowhere", "okay", Standing.NOBODY, None),
     ],
 )
-def test_whose_a_node_is(path: str, status: str, standing: Standing, is_left_out: bool) -> None:
+def test_whose_a_node_is(
+    path: str, status: str, standing: Standing, left_out_by: str | None
+) -> None:
     body = """interrupt-parent = <9>; on { }; reserved { status = "reserved"; };
         off { status = "disabled"; child { status = "okay"; }; failed { status = "fail"; }; };
         marked { xen,passthrough; child { }; };
-        private { interrupts = <0 5 4  1 0 4>; child { }; };
+        private { interrupts = <0 5 4  1 0 4>; child { };
+            twice { interrupts = <1 1 4>; }; };
         gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>;
             phandle = <9>; };
         smmu { compatible = "arm,smmu-v3"; };"""
     found = holdings(body)
     assert (found.status(path), found.standing(path)) == (status, standing)
-    assert found.is_left_out(path) == is_left_out
+    assert found.left_out_by(path) == left_out_by

@@ -6,7 +6,6 @@ import pytest
 from tests.support import tree
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import (
-    gic_interrupts,
     gic_intid,
     interrupt_parent,
     map_targets,
@@ -24,7 +23,7 @@ def intids(body: str, path: str = "/device") -> list[int]:
     found = tree(f"{body} {GIC} {GPIO}")
     device = found.node(path)
     assert device
-    return [intid for intid, _ in gic_interrupts(found, device)]
+    return [intid for intid, _ in received(found, device, primary_gic(found)).by_gic]
 
 
 @pytest.mark.parametrize(

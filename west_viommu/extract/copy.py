@@ -18,7 +18,6 @@ from west_viommu.tree.cells import counted
 from west_viommu.tree.interrupts import (
     FIRST_SPI,
     Intid,
-    gic_interrupts,
     interrupts,
     is_gic,
 )
@@ -70,7 +69,7 @@ class _Copier:
         node = self._device
         regions = self._addresses.regions(node)
         there = [region for region in regions if region and region.size < _END_OF_SIZES]
-        master = next((m for m in self._devices.masters if m.path == node.path), None)
+        master = self._devices.master(node.path)
         properties = [
             Property(n, node.properties[n]) for n in ("compatible",) if n in node.properties
         ]
@@ -82,7 +81,7 @@ class _Copier:
         properties.append(Property("xen,path", node.path.encode() + b"\0"))
         if any("dma-coherent" in ancestor.properties for ancestor in self._tree.lineage(node)):
             properties.append(Property("dma-coherent", b""))
-        routed = frozenset(intid for intid, _ in gic_interrupts(self._tree, node))
+        routed = frozenset(intid for intid, _ in self._by_gic(node))
         children = tuple(self._children(node, routed, left_out))
         if "ranges" in node.properties:
             properties += self._ranges(node, left_out)
@@ -119,7 +118,7 @@ class _Copier:
             Property(n, node.properties[n]) for n in ("compatible", "reg") if n in node.properties
         ]
         left_out: list[LeftOut] = list(self._unrouted(node))
-        own = frozenset(intid for intid, _ in gic_interrupts(self._tree, node))
+        own = frozenset(intid for intid, _ in self._by_gic(node))
         if own <= routed:
             kept += self._interrupts(node, left_out)
         else:
@@ -163,8 +162,11 @@ class _Copier:
             else:
                 yield prop
 
+    def _by_gic(self, node: Node) -> tuple[tuple[Intid, int], ...]:
+        return self._devices.index.interrupts(node).by_gic
+
     def _interrupts(self, node: Node, left_out: list[LeftOut]) -> Iterator[Property]:
-        usable = [(i, f) for i, f in gic_interrupts(self._tree, node) if _is_usable(i, f)]
+        usable = [(i, f) for i, f in self._by_gic(node) if _is_usable(i, f)]
         if not usable:
             return
         once = list(dict.fromkeys(usable))
@@ -185,14 +187,16 @@ class _Copier:
 
     def _unrouted(self, node: Node) -> Iterator[LeftOut]:
         """The interrupts that a guest of Xen cannot have."""
-        for controller, specifier in interrupts(self._tree, node):
+        received = self._devices.index.interrupts(node)
+        for controller, specifier in interrupts(self._tree, node) if received.others else ():
             # Nor one that comes along: edtlib wants a binding for each interrupt controller.
-            if not is_gic(controller):
+            if controller.path in received.others:
                 shown = " ".join(map(str, specifier))
-                yield LeftOut(
-                    ("interrupts",), f"<{shown}> goes to {controller.path}, which is not a GIC"
-                )
-        for intid, flags in gic_interrupts(self._tree, node):
+                kind = "is not the GIC that Xen drives" if is_gic(controller) else "is not a GIC"
+                yield LeftOut(("interrupts",), f"<{shown}> goes to {controller.path}, which {kind}")
+        for why in received.unroutable:
+            yield LeftOut(("interrupts",), why)
+        for intid, flags in received.by_gic:
             if not _is_usable(intid, flags):
                 kind = "a PPI, which Xen does not route"
                 if intid >= FIRST_SPI:

@@ -61,23 +61,20 @@ def not_given_to_dom0(assignment: Assignment, ownership: Ownership) -> Iterator[
     """
     path = assignment.device.path
     has_own_reason = any(intid < FIRST_SPI for intid in assignment.device.intids)
-    if ownership.holdings.is_left_out(path) and not has_own_reason:
-        by_xl_alone = ownership.profile.toolstacks == ("libxl",)
-        if by_xl_alone or ownership.profile.renumbers == "libxl":
-            severity = None
-        else:
-            severity = Severity.WARNING
-        if "libxl" in ownership.profile.toolstacks:
-            yield Finding(
-                f"Xen gives dom0 no right to {path}: a node above it has a private interrupt "
-                "(PPI), or is one that Xen keeps",
-                "xl cannot hand it on: have Xen create the guest (dom0less), or change that node "
-                "by an overlay",
-                prop="",
-                expected="a device that dom0 could have",
-                found=path,
-                severity=severity,
-            )
+    by = ownership.holdings.left_out_by(path)
+    if by and not has_own_reason and "libxl" in ownership.profile.toolstacks:
+        node = "it" if by == path else f"{by}, above it,"
+        yield Finding(
+            f"Xen gives dom0 no right to {path}: {node} has a private interrupt (PPI), or is one "
+            "that Xen keeps",
+            "xl cannot hand it on: have Xen create the guest (dom0less), or change that node by an "
+            "overlay",
+            prop="",
+            expected="a device that dom0 could have",
+            found=path,
+            # Xen itself may create the guest as well, and needs no dom0 for that.
+            severity=Severity.WARNING if ownership.profile.routes_all else None,
+        )
 
 
 def unassigned_child(ownership: Ownership) -> Found:
@@ -91,8 +88,7 @@ def unassigned_child(ownership: Ownership) -> Found:
                 f"{child}, below {assignment.device.path}, is a DMA master of its own, and stays "
                 "with dom0",
                 f'pass it through as well: give it a node with xen,path = "{child}"; or disable '
-                "it in "
-                f"the host tree; or {as_allowed('unassigned-child', assignment.device.path)}",
+                f"it in the host tree; or {as_allowed('unassigned-child', assignment.device.path)}",
                 prop="",
                 expected="all masters of the device with one domain",
                 found=child,

@@ -70,7 +70,7 @@ class Holdings:
         self._drivers: dict[str, Driver | None] = {}
         self._standings: dict[str, Standing] = {}
         self._roles: dict[str, str] = {}
-        self._inherited: dict[str, tuple[str, bool]] = {}
+        self._inherited: dict[str, tuple[str, str | None]] = {}
 
     def role(self, path: str) -> str:
         """What the node at `path` is to the hypervisor; "" for a device."""
@@ -93,12 +93,13 @@ class Holdings:
         node = self._tree.node(path)
         return self._of_parents(node)[0] if node else "okay"
 
-    def is_left_out(self, path: str) -> bool:
-        """Whether dom0 gets neither the node at `path` nor a right to it: it, or one above, is left
-        out by handle_node(). What dom0 has no right to, xl cannot hand on (booted).
+    def left_out_by(self, path: str) -> str | None:
+        """The node at `path`, or the one above it, that handle_node() leaves out of dom0 with all
+        below it; None where dom0 has a right to the node. What it has none to, xl cannot hand on
+        (booted).
         """
         node = self._tree.node(path)
-        return node is not None and self._of_parents(node)[1]
+        return None if node is None else self._of_parents(node)[1]
 
     def driver(self, iommu: str) -> Driver | None:
         """The driver of the hypervisor for the IOMMU at that path, if it takes its cells as
@@ -234,27 +235,30 @@ class Holdings:
         )
 
     def _found(self, node: Node) -> Standing:
-        status, is_out = self._of_parents(node)
+        status, left_out_by = self._of_parents(node)
         if role(node, self._tree):
             return Standing.OWN
         if "xen,passthrough" in node.properties:
             return Standing.MARKED
-        if is_out or not self.has_dom0:
+        if left_out_by or not self.has_dom0:
             return Standing.NOBODY
         return Standing.STAYS if status in ("okay", "reserved") else Standing.OFF
 
-    def _of_parents(self, node: Node) -> tuple[str, bool]:
-        """The effective status of `node`, and whether dom0 gets neither it nor what is below it."""
+    def _of_parents(self, node: Node) -> tuple[str, str | None]:
+        """The effective status of `node`, and the node for which dom0 gets neither it nor what is
+        below it.
+        """
         known = self._inherited.get(node.path)
         if known is not None:
             return known
         parent = self._tree.parent(node)
-        status, is_out = self._of_parents(parent) if parent else ("okay", False)
+        status, left_out_by = self._of_parents(parent) if parent else ("okay", None)
         if status == "okay":
             status = _own_status(node)
-        is_out = is_out or is_left_out(node) or self._has_ppi(node)
-        self._inherited[node.path] = status, is_out
-        return status, is_out
+        if left_out_by is None and (is_left_out(node) or self._has_ppi(node)):
+            left_out_by = node.path
+        self._inherited[node.path] = status, left_out_by
+        return status, left_out_by
 
     def _has_ppi(self, node: Node) -> bool:
         """Whether an interrupt of `node` is a PPI: then handle_node() leaves it out."""

@@ -198,13 +198,13 @@ def _memory_limit(ownership: Ownership, raws: Iterable[Raw]) -> int | None:
 
 
 def _hindered(ownership: Ownership, raws: Iterable[Raw], extra: Iterable[Extra]) -> dict[str, str]:
-    """The toolstacks that could not make the domain, and why: xl runs in dom0, and hands on what
-    that has a right to.
+    """The toolstacks that could not make the domain, and why: xl runs in dom0, and can hand on
+    only what dom0 has a right to.
     """
     if not ownership.terms.has_dom0:
         return {"libxl": "there is no dom0, where xl would run"}
     for assignment in ownership.assignments:
-        if ownership.holdings.is_left_out(assignment.device.path):
+        if ownership.holdings.left_out_by(assignment.device.path):
             return {"libxl": f"Xen gives dom0 no right to {assignment.device.path}"}
     asked = [(f"the memory that {raw.path} maps", host) for raw in raws for host, _ in raw.mapped]
     asked += [(str(added.region), added.region) for added in extra]

@@ -135,11 +135,6 @@ def received(tree: Tree, node: Node, gic: Node | None) -> Received:
     return Received(tuple(by_gic), tuple(others), tuple(unroutable), tuple(taken))
 
 
-def gic_interrupts(tree: Tree, node: Node) -> tuple[tuple[Intid, int], ...]:
-    """The INTIDs of `node` on the primary GIC and their flags, as `Received` has them."""
-    return received(tree, node, primary_gic(tree)).by_gic
-
-
 def map_targets(tree: Tree, bridge: Node, gic: Node | None) -> tuple[Intid, ...]:
     """The INTIDs to which the interrupt-map of a PCI `bridge` leads, as Xen reads them: it gives
     dom0 each (map_device_children() in domain_build.c, 4.17). Raises TreeError.
