@@ -3,39 +3,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
-from functools import lru_cache
 
-from west_viommu.tree.cells import TreeError, cells
 from west_viommu.tree.node import Node, Tree
+from west_viommu.tree.providers import provider
+from west_viommu.tree.references import reading_of
 
-# A property that names providers -> the property of the provider that says how many cells follow
-# its phandle; "" for none. As in dtc's checks.c.
-_BY_NAME = {
-    "clocks": "#clock-cells",
-    "resets": "#reset-cells",
-    "power-domains": "#power-domain-cells",
-    "dmas": "#dma-cells",
-    "phys": "#phy-cells",
-    "mboxes": "#mbox-cells",
-    "interconnects": "#interconnect-cells",
-    "hwlocks": "#hwlock-cells",
-    "pwms": "#pwm-cells",
-    "io-channels": "#io-channel-cells",
-    "thermal-sensors": "#thermal-sensor-cells",
-    "sound-dai": "#sound-dai-cells",
-    "msi-parent": "#msi-cells",
-    "interrupts-extended": "#interrupt-cells",
-    "nvmem-cells": "",
-    "phy-handle": "",
-    "interrupt-parent": "",
-}
-# The same by a pattern for the whole name.
-_BY_PATTERN = {
-    r"([a-z0-9,-]+-)?gpios?": "#gpio-cells",
-    r"[a-z0-9,-]+-supply|pinctrl-[0-9]+": "",
-}
+# Each end of a graph's link names the other, and works for itself.
+_LINK = "remote-endpoint"
 
 
 def consumers(tree: Tree, providers: Collection[str]) -> Iterator[tuple[Node, str, str]]:
@@ -50,21 +25,13 @@ def consumers(tree: Tree, providers: Collection[str]) -> Iterator[tuple[Node, st
     phandles = frozenset(serving.values())
     for node in tree.nodes() if phandles else ():
         for name, value in node.properties.items():
-            counted_by = _counted_by(name)
-            if counted_by is not None and not phandles.isdisjoint(_words(value)):
-                if _is_at_or_below(node.path, providers):
-                    break
-                for provider in _named(tree, node, name, counted_by):
-                    if provider in serving:
-                        yield node, name, provider
-
-
-@lru_cache(1024)
-def _counted_by(name: str) -> str | None:
-    """What the tables have of property `name`; None where it names no providers."""
-    patterns = _BY_PATTERN.items()
-    of_pattern = (counted_by for pattern, counted_by in patterns if re.fullmatch(pattern, name))
-    return _BY_NAME[name] if name in _BY_NAME else next(of_pattern, None)
+            if name == _LINK or not provider(name) or phandles.isdisjoint(_words(value)):
+                continue
+            if _is_at_or_below(node.path, providers):
+                break
+            for served_by in reading_of(tree, node, name).reference.targets:
+                if served_by in serving:
+                    yield node, name, served_by
 
 
 def _words(value: bytes) -> Iterator[bytes]:
@@ -77,20 +44,3 @@ def _is_at_or_below(path: str, paths: Collection[str]) -> bool:
             return True
         path = path[: path.rfind("/")]
     return False
-
-
-def _named(tree: Tree, node: Node, name: str, counted_by: str) -> Iterator[str]:
-    """The providers that property `name` of `node` names; none where it is malformed: that is the
-    business of who asks for the node.
-    """
-    try:
-        numbers = cells(node.properties[name], node.path, name)
-        at = 0
-        while at < len(numbers):
-            provider = tree.with_phandle(numbers[at])
-            at += 1
-            if provider:
-                yield provider.path
-                at += provider.number(counted_by, 0) if counted_by else 0
-    except TreeError:
-        return

@@ -6,6 +6,7 @@ checks.c: where only numbers are known, it says which of them are phandles.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from west_viommu.quick_typing import NamedTuple
 
@@ -76,6 +77,8 @@ _PROVIDERS = {
     ),
     r"remote-endpoint": ("", "", "the other end of a link, another node"),
     r"interrupt-map": (None, "interrupt-map-mask", "interrupts of other buses"),
+    r"interrupts-extended": ("#interrupt-cells", "interrupt-names", "interrupts"),
+    r"interrupt-parent": ("", "", "the controller of its interrupts"),
 }
 
 
@@ -107,6 +110,7 @@ _NUMBER = (
 )
 
 
+@lru_cache(1024)
 def provider(name: str) -> Provider | None:
     """What the table has of property `name`."""
     known = _BY_NAME.get(name)
