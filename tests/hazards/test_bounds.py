@@ -40,6 +40,8 @@ up { #address-cells = <2>; #size-cells = <2>; ranges; dma-ranges = <0 0 0 0x1000
     f { reg = <0 0x2000c000 0 0x1000>; iommus = <&smmu 0x1a>; }; };
 down { #address-cells = <2>; #size-cells = <2>; ranges; dma-ranges = <0 0x1000 0 0 0 0x1000>;
     g { reg = <0 0x2000d000 0 0x1000>; iommus = <&smmu 0x1b>; }; };
+v { reg = <0 0x2000e000 0 0x1000>; interrupts = <0 12 4>; iommus = <&smmu 0x1c>; };
+w { reg = <0 0x2000f000 0 0x1000>; interrupts = <0 13 4>; iommus = <&smmu 0x1d>; };
 };
 """
 # A device of which nothing is to be said.
@@ -270,3 +272,14 @@ def test_a_vsmmu_that_is_in_the_tree_already_is_in_nobodys_way(viommu: Run, tmp_
     (tmp_path / "guest.dts").write_text(text)
     outcome = viommu("bind", "--host", "host.dts", "--profile", "xen-rfc", "guest.dts")
     assert (outcome.status, outcome.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("path", "base", "expected"),
+    [("/v", 0x2000E000, ["interrupt-clash INTID 44"]), ("/w", 0x2000F000, [])],
+)
+def test_the_last_line_of_virtio(
+    path: str, base: int, expected: list[str], viommu: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "viommu.yml").write_text("domain: [virtio]\n")
+    assert said(viommu, tmp_path, device(path, base, 0x1000)) == expected
