@@ -283,3 +283,14 @@ def test_the_last_line_of_virtio(
 ) -> None:
     (tmp_path / "viommu.yml").write_text("domain: [virtio]\n")
     assert said(viommu, tmp_path, device(path, base, 0x1000)) == expected
+
+
+def test_a_mapping_over_more_than_is_told(viommu: Run, tmp_path: Path) -> None:
+    pages = [f"n{i} {{ reg = <0 {0x60000000 + i * 0x1000:#x} 0 0x1000>; }};" for i in range(53)]
+    host = HOST.replace("memory@", f"{' '.join(pages)} memory@", 1)
+    (tmp_path / "host.dts").write_text(host)
+    (tmp_path / "guest.dts").write_text(PARTIAL_TREE % raw(0x60000000, 0x50000000, 53 * 0x1000))
+    outcome = viommu("bind", "--host", "host.dts", "guest.dts")
+    assert outcome.status == 1
+    assert outcome.err.count("error: [shared-page] xen,reg maps memory of ") == 50
+    assert "error: [shared-page] and 3 more like this" in outcome.err

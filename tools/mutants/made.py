@@ -141,12 +141,17 @@ def _meaning(code: str, transformer: ast.NodeTransformer | None = None) -> str:
 
 
 def _statement(node: ast.AST, line: int) -> range:
-    """The lines of the smallest statement with `line`; of one with a body, those before that."""
+    """The lines of the smallest statement with `line`; of one with a body, those before that. Of
+    one that only jumps, those from the one around it on, as Python may jump there at once.
+    """
     found = range(line, line + 1)
+    around = line
     for each in ast.walk(node):
         if isinstance(each, ast.stmt) and each.lineno <= line <= (each.end_lineno or 0):
             body = getattr(each, "body", None)
             end = body[0].lineno - 1 if body else each.end_lineno
             if end and line <= end:
-                found = range(each.lineno, end + 1)
+                is_jump = isinstance(each, ast.Continue | ast.Break)
+                found = range(around if is_jump else each.lineno, end + 1)
+            around = each.lineno
     return found
