@@ -300,6 +300,18 @@ def test_the_profile_says_what_can_be_passed_through(viommu: Run, tmp_path: Path
     assert viommu(*command, "--config", "elsewhere.yml").out == by_option.out
 
 
+@pytest.mark.parametrize("command", [["list"], ["extract", "ethernet@100000"]])
+def test_a_viommu_yml_elsewhere_names_the_host(
+    command: list[str], viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere.yml").write_text(f"host: {DEMO / 'host.dts'}\n")
+    by_option = viommu(*command, "--host", DEMO / "host.dts")
+    assert by_option.status == 0
+    assert viommu(*command, "--config", "elsewhere.yml") == by_option
+    monkeypatch.setenv("VIOMMU_CONFIG", "elsewhere.yml")
+    assert viommu(*command) == by_option
+
+
 @pytest.mark.parametrize("profile", ["xen-rfc", "xen-v3-dom0less", "xen-v3-libxl", "xen"])
 @pytest.mark.parametrize("host", [TWO_SMMUS, PAGES, DEMO / "host.dts"], ids=lambda file: file.stem)
 def test_passable_is_what_bind_takes(host: Path, profile: str, viommu: Run, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from tests.support import DEMO, Run, blob, environment, unmeasured
 from west_viommu import __version__
-from west_viommu.cli.run import NO_HOST
 
 
 @pytest.mark.parametrize(
@@ -19,11 +18,6 @@ from west_viommu.cli.run import NO_HOST
         (["frobnicate"], "invalid choice: 'frobnicate'"),
         (["list", "--nonsense"], "viommu list: error: unrecognized arguments: --nonsense"),
         (["init", "host.dtb"], "usage: viommu init [-h]"),
-        (["list"], NO_HOST),
-        (
-            ["bind", "guest.overlay"],
-            NO_HOST,
-        ),
         (
             ["bind", "--host", "h"],
             "name the guest's devicetree source (GUEST.overlay or GUEST",
@@ -40,6 +34,39 @@ def test_a_wrong_command_line(arguments: list[str], says: str, viommu: Run) -> N
     outcome = viommu(*arguments)
     assert (outcome.status, outcome.out) == (2, "")
     assert says in outcome.err
+
+
+WAYS = (
+    "no host tree: give --host HOST, set VIOMMU_HOST_DTB, run `west config viommu.host-dtb HOST`, "
+    "or write `host: HOST` into "
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (["list"], "viommu.yml, which was looked for in {here}"),
+        (["extract", "mac"], "viommu.yml, which was looked for in {here}"),
+        (
+            ["bind", "guest.overlay"],
+            "viommu.yml, which was looked for in {here} (-s APP names another application)",
+        ),
+        (
+            ["bind", "-s", "bare", "guest.overlay"],
+            "viommu.yml, which was looked for in {here}/bare (-s APP names another application)",
+        ),
+        (["bind", "-s", "app", "guest.overlay"], "{here}/app/viommu.yml, which names none"),
+        (["bind", "--config", "app/viommu.yml", "g.overlay"], "app/viommu.yml, which names none"),
+        (["list", "--config", "app/viommu.yml"], "app/viommu.yml, which names none"),
+    ],
+)
+def test_all_ways_to_name_a_host(arguments: list[str], where: str, viommu: Run) -> None:
+    for name in ("app", "bare"):
+        Path(name).mkdir()
+    Path("app/viommu.yml").write_text("profile: xen\n")
+    outcome = viommu(*arguments)
+    said = f"{WAYS}{where.format(here=Path.cwd())}"
+    assert outcome == (2, "", f"viommu {arguments[0]}: error: {said}\n")
 
 
 def test_help_has_examples_with_the_name_of_the_command(viommu: Run) -> None:

@@ -23,7 +23,8 @@ DONE, REFUSED, USAGE = 0, 1, 2
 INTERRUPTED = 130
 
 NO_HOST = (
-    "no host tree: give --host HOST, set VIOMMU_HOST_DTB, or write `host: HOST` into viommu.yml"
+    "no host tree: give --host HOST, set VIOMMU_HOST_DTB, run `west config viommu.host-dtb HOST`, "
+    "or write `host: HOST` into "
 )
 
 
@@ -80,13 +81,21 @@ def _speak_utf8() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
-def no_host(app: str) -> str:
-    """What to say where nobody names a host for the application in folder `app`."""
+def no_host(app: str, config: str | None, other_app: str = "") -> str:
+    """What to say where nobody names a host for the application in folder `app`, whose viommu.yml
+    may be `config` instead. `other_app`: how the command line names another application.
+    """
     from west_viommu.read.settings import FILE_NAME
 
-    if os.path.exists(os.path.join(app, FILE_NAME)):
-        return f"{NO_HOST} of this application"
-    return f"{NO_HOST}: there is none in {os.path.abspath(app)}, and -s names another folder"
+    file = config or os.path.join(os.path.abspath(app), FILE_NAME)
+    if os.path.exists(file):
+        return f"{NO_HOST}{file}, which names none"
+    return f"{NO_HOST}{FILE_NAME}, which was looked for in {os.path.dirname(file)}{other_app}"
+
+
+def named_config(arguments: Namespace) -> str | None:
+    """The viommu.yml that the option names, or else the environment."""
+    return arguments.config or os.environ.get("VIOMMU_CONFIG")
 
 
 def host_of(arguments: Namespace) -> str:
@@ -98,14 +107,15 @@ def host_of(arguments: Namespace) -> str:
     if not host:
         from west_viommu.read.settings import settings
 
-        chosen = settings({}, os.curdir)
+        config = named_config(arguments)
+        chosen = settings({}, os.curdir, config)
         if not chosen.host:
             arguments.app = _application_of_build(arguments) or os.curdir
-            chosen = settings({}, arguments.app)
+            chosen = settings({}, arguments.app, config)
         chosen.check_host()
         host = chosen.host
     if not host:
-        raise UsageError(NO_HOST)
+        raise UsageError(no_host(arguments.app, named_config(arguments)))
     return host
 
 
@@ -126,7 +136,6 @@ def terms_of(arguments: Namespace) -> Terms | None:
     """
     from west_viommu.read.settings import settings, terms
 
-    environment = os.environ.get
-    options = {"profile": arguments.profile or environment("VIOMMU_PROFILE")}
-    chosen = settings(options, arguments.app, arguments.config or environment("VIOMMU_CONFIG"))
+    options = {"profile": arguments.profile or os.environ.get("VIOMMU_PROFILE")}
+    chosen = settings(options, arguments.app, named_config(arguments))
     return terms(chosen) if chosen.profile or not chosen.has_dom0 else None
