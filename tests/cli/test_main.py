@@ -69,6 +69,31 @@ def test_all_ways_to_name_a_host(arguments: list[str], where: str, viommu: Run) 
     assert outcome == (2, "", f"viommu {arguments[0]}: error: {said}\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["list", "host.dtb"], "host.dtb is a file: if it is the host's tree, write --host"),
+        (["extract", "host.dtb", "mac"], "host.dtb is a file: if it is the host's tree, write"),
+        (["bind", "host.dtb", "g.overlay"], "; if host.dtb is the host's tree, write --host"),
+        (["system", "host.dtb", "net", "dma"], "; if host.dtb is the host's tree, write --host"),
+        (["check", "--system", "host.dtb", "net"], "; if host.dtb is the host's tree, write"),
+    ],
+)
+def test_a_host_without_its_option(arguments: list[str], says: str, viommu: Run) -> None:
+    Path("host.dtb").touch()
+    for name in ("net", "dma"):
+        Path(name).mkdir()
+    outcome = viommu(*arguments)
+    assert (outcome.status, outcome.out) == (2, "")
+    assert says in outcome.err and outcome.err.endswith("write --host host.dtb\n")
+
+
+def test_a_file_named_as_a_node_is_one_where_the_host_is_named(viommu: Run) -> None:
+    Path("ethernet@100000").touch()
+    for command in ("list", "extract"):
+        assert viommu(command, "--host", DEMO / "host.dts", "ethernet@100000").status == 0
+
+
 def test_help_has_examples_with_the_name_of_the_command(viommu: Run) -> None:
     outcome = viommu("bind", "--help")
     assert outcome.status == 0

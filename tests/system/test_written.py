@@ -256,10 +256,13 @@ def test_plans_on_the_command_line(viommu: Run) -> None:
     "arguments", [(), ("system.yml", "net"), ("net", "-d", "build"), ("system.yml", "other.yml")]
 )
 def test_one_system_is_named(arguments: Sequence[str], viommu: Run) -> None:
-    written(viommu)
+    folder = written(viommu)
+    before = sorted(folder.iterdir())
     Path("other.yml").write_text(SYSTEM)
     outcome = viommu("system", *arguments)
     assert outcome.status == 2
+    # What an earlier run wrote is still that.
+    assert sorted(folder.iterdir()) == before
     assert outcome.err == (
         "viommu system: error: name one of these: a system.yml, the folders of plans, or a "
         "sysbuild with -d\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 from west_viommu.api import Guest, Host, guest_of, read_guest_beside, read_host
 from west_viommu.cli.console import Console
 from west_viommu.cli.job import Done, chosen_by, done
-from west_viommu.cli.run import UsageError, named_config, no_host
+from west_viommu.cli.run import UsageError, named_config, no_host, or_is_host
 from west_viommu.cli.stage import Stage, application, devicetree_stage, found_build, image
 from west_viommu.names import BINDINGS
 from west_viommu.problems import Problem, Refused, refusal
@@ -74,7 +74,8 @@ def _result(arguments: Namespace, output: Output) -> tuple[Settings, Done]:
     chosen = chosen_by(arguments, app)
     if not chosen.host:
         other_app = " (-s APP names another application)"
-        raise UsageError(no_host(app, named_config(arguments), other_app))
+        said = no_host(app, named_config(arguments), other_app)
+        raise UsageError(f"{said}{or_is_host(arguments.guests)}")
     host = partial(read_host, chosen.host, arguments.include, arguments.define)
     if arguments.guests:
 

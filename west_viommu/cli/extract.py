@@ -33,7 +33,8 @@ _ALWAYS = frozenset({"compatible", "status", "reg", "interrupts", "ranges", "dma
 
 def run(arguments: Namespace) -> None:
     """Find the nodes, copy them, print. What speaks against passing one through goes to stderr."""
-    source = read_host(host_of(arguments), arguments.include, arguments.define)
+    host = host_of(arguments, arguments.nodes)
+    source = read_host(host, arguments.include, arguments.define)
     tree = source.devices.tree
     wanted = dict.fromkeys(node.path for node in _nodes(source, arguments.nodes))
     nodes = [node for path in wanted if (node := tree.node(path))]

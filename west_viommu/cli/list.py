@@ -32,7 +32,7 @@ _RELEASED = "xen"
 
 def run(arguments: Namespace) -> int:
     """Read the host, take its inventory, print what was asked for. 1 where that is nothing."""
-    host = host_of(arguments)
+    host = host_of(arguments, arguments.patterns)
     terms = terms_of(arguments)
     tree = read_host_tree(host, arguments.include, arguments.define)
     found = inventory_of(host, tree)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from io import TextIOWrapper
 
@@ -93,16 +93,26 @@ def no_host(app: str, config: str | None, other_app: str = "") -> str:
     return f"{NO_HOST}{FILE_NAME}, which was looked for in {os.path.dirname(file)}{other_app}"
 
 
+def or_is_host(files: Sequence[str]) -> str:
+    """What to add where no host is named, and the first of several `files` may be meant by it."""
+    first = files[0] if files[1:] else ""
+    is_tree = first.endswith((".dtb", ".dts"))
+    return f"; if {first} is the host's tree, write --host {first}" if is_tree else ""
+
+
 def named_config(arguments: Namespace) -> str | None:
     """The viommu.yml that the option names, or else the environment."""
     return arguments.config or os.environ.get("VIOMMU_CONFIG")
 
 
-def host_of(arguments: Namespace) -> str:
+def host_of(arguments: Namespace, nodes: Iterable[str]) -> str:
     """HOST: the option, else the environment, west's configuration or viommu.yml, here or of the
-    application whose build `west build` would find here. Raises UsageError where nobody says.
+    application whose build `west build` would find here. Raises UsageError where nobody says, and
+    where one of the `nodes` that the command line names is a file: HOST without its option.
     """
     arguments.app = os.curdir
+    for named in () if arguments.host else filter(os.path.isfile, nodes):
+        raise UsageError(f"{named} is a file: if it is the host's tree, write --host {named}")
     host: str | None = arguments.host or os.environ.get("VIOMMU_HOST_DTB")
     if not host:
         from west_viommu.read.settings import settings

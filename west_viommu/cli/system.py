@@ -21,7 +21,7 @@ from west_viommu.api_system import (
     system_of,
 )
 from west_viommu.cli.console import Console, tell
-from west_viommu.cli.run import UsageError
+from west_viommu.cli.run import UsageError, or_is_host
 from west_viommu.names import SYSTEM, SYSTEM_FOLDER
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.plain_file import content
@@ -37,6 +37,7 @@ from west_viommu.write.system_table import system_table
 
 def run(arguments: Namespace) -> None:
     """Read the plans, judge them together, write. Raises Refused with all that is wrong."""
+    _check_named(arguments, arguments.systems)
     folder = Path(arguments.output or _folder(arguments))
     try:
         with SystemOutput(folder) as output:
@@ -60,6 +61,7 @@ def check(arguments: Namespace) -> None:
     """`viommu check --system`: judge, and compare with what was written. Raises Refused with all
     that is wrong, or has changed.
     """
+    _check_named(arguments, arguments.system)
     folder = _folder(arguments)
     system = _read(arguments, arguments.system)
     found = judged(system)
@@ -97,16 +99,24 @@ def _stale(folder: Path, name: str) -> Problem:
     return Problem("malformed", what, hint, where=Where(str(folder / name)))
 
 
-def _read(arguments: Namespace, named: Sequence[str]) -> System:
-    """The system that the command line names. Raises Refused, and UsageError where it names
-    several, or none.
+def _check_named(arguments: Namespace, named: Sequence[str]) -> None:
+    """Raises UsageError where the command line names several systems, or none. Before anything is
+    done to the output folder: what is there is of a command line that was right.
     """
-    files = [each for each in named if not os.path.isdir(each)]
-    folders = [each for each in named if os.path.isdir(each)]
+    files, folders = _files_and_folders(named)
     if len(files) + bool(folders) + bool(arguments.build_dir) != 1:
-        raise UsageError(
-            "name one of these: a system.yml, the folders of plans, or a sysbuild with -d"
-        )
+        what = "name one of these: a system.yml, the folders of plans, or a sysbuild with -d"
+        raise UsageError(what if arguments.host else f"{what}{or_is_host(named)}")
+
+
+def _files_and_folders(named: Sequence[str]) -> tuple[list[str], list[str]]:
+    folders = [each for each in named if os.path.isdir(each)]
+    return [each for each in named if each not in folders], folders
+
+
+def _read(arguments: Namespace, named: Sequence[str]) -> System:
+    """The system that the command line names. Raises Refused."""
+    files, folders = _files_and_folders(named)
     if files:
         return read_system(
             files[0],
