@@ -123,7 +123,8 @@ def system_of(
     name = said.profile or next(plan.profile for plan, _ in plans.values())
     if not said.profile and name not in PROFILES:
         what = f"the plans use a profile of the user's own, {name}"
-        hint = "name its file: profile: FILE in system.yml, or --profile FILE"
+        place = "system.yml" if said.file else "viommu.yml"
+        hint = f"name its file: profile: FILE in {place}, or --profile FILE"
         raise Refused([Problem("unreadable", what, hint, where=said.domains[0].where)])
     chosen = profile_of(name, None)
     own = SealedHost(host.model, digest(host.devices.tree))
@@ -184,7 +185,7 @@ def notes(system: System, files: Mapping[str, bytes]) -> Iterator[str]:
     for domain in system.domains if system.terms.profile.toolstacks else ():
         made_of = system.files[domain.name]
         if not made_of.kernel:
-            hint = "build it, or name its kernel in system.yml"
+            hint = "build it, or name its kernel in a system.yml"
             yield f"{domain.name} has no kernel yet: no configuration names it; {hint}"
         if not made_of.trees:
             yield f"{domain.name} has no partial tree that is a blob: bind it where there is dtc"
@@ -292,9 +293,7 @@ def _domain(entry: Entry, plan: SealedPlan) -> Domain:
 
 
 def _no_host(said: SystemFile) -> Problem:
-    return Problem(
-        "no-host",
-        "no host tree is named",
-        "write host: FILE into system.yml, or give --host HOST",
-        where=said.domains[0].where,
-    )
+    hint = "give --host HOST, or name it in viommu.yml"
+    if said.file:
+        hint = "write host: FILE into system.yml, give --host HOST, or set VIOMMU_HOST_DTB"
+    return Problem("no-host", "no host tree is named", hint, where=said.domains[0].where)

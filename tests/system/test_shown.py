@@ -135,10 +135,53 @@ def test_plans_by_a_profile_of_ones_own(viommu: Run) -> None:
     assert outcome.err == (
         "net/viommu/viommu.json: error: [unreadable] the plans use a profile of the user's own, "
         "mine\n"
-        "hint: name its file: profile: FILE in system.yml, or --profile FILE\n"
+        "hint: name its file: profile: FILE in viommu.yml, or --profile FILE\n"
     )
+    Path("system.yml").write_text("domains: {net: {build: net}}\n")
+    outcome = viommu("system", "--host", "host.dts", "system.yml")
+    assert outcome.err.endswith("name its file: profile: FILE in system.yml, or --profile FILE\n")
     outcome = viommu("system", "--host", "host.dts", "--profile", "./mine.yaml", "net")
     assert (outcome.status, outcome.err) == (0, "")
+
+
+def test_a_host_that_nobody_names(viommu: Run) -> None:
+    bound(viommu, "xen-rfc", {"net": Guest(["/net@10000000"])})
+    Path("system.yml").write_text("domains: {net: {build: net}}\n")
+    outcome = viommu("system", "system.yml")
+    assert outcome == (
+        1,
+        "",
+        "system.yml:1: error: [no-host] no host tree is named\n"
+        "    1 | domains: {net: {build: net}}\n"
+        "hint: write host: FILE into system.yml, give --host HOST, or set VIOMMU_HOST_DTB\n",
+    )
+    outcome = viommu("system", "net")
+    assert outcome == (
+        1,
+        "",
+        "net/viommu/viommu.json: error: [no-host] no host tree is named\n"
+        "hint: give --host HOST, or name it in viommu.yml\n",
+    )
+
+
+def test_the_environment_names_the_host_and_the_profile(
+    viommu: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for other commands: after the options, before the file."""
+    bound(viommu, "xen-rfc", {"net": Guest(["/net@10000000"])})
+    file = Path("system.yml")
+    file.write_text("domains: {net: {build: net}}\n")
+    monkeypatch.setenv("VIOMMU_HOST_DTB", "host.dts")
+    monkeypatch.setenv("VIOMMU_PROFILE", "xen-rfc")
+    assert viommu("system", "system.yml").status == 0
+    file.write_text("host: none.dts\nprofile: xen\ndomains: {net: {build: net}}\n")
+    assert viommu("system", "system.yml").status == 0
+    assert viommu("check", "--system", "system.yml").status == 0
+    assert (
+        "was bound with another profile (expected xen, found"
+        in viommu("system", "system.yml", "--profile", "xen").err
+    )
+    assert viommu("system", "system.yml", "--host", "other.dts").err.startswith("other.dts: error")
 
 
 def test_what_was_written_is_gone(viommu: Run) -> None:

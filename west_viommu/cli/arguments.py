@@ -12,11 +12,11 @@ from collections.abc import Callable
 from west_viommu.names import MESSAGE_FORMS, POLICIES, PROFILES, is_profile_path
 from west_viommu.quick_typing import NamedTuple
 
-_HOST_HELP = (
+_HOST = (
     "the host's devicetree, as Xen is booted with it: a blob, a .dts, or a directory in "
-    "/proc/device-tree form (default: the environment variable VIOMMU_HOST_DTB, then `west config "
-    "viommu.host-dtb`, then host in viommu.yml)"
+    "/proc/device-tree form (default: the environment variable VIOMMU_HOST_DTB"
 )
+_HOST_HELP = f"{_HOST}, then `west config viommu.host-dtb`, then host in viommu.yml)"
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -258,12 +258,18 @@ def _add_system_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-d", "--build-dir", metavar="DIR", help="the guests of this sysbuild, by its domains.yaml"
     )
-    parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
+    parser.add_argument(
+        "--host",
+        metavar="HOST",
+        help=f"{_HOST}, then host in system.yml; without a system.yml, the host that the first "
+        "guest's build was given, then `west config viommu.host-dtb`, then host in its viommu.yml)",
+    )
     parser.add_argument(
         "--profile",
         metavar="NAME",
         type=_profile,
-        help="the profile of all guests (default: that of their plans)",
+        help="the profile of all guests (default: the environment variable VIOMMU_PROFILE, then "
+        "the file that names the host, then that of their plans)",
     )
     _add_preprocessor_arguments(parser)
     parser.add_argument(

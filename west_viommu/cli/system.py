@@ -117,30 +117,23 @@ def _files_and_folders(named: Sequence[str]) -> tuple[list[str], list[str]]:
 def _read(arguments: Namespace, named: Sequence[str]) -> System:
     """The system that the command line names. Raises Refused."""
     files, folders = _files_and_folders(named)
-    if files:
-        return read_system(
-            files[0],
-            arguments.host,
-            arguments.profile,
-            arguments.include,
-            arguments.define,
-        )
-    said = read_folders(folders) if folders else read_built(arguments.build_dir)
-    return system_of(_chosen(arguments, said), arguments.include, arguments.define)
-
-
-def _chosen(arguments: Namespace, said: SystemFile) -> SystemFile:
-    """`said`, with the host and what else is chosen for all domains: by the options, else as the
-    first of them, if that is a build, chose it for itself.
-    """
     environment = os.environ.get
+    host = arguments.host or environment("VIOMMU_HOST_DTB")
+    profile = arguments.profile or environment("VIOMMU_PROFILE")
+    if files:
+        return read_system(files[0], host, profile, arguments.include, arguments.define)
+    said = read_folders(folders) if folders else read_built(arguments.build_dir)
+    return system_of(_chosen(said, host, profile), arguments.include, arguments.define)
+
+
+def _chosen(said: SystemFile, host: str | None, profile: str | None) -> SystemFile:
+    """`said`, with the host and what else is chosen for all domains: `host` and `profile`, else as
+    the first of them, if that is a build, chose it for itself.
+    """
     build = said.domains[0].build
     app = application_of(Path(build)) or os.curdir
-    options = {
-        "host": arguments.host or environment("VIOMMU_HOST_DTB") or host_given_to(build, app),
-        "profile": arguments.profile or environment("VIOMMU_PROFILE"),
-    }
-    chosen = settings(options, app, environment("VIOMMU_CONFIG"))
+    options = {"host": host or host_given_to(build, app), "profile": profile}
+    chosen = settings(options, app, os.environ.get("VIOMMU_CONFIG"))
     return said._replace(host=chosen.host, profile=chosen.profile, has_dom0=chosen.has_dom0)
 
 

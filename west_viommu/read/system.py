@@ -44,7 +44,9 @@ class Entry(NamedTuple):
 
 
 class SystemFile(NamedTuple):
-    """What a system.yml says; its paths are those of the file's folder. `base`: that folder."""
+    """What a system.yml says; its paths are those of the file's folder. `base`: that folder.
+    `file`: the system.yml itself; "" where plans were named in its place (read/named_plans.py).
+    """
 
     base: str
     host: str | None = None
@@ -52,6 +54,7 @@ class SystemFile(NamedTuple):
     has_dom0: bool = True
     permissions: tuple[Permission, ...] = ()
     domains: tuple[Entry, ...] = ()
+    file: str = ""
 
 
 def system_file(file: str) -> SystemFile:
@@ -81,7 +84,7 @@ class _Reader(YamlReader):
         profile = values.get("profile")
         if profile and is_profile_path(profile):
             values["profile"] = os.path.join(base, profile)
-        return SystemFile(base, **values)
+        return SystemFile(base, file=self._file, **values)
 
     def _domains(self, node: yaml.Node) -> Iterator[Entry]:
         for name, line, value in self._lines(node, {}):
