@@ -69,7 +69,7 @@ def test_names_of_a_node(name: str, host: Path, viommu: Run) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("spi", "2 host nodes have this name (expected one of /soc/spi@5000 /soc/spi@6000"),
+        ("spi", "2 host nodes have this name (expected one of /soc/spi@5000, /soc/spi@6000,"),
         ("ethernet@100", "hint: did you mean ethernet@1000"),
         ("broken", "no node of this path, name, alias or label"),
         ("", "no node of this path, name, alias or label"),

@@ -21,7 +21,7 @@ def node_called(tree: Tree, file: str, called: str) -> Node | Problem:
         "unknown-host-node",
         f"{len(nodes)} host nodes have this name",
         "give the path of the one that you mean",
-        expected="one of " + " ".join(node.path for node in nodes[:8]),
+        expected="one of " + ", ".join(node.path for node in nodes[:8]),
         found=called,
         where=Where(file),
     )
