@@ -27,7 +27,14 @@ from west_viommu import __version__
             "give GUEST files, a board with -b, or a build with -d: one",
         ),
         (["bind", "-b", "xenvm", "-d", "build"], "give one"),
-        (["bind", "--host", "h", "--profile", "xen-9", "g"], "no profile has the name 'xen-9'"),
+        (
+            ["bind", "--host", "h", "--profile", "xen-rcf", "g"],
+            "no profile has the name 'xen-rcf': did you mean xen-rfc? (choose from xen-rfc, ",
+        ),
+        (
+            ["list", "--host", "h", "--profile", "mine"],
+            "no profile has the name 'mine' (choose from xen-rfc, ",
+        ),
     ],
 )
 def test_a_wrong_command_line(arguments: list[str], says: str, viommu: Run) -> None:

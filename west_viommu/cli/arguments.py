@@ -17,6 +17,10 @@ _HOST = (
     "/proc/device-tree form (default: the environment variable VIOMMU_HOST_DTB"
 )
 _HOST_HELP = f"{_HOST}, then `west config viommu.host-dtb`, then host in viommu.yml)"
+_PROFILE_HELP = (
+    f"what the hypervisor gives the guest: {', '.join(PROFILES)}, or a file of your own by its "
+    f"path (default: {PROFILES[0]})"
+)
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -53,9 +57,14 @@ def _add_preprocessor_arguments(parser: ArgumentParser) -> None:
 def _profile(name: str) -> str:
     if name in PROFILES or is_profile_path(name):
         return name
+    # Late: only a slip needs it.
+    from west_viommu.problems import close_matches
+
+    close = close_matches(name, PROFILES, 1)
+    meant = f": did you mean {close[0]}?" if close else ""
     raise ArgumentTypeError(
-        f"no profile has the name {name!r} (choose from {', '.join(PROFILES)}, or give the path of "
-        "a file of your own)"
+        f"no profile has the name {name!r}{meant} (choose from {', '.join(PROFILES)}, or give the "
+        "path of a file of your own)"
     )
 
 
@@ -156,13 +165,7 @@ def _add_profile_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="a viommu.yml elsewhere than beside the application"
     )
-    parser.add_argument(
-        "--profile",
-        metavar="NAME",
-        type=_profile,
-        help=f"what the hypervisor gives the guest: {', '.join(PROFILES)}, or a file of your own "
-        f"by its path (default: {PROFILES[0]})",
-    )
+    parser.add_argument("--profile", metavar="NAME", type=_profile, help=_PROFILE_HELP)
 
 
 def _add_settings_arguments(parser: ArgumentParser) -> None:
@@ -179,16 +182,8 @@ def _add_init_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-s", "--source-dir", metavar="APP", help="the application's folder (default: here)"
     )
-    parser.add_argument(
-        "--host", metavar="HOST", help="the host's devicetree, as Xen is booted with it"
-    )
-    parser.add_argument(
-        "--profile",
-        metavar="NAME",
-        type=_profile,
-        help=f"what the hypervisor gives the guest: {', '.join(PROFILES)}, or a file by its path "
-        f"(default: {PROFILES[0]})",
-    )
+    parser.add_argument("--host", metavar="HOST", help=f"{_HOST})")
+    parser.add_argument("--profile", metavar="NAME", type=_profile, help=_PROFILE_HELP)
 
 
 def _add_extract_arguments(parser: ArgumentParser) -> None:

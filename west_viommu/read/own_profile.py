@@ -15,7 +15,6 @@ from west_viommu.problems import Problem, Refused, Where, close_matches, refusal
 from west_viommu.quick_typing import Any
 from west_viommu.read.plain_file import unreadable
 from west_viommu.read.plain_yaml import PlainLoader, plain_text
-from west_viommu.read.profiles import LIST
 from west_viommu.read.shipped import PACKAGE
 
 SCHEMA = os.path.join(PACKAGE, "schemas", "profile.json")
@@ -39,7 +38,8 @@ def own_profile(file: str) -> Any:
         text = plain_text(file)
         content = yaml.load(text, Loader=PlainLoader)
     except OSError as error:
-        raise Refused([unreadable(file, error, LIST)]) from None
+        hint = "correct the path; the shipped profiles (`viommu profiles`) go by name"
+        raise Refused([unreadable(file, error, hint)]) from None
     except RecursionError:
         hint = "start from what `viommu profiles NAME` prints"
         raise _refused(file, "it is nested too deeply", hint) from None

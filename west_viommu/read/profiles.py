@@ -31,7 +31,7 @@ from west_viommu.tree.interrupts import Intid
 
 # The profiles that are shipped, by name.
 SHIPPED = os.path.join(PACKAGE, "profiles", "shipped.json")
-LIST = "`viommu profiles` shows those that are shipped; a file of your own goes by its path"
+_LIST = "`viommu profiles` shows those that are shipped; a file of your own goes by its path"
 
 
 def profile_file(name: str | None) -> str:
@@ -129,6 +129,6 @@ def _known(key: str, name: str, names: Sequence[str]) -> str:
     close = close_matches(name, names, 1)
     hint = f"did you mean {close[0]}?" if close else "choose one of those"
     if key == "profile":
-        hint = f"{hint} {LIST}" if close else LIST
+        hint = f"{hint} {_LIST}" if close else _LIST
     expected = " or ".join(names)
     raise refusal("malformed", f"no {key} has this name", hint, expected=expected, found=name)
