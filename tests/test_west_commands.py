@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 import yaml
 from west.commands import CommandError
 
-from tests.support import CHECKOUT, DEMO, PACKAGE, Run
+from tests.support import CHECKOUT, DEMO, HOSTS, PACKAGE, PARTIAL_TREE, Run
 
 
 @pytest.fixture
@@ -54,6 +55,25 @@ def test_both_front_ends_say_the_same(
     # What is told to run next is what is there: in a workspace, that is west's.
     out = expected.out.replace("`viommu ", "`west viommu-")
     assert capsys.readouterr() == (out, expected.err)
+
+
+def test_a_diff_is_of_what_is_in_the_files(
+    module: ModuleType, viommu: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A command in the text of a file is not named as west has it."""
+    reason = "see `viommu explain shared-page`"
+    (tmp_path / "viommu.yml").write_text(
+        f"allow: [{{hazard: unprotected, device: /serial@200a0000, reason: '{reason}'}}]\n"
+    )
+    (tmp_path / "guest.dts").write_text(PARTIAL_TREE % 'e { xen,path = "/serial@200a0000"; };')
+    arguments = ["--host", str(HOSTS / "two-smmus.dts"), "guest.dts", "--diff"]
+    expected = viommu("bind", *arguments)
+    assert reason in expected.out
+    command = module.ViommuBind()
+    parser = argparse.ArgumentParser()
+    command.do_add_parser(parser.add_subparsers())
+    command.do_run(parser.parse_args([command.name, *arguments]), [])
+    assert capsys.readouterr().out == expected.out
 
 
 def test_hints_name_the_commands_of_west(

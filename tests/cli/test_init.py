@@ -37,6 +37,23 @@ def test_every_key_is_there_to_uncomment(viommu: Run, tmp_path: Path) -> None:
     assert config_of("all.yml").domain == {"vpl011"}
 
 
+def test_the_environment_is_heard(
+    viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(DEMO / "host.dts", tmp_path / "host.dts")
+    monkeypatch.setenv("VIOMMU_HOST_DTB", "host.dts")
+    monkeypatch.setenv("VIOMMU_PROFILE", "xen-amd")
+    assert viommu("init").status == 0
+    found = config_of("viommu.yml")
+    assert (found.host, found.profile) == ("./host.dts", "xen-amd")
+    (tmp_path / "app").mkdir()
+    assert viommu("init", "-s", "app", "--profile", "xen").status == 0
+    assert config_of("app/viommu.yml").profile == "xen"
+    monkeypatch.setenv("VIOMMU_PROFILE", "xen-admin")
+    (tmp_path / "other").mkdir()
+    assert "did you mean xen-amd?" in viommu("init", "-s", "other").err
+
+
 def test_what_is_refused_writes_nothing(viommu: Run, tmp_path: Path) -> None:
     assert viommu("init", "--host", "no.dtb").status == 1
     assert viommu("init", "--profile", "./no.yaml").status == 1

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from west_viommu.api import Guest, Host, guest_of, read_guest_beside, read_host
-from west_viommu.cli.console import Console
+from west_viommu.cli.console import Console, tell
 from west_viommu.cli.job import Done, chosen_by, done
 from west_viommu.cli.run import UsageError, named_config, no_host, or_is_host
 from west_viommu.cli.stage import Stage, application, devicetree_stage, found_build, image
@@ -40,7 +40,7 @@ def run(arguments: Namespace) -> None:
         if not chosen.profile:
             about = result.plan.profile.about
             arguments.console.note(f"no --profile: this assumes {about}")
-        arguments.console.result(_report(arguments, output, result))
+        _report(arguments, output, result)
     except Refused as refused:
         # Whatever refused it: settings before the job, or Zephyr after it.
         output.remove_after(refused)
@@ -51,14 +51,17 @@ def run(arguments: Namespace) -> None:
         raise
 
 
-def _report(arguments: Namespace, output: Output, result: Done) -> Iterator[str]:
-    """What is printed of a run that was not refused."""
+def _report(arguments: Namespace, output: Output, result: Done) -> None:
+    """Print what there is to tell of a run that was not refused."""
     if arguments.diff and isinstance(output, Untouched):
         from west_viommu.write.changes import changes
 
-        yield from changes(str(output.folder), output.content(), result.files)
+        # The text of files: no command in it is named as the user types it.
+        tell(changes(str(output.folder), output.content(), result.files))
     elif not arguments.quiet:
-        yield plan_table(result.plan, str(output.folder), result.files, is_dry=arguments.dry_run)
+        is_dry = arguments.dry_run
+        told = plan_table(result.plan, str(output.folder), result.files, is_dry=is_dry)
+        arguments.console.result([told])
 
 
 def _folder(arguments: Namespace) -> Path:

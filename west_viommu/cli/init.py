@@ -24,10 +24,11 @@ def run(arguments: Namespace) -> None:
     """Check what was named, write the file, and say what to do next."""
     folder = Path(arguments.source_dir or os.curdir)
     target = folder / FILE_NAME
-    host = arguments.host or os.environ.get("VIOMMU_HOST_DTB")
+    environment = os.environ.get
+    host = arguments.host or environment("VIOMMU_HOST_DTB")
     if host:
         inventory_of(host, read_host_tree(host))
-    chosen = arguments.profile
+    chosen = arguments.profile or environment("VIOMMU_PROFILE")
     profile(chosen, None)
     profiles = [profile(name, None) for name in PROFILES]
     text = config_text(
