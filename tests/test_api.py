@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import DEMO, HOSTS, PARTIAL_TREE, Run, environment
-from west_viommu import api
-from west_viommu.api import Explicit, Permission, Refused, Where
+from tests.support import CHECKOUT, DEMO, HOSTS, PARTIAL_TREE, Run, environment
+from west_viommu import api, api_system
+from west_viommu.api import Explicit, Extra, Permission, Refused, Region, Where
 
 
 @pytest.fixture
@@ -93,6 +93,36 @@ def test_a_domain_has_what_it_has(folder: Path) -> None:
     assert len(api.plan(host, guest).plan.devices) == 1
     with pytest.raises(Refused, match=r"\[guest-overlap\].* ACPI tables"):
         api.plan(host, guest, domain=["acpi"])
+
+
+def test_registers_that_a_driver_needs_besides(folder: Path) -> None:
+    regs = "<0 0x20010000 0 0x1000>, <0 0x2f000050 0 0x4>"
+    Path("guest.dts").write_text(PARTIAL_TREE % f"e {{ iommus = <0 0x11 0 0x12>; reg = {regs}; }};")
+    host, guest = api.read_host(HOSTS / "two-smmus.dts"), api.read_guest(["guest.dts"])
+    place = Where("build.py", 7)
+    clock = Extra("/mmc@20010000", Region(0x2F000050, 4), "its clock", place)
+    with pytest.raises(Refused, match=r"\[region-mismatch\]"):
+        api.plan(host, guest)
+    made = api.plan(host, guest, regions=[clock])
+    assert made.plan.extra == (clock,)
+    assert "added by build.py:7, because: its clock" in made.warnings[0].hint
+
+
+def test_a_system_without_dom0(folder: Path) -> None:
+    """Nobody has what the guest does not ask for, and no xl gets a file."""
+    host, guest = api.read_host("host.dts"), api.read_guest(["guest.overlay"])
+    assert "xl.cfg" in api.render(api.plan(host, guest))
+    assert "xl.cfg" not in api.render(api.plan(host, guest, has_dom0=False))
+
+
+def test_what_is_public_is_there_and_documented() -> None:
+    text = (CHECKOUT / "docs/functions.txt").read_text()
+    named = {
+        line.rpartition(".")[2].rpartition(" ")[2] for line in text.splitlines() if ":: " in line
+    }
+    for module in (api, api_system):
+        assert all(hasattr(module, name) for name in module.__all__)
+        assert set(module.__all__) <= named
 
 
 def test_a_guest_that_asks_for_nothing(folder: Path) -> None:

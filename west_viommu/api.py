@@ -39,7 +39,7 @@ from pathlib import Path
 from west_viommu.guest.requests import Asked, asked
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Devices
-from west_viommu.hypervisor.assignment import Explicit, Permission, Terms
+from west_viommu.hypervisor.assignment import Explicit, Extra, Permission, Terms
 from west_viommu.hypervisor.numbering import agreeing_toolstacks
 from west_viommu.hypervisor.partial import PartialTree, partial_tree
 from west_viommu.hypervisor.profile import VSMMU_LABEL
@@ -59,6 +59,7 @@ from west_viommu.problems import Problem, Refused, Where, bounded, rendered
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.host import inventory_of, read_host_tree
 from west_viommu.read.settings import Settings, terms
+from west_viommu.tree.addresses import Region
 from west_viommu.write.files import Output
 from west_viommu.write.host_overlay import host_overlay
 from west_viommu.write.overlay import Origin, overlay
@@ -69,6 +70,7 @@ from west_viommu.write.xl_cfg import xl_cfg
 
 __all__ = [
     "Explicit",
+    "Extra",
     "Guest",
     "Host",
     "Output",
@@ -76,10 +78,9 @@ __all__ = [
     "Planned",
     "Problem",
     "Refused",
+    "Region",
     "Where",
-    "guest_of",
     "plan",
-    "planned_by",
     "read_guest",
     "read_host",
     "render",
@@ -178,7 +179,7 @@ def read_guest_beside(
     """As `read_guest`; `meanwhile` is called whenever the preprocessor runs. Raises what that does,
     and Refused.
     """
-    # Imported late: who brings a tree of its own need not pay for it.
+    # Imported late: whoever brings a tree of its own need not pay for it.
     from west_viommu.read.source import guest_tree
 
     names = tuple(os.fspath(path) for path in paths)
@@ -199,17 +200,30 @@ def plan(
     domain: Iterable[str] = (),
     allow: Sequence[Permission] = (),
     vsids: Sequence[Explicit] = (),
+    regions: Sequence[Extra] = (),
+    has_dom0: bool = True,
 ) -> Planned:
     """The plan that gives the devices of `host` to `guest`.
 
     `profile` is the name or the path of a profile (default: xen-rfc), `vsid` a policy (default: the
     profile's). The others are those of viommu.yml: what else the `domain` has, hazards to `allow`,
-    and for the policy explicit the `vsids`; the place in each is where messages about it point.
+    for the policy explicit the `vsids`, the `regions` that drivers need besides those of the host
+    nodes, and whether there is a dom0; the place in each is where messages about it point.
 
     Raises Refused, with its problems, where anything must not be written, and where the guest asks
     for nothing. Of each hazard it has the first ones, and one that says how `more` there are.
     """
-    chosen = Settings(None, profile, vsid, (), frozenset(domain), tuple(allow), tuple(vsids))
+    chosen = Settings(
+        host=None,
+        profile=profile,
+        vsid=vsid,
+        files=(),
+        domain=frozenset(domain),
+        permissions=tuple(allow),
+        explicit=tuple(vsids),
+        has_dom0=has_dom0,
+        extra=tuple(regions),
+    )
     return planned_by(host, guest, chosen)
 
 
