@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the processes of a block in turns, and tells the duration and peak memory of each run.
 
-A program of its own that imports next to nothing: Linux counts the memory of who starts a process
-as that process's own, so no peak comes out below that of this one. What comes in on stdin and goes
-out on stdout is marshalled (measure.py).
+A program of its own that imports next to nothing: Linux counts the memory of whoever starts a
+process as that process's own, so no peak comes out below that of this one. What comes in on stdin
+and goes out on stdout is marshalled (measure.py).
 """
 
 from __future__ import annotations

@@ -181,7 +181,7 @@ def render_system(
 
 def notes(system: System, files: Mapping[str, bytes]) -> Iterator[str]:
     """What its user should know of what was not written."""
-    # Who has no toolstack gets neither configurations nor partial trees.
+    # A profile without toolstacks gets neither configurations nor partial trees.
     for domain in system.domains if system.terms.profile.toolstacks else ():
         made_of = system.files[domain.name]
         if not made_of.kernel:

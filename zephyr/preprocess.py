@@ -5,8 +5,8 @@ import gc
 import os
 import sys
 
-# As in west_viommu/start.py: it ends before a collection pays.
-gc.set_threshold(100_000)
+# As in west_viommu/start.py, which is imported after it: the run ends before a collection pays.
+gc.set_threshold(1_000_000)
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 try:

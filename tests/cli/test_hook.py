@@ -457,7 +457,7 @@ def test_dtlib_that_cannot_be_imported(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Who asks for nothing, though a source has a word of a request, does without it."""
+    """A guest that asks for nothing, though a source has a word of a request, does without it."""
     (build.app / "empty.overlay").write_text("/* no passthrough */\n/ { };\n")
     monkeypatch.setitem(sys.modules, "devicetree", None)
     assert build.run(overlay=overlay) == status

@@ -139,7 +139,7 @@ def test_on_a_terminal_it_is_wrapped_and_has_colours(wrong: Run) -> None:
     assert "\x1b" not in plain
     assert max(map(len, plain.splitlines())) <= 70
     assert on_a_terminal(COMMAND, 70, TERM="dumb") == plain
-    # Who matches lines of a terminal, as editors do, says that it is wide.
+    # Whoever matches lines of a terminal, as editors do, says that it is wide.
     assert on_a_terminal(COMMAND, 70, NO_COLOR="1", COLUMNS="9999") == TEXT
     # Where nothing can be done.
     assert on_a_terminal(COMMAND, 20, NO_COLOR="1") == TEXT

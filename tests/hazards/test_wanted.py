@@ -57,7 +57,7 @@ def test_who_has_all_of_them(ids: list[Wanted], expected: list[str]) -> None:
         ("/a", wanted(0x10, iommu="/one"), True, False),
         ("/a", wanted(0x10, iommu="/two"), False, False),
         ("/a", wanted(0x10, 0x12), False, False),
-        # Who lists some, gives out no others.
+        # A node that lists some gives out no others.
         ("/c", wanted(0x40), True, False),
         ("/c", wanted(0x41), False, False),
         ("/map", wanted(0x40, 0x4F), False, True),

@@ -11,7 +11,7 @@ from west_viommu.read.dtlib import Unique, bounded_dt, dtlib
 
 SOURCES = [
     "/ { a: a { }; }; &a { x; }; b: &a { y; }; &b { z = <&a &b>; };",
-    # Who is deleted has no label any more, and what comes in its place may have it.
+    # A deleted node has no label any more, and what comes in its place may have it.
     "/ { a: a { }; }; /delete-node/ &a; / { a: b { }; n { x = <&a>; }; };",
     "/ { a: a { }; }; / { /delete-node/ a; a: c { }; n { x = <&a>; }; };",
     "/ { p { a: a { }; }; }; / { /delete-node/ p; q { a: a { }; }; }; &a { x; };",

@@ -37,7 +37,7 @@ from west_viommu.__main__ import main as viommu
 
 # Of one thing in two hands: what a run of one guest can only say of dom0.
 OF_HANDS = ("shared-page", "shared-stream-id", "interrupt-clash", "unassigned-child")
-# The model takes it; who has the parent may drive the child all the same.
+# The model takes it; the domain that has the parent may drive the child all the same.
 BY_DESIGN = frozenset({"unassigned-child"})
 ERROR = re.compile(r"^\S+: error: \[([a-z0-9-]+)\] .*\(node (\S+?),", re.MULTILINE)
 

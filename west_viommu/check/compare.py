@@ -88,7 +88,7 @@ def unasked(planned: Iterable[str], built: Iterable[str]) -> Iterator[Difference
 
 
 class Promised(NamedTuple):
-    """What a plan promises of a built tree (that file: docs/formats.md)."""
+    """What a plan promises of a built tree (viommu.json: docs/formats.md)."""
 
     vsmmu: SealedViommu | None
     devices: Sequence[SealedDevice]

@@ -147,7 +147,7 @@ def _of_host(
         # That the tree's sum is another says nothing: what of it counts here is compared.
         if today.host.model != sealed.host.model:
             yield Difference("/", "host model", shown(today.host.model), shown(sealed.host.model))
-        # Who is refused gets no mark, and is in the way of no memory.
+        # A refused device gets no mark, and is in the way of no memory.
         of_accepted = () if wrong else ("marks", "memory_limit")
         for key in ("profile", "vsid", "domain", "extra", "allowed", *of_accepted):
             new, old = getattr(today, key), getattr(sealed, key)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`viommu list`: the IOMMUs and masters of a host, and who of them could go to a guest."""
+"""`viommu list`: the IOMMUs and masters of a host, and which of them could go to a guest."""
 
 from __future__ import annotations
 

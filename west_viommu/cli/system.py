@@ -66,7 +66,7 @@ def check(arguments: Namespace) -> None:
     system = _read(arguments, arguments.system)
     found = judged(system)
     files = render_system(system, found, folder)
-    # Who names plans one by one may mean a part of what was written.
+    # Whoever names plans one by one may mean a part of what was written.
     is_whole = bool(arguments.build_dir) or not any(map(os.path.isdir, arguments.system))
     has_files = is_whole and (folder / SYSTEM).is_file()
     if has_files:

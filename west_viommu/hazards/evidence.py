@@ -74,7 +74,7 @@ class Evidence:
         """
         parts = tuple(part for part in self._found.get(device.path, ()) if part != odd)
         hard = tuple(part for part in parts if part in _HARD)
-        # Who copies an address has it in both.
+        # Whoever copies an address has it in both.
         is_said = REG in parts
         return (
             hard

@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 class Finding(NamedTuple):
     """What is wrong, what to do, and the property of the guest node that shows it. `severity`:
-    where it is not that of its hazard. `cause`: the host node that is wrong for all devices of
-    which this hazard is found. One with `more` stands for that many like it, which are counted and
-    not told.
+    where it is not that of its hazard. `other`: the host path that viommu.yml may name as well to
+    allow it. `cause`: the host node that is wrong for all devices of which this hazard is found.
+    One with `more` stands for that many like it, which are counted and not told.
     """
 
     what: str

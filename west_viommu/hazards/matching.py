@@ -85,7 +85,7 @@ def unknown_ids(
 
 
 def _whose_else(request: Request, unknown: Sequence[Wanted], devices: Devices) -> str:
-    """Who may be meant by IDs that no master has, or none behind the SMMU that is named."""
+    """The masters that may be meant by IDs that none has, or none behind the SMMU that is named."""
     for stream_id, iommu in unknown:
         owners = [master.path for master, _ in devices.owners(stream_id) if iommu]
         if owners:
@@ -169,7 +169,7 @@ def _listing(wanted: Sequence[Wanted], devices: Devices) -> list[str]:
 
 
 def _whose(wanted: Wanted, devices: Devices) -> str:
-    """Who has the ID: those that list it; if none does, those that map it."""
+    """The masters that have the ID: those that list it; if none does, those that map it."""
     paths = _listing([wanted], devices)
     if wanted.iommu:
         return f"{wanted.id:#x} behind {wanted.iommu}"

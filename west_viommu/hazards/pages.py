@@ -62,7 +62,7 @@ def untranslatable_region(assignment: Assignment, ownership: Ownership) -> Itera
 
 def host_memory(ownership: Ownership) -> Found:
     """Registers in RAM, or in memory that is set aside: Xen maps them without a word (booted), and
-    gives the same RAM to whom it likes.
+    gives the same RAM to whomever it likes.
     """
     for assignment in ownership.assignments:
         if ownership.holdings.role(assignment.device.path) == RESERVED:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who on the host is served by a node: clocks, DMA channels, PHYs and the like."""
+"""What on the host is served by a node: clocks, DMA channels, PHYs and the like."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class Devices:
         """Each master with the ID, by `iommus` or iommu-map, and the IOMMU on which it has it, in
         tree order.
         """
-        # Who asks does so again at once, and hundreds of requests may be for one ID.
+        # The caller asks again at once, and hundreds of requests may be for one ID.
         if self._last_owners is None or self._last_owners[0] != stream_id:
             self._last_owners = stream_id, self._all_owners(stream_id)
         return self._last_owners[1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who of the masters behind several SMMUs have the same stream IDs: what a picture joins."""
+"""Which of the masters behind several SMMUs have the same stream IDs: what a picture joins."""
 
 from __future__ import annotations
 

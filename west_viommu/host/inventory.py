@@ -122,7 +122,7 @@ def inventory(tree: Tree) -> tuple[Inventory, tuple[TreeError, ...]]:
 
 def is_smmuv3(node: Node) -> bool:
     """Whether `node` says that it is an SMMUv3: a host's, or a guest's vSMMU. Whether the rest of
-    its compatible is well-formed is the business of who reads that.
+    its compatible is well-formed is the business of whoever reads that.
     """
     return SMMUV3_COMPATIBLE.encode() in node.properties.get("compatible", b"").split(b"\0")
 

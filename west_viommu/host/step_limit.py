@@ -19,7 +19,7 @@ class StepLimit:
         self._steps = 0
 
     def count(self, shared: str = ANYTHING, steps: int = 1) -> None:
-        """So many `steps` more, of a search for who has `shared`. Raises Refused where it is too
+        """So many `steps` more, of a search for what has `shared`. Raises Refused where it is too
         many.
         """
         self._steps += steps

@@ -74,6 +74,15 @@ def routed(assignment: Assignment, holdings: Holdings) -> list[Intid]:
 
 
 class _Court:
+    """Sets what `assignments` have against what others hold.
+
+    By default all of them are judged together, as one guest's: what the guest maps counts, what is
+    assigned stays with nobody, host.overlay marks nodes, and of each kind the first contests are
+    kept, or with `every` all. With `alone`, each is judged as if its guest got nothing else: all
+    regions of the device count, other assigned nodes stay with the host, nothing is marked, and
+    only nodes that are enabled, or the hypervisor's own, contest it. `allowed`: as in `contests`.
+    """
+
     def __init__(
         self,
         assignments: Sequence[Assignment],

@@ -21,7 +21,7 @@ def numbers(assignments: Sequence[Assignment], terms: Terms) -> Numbers:
 
 
 def given(assignments: Sequence[Assignment], terms: Terms) -> Numbers | None:
-    """The IDs that the hypervisor gives, whatever the policy; None where it can be told."""
+    """The IDs that the hypervisor gives, whatever the policy; None where xl may be told others."""
     if terms.profile.renumbers:
         return _first_free(assignments, terms)
     return None if "libxl" in terms.profile.toolstacks else _identity(assignments, terms)

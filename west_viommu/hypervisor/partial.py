@@ -108,7 +108,7 @@ class _Builder:
         return tree, (*self._problems, *self._too_many_names(whole))
 
     def _too_many_names(self, whole: Tree) -> Iterator[Problem]:
-        """A tree that dtc would be long at; told of the node with the most of them."""
+        """A tree that dtc would take long to compile; told of the node with the most names."""
         names = {name for node in whole.nodes() for name in node.properties}
         if sum(len(name) + 1 for name in names) > _MOST_OF_NAMES:
             node = max(whole.nodes(), key=lambda each: len(each.properties))

@@ -42,7 +42,7 @@ def _needed(addresses: AddressMap, below: Iterable[Node]) -> Iterator[Region]:
         try:
             yield from (region for region in addresses.regions(node) if region and region.size)
         except TreeError:
-            # Who asks for the node is told so.
+            # Whoever asks for the node is told so.
             continue
 
 

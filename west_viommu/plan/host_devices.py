@@ -25,8 +25,8 @@ from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
 
-# What the default profile says of devices, as `list` must not pay for YAML; a test holds it to
-# that. Not where the vSMMU is: a device can be mapped elsewhere.
+# What the default profile says of devices, as `list` must not pay for JSON and six profiles; a test
+# holds it to that. Not where the vSMMU is: a device can be mapped elsewhere.
 DEFAULT = Profile(
     name="xen-rfc",
     about="",

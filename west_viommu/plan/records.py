@@ -18,12 +18,12 @@ from west_viommu.quick_typing import NamedTuple
 class Plan(NamedTuple):
     """Who gets what, and which hazards were allowed. `marks`: the host nodes that dom0 must not
     get. `memory_limit`: how much memory the domain may have at most, in bytes, so that none of it
-    lies where a device is; None where no device is in the way. `raw`: what is mapped without a
-    device. `extra`: what viommu.yml adds to single devices. `unasked`, `unrouted`: nodes below
-    /passthrough with registers, or interrupts, that nobody asks for. `refused`: the nodes that an
-    error is about. The rest is the guest's: its
-    interrupt controller, #address-cells and #size-cells of its root, and what its /passthrough
-    node is compatible with.
+    lies where a device is; None where no device is in the way. `hindered`: toolstack -> why it
+    cannot make the domain. `raw`: what is mapped without a device. `extra`: what viommu.yml adds to
+    single devices. `unasked`, `unrouted`: nodes below /passthrough with registers, or interrupts,
+    that nobody asks for. `refused`: the nodes that an error is about. The rest is the guest's: its
+    interrupt controller, #address-cells and #size-cells of its root, and what its /passthrough node
+    is compatible with.
     """
 
     profile: Profile

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one way in which an input is opened: plain files of a bounded size, and nothing that waits.
 
-A pipe waits for who writes to it, a device may have no end, and a file of holes takes no room on
-the disk and all of it in memory.
+A pipe waits for whoever writes to it, a device may have no end, and a file of holes takes no room
+on the disk and all of it in memory.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def unreadable(file: str, error: OSError, hint: str) -> Problem:
 
 
 def is_missing(file: str) -> bool:
-    """Whether there is nothing of that name. What else may be wrong with it, who reads it tells."""
+    """Whether there is nothing of that name. What else may be wrong with it, its reader tells."""
     try:
         os.stat(file)
     except FileNotFoundError:

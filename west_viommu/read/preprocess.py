@@ -24,7 +24,7 @@ _OPTIONS = ("-x", "assembler-with-cpp", "-nostdinc", "-undef", "-D__DTS__", "-E"
 _PREPROCESSORS = (("cpp",), ("gcc", "-E"), ("clang", "-E"), ("cc", "-E"))
 # The largest sources of real boards come to 2 MB, in a tenth of a second.
 _LIMITS = {"RLIMIT_FSIZE": 1 << 24, "RLIMIT_AS": 1 << 30, "RLIMIT_CPU": 10}
-# Who waits for a pipe needs no time of the processor.
+# A program that waits for a pipe needs no time of the processor.
 MOST_SECONDS = 20.0
 _MOST_ERRORS = 1 << 16
 # From the beginning of a line: the line of the source follows, which may be of any length. Compiled

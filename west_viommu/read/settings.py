@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from west_viommu.read.config import Config
 
 FILE_NAME = "viommu.yml"
-# Key of viommu.yml -> key of west's section [viommu].
 # West's own has a few lines.
 _MOST_OF_WEST = 1 << 20
 # By which people call viommu.yml.
 _NEAR_MISSES = ("viommu.yaml", ".viommu.yml", "viommu.yml.txt", "west-viommu.yml")
 _WEST_FILES = (os.path.join(".west", "config"), ".westconfig")
+# Key of viommu.yml -> key of west's section [viommu].
 _KEYS = {"host": "host-dtb", "profile": "profile", "vsid": "vsid"}
 
 
@@ -92,7 +92,7 @@ def settings(
 
 def terms(chosen: Settings) -> Terms:
     """The terms of a plan, with the profile read. Raises Refused."""
-    # Late: YAML costs more than the rest of a run that needs none.
+    # Late: JSON and six profiles, which a run that only lists does not need.
     from west_viommu.read.profiles import profile
 
     return Terms(

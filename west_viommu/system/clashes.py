@@ -21,8 +21,8 @@ _SHARED = "the same stream ID, interrupt or page"
 
 class Clash(NamedTuple):
     """What `this` and `other`, of an earlier domain or of the same one, must not hold both. `hint`:
-    what becomes of it, and what to do. `allowable`: whether Xen does it all the same, so that who
-    trusts both guests may.
+    what becomes of it, and what to do. `allowable`: whether Xen does it all the same, so that
+    whoever trusts both guests may.
     """
 
     hazard: str
@@ -49,7 +49,7 @@ def clashes(
     """All clashes between domains, by kinds: devices, streams, nested masters, pages, lines.
     `contested`: the streams that two assigned devices have.
 
-    Of two devices one mistake is told: who is given twice holds everything twice.
+    Of two devices one mistake is told: a device that is given twice has all else of it held twice.
     """
     told: set[tuple[str, str]] = set()
     for kind in (

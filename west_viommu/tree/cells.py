@@ -13,7 +13,7 @@ class TreeError(Refused):
     """A property does not hold what the devicetree specification says it must.
 
     It is the problem of whoever needs the property: they catch it, and add the place by `problem`;
-    who only passes by leaves the node out. One that nobody expected refuses the input all the
+    whoever only passes by leaves the node out. One that nobody expected refuses the input all the
     same, as every Refused does: it can come out of no command as a traceback.
     """
 

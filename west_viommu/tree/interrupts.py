@@ -33,12 +33,13 @@ GIC_COMPATIBLES = frozenset(
 )
 # Those that Xen drives (DT_MATCH_GIC_V2, DT_MATCH_GIC_V3 in asm/gic.h, 4.17 and 4.21).
 XEN_GICS = frozenset({"arm,cortex-a15-gic", "arm,cortex-a7-gic", "arm,gic-400", "arm,gic-v3"})
-# First cell of a GIC specifier -> INTID of interrupt number 0 of that type.
+# First cell of a GIC specifier: the type of the interrupt.
 SPI, PPI = 0, 1
 FIRST_SPI = Intid(32)
 FIRST_PPI = Intid(16)
 # INTIDs from 1020 on are special (Arm GIC architecture, 2.2.1).
 LAST_SPI = Intid(1019)
+# Type -> INTID of interrupt number 0 of that type, and the last one.
 _FIRST_INTID = {SPI: FIRST_SPI, PPI: FIRST_PPI}
 _LAST_INTID = {SPI: LAST_SPI, PPI: Intid(31)}
 # Nexus upon nexus: real trees have two at most. The bound also ends any loop of maps.
@@ -111,7 +112,7 @@ def xen_intid(specifier: tuple[int, ...]) -> Intid:
 
 
 def received(tree: Tree, node: Node, gic: Node | None) -> Received:
-    """Who receives the interrupts of `node`, where `gic` is the hypervisor's. Raises TreeError."""
+    """What receives the interrupts of `node`, where `gic` is the hypervisor's. Raises TreeError."""
     by_gic = []
     others: dict[str, None] = {}
     unroutable = []
@@ -150,7 +151,7 @@ def map_targets(tree: Tree, bridge: Node, gic: Node | None) -> tuple[Intid, ...]
 
 
 def interrupt_parent(tree: Tree, node: Node) -> Node | None:
-    """Who receives the `interrupts` of `node`.
+    """What receives the `interrupts` of `node`.
 
     The first node with #interrupt-cells on the way that goes from a node to its interrupt-parent,
     or else to its parent (devicetree specification 0.4, 2.4; of_irq_find_parent in Linux).

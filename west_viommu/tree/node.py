@@ -74,7 +74,7 @@ class Tree:
             node = pending.pop()
             self._by_path[node.path] = node
             value = node.properties.get("phandle") or node.properties.get("linux,phandle")
-            # One of another length is no phandle: who refers to the node is told so.
+            # One of another length is no phandle: whoever refers to the node is told so.
             if value and len(value) == 4:
                 phandle = int.from_bytes(value, "big")
                 if self._by_phandle.setdefault(phandle, node) is not node:

@@ -88,7 +88,7 @@ def inventory_dot(selected: Selection, known: Mapping[str, DeviceReport]) -> str
 
 
 def _joins(places: Sequence[Place], selected: Selection) -> list[Hub] | None:
-    """The IDs behind several SMMUs, with who has them. None: too many to tell."""
+    """The IDs behind several SMMUs, with the masters that have them. None: too many to tell."""
     try:
         return hubs(places, selected.collisions)
     except TooManyIntervals:

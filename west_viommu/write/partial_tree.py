@@ -51,7 +51,7 @@ class Compilers:
         command = ["dtc", "-q", *spared, "-I", "dts", "-O", "dtb", "-o", "-", "-"]
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         for name, source in sources.items():
-            # A file, not a pipe: who waits for one has not filled that of the next.
+            # A file, not a pipe: while one is being filled, that of the next would wait.
             with scratch() as text:
                 text.write(source.encode())
                 text.seek(0)

@@ -21,8 +21,8 @@ _KIB_PER_MIB = 1024
 def marks_overlay(judged: Judged) -> str:
     """The text of marks.overlay: the marks alone."""
     about = [
-        "What no domain but its own must get: for who has the domains created by xl, or their",
-        "nodes written by ImageBuilder.",
+        "What no domain but its own must get: for domains that xl creates, or whose nodes",
+        "ImageBuilder writes.",
     ]
     return _overlay(judged, about, MARKS_OVERLAY)
 
