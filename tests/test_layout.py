@@ -64,6 +64,12 @@ def test_a_layer_imports_only_those_below_it(layer: str) -> None:
         assert ours <= set(allowed), module
 
 
+def test_the_architecture_lists_them_in_this_order() -> None:
+    text = (CHECKOUT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", text, re.MULTILINE)
+    assert rows == [*LAYERS, "start"]
+
+
 @pytest.mark.parametrize("layer", CORE)
 def test_the_core_does_no_input_or_output(layer: str) -> None:
     for module in modules(layer):
