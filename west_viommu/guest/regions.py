@@ -36,7 +36,7 @@ def region_pairs(
             "reg has no size", node.path, "reg", "a bus with #size-cells", f"{bus.path} with 0"
         )
     triples = (Range(child=there.base, parent=host.base, size=host.size) for host, there in mapped)
-    windows = Windows(triples, node.path, "xen,reg")
+    windows = Windows(triples)
     pairs = []
     for region in addresses.regions(node):
         if region is None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 
 from west_viommu.host.intervals import Spans
@@ -11,7 +11,7 @@ from west_viommu.host.inventory import Master
 from west_viommu.host.step_limit import StepLimit
 from west_viommu.host.streams import StreamId, map_intervals
 from west_viommu.quick_typing import TypeVar
-from west_viommu.tree.addresses import Region, address_map
+from west_viommu.tree.addresses import AddressMap, Region, address_map
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import Received, primary_gic, received
 from west_viommu.tree.node import Node, Tree
@@ -33,13 +33,12 @@ def grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
 
 
 class NodeIndex:
-    """The registers and interrupts of the nodes of `tree`. A node whose reg is malformed has no
-    registers: that is no device's business but its own.
-    """
+    """The registers and interrupts of the nodes of `tree`."""
 
     def __init__(self, tree: Tree):
         self._tree = tree
         self._addresses = address_map(tree)
+        self._as_xen = AddressMap(tree, as_xen=True)
         self._received: dict[str, Received] = {}
 
     @cached_property
@@ -54,9 +53,24 @@ class NodeIndex:
         return self._received[node.path]
 
     def regions(self, node: Node) -> tuple[Region | None, ...]:
-        """The regions of `node` at absolute addresses; () where its reg is malformed."""
+        """The regions of `node` at absolute addresses; of a malformed node those that Xen finds, as
+        it gives them out.
+        """
         try:
-            return self._addresses.regions(node)
+            regions = self._addresses.regions(node)
+        except TreeError:
+            regions = (None,)
+        return self._if_any(self._as_xen.regions, node) if None in regions else regions
+
+    def windows(self, bridge: Node) -> tuple[Region | None, ...]:
+        """The windows of a PCI bridge at absolute addresses, as Xen finds them."""
+        ranges = self._if_any(lambda node: self._as_xen.ranges(node) or (), bridge)
+        return tuple(self._as_xen.absolute(bridge, Region(r.parent, r.size)) for r in ranges)
+
+    @staticmethod
+    def _if_any(read: Callable[[Node], tuple[T, ...]], node: Node) -> tuple[T, ...]:
+        try:
+            return read(node)
         except TreeError:
             return ()
 

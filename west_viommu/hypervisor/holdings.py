@@ -16,13 +16,14 @@ from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import Interval, covered_by, submask_intervals
 from west_viommu.host.inventory import Master
 from west_viommu.host.streams import Stream, map_intervals
+from west_viommu.hypervisor.lines import lines, map_targets
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import Driver, Profile
 from west_viommu.hypervisor.roles import IOMMU, is_left_out, role
 from west_viommu.quick_typing import NamedTuple
-from west_viommu.tree.addresses import Region, address_map
+from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.interrupts import FIRST_SPI, PPI, Intid, map_targets
+from west_viommu.tree.interrupts import FIRST_SPI, Intid
 from west_viommu.tree.node import Node
 
 # An ID and the place of its IOMMU in one number: both have 32 bits.
@@ -70,6 +71,7 @@ class Holdings:
         self._drivers: dict[str, Driver | None] = {}
         self._standings: dict[str, Standing] = {}
         self._roles: dict[str, str] = {}
+        self._lines: dict[str, tuple[Intid, ...]] = {}
         self._inherited: dict[str, tuple[str, str | None]] = {}
 
     def role(self, path: str) -> str:
@@ -163,7 +165,8 @@ class Holdings:
                     if region and region.size:
                         claims.append(Claim(*region.ends, node.path))
             if _is_bridge(node) and "ranges" in node.properties:
-                claims += self._windows(node)
+                windows = self.devices.index.windows(node)
+                claims += [Claim(*r.ends, node.path) for r in windows if r and r.size]
         return claims
 
     def is_permitted(self) -> Callable[[int, int], bool]:
@@ -181,16 +184,14 @@ class Holdings:
 
     def lines(self, node: Node) -> tuple[Intid, ...]:
         """The INTIDs that dom0 gets with `node`: those of its interrupts, as Xen reads them, and
-        the targets of a PCI bridge's interrupt-map. () where they are malformed: that is no
-        device's business but its own.
+        the targets of a PCI bridge's interrupt-map.
         """
-        try:
-            taken = self.devices.index.interrupts(node).taken
-            if _is_bridge(node):
-                taken += map_targets(self._tree, node, self.devices.index.gic)
-            return taken
-        except TreeError:
-            return ()
+        known = self._lines.get(node.path)
+        if known is None:
+            gic = self.devices.index.gic
+            of_map = map_targets(self._tree, node, gic) if _is_bridge(node) else ()
+            known = self._lines[node.path] = (*lines(self._tree, node, gic), *of_map)
+        return known
 
     def all_lines(self, wanted: frozenset[int] | None = None) -> list[Claim]:
         """The SPIs of every node; with `wanted`, at least of those that have one of these."""
@@ -215,15 +216,6 @@ class Holdings:
     def _on(self, iommu: str, first: int, last: int, path: str) -> Claim:
         base = self._places[iommu] << ID_BITS
         return Claim(base | first, base | last, path)
-
-    def _windows(self, bridge: Node) -> list[Claim]:
-        addresses = address_map(self._tree)
-        try:
-            ranges = addresses.ranges(bridge) or ()
-            windows = [addresses.absolute(bridge, Region(r.parent, r.size)) for r in ranges]
-        except TreeError:
-            return []
-        return [Claim(*r.ends, bridge.path) for r in windows if r and r.size]
 
     def _has_nexus(self) -> bool:
         """Whether a node other than a PCI bridge maps interrupts: only behind one is the number in
@@ -262,12 +254,7 @@ class Holdings:
 
     def _has_ppi(self, node: Node) -> bool:
         """Whether an interrupt of `node` is a PPI: then handle_node() leaves it out."""
-        if not _interrupts(node) or not _has_cell(node, _PPI_TYPE):
-            return False
         return any(_FIRST_PPI <= intid < FIRST_SPI for intid in self.lines(node))
-
-
-_PPI_TYPE = frozenset({PPI.to_bytes(4, "big"), b"\0\0\0\2", b"\0\0\0\3"})
 
 
 def _own_status(node: Node) -> str:
@@ -281,11 +268,9 @@ def _is_bridge(node: Node) -> bool:
 
 
 def _interrupts(node: Node) -> bytes:
-    """The property that says the interrupts of `node`; b"" without one. The first of them counts
-    (devicetree specification 0.4, 2.4.1); of a bridge, its map says more.
-    """
+    """All that says interrupts of `node`; b"" where nothing does."""
     properties = node.properties
-    value = properties.get("interrupts-extended") or properties.get("interrupts") or b""
+    value = properties.get("interrupts-extended", b"") + properties.get("interrupts", b"")
     return value + properties.get("interrupt-map", b"") if _is_bridge(node) else value
 
 

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from west_viommu.quick_typing import NamedTuple
-from west_viommu.tree.cells import TreeError, cells, counted, joined, rows
+from west_viommu.tree.cells import TreeError, cells, counted, joined, rows, whole_rows
 from west_viommu.tree.node import Node, Tree
 
 # Devicetree specification 0.4, 2.3.5: what a parent without the property means.
@@ -16,7 +16,7 @@ DEFAULT_SIZE_CELLS = 1
 # Linux reads no wider ones either (OF_MAX_ADDR_CELLS); PCI has 3.
 MAX_CELLS = 4
 _END_OF_MEMORY = 1 << 64
-# Real buses have 30 entries of ranges at most. More are searched in another way.
+# Real buses have 30 entries of ranges at most. More are sorted before they are searched.
 _FEW = 64
 
 
@@ -78,11 +78,16 @@ class AddressMap:
     A bus without #address-cells or #size-cells has those of the specification; where it `inherits`,
     those of the next node above that says them, as Xen and Linux read a host (__dt_n_addr_cells()
     and of_bus_n_addr_cells(); booted).
+
+    What is malformed raises TreeError; but not where all is read `as_xen` would map it: whole
+    entries count and what trails does not, and a region goes where its first byte does
+    (dt_number_of_address() and dt_translate_one(), 4.17 to 4.21).
     """
 
-    def __init__(self, tree: Tree, *, inherits: bool = False):
+    def __init__(self, tree: Tree, *, inherits: bool = False, as_xen: bool = False):
         self._tree = tree
-        self._inherits = inherits
+        self._inherits = inherits or as_xen
+        self._as_xen = as_xen
         self._cells: dict[str, tuple[int, int]] = {}
         self._regions: dict[str, tuple[Region | None, ...]] = {}
         self._ranges: dict[str, tuple[Range, ...] | None] = {}
@@ -116,10 +121,10 @@ class AddressMap:
         if size_cells == 0:
             return ()
         width = 4 * (address_cells + size_cells)
-        if len(value) % width:
+        if len(value) % width and not self._as_xen:
             raise _unfit(value, node, address_cells, size_cells)
         entries = []
-        for at in range(0, len(value), width):
+        for at in range(0, len(value) - width + 1, width):
             middle = at + 4 * address_cells
             base = int.from_bytes(value[at:middle], "big")
             entries.append(Region(base, int.from_bytes(value[middle : at + width], "big")))
@@ -170,10 +175,11 @@ class AddressMap:
         return entry if base == entry.base else Region(base, size)
 
     def _around(self, bus: Node, ranges: tuple[Range, ...], base: int, size: int) -> Range | None:
-        """The first of the `ranges` of `bus` that holds the entry."""
+        """Which of the `ranges` of `bus` holds the entry."""
         if bus.path not in self._windows:
-            self._windows[bus.path] = Windows(ranges, bus.path, "ranges")
-        return self._windows[bus.path].around(base, size)
+            self._windows[bus.path] = Windows(ranges)
+        windows = self._windows[bus.path]
+        return windows.at(base) if self._as_xen else windows.around(base, size)
 
     def _decoded_ranges(self, bus: Node, prop: str = "ranges") -> tuple[Range, ...] | None:
         value = bus.properties.get(prop)
@@ -183,6 +189,8 @@ class AddressMap:
         child_cells, size_cells = self.cells(bus)
         parent_cells, _ = self.cells(parent)
         middle = child_cells + parent_cells
+        if self._as_xen:
+            value = whole_rows(value, middle + size_cells)
         entries = rows(
             value,
             middle + size_cells,
@@ -202,36 +210,47 @@ class AddressMap:
 
 
 class Windows:
-    """Ranges of one property, to be searched. Raises TreeError where two of very many overlap:
-    which one counts would take a search of all.
+    """Ranges of one property, to be searched: of several that hold an address, the first counts
+    (dt_translate_one() of Xen, of_translate_one() of Linux).
     """
 
-    def __init__(self, ranges: Iterable[Range], path: str, prop: str):
+    def __init__(self, ranges: Iterable[Range]):
         self._ranges = tuple(ranges)
-        self._starts: list[int] | None = None
-        if len(self._ranges) > _FEW:
-            self._ranges = tuple(sorted(entry for entry in self._ranges if entry.size))
-            self._starts = [entry.child for entry in self._ranges]
-            for one, other in zip(self._ranges, self._ranges[1:], strict=False):
-                if one.child + one.size > other.child:
-                    raise TreeError(
-                        f"{prop} has more than {_FEW} entries, and two of them overlap",
-                        path,
-                        prop,
-                        "entries beside each other",
-                        f"{one.child:#x}/{one.size:#x} and {other.child:#x}/{other.size:#x}",
-                    )
+        self._pieces = _pieces(self._ranges) if len(self._ranges) > _FEW else None
 
-    def around(self, base: int, size: int) -> Range | None:
-        """The first that holds all of `size` bytes from `base`."""
-        ranges = self._ranges
-        if self._starts is not None:
-            at = bisect_right(self._starts, base)
-            ranges = ranges[max(at - 1, 0) : at]
-        for window in ranges:
-            if window.child <= base and base + size <= window.child + window.size:
+    def at(self, address: int) -> Range | None:
+        """The one that counts for `address`."""
+        if self._pieces:
+            starts, firsts = self._pieces
+            at = bisect_right(starts, address)
+            return firsts[at - 1] if at else None
+        for window in self._ranges:
+            if window.child <= address < window.child + window.size:
                 return window
         return None
+
+    def around(self, base: int, size: int) -> Range | None:
+        """The one that counts for `base`, if it holds all of `size` bytes from there."""
+        window = self.at(base)
+        return window if window and base + size <= window.child + window.size else None
+
+
+def _pieces(ranges: Sequence[Range]) -> tuple[list[int], list[Range | None]]:
+    """The addresses at which another of `ranges` begins to count, and which that is."""
+    # Late: real buses have few ranges.
+    from heapq import heappop, heappush
+
+    starts = sorted({edge for entry in ranges for edge in (entry.child, entry.child + entry.size)})
+    begin = sorted(range(len(ranges)), key=lambda place: ranges[place].child, reverse=True)
+    firsts: list[Range | None] = []
+    is_open: list[int] = []
+    for start in starts:
+        while begin and ranges[begin[-1]].child <= start:
+            heappush(is_open, begin.pop())
+        while is_open and ranges[is_open[0]].child + ranges[is_open[0]].size <= start:
+            heappop(is_open)
+        firsts.append(ranges[is_open[0]] if is_open else None)
+    return starts, firsts
 
 
 def _unfit(value: bytes, node: Node, address_cells: int, size_cells: int) -> TreeError:

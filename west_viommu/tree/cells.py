@@ -77,6 +77,11 @@ def rows(
     return tuple(numbers[i : i + width] for i in range(0, len(numbers), max(width, 1)))
 
 
+def whole_rows(value: bytes, width: int) -> bytes:
+    """`value` without what trails the last whole row of `width` cells."""
+    return value[: len(value) - len(value) % (4 * max(width, 1))]
+
+
 def u32(value: bytes, path: str, prop: str) -> int:
     """The one 32-bit cell of `value`. Raises TreeError for any other length."""
     if len(value) != 4:

@@ -16,9 +16,26 @@ class Interrupt(NamedTuple):
     specifier: tuple[int, ...]
 
 
-def interrupt_map(tree: Tree, nexus: Node) -> InterruptMap:
-    """The interrupt-map of `nexus`, read once. Raises TreeError."""
-    return tree.decoded(InterruptMap, nexus)
+def interrupt_map(tree: Tree, nexus: Node, address: int, specifier: int) -> InterruptMap:
+    """The interrupt-map of `nexus`, read once for so many cells of a unit address and of a
+    specifier. Raises TreeError.
+    """
+    known = tree.decoded(_no_maps, nexus)
+    if (address, specifier) not in known:
+        known[address, specifier] = InterruptMap(tree, nexus, address, specifier)
+    return known[address, specifier]
+
+
+def _no_maps(tree: Tree, nexus: Node) -> dict[tuple[int, int], InterruptMap]:
+    return {}
+
+
+def address_cells(tree: Tree, nexus: Node) -> int:
+    """How many cells a unit address has in the interrupt-map of `nexus`: as it or the nearest node
+    above says ("the old linux trick", dt_irq_map_raw() of Xen, of_irq_parse_raw() of Linux).
+    """
+    saying = (above for above in tree.lineage(nexus) if "#address-cells" in above.properties)
+    return cell_count(next(saying, nexus), "#address-cells", DEFAULT_ADDRESS_CELLS)
 
 
 class InterruptMap:
@@ -31,12 +48,12 @@ class InterruptMap:
     parents in all rows before a malformed one.
     """
 
-    def __init__(self, tree: Tree, nexus: Node):
-        self._address_cells = cell_count(nexus, "#address-cells", DEFAULT_ADDRESS_CELLS)
-        key_cells = self._address_cells + interrupt_cells(nexus)
+    def __init__(self, tree: Tree, nexus: Node, address: int, specifier: int):
+        self._address_cells = address
+        key_cells = address + specifier
         mask = nexus.properties.get("interrupt-map-mask", b"\xff" * 4 * key_cells)
-        self._mask = cells(mask, nexus.path, "interrupt-map-mask")
-        if len(self._mask) != key_cells:
+        self._mask = cells(mask, nexus.path, "interrupt-map-mask")[:key_cells]
+        if len(self._mask) < key_cells:
             raise cut(nexus, "interrupt-map-mask")
         self._rows: dict[tuple[int, ...], tuple[Interrupt, tuple[int, ...]]] = {}
         self.targets: list[Interrupt] = []

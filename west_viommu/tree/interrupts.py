@@ -7,7 +7,13 @@ from collections.abc import Iterator
 
 from west_viommu.quick_typing import NamedTuple, NewType
 from west_viommu.tree.cells import TreeError, cells, joined, rows
-from west_viommu.tree.interrupt_map import Interrupt, cut, interrupt_cells, interrupt_map
+from west_viommu.tree.interrupt_map import (
+    Interrupt,
+    address_cells,
+    cut,
+    interrupt_cells,
+    interrupt_map,
+)
 from west_viommu.tree.node import Node, Tree
 
 Intid = NewType("Intid", int)
@@ -52,14 +58,11 @@ class Received(NamedTuple):
     """The interrupts of a node, in their order: `by_gic` the INTIDs on the GIC, and the flags of
     each (0 where it has no cell for them); `others` the controllers that receive some and are not
     that GIC; `unroutable` says of each of the rest why no INTID is meant by it.
-
-    `taken`: the INTIDs that Xen makes of what is on its GIC, also where that is a wrong one.
     """
 
     by_gic: tuple[tuple[Intid, int], ...]
     others: tuple[str, ...]
     unroutable: tuple[str, ...]
-    taken: tuple[Intid, ...]
 
 
 def interrupts(tree: Tree, node: Node) -> tuple[Interrupt, ...]:
@@ -116,38 +119,22 @@ def received(tree: Tree, node: Node, gic: Node | None) -> Received:
     by_gic = []
     others: dict[str, None] = {}
     unroutable = []
-    taken = []
     for (source, said), routed in _all_routed(tree, node):
         if routed is None:
-            numbers = " ".join(map(str, said))
-            unroutable.append(f"<{numbers}> has no row in the interrupt-map of {source.path}")
+            has_map = "interrupt-map" in source.properties
+            lost = "has no row in the interrupt-map of" if has_map else "reaches no controller by"
+            unroutable.append(f"<{' '.join(map(str, said))}> {lost} {source.path}")
             continue
         controller, specifier = routed
         if gic is None or controller.path != gic.path:
             others[controller.path] = None
             continue
-        if len(specifier) > 1:
-            taken.append(xen_intid(specifier))
         intid = gic_intid(specifier)
         if intid is None:
             unroutable.append(_unroutable(specifier))
         else:
             by_gic.append((intid, specifier[2] if len(specifier) > 2 else 0))
-    return Received(tuple(by_gic), tuple(others), tuple(unroutable), tuple(taken))
-
-
-def map_targets(tree: Tree, bridge: Node, gic: Node | None) -> tuple[Intid, ...]:
-    """The INTIDs to which the interrupt-map of a PCI `bridge` leads, as Xen reads them: it gives
-    dom0 each (map_device_children() in domain_build.c, 4.17). Raises TreeError.
-    """
-    if gic is None or "interrupt-map" not in bridge.properties:
-        return ()
-    targets = interrupt_map(tree, bridge).targets
-    return tuple(
-        xen_intid(specifier)
-        for controller, specifier in targets
-        if controller.path == gic.path and len(specifier) > 1
-    )
+    return Received(tuple(by_gic), tuple(others), tuple(unroutable))
 
 
 def interrupt_parent(tree: Tree, node: Node) -> Node | None:
@@ -183,7 +170,7 @@ def interrupt_parent(tree: Tree, node: Node) -> Node | None:
 def _generated(tree: Tree, node: Node) -> list[Interrupt]:
     """The interrupts of `node` before any nexus translates them."""
     if "interrupts-extended" in node.properties:
-        return _extended(tree, node)
+        return extended(tree, node)
     value = node.properties.get("interrupts")
     parent = interrupt_parent(tree, node) if value is not None else None
     if value is None or parent is None:
@@ -200,7 +187,8 @@ def _generated(tree: Tree, node: Node) -> list[Interrupt]:
     return [Interrupt(parent, specifier) for specifier in specifiers]
 
 
-def _extended(tree: Tree, node: Node) -> list[Interrupt]:
+def extended(tree: Tree, node: Node) -> list[Interrupt]:
+    """The entries of `interrupts-extended`. Raises TreeError."""
     numbers = cells(node.properties["interrupts-extended"], node.path, "interrupts-extended")
     generated = []
     at = 0
@@ -218,24 +206,38 @@ def _all_routed(tree: Tree, node: Node) -> Iterator[tuple[Interrupt, Interrupt |
     """Each interrupt of `node`, and what becomes of it; None where it is mapped nowhere."""
     address = cells(node.properties.get("reg", b""), node.path, "reg")
     for interrupt in _generated(tree, node):
-        yield interrupt, _routed(tree, node, address, interrupt)
+        yield interrupt, routed(tree, node, address, interrupt)
 
 
-def _routed(
+def routed(
     tree: Tree, node: Node, address: tuple[int, ...], interrupt: Interrupt
 ) -> Interrupt | None:
-    """`interrupt` followed through every interrupt-map on its way; None where one drops it. It ends
-    at an interrupt-controller, even if that has a map (dt_irq_map_raw() of Xen, of_irq_parse_raw()
-    of Linux).
+    """`interrupt` of `node`, at that unit `address`, followed through every interrupt-map on its
+    way; None where it is dropped. Raises TreeError.
+
+    It ends at an interrupt-controller, even if that has a map. A node with #interrupt-cells that is
+    neither hands it on to its interrupt parent (dt_irq_map_raw() of Xen, of_irq_parse_raw() of
+    Linux).
     """
+    width = None
     for _ in range(_MAX_NEXUS_DEPTH):
         nexus, specifier = interrupt
-        if "interrupt-controller" in nexus.properties or "interrupt-map" not in nexus.properties:
+        if "interrupt-controller" in nexus.properties:
             return interrupt
-        mapped = interrupt_map(tree, nexus).parent_interrupt(address, specifier)
+        if width is None:
+            width = address_cells(tree, nexus)
+        if "interrupt-map" not in nexus.properties:
+            parent = interrupt_parent(tree, nexus)
+            if parent is None:
+                return None
+            interrupt = Interrupt(parent, specifier)
+            continue
+        rows_of = interrupt_map(tree, nexus, width, len(specifier))
+        mapped = rows_of.parent_interrupt(address, specifier)
         if mapped is None:
             return None
         interrupt, address = mapped
+        width = len(address)
     raise TreeError(
         "interrupt-map nodes form a loop", node.path, "interrupts", "a path to a controller"
     )
