@@ -19,7 +19,7 @@ from tests.xen.domains import Guest
 from tests.xen.host import Host
 from tests.xen.nodes import Node, blob_of
 from tests.xen.random_guests import RandomGuest, random_guest
-from tests.xen.random_hosts import random_host, with_other_iommus
+from tests.xen.random_hosts import random_host, with_odd_shapes, with_other_iommus
 from tests.xen.rules import dom0less_faults, libxl_faults
 from tests.xen.running import DOM0, XEN
 from tests.xen.whole import AtBoot, Hand, World, by_xl, faults, whole
@@ -114,6 +114,8 @@ def pair_of(seed: int) -> Pair:
         if side.profile == "xen" and kinds.random() < 0.5:
             with_other_iommus(host, kinds)
         pair = Pair(host, random_guest(rng, host), side)
+        if kinds.random() < 0.3:
+            with_odd_shapes(host, kinds, pair.wanted)
         if pair.starts() or rng.random() < 0.1:
             return pair
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from random import Random
 
 from tests.xen.nodes import Node, pack
@@ -171,6 +172,27 @@ def with_other_iommus(host: Node, rng: Random) -> None:
             line = int(node.name.partition("@")[2], 16) >> 20 & 0xFF
             node.props["interrupts"] = pack(0, 600 + line, LEVEL, 0, 700 + line, LEVEL)
             node.props["#global-interrupts"] = pack(1)
+
+
+def with_odd_shapes(host: Node, rng: Random, but: Collection[str]) -> None:
+    """What Xen reads in a way of its own: cells behind the last whole entry, of nodes `but` for
+    those at these paths; a bus with #interrupt-cells alone; a nexus without #address-cells.
+    """
+    for node in host.below():
+        if b"t," in node.props.get("compatible", b"") and node.path not in but:
+            prop = rng.choice(("reg", "interrupts", "interrupts-extended", ""))
+            # A master whose registers cannot be read refuses the host.
+            is_master = not {"iommus", "iommu-map"}.isdisjoint(node.props)
+            if rng.random() < 0.15 and prop in node.props and not (is_master and prop == "reg"):
+                node.props[prop] += pack(*[0] * rng.choice((1, 1, 2)))
+        if node.name.startswith("bus") and rng.random() < 0.5:
+            node.props["#interrupt-cells"] = pack(3)
+        if node.name == "nexus" and rng.random() < 0.5:
+            cells = node.cells("interrupt-map")
+            rows = (cells[i : i + 7] for i in range(0, len(cells), 7))
+            node.props["interrupt-map"] = b"".join(pack(0, 0, *row) for row in rows)
+            node.props["interrupt-map-mask"] = pack(0, 0, 0xFF)
+            del node.props["#address-cells"]
 
 
 def _nexus(maker: Maker) -> None:
