@@ -176,7 +176,7 @@ class _Reader:
             any("dma-coherent" in ancestor.properties for ancestor in guest.tree.lineage(node)),
             self.tried(node, lambda: names_xens_gic(guest, node), None),
             self.extended(node),
-            _compatible(node),
+            node.known_compatible,
             _iommus(guest, node),
         )
         return request if self._failures == before and not is_spoilt else None
@@ -270,14 +270,6 @@ def is_raw(node: Node) -> bool:
 def _is_disabled(reader: _Reader, node: Node) -> bool:
     status = reader.tried(node, lambda: reader.guest.tree.status(node), "okay")
     return status != "okay"
-
-
-def _compatible(node: Node) -> tuple[str, ...]:
-    """What the node is compatible with; () where that is malformed, which Zephyr tells."""
-    try:
-        return node.compatible
-    except TreeError:
-        return ()
 
 
 def _iommus(guest: GuestTree, node: Node) -> tuple[int, ...] | None:

@@ -153,12 +153,9 @@ class Evidence:
 
     def _is_compatible(self, path: str) -> bool:
         node = self._devices.tree.node(path)
-        try:
-            return node is not None and not set(node.compatible).isdisjoint(
-                self._request.compatible
-            )
-        except TreeError:
-            return False
+        return node is not None and not set(self._request.compatible).isdisjoint(
+            node.known_compatible
+        )
 
 
 def _weight(fits: Iterable[bool]) -> int:

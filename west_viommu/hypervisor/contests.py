@@ -18,7 +18,6 @@ from west_viommu.hypervisor.marks import Mark, marked
 from west_viommu.hypervisor.pages import in_pages, mapped_pages
 from west_viommu.problems import FirstOnes
 from west_viommu.quick_typing import NamedTuple
-from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
 
 # Buses whose registers, if any, are those of what is on them.
@@ -316,10 +315,7 @@ class _Court:
 
     def _is_bus(self, path: str) -> bool:
         node = self._devices.tree.node(path)
-        try:
-            return node is not None and not _BUSES.isdisjoint(node.compatible)
-        except TreeError:
-            return False
+        return node is not None and not _BUSES.isdisjoint(node.known_compatible)
 
     def _children(self) -> Iterator[tuple[Assignment, str]]:
         """Each assigned device with an active master below it that nobody asks for."""

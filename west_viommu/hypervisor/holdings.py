@@ -121,10 +121,7 @@ class Holdings:
     def is_for_all(self, path: str) -> bool:
         """Whether the node at `path` is a block of registers for several drivers by its nature."""
         node = self._tree.node(path)
-        try:
-            return node is not None and not _FOR_ALL.isdisjoint(node.compatible)
-        except TreeError:
-            return False
+        return node is not None and not _FOR_ALL.isdisjoint(node.known_compatible)
 
     def streams(self, master: Master, *, maps: bool) -> list[Claim]:
         """The stream IDs that `master` has: all that its `iommus` list (iommu_add_dt_device()), and

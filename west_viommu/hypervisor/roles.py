@@ -66,7 +66,7 @@ _NOT_FOR_DOM0 = _LEFT_OUT.union(_ROLES, _IOMMUS)
 
 def role(node: Node, tree: Tree) -> str:
     """What `node` is to the hypervisor; "" for a device that some domain could have."""
-    compatible = _compatible(node)
+    compatible = node.known_compatible
     if not _IOMMUS.isdisjoint(compatible):
         return IOMMU
     kind = node.properties.get("device_type", b"")
@@ -86,7 +86,7 @@ def is_left_out(node: Node) -> bool:
     return (
         node.path in ("/cpus", "/chosen")
         or node.properties.get("device_type") == b"memory\0"
-        or not _NOT_FOR_DOM0.isdisjoint(_compatible(node))
+        or not _NOT_FOR_DOM0.isdisjoint(node.known_compatible)
     )
 
 
@@ -114,10 +114,3 @@ def _first(node: Node, prop: str) -> str:
         return next(iter(node.string_list(prop)), "")
     except TreeError:
         return ""
-
-
-def _compatible(node: Node) -> tuple[str, ...]:
-    try:
-        return node.compatible
-    except TreeError:
-        return ()

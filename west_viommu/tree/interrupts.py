@@ -87,7 +87,7 @@ def primary_gic(tree: Tree) -> Node | None:
     other = None
     for node in tree.nodes():
         if "interrupt-controller" in node.properties and node is not tree.root and _is_okay(node):
-            compatible = _compatible(node)
+            compatible = node.known_compatible
             if not XEN_GICS.isdisjoint(compatible):
                 return node
             if other is None and not GIC_COMPATIBLES.isdisjoint(compatible):
@@ -259,10 +259,3 @@ def _unroutable(specifier: tuple[int, ...]) -> str:
 def _is_okay(node: Node) -> bool:
     """Whether the node's own status is "okay": of those above, Xen asks nothing."""
     return node.properties.get("status", b"okay\0") in (b"okay\0", b"ok\0")
-
-
-def _compatible(node: Node) -> tuple[str, ...]:
-    try:
-        return node.compatible
-    except TreeError:
-        return ()

@@ -45,6 +45,14 @@ class Node(NamedTuple):
         """The compatible strings, most specific first."""
         return self.string_list("compatible")
 
+    @property
+    def known_compatible(self) -> tuple[str, ...]:
+        """As `compatible`; () where that is malformed: whoever needs it says so."""
+        try:
+            return self.compatible
+        except TreeError:
+            return ()
+
 
 class Tree:
     """Nodes by path, by phandle and in document order. `source`: what only its source tells, None

@@ -19,7 +19,6 @@ from west_viommu.names import BINDING_FIRST_LINE, BINDINGS, VENDOR_PREFIXES
 from west_viommu.quick_typing import Any, NamedTuple
 from west_viommu.read.bindings import PASSTHROUGH_BUS, Bindings
 from west_viommu.read.shipped import shipped
-from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node
 from west_viommu.write.smmu_binding import smmu_bindings
 
@@ -51,7 +50,7 @@ class _Placed(NamedTuple):
 
 def compatibles(passthrough: Node) -> list[str]:
     """Every compatible for which a binding may be looked up."""
-    found = [each for node in _below(passthrough) for each in _compatible(node)]
+    found = [each for node in _below(passthrough) for each in node.known_compatible]
     return [*dict.fromkeys(found), SMMUV3_COMPATIBLE]
 
 
@@ -95,14 +94,6 @@ def original_bindings(
                 yield node, found.path
 
 
-def _compatible(node: Node) -> tuple[str, ...]:
-    """Those of `node`; () where they are malformed, which Zephyr complains of by itself."""
-    try:
-        return node.compatible
-    except TreeError:
-        return ()
-
-
 def _below(node: Node) -> Iterator[Node]:
     for child in node.children:
         yield child
@@ -114,7 +105,7 @@ def _placed(parent: Node, bus: str, known: Bindings) -> Iterator[_Placed]:
     puts its own children on that.
     """
     for child in parent.children:
-        valid = tuple(each for each in _compatible(child) if re.fullmatch(_COMPATIBLE, each))
+        valid = tuple(each for each in child.known_compatible if re.fullmatch(_COMPATIBLE, each))
         yield _Placed(child, bus, valid)
         bound = next(filter(None, (known.binding(each, bus) for each in valid)), None)
         yield from _placed(child, bound.bus if bound and bound.bus else bus, known)

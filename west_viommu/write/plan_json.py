@@ -130,11 +130,7 @@ def _model(tree: Tree) -> str | None:
 
 def _compatible(tree: Tree, path: str) -> tuple[str, ...]:
     node = tree.node(path)
-    try:
-        return node.compatible if node else ()
-    except TreeError:
-        # No text: whoever needs it says so.
-        return ()
+    return node.known_compatible if node else ()
 
 
 def _status(tree: Tree, path: str) -> str:
