@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from west_viommu.check.difference import Difference
 from west_viommu.guest.gic import NO_GIC, Gic, GuestInterrupt, guest_gic, guest_interrupts
-from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.guest.source import PASSTHROUGH, GuestTree, is_below_passthrough
 from west_viommu.host.inventory import is_smmuv3
 from west_viommu.names import VSMMU_COMPATIBLE
 from west_viommu.quick_typing import NamedTuple, TypeVar
@@ -70,7 +70,7 @@ class _Viewer:
         devices = {
             node.path: self._device(node, vsmmu)
             for node in self._tree.nodes()
-            if node.path.startswith(f"{PASSTHROUGH}/") and not is_smmuv3(node)
+            if is_below_passthrough(node.path) and not is_smmuv3(node)
         }
         bus = self._tree.node(PASSTHROUGH)
         if bus is None:

@@ -11,7 +11,7 @@ from west_viommu.extract.lookup import no_such_node, nodes_called
 from west_viommu.host.inventory import Inventory, Master
 from west_viommu.problems import Problem, Where, close_matches
 from west_viommu.quick_typing import NamedTuple
-from west_viommu.tree.node import Tree
+from west_viommu.tree.node import Tree, is_at_or_below, name_of
 
 _GLOB = frozenset("*?[")
 # Of what is near, more would hide the nearest.
@@ -78,7 +78,7 @@ def _called(tree: Tree, word: str) -> Callable[[str], bool]:
     if _GLOB.isdisjoint(word):
         paths = {node.path for node in nodes_called(tree, word)}
         return paths.__contains__
-    return lambda path: fnmatchcase(path, word) or fnmatchcase(_name(path), word)
+    return lambda path: fnmatchcase(path, word) or fnmatchcase(name_of(path), word)
 
 
 def _fits(glob: str) -> Callable[[str], bool]:
@@ -100,9 +100,7 @@ def _no_master(host: _Host, word: str) -> Problem:
     if any(iommu.path == path for iommu in host.inventory.iommus):
         hint = f"--iommu {path} lists the masters behind it"
         return host.problem("this is an IOMMU, not a master", hint, word, path)
-    around = [
-        each for each in masters if f"{each}/".startswith(f"{path}/") or path.startswith(f"{each}/")
-    ]
+    around = [each for each in masters if is_at_or_below(each, path) or is_at_or_below(path, each)]
     what = "this node is not a master: it has neither `iommus` nor `iommu-map`"
     hint = f"did you mean {_listed(around)}?" if around else _ALL
     return host.problem(what, hint, word, path)
@@ -135,20 +133,16 @@ def _near(word: str, known: Sequence[str]) -> str:
     """Those of `known`, paths or compatibles, that `word` may be a slip of: whole, or the last part
     of a path, with its unit address or without.
     """
-    for shorter in (str, _name, _bare):
+    for shorter in (str, name_of, _bare):
         if close := close_matches(word.strip("*/@"), dict.fromkeys(map(shorter, known))):
             return _listed(close)
     return ""
 
 
 def _bare(path: str) -> str:
-    return _name(path).partition("@")[0]
+    return name_of(path).partition("@")[0]
 
 
 def _listed(words: Sequence[str]) -> str:
     """`words` as alternatives, the first of them."""
     return " or ".join(dict.fromkeys(words[:_MOST_NEAR]))
-
-
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]

@@ -8,7 +8,7 @@ from struct import pack
 
 from west_viommu.extract.records import Copied, LeftOut, Property
 from west_viommu.tree.cells import cells
-from west_viommu.tree.node import Node, Tree
+from west_viommu.tree.node import Node, Tree, is_at_or_below
 from west_viommu.tree.providers import companions, meaning
 from west_viommu.tree.references import Reading, reading_of
 
@@ -31,11 +31,6 @@ def kept_property(tree: Tree, device: Node, node: Node, name: str) -> Property |
     return LeftOut(names, _why(node, name, reading))
 
 
-def is_inside(path: str, device: Node) -> bool:
-    """Whether the node at `path` is `device`, or below it."""
-    return f"{path}/".startswith(f"{device.path}/")
-
-
 def stub(tree: Tree, path: str) -> Copied | None:
     """A node that stands in a guest for that of the host at `path`: a clock of a fixed frequency,
     which is no more than a number. None where nothing can.
@@ -53,7 +48,7 @@ def stub(tree: Tree, path: str) -> Copied | None:
 
 
 def _comes_along(tree: Tree, device: Node, name: str, path: str) -> bool:
-    if is_inside(path, device):
+    if is_at_or_below(path, device.path):
         return True
     target = tree.node(path)
     return name == "clocks" and target is not None and _is_fixed_clock(target)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from west_viommu.guest.gic import Gic, guest_interrupts
-from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.guest.source import GuestTree, is_below_passthrough
 from west_viommu.host.intervals import Spans
 from west_viommu.tree.addresses import AddressMap, Region
 from west_viommu.tree.cells import TreeError
@@ -19,7 +19,7 @@ def unrouted(guest: GuestTree, gic: Gic, asking: Mapping[str, Sequence[Intid]]) 
     `asking`: the INTIDs of each request, by its path.
     """
     for node in guest.tree.nodes():
-        if node.path.startswith(f"{PASSTHROUGH}/") and node.path not in asking:
+        if is_below_passthrough(node.path) and node.path not in asking:
             try:
                 own = {interrupt.intid for interrupt in guest_interrupts(guest, gic, node)}
             except TreeError:
@@ -43,7 +43,7 @@ def unasked(
         path: Spans((*region.ends, None) for region in regions) for path, regions in asking.items()
     }
     for node in guest.tree.nodes():
-        if node.path.startswith(f"{PASSTHROUGH}/") and "reg" in node.properties:
+        if is_below_passthrough(node.path) and "reg" in node.properties:
             try:
                 regions = [region for region in addresses.regions(node) if region]
             except TreeError:

@@ -28,7 +28,7 @@ from west_viommu.guest.gic import (
     specifiers,
 )
 from west_viommu.guest.regions import Mapped, RegionPair, region_pairs, xen_reg
-from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.guest.source import PASSTHROUGH, GuestTree, is_below_passthrough
 from west_viommu.guest.spelling import misspelt
 from west_viommu.problems import Problem
 from west_viommu.quick_typing import NamedTuple, TypeVar
@@ -221,7 +221,7 @@ def asked(guest: GuestTree, planned: Collection[str] = ()) -> Asked:
     asking: list[Node] = []
     misplaced_ones: list[Problem] = []
     for node in guest.tree.nodes():
-        if not node.path.startswith(f"{PASSTHROUGH}/"):
+        if not is_below_passthrough(node.path):
             misplaced_ones += misplaced(guest, node) if _is_request(node) else ()
         elif _is_request(node) or is_raw(node):
             if node.path not in planned and _is_disabled(reader, node):

@@ -20,6 +20,11 @@ BASE = "/viommu+base"
 Locate = Callable[[str, str], Where | None]
 
 
+def is_below_passthrough(path: str) -> bool:
+    """Whether the node at `path` is below /passthrough."""
+    return path.startswith(f"{PASSTHROUGH}/")
+
+
 class GuestTree(NamedTuple):
     """The guest's devicetree as its source has it.
 

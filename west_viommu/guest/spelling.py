@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from west_viommu.guest.entries import STREAM_IDS
-from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.guest.source import GuestTree, is_below_passthrough
 from west_viommu.problems import Problem, Severity
 
 _OURS = (
@@ -26,7 +26,7 @@ def misspelt(guest: GuestTree, asking: Collection[str]) -> Iterator[Problem]:
     below one; in another, which would ask for nothing, an error.
     """
     for node in guest.tree.nodes():
-        if node.path.startswith(f"{PASSTHROUGH}/"):
+        if is_below_passthrough(node.path):
             for name in node.properties:
                 meant = next((ours for ours in _OURS if _is_slip(name, ours)), None)
                 if meant and name not in _OURS:

@@ -20,6 +20,7 @@ from west_viommu.hypervisor.pages import PAGE, in_pages
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import FIRST_PPI, FIRST_SPI, Intid
+from west_viommu.tree.node import is_at_or_below
 
 # More are not shown one by one.
 _MOST_SHOWN = 16
@@ -217,9 +218,7 @@ def owners(hosts: Sequence[Region], assignment: Assignment, holdings: Holdings) 
     asked = [(*host.ends, "") for host in hosts]
     claims = ((first, last, path) for first, last, path in holdings.all_pages())
     paths = {path for _, path, _, _ in meetings(asked, claims)}
-    named = sorted(
-        path for path in paths if not f"{assignment.device.path}/".startswith(f"{path}/")
-    )
+    named = sorted(path for path in paths if not is_at_or_below(assignment.device.path, path))
     return f", but to {as_list(named[:3])}" if named else ""
 
 

@@ -15,7 +15,7 @@ from west_viommu.problems import Severity
 from west_viommu.tree.addresses import address_map
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI
-from west_viommu.tree.node import Node
+from west_viommu.tree.node import Node, paths_above
 
 
 @of_each
@@ -203,9 +203,7 @@ def provides_to_host(ownership: Ownership) -> Found:
     said: set[tuple[str, str]] = set()
     owners = ownership.first_of
     for node, prop, provider in consumers(ownership.devices.tree, owners):
-        path = provider
-        while path not in owners:
-            path = path.rpartition("/")[0]
+        path = next(at for at in (provider, *paths_above(provider)) if at in owners)
         key = (path, node.path)
         stays = ownership.holdings.standing(node.path) is Standing.STAYS
         if stays and key not in said:

@@ -12,6 +12,7 @@ from west_viommu.hazards.wanted import Wanted
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Master
 from west_viommu.problems import Severity
+from west_viommu.tree.node import name_of
 
 # More devices are not named one by one.
 _MOST_NAMED = 3
@@ -186,8 +187,3 @@ def assigned_twice(device: Device, first: Request, *, too_often: bool) -> Findin
         found=f"{first.path} as well",
         severity=Severity.FATAL if too_often else None,
     )
-
-
-def name_of(path: str) -> str:
-    """The name of the node at `path`, with its unit address."""
-    return path.rpartition("/")[2]

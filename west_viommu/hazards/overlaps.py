@@ -12,6 +12,7 @@ from west_viommu.hazards.ownership import Found, Ownership
 from west_viommu.host.intervals import met
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.tree.addresses import Region
+from west_viommu.tree.node import is_at_or_below
 
 
 def guest_overlap(ownership: Ownership) -> Found:
@@ -115,4 +116,4 @@ def overlap_with(name: str, page: Region, region: Region) -> Finding:
 
 def _is_related(path: str, other: str) -> bool:
     """Whether one of the two nodes is the other, or above it."""
-    return f"{path}/".startswith(f"{other}/") or f"{other}/".startswith(f"{path}/")
+    return is_at_or_below(path, other) or is_at_or_below(other, path)

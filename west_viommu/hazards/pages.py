@@ -15,6 +15,7 @@ from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
 from west_viommu.problems import Severity
 from west_viommu.tree.addresses import Region
+from west_viommu.tree.node import is_at_or_below
 
 
 @of_each
@@ -145,7 +146,7 @@ def shared_page(ownership: Ownership) -> Found:
         elif ownership.holdings.is_for_all(other):
             hint = "the guest can reach them; leave the region out of reg if it does not need it"
             severity = Severity.WARNING
-        elif f"{device}/".startswith(f"{other}/"):
+        elif is_at_or_below(device, other):
             what = f"{other}, above {device}, has registers on its page, and stays with the host"
         yield (
             contest.this,

@@ -20,6 +20,7 @@ from west_viommu.hypervisor.pages import PAGE, in_pages, whole_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
 from west_viommu.problems import FirstOnes, Severity
 from west_viommu.tree.addresses import Region
+from west_viommu.tree.node import is_at_or_below
 
 # A raw mapping, the id of the hazard, and what was found.
 _Found = Iterator[tuple[Raw, str, Finding]]
@@ -133,7 +134,7 @@ def _in_the_guest(raws: Sequence[Raw], ownership: Ownership) -> _Found:
                 _, path, region = taken[at]
                 # Of a node with registers of its own over the vSMMU, the guest's own tree tells.
                 is_told = raw.path in with_registers and viommu and region == viommu.region
-                if not is_told and not (path and f"{raw.path}/".startswith(f"{path}/")):
+                if not is_told and not (path and is_at_or_below(raw.path, path)):
                     taken_first, taken_last = region.ends
                     common = Region.between(max(first, taken_first), min(last, taken_last))
                     mapped_over.setdefault(at, common)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from west_viommu.tree.node import Node, Tree
+from west_viommu.tree.node import Node, Tree, paths_above
 from west_viommu.tree.providers import provider
 from west_viommu.tree.references import reading_of
 
@@ -39,8 +39,4 @@ def _words(value: bytes) -> Iterator[bytes]:
 
 
 def _is_at_or_below(path: str, paths: Collection[str]) -> bool:
-    while path:
-        if path in paths:
-            return True
-        path = path[: path.rfind("/")]
-    return False
+    return path in paths or any(above in paths for above in paths_above(path))

@@ -15,7 +15,7 @@ from west_viommu.problems import close_matches
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region, address_map
 from west_viommu.tree.interrupts import Intid
-from west_viommu.tree.node import Tree
+from west_viommu.tree.node import Tree, name_of
 
 # Names compared with a mistyped one, in all: about a second.
 _MOST_COMPARED = 1 << 17
@@ -139,7 +139,7 @@ class Devices:
     @cached_property
     def listing(self) -> dict[str, Master]:
         """The masters with `iommus`, by name; of one name, the last."""
-        return {master.path.rpartition("/")[2]: master for master in self.masters if master.streams}
+        return {name_of(master.path): master for master in self.masters if master.streams}
 
     def mapping(self, name: str, bases: Iterable[int]) -> list[Master]:
         """The masters with an iommu-map of that name, or at one of those addresses, in tree
@@ -166,13 +166,13 @@ class Devices:
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
-        return grouped((path.rpartition("/")[2], path) for path in self.paths)
+        return grouped((name_of(path), path) for path in self.paths)
 
     @cached_property
     def _mapping(self) -> dict[str, list[Master]]:
         """The masters with an iommu-map by their names."""
         mapping = (master for master in self.masters if master.maps)
-        return grouped((master.path.rpartition("/")[2], master) for master in mapping)
+        return grouped((name_of(master.path), master) for master in mapping)
 
     @cached_property
     def _order(self) -> dict[str, int]:

@@ -19,6 +19,7 @@ from west_viommu.hypervisor.pages import in_pages, mapped_pages
 from west_viommu.problems import FirstOnes
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
+from west_viommu.tree.node import paths_above
 
 # Buses whose registers, if any, are those of what is on them.
 _BUSES = frozenset({"simple-bus", "simple-pm-bus"})
@@ -304,7 +305,7 @@ class _Court:
         """Whether the node is below an assigned one, and so comes off dom0 with it."""
         if self._alone or self._is_active_master(path):
             return False
-        return any(above in self._assigned for above in _above(path))
+        return any(above in self._assigned for above in paths_above(path))
 
     def _is_active_master(self, path: str) -> bool:
         """Whether the node is a DMA master that dom0 uses."""
@@ -321,16 +322,7 @@ class _Court:
         """Each assigned device with an active master below it that nobody asks for."""
         for master in self._devices.masters:
             if (self._alone or master.path not in self._assigned) and master.path.count("/") > 1:
-                for above in _above(master.path):
+                for above in paths_above(master.path):
                     assignment = self._assigned.get(above)
                     if assignment and self._is_active_master(master.path):
                         yield assignment, master.path
-
-
-def _above(path: str) -> Iterator[str]:
-    """The paths of the nodes above the one at `path`, but for the root."""
-    at = path.rfind("/")
-    while at > 0:
-        path = path[:at]
-        yield path
-        at = path.rfind("/")

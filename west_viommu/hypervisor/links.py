@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from west_viommu.guest.gic import Gic, Specifier, is_nexus, is_on_gic, specifiers
-from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.guest.source import GuestTree, is_below_passthrough
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node
@@ -45,7 +45,7 @@ class Links:
     def __init__(self, guest: GuestTree, gic: Gic):
         self._guest = guest
         self._gic = gic
-        self.below = [node for node in guest.tree.nodes() if is_below(node.path)]
+        self.below = [node for node in guest.tree.nodes() if is_below_passthrough(node.path)]
         self._readings = {node.path: dict(self._read(node)) for node in self.below}
         self.targets = frozenset(self._targets())
 
@@ -62,14 +62,16 @@ class Links:
         for name, reading in self._readings[node.path].items():
             if not _is_local(reading):
                 names = (name, *(n for n in companions(name) if n in node.properties))
-                target = " and ".join(p for p in reading.reference.targets if not is_below(p))
+                target = " and ".join(
+                    p for p in reading.reference.targets if not is_below_passthrough(p)
+                )
                 why = f"it may refer to {target}" if reading.is_guess else meaning(name)
                 yield LeftOut(names, why or (f"it refers to {target}" if target else ""))
 
     def local(self, written: Specifier) -> Node | None:
         """The controller of the interrupt, where that comes along and is the last on its way."""
         node = written.controller
-        is_end = node and is_below(node.path) and not is_nexus(node)
+        is_end = node and is_below_passthrough(node.path) and not is_nexus(node)
         return node if is_end and not is_on_gic(self._gic, written) else None
 
     def _read(self, node: Node) -> Iterator[tuple[str, Reading]]:
@@ -94,11 +96,6 @@ class Links:
             yield from (target.path for target in map(self.local, written) if target)
 
 
-def is_below(path: str) -> bool:
-    """Whether the node at `path` is below /passthrough."""
-    return path.startswith(f"{PASSTHROUGH}/")
-
-
 def phandle_of(node: Node) -> int:
     """The phandle of `node`; 0 where it has none."""
     value = node.properties.get("phandle") or node.properties.get("linux,phandle") or b""
@@ -110,4 +107,4 @@ def _is_local(reading: Reading) -> bool:
     if reading.is_guess:
         # A list of references begins with one.
         targets = tuple(path for i, path in reading.reference.cells.items() if i == 0)
-    return not reading.is_open and all(map(is_below, targets))
+    return not reading.is_open and all(map(is_below_passthrough, targets))

@@ -13,9 +13,9 @@ from west_viommu.guest.entries import VSMMU_PHANDLE
 from west_viommu.guest.gic import XEN_GIC_PHANDLE, Gic
 from west_viommu.guest.regions import Mapped, xen_reg
 from west_viommu.guest.requests import FORCE, is_raw
-from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.guest.source import PASSTHROUGH, GuestTree, is_below_passthrough
 from west_viommu.hypervisor.assignment import PlannedDevice
-from west_viommu.hypervisor.links import REPLACED, LeftOut, Links, is_below, phandle_of
+from west_viommu.hypervisor.links import REPLACED, LeftOut, Links, phandle_of
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.partial_interrupts import Kept, kept_interrupts
 from west_viommu.hypervisor.partial_ranges import bus_ranges
@@ -25,7 +25,7 @@ from west_viommu.problems import Problem
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import AddressMap, bus_cells
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.node import Node, Tree
+from west_viommu.tree.node import Node, Tree, name_of
 
 # The root of every guest that Xen makes (GUEST_ROOT_ADDRESS_CELLS, GUEST_ROOT_SIZE_CELLS).
 _ROOT_CELLS = (2, 2)
@@ -215,7 +215,7 @@ class _Builder:
     def _references(self, whole: Tree, node: Node) -> dict[str, dict[int, Node]]:
         """Which cells of `node` are phandles, of nodes in the `whole` tree."""
         by_property: dict[str, dict[int, Node]] = {}
-        if is_below(node.path):
+        if is_below_passthrough(node.path):
             origin = self._guest.tree.node(node.path) or node
             for name, cells in self._links.kept(origin).items():
                 targets = {i: target for i, path in cells.items() if (target := whole.node(path))}
@@ -287,8 +287,7 @@ class _Builder:
 
 
 def _node(path: str, properties: Properties, children: tuple[Node, ...]) -> Node:
-    name = path.rpartition("/")[2]
-    return Node(path, name, MappingProxyType(properties), children)
+    return Node(path, name_of(path), MappingProxyType(properties), children)
 
 
 def _cells(number: int, count: int) -> bytes:

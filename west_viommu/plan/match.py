@@ -10,7 +10,6 @@ from west_viommu.hazards.findings import Finding, NoMatch
 from west_viommu.hazards.matching import (
     ambiguous,
     mismatch,
-    name_of,
     not_protected,
     nothing_mapped,
     unknown_ids,
@@ -23,6 +22,7 @@ from west_viommu.host.inventory import Master
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.tree.cells import TreeError
+from west_viommu.tree.node import name_of
 
 
 def assignment(request: Request, holdings: Holdings) -> Assignment:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from west_viommu.guest.gic import LINUX_CELLS, ZEPHYR_CELLS
-from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree, links, without_source
+from west_viommu.guest.source import BASE, GuestTree, is_below_passthrough, links, without_source
 from west_viommu.hypervisor.profile import VSMMU_LABEL
 from west_viommu.names import OVERLAY
 from west_viommu.problems import Problem, Refused, Where, close_matches
@@ -279,7 +279,7 @@ def _that_count(parsed: Any) -> list[Any]:
     return [
         node
         for node in parsed.node_iter()
-        if node.path.startswith(f"{PASSTHROUGH}/") or "iommus" in node.props
+        if is_below_passthrough(node.path) or "iommus" in node.props
     ]
 
 

@@ -12,6 +12,7 @@ from west_viommu.hypervisor.profile import SMMUV3
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.system.held import Holder, Meeting, across, line_claims, page_claims
 from west_viommu.tree.addresses import Region
+from west_viommu.tree.node import paths_above
 
 # More numbers than these are not shown one by one.
 _MOST_SHOWN = 16
@@ -166,12 +167,10 @@ def _nested(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
         master = holdings.devices.master(path)
         if not master or not holdings.streams(master, maps=holdings.profile.programs_maps):
             continue
-        above = path.rpartition("/")[0]
-        while above:
+        for above in paths_above(path):
             other = owners.get(above)
             if other and other.place != holder.place:
                 yield _nested_clash(holder, other)
-            above = above.rpartition("/")[0]
 
 
 def _nested_clash(child: Holder, parent: Holder) -> Clash:

@@ -21,6 +21,7 @@ from west_viommu.plan.sealed import SealedDevice, SealedRegion
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.system.records import Domain
 from west_viommu.tree.interrupts import Intid
+from west_viommu.tree.node import name_of
 
 
 class Holder(NamedTuple):
@@ -129,7 +130,7 @@ def _request(device: SealedDevice, domain: Domain) -> Request:
     """What the guest's node asked for, with a path that no other domain has."""
     return Request(
         path=f"{domain.name}:{device.node}",
-        name=device.node.rpartition("/")[2],
+        name=name_of(device.node),
         xen_path=device.host,
         entries=(),
         regions=tuple(RegionPair(region.in_guest, region.on_host) for region in device.regions),

@@ -54,6 +54,25 @@ class Node(NamedTuple):
             return ()
 
 
+def name_of(path: str) -> str:
+    """The name of the node at `path`, with its unit address."""
+    return path.rpartition("/")[2]
+
+
+def is_at_or_below(path: str, above: str) -> bool:
+    """Whether the node at `path` is the one at `above`, or below it; below the root counts none."""
+    return path == above or path.startswith(f"{above}/")
+
+
+def paths_above(path: str) -> Iterator[str]:
+    """The paths of the nodes above the one at `path`, the nearest first, but for the root."""
+    at = path.rfind("/")
+    while at > 0:
+        path = path[:at]
+        yield path
+        at = path.rfind("/")
+
+
 class Tree:
     """Nodes by path, by phandle and in document order. `source`: what only its source tells, None
     where it comes from a blob.

@@ -16,6 +16,7 @@ from west_viommu.problems import (
     wrapped,
 )
 from west_viommu.quick_typing import NamedTuple
+from west_viommu.tree.node import name_of
 
 # Narrower, a terminal wraps as well as we could.
 _NARROWEST = 40
@@ -45,7 +46,7 @@ def text_lines(problem: Problem, source: str | None, page: Page) -> Iterator[str
     severity = problem.severity.value
     yield from labelled(place_of(problem), severity, said(problem), page)
     if problem.where and problem.where.line is not None and source is not None:
-        yield _excerpt(problem.where.line, source, problem.node.rpartition("/")[2], page)
+        yield _excerpt(problem.where.line, source, name_of(problem.node), page)
     if problem.hint:
         yield from labelled("", "hint", printable(shortened(problem.hint)), page)
 
