@@ -21,7 +21,7 @@ from west_viommu.tree.interrupts import (
     interrupts,
     is_gic,
 )
-from west_viommu.tree.node import Node
+from west_viommu.tree.node import NODE_NAME, PROPERTY_NAME, Node
 
 # Said anew, or without meaning in the guest.
 _REPLACED = frozenset(
@@ -41,10 +41,6 @@ _REPLACED = frozenset(
         "name",
     }
 )
-# The characters of names (devicetree specification 0.4, 2.2.1 and 2.2.4); what else a blob has in a
-# name could end the node that it is written into.
-_NODE_NAME = re.compile(r"[A-Za-z0-9,._+-]+(@[A-Za-z0-9,._+-]+)?")
-_PROPERTY_NAME = re.compile(r"[A-Za-z0-9,._+?#-]+")
 _END_OF_SIZES = 1 << 64
 
 
@@ -91,7 +87,8 @@ class _Copier:
             else:
                 left_out.append(LeftOut((prop.name,), "Zephyr's binding does not have it"))
         name = node.name.split("@")[0]
-        if not _NODE_NAME.fullmatch(name):
+        # What else a blob has in a name could end the node that it is written into.
+        if not re.fullmatch(NODE_NAME, name):
             name = "device"
         return Copied(
             f"{name}@{there[0].base:x}" if there else name,
@@ -105,7 +102,7 @@ class _Copier:
         self, node: Node, routed: frozenset[Intid], left_out: list[LeftOut]
     ) -> Iterator[Copied]:
         for child in node.children:
-            if _NODE_NAME.fullmatch(child.name):
+            if re.fullmatch(NODE_NAME, child.name):
                 yield self._child(child, routed)
             else:
                 left_out.append(LeftOut((child.name,), "not a valid node name"))
@@ -153,7 +150,7 @@ class _Copier:
         for name, prop in kept.items():
             if name in gone:
                 continue
-            if not _PROPERTY_NAME.fullmatch(name):
+            if not re.fullmatch(PROPERTY_NAME, name):
                 left_out.append(LeftOut((name,), "not a valid property name"))
             elif name == "dma-ranges":
                 left_out.append(LeftOut((name,), "addresses of the host's bus"))

@@ -11,7 +11,7 @@ from west_viommu.guest.source import BASE, GuestTree
 from west_viommu.problems import Problem
 from west_viommu.tree.addresses import bus_cells
 from west_viommu.tree.cells import TreeError, cells, joined
-from west_viommu.tree.node import Node
+from west_viommu.tree.node import Node, unit_address
 
 # What people write, the usual first.
 _USUAL = ((2, 2), (1, 1), (2, 1), (1, 2))
@@ -44,7 +44,9 @@ def _meant_cells(bus: Node, nodes: Sequence[Node]) -> tuple[int, int] | None:
     """
     try:
         stated = bus_cells(bus)
-        regs = [(cells(node.properties["reg"], "", "reg"), _unit_address(node)) for node in nodes]
+        regs = [
+            (cells(node.properties["reg"], "", "reg"), unit_address(node.name)) for node in nodes
+        ]
     except TreeError:
         return None
     telling = [(reg, unit) for reg, unit in regs if unit is not None]
@@ -60,13 +62,6 @@ def _fits(reg: tuple[int, ...], unit: int, address: int, size: int) -> bool:
     if not reg or not address or len(reg) % width or joined(reg[:address]) != unit:
         return False
     return all(joined(reg[i + address : i + width]) for i in range(0, len(reg), width))
-
-
-def _unit_address(node: Node) -> int | None:
-    try:
-        return int(node.name.partition("@")[2], 16)
-    except ValueError:
-        return None
 
 
 def _other_cells(guest: GuestTree, bus: Node, meant: tuple[int, int]) -> Problem:

@@ -16,6 +16,7 @@ from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Master
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.cells import TreeError
+from west_viommu.tree.node import unit_address
 
 # What the parts of a request are called in a message.
 PATH, IDS, REG, INTERRUPTS = "xen,path", "stream IDs", "reg", "interrupts"
@@ -47,7 +48,7 @@ class Evidence:
         self._wanted = wanted[:_MOST_COMPARED]
         self._regions = [pair.host for pair in request.regions if pair.host][:_MOST_COMPARED]
         self._intids = request.intids[:_MOST_COMPARED]
-        self._unit_address = _unit_address(request.name)
+        self._unit_address = unit_address(request.name)
         self._found = {path: self._parts_for(path) for path in dict.fromkeys(self._named())}
 
     def verdict(self, taken: Collection[str] = ()) -> Verdict:
@@ -165,10 +166,3 @@ def _weight(fits: Iterable[bool]) -> int:
 
 def _stem(name: str) -> str:
     return name.partition("@")[0]
-
-
-def _unit_address(name: str) -> int | None:
-    try:
-        return int(name.partition("@")[2], 16)
-    except ValueError:
-        return None

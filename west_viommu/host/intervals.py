@@ -21,6 +21,9 @@ class Interval(NamedTuple):
     first: int
     last: int
 
+    def __str__(self) -> str:
+        return f"{self.first:#x}" if self.first == self.last else f"{self.first:#x}-{self.last:#x}"
+
 
 class Overlap(NamedTuple):
     """A maximal interval whose IDs have the same two or more owners, in ascending order."""

@@ -8,7 +8,7 @@ from west_viommu.problems import refusal
 # About two seconds. 20,000 devices beside each other need less than a tenth of it; as many that
 # share something, each with all others, would need the square of their number.
 _MOST = 1 << 21
-ANYTHING = "the same stream ID, interrupt or page"
+_ANYTHING = "the same stream ID, interrupt or page"
 
 
 class StepLimit:
@@ -18,7 +18,7 @@ class StepLimit:
         self._host_name = host_name
         self._steps = 0
 
-    def count(self, shared: str = ANYTHING, steps: int = 1) -> None:
+    def count(self, shared: str = _ANYTHING, steps: int = 1) -> None:
         """So many `steps` more, of a search for what has `shared`. Raises Refused where it is too
         many.
         """

@@ -23,7 +23,7 @@ from west_viommu.hypervisor.roles import IOMMU, is_left_out, role
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.interrupts import FIRST_SPI, Intid
+from west_viommu.tree.interrupts import FIRST_PPI, FIRST_SPI, Intid
 from west_viommu.tree.node import Node
 
 # An ID and the place of its IOMMU in one number: both have 32 bits.
@@ -35,7 +35,8 @@ _FOR_ALL = frozenset({"syscon", "simple-mfd"})
 _SMR_BITS = 0x7FFF
 # A mask that cuts an ID space into more pieces is taken for the whole range that it spans.
 _MOST_PIECES = 256
-_FIRST_PPI = 16
+# First cells that may be those of a PPI.
+_PPI_TYPE = frozenset({PPI.to_bytes(4, "big"), b"\0\0\0\2", b"\0\0\0\3"})
 
 
 class Standing(Enum):
@@ -251,7 +252,7 @@ class Holdings:
 
     def _has_ppi(self, node: Node) -> bool:
         """Whether an interrupt of `node` is a PPI: then handle_node() leaves it out."""
-        return any(_FIRST_PPI <= intid < FIRST_SPI for intid in self.lines(node))
+        return any(FIRST_PPI <= intid < FIRST_SPI for intid in self.lines(node))
 
 
 def _own_status(node: Node) -> str:
@@ -273,7 +274,7 @@ def _interrupts(node: Node) -> bytes:
 
 def _as_cells(intids: frozenset[int]) -> frozenset[bytes]:
     """How the cells look that may mean one of `intids`: as an SPI, or as what Xen takes for it."""
-    numbers = {intid - first for intid in intids for first in (FIRST_SPI, _FIRST_PPI)}
+    numbers = {intid - first for intid in intids for first in (FIRST_SPI, FIRST_PPI)}
     return frozenset(number.to_bytes(4, "big") for number in numbers if number >= 0)
 
 

@@ -99,6 +99,17 @@ class SealedDevice(NamedTuple):
         """Whether the hypervisor confines its DMA."""
         return bool(self.streams or self.maps)
 
+    @property
+    def ids_by_iommu(self) -> dict[str, list[str]]:
+        """The stream IDs that it has behind each IOMMU, as a person reads them."""
+        ids: dict[str, list[str]] = {}
+        for stream in self.streams:
+            ids.setdefault(stream.iommu, []).append(f"{stream.pmaster:#x}")
+        for entry in self.maps:
+            last = entry.pmaster + entry.length - 1
+            ids.setdefault(entry.iommu, []).append(f"{entry.pmaster:#x}-{last:#x}")
+        return ids
+
 
 class SealedRaw(NamedTuple):
     """A guest node that maps host memory without a host device."""

@@ -16,12 +16,8 @@ from west_viommu.problems import Problem, Refused, Where
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.tree import OVERLAY_CONTENT, fragments
 from west_viommu.tree.cells import TreeError, cells
-from west_viommu.tree.node import Node, Tree
+from west_viommu.tree.node import NODE_NAME, PROPERTY_NAME, Node, Tree
 
-# What in a name could not stand in source (devicetree specification 0.4, 2.2.1 and 2.2.4). Not
-# compiled before they are needed: most runs have no blob for a guest.
-_NODE_NAME = r"[A-Za-z0-9,._+-]+(@[A-Za-z0-9,._+-]+)?"
-_PROPERTY_NAME = r"[A-Za-z0-9,._+?#-]+"
 _LABEL = r"[A-Za-z_][A-Za-z0-9_]*"
 META = frozenset({"__symbols__", "__fixups__", "__local_fixups__"})
 # Path of a node -> property -> offset of a phandle in it -> the label that it stands for.
@@ -72,7 +68,7 @@ class _Writer:
             return _Target(f"&{label}", content)
         path = fragment.properties.get("target-path", b"")[:-1].decode("utf-8", "replace")
         names = path.split("/")[1:]
-        if path.startswith("/") and all(re.fullmatch(_NODE_NAME, name) for name in names):
+        if path.startswith("/") and all(re.fullmatch(NODE_NAME, name) for name in names):
             return _Target(f"&{{{path}}}", content)
         if path == "/":
             return _Target("/", content)
@@ -85,7 +81,7 @@ class _Writer:
         yield f"{label}: {head} {{\n" if label and not head.startswith("&") else f"{head} {{\n"
         fills = self._fills.get(node.path, {})
         for name, value in node.properties.items():
-            if not re.fullmatch(_PROPERTY_NAME, name):
+            if not re.fullmatch(PROPERTY_NAME, name):
                 raise self._refused(node, "a property has a name that source cannot have")
             if label and name in ("phandle", "linux,phandle") and self._renumbers:
                 continue
@@ -93,7 +89,7 @@ class _Writer:
         for child in node.children:
             if child.name in META and node is self._tree.root:
                 continue
-            if not re.fullmatch(_NODE_NAME, child.name):
+            if not re.fullmatch(NODE_NAME, child.name):
                 raise self._refused(child, "a node has a name that source cannot have")
             yield from self._node(child.name, child)
         yield "};\n"

@@ -22,7 +22,7 @@ from west_viommu.read.macros import about_macro
 from west_viommu.read.outline import Outline
 from west_viommu.read.plain_file import content
 from west_viommu.read.plugin import as_overlay, as_plain
-from west_viommu.read.preprocess import decoded, preprocessed, unfit
+from west_viommu.read.preprocess import decoded, line_marker, preprocessed, unfit
 from west_viommu.read.references import references
 from west_viommu.read.scratch import scratch_path
 from west_viommu.read.sources import combined
@@ -169,7 +169,7 @@ def _applied(tree: Tree, parsed: Any, name: str) -> str:
     text = "".join(f"/delete-node/ &{{{node.path}}}; " for node in gone)
     labels_inside = {path: label for path, label in labels.items() if not path.startswith(BASE)}
     text += source_of(tree, name, written, labels_inside).replace("\n", " ")
-    return f'\n# 1 "{_APPLIED}"\n{text}\n'
+    return f"\n{line_marker(_APPLIED, 1)}\n{text}\n"
 
 
 def _check(outline: Outline) -> None:

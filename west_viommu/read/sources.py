@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from west_viommu.problems import Refused, refusal
+from west_viommu.problems import Refused
 from west_viommu.read.decompiled import source_of
 from west_viommu.read.dtb import DtbError, tree_from_dtb
 from west_viommu.read.plain_file import content
-from west_viommu.read.preprocess import preprocessed, unfit
-from west_viommu.read.tree import is_blob
+from west_viommu.read.preprocess import line_marker, preprocessed, unfit
+from west_viommu.read.tree import is_blob, not_valid
 
 
 def combined(
@@ -40,9 +40,6 @@ def _decompiled(file: str) -> str:
     try:
         text = source_of(tree_from_dtb(content(file)), file)
     except DtbError as error:
-        what = f"not a valid devicetree blob: {error}"
-        hint = "the file is damaged or cut off: copy it again"
-        raise refusal("malformed", what, hint, file) from None
-    escaped = file.replace("\\", "\\\\").replace('"', '\\"')
+        raise not_valid(file, error) from None
     # One line, as a blob has none.
-    return f'# 1 "{escaped}"\n' + text.replace("\n", " ") + "\n"
+    return f"{line_marker(file, 1)}\n" + text.replace("\n", " ") + "\n"

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from west_viommu.guest.source import BASE, PASSTHROUGH
 from west_viommu.read.outline import Outline
+from west_viommu.read.preprocess import line_marker
 
 # What every base tree of a Zephyr guest of Xen says, and an overlay relies on: the cells of the
 # root, the GIC under its usual label, and the macros of zephyr/dt-bindings/
@@ -53,7 +54,7 @@ def base(labels: Iterable[str], gic_cells: int) -> str:
 
 def prelude(outline: Outline, gic_cells: int) -> str:
     """A base tree for overlays: what `_ROOT_OF_BASE` says, and every node that they refer to."""
-    text = f'# 1 "{_BASE_NAME}"\n/dts-v1/; / {{ {_ROOT_OF_BASE} }};\n'
+    text = f"{line_marker(_BASE_NAME, 1)}\n/dts-v1/; / {{ {_ROOT_OF_BASE} }};\n"
     labels = outline.open_labels
     if "gic" not in outline.labels and "gic" not in labels:
         labels.append("gic")

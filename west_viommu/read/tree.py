@@ -28,9 +28,13 @@ def read_tree(
     except OSError as error:
         raise Refused([unreadable(file, error, _PATH)]) from None
     except DtbError as error:
-        what = f"not a valid devicetree blob: {error}"
-        hint = "the file is damaged or cut off: copy it again"
-        raise refusal("malformed", what, hint, file) from None
+        raise not_valid(file, error) from None
+
+
+def not_valid(file: str, error: DtbError) -> Refused:
+    """The refusal of a blob in which `error` was found."""
+    what = f"not a valid devicetree blob: {error}"
+    return refusal("malformed", what, "the file is damaged or cut off: copy it again", file)
 
 
 def is_blob(file: str) -> bool:

@@ -17,7 +17,6 @@ from west_viommu.tree.node import paths_above
 # More numbers than these are not shown one by one.
 _MOST_SHOWN = 16
 _TWICE = "duplicate-assignment"
-_SHARED = "the same stream ID, interrupt or page"
 
 
 class Clash(NamedTuple):
@@ -192,7 +191,7 @@ def _pages(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
     """Registers of two domains on one page: handle_passthrough_prop() and XEN_DOMCTL_memory_mapping
     map it for both, without a word.
     """
-    meetings = across(page_claims(held), holdings.devices.steps, _SHARED)
+    meetings = across(page_claims(held), holdings.devices.steps)
     for this, other, regions in _together(meetings):
         first, last = regions[0]
         yield Clash(
@@ -211,7 +210,7 @@ def _pages(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
 
 def _lines(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
     """An interrupt line of two domains: route_irq_to_guest() has it "already used by domain"."""
-    meetings = across(line_claims(held, holdings), holdings.devices.steps, _SHARED)
+    meetings = across(line_claims(held, holdings), holdings.devices.steps)
     for this, other, lines in _together(meetings):
         intids = [first for first, _ in lines]
         asked = [this.assignment, other.assignment]

@@ -106,7 +106,7 @@ def line_claims(held: Iterable[Holder], holdings: Holdings) -> Iterator[Claimed]
             yield intid, intid, holder
 
 
-def across(claims: Iterable[Claimed], steps: StepLimit, shared: str) -> Iterator[Meeting]:
+def across(claims: Iterable[Claimed], steps: StepLimit) -> Iterator[Meeting]:
     """Where a number is claimed by two domains. One sweep over the beginnings: of the claims of a
     domain that are open, the one that reaches furthest stands for all, so the cost follows the
     claims and what is found.
@@ -118,7 +118,7 @@ def across(claims: Iterable[Claimed], steps: StepLimit, shared: str) -> Iterator
             if end < first:
                 del is_open[place]
             elif place != this.place:
-                steps.count(shared)
+                steps.count()
                 pair = (this, other) if place < this.place else (other, this)
                 yield Meeting(*pair, first, min(last, end))
         own = is_open.get(this.place)

@@ -18,6 +18,10 @@ Phandle = NewType("Phandle", int)
 # what dtc writes for a reference that an overlay left open.
 NO_PHANDLES = frozenset({0, 0xFFFFFFFF})
 
+# The characters of names (devicetree specification 0.4, 2.2.1 and 2.2.4). Not compiled before they
+# are needed: most runs write no names of a blob.
+NODE_NAME = r"[A-Za-z0-9,._+-]+(@[A-Za-z0-9,._+-]+)?"
+PROPERTY_NAME = r"[A-Za-z0-9,._+?#-]+"
 # Devicetree specification 0.4, 2.3.4: absent counts as "okay"; "ok" is the historical spelling.
 _OKAY = ("okay", "ok")
 
@@ -57,6 +61,14 @@ class Node(NamedTuple):
 def name_of(path: str) -> str:
     """The name of the node at `path`, with its unit address."""
     return path.rpartition("/")[2]
+
+
+def unit_address(name: str) -> int | None:
+    """The unit address in the name of a node; None where it has none that is a number."""
+    try:
+        return int(name.partition("@")[2], 16)
+    except ValueError:
+        return None
 
 
 def is_at_or_below(path: str, above: str) -> bool:

@@ -292,5 +292,5 @@ def _hub(
 
 def _ids(intervals: Iterable[Interval]) -> str:
     """The first few of the IDs."""
-    shown = [f"{a:#x}" if a == b else f"{a:#x}-{b:#x}" for a, b in merged(intervals)]
+    shown = [*map(str, merged(intervals))]
     return " ".join(shown[:_MOST_IDS] + (["..."] if len(shown) > _MOST_IDS else []))

@@ -176,10 +176,7 @@ def _master_ids(master: Master, iommu: Iommu) -> str:
 
 
 def _ids(intervals: Iterable[Interval]) -> str:
-    return " ".join(
-        f"{first:#x}" if first == last else f"{first:#x}-{last:#x}"
-        for first, last in merged(intervals)
-    )
+    return " ".join(map(str, merged(intervals)))
 
 
 def _section(title: str, rows: Sequence[tuple[str, Sequence[str]]]) -> Iterator[str]:

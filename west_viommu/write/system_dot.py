@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from west_viommu.problems import printable
 from west_viommu.system.records import Domain, Judged
+from west_viommu.write.graphviz import quoted
 
 _HEAD = """digraph system {
   rankdir=LR; ranksep=1.2; nodesep=0.15;
@@ -32,33 +32,27 @@ def system_dot(judged: Judged) -> str:
         lines += _dom0(judged, iommus)
     for path, name in iommus.items():
         fill = f'fillcolor="{_IOMMU}"'
-        lines.append(f"  {name} [label={_quoted(path)}, shape=hexagon, {fill}];\n")
+        lines.append(f"  {name} [label={quoted(path)}, shape=hexagon, {fill}];\n")
     return "".join([*lines, "}\n"])
 
 
 def _domain(number: int, domain: Domain, iommus: dict[str, str]) -> Iterator[str]:
     yield f"  subgraph cluster_{number} {{\n"
     about = f"{domain.name}\n{domain.memory} MiB{', vSMMU' if domain.plan.viommu else ''}"
-    yield f'    label={_quoted(about)}; fillcolor="{_FILLS[number % len(_FILLS)]}";\n'
+    yield f'    label={quoted(about)}; fillcolor="{_FILLS[number % len(_FILLS)]}";\n'
     edges = []
     for at, device in enumerate(domain.plan.devices):
         name = f"d{number}_{at}"
         lines = [device.host]
         lines += [f"INTID {' '.join(map(str, device.intids))}"] if device.intids else []
-        yield f"    {name} [label={_quoted(chr(10).join(lines))}];\n"
-        ids: dict[str, list[str]] = {}
-        for stream in device.streams:
-            ids.setdefault(stream.iommu, []).append(f"{stream.pmaster:#x}")
-        for entry in device.maps:
-            last = entry.pmaster + entry.length - 1
-            ids.setdefault(entry.iommu, []).append(f"{entry.pmaster:#x}-{last:#x}")
-        edges += [(name, iommu, " ".join(numbers)) for iommu, numbers in ids.items()]
+        yield f"    {name} [label={quoted(chr(10).join(lines))}];\n"
+        edges += [(name, iommu, " ".join(ids)) for iommu, ids in device.ids_by_iommu.items()]
     for at, raw in enumerate(domain.plan.raw):
-        label = _quoted(f"{raw.node}\nwithout a host device")
+        label = quoted(f"{raw.node}\nwithout a host device")
         yield f"    r{number}_{at} [label={label}];\n"
     yield "  }\n"
     for name, iommu, numbers in edges:
-        yield f"  {name} -> {_name(iommu, iommus)} [label={_quoted(numbers)}];\n"
+        yield f"  {name} -> {_name(iommu, iommus)} [label={quoted(numbers)}];\n"
 
 
 def _dom0(judged: Judged, iommus: dict[str, str]) -> Iterator[str]:
@@ -71,7 +65,7 @@ def _dom0(judged: Judged, iommus: dict[str, str]) -> Iterator[str]:
     yield '    rest [label="the rest of the host"];\n'
     for at, hosts in enumerate(counts.values()):
         label = hosts[0] if len(hosts) == 1 else f"{len(hosts):,} masters"
-        yield f"    s{at} [label={_quoted(label)}];\n"
+        yield f"    s{at} [label={quoted(label)}];\n"
     yield "  }\n"
     for at, iommu in enumerate(counts):
         yield f"  s{at} -> {_name(iommu, iommus)};\n"
@@ -80,9 +74,3 @@ def _dom0(judged: Judged, iommus: dict[str, str]) -> Iterator[str]:
 def _name(iommu: str, iommus: dict[str, str]) -> str:
     """The name of the node of an IOMMU."""
     return iommus.setdefault(iommu, f"i{len(iommus)}")
-
-
-def _quoted(text: str) -> str:
-    """A string of the dot language: only quotes and backslashes mean something in it."""
-    lines = (printable(line).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n"))
-    return '"' + "\\n".join(lines) + '"'

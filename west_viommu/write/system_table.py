@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from west_viommu.host.intervals import Interval
 from west_viommu.plan.sealed import SealedDevice
 from west_viommu.problems import printable
 from west_viommu.system.records import Domain, Judged, Stays
@@ -44,13 +45,7 @@ def _domain(domain: Domain) -> Iterator[str]:
 
 
 def _device(device: SealedDevice) -> Iterator[str]:
-    ids: dict[str, list[str]] = {}
-    for stream in device.streams:
-        ids.setdefault(stream.iommu, []).append(f"{stream.pmaster:#x}")
-    for entry in device.maps:
-        last = entry.pmaster + entry.length - 1
-        ids.setdefault(entry.iommu, []).append(f"{entry.pmaster:#x}-{last:#x}")
-    for iommu, numbers in ids.items():
+    for iommu, numbers in device.ids_by_iommu.items():
         yield f"      {iommu}  {' '.join(numbers)}"
     held = [f"INTID {' '.join(map(str, device.intids))}"] if device.intids else []
     held += [str(each.on_host) for each in device.pages]
@@ -85,5 +80,5 @@ def _behind(stays: Iterable[Stays]) -> dict[str, dict[str, list[str]]]:
     for each in stays:
         for iommu, first, last in each.streams:
             ids = found.setdefault(iommu, {}).setdefault(each.host, [])
-            ids.append(f"{first:#x}" if first == last else f"{first:#x}-{last:#x}")
+            ids.append(str(Interval(first, last)))
     return found
