@@ -39,7 +39,7 @@ def test_what_a_node_is_to_xen(body: str, path: str, is_what: str, is_out: bool)
     found = tree(body)
     node = found.node(path)
     assert node
-    assert (role(node, found), is_left_out(node)) == (is_what, is_out)
+    assert (role(node), is_left_out(node)) == (is_what, is_out)
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,12 @@ def run(arguments: Namespace) -> int:
         given = view(finished_tree(arguments.guest_dtb))
         known = _profile_of(chosen, sealed)
         found += [("guest-dtb", each) for each in with_given(built, given, known)]
-    render = differences_json if arguments.format == "json" else differences_table
-    names = {"build": name, "host": chosen.host or "", "guest-dtb": arguments.guest_dtb or ""}
-    arguments.console.result([render(found, names, _count(built, sealed))])
+    if arguments.format == "json":
+        text = differences_json(found)
+    else:
+        names = {"build": name, "host": chosen.host or "", "guest-dtb": arguments.guest_dtb or ""}
+        text = differences_table(found, names, _count(built, sealed))
+    arguments.console.result([text])
     return REFUSED if found else DONE
 
 

@@ -80,7 +80,7 @@ class Holdings:
         known = self._roles.get(path)
         if known is None:
             node = self._tree.node(path)
-            known = self._roles[path] = role(node, self._tree) if node else ""
+            known = self._roles[path] = role(node) if node else ""
         return known
 
     def standing(self, path: str) -> Standing:
@@ -226,7 +226,7 @@ class Holdings:
 
     def _found(self, node: Node) -> Standing:
         status, left_out_by = self._of_parents(node)
-        if role(node, self._tree):
+        if self.role(node.path):
             return Standing.OWN
         if "xen,passthrough" in node.properties:
             return Standing.MARKED

@@ -64,7 +64,7 @@ _LEFT_OUT = frozenset(
 _NOT_FOR_DOM0 = _LEFT_OUT.union(_ROLES, _IOMMUS)
 
 
-def role(node: Node, tree: Tree) -> str:
+def role(node: Node) -> str:
     """What `node` is to the hypervisor; "" for a device that some domain could have."""
     compatible = node.known_compatible
     if not _IOMMUS.isdisjoint(compatible):

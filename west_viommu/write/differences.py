@@ -22,14 +22,16 @@ _SIDES = {
 Found = Sequence[tuple[str, Difference]]
 
 
-def differences_json(found: Found, names: Mapping[str, str], devices: int) -> str:
+def differences_json(found: Found) -> str:
     """The text of `viommu check --format json`."""
     rows = [{"with": against, **each._asdict()} for against, each in found]
     return json.dumps({"schema": SCHEMA, "differences": rows}, indent=2) + "\n"
 
 
 def differences_table(found: Found, names: Mapping[str, str], devices: int) -> str:
-    """The text of `viommu check`: a table for each side that differs, or that they agree."""
+    """The text of `viommu check`: a table for each side that differs, or that they agree. `names`:
+    that of each side; `devices`: how many were bound.
+    """
     lines = []
     for against, (title, expected, actual) in _SIDES.items():
         rows = [
