@@ -301,8 +301,9 @@ def _partial_trees(
     if guest.asked.errors:
         return (), ()
     trees, problems = [], {}
-    agreeing = agreeing_toolstacks(made.devices, agreed)
-    for toolstack in (agreed for agreed in agreeing if agreed not in made.hindered):
+    for toolstack in agreeing_toolstacks(made.devices, agreed):
+        if toolstack in made.hindered:
+            continue
         tree, of_tree = partial_tree(toolstack, made.devices, made.gic, guest.tree, made.profile)
         trees.append(tree)
         problems.update(dict.fromkeys(of_tree))

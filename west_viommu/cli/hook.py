@@ -22,6 +22,7 @@ from west_viommu.names import BINDINGS, MESSAGE_FORMS, OVERLAY, VENDOR_PREFIXES
 from west_viommu.problems import Problem, Refused, Where
 from west_viommu.quick_typing import TYPE_CHECKING
 from west_viommu.read.plain_file import content
+from west_viommu.tree.cells import counted
 from west_viommu.write.files import Output
 
 if TYPE_CHECKING:
@@ -231,8 +232,7 @@ def _define_label(source: Path, plan: Plan, folder: Path) -> None:
 
 def _bound(plan: Plan, chosen: Settings, folder: Path) -> str:
     """The line of CMake's log: what was bound, and on what assumption."""
-    count = len(plan.devices)
-    devices = "1 device" if count == 1 else f"{count} devices"
+    devices = counted(len(plan.devices), "device")
     vsmmu = "to one vSMMU" if plan.has_viommu else "and no vSMMU"
     profile, policy = plan.profile.name, plan.profile.policy
     terms = f"{profile}, {policy}"

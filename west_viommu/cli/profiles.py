@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterator
 
+from west_viommu.cli.console import tell
 from west_viommu.hypervisor.profile import switched_on
 from west_viommu.names import PROFILES
 from west_viommu.problems import printable
@@ -16,11 +18,15 @@ def run(arguments: Namespace) -> None:
     if arguments.name:
         profile(arguments.name, None)
         with open(profile_file(arguments.name), encoding="utf-8") as file:
-            print(file.read(), end="")
-        return
+            tell([file.read()])
+    else:
+        tell(_table())
+
+
+def _table() -> Iterator[str]:
     for name in PROFILES:
         default = " (default)" if name == PROFILES[0] else ""
         found = profile(name, None)
-        print(f"{name}{default}\n    {printable(found.about)}")
+        yield f"{name}{default}\n    {printable(found.about)}\n"
         for switch in switched_on(found):
-            print(f"    its vSMMU is switched on by {switch}")
+            yield f"    its vSMMU is switched on by {switch}\n"

@@ -104,8 +104,7 @@ def interrupt_clash(ownership: Ownership) -> Found:
                 f"disable {contest.other} there, so that host.overlay can keep it from dom0"
                 if is_asked
                 else f"{_ROUTES_ALL}: leave this device to the host, or disable {contest.other} "
-                "there, "
-                "so that host.overlay can keep it from dom0",
+                "there, so that host.overlay can keep it from dom0",
                 "interrupts",
                 expected="an interrupt of this device alone",
                 found=f"INTID {contest.first}",

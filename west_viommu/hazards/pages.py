@@ -91,8 +91,7 @@ def host_memory(ownership: Ownership) -> Found:
                     "the host"
                     if is_reserved
                     else "Xen may give that memory to anybody: correct the host tree, or leave "
-                    "this "
-                    "device to the host",
+                    "this device to the host",
                     "reg",
                     expected="registers outside of the host's memory",
                     found=str(_region(contest)),

@@ -51,7 +51,7 @@ def stream_list(assignment: Assignment, ownership: Ownership) -> Iterator[Findin
             "correct the host tree: remove the entry whose phandle is 0"
             + ("" if before else "; as it is, Xen cannot assign the device"),
             expected="an IOMMU in each entry",
-            found=f"{counted(before, 'entry') if before == 1 else f'{before} entries'} before it",
+            found=f"{counted(before, 'entry', 'entries')} before it",
         )
     ids = Counter((stream.iommu, stream.id) for stream in master.streams)
     twice = [stream_id for stream_id, count in ids.items() if count > 1]
@@ -86,13 +86,13 @@ def colliding_stream_id(ownership: Ownership) -> Found:
     collide = {
         interval for interval, met_by in there.items() if len({mine[at][2][1] for at in met_by}) > 1
     }
-    of_each: dict[int, list[tuple[int, int, int]]] = {}
+    by_place: dict[int, list[tuple[int, int, int]]] = {}
     for first, last, (place, iommu) in mine:
         if (first, last) in collide:
-            of_each.setdefault(place, []).append((first, last, iommu))
+            by_place.setdefault(place, []).append((first, last, iommu))
     # viommu.yml may allow what one of the two has.
     named = {permission.device for permission in ownership.terms.permissions}
-    for place, intervals in of_each.items():
+    for place, intervals in by_place.items():
         ids_of: dict[int, list[int]] = {}
         for first, last, iommu in intervals:
             for at in there[first, last]:

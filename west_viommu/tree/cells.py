@@ -115,9 +115,9 @@ def _texts(value: bytes) -> tuple[str, ...]:
     return tuple(value[:-1].decode("utf-8").split("\0"))
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, plural: str = "") -> str:
     """ "1 cell", "2 cells"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or f'{noun}s'}"
 
 
 def joined(parts: tuple[int, ...]) -> int:

@@ -17,6 +17,10 @@ _ABOUT = {
     "dom0less": "Xen's partial tree for a guest that Xen creates at boot (dom0less).",
     "libxl": "Xen's partial tree for a guest that xl creates: device_tree in xl.cfg.",
 }
+# What dtc compares each with each for, and dtlib has seen to already.
+_UNNEEDED = ("duplicate_node_names", "duplicate_property_names")
+# dtc needs a tenth of a second for the largest trees of real boards.
+MOST_SECONDS = 30.0
 
 
 def partial_tree_source(tree: PartialTree) -> str:
@@ -31,12 +35,6 @@ def partial_tree_source(tree: PartialTree) -> str:
     ]
     header = "".join(f" * {commented(line)}\n" for line in lines)
     return f"{OVERLAY_FIRST_LINE}\n *\n{header} */\n{dts(tree.root, tree.references)}"
-
-
-# What dtc compares each with each for, and dtlib has seen to already.
-_UNNEEDED = ("duplicate_node_names", "duplicate_property_names")
-# dtc needs a tenth of a second for the largest trees of real boards.
-MOST_SECONDS = 30.0
 
 
 class Compilers:
