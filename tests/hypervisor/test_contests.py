@@ -42,7 +42,7 @@ def told(of: tuple[Contest, ...]) -> list[tuple[str, str, str, tuple[int, ...]]]
     """Of each contest the device, the other node, whose that is, and the IDs or numbers."""
     return [
         (
-            each.this.device.path,
+            each.assignment.device.path,
             each.other,
             each.standing.name if each.standing else "GUEST",
             each.ids or (each.first, each.last),

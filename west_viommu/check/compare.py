@@ -56,7 +56,7 @@ def with_plan(built: View, promised: Promised) -> Iterator[Difference]:
             (
                 "region",
                 str(Region(promised.vsmmu.base, promised.vsmmu.size)),
-                _shown(built.vsmmu.regions),
+                _node_field(built.vsmmu.regions),
             ),
             ("interrupts", str(list(promised.vsmmu.intids)), str(intids)),
         ):
@@ -99,7 +99,7 @@ def between_plans(earlier: Promised, now: Promised) -> Iterator[Difference]:
     if earlier.vsmmu != now.vsmmu:
         vsmmu = earlier.vsmmu or now.vsmmu
         yield Difference(
-            vsmmu.node if vsmmu else "/", "vSMMU", shown(now.vsmmu), shown(earlier.vsmmu)
+            vsmmu.node if vsmmu else "/", "vSMMU", plan_value(now.vsmmu), plan_value(earlier.vsmmu)
         )
     plans = [
         {device.node: _without_guest(device) for device in plan.devices} for plan in (now, earlier)
@@ -112,7 +112,7 @@ def between_plans(earlier: Promised, now: Promised) -> Iterator[Difference]:
             )
             continue
         for what, expected, found in _leaves(new, old, ""):
-            yield Difference(path, what, shown(expected), shown(found))
+            yield Difference(path, what, plan_value(expected), plan_value(found))
 
 
 def _without_guest(device: SealedDevice) -> dict[str, object]:
@@ -160,7 +160,7 @@ def _of_vsmmu(
     if mine and theirs:
         yield from _fields(theirs.path, mine, theirs)
         if profile and profile.viommu and profile.viommu.phandle not in (None, theirs.phandle):
-            expected, found = _shown(profile.viommu.phandle), _shown(theirs.phandle)
+            expected, found = _node_field(profile.viommu.phandle), _node_field(theirs.phandle)
             hint = (
                 f"this is not the Xen of the profile {profile.name}: `viommu profiles` lists them"
             )
@@ -186,9 +186,9 @@ def _of_device(built: View, device: SealedDevice) -> Iterator[Difference]:
         return
     regions = [region.in_guest for region in device.regions]
     for what, expected, found in (
-        ("compatible", shown(device.compatible.guest), shown(mine.compatible)),
+        ("compatible", plan_value(device.compatible.guest), plan_value(mine.compatible)),
         ("status", device.status, mine.status),
-        ("regions", _shown(regions), _shown(mine.regions)),
+        ("regions", _node_field(regions), _node_field(mine.regions)),
         (
             "interrupts",
             str(list(device.intids)),
@@ -201,8 +201,8 @@ def _of_device(built: View, device: SealedDevice) -> Iterator[Difference]:
         ),
         (
             "iommu-map",
-            shown([(e.rid, e.vmaster, e.length) for e in device.maps]),
-            shown(list(mine.maps)),
+            plan_value([(e.rid, e.vmaster, e.length) for e in device.maps]),
+            plan_value(list(mine.maps)),
         ),
     ):
         if expected != found:
@@ -213,7 +213,7 @@ def _fields(path: str, mine: NodeView, theirs: NodeView) -> Iterator[Difference]
     for field, what in _FIELDS.items():
         expected, found = getattr(mine, field), getattr(theirs, field)
         if expected != found:
-            yield Difference(path, what, _shown(expected), _shown(found))
+            yield Difference(path, what, _node_field(expected), _node_field(found))
 
 
 def _matters(device: NodeView | None) -> bool:
@@ -221,8 +221,8 @@ def _matters(device: NodeView | None) -> bool:
     return bool(device and (device.regions or device.interrupts or device.streams or device.maps))
 
 
-def _shown(value: object) -> str:
-    """A field for people."""
+def _node_field(value: object) -> str:
+    """A field of a NodeView, for people."""
     if isinstance(value, GuestInterrupt):
         return f"INTID {value.intid} {'edge' if value.is_edge else 'level'}"
     if isinstance(value, Region):
@@ -230,15 +230,15 @@ def _shown(value: object) -> str:
     if isinstance(value, int):
         return f"{value:#x}"
     if isinstance(value, Iterable) and not isinstance(value, str):
-        return ", ".join(map(_shown, value)) or "none"
+        return ", ".join(map(_node_field, value)) or "none"
     return "no address" if value is None else str(value) or "none"
 
 
-def shown(value: object) -> str:
+def plan_value(value: object) -> str:
     """A value of viommu.json for people: its numbers in hexadecimal."""
     fields = _by_name(value)
     if fields is not None:
-        return ", ".join(f"{key} {shown(field)}" for key, field in fields.items())
+        return ", ".join(f"{key} {plan_value(field)}" for key, field in fields.items())
     if isinstance(value, (list, tuple)):
-        return "; ".join(map(shown, value)) or "none"
+        return "; ".join(map(plan_value, value)) or "none"
     return f"{value:#x}" if isinstance(value, int) else str(value or "none")

@@ -10,7 +10,7 @@ from west_viommu.api import read_host
 from west_viommu.check.compare import (
     Promised,
     between_plans,
-    shown,
+    plan_value,
     unasked,
     with_given,
     with_plan,
@@ -149,13 +149,15 @@ def _of_host(
     if sealed:
         # That the tree's sum is another says nothing: what of it counts here is compared.
         if today.host.model != sealed.host.model:
-            yield Difference("/", "host model", shown(today.host.model), shown(sealed.host.model))
+            yield Difference(
+                "/", "host model", plan_value(today.host.model), plan_value(sealed.host.model)
+            )
         # A refused device gets no mark, and is in the way of no memory.
         of_accepted = () if wrong else ("marks", "memory_limit")
         for key in ("profile", "vsid", "domain", "extra", "allowed", *of_accepted):
             new, old = getattr(today, key), getattr(sealed, key)
             if new != old:
-                yield Difference("/", key, shown(new), shown(old))
+                yield Difference("/", key, plan_value(new), plan_value(old))
         earlier = Promised(sealed.viommu, sealed.devices)
         if wrong:
             earlier, now = without_numbers(earlier), without_numbers(now)

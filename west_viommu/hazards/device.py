@@ -107,10 +107,10 @@ def marked_for_another(ownership: Ownership) -> Found:
         for contest in contests:
             if contest.standing is Standing.MARKED:
                 yield (
-                    contest.this,
+                    contest.assignment,
                     Finding(
                         f"{contest.other}, marked for passthrough, shares {what} with "
-                        f"{contest.this.device.path}",
+                        f"{contest.assignment.device.path}",
                         "dom0 does not get it: give it to no other domain either",
                         prop="",
                         expected=f"{what} of this device alone",

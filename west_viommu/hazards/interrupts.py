@@ -93,7 +93,7 @@ def interrupt_clash(ownership: Ownership) -> Found:
         is_taken = contest.standing is Standing.STAYS or kind == IOMMU
         if contest.part_of or not is_taken:
             continue
-        assignment = contest.this
+        assignment = contest.assignment
         is_asked = contest.first in assignment.request.intids
         whose = f"{contest.other}, {kind}" if kind else f"{contest.other}, which stays with dom0"
         yield (
@@ -154,13 +154,13 @@ def interrupt_shared_with_disabled(ownership: Ownership) -> Found:
     """
     for contest in ownership.contests.lines:
         if contest.standing is Standing.OFF and not contest.part_of:
-            yield contest.this, _shared_with_disabled(contest, ownership)
+            yield contest.assignment, _shared_with_disabled(contest, ownership)
 
 
 def _shared_with_disabled(contest: Contest, ownership: Ownership) -> Finding:
     return Finding(
         f"{contest.other}, not enabled, has the interrupt INTID {contest.first} of "
-        f"{contest.this.device.path} as well",
+        f"{contest.assignment.device.path} as well",
         "Xen would route it to dom0, and then not to the guest: host.overlay keeps the node from "
         "dom0, so apply that",
         "interrupts",

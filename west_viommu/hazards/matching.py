@@ -20,7 +20,7 @@ _MOST_NAMED = 3
 
 def unknown_path(path: str, devices: Devices) -> Finding:
     """A path that names no host node."""
-    close = devices.named(name_of(path))[:3] or devices.like(path, devices.paths)
+    close = devices.named(name_of(path))[:3] or devices.close_names(path, devices.paths)
     return Finding(
         "the host tree has no such node",
         f"write the path that you mean: {path_lines(close)}"
@@ -94,8 +94,8 @@ def _whose_else(request: Request, unknown: Sequence[Wanted], devices: Devices) -
                 f"{stream_id:#x} is of {' and '.join(owners)}, behind another SMMU: write 0x0 in "
                 "place of the SMMU if you mean that"
             )
-    named = devices.listing
-    for name in devices.like(request.name, named.keys(), 1):
+    named = devices.listing_by_name
+    for name in devices.close_names(request.name, named.keys(), 1):
         return f"did you mean {named[name].path}: {as_entries(named[name])}"
     return "`viommu list` shows the stream IDs of every master"
 

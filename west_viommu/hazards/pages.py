@@ -79,13 +79,13 @@ def host_memory(ownership: Ownership) -> Found:
             )
     for contest in ownership.contests.pages:
         kind = ownership.holdings.role(contest.other)
-        is_told = ownership.holdings.role(contest.this.device.path) == RESERVED
+        is_told = ownership.holdings.role(contest.assignment.device.path) == RESERVED
         if contest.standing is Standing.OWN and kind in (MEMORY, RESERVED) and not is_told:
             is_reserved = kind == RESERVED
             yield (
-                contest.this,
+                contest.assignment,
                 Finding(
-                    f"a region of {contest.this.device.path} lies in the host's {kind}, "
+                    f"a region of {contest.assignment.device.path} lies in the host's {kind}, "
                     f"{contest.other}",
                     "what firmware or the host keeps there belongs to no device: leave this one to "
                     "the host"
@@ -106,9 +106,9 @@ def owned_page(ownership: Ownership) -> Found:
         kind = ownership.holdings.role(contest.other)
         if contest.standing is Standing.OWN and kind not in (MEMORY, RESERVED):
             yield (
-                contest.this,
+                contest.assignment,
                 Finding(
-                    f"a page of {contest.this.device.path} has registers of {contest.other}, "
+                    f"a page of {contest.assignment.device.path} has registers of {contest.other}, "
                     f"{kind}",
                     "the guest could reach what Xen itself relies on: leave this region out of "
                     "reg, or the device to the host",
@@ -125,7 +125,7 @@ def shared_page(ownership: Ownership) -> Found:
     maps it for both.
     """
     for contest in ownership.contests.pages:
-        device, other = contest.this.device.path, contest.other
+        device, other = contest.assignment.device.path, contest.other
         if contest.part_of not in ("", device) or not (
             contest.part_of or contest.standing is Standing.STAYS
         ):
@@ -148,7 +148,7 @@ def shared_page(ownership: Ownership) -> Found:
         elif is_at_or_below(device, other):
             what = f"{other}, above {device}, has registers on its page, and stays with the host"
         yield (
-            contest.this,
+            contest.assignment,
             Finding(
                 what,
                 hint,
@@ -168,10 +168,10 @@ def page_shared_with_disabled(ownership: Ownership) -> Found:
     for contest in ownership.contests.pages:
         if contest.standing is Standing.OFF and not contest.part_of:
             yield (
-                contest.this,
+                contest.assignment,
                 Finding(
                     f"{contest.other}, not enabled, has registers on a page of "
-                    f"{contest.this.device.path}",
+                    f"{contest.assignment.device.path}",
                     "Xen maps disabled nodes into dom0 too: host.overlay keeps it from dom0",
                     "reg",
                     expected="pages with registers of this device alone",

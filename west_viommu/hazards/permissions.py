@@ -19,23 +19,23 @@ class AllowList:
 
     def __init__(self, permissions: Sequence[Permission]):
         self._permissions = permissions
-        self._needed: set[Permission] = set()
+        self._used: set[Permission] = set()
 
     @property
     def used(self) -> tuple[Permission, ...]:
         """The permissions that were needed, by device: nothing hangs on the order of the file."""
         return tuple(
-            sorted(self._needed, key=lambda entry: (entry.device, entry.hazard, entry.reason))
+            sorted(self._used, key=lambda entry: (entry.device, entry.hazard, entry.reason))
         )
 
-    def needed(self, hazard: str, names: Collection[str]) -> str | None:
-        """Why a hazard of what has one of these `names` is allowed, as the first entry for it says;
-        None without one.
+    def use(self, hazard: str, names: Collection[str]) -> str | None:
+        """Use each entry for a hazard of what has one of these `names`, and tell why it is allowed,
+        as the first of them says; None without one.
         """
         naming = [
             entry for entry in self._permissions if entry.hazard == hazard and entry.device in names
         ]
-        self._needed.update(naming)
+        self._used.update(naming)
         if not naming:
             return None
         file, line = naming[0].where
@@ -53,7 +53,7 @@ class Permissions(AllowList):
         """Why `finding` of a hazard is allowed, for one of the `names` by which viommu.yml may mean
         its guest node; None where it is not.
         """
-        reason = self.needed(hazard, (*names, finding.other) if names else ())
+        reason = self.use(hazard, (*names, finding.other) if names else ())
         is_allowable = hazard in _ALLOWABLE and finding.severity is not Severity.FATAL
         return reason if is_allowable else None
 
@@ -80,7 +80,7 @@ class Permissions(AllowList):
                     hint = f"did you mean {close[0]}?"
                 what = "this is not a hazard that can be allowed"
                 yield Problem("malformed", what, hint, found=entry.hazard, where=entry.where)
-            elif is_known and entry not in self._needed:
+            elif is_known and entry not in self._used:
                 yield Problem(
                     "malformed",
                     f"nothing to allow: {entry.device} does not have the hazard {entry.hazard}",

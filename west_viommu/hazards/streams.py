@@ -129,7 +129,7 @@ def shared_stream_id(ownership: Ownership) -> Found:
     v3).
     """
     for contest in ownership.contests.streams:
-        assignment = contest.this
+        assignment = contest.assignment
         iommu, _ = ownership.holdings.stream(contest.first)
         driver = ownership.holdings.driver(iommu)
         if contest.standing is None:
@@ -143,7 +143,7 @@ def shared_stream_id(ownership: Ownership) -> Found:
 def _shared(contest: Contest, iommu: str, *, is_assigned: bool) -> Finding:
     other = contest.other
     return Finding(
-        f"{contest.this.device.path} and {other} share a stream ID on {iommu}",
+        f"{contest.assignment.device.path} and {other} share a stream ID on {iommu}",
         "Xen stops, or does not assign the second: leave one of them out"
         if is_assigned
         else "Xen attaches both, and stops; and the SMMU cannot tell them apart: disable "
@@ -162,7 +162,7 @@ def stream_shared_with_disabled(ownership: Ownership) -> Found:
     """
     for contest in ownership.contests.streams:
         if contest.standing is Standing.OFF:
-            other, assignment = contest.other, contest.this
+            other, assignment = contest.other, contest.assignment
             yield (
                 assignment,
                 Finding(

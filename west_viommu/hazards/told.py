@@ -54,7 +54,7 @@ class Told:
     ) -> bool:
         """Take `finding` of a hazard, of the guest node at `path`, which viommu.yml may mean by one
         of the `names`; `of` tells it from others of that id which come later and are to be told
-        before. Whether it only warns.
+        before. Whether it refuses.
         """
         if severity is not Severity.WARNING:
             reason = self._permissions.reason(hazard, finding, names)
@@ -63,7 +63,7 @@ class Told:
                 known = self._by_cause.get((hazard, finding.cause))
                 if finding.cause and known and known.path != path:
                     known.others.append(path)
-                    return False
+                    return True
             else:
                 severity = Severity.WARNING
                 finding = finding._replace(hint=reason)
@@ -76,7 +76,7 @@ class Told:
             if finding.cause and severity is not Severity.WARNING:
                 self._by_cause[hazard, finding.cause] = _Cause(path, len(here), [])
             here.append(made)
-        return severity is Severity.WARNING
+        return severity is not Severity.WARNING
 
     def add_problem(self, made: Problem, path: str) -> None:
         """Take a problem of the guest node at `path` that is made already."""

@@ -120,7 +120,7 @@ class Devices:
         in_order = sorted(owners, key=lambda key: self._order[key[0]])
         return [(owners[key], key[1]) for key in in_order]
 
-    def like(self, name: str, known: Collection[str], most: int = 3) -> list[str]:
+    def close_names(self, name: str, known: Collection[str], most: int = 3) -> list[str]:
         """Those of `known` names of the host that `name` may be a slip of; none once a run has
         compared so many that more would take too long.
         """
@@ -137,15 +137,15 @@ class Devices:
         return [node.path for node in self.tree.nodes()]
 
     @cached_property
-    def listing(self) -> dict[str, Master]:
+    def listing_by_name(self) -> dict[str, Master]:
         """The masters with `iommus`, by name; of one name, the last."""
         return {name_of(master.path): master for master in self.masters if master.streams}
 
-    def mapping(self, name: str, bases: Iterable[int]) -> list[Master]:
+    def mapped_at(self, name: str, bases: Iterable[int]) -> list[Master]:
         """The masters with an iommu-map of that name, or at one of those addresses, in tree
         order.
         """
-        masters = {master.path: master for master in self._mapping.get(name, ())}
+        masters = {master.path: master for master in self._mapping_by_name.get(name, ())}
         for path in (path for base in bases for path in self.at(base)):
             master = self._masters.get(path)
             if master and master.maps:
@@ -169,7 +169,7 @@ class Devices:
         return grouped((name_of(path), path) for path in self.paths)
 
     @cached_property
-    def _mapping(self) -> dict[str, list[Master]]:
+    def _mapping_by_name(self) -> dict[str, list[Master]]:
         """The masters with an iommu-map by their names."""
         mapping = (master for master in self.masters if master.maps)
         return grouped((name_of(master.path), master) for master in mapping)

@@ -17,14 +17,14 @@ MOST_IDS = 16
 
 
 class Contest(NamedTuple):
-    """The numbers from `first` to `last` are held by `this` device and by the host node at `other`;
-    `ids`: of stream IDs, the first few that the two have on one IOMMU. `standing` tells whose that
-    node is; None where it is the guest's as well. `part_of`: the assigned device that, and no
-    other, names it as a part of itself; "" where none does. One with `more` stands for that many
-    of its device that the hazards cannot tell from it but by `other` and numbers.
+    """The numbers from `first` to `last` are held by the device of `assignment` and by the host
+    node at `other`; `ids`: of stream IDs, the first few that the two have on one IOMMU. `standing`
+    tells whose that node is; None where it is the guest's as well. `part_of`: the assigned device
+    that, and no other, names it as a part of itself; "" where none does. One with `more` stands for
+    that many of its device that the hazards cannot tell from it but by `other` and numbers.
     """
 
-    this: Assignment
+    assignment: Assignment
     other: str
     standing: Standing | None
     part_of: str
@@ -41,9 +41,9 @@ class Resource(Enum):
     PAGES = "is on a page"
     LINES = "has an interrupt"
 
-    def again(self, number: int) -> int:
-        """The same for two of its numbers where two nodes that have both are told once: stream IDs
-        behind one IOMMU, and all pages.
+    def told_once_by(self, number: int) -> int:
+        """What two of its numbers have in common where they are told once of two nodes that have
+        both: stream IDs the IOMMU, and all pages.
         """
         if self is Resource.STREAMS:
             return number >> ID_BITS

@@ -122,7 +122,8 @@ class _Court:
             stay = {path for _, path in children}
             to_mark = {
                 f"{resource.value} of": [
-                    (contest.other, contest.this.device.path) for contest in each_node.values()
+                    (contest.other, contest.assignment.device.path)
+                    for contest in each_node.values()
                 ]
                 for resource, each_node in self._to_mark.items()
             }
@@ -172,7 +173,7 @@ class _Court:
             seen: set[tuple[str, int]] = set()
             for facts, first, last in self._met_by(resource, place, of_place, there, claims):
                 # Two may meet more than once.
-                key = facts.path, resource.again(first)
+                key = facts.path, resource.told_once_by(first)
                 if key in seen:
                     if key in told:
                         told[key] = with_ids(told[key], first, last, resource)

@@ -22,7 +22,6 @@ from west_viommu.hypervisor.profile import Driver, Profile
 from west_viommu.hypervisor.roles import IOMMU, is_left_out, role
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
-from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_PPI, FIRST_SPI, Intid
 from west_viommu.tree.node import Node
 
@@ -35,8 +34,6 @@ _FOR_ALL = frozenset({"syscon", "simple-mfd"})
 _SMR_BITS = 0x7FFF
 # A mask that cuts an ID space into more pieces is taken for the whole range that it spans.
 _MOST_PIECES = 256
-# First cells that may be those of a PPI.
-_PPI_TYPE = frozenset({PPI.to_bytes(4, "big"), b"\0\0\0\2", b"\0\0\0\3"})
 
 
 class Standing(Enum):

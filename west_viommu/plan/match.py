@@ -99,7 +99,7 @@ def _by_ids(request: Request, wanted: Sequence[Wanted], devices: Devices) -> Dev
 
 def _by_place(request: Request, devices: Devices) -> Device:
     """The copy of a node that has iommu-map alone: the host node at its address, or its name."""
-    near = devices.mapping(request.name, _bases(request))
+    near = devices.mapped_at(request.name, _bases(request))
     if not near:
         raise NoMatch("unknown-host-node", nothing_mapped(devices))
     return _the_one(request, near, devices)

@@ -112,7 +112,7 @@ def _each_once(
         if assignment and before and not identity.is_refused:
             too_often = len(before) >= MOST_REQUESTS
             again = assigned_twice(assignment.device, before[0], too_often=too_often)
-            if not told.add("duplicate-assignment", again, request.path, assignment.names):
+            if told.add("duplicate-assignment", again, request.path, assignment.names):
                 identity = identity._replace(assignment=None, stand_in=None)
         before.append(request)
         yield request, identity
@@ -163,7 +163,7 @@ def _judge(ownership: Ownership, told: Told, silent: Collection[str]) -> None:
         if path in silent or hazard.is_moot(path, refused):
             continue
         severity = finding.told_as(hazard.severity)
-        if not told.add(hazard.id, finding, path, assignment.names, severity=severity, of=hazard):
+        if told.add(hazard.id, finding, path, assignment.names, severity=severity, of=hazard):
             refused.add((hazard.id, path))
 
 

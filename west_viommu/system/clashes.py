@@ -20,14 +20,14 @@ _TWICE = "duplicate-assignment"
 
 
 class Clash(NamedTuple):
-    """What `this` and `other`, of an earlier domain or of the same one, must not hold both. `hint`:
-    what becomes of it, and what to do. `allowable`: whether Xen does it all the same, so that
-    whoever trusts both guests may.
+    """What two holders must not both hold, the `earlier` one of an earlier domain than the `later`,
+    or of the same one. `hint`: what becomes of it, and what to do. `allowable`: whether Xen does it
+    all the same, so that whoever trusts both guests may.
     """
 
     hazard: str
-    this: Holder
-    other: Holder
+    later: Holder
+    earlier: Holder
     what: str
     hint: str
     expected: str
@@ -38,8 +38,8 @@ class Clash(NamedTuple):
 class _Pair(NamedTuple):
     """Two that meet, and where."""
 
-    this: Holder
-    other: Holder
+    later: Holder
+    earlier: Holder
     numbers: list[tuple[int, int]]
 
 
@@ -65,12 +65,12 @@ def clashes(
 
 
 def _pair(clash: Clash) -> tuple[str, str]:
-    return clash.this.qualified, clash.other.qualified
+    return clash.later.qualified, clash.earlier.qualified
 
 
 def _is_twice(clash: Clash) -> bool:
     """Whether it follows from that one device is given twice."""
-    one, other = clash.this.assignment, clash.other.assignment
+    one, other = clash.later.assignment, clash.earlier.assignment
     is_same = one is not None and other is not None and one.device.path == other.device.path
     return is_same and clash.hazard != _TWICE
 
@@ -111,24 +111,24 @@ def _streams(
             by_host.setdefault(holder.assignment.device.path, []).append(holder)
     together: dict[tuple[str, str, str], tuple[Holder, Holder, list[int]]] = {}
     for contest in contested:
-        one = by_node[contest.this.request.path]
+        one = by_node[contest.assignment.request.path]
         iommu, _ = holdings.stream(contest.first)
         for other in by_host[contest.other]:
             if (other.place, other.node) < (one.place, one.node):
                 key = (one.qualified, other.qualified, iommu)
                 _, _, ids = together.setdefault(key, (one, other, []))
                 ids += contest.ids
-    for (_, _, iommu), (this, other, ids) in together.items():
+    for (_, _, iommu), (later, earlier, ids) in together.items():
         driver = holdings.driver(iommu)
-        is_across = this.place != other.place
+        is_across = later.place != earlier.place
         may_share = driver is not None and driver.may_share
         remedy = "give both to one domain" if may_share else "leave one of the two out"
         if is_across or not may_share:
             yield Clash(
                 "shared-stream-id",
-                this,
-                other,
-                f"{other.host} and {this.host} have the same stream ID on {iommu}",
+                later,
+                earlier,
+                f"{earlier.host} and {later.host} have the same stream ID on {iommu}",
                 f"{_becomes_of(iommu, holdings)}: {remedy}",
                 "stream IDs of one domain alone",
                 listed(sorted(set(ids))),
@@ -173,11 +173,11 @@ def _nested(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
 
 
 def _nested_clash(child: Holder, parent: Holder) -> Clash:
-    this, other = (child, parent) if child.place > parent.place else (parent, child)
+    later, earlier = (child, parent) if child.place > parent.place else (parent, child)
     return Clash(
         "unassigned-child",
-        this,
-        other,
+        later,
+        earlier,
         f"{child.host} of {child.domain.name}, a DMA master, is below {parent.host} of "
         f"{parent.domain.name}",
         f"{parent.domain.name} may drive what {child.domain.name} has: give both to one domain",
@@ -192,14 +192,14 @@ def _pages(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
     map it for both, without a word.
     """
     meetings = across(page_claims(held), holdings.devices.steps)
-    for this, other, regions in _together(meetings):
+    for later, earlier, regions in _together(meetings):
         first, last = regions[0]
         yield Clash(
             "shared-page",
-            this,
-            other,
-            f"{other.host} of {other.domain.name} and {this.host} of {this.domain.name} are on one "
-            "page",
+            later,
+            earlier,
+            f"{earlier.host} of {earlier.domain.name} and {later.host} of {later.domain.name} are "
+            "on one page",
             "Xen maps it for both, and each guest could reach the other's registers: give both to "
             "one domain",
             "pages of one domain alone",
@@ -211,9 +211,9 @@ def _pages(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
 def _lines(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
     """An interrupt line of two domains: route_irq_to_guest() has it "already used by domain"."""
     meetings = across(line_claims(held, holdings), holdings.devices.steps)
-    for this, other, lines in _together(meetings):
+    for later, earlier, lines in _together(meetings):
         intids = [first for first, _ in lines]
-        asked = [this.assignment, other.assignment]
+        asked = [later.assignment, earlier.assignment]
         unasked = [a for a in asked if a and not set(intids) <= set(a.request.intids)]
         why = (
             "; dom0less routes every interrupt of a host node, whatever the guest's node lists"
@@ -222,10 +222,10 @@ def _lines(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
         )
         yield Clash(
             "interrupt-clash",
-            this,
-            other,
-            f"{other.host} of {other.domain.name} and {this.host} of {this.domain.name} have the "
-            "same interrupt",
+            later,
+            earlier,
+            f"{earlier.host} of {earlier.domain.name} and {later.host} of {later.domain.name} have "
+            "the same interrupt",
             f"Xen gives an interrupt to one domain: give both to one{why}",
             "interrupts of one domain alone",
             f"INTID {' '.join(map(str, intids[:_MOST_SHOWN]))}",
@@ -235,7 +235,7 @@ def _lines(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
 def _together(meetings: Iterable[Meeting]) -> list[_Pair]:
     """The numbers of each two that meet, in the order in which the first ones do."""
     pairs: dict[tuple[str, str], _Pair] = {}
-    for this, other, first, last in meetings:
-        key = (this.qualified, other.qualified)
-        pairs.setdefault(key, _Pair(this, other, [])).numbers.append((first, last))
+    for later, earlier, first, last in meetings:
+        key = (later.qualified, earlier.qualified)
+        pairs.setdefault(key, _Pair(later, earlier, [])).numbers.append((first, last))
     return list(pairs.values())

@@ -57,12 +57,10 @@ class Holder(NamedTuple):
 
 
 class Meeting(NamedTuple):
-    """The numbers from `first` to `last`, which `this` holds and `other`, of an earlier domain,
-    as well.
-    """
+    """The numbers from `first` to `last`, which holders of two domains both hold."""
 
-    this: Holder
-    other: Holder
+    later: Holder
+    earlier: Holder
     first: int
     last: int
 
@@ -119,8 +117,8 @@ def across(claims: Iterable[Claimed], steps: StepLimit) -> Iterator[Meeting]:
                 del is_open[place]
             elif place != this.place:
                 steps.count()
-                pair = (this, other) if place < this.place else (other, this)
-                yield Meeting(*pair, first, min(last, end))
+                later, earlier = (this, other) if place < this.place else (other, this)
+                yield Meeting(later, earlier, first, min(last, end))
         own = is_open.get(this.place)
         if own is None or own[0] < last:
             is_open[this.place] = last, this

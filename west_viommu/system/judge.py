@@ -136,8 +136,8 @@ def _unneeded(
         (domain, name)
         for contest in contested.lines
         if contest.standing is None
-        for domain, _, node in [contest.this.request.path.partition(":")]
-        for name in (contest.this.device.path, node)
+        for domain, _, node in [contest.assignment.request.path.partition(":")]
+        for name in (contest.assignment.device.path, node)
     }
     for domain in domains:
         for permission in domain.plan.allowed:
@@ -166,21 +166,21 @@ class _Allowed(AllowList):
 
     def problem(self, clash: Clash) -> Problem:
         """`clash` as a problem: a warning where it is allowed."""
-        reason = self.needed(clash.hazard, clash.this.names | clash.other.names)
+        reason = self.use(clash.hazard, clash.later.names | clash.earlier.names)
         if not clash.allowable:
             reason = None
         hint = reason or clash.hint
         if clash.allowable and not reason:
-            line_of_yaml = as_allowed(clash.hazard, clash.this.allowed_as)
+            line_of_yaml = as_allowed(clash.hazard, clash.later.allowed_as)
             hint += f"; or, if you trust both guests with it, in system.yml: {line_of_yaml}"
         return Problem(
             clash.hazard,
             clash.what,
             hint,
-            node=clash.this.qualified,
+            node=clash.later.qualified,
             expected=clash.expected,
             found=clash.found,
-            where=clash.this.domain.where,
+            where=clash.later.domain.where,
             severity=Severity.WARNING if reason else Severity.ERROR,
         )
 
@@ -196,7 +196,7 @@ class _Allowed(AllowList):
                     found=entry.hazard,
                     where=entry.where,
                 )
-            elif entry not in self._needed:
+            elif entry not in self._used:
                 yield Problem(
                     "malformed",
                     f"nothing to allow: {entry.device} does not have the hazard {entry.hazard} "
