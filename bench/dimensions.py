@@ -194,17 +194,22 @@ def _other_regions(count: int) -> Input:
     return Input(host, _guest([f'm0 {{ xen,path = "/m0"; reg = <{reg}>; }};']))
 
 
-def _triples(count: int) -> Input:
+def _triples(count: int, page: int = 0x1000) -> Input:
     """As many regions, each with its triple of xen,reg."""
     host = _host([_device(0, ("reg", _regions(count)))])
     bases = [_FIRST + _STEP * i for i in range(count)]
     triples = _as_cells(
-        cell for base in bases for cell in (base >> 32, base & 0xFFFFFFFF, 0, 0x1000, 0x90, base)
+        cell for base in bases for cell in (base >> 32, base & 0xFFFFFFFF, 0, page, 0x90, base)
     )
     reg = _as_cells(cell for base in bases for cell in (0x90, base, 0, 0x1000))
     return Input(
         host, _guest([f'm0 {{ xen,path = "/m0"; reg = <{reg}>; xen,reg = <{triples}>; }};'])
     )
+
+
+def _triples_over_each_other(count: int) -> Input:
+    """As many, and each triple reaches over eight more."""
+    return _triples(count, 8 * _STEP + 0x1000)
 
 
 def _regions_of_two(count: int) -> Input:
@@ -267,8 +272,8 @@ def _devices_on_one_interrupt(count: int) -> Input:
     return Input(_host(devices), _guest([_asking(0, "interrupts = <0 7 4>;")]))
 
 
-def _ranges(count: int) -> Input:
-    rows = [cell for i in range(count) for cell in (0x10000 * i, 0, _FIRST + 0x18000 * i, 0x10000)]
+def _ranges(count: int, size: int = 0x10000) -> Input:
+    rows = [cell for i in range(count) for cell in (0x10000 * i, 0, _FIRST + 0x18000 * i, size)]
     own = [cell for i in range(count) for cell in (0x10000 * i, 0x1000)]
     device = Node("m0", [("reg", own), ("iommus", [_SMMU, 1])])
     parts: list[Property | Node] = [
@@ -279,6 +284,10 @@ def _ranges(count: int) -> Input:
     ]
     bus = Node("bus", parts)
     return Input(_host([bus]), _guest(['m0 { xen,path = "/bus/m0"; };']))
+
+
+def _ranges_over_each_other(count: int) -> Input:
+    return _ranges(count, 0x7FFFFFFF)
 
 
 def _devices_on_one_page(count: int) -> Input:
@@ -469,6 +478,7 @@ DIMENSIONS = {
     "regions of a device": Dimension(3000, _regions_of_a_device),
     "regions that are not the device's": Dimension(3000, _other_regions),
     "triples of xen,reg": Dimension(2000, _triples),
+    "triples of xen,reg over each other": Dimension(2000, _triples_over_each_other),
     "regions of two requests": Dimension(2000, _regions_of_two),
     "regions of two requests over each other": Dimension(2000, _two_over_each_other),
     "interrupts of a device": Dimension(10000, _interrupts_of_a_device),
@@ -476,6 +486,7 @@ DIMENSIONS = {
     "rows of interrupt-map": Dimension(15000, _interrupts_through_a_map),
     "devices on one interrupt": Dimension(3000, _devices_on_one_interrupt),
     "rows of ranges": Dimension(7000, _ranges),
+    "rows of ranges over each other": Dimension(7000, _ranges_over_each_other),
     "devices on one page": Dimension(3000, _devices_on_one_page),
     "devices that serve others": Dimension(500, _consumers),
     "nodes below a device": Dimension(30000, _children),

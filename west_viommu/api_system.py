@@ -29,6 +29,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from west_viommu.api import Host, read_host
+from west_viommu.hazards.wanted import Wanted, has_all
+from west_viommu.host.devices import Devices
+from west_viommu.host.streams import StreamId
 from west_viommu.names import (
     HOST_OVERLAY,
     IMAGEBUILDER,
@@ -129,7 +132,9 @@ def system_of(
     chosen = profile_of(name, None)
     own = SealedHost(host.model, digest(host.devices.tree))
     for entry in said.domains:
-        problems += _other_plan(entry, plans[entry.name][0], host.name, own, chosen.name)
+        plan, _ = plans[entry.name]
+        other = list(_other_plan(entry, plan, host.name, own, chosen.name))
+        problems += other or _changed(entry, plan, host.devices)
     files = {e.name: _files(e, plans[e.name], said.base, problems) for e in said.domains}
     if problems:
         raise Refused(problems)
@@ -251,6 +256,22 @@ def _other_plan(
             found=plan.profile,
             where=entry.where,
         )
+
+
+def _changed(entry: Entry, plan: SealedPlan, devices: Devices) -> Iterator[Problem]:
+    """What of a plan for this host `devices` do not have: viommu.json has no sum of its own."""
+    for device in plan.devices:
+        master = devices.master(device.host)
+        streams = [Wanted(StreamId(stream.pmaster), stream.iommu) for stream in device.streams]
+        if not devices.tree.node(device.host) or (streams and not has_all(master, streams)):
+            yield Problem(
+                "malformed",
+                f"the plan of {entry.name} gives {device.node} what the host tree does not have",
+                "bind it again: its viommu.json is not as it was written",
+                expected="a host node, and the stream IDs of that",
+                found=" ".join([device.host, *(f"{stream.id:#x}" for stream in streams)]),
+                where=entry.where,
+            )
 
 
 def _of_host(host: SealedHost) -> str:

@@ -292,6 +292,29 @@ def test_a_plan_of_another_host(viommu: Run) -> None:
     assert outcome.err.count("error:") == 2
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ('"host": "/net@10000000"', '"host": "/gone"', "/gone 0x10"),
+        ('"pmaster": 16', '"pmaster": -1', "/net@10000000 -0x1"),
+        ('"iommu": "/iommu@9000000"', '"iommu": "/nope"', "/net@10000000 0x10"),
+    ],
+)
+def test_a_plan_that_was_changed(old: str, new: str, found: str, viommu: Run) -> None:
+    bound(viommu, "xen-rfc", {"a": Guest([NET]), "b": Guest([DMA])})
+    plan = Path("a/viommu/viommu.json")
+    text = plan.read_text()
+    assert old in text
+    plan.write_text(text.replace(old, new))
+    outcome = viommu("system", "--host", "host.dts", "a", "b")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err == (
+        "a/viommu/viommu.json: error: [malformed] the plan of a gives /passthrough/net@10000000 "
+        "what the host tree does not have (expected a host node, and the stream IDs of that, found "
+        f"{found})\nhint: bind it again: its viommu.json is not as it was written\n"
+    )
+
+
 def test_a_plan_by_another_profile(viommu: Run) -> None:
     bound(viommu, "xen-rfc", {"a": Guest([NET])})
     bound(viommu, "xen-amd", {"b": Guest([DMA])})

@@ -62,6 +62,10 @@ class NodeIndex:
             regions = (None,)
         return self._if_any(self._as_xen.regions, node) if None in regions else regions
 
+    def untranslated(self, node: Node) -> tuple[Region, ...]:
+        """The regions of `node` by the numbers of its own bus, as Xen finds them."""
+        return self._if_any(self._as_xen.reg, node)
+
     def windows(self, bridge: Node) -> tuple[Region | None, ...]:
         """The windows of a PCI bridge at absolute addresses, as Xen finds them."""
         ranges = self._if_any(lambda node: self._as_xen.ranges(node) or (), bridge)

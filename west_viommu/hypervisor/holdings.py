@@ -19,7 +19,7 @@ from west_viommu.host.streams import Stream, map_intervals
 from west_viommu.hypervisor.lines import lines, map_targets
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import Driver, Profile
-from west_viommu.hypervisor.roles import IOMMU, is_left_out, role
+from west_viommu.hypervisor.roles import IOMMU, MEMORY, RESERVED, is_left_out, role
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import FIRST_PPI, FIRST_SPI, Intid
@@ -152,11 +152,16 @@ class Holdings:
         """The registers of every node, and the windows of PCI bridges, which dom0 gets as well
         (map_device_children()).
         """
-        regions = self.devices.index.regions
+        index = self.devices.index
         claims = []
         for node in self._tree.nodes():
             if "reg" in node.properties:
-                for region in regions(node):
+                regions = index.regions(node)
+                if None in regions and self.role(node.path) in (MEMORY, RESERVED):
+                    # Xen reads these before it knows a bus (process_memory_node() and
+                    # process_reserved_memory_node() in bootfdt.c).
+                    regions = index.untranslated(node)
+                for region in regions:
                     if region and region.size:
                         claims.append(Claim(*region.ends, node.path))
             if _is_bridge(node) and "ranges" in node.properties:

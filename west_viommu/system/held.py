@@ -70,8 +70,8 @@ Claimed = tuple[int, int, Holder]
 
 
 def holders(domains: Iterable[Domain], devices: Devices) -> Iterator[Holder]:
-    """Each node that holds something, of one domain after the other. A host node that `devices`
-    does not have is left out.
+    """Each node that holds something, of one domain after the other. `devices` have those of the
+    plans.
     """
     for place, domain in enumerate(domains):
         for device in domain.plan.devices:
