@@ -188,6 +188,7 @@ def test_own_lines_are_the_spis_of_enabled_nodes_that_ask_for_nothing() -> None:
         asking {{ interrupts = <0 1 4>; }};
         first {{ interrupts = <0 0 4  0 987 4>; }};
         off {{ interrupts = <0 2 4>; status = "disabled"; }};
+        kept {{ interrupts = <0 3 4>; status = "reserved"; }};
         private {{ interrupts = <1 15 4>; }};
         beyond {{ interrupts = <0 988 4>; }};
         malformed {{ interrupts = <0>; }};

@@ -106,3 +106,11 @@ def test_malformed(cells: str, device: str, said: tuple[str, str, str]) -> None:
     with pytest.raises(TreeError) as caught:
         pairs(cells, device)
     assert (caught.value.what, caught.value.expected, caught.value.found) == said
+
+
+def test_triples_in_the_cells_of_the_bus() -> None:
+    body = f"{ONE_ONE} passthrough {{ {ONE_TWO} a {{ xen,reg = <0x8000 0 0x2000 0x1000>; }}; }};"
+    guest = without_source(tree(body), "guest.dts")
+    node = guest.tree.node("/passthrough/a")
+    assert node
+    assert xen_reg(guest, node) == (((0x8000, 0x2000), (0x1000, 0x2000)),)

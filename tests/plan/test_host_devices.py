@@ -22,7 +22,9 @@ HOST = """interrupt-parent = <9>; #address-cells = <1>; #size-cells = <1>;
     private { interrupts = <1 15 4>; iommus = <1 5>; reg = <0x50000 0x1000>; };
     coherent { dma-coherent; iommus = <1 6>; reg = <0x60000 0x1000>; };
     malformed { interrupts = <0>; iommus = <1 7>; reg = <0x70000 0x1000>; };
-    sharing { iommus = <1 6>; reg = <0x80000 0x1000>; };"""
+    sharing { iommus = <1 6>; reg = <0x80000 0x1000>; };
+    third { interrupts = <0 8 4>; iommus = <1 8>; reg = <0x90000 0x1000>; };
+    fourth { interrupts = <0 8 4>; iommus = <1 9>; reg = <0xa0000 0x1000>; };"""
 # xl routes what its configuration lists; dom0less all of the host node.
 BY_XL = DEFAULT._replace(toolstacks=("libxl",))
 
@@ -42,6 +44,8 @@ def test_what_refuses_a_device(profile: Profile) -> None:
         "/coherent": ("shared-stream-id",),
         "/malformed": ("malformed",),
         "/sharing": ("shared-stream-id",),
+        "/third": ("interrupt-clash",),
+        "/fourth": ("interrupt-clash",),
     }
 
 

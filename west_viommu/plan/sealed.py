@@ -6,6 +6,7 @@ The field names are the keys of the file, whose schema is schemas/plan.json.
 
 from __future__ import annotations
 
+from west_viommu.host.intervals import Interval
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 
@@ -106,8 +107,8 @@ class SealedDevice(NamedTuple):
         for stream in self.streams:
             ids.setdefault(stream.iommu, []).append(f"{stream.pmaster:#x}")
         for entry in self.maps:
-            last = entry.pmaster + entry.length - 1
-            ids.setdefault(entry.iommu, []).append(f"{entry.pmaster:#x}-{last:#x}")
+            span = Interval(entry.pmaster, entry.pmaster + entry.length - 1)
+            ids.setdefault(entry.iommu, []).append(str(span))
         return ids
 
 

@@ -118,7 +118,7 @@ def _of_table(
 
 
 def _is_text(value: bytes) -> bool:
-    return value.endswith(b"\0") and value != b"\0" and _are_printable(value[:-1])
+    return value.endswith(b"\0") and _are_printable(value[:-1])
 
 
 def _are_printable(text: bytes) -> bool:

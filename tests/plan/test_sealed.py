@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A device as viommu.json has it."""
+
+from __future__ import annotations
+
+import pytest
+
+from west_viommu.plan.sealed import SealedCompatible, SealedDevice, SealedMap, SealedStream
+
+SMMU = "/smmu"
+STREAM = SealedStream(SMMU, 0x8000, 3, 3)
+MAP = SealedMap(SMMU, 0, 8, 8, 4)
+ONE = SealedMap(SMMU, 4, 0x10, 0x10, 1)
+
+
+@pytest.mark.parametrize(
+    ("streams", "maps", "is_protected", "ids"),
+    [
+        ((), (), False, {}),
+        ((STREAM,), (), True, {SMMU: ["0x3"]}),
+        ((), (MAP, ONE), True, {SMMU: ["0x8-0xb", "0x10"]}),
+    ],
+)
+def test_what_confines_a_device(
+    streams: tuple[SealedStream, ...],
+    maps: tuple[SealedMap, ...],
+    is_protected: bool,
+    ids: dict[str, list[str]],
+) -> None:
+    compatible = SealedCompatible((), ())
+    device = SealedDevice("/x", "/d", compatible, "okay", (), (), (), streams, (), maps)
+    assert (device.is_protected, device.ids_by_iommu) == (is_protected, ids)
