@@ -13,7 +13,6 @@ from west_viommu.host.intervals import meetings, met
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import Contest, Facts, Resource, with_ids
 from west_viommu.hypervisor.holdings import Claim, Holdings, Standing
-from west_viommu.hypervisor.lines import lines
 from west_viommu.hypervisor.marks import Mark, marked
 from west_viommu.hypervisor.pages import in_pages, mapped_pages
 from west_viommu.problems import FirstOnes
@@ -69,9 +68,8 @@ def routed(assignment: Assignment, holdings: Holdings) -> list[Intid]:
     own = frozenset(assignment.device.intids)
     intids = [intid for intid in assignment.request.intids if intid in own]
     if holdings.profile.routes_all:
-        tree = holdings.devices.tree
-        node = tree.node(assignment.device.path)
-        intids += lines(tree, node, holdings.devices.index.gic) if node else ()
+        node = holdings.devices.tree.node(assignment.device.path)
+        intids += holdings.lines(node) if node else ()
     return [intid for intid in dict.fromkeys(intids) if intid >= FIRST_SPI]
 
 

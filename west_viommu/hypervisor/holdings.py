@@ -183,24 +183,25 @@ class Holdings:
         return covered_by(Interval(*region.ends) for region in regions)
 
     def lines(self, node: Node) -> tuple[Intid, ...]:
-        """The INTIDs that dom0 gets with `node`: those of its interrupts, as Xen reads them, and
-        the targets of a PCI bridge's interrupt-map.
-        """
+        """The INTIDs of `node`, as Xen reads them."""
         known = self._lines.get(node.path)
         if known is None:
-            gic = self.devices.index.gic
-            of_map = map_targets(self._tree, node, gic) if _is_bridge(node) else ()
-            known = self._lines[node.path] = (*lines(self._tree, node, gic), *of_map)
+            known = tuple(lines(self._tree, node, self.devices.index.gic))
+            self._lines[node.path] = known
         return known
 
     def all_lines(self, wanted: frozenset[int] | None = None) -> list[Claim]:
-        """The SPIs of every node; with `wanted`, at least of those that have one of these."""
+        """The SPIs that dom0 gets with every node, those of a PCI bridge's interrupt-map too; with
+        `wanted`, at least of the nodes that have one of these.
+        """
         claims = []
         cells = _as_cells(wanted) if wanted is not None and not self._has_nexus() else None
         for node in self._tree.nodes():
             has_any = _interrupts(node) and (cells is None or _has_cell(node, cells))
             if has_any and not self._is_idle_iommu(node):
-                for intid in self.lines(node):
+                gic = self.devices.index.gic
+                of_map = map_targets(self._tree, node, gic) if _is_bridge(node) else ()
+                for intid in (*self.lines(node), *of_map):
                     if intid >= FIRST_SPI:
                         claims.append(Claim(intid, intid, node.path))
         return claims
@@ -254,7 +255,8 @@ class Holdings:
 
     def _has_ppi(self, node: Node) -> bool:
         """Whether an interrupt of `node` is a PPI: then handle_node() leaves it out."""
-        return any(FIRST_PPI <= intid < FIRST_SPI for intid in self.lines(node))
+        has_any = bool(_interrupts(node))
+        return has_any and any(FIRST_PPI <= intid < FIRST_SPI for intid in self.lines(node))
 
 
 def _own_status(node: Node) -> str:

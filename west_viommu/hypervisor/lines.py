@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from west_viommu.tree.cells import TreeError, cells, rows, whole_rows
+from west_viommu.tree.cells import TreeError, rows, whole_rows
 from west_viommu.tree.interrupt_map import (
     Interrupt,
     address_cells,
@@ -21,11 +21,9 @@ from west_viommu.tree.node import Node, Tree
 
 def lines(tree: Tree, node: Node, gic: Node | None) -> Iterator[Intid]:
     """The INTIDs that Xen makes of the interrupts of `node` on its `gic`, in their order."""
-    reg = whole_rows(node.properties.get("reg", b""), 1)
-    address = cells(reg, node.path, "reg")
     for interrupt in _counted(tree, node):
         try:
-            found = routed(tree, node, address, interrupt)
+            found = routed(tree, node, interrupt)
         except TreeError:
             continue
         if found:
@@ -57,7 +55,7 @@ def _counted(tree: Tree, node: Node) -> list[Interrupt]:
         except TreeError:
             pass
     try:
-        parent = interrupt_parent(tree, node) if "interrupts" in node.properties else None
+        parent = tree.decoded(interrupt_parent, node) if "interrupts" in node.properties else None
         if parent is None:
             return []
         width = interrupt_cells(parent)

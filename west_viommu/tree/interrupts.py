@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.quick_typing import NamedTuple, NewType
-from west_viommu.tree.cells import TreeError, cells, joined, rows
+from west_viommu.tree.cells import TreeError, cells, joined, rows, whole_rows
 from west_viommu.tree.interrupt_map import (
     Interrupt,
     address_cells,
@@ -172,7 +172,7 @@ def _generated(tree: Tree, node: Node) -> list[Interrupt]:
     if "interrupts-extended" in node.properties:
         return extended(tree, node)
     value = node.properties.get("interrupts")
-    parent = interrupt_parent(tree, node) if value is not None else None
+    parent = tree.decoded(interrupt_parent, node) if value is not None else None
     if value is None or parent is None:
         return []
     width = interrupt_cells(parent)
@@ -204,28 +204,26 @@ def extended(tree: Tree, node: Node) -> list[Interrupt]:
 
 def _all_routed(tree: Tree, node: Node) -> Iterator[tuple[Interrupt, Interrupt | None]]:
     """Each interrupt of `node`, and what becomes of it; None where it is mapped nowhere."""
-    address = cells(node.properties.get("reg", b""), node.path, "reg")
     for interrupt in _generated(tree, node):
-        yield interrupt, routed(tree, node, address, interrupt)
+        yield interrupt, routed(tree, node, interrupt)
 
 
-def routed(
-    tree: Tree, node: Node, address: tuple[int, ...], interrupt: Interrupt
-) -> Interrupt | None:
-    """`interrupt` of `node`, at that unit `address`, followed through every interrupt-map on its
-    way; None where it is dropped. Raises TreeError.
+def routed(tree: Tree, node: Node, interrupt: Interrupt) -> Interrupt | None:
+    """`interrupt` of `node` followed through every interrupt-map on its way; None where it is
+    dropped. Raises TreeError.
 
     It ends at an interrupt-controller, even if that has a map. A node with #interrupt-cells that is
     neither hands it on to its interrupt parent (dt_irq_map_raw() of Xen, of_irq_parse_raw() of
     Linux).
     """
-    width = None
+    if "interrupt-controller" in interrupt.controller.properties:
+        return interrupt
+    address = cells(whole_rows(node.properties.get("reg", b""), 1), node.path, "reg")
+    width = address_cells(tree, interrupt.controller)
     for _ in range(_MAX_NEXUS_DEPTH):
         nexus, specifier = interrupt
         if "interrupt-controller" in nexus.properties:
             return interrupt
-        if width is None:
-            width = address_cells(tree, nexus)
         if "interrupt-map" not in nexus.properties:
             parent = interrupt_parent(tree, nexus)
             if parent is None:
