@@ -116,8 +116,16 @@ def test_a_preprocessor_of_the_users_choice(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_preprocessor_that_fails_without_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CPP", "sh -c 'echo no licence >&2; exit 3'")
     assert refusal("/dts-v1/;") == (
-        "guest0.dts: error: [malformed] the C preprocessor says: no licence"
+        "guest0.dts: error: [malformed] the C preprocessor says: no licence\n"
+        "hint: is it one (the variable CPP), and does no macro stand for too much?"
     )
+    monkeypatch.setenv("CPP", "false")
+    assert refusal("/dts-v1/;") == (
+        "error: [unreadable] the preprocessor false fails, and says nothing\n"
+        "hint: install gcc or clang, or name the preprocessor in the variable CPP"
+    )
+    monkeypatch.setenv("CPP", "sh -c 'kill $$'")
+    assert "[malformed] the C preprocessor was ended by the system\n" in refusal("/dts-v1/;")
 
 
 def test_a_preprocessor_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,20 +158,44 @@ def test_no_dtlib(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_source_that_is_no_text() -> None:
-    Path("latin.dts").write_bytes(b'/dts-v1/; / { x = "\xe9"; };')
-    with pytest.raises(Refused, match=r"latin.dts: error: \[malformed\] the source is not UTF-8"):
-        guest_tree(["latin.dts"])
+@pytest.mark.parametrize(
+    ("source", "included", "place", "what"),
+    [
+        (b'/dts-v1/;\n/ { x = "\xe9"; };', b"", "a.dts:2", "source"),
+        (b'#include "b.h"\n/dts-v1/;\n/ { x = "\xe9"; };', b"\n", "a.dts:3", "source"),
+        (b'/dts-v1/;\n#include "b.h"', b'\n/ {\n\tx = "\xe9"; };', "b.h:3", "source"),
+        (b'/dts-v1/;\n#include "\xe9.h"\n/ { };', b"", "\\udce9.h", "path of this file"),
+    ],
+)
+def test_source_that_is_no_text(source: bytes, included: bytes, place: str, what: str) -> None:
+    Path("a.dts").write_bytes(source)
+    Path("b.h").write_bytes(included)
+    Path(os.fsdecode(b"\xe9.h")).write_bytes(b"")
+    hint = "write it in UTF-8" if what == "source" else "rename the file, or the folder that it"
+    with pytest.raises(Refused) as caught:
+        guest_tree(["a.dts"])
+    text = str(caught.value)
+    assert text.startswith(
+        f"{place}: error: [malformed] the {what} is not UTF-8 text\nhint: {hint}"
+    )
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("/dts-v1/; / { x = <08>; };", "guest0.dts: error: [malformed] "),
+        ("/dts-v1/;\n/ { x = <08>; };", "guest0.dts:2: error: [malformed] this cannot be read: "),
+        ("/dts-v1/;\n/ { x = <(" + "9" * 3000 + "*" + "9" * 3000 + ")>; };", "guest0.dts:2: error"),
+        ('/dts-v1/; / { x = /incbin/ ("guest0.dts", (-1), 1); };', "guest0.dts:1: error: "),
+        ("/dts-v1/; / { };\n/delete-node/ &{/};", "guest0.dts:2: error: [malformed] the root node"),
+        ("/ { };\n/delete-node/ &{/};", "guest0.dts:2: error: [malformed] the root node cannot be"),
+        ("/dts-v1/; r: &{/} { };\n/delete-node/ &{/};", "a node is referred to before"),
+        ("/dts-v1/; / { };\n/omit-if-no-ref/ &{/};", "the root node cannot be deleted\nhint: "),
+        ('# 5 ""\n/dts-v1/;\n/ { x = <y>; };', "guest0.dts:3: error: [malformed] y is neither"),
+        ('# 5 ""\n/dts-v1/;\n/ { x = <&y>; };', "guest0.dts:3: error: [malformed] &y is a label"),
         ("/dts-v1/; / { a: x { }; a: y { }; };", "Label 'a' appears on /x and on /y"),
         ("/dts-v1/; / { x = <0x1ffffffff>; };", "8589934591 does not fit in 32 bits"),
         ("/dts-v1/; / { " + "a { " * 70 + "};" * 70 + " };", "nested deeper than 64"),
-        ("/dts-v1/; / { " + "a { " * 5000 + "};" * 5000 + " };", "[malformed]"),
+        ("/dts-v1/; / { " + "a { " * 5000 + "};" * 5000 + " };", "this is nested too deeply"),
     ],
 )
 def test_whatever_dtlib_makes_of_it_is_refused(source: str, message: str) -> None:

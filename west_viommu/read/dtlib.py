@@ -25,6 +25,15 @@ _NO_NUMBER = "expected number"
 _WORD = re.compile(r"[A-Za-z_]\w*")
 # It needs a second for the largest sources of real boards.
 MOST_SECONDS = 20.0
+# What its code, and edtlib's, raises over text that nobody wrote to be read: 08, a number of 5,000
+# digits, a negative offset of /incbin/, a list in place of a mapping.
+UNFORESEEN = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
 # What dtlib has in place of one that is still to be given.
 _NO_PHANDLE = bytes(4)
 
@@ -98,7 +107,8 @@ def dtlib() -> ModuleType:
 def bounded_dt(module: ModuleType) -> Any:
     """The class DT of dtlib `module`, which evaluates no shift beyond 64 bits (Python's numbers
     have no end, 1 << 0xffffffff takes half a gigabyte), reads no device or large files, and ends
-    in time. dtlib itself takes the square of the time for labels, phandles and long values.
+    in time. dtlib itself takes the square of the time for labels, phandles and long values. All
+    that it raises is a DTError.
     """
     deadline = monotonic() + MOST_SECONDS
 
@@ -106,7 +116,19 @@ def bounded_dt(module: ModuleType) -> Any:
         def __init__(self, *arguments: Any, **named: Any):
             self._labelled = Labelled()
             self._phandles = count(1)
-            super().__init__(*arguments, **named)
+            try:
+                super().__init__(*arguments, **named)
+            except RecursionError:
+                self._parse_error("this is nested too deeply")
+            except UNFORESEEN as error:
+                self._parse_error(f"this cannot be read: {error}")
+
+        def _next_ref2node(self) -> Any:
+            # Of /delete-node/ and /omit-if-no-ref/.
+            node = super()._next_ref2node()
+            if node.parent is None:
+                self._parse_error("the root node cannot be deleted")
+            return node
 
         def _parse_node(self, node: Any) -> Any:
             self._labelled.add(node, node.labels)

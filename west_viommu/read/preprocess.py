@@ -43,8 +43,9 @@ _ZEPHYR_INCLUDE_DIRS = (
 )
 
 MARKER = re.compile(r'^#(?:line)?[ \t]+(\d+)[ \t]+"((?:[^\\"\n]|\\.)*)"[^\n]*', re.MULTILINE)
-# The preprocessor puts "./" before the name of a file that -include gave it.
-_DOT_MARKER = re.compile(r'^(# \d+ ")\./', re.MULTILINE)
+# The preprocessor puts "./" before the name of a file that -include gave it. And a line marker of
+# the source's own may name no file: it says nothing.
+_ODD_MARKER = re.compile(r'^(?:(# \d+ ")\./|# \d+ ""[^\n]*)', re.MULTILINE)
 
 
 def preprocessed(
@@ -69,6 +70,8 @@ def preprocessed(
     status, output, errors = _bounded_run([*command, "-"], meanwhile)
     if status is None:
         raise Refused([_too_slow(files[0])])
+    if status > 0 and not errors.strip():
+        raise _no_preprocessor(f"the preprocessor {command[0]} fails, and says nothing")
     if status:
         raise Refused(_errors(errors.decode("utf-8", "replace"), files))
     return decoded(output, files[-1])
@@ -177,12 +180,29 @@ def named_files(text: str) -> list[str]:
 
 def decoded(output: bytes, file: str) -> str:
     """What the preprocessor made, as text, without what an earlier run of ours generated. Raises
-    Refused, naming `file`, where it is not UTF-8.
+    Refused where it is not UTF-8; `file` is named where no place is known.
     """
     try:
-        return without_generated(_DOT_MARKER.sub(r"\1", output.decode("utf-8")))
-    except UnicodeDecodeError:
-        raise refusal("malformed", "the source is not UTF-8 text", file=file) from None
+        return without_generated(_ODD_MARKER.sub(r"\1", output.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        raise Refused([_no_text(output, error.start, file)]) from None
+
+
+def _no_text(output: bytes, at: int, file: str) -> Problem:
+    """What is wrong with `output`, which has no character `at` that offset."""
+    until = output.find(b"\n", at) + 1 or len(output)
+    before = output[:at].decode("utf-8", "surrogateescape")
+    line = before + output[at:until].decode("utf-8", "surrogateescape")
+    marker = next(reversed([*MARKER.finditer(line)]), None)
+    what, hint, number = "the source is not UTF-8 text", "write it in UTF-8", None
+    if marker:
+        file = unescaped(marker[2]).removeprefix("./")
+        if marker.end() > len(before):
+            what = "the path of this file is not UTF-8 text"
+            hint = "rename the file, or the folder that it is in"
+        else:
+            number = int(marker[1]) + before.count("\n", marker.end()) - 1
+    return Problem("malformed", what, hint, where=Where(file, number))
 
 
 def _preprocessor() -> Sequence[str]:
@@ -237,9 +257,10 @@ def _errors(stderr: str, files: Sequence[str]) -> list[Problem]:
         )
         for match in re.finditer(_ERROR, stderr)
     ]
-    return found or [
-        Problem("malformed", f"the C preprocessor says: {stderr.strip()}", where=Where(files[0]))
-    ]
+    said = f"says: {stderr.strip()}" if stderr.strip() else "was ended by the system"
+    what = f"the C preprocessor {said}"
+    hint = "is it one (the variable CPP), and does no macro stand for too much?"
+    return found or [Problem("malformed", what, hint, where=Where(files[0]))]
 
 
 def without_generated(text: str) -> str:
@@ -271,6 +292,6 @@ def unescaped(quoted: str) -> str:
 
 def _is_generated(file: str) -> bool:
     path = Path(file)
-    if path.name != OVERLAY or not path.is_file():
+    if path.name != OVERLAY or not os.path.isfile(path):
         return False
     return beginning(str(path), len(OVERLAY_FIRST_LINE)) == OVERLAY_FIRST_LINE.encode()

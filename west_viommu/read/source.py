@@ -49,7 +49,7 @@ _MOST_LABELS = 3
 # What our dtlib says of a macro (read/dtlib.py). These are compiled where there is an error.
 _UNKNOWN_MACRO = r"(\w+) is neither a number nor a macro that is known here"
 _NODE_PATH = r"/[\w,.+@/-]+"
-_DTLIB_ERROR = r"(?P<file>.+?):(?P<line>\d+) \(column \d+\): parse error: (?P<what>.+)"
+_DTLIB_ERROR = r"(?s)(?P<file>.+?):(?P<line>\d+) \(column \d+\): parse error: (?P<what>.+)"
 
 
 def host_tree(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()) -> Tree:
@@ -230,7 +230,7 @@ def _parsed(text: str, name: str, outline: Outline) -> Any:
     with scratch_path(text.encode()) as source:
         try:
             return bounded_dt(parser)(source, include_path=[os.path.dirname(name)])
-        except (parser.DTError, ValueError, OverflowError, RecursionError) as error:
+        except parser.DTError as error:
             message = str(error).replace(source, name)
     raise Refused([_dtlib_problem(message, name, outline)]) from None
 
