@@ -173,12 +173,13 @@ def render_system(
     here = os.path.relpath(os.fspath(folder), system.base)
     if _has_all(found, system.files, "dom0less") and MARKS_BLOB in files:
         overlay = Path(here, MARKS_BLOB).as_posix()
-        files[IMAGEBUILDER] = imagebuilder_config(found, system.files, overlay).encode()
+        text = imagebuilder_config(found, system.files, overlay)
+        files[IMAGEBUILDER] = os.fsencode(text)
     for domain in found.domains:
         made_of = system.files[domain.name]
         if "libxl" in made_of.trees and made_of.kernel:
             text = xl_domain(domain, made_of, found.terms.profile)
-            files[domain.name + XL_SUFFIX] = text.encode()
+            files[domain.name + XL_SUFFIX] = os.fsencode(text)
     sums = {name: sha256(data) for name, data in files.items()}
     files[SYSTEM] = system_json(found, system.files, system.sha256, sums)
     return files
@@ -217,7 +218,7 @@ def _plans(entries: Iterable[Entry], problems: list[Problem]) -> dict[str, tuple
     plans = {}
     for entry in entries:
         folder = Path(entry.build)
-        if not (folder / PLAN).is_file() and (folder / "viommu").is_dir():
+        if not os.path.isfile(folder / PLAN) and os.path.isdir(folder / "viommu"):
             folder /= "viommu"
         try:
             plan = sealed_plan(folder)

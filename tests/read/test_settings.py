@@ -129,10 +129,39 @@ def test_a_file_that_is_not_there(app: Path) -> None:
         settings({}, str(app), "no.yml")
 
 
-def test_a_broken_configuration_of_west(app: Path) -> None:
-    write(app.parent / ".west/config", "nonsense")
-    with pytest.raises(Refused, match=r"/.west/config: error: \[malformed\] File contains no"):
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("x = 1", 1, "this is not below a [section]\nhint: write the section above it: [viommu]"),
+        (
+            "[a]\nx",
+            2,
+            "this is neither a [section] nor a line `key = value`\nhint: correct the line",
+        ),
+        ("[a]\nx = 1\nx = 2", 3, "x appears twice\nhint: remove one"),
+        ("[a]\n[b]\n[a]", 3, "a appears twice\nhint: remove one"),
+        ("[a]\nx = \udcff", 2, "this is not UTF-8 text\nhint: write it in UTF-8"),
+    ],
+)
+def test_a_broken_configuration_of_west(text: str, line: int, says: str, app: Path) -> None:
+    file = app.parent / ".west/config"
+    file.write_text(text, errors="surrogateescape")
+    with pytest.raises(Refused) as caught:
         settings({}, str(app))
+    assert str(caught.value) == f"{file}:{line}: error: [malformed] {says}"
+
+
+def test_a_profile_beside_the_file_needs_no_suffix(
+    app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(app / "mine", "name: mine")
+    for value, found in (("./mine", "./mine"), ("./mine.yml", "mine.yml"), ("sub/x", "sub/x")):
+        (app / value).parent.mkdir(exist_ok=True)
+        (app / value).touch()
+        write(app / "viommu.yml", f"profile: {value}")
+        assert settings({}, str(app)).profile == str(app / value)
+        monkeypatch.chdir(app)
+        assert settings({}, ".").profile == found
 
 
 def test_the_line_that_names_a_host_which_is_not_there(app: Path, tmp_path: Path) -> None:

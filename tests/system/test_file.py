@@ -70,9 +70,10 @@ def test_what_is_wrong_is_told(text: str, viommu: Run) -> None:
     [
         (None, "build: error: [unreadable] there is no domains.yaml\n"),
         (
-            "[",
+            "[]",
             "build/domains.yaml: error: [malformed] this is not the domains.yaml of a sysbuild\n",
         ),
+        ("[", "build/domains.yaml:1: error: [malformed] not valid YAML: expected the node"),
         (
             "default: a\ndomains:\n- {name: a, build_dir: nowhere}\n",
             "build: error: [malformed] no image of this sysbuild has passthrough devices\n",

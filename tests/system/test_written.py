@@ -44,6 +44,20 @@ def written(viommu: Run, profile: str = "xen-rfc", text: str = SYSTEM) -> Path:
     return FOLDER
 
 
+def test_a_kernel_whose_path_is_no_text(viommu: Run) -> None:
+    bound(viommu, "xen-rfc", GUESTS)
+    odd = Path(os.fsdecode(b"\xff"))
+    odd.mkdir()
+    for name in GUESTS:
+        shutil.move(name, odd)
+        (odd / name / "zephyr/zephyr.bin").write_bytes(b"kernel")
+    folders = [odd / name / "viommu" for name in GUESTS]
+    outcome = viommu("system", "--host", "host.dts", *folders)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert b"='\xff/net/zephyr/zephyr.bin'" in (FOLDER / "imagebuilder.config").read_bytes()
+    assert 'kernel = "\\xff/net/zephyr/zephyr.bin"' in (FOLDER / "net.cfg").read_text()
+
+
 def run(*command: str, cwd: Path | None = None) -> str:
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
     assert (done.returncode, done.stderr) == (0, ""), command

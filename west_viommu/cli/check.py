@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from collections.abc import Iterator
 
@@ -106,7 +107,7 @@ def _built(arguments: Namespace) -> tuple[str, SealedPlan | None]:
     if arguments.dts:
         return str(arguments.dts), None
     build = image(arguments.build_dir)
-    if not (build / BUILT).is_file():
+    if not os.path.isfile(build / BUILT):
         what, hint = f"there is no {BUILT}", "build first: west build"
         raise refusal("unreadable", what, hint, str(build))
     return str(build / BUILT), sealed_plan(build / "viommu")

@@ -18,7 +18,7 @@ from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.plain_file import content
 from west_viommu.read.preprocess import decoded, named_files
 from west_viommu.read.settings import Settings, west_board
-from west_viommu.read.sysbuild import images
+from west_viommu.read.sysbuild import DOMAINS, images
 from west_viommu.read.west_build import application_of, west_build_dir
 
 _PREPROCESSED = "zephyr/zephyr.dts.pre"
@@ -43,7 +43,7 @@ class Stage(NamedTuple):
         build does not run our module.
         """
         try:
-            roots = content(str(self.build / _ROOTS)).decode("utf-8")
+            roots = os.fsdecode(content(str(self.build / _ROOTS)))
         except OSError:
             return []
         return [os.path.join(root, BINDINGS) for root in roots.split(";") if root]
@@ -109,7 +109,12 @@ def _run(app: str, build: Path, board: str, base: Path, chosen: Settings) -> str
     command += ["-P", str(base / "cmake/package_helper.cmake")]
     try:
         run = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
     except OSError as error:
         what = f"cmake cannot be run: {error.strerror}"
@@ -119,7 +124,7 @@ def _run(app: str, build: Path, board: str, base: Path, chosen: Settings) -> str
 
 def _found(build: Path, name: str, failure: str) -> Stage:
     source = build / _PREPROCESSED
-    if not source.is_file():
+    if not os.path.isfile(source):
         what = f"this is not a configured build of Zephyr: there is no {_PREPROCESSED}"
         hint = "name the build directory, and configure it first: west build --cmake-only"
         if failure:
@@ -175,7 +180,13 @@ def image(build_dir: str) -> Path:
     Refused.
     """
     build = Path(build_dir)
-    if (build / _PREPROCESSED).is_file():
+    if os.path.isfile(build / _PREPROCESSED):
         return build
     found = images(build)
-    return found.directories[found.default] if found else build
+    if not found:
+        return build
+    folder = found.directories[found.default]
+    if not os.path.isdir(folder):
+        what, hint = "this names a build directory that is not there", "configure the build again"
+        raise refusal("unreadable", what, hint, str(build / DOMAINS), found=str(folder))
+    return folder

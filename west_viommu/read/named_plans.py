@@ -26,7 +26,7 @@ def read_built(build: str | os.PathLike[str]) -> SystemFile:
     entries = [
         Entry(_as_name(name), str(directory), Where(str(directory / "viommu" / PLAN)))
         for name, directory in found.directories.items()
-        if (directory / "viommu" / PLAN).is_file()
+        if os.path.isfile(directory / "viommu" / PLAN)
     ]
     if not entries:
         what, hint = "no image of this sysbuild has passthrough devices", "configure it again"

@@ -13,8 +13,7 @@ import yaml
 from west_viommu.names import PROFILES
 from west_viommu.problems import Problem, Refused, Where, close_matches, refusal
 from west_viommu.quick_typing import Any
-from west_viommu.read.plain_file import unreadable
-from west_viommu.read.plain_yaml import PlainLoader, plain_text
+from west_viommu.read.plain_yaml import Hints, composed, constructed
 from west_viommu.read.shipped import PACKAGE
 
 SCHEMA = os.path.join(PACKAGE, "schemas", "profile.json")
@@ -34,33 +33,24 @@ _WORDS = {
 def own_profile(file: str) -> Any:
     """What the profile in `file` says, as the schema has it. Raises Refused."""
     file = str(Path(file))
-    try:
-        text = plain_text(file)
-        content = yaml.load(text, Loader=PlainLoader)
-    except OSError as error:
-        hint = "correct the path; the shipped profiles (`viommu profiles`) go by name"
-        raise Refused([unreadable(file, error, hint)]) from None
-    except RecursionError:
-        hint = "start from what `viommu profiles NAME` prints"
-        raise _refused(file, "it is nested too deeply", hint) from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, IndexError) as error:
-        # The last two are PyYAML's own, for a number such as 0x_.
-        mark = getattr(error, "problem_mark", None)
-        what = f"not valid YAML: {getattr(error, 'problem', None) or 'no text'}"
-        line = mark.line + 1 if mark else None
-        raise _refused(file, what, "correct the syntax", line) from None
-    problems = schema_problems(file, text, content)
+    hints = Hints(
+        "correct the path; the shipped profiles (`viommu profiles`) go by name",
+        "start from what `viommu profiles NAME` prints",
+    )
+    root = composed(file, hints)
+    content = constructed(file, root, hints)
+    problems = schema_problems(file, root, content)
     if problems:
         raise Refused(problems)
     if content["name"] in PROFILES:
         what, hint = "a shipped profile has this name", "give yours a name of its own"
-        line = _line(yaml.compose(text, Loader=PlainLoader), ["name"])
-        raise _refused(file, what, hint, line)
+        where = Where(file, _line(root, ["name"]))
+        raise Refused([Problem("malformed", what, hint, where=where)])
     return content
 
 
-def schema_problems(file: str, text: str, content: object) -> list[Problem]:
-    """What of the profile `content`, written as `text` in `file`, breaks the schema."""
+def schema_problems(file: str, root: Any, content: object) -> list[Problem]:
+    """What of the profile `content`, of the composed YAML `root` of `file`, breaks the schema."""
     try:
         import jsonschema
     except ImportError:
@@ -74,7 +64,6 @@ def schema_problems(file: str, text: str, content: object) -> list[Problem]:
     strict = jsonschema.validators.extend(draft, type_checker=checker)
     with open(SCHEMA, encoding="utf-8") as file_of_schema:
         validator = strict(json.load(file_of_schema))
-    root = yaml.compose(text, Loader=PlainLoader)
     problems = [_schema_problem(file, root, error) for error in validator.iter_errors(content)]
     return sorted(problems, key=lambda problem: (problem.where or Where(file))[1] or 0)
 
@@ -135,7 +124,3 @@ def _line(root: Any, path: Iterable[object]) -> int | None:
             # Of a key that appears twice, this is the first and the content is the last.
             node = node.value[step] if step < len(node.value) else None
     return node.start_mark.line + 1 if node else None
-
-
-def _refused(file: str, what: str, hint: str, line: int | None = None) -> Refused:
-    return Refused([Problem("malformed", what, hint, where=Where(file, line))])

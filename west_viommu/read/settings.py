@@ -163,13 +163,31 @@ def _configs(app: str, workspace: str | None) -> list[tuple[ConfigParser, str]]:
         if file:
             parser = ConfigParser(interpolation=None)
             try:
-                parser.read_string(content(file, _MOST_OF_WEST).decode("utf-8"), file)
+                text = content(file, _MOST_OF_WEST).decode("utf-8", "surrogateescape")
+                parser.read_string(text, file)
+                text.encode()
             except OSError as error:
                 raise Refused([unreadable(file, error, "check its permissions")]) from None
-            except (ConfigError, UnicodeDecodeError) as error:
-                raise refusal("malformed", str(error).splitlines()[0], file=file) from None
+            except (ConfigError, UnicodeEncodeError) as error:
+                raise Refused([_not_of_west(file, error)]) from None
             found.append((parser, file))
     return found
+
+
+def _not_of_west(file: str, error: Exception) -> Problem:
+    """Why west cannot read its configuration `file` either, by what configparser says."""
+    line, hint = getattr(error, "lineno", None), "correct the line"
+    name = getattr(error, "option", None) or getattr(error, "section", None)
+    if isinstance(error, UnicodeEncodeError):
+        what, hint = "this is not UTF-8 text", "write it in UTF-8"
+        line = error.object.count("\n", 0, error.start) + 1
+    elif hasattr(error, "errors"):
+        what, line = "this is neither a [section] nor a line `key = value`", error.errors[0][0]
+    elif name:
+        what, hint = f"{name} appears twice", "remove one"
+    else:
+        what, hint = "this is not below a [section]", "write the section above it: [viommu]"
+    return Problem("malformed", what, hint, where=Where(file, line))
 
 
 def _workspace_config(app: str) -> str | None:
@@ -232,5 +250,7 @@ def _host_place(
 def placed(key: str, value: str | None, folder: str) -> str | None:
     """The value of a key, relative to `folder` where it is a path."""
     if value and (key == "host" or (key == "profile" and is_profile_path(value))):
-        return os.path.normpath(os.path.join(folder, value))
+        path = os.path.normpath(os.path.join(folder, value))
+        # Without its ./ it would be the name of a shipped one.
+        return path if key == "host" or is_profile_path(path) else os.path.join(os.curdir, path)
     return value

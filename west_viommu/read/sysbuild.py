@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from west_viommu.problems import Refused, refusal
+from west_viommu.problems import refusal
 from west_viommu.quick_typing import NamedTuple
-from west_viommu.read.plain_file import unreadable
 
 DOMAINS = "domains.yaml"
+_AGAIN = "configure the build again"
 
 
 class Images(NamedTuple):
@@ -22,18 +23,15 @@ class Images(NamedTuple):
 def images(build: Path) -> Images | None:
     """The images of the sysbuild in `build`; None where it is none. Raises Refused."""
     file = build / DOMAINS
-    if not file.exists():
+    if not os.path.exists(file):
         return None
-    import yaml
+    from west_viommu.read.plain_yaml import Hints, composed, constructed
 
-    from west_viommu.read.plain_yaml import PlainLoader, plain_text
-
+    hints = Hints(_AGAIN, _AGAIN, _AGAIN)
+    found = constructed(str(file), composed(str(file), hints), hints)
     try:
-        found = yaml.load(plain_text(str(file)), Loader=PlainLoader)
         directories = {str(each["name"]): Path(each["build_dir"]) for each in found["domains"]}
         return Images(next(n for n in directories if n == found["default"]), directories)
-    except OSError as error:
-        raise Refused([unreadable(str(file), error, "configure the build again")]) from None
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, StopIteration):
-        what, hint = "this is not the domains.yaml of a sysbuild", "configure the build again"
-        raise refusal("malformed", what, hint, str(file)) from None
+    except (KeyError, TypeError, StopIteration):
+        what = "this is not the domains.yaml of a sysbuild"
+        raise refusal("malformed", what, _AGAIN, str(file)) from None

@@ -13,9 +13,13 @@ from west_viommu.read.plain_file import content, unreadable
 from west_viommu.read.settings import placed, west_board, west_option, west_topdir
 
 _CACHE = "CMakeCache.txt"
-_HOME = r"(?m)^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$"
+# No path has a zero byte, and what asks the system for one raises.
+_HOME = r"(?m)^CMAKE_HOME_DIRECTORY:INTERNAL=([^\0\n]*)$"
 # As in is_zephyr_build() of Zephyr's scripts/west_commands/build_helpers.py.
 _ZEPHYR = r"(?m)^ZEPHYR_BASE\b"
+# What west takes for a format of Python's could ask for a name of 99,999,999,999 characters.
+_WIDTH = r"\{[^{}]*[:!]"
+_LONGEST_FORMAT = 4096
 _DEFAULT = "build"
 _HOST = "viommu_host.txt"
 
@@ -29,7 +33,7 @@ def west_build_dir(app: str | None) -> Path | None:
         home = re.search(_HOME, cache)
         if home and re.search(_ZEPHYR, cache):
             # The source folder of a sysbuild is Zephyr's own.
-            is_any = not app or (folder / "domains.yaml").is_file()
+            is_any = not app or os.path.isfile(folder / "domains.yaml")
             if is_any or os.path.realpath(home[1]) == os.path.realpath(str(app)):
                 return folder
     return None
@@ -48,7 +52,7 @@ def host_given_to(build: str, app: str) -> str | None:
     or CMakeLists.txt (zephyr/cmake/dts.cmake leaves it); None where it was not.
     """
     try:
-        found = content(os.path.join(build, _HOST)).decode("utf-8")
+        found = os.fsdecode(content(os.path.join(build, _HOST)))
     except OSError:
         return None
     return placed("host", found, app) if found else None
@@ -66,7 +70,11 @@ def _candidates(app: str) -> Iterator[Path]:
 
 
 def _formatted(form: str, app: str) -> str | None:
-    """The directory of `build.dir-fmt`; None where it needs what only a `west build` knows."""
+    """The directory of `build.dir-fmt`; None where it needs what only a `west build` knows, or is
+    more than a path with names of west's.
+    """
+    if len(form) > _LONGEST_FORMAT or re.search(_WIDTH, form):
+        return None
     source = os.path.abspath(app)
     top = west_topdir(app) or os.getcwd()
     within = os.path.relpath(source, top) if os.path.commonpath([source, top]) == top else ""

@@ -12,9 +12,9 @@ import yaml
 
 from west_viommu.hypervisor.assignment import Permission
 from west_viommu.names import PROFILES, is_profile_path
-from west_viommu.problems import Problem, Refused, Where, close_matches
-from west_viommu.read.plain_file import is_missing, near, unreadable
-from west_viommu.read.plain_yaml import PlainLoader, plain_text
+from west_viommu.problems import Problem, Where, close_matches
+from west_viommu.read.plain_file import is_missing, near
+from west_viommu.read.plain_yaml import Hints, composed
 
 _TEXT = "tag:yaml.org,2002:str"
 _NUMBER = "tag:yaml.org,2002:int"
@@ -29,19 +29,9 @@ class YamlReader:
         self._problems: list[Problem] = []
 
     def _root(self) -> yaml.Node | None:
-        try:
-            root: yaml.Node | None = yaml.compose(plain_text(self._file), Loader=PlainLoader)
-            return root
-        except OSError as error:
-            self._problems.append(unreadable(self._file, error, "check its path"))
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else None
-            self._wrong(line, f"not valid YAML: {error.problem}", "correct the syntax")
-        except RecursionError:
-            self._wrong(None, "it is nested too deeply", "write what docs/formats.md shows")
-        except (yaml.YAMLError, UnicodeDecodeError):
-            self._wrong(None, "not valid YAML: no text", "write UTF-8 text")
-        raise Refused(self._problems)
+        hints = Hints("check its path", "write what docs/formats.md shows")
+        root: yaml.Node | None = composed(self._file, hints)
+        return root
 
     def _entries(
         self, node: yaml.Node | None, known: Mapping[str, object]

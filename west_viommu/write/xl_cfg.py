@@ -79,4 +79,4 @@ def quoted(path: str) -> str:
 
 
 def _escape(character: str) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in character.encode())
+    return "".join(f"\\x{byte:02x}" for byte in character.encode(errors="surrogateescape"))
