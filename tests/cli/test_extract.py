@@ -175,6 +175,37 @@ def test_zephyrs_binding_says_what_it_has_and_requires(
     outcome = viommu("extract", "--host", host, "net0", "--zephyr-bindings", folder)
     assert (outcome.status, outcome.out) == (1, "")
     assert "Zephyr's edtlib rejects it" in outcome.err
+    assert outcome.err.endswith("\nhint: correct it, or what it includes\n")
+
+
+# What no binding of Zephyr's says.
+ODD_BINDINGS = [
+    "properties: {a: {const: 0x_}}",
+    "properties: {a: {const: 2001-99-99}}",
+    "properties: {a: {const: %s}}" % ("9" * 5000),  # noqa: UP031
+    "properties: [1]",
+    "properties: {1: 2, a: null}",
+    "properties: {a: {type: [int]}}",
+    "include: x,y.yaml",
+    "include: [{name: [1]}, 5]",
+    "include: [{name: base.yaml, property-allowlist: 5}]",
+    "include: 5",
+    "[[[",
+]
+
+
+@pytest.mark.parametrize("text", ODD_BINDINGS)
+def test_odd_bindings(text: str, host: Path, viommu: Run, tmp_path: Path) -> None:
+    """In one that cannot be read nobody finds a binding; what else is wrong is edtlib's to say."""
+    (tmp_path / "base.yaml").write_text("properties: {reg: {type: array}}\n")
+    (tmp_path / "x,y.yaml").write_text(f'compatible: "x,y"\n{text}\n')
+    outcome = viommu("extract", "--host", host, "net0", "--zephyr-bindings", ".")
+    if outcome.status:
+        said, hint = outcome.err.splitlines()
+        assert said.startswith("./x,y.yaml: error: [malformed] Zephyr's edtlib rejects it: ")
+        assert hint == "hint: correct it, or what it includes"
+    else:
+        assert "Zephyr has no binding for it" in outcome.out
 
 
 def test_the_demo(viommu: Run, tmp_path: Path) -> None:

@@ -79,14 +79,18 @@ class Bindings:
         """What the binding file at `path` says of each property, with what it includes."""
         return self._merged(_content(path))
 
-    def setting(self, path: str, key: str) -> Any:
-        """The value of top-level `key` in the binding file at `path`, or in what it includes."""
+    def setting(self, path: str, key: str, above: Sequence[str] = ()) -> Any:
+        """The value of top-level `key` in the binding file at `path`, or in what it includes;
+        `above`: what includes that.
+        """
         content = _content(path)
         if key in content:
             return content[key]
-        for included in _included(content.get("include")):
+        for included in _included(content):
             paths = self._by_name.get(included)
-            found = self.setting(paths[-1], key) if paths and paths[-1] != path else None
+            if not paths or paths[-1] in (path, *above):
+                continue
+            found = self.setting(paths[-1], key, (path, *above))
             if found is not None:
                 return found
         return None
@@ -104,8 +108,8 @@ class Bindings:
         _merge_props).
         """
         found: dict[str, dict[str, Any]] = {}
-        layers = [self._taken(each) for each in _includes(content.get("include"))]
-        for properties in (*layers, content.get("properties") or {}):
+        layers = [self._taken(each) for each in includes(content)]
+        for properties in (*layers, mapping(content.get("properties"))):
             for name, spec in properties.items():
                 earlier = found.get(name, {})
                 found[name] = {**earlier, **(spec if isinstance(spec, dict) else {})}
@@ -120,11 +124,11 @@ class Bindings:
         if not isinstance(include, dict):
             return self._specs_of(str(include))
         specs = self._specs_of(str(include.get("name", "")))
-        only, without = include.get("property-allowlist"), include.get("property-blocklist") or ()
+        only, without = include.get("property-allowlist"), include.get("property-blocklist")
         return {
             name: spec
             for name, spec in specs.items()
-            if (name in only if only is not None else name not in without)
+            if (name in _listed(only) if only is not None else name not in _listed(without))
         }
 
     def paths(self) -> dict[str, str]:
@@ -141,9 +145,10 @@ class Bindings:
         found: set[str] = set()
         for directory in self._directories:
             try:
-                with open(os.path.join(directory, "vendor-prefixes.txt"), encoding="utf-8") as file:
+                path = os.path.join(directory, "vendor-prefixes.txt")
+                with open(path, encoding="utf-8", errors="replace") as file:
                     found.update(line.split("\t")[0] for line in file if line[:1] not in "#\n")
-            except OSError:
+            except (OSError, ValueError):
                 continue
         return frozenset(found)
 
@@ -192,7 +197,7 @@ def _files(directory: str) -> Iterator[os.DirEntry[str]]:
                         folders.append(entry.path)
                 elif entry.is_file():
                     yield entry
-    except OSError:
+    except (OSError, ValueError):
         # No folder: for Zephyr to complain about.
         return
     for folder in folders:
@@ -235,21 +240,32 @@ def _content(path: str) -> dict[str, Any]:
     try:
         text = content(path, _MOST_OF_A_BINDING).decode("utf-8")
         found = yaml.load(text, Loader=loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (OSError, ArithmeticError, LookupError, RecursionError, ValueError, yaml.YAMLError):
+        # Some are PyYAML's own: for a number such as 0x_, or a day that no month has.
         return {}
-    return found if isinstance(found, dict) else {}
+    return mapping(found)
 
 
-def _included(include: object) -> list[str]:
-    """The file names in an `include:`: one, or a list of names and of maps with a name."""
+def mapping(found: object) -> dict[str, Any]:
+    """What of YAML has names, where a mapping of them is expected; {} where that is none."""
+    entries = found.items() if isinstance(found, dict) else ()
+    return {name: value for name, value in entries if isinstance(name, str)}
+
+
+def _listed(found: object) -> list[object]:
+    """What of YAML is a list, where one is expected; [] where it is none."""
+    return found if isinstance(found, list) else []
+
+
+def _included(content: Mapping[str, Any]) -> list[str]:
+    """The file names in the `include:` of `content`: a list of names and of maps with a name."""
     return [
         str(item.get("name", "")) if isinstance(item, dict) else str(item)
-        for item in _includes(include)
+        for item in includes(content)
     ]
 
 
-def _includes(include: object) -> list[object]:
-    """The items of an `include:`."""
-    if isinstance(include, str):
-        return [include]
-    return include if isinstance(include, list) else []
+def includes(content: Mapping[str, Any]) -> list[object]:
+    """The items of the `include:` of `content`: one, or a list."""
+    found = content.get("include")
+    return [found] if isinstance(found, str) else _listed(found)

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from west_viommu.problems import refusal
+from west_viommu.problems import Refused, refusal
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.bindings import Bindings
-from west_viommu.read.dtlib import dtlib
+from west_viommu.read.dtlib import UNFORESEEN, dtlib
 
 
 class Declared(NamedTuple):
@@ -31,18 +31,22 @@ def declared(compatibles: Iterable[str], directories: Sequence[str]) -> Declared
     if found is None:
         return None
     dtlib()
+    import yaml
     from devicetree import edtlib
 
     try:
         binding = edtlib.Binding(
             found.path, known.paths(), require_compatible=False, require_description=False
         )
-    except edtlib.EDTError as error:
-        what = f"Zephyr's edtlib rejects it: {error}"
-        raise refusal("malformed", what, file=found.path) from None
-    specs = binding.prop2specs
-    return Declared(
-        found.compatible,
-        frozenset(specs),
-        tuple((name, spec.type) for name, spec in specs.items() if spec.required),
-    )
+        specs = binding.prop2specs
+        required = tuple((name, spec.type) for name, spec in specs.items() if spec.required)
+    except RecursionError:
+        raise _rejected(found.path, "it includes itself, or is nested too deeply") from None
+    except (edtlib.EDTError, OSError, yaml.YAMLError, *UNFORESEEN) as error:
+        raise _rejected(found.path, str(error)) from None
+    return Declared(found.compatible, frozenset(specs), required)
+
+
+def _rejected(file: str, why: str) -> Refused:
+    what, hint = f"Zephyr's edtlib rejects it: {why}", "correct it, or what it includes"
+    return refusal("malformed", what, hint, file)

@@ -17,7 +17,7 @@ from pathlib import Path
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
 from west_viommu.names import BINDING_FIRST_LINE, BINDINGS, VENDOR_PREFIXES
 from west_viommu.quick_typing import Any, NamedTuple
-from west_viommu.read.bindings import PASSTHROUGH_BUS, Bindings
+from west_viommu.read.bindings import PASSTHROUGH_BUS, Bindings, includes, mapping
 from west_viommu.read.shipped import shipped
 from west_viommu.tree.node import Node
 from west_viommu.write.smmu_binding import smmu_bindings
@@ -153,12 +153,10 @@ def _device_binding(
 
 def _inlined(content: Mapping[str, Any], bus: str, ours: frozenset[str]) -> str:
     """A binding that another file of its name keeps from being included, with our properties."""
-    include = content.get("include", [])
-    includes = [include] if isinstance(include, str) else list(include)
-    twice = sorted(ours & set(content.get("properties") or {}))
+    twice = sorted(ours & mapping(content.get("properties")).keys())
     device = {"name": _DEVICE, "property-blocklist": twice} if twice else _DEVICE
-    merged = {**content, "on-bus": bus, "include": [*includes, device]}
-    return f"{BINDING_FIRST_LINE}\n{json.dumps(merged, indent=2)}\n"
+    merged = {**content, "on-bus": bus, "include": [*includes(content), device]}
+    return f"{BINDING_FIRST_LINE}\n{json.dumps(merged, indent=2, default=str, skipkeys=True)}\n"
 
 
 def _undeclared(devices: Sequence[Node], declared: frozenset[str]) -> dict[str, str]:

@@ -75,5 +75,9 @@ def _text(compatible: str, properties: Mapping[str, Any]) -> str:
     ]
     if properties:
         lines.append("properties:")
-        lines += [f"  {json.dumps(name)}: {json.dumps(spec)}" for name, spec in properties.items()]
+        # A date of YAML has no form in JSON.
+        lines += [
+            f"  {json.dumps(name)}: {json.dumps(spec, default=str, skipkeys=True)}"
+            for name, spec in properties.items()
+        ]
     return "\n".join(lines) + "\n"
