@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.support import DEMO, PACKAGE, Run
+from tests.support import DEMO, PACKAGE, Run, blob
+from west_viommu.cli.console import Console
 from west_viommu.read.config import config_of
 
 SCHEMAS = PACKAGE / "schemas"
@@ -65,6 +68,25 @@ def test_what_is_refused_writes_nothing(viommu: Run, tmp_path: Path) -> None:
     (tmp_path / "viommu.yml").write_text("mine")
     assert "it exists already" in viommu("init").err
     assert (tmp_path / "viommu.yml").read_text() == "mine"
+
+
+def test_what_cannot_be_told_or_written_leaves_nothing(
+    viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Console, "result", full)
+        assert viommu("init").status == 1
+    assert not list(tmp_path.iterdir())
+    host = os.fsdecode(b"\xff.dtb")
+    Path(host).write_bytes(blob("/dts-v1/; / { };"))
+    assert viommu("init", "--host", host).err == (
+        "viommu.yml: error: [unwritable] a name in it is not UTF-8 text\n"
+        "hint: rename the file, or its folder\n"
+    )
+    assert not (tmp_path / "viommu.yml").exists()
 
 
 def test_names_that_yaml_would_misread(viommu: Run, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import errno
 import os
 import shutil
 import signal
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -254,6 +255,29 @@ def test_a_binding_of_somebody_else_is_not_replaced(case: Case, viommu: Run) -> 
     assert outcome.status == 1
     assert "vendor-prefixes.txt: error: [unwritable] a file of this name exists" in outcome.err
     assert content(case.folder) == {"dts/bindings/vendor-prefixes.txt": b"acme\tAcme\n"}
+
+
+def test_what_a_killed_run_left_is_told_from_what_is_called_so(case: Case, viommu: Run) -> None:
+    blob = next(data for name, data in case.files.items() if name.endswith(".dtb"))
+    other = Path("other.dts").absolute()
+    other.write_text("/dts-v1/; / { };")
+    subprocess.run(["dtc", "-q", "-o", "other.dtb", other], check=True)
+    left = [data[:size] for data in case.files.values() for size in (0, 3, 6, 40, len(data))]
+    fill(case.folder, {f".west-viommu.{i + 1000}": data for i, data in enumerate(left)})
+    assert blob in left
+    mine = Files(
+        {".west-viommu.1": b"mine", ".west-viommu.2": other.with_suffix(".dtb").read_bytes()}
+    )
+    for name, data in mine.items():
+        (case.folder / name).write_bytes(data)
+    (case.folder / ".west-viommu.3").mkdir()
+    (case.folder / ".west-viommu.4").symlink_to(case.folder / ".west-viommu.3/none")
+    (case.folder / ".west-viommu.5").symlink_to(os.devnull)
+    assert viommu(*case.command).status == 0
+    assert content(case.folder) == case.files | mine
+    assert (case.folder / ".west-viommu.3").is_dir()
+    assert (case.folder / ".west-viommu.4").is_symlink()
+    assert (case.folder / ".west-viommu.5").is_symlink()
 
 
 def test_what_a_power_cut_emptied_is_written_again(case: Case, viommu: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 
 from west_viommu.names import PROFILES, SCHEMAS, is_profile_path
@@ -38,12 +39,17 @@ def run(arguments: Namespace) -> None:
         _schema(folder),
     )
     try:
-        with target.open("x", encoding="utf-8") as file:
-            file.write(text)
+        data = text.encode()
+        with target.open("xb") as file:
+            file.write(data)
+    except UnicodeEncodeError:
+        what, hint = "a name in it is not UTF-8 text", "rename the file, or its folder"
+        raise refusal("unwritable", what, hint, str(target)) from None
     except FileExistsError:
         what, hint = "it exists already", "change it, or move it away"
         raise refusal("unwritable", what, hint, str(target)) from None
     except OSError as error:
+        _remove(target)
         what = error.strerror or "cannot be written"
         hint = "name the folder of the application with -s"
         raise refusal("unwritable", what, hint, str(target)) from None
@@ -53,7 +59,18 @@ def run(arguments: Namespace) -> None:
         if host
         else "next: say in it where the host tree is"
     )
-    arguments.console.result([f"wrote {target}\n{following}\n"])
+    try:
+        arguments.console.result([f"wrote {target}\n{following}\n"])
+    except OSError:
+        # Nobody was told of the file: by the exit status there is none.
+        _remove(target)
+        raise
+
+
+def _remove(target: Path) -> None:
+    """Remove what this run wrote, or began to."""
+    with suppress(OSError):
+        target.unlink()
 
 
 def _schema(folder: Path) -> str:

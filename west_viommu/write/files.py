@@ -31,6 +31,7 @@ from west_viommu.names import (
     partial_tree,
 )
 from west_viommu.problems import Refused, refusal
+from west_viommu.read.dtb import MAGIC
 from west_viommu.read.plain_file import beginning as start_of
 from west_viommu.read.plain_file import content
 from west_viommu.write.lock import locked
@@ -53,6 +54,12 @@ _OF_A_SYSTEM = {
     MARKS_BLOB: "",
     IMAGEBUILDER: SYSTEM_FIRST_LINE,
 }
+_ALL_BEGINNINGS = {
+    *_BEGINNINGS.values(),
+    *_OF_A_SYSTEM.values(),
+    BINDING_FIRST_LINE,
+    SYSTEM_FIRST_LINE,
+} - {""}
 # A blob has its mark in the root's own properties, which come first.
 _MARKED = 4096
 # What an earlier version wrote is ours as well.
@@ -195,7 +202,8 @@ class Output:
         """Remove our files, the plan first, and what a run that was killed left half-written."""
         ours = self._ours()
         for leftover in (*self.folder.glob(f"{_TEMPORARY}*"), *self._bindings()):
-            if leftover.stem == _TEMPORARY[:-1] and leftover.suffix[1:].isdecimal():
+            is_called_so = leftover.stem == _TEMPORARY[:-1] and leftover.suffix[1:].isdecimal()
+            if is_called_so and _is_begun_by_us(leftover):
                 ours.append(leftover)
         for file in ours:
             file.unlink(missing_ok=True)
@@ -288,14 +296,33 @@ def _is_ours(file: Path, beginning: str, or_empty: bool = False) -> bool:
     return found.replace(*_EARLIER) == beginning.encode().replace(*_EARLIER)
 
 
+def _is_begun_by_us(file: Path) -> bool:
+    """Whether `file` may be what a killed run had written of one: it begins as ours do, as far as
+    it goes, or is a blob that has our mark, or ends too early. We make no links.
+    """
+    try:
+        found = start_of(str(file), _MARKED).replace(*_EARLIER)
+        size = file.stat().st_size
+    except OSError:
+        return False
+    if file.is_symlink():
+        return False
+    if MAGIC.startswith(found[:4]):
+        is_cut = size < 8 or size < int.from_bytes(found[4:8], "big")
+        return is_cut or BLOB_MARK.encode() in found
+    begins = (each.encode().replace(*_EARLIER) for each in _ALL_BEGINNINGS)
+    return any(found.startswith(each) or each.startswith(found) for each in begins)
+
+
 def _replace(target: Path, data: bytes) -> None:
     """Write `target` as a whole. No fsync: what a power cut leaves half-written, the sums in the
     plan tell.
     """
     temporary = target.with_name(f"{_TEMPORARY}{os.getpid()}")
+    # "x" follows no link that somebody put there.
+    file = temporary.open("xb")
     try:
-        # "x" follows no link that somebody put there.
-        with temporary.open("xb") as file:
+        with file:
             file.write(data)
         os.replace(temporary, target)
     finally:
