@@ -226,15 +226,17 @@ def test_the_first_problems_of_each_kind_are_kept() -> None:
         "warning: [a] and 10 more like this",
     ]
     # What is bounded already counts as all that it stands for.
-    assert bounded((*kept, *of(1))) == (
+    assert bounded((*kept, Problem("a", "another"))) == (
         *kept[:-2],
         kept[-2]._replace(what="and 5,311 more like this", more=5311),
         kept[-1],
     )
+    assert bounded([*of(2), *of(3)]) == (*of(3),)
 
 
 def test_problems_of_much_text_are_fewer() -> None:
-    large = [Problem(id, "x" * 400_000) for id in ("a", "a", "a", "a", "b", "b")]
+    ids = ("a", "a", "a", "a", "b", "b")
+    large = [Problem(id, "x" * (400_000 + i)) for i, id in enumerate(ids)]
     assert [(each.id, each.more) for each in bounded(large)] == [
         *[("a", 0), ("a", 0), ("a", 0), ("b", 0)],
         *[("a", 1), ("b", 1)],

@@ -103,12 +103,16 @@ def rest(id: str, severity: Severity, more: int) -> Problem:
 
 
 def bounded(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """The first of `problems` of each id and severity, and at the end one for the rest of each."""
-    kept: list[Problem] = []
+    """The first of `problems` of each id and severity, and at the end one for the rest of each. One
+    mistake that was met twice is told once.
+    """
+    kept: dict[Problem, None] = {}
     told: dict[tuple[str, Severity], int] = {}
     left_out: dict[tuple[str, Severity], int] = {}
     text = 0
     for problem in problems:
+        if problem in kept:
+            continue
         kind = problem.id, problem.severity
         count = told.get(kind, 0)
         if problem.more or count >= MOST_ALIKE or (count and text >= _MOST_TEXT):
@@ -116,9 +120,8 @@ def bounded(problems: Iterable[Problem]) -> tuple[Problem, ...]:
         else:
             told[kind] = count + 1
             text += sum(map(len, (problem.what, problem.hint, problem.expected, problem.found)))
-            kept.append(problem)
-    kept += (rest(*kind, more) for kind, more in left_out.items())
-    return tuple(kept)
+            kept[problem] = None
+    return (*kept, *(rest(*kind, more) for kind, more in left_out.items()))
 
 
 def printable(text: str) -> str:

@@ -245,6 +245,87 @@ def test_a_refusal(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
     assert build.left() == []
 
 
+@pytest.mark.parametrize(
+    ("guest", "own", "says"),
+    [
+        ("/ { };\n/delete-node/ &{/};\n", "", "guest.overlay:2: error: [malformed] the root node"),
+        ("", 'host: "a\\0b"\n', "viommu.yml:1: error: [malformed] not valid YAML: this has a"),
+        ("", 'profile: "./\\uD800"\n', "viommu.yml:1: error: [malformed] not valid YAML: this"),
+    ],
+)
+@pytest.mark.parametrize("form", ["text", "github"])
+def test_hostile_inputs(
+    form: str,
+    guest: str,
+    own: str,
+    says: str,
+    build: Build,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(build.app))
+    monkeypatch.setenv("VIOMMU_ERRORS", form)
+    with (build.app / "guest.overlay").open("a") as file:
+        file.write(f'# 1 "{build.app}/guest.overlay"\n{guest}' if guest else "")
+    if own:
+        (build.app / "viommu.yml").write_text(own)
+    assert build.run() == 1
+    place, _, what = says.partition(": error: ")
+    file_name, line = place.split(":")
+    err = capsys.readouterr().err
+    assert what in err
+    assert (f"{place}: " if form == "text" else f"file={file_name},line={line}::") in err
+
+
+@pytest.mark.parametrize(("where", "status"), [("build", 0), ("app", 1)])
+def test_a_folder_whose_name_is_no_text(
+    where: str,
+    status: int,
+    build: Build,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    odd = os.fsdecode(b"\xff")
+    if where == "app":
+        build = Build(tmp_path / odd)
+    else:
+        build.build = tmp_path / odd
+        (build.build / "zephyr").mkdir(parents=True)
+        build.source = build.build / "zephyr" / "zephyr.dts.pre"
+        build.rule = build.build / "zephyr" / "zephyr.dts.d"
+        build.output = build.build / "viommu"
+    assert build.run("--host_dtb", str(DEMO / "host.dts")) == status
+    err = capsys.readouterr().err
+    if status:
+        assert "/empty_file.c: error: [malformed] the path of this file is not UTF-8 text\n" in err
+        assert "hint: rename the file, or the folder that it is in\n" in err
+    else:
+        # Zephyr reads it as UTF-8.
+        assert "viommu.overlay" in build.source.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "properties: {a: {const: 0x_}}",
+        "properties: {a: {const: 2001-99-99}}",
+        "properties: [1]",
+        "properties: {1: 2, a: null}",
+        "include: [cdns,gem.yaml, {name: [1]}, 5]",
+        "include: [{name: cdns,gem.yaml, property-blocklist: 5}]",
+    ],
+)
+def test_a_binding_that_zephyr_will_complain_of(text: str, build: Build) -> None:
+    binding = build.zephyr / "dts/bindings/cdns,gem.yaml"
+    binding.write_text(f'compatible: "cdns,gem"\n{text}\n')
+    assert build.run() == 0
+    # One that no `include:` can mean is copied.
+    (build.zephyr / "dts/bindings/z").mkdir()
+    (build.zephyr / "dts/bindings/z/cdns,gem.yaml").write_text("description: another\n")
+    (build.zephyr / "dts/bindings/vendor-prefixes.txt").write_bytes(b"\xff\tnobody\n")
+    assert build.run() == 0
+
+
 def test_no_host(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
     (build.app / "viommu.yml").unlink()
     assert build.run() == 1

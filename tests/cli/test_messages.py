@@ -228,7 +228,7 @@ def test_the_line_of_the_source(
     if text is not None:
         file.write_bytes(text.encode("latin-1"))
     problem = Problem("malformed", "wrong", node="/a/node@1", where=Where(str(file), line))
-    Console("viommu bind", "text").report([problem])
+    Console("viommu bind", "text", named=[str(tmp_path)]).report([problem])
     first, after = capsys.readouterr().err.split("\n", 1)
     assert first == f"{file}:{line}: error: [malformed] wrong (node /a/node@1)"
     assert after == shown

@@ -337,6 +337,29 @@ def test_the_tree_of_another_board(host: Host, with_path: bool, viommu: Run) -> 
             assert Path(other.file).name in told[0]
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"), [("CPP", "/nonexistent"), ("CPP", "'"), ("CPP", "false"), ("PATH", "")]
+)
+def test_a_preprocessor_that_is_wrong_for_both_sides(
+    variable: str, value: str, viommu: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    demo = CHECKOUT / "samples/demo"
+    outcome = viommu("bind", "--host", demo / "host.dts", demo / "guest.overlay")
+    assert outcome.status == 1
+    assert len(outcome.err.splitlines()) == 2
+    assert outcome.err.startswith("error: [unreadable] ")
+
+
+@pytest.mark.parametrize("text", [None, "#error no\n", "/ { x = <08>; };\n"])
+def test_a_guest_that_is_named_twice(text: str | None, viommu: Run, tmp_path: Path) -> None:
+    if text:
+        (tmp_path / "a.overlay").write_text(text)
+    host = CHECKOUT / "samples/demo/host.dts"
+    outcome = viommu("bind", "--host", host, "a.overlay", "a.overlay")
+    assert (outcome.status, len(_told(outcome))) == (1, 1)
+
+
 def test_two_devices_one_bus(viommu: Run) -> None:
     """What is wrong for all is said once; what is wrong in one, of that one."""
     host = BUNDLED[2]

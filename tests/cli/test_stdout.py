@@ -60,6 +60,37 @@ def test_an_output_that_fails(
     assert bool(files) == is_set
 
 
+@pytest.mark.parametrize(
+    ("target", "status", "is_there"), [(">/dev/full", 1, False), ("| true", 0, True)]
+)
+def test_the_file_of_init(target: str, status: int, is_there: bool, tmp_path: Path) -> None:
+    assert shell(f"{VIOMMU} init {target}", tmp_path).returncode == status
+    assert (tmp_path / "viommu.yml").exists() == is_there
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"bind --host {shlex.quote(HOST)} {shlex.quote(str(DEMO / 'guest.overlay'))}",
+        f"list --host {shlex.quote(HOST)}",
+        f"extract --host {shlex.quote(HOST)} dma-controller@200000",
+        f"check --host {shlex.quote(HOST)} --dts {shlex.quote(HOST)}",
+        f"system {shlex.quote(str(DEMO))}",
+        "init",
+    ],
+)
+def test_a_folder_that_has_been_removed(command: str, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    run = shell(f"cd gone && rmdir ../gone && {VIOMMU} {command}", tmp_path)
+    name = command.split()[0]
+    assert (run.returncode, run.stdout, run.stderr) == (
+        1,
+        "",
+        f"viommu {name}: error: the folder in which this runs has been removed: go to another one, "
+        "by cd\n",
+    )
+
+
 @pytest.mark.parametrize("target", ["| true", ">&-"])
 def test_differences_are_a_status_though_nobody_reads_them(target: str, tmp_path: Path) -> None:
     text = "/dts-v1/; / { #address-cells = <2>; #size-cells = <2>; passthrough { %s }; };"

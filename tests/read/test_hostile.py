@@ -258,7 +258,7 @@ def test_thousands_of_mistyped_names(asks: str, says: str, viommu: Run, tmp_path
         ('#include "guest.dts"\n', "the C preprocessor says"),
         ("/*" * 100_000, "unterminated comment"),
         ('/dts-v1/; / { a = "' + "x" * 1_000_000 + '"; };', "asks for no device"),
-        ("/dts-v1/; / { " + "a { " * 5000, "recursion"),
+        ("/dts-v1/; / { " + "a { " * 5000, "nested too deeply"),
         ("/dts-v1/; / { a = <" + "9" * 5000 + ">; };", "malformed"),
         (GUEST % DEVICE % 'xen,path = "/m\\x1b[31m";', "/m\\x1b[31m"),
     ],
@@ -332,6 +332,102 @@ def test_hostile_yaml(text: str, says: str, option: str, viommu: Run, tmp_path: 
 
 
 DEMO_GUEST = DEMO / "guest.overlay"
+IMAGE = "default: a\ndomains: [{name: a, build_dir: %s}]\n"
+NO_TEXT = "not valid YAML: this has a character that is no text"
+
+
+@pytest.mark.parametrize(
+    "command", [["system"], ["check"], ["check", "--system"], ["bind", "--host", DEMO / "host.dts"]]
+)
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        (IMAGE.replace("name: a", "name: 0x_") % "x", ":2", "not valid YAML: this is not a number"),
+        (IMAGE % '"x\\0y"', ":2", NO_TEXT),
+        (IMAGE % '"\\uD800"', ":2", NO_TEXT),
+        ("[" * 30_000, "", "it is nested too deeply"),
+    ],
+)
+def test_a_hostile_sysbuild(
+    text: str, line: str, says: str, command: Sequence[object], viommu: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "domains.yaml").write_text(text)
+    outcome = viommu(*command, "-d", ".")
+    assert (outcome.status, outcome.out) == (1, "")
+    told = [x for x in outcome.err.splitlines() if " | " not in x]
+    assert told == [
+        f"domains.yaml{line}: error: [malformed] {says}",
+        "hint: configure the build again",
+    ]
+
+
+@pytest.mark.parametrize("command", ["system", "check", "bind"])
+def test_a_sysbuild_with_a_name_of_5000_characters(
+    command: str, viommu: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "domains.yaml").write_text(IMAGE % ("x" * 5000))
+    outcome = viommu(command, "-d", ".")
+    assert outcome.status == 1
+    assert outcome.err.count("error: ") == outcome.err.count("\nhint: ") == 1
+    assert len(outcome.err) < 3000
+
+
+@pytest.mark.parametrize("name", ['"a\\0b"', '"\\uD800"'])
+@pytest.mark.parametrize("form", ["text", "json", "github"])
+def test_no_text_in_the_place_of_a_message(
+    name: str, form: str, viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    for line in (f"host: {name}\n", f'profile: "./{name[1:]}\n'):
+        (tmp_path / "viommu.yml").write_text(line)
+        outcome = viommu("bind", "--errors", form, DEMO_GUEST)
+        assert outcome.status == 1
+        assert NO_TEXT in outcome.err
+        assert ":1:" in outcome.err or '"line": 1' in outcome.err or ",line=1::" in outcome.err
+    (tmp_path / "guest.dts").write_bytes(b'/dts-v1/;\n# 1 "a\0b"\n/ { x = <08>; };\n')
+    (tmp_path / "viommu.yml").unlink()
+    outcome = viommu("bind", "--errors", form, "--host", DEMO / "host.dts", "guest.dts")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert "this cannot be read" in outcome.err
+    assert_is_plain(outcome.err)
+
+
+def test_hostile_files_of_a_build(
+    viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = DEMO / "host.dts"
+    cache = tmp_path / "CMakeCache.txt"
+    cache.write_bytes(b"CMAKE_HOME_DIRECTORY:INTERNAL=/a\0b\nZEPHYR_BASE:PATH=x\n")
+    assert viommu("bind", "-n", "-s", "..", "--host", host, DEMO_GUEST).status == 0
+    assert "there is no build here" in viommu("check", "-s", "..", "--host", host).err
+    cache.unlink()
+    (tmp_path / ".west").mkdir()
+    for form in ("{app:>99999999999}", "{app:{app}}", "{app}" * 2000, "\0"):
+        (tmp_path / ".west/config").write_text(f"[build]\ndir-fmt = {form}\n")
+        outcome = viommu("check", "--host", host)
+        assert outcome.status == 1 or "there is no build here" in outcome.err
+    (tmp_path / ".west/config").write_text("[viommu]\nhost-dtb = a\0b\n")
+    assert "\\x00b: error: [unreadable] no file can have this name" in viommu("list").err
+    (tmp_path / ".west/config").unlink()
+    assert viommu("bind", "-q", "--host", host, DEMO_GUEST).status == 0
+    for name in (b"\xff", b"a\0b"):
+        (tmp_path / "viommu_host.txt").write_bytes(name)
+        outcome = viommu("system", ".")
+        assert (outcome.status, outcome.out) == (1, "")
+        assert "error: [unreadable] " in outcome.err
+
+
+def test_a_source_that_says_that_it_is_of_another_file(viommu: Run, tmp_path: Path) -> None:
+    """The line of a message is not that of any file whatever."""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git/config").write_text("token\n")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    (tmp_path / "near.dtsi").write_text("near\n")
+    for named in ("/etc/passwd", ".git/config", "link", "near.dtsi", "../x/near.dtsi"):
+        (tmp_path / "guest.dts").write_text(f'# 1 "{named}"\n/dts-v1/; / {{ x = <08>; }};\n')
+        outcome = viommu("bind", "--host", DEMO / "host.dts", "guest.dts")
+        assert outcome.err.startswith(f"{named}:1: error: [malformed] ")
+        assert outcome.err.count("\n    1 | ") == (named == "near.dtsi")
 
 
 @pytest.mark.parametrize(

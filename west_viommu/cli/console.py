@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 
-from west_viommu.names import MESSAGE_FORMS
+from west_viommu.names import MESSAGE_FORMS, VARIABLES
 from west_viommu.problems import Problem, Where, printable
 from west_viommu.quick_typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from west_viommu.write.messages import Page
 
 NO_FORM = f"VIOMMU_ERRORS must be one of {', '.join(MESSAGE_FORMS)}"
@@ -25,7 +27,8 @@ _LONGEST_LINE = 1 << 16
 class Console:
     """Where a run prints. `program` is what the user typed to get here, `form` one of
     names.MESSAGE_FORMS; `wants_colour` tells whether west is to have colours, and is asked on a
-    terminal only. One that `is_quiet` prints no notes.
+    terminal only. One that `is_quiet` prints no notes. Of a source that is neither here nor in the
+    folder of what is `named` it shows no line: text of an input can say that it is of any file.
     """
 
     def __init__(
@@ -35,11 +38,13 @@ class Console:
         wants_colour: Callable[[], bool] | None = None,
         *,
         is_quiet: bool = False,
+        named: Iterable[str] = (),
     ) -> None:
         self._program = program
         self._form = form
         self._wants_colour = wants_colour
         self._is_quiet = is_quiet
+        self._named = named
         # Of several messages on a terminal, an empty line shows where each begins.
         self._has_told = False
         self._sources: dict[str, list[bytes]] = {}
@@ -128,7 +133,8 @@ class Console:
         if where.file not in self._sources:
             if len(self._sources) == _MOST_SOURCES:
                 self._sources.clear()
-            self._sources[where.file] = _source_lines(where.file)
+            is_near = any(_is_below(where.file, each) for each in (os.curdir, *self._named))
+            self._sources[where.file] = _source_lines(where.file) if is_near else []
         lines = self._sources[where.file]
         if not 0 < where.line <= len(lines) or len(lines[where.line - 1]) > _LONGEST_LINE:
             return None
@@ -168,6 +174,31 @@ def columns(descriptor: int) -> int | None:
         return None
 
 
+def named_by(arguments: Namespace) -> list[str]:
+    """What the command line names, and the environment: paths, and words that are none."""
+    values = (each for value in vars(arguments).values() for each in _texts(value))
+    return [*values, *filter(None, map(os.environ.get, (*VARIABLES, "ZEPHYR_BASE")))]
+
+
+def _texts(value: object) -> Iterable[str]:
+    found = value if isinstance(value, list) else [value]
+    return [each for each in found if isinstance(each, str)]
+
+
+def _is_below(file: str, named: str) -> bool:
+    """Whether `file` is what is `named`, or in its folder or below it; links are resolved, and what
+    is hidden (.git) does not count.
+    """
+    try:
+        path, top = os.path.realpath(file), os.path.realpath(named)
+        folder = top if os.path.isdir(top) else os.path.dirname(top)
+        inside = os.path.relpath(path, folder).split(os.sep)
+    except (OSError, ValueError):
+        return False
+    is_inside = os.path.exists(top) and not any(part.startswith(".") for part in inside)
+    return path == top or is_inside
+
+
 def _source_lines(file: str) -> list[bytes]:
     from west_viommu.read.plain_file import content
 
@@ -182,5 +213,9 @@ def _in_repository(where: Where | None) -> str | None:
     top = os.environ.get("GITHUB_WORKSPACE")
     if not where or not top:
         return where.file if where else None
-    inside = os.path.relpath(os.path.realpath(where.file), os.path.realpath(top))
+    try:
+        inside = os.path.relpath(os.path.realpath(where.file), os.path.realpath(top))
+    except ValueError:
+        # A zero byte, or another drive.
+        return where.file
     return where.file if inside.startswith(os.pardir) else inside

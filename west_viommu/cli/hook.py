@@ -16,10 +16,10 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-from west_viommu.cli.console import NO_FORM, Console, tell
+from west_viommu.cli.console import NO_FORM, Console, named_by, tell
 from west_viommu.guest.source import GuestTree
 from west_viommu.names import BINDINGS, MESSAGE_FORMS, OVERLAY, VENDOR_PREFIXES
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.problems import Problem, Refused, Where, printable
 from west_viommu.quick_typing import TYPE_CHECKING
 from west_viommu.read.plain_file import content
 from west_viommu.tree.cells import counted
@@ -104,7 +104,7 @@ def _console(arguments: Namespace, form: str) -> Console:
         return west_wants_colour(arguments.app, arguments.workspace)
 
     program = "west build" if arguments.workspace else "cmake"
-    return Console(program, form, wants_colour)
+    return Console(program, form, wants_colour, named=named_by(arguments))
 
 
 def _parser() -> ArgumentParser:
@@ -203,9 +203,9 @@ def _appended(
     result.tell(console)
     output.write(result.files)
     with source.open("ab") as file:
-        place = line_marker(str(output.folder / OVERLAY), 1)
+        place = line_marker(printable(str(output.folder / OVERLAY)), 1)
         file.write(f"\n{place}\n".encode() + result.files[OVERLAY])
-    tell([f"{_bound(result.plan, chosen, output.folder)}\n"])
+    tell([f"{printable(_bound(result.plan, chosen, output.folder))}\n"])
     written = [str(output.folder / name) for name in result.files]
     return [*host_files(chosen.host), *chosen.files], written
 
@@ -226,7 +226,7 @@ def _define_label(source: Path, plan: Plan, folder: Path) -> None:
         if problems:
             raise Refused(problems)
         return
-    bound = with_vsmmu_node(text, f"/{viommu.node_name}", outline, str(folder / OVERLAY))
+    bound = with_vsmmu_node(text, f"/{viommu.node_name}", outline, printable(str(folder / OVERLAY)))
     source.write_bytes(bound.encode("utf-8", "surrogateescape"))
 
 
@@ -302,8 +302,9 @@ def _add_dependencies(make_rule: str, inputs: Sequence[str], written: Sequence[s
         readable = {file for file in (*wanted, *written, *own) if not _is_unreadable(file)}
         rule = Path(make_rule)
         lines = "".join(f" \\\n {file}" for file in sorted(readable))
-        text = rule.read_text(encoding="utf-8").rstrip("\n") + lines + "\n"
-        rule.write_text(text, encoding="utf-8", newline="\n")
+        text = rule.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n")
+        text += lines + "\n"
+        rule.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
     return list(filter(_is_unreadable, wanted))
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from io import TextIOWrapper
 
-from west_viommu.cli.console import NO_FORM, Console, silence_stdout, tell
+from west_viommu.cli.console import NO_FORM, Console, named_by, silence_stdout, tell
 from west_viommu.names import MESSAGE_FORMS
-from west_viommu.problems import Refused, printable
+from west_viommu.problems import Refused, printable, shortened
 from west_viommu.quick_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ NO_HOST = (
     "no host tree: give --host HOST, set VIOMMU_HOST_DTB, run `west config viommu.host-dtb HOST`, "
     "or write `host: HOST` into "
 )
+_NOWHERE = "the folder in which this runs has been removed: go to another one, by cd"
 
 
 class UsageError(Exception):
@@ -43,7 +44,13 @@ def run(
     """
     _speak_utf8()
     form = arguments.errors or os.environ.get("VIOMMU_ERRORS") or MESSAGE_FORMS[0]
-    console = Console(program, form, wants_colour, is_quiet=getattr(arguments, "quiet", False))
+    console = Console(
+        program,
+        form,
+        wants_colour,
+        is_quiet=getattr(arguments, "quiet", False),
+        named=named_by(arguments),
+    )
     if form not in MESSAGE_FORMS:
         console.fail("usage", NO_FORM)
         return USAGE
@@ -69,9 +76,18 @@ def run(
         return DONE
     except OSError as error:
         of_file = f"{error.filename}: " if error.filename else ""
-        console.fail("failed", printable(f"{of_file}{error.strerror or error}"))
+        what = f"{of_file}{error.strerror or error}" if _is_somewhere() else _NOWHERE
+        console.fail("failed", printable(shortened(what)))
         silence_stdout()
         return REFUSED
+
+
+def _is_somewhere() -> bool:
+    """Whether the folder in which this runs is there."""
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False
 
 
 def _speak_utf8() -> None:

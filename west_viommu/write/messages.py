@@ -107,7 +107,7 @@ def annotation(severity: str, problem: Problem, file: str | None) -> str:
     """The command by which a step of a GitHub workflow annotates a line of `file`."""
     properties = {"title": problem.id}
     if file:
-        properties["file"] = file
+        properties["file"] = printable(shortened(file))
         if problem.where and problem.where.line is not None:
             properties["line"] = str(problem.where.line)
     hint = f"\nhint: {printable(shortened(problem.hint))}" if problem.hint else ""
