@@ -246,6 +246,9 @@ def test_thousands_of_mistyped_names(asks: str, says: str, viommu: Run, tmp_path
     assert "/m@" in outcome.err.splitlines()[1]
 
 
+LONGEST = "a" * 255 + " {"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -258,7 +261,29 @@ def test_thousands_of_mistyped_names(asks: str, says: str, viommu: Run, tmp_path
         ('#include "guest.dts"\n', "the C preprocessor says"),
         ("/*" * 100_000, "unterminated comment"),
         ('/dts-v1/; / { a = "' + "x" * 1_000_000 + '"; };', "asks for no device"),
-        ("/dts-v1/; / { " + "a { " * 5000, "nested too deeply"),
+        (
+            "/dts-v1/; / {\n" + "a {\n" * 5000,
+            "guest.dts:65: error: [malformed] nodes are nested de",
+        ),
+        ("/dts-v1/; / { a = <" + "(" * 5000 + ">; };", "nested too deeply"),
+        ("/dts-v1/; / {\n" + "a" * 256 + ";};", "guest.dts:2: error: [malformed] a name is longer"),
+        (
+            f"/dts-v1/; / {{ a;\n{LONGEST * 5} {{ {'};' * 6}",
+            "guest.dts:2: error: [malformed] a path is",
+        ),
+        (
+            f"/dts-v1/; / {{ a;\n}}; &{{{'/a' * 64}}} {{ }};",
+            "guest.dts:2: error: [malformed] nodes are",
+        ),
+        (
+            "/dts-v1/; / { " + LONGEST * 3 + "\n" + "".join(map("n{}{{}};\n".format, range(99))),
+            "guest.dts:93: error: [malformed] the paths of the nodes are much longer than",
+        ),
+        (
+            f"/dts-v1/; / {{ {LONGEST * 3} l: n {{}}; {'};' * 4} / {{\n"
+            f"b {{ a = {'&l, ' * 99} &l; }}; }};",
+            "guest.dts:2: error: [malformed] /b: a: the paths that &l and others stand for are too",
+        ),
         ("/dts-v1/; / { a = <" + "9" * 5000 + ">; };", "malformed"),
         (GUEST % DEVICE % 'xen,path = "/m\\x1b[31m";', "/m\\x1b[31m"),
     ],

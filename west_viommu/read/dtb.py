@@ -24,7 +24,7 @@ MAX_DEPTH = 64
 # path: without a bound, a small blob of a long name and many nodes below it would fill the memory.
 MAX_NAME = 255
 MAX_PATH = 1024
-# All paths of a blob together: so many times its size. Of real ones they come to a quarter of it.
+# All paths of a tree together: so many times its size. Of real ones they come to a quarter of it.
 _PATHS = 4
 _SHORT_PATHS = 1 << 16
 # Bytes. Shorter values are addresses, interrupts and IDs, and no two alike.
@@ -89,7 +89,7 @@ def tree_from_dtb(blob: bytes) -> Tree:
     properties: dict[str, bytes] = {}
     children: dict[str, Node] = {}
     root: Node | None = None
-    room = _PATHS * len(blob) + _SHORT_PATHS
+    room = room_for_paths(len(blob))
     while True:
         if at + 4 > end:
             raise DtbError("the structure block ends without FDT_END", at)
@@ -147,6 +147,11 @@ def tree_from_dtb(blob: bytes) -> Tree:
             return Tree(root)
         else:
             raise DtbError(f"unknown structure tag {tag:#x}", at)
+
+
+def room_for_paths(size: int) -> int:
+    """The characters that all paths of a tree together may have, of a blob or a text of `size`."""
+    return _PATHS * size + _SHORT_PATHS
 
 
 def _path(parent: str, name: str, siblings: dict[str, Node], at: int) -> str:

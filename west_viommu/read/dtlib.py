@@ -15,10 +15,13 @@ from types import ModuleType
 
 from west_viommu.problems import refusal
 from west_viommu.quick_typing import Any
+from west_viommu.read.dtb import room_for_paths
 from west_viommu.read.plain_file import plain_descriptor
 
 # What a property can have of a file, by /incbin/.
 _MOST_INCLUDED = 1 << 20
+# What a property can have of paths, each written as &label; dtlib copies them all for each.
+_MOST_PATHS = 1 << 16
 _WORD_BITS = 64
 # What it says where a cell is a word that the preprocessor left as it was.
 _NO_NUMBER = "expected number"
@@ -116,6 +119,8 @@ def bounded_dt(module: ModuleType) -> Any:
         def __init__(self, *arguments: Any, **named: Any):
             self._labelled = Labelled()
             self._phandles = count(1)
+            # Each property that refers to nodes by path, and to which.
+            self._by_path: list[tuple[Any, list[str]]] = []
             try:
                 super().__init__(*arguments, **named)
             except RecursionError:
@@ -161,6 +166,26 @@ def bounded_dt(module: ModuleType) -> Any:
             prop._label_offset_lst = Unique()
             super()._parse_assignment(prop)
             prop.value = bytes(prop.value)
+            by_path = [ref for _, kind, ref in prop._markers if kind is module._MarkerType.PATH]
+            if by_path:
+                self._by_path.append((prop, by_path))
+
+        def _fixup_props(self) -> None:
+            room = room_for_paths(len(self._file_contents))
+            for prop, by_path in self._by_path:
+                length = sum(map(self._length_of, by_path))
+                room -= length
+                if length > _MOST_PATHS or room < 0:
+                    what = f"the paths that &{by_path[0]} and others stand for are too long"
+                    raise module.DTError(f"{prop.node.path}: {prop.name}: {what}")
+            super()._fixup_props()
+
+        def _length_of(self, ref: str) -> int:
+            try:
+                return len(self._ref2node(ref).path)
+            except module.DTError:
+                # It is told of the node that has it.
+                return 0
 
         def _parse_cells(self, prop: Any, width: int) -> None:
             # What is appended to bytes is copied with it.

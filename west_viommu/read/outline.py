@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from west_viommu.problems import Where
+from west_viommu.problems import Problem, Refused, Where
 from west_viommu.quick_typing import NamedTuple
+from west_viommu.read.dtb import MAX_DEPTH, MAX_NAME, MAX_PATH, room_for_paths
 from west_viommu.read.preprocess import MARKER, unescaped
 
 # What source is made of, as far as places go.
@@ -42,6 +43,9 @@ class Outline:
     node. `uses`: every reference by label. `extended`: label -> offset and place of the first
     statement `&label { ... };`. `rootless`: the first place that refers to a node before there is
     a root node, if any. `includes`: each /include/.
+
+    Raises Refused, at the line, for nodes that no blob may have either: nested too deep, or with
+    too long a name or path.
     """
 
     def __init__(self, text: str, base: str, known: Mapping[str, str] | None = None):
@@ -60,6 +64,7 @@ class Outline:
         self._defined: set[str] = set()
         self._nodes: dict[str, Where] = {}
         self._properties: dict[tuple[str, str], Where] = {}
+        self._room = room_for_paths(len(text))
         self._scan(text)
 
     @property
@@ -111,6 +116,8 @@ class Outline:
                     if not stack and "/" not in self._defined and not self.rootless:
                         self.rootless = where
                 if not in_value:
+                    if kind == "name" and len(value) > MAX_NAME:
+                        raise _unbounded(f"a name is longer than {MAX_NAME} characters", where)
                     if not head:
                         head, head_where = value, where
                         begin = begin if labels else token.start()
@@ -125,7 +132,8 @@ class Outline:
                 if not stack and last.startswith("&"):
                     self.extended.setdefault(last[1:], (begin, head_where))
                 stack.append(path)
-                self._nodes.setdefault(path, head_where)
+                if path not in self._nodes:
+                    self._keep(path, head_where)
                 self.labels.update(dict.fromkeys(labels, path))
                 head, last, labels = "", "", []
             else:
@@ -135,8 +143,15 @@ class Outline:
                     self._properties[stack[-1], head] = head_where
                 head, last, labels, in_value = "", "", [], False
 
+    def _keep(self, path: str, where: Where) -> None:
+        self._nodes[path] = _bounded(path, where)
+        self._room -= len(path)
+        if self._room < 0:
+            raise _unbounded("the paths of the nodes are much longer than the source", where)
+
     def _use(self, ref: str, prop: str, where: Where) -> None:
         if ref.startswith("{"):
+            _bounded(ref[1:-1], where)
             self._paths_used.append(ref[1:-1])
         else:
             self.uses.append(LabelUse(ref, prop, where))
@@ -150,3 +165,16 @@ class Outline:
             return name[2:-1]
         label = name[1:]
         return self.labels.get(label) or self._known.get(label) or f"{self._base}/{label}"
+
+
+def _bounded(path: str, where: Where) -> Where:
+    """`where`. Raises Refused where a tree must not have a node at `path`."""
+    if path.count("/") >= MAX_DEPTH:
+        raise _unbounded(f"nodes are nested deeper than {MAX_DEPTH}", where, path)
+    if len(path) > MAX_PATH:
+        raise _unbounded(f"a path is longer than {MAX_PATH} characters", where, path)
+    return where
+
+
+def _unbounded(what: str, where: Where, path: str = "") -> Refused:
+    return Refused([Problem("malformed", what, node=path, where=where)])

@@ -8,6 +8,7 @@ dtlib's public interface tells it only in the text that it writes a property as:
 from __future__ import annotations
 
 import re
+from sys import intern
 
 from west_viommu.quick_typing import Any
 from west_viommu.tree.references import NO_REFERENCE, Reference
@@ -47,9 +48,11 @@ def references(parsed: Any, prop: Any) -> Reference:
         elif piece["label"] or piece["path"] is not None:
             path = piece["path"]
             node = parsed.get_node(path) if path else parsed.label2node[piece["label"]]
+            # dtlib makes the path anew each time, and thousands of cells may have the same.
+            target = intern(node.path)
             if is_inside and at % 4 == 0:
-                cells[at // 4] = node.path
+                cells[at // 4] = target
             else:
-                others.append(node.path)
-            at += 4 if is_inside else len(node.path) + 1
+                others.append(target)
+            at += 4 if is_inside else len(target) + 1
     return Reference(cells, tuple(others))

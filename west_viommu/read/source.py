@@ -16,7 +16,6 @@ from west_viommu.names import OVERLAY
 from west_viommu.problems import Problem, Refused, Where, close_matches
 from west_viommu.quick_typing import Any
 from west_viommu.read.decompiled import META, Fills, source_of
-from west_viommu.read.dtb import MAX_DEPTH, MAX_PATH
 from west_viommu.read.dtlib import bounded_dt, dtlib
 from west_viommu.read.macros import about_macro
 from west_viommu.read.outline import Outline
@@ -61,7 +60,7 @@ def host_tree(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str
     _check(outline)
     _check_complete(outline, "correct the label, or leave the property out")
     parsed = _parsed(text, file, outline)
-    tree = _tree(parsed, outline)
+    tree = _tree(parsed)
     numbered = frozenset(node.path for node in tree.nodes() if outline.sets(node.path, "phandle"))
     labels = {label: node.path for label, node in parsed.label2node.items()}
 
@@ -98,7 +97,7 @@ def _guest_tree(text: str, name: str, blobs: Collection[str] = ()) -> GuestTree:
     """The tree of `text`; `name` is named where no place is known. `blobs` have no lines."""
     text, has_plugin = as_plain(text)
     outline, parsed = _with_base(text, name, has_plugin or name in blobs)
-    tree = _tree(parsed, outline)
+    tree = _tree(parsed)
     if fragments(tree):
         # An overlay that dtc made source of: its nodes go where its fragments say.
         applied = _applied(tree, parsed, name)
@@ -106,7 +105,7 @@ def _guest_tree(text: str, name: str, blobs: Collection[str] = ()) -> GuestTree:
         is_alone = all(child.name in own for child in tree.root.children)
         text = (as_overlay(text) if is_alone else text) + applied
         outline, parsed = _with_base(text, name, True)
-        tree = _tree(parsed, outline)
+        tree = _tree(parsed)
         blobs = {*blobs, _APPLIED}
     written = {node.path: dict(_references(parsed, node)) for node in _that_count(parsed)}
     numbered = frozenset(node.path for node in tree.nodes() if outline.sets(node.path, "phandle"))
@@ -250,27 +249,17 @@ def _dtlib_problem(message: str, name: str, outline: Outline) -> Problem:
     return Problem("malformed", what, hint, where=where)
 
 
-def _tree(parsed: Any, outline: Outline) -> Tree:
-    return Tree(_node(parsed.root, "/", outline, 0))
+def _tree(parsed: Any) -> Tree:
+    return Tree(_node(parsed.root, "/"))
 
 
-def _node(node: Any, path: str, outline: Outline, depth: int) -> Node:
-    what = ""
-    if depth == MAX_DEPTH:
-        what = f"nodes are nested deeper than {MAX_DEPTH}"
-    elif len(path) > MAX_PATH:
-        what = f"a path is longer than {MAX_PATH} characters"
-    if what:
-        raise Refused([Problem("malformed", what, node=path, where=outline.where(path))])
+def _node(node: Any, path: str) -> Node:
     prefix = path.rstrip("/")
     return Node(
         path,
-        node.name if depth else "",
+        node.name if prefix else "",
         MappingProxyType({name: prop.value for name, prop in node.props.items()}),
-        tuple(
-            _node(child, f"{prefix}/{name}", outline, depth + 1)
-            for name, child in node.nodes.items()
-        ),
+        tuple(_node(child, f"{prefix}/{name}") for name, child in node.nodes.items()),
     )
 
 
