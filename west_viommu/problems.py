@@ -11,8 +11,11 @@ from west_viommu.quick_typing import NamedTuple
 # A message says where to look; what is longer than this was made so on purpose. A line to be
 # pasted, of 100 stream IDs, fits.
 _LONGEST = 2000
-# No path or name of a real tree is as long; to compare longer ones takes seconds.
-_LONGEST_COMPARED = 500
+# What a run may take to compare mistyped names with others, of which a character counts 4 and, of
+# two names that have much in common, each pair of characters 1: a second or two.
+_MOST_COMPARED = 1 << 25
+# difflib's: what is less like each other is no slip.
+_ALIKE = 0.6
 # Of one kind, nobody reads more; and few inputs could make gigabytes of them.
 MOST_ALIKE = 50
 _MOST_TEXT = 1 << 20
@@ -87,6 +90,21 @@ class FirstOnes:
         count = self._seen.get(kind, 0)
         self._seen[kind] = count + 1
         return count < MOST_ALIKE
+
+
+def first_few(texts: Iterable[str], most: int = MOST_ALIKE) -> Iterator[str]:
+    """The first of `texts`, each once: no more than `most`, nor than half a message has room for;
+    at the end how many more there are.
+    """
+    left_out, room = 0, _LONGEST // 2
+    for number, text in enumerate(dict.fromkeys(texts)):
+        room -= len(text)
+        if left_out or number and (number >= most or room < 0):
+            left_out += 1
+        else:
+            yield text
+    if left_out:
+        yield f"{left_out:,} more"
 
 
 def refusal(
@@ -185,11 +203,36 @@ def said(problem: Problem) -> str:
     return printable(f"[{problem.id}] {shortened(problem.what)}{detail}")
 
 
+class Comparisons:
+    """Compares mistyped names with others, until a run has compared too much."""
+
+    def __init__(self) -> None:
+        self._room = _MOST_COMPARED
+
+    def close_matches(self, name: str, known: Iterable[str], most: int = 3) -> list[str]:
+        """Those of `known` that `name` may be a slip of, the closest first; none once more would
+        take too long.
+        """
+        # Only an error needs it, and it takes time to import.
+        from difflib import SequenceMatcher
+
+        # As get_close_matches() does it, but for the bound.
+        matcher = SequenceMatcher[str]()
+        matcher.set_seq2(name)
+        found = []
+        for other in known:
+            self._room -= 4 * len(other)
+            if self._room < 0:
+                return []
+            matcher.set_seq1(other)
+            if matcher.real_quick_ratio() >= _ALIKE and matcher.quick_ratio() >= _ALIKE:
+                self._room -= len(other) * len(name)
+                ratio = matcher.ratio()
+                if ratio >= _ALIKE:
+                    found.append((ratio, other))
+        return [other for _, other in sorted(found, reverse=True)[:most]]
+
+
 def close_matches(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     """Those of `known` that `name` may be a slip of, the closest first."""
-    if len(name) > _LONGEST_COMPARED:
-        return []
-    # Only an error needs it, and it takes time to import.
-    from difflib import get_close_matches
-
-    return get_close_matches(name, list(known), most)
+    return Comparisons().close_matches(name, known, most)

@@ -50,7 +50,7 @@ def run(arguments: Namespace) -> None:
 
 def _nodes(source: Host, names: list[str]) -> list[Node]:
     """The nodes that are meant. Raises Refused with every name that means none."""
-    found = [node_called(source.devices.tree, source.name, name) for name in names]
+    found = [node_called(source.devices, name) for name in names]
     problems = [each for each in found if isinstance(each, Problem)]
     if problems:
         raise Refused(problems)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from west_viommu.extract.lookup import no_such_node, nodes_called
+from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Inventory, Master
-from west_viommu.problems import Problem, Where, close_matches
+from west_viommu.problems import Problem, Where
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.node import Tree, is_at_or_below, name_of
 
@@ -27,21 +28,25 @@ class Filters(NamedTuple):
 
 
 class _Host(NamedTuple):
-    """A host: its file, its tree, and what is in it."""
+    """A host: its nodes, and what is in it."""
 
-    file: str
-    tree: Tree
+    devices: Devices
     inventory: Inventory
 
     def problem(self, what: str, hint: str, found: str, node: str = "") -> Problem:
         return Problem(
-            "unknown-host-node", what, hint, node=node, found=found, where=Where(self.file)
+            "unknown-host-node",
+            what,
+            hint,
+            node=node,
+            found=found,
+            where=Where(self.devices.host_name),
         )
 
 
-def filters(arguments: Namespace, file: str, tree: Tree, found: Inventory) -> Filters:
-    """What the words of the command line filter, of the host `file` with `tree`."""
-    host = _Host(file, tree, found)
+def filters(arguments: Namespace, devices: Devices, found: Inventory) -> Filters:
+    """What the words of the command line filter, of the host of `devices`."""
+    host, tree = _Host(devices, found), devices.tree
     tests: list[Callable[[Master], bool]] = []
     problems: list[Problem] = []
     if arguments.patterns:
@@ -88,13 +93,13 @@ def _fits(glob: str) -> Callable[[str], bool]:
 def _no_master(host: _Host, word: str) -> Problem:
     """Why no master is meant by `word`."""
     masters = [master.path for master in host.inventory.masters]
-    nodes = nodes_called(host.tree, word) if _GLOB.isdisjoint(word) else []
+    nodes = nodes_called(host.devices.tree, word) if _GLOB.isdisjoint(word) else []
     if not nodes:
-        if near := _near(word, masters):
+        if near := _near(host, word, masters):
             what = "no master of this host has this name"
             return host.problem(what, f"did you mean {near}?", word)
         if _GLOB.isdisjoint(word):
-            return no_such_node(host.tree, host.file, word)
+            return no_such_node(host.devices, word)
         return host.problem("no master of this host has such a name", _ALL, word)
     path = nodes[0].path
     if any(iommu.path == path for iommu in host.inventory.iommus):
@@ -108,12 +113,12 @@ def _no_master(host: _Host, word: str) -> Problem:
 
 def _not_compatible(host: _Host, word: str, fits: Callable[[str], bool]) -> Problem:
     """Why no master has a compatible like `word`."""
-    for node in host.tree.nodes():
+    for node in host.devices.tree.nodes():
         if any(map(fits, node.compatible)):
             what = "what is compatible with this is not a master: it has neither `iommus` nor"
             return host.problem(f"{what} `iommu-map`", _ALL, word, node.path)
     known = [each for master in host.inventory.masters for each in master.compatible]
-    near = _near(word, known)
+    near = _near(host, word, known)
     hint = f"did you mean {near}?" if near else _ALL
     return host.problem("no master of this host is compatible with this", hint, word)
 
@@ -124,17 +129,17 @@ def _not_behind(host: _Host, word: str, is_meant: Callable[[str], bool]) -> Prob
     meant = next(filter(is_meant, paths), "")
     if meant:
         return host.problem("no master is behind this IOMMU", _ALL, word, meant)
-    near = _near(word, paths)
+    near = _near(host, word, paths)
     hint = f"did you mean {near}?" if near else f"this host has {_listed(paths) or 'none'}"
     return host.problem("no IOMMU of this host has this name", hint, word)
 
 
-def _near(word: str, known: Sequence[str]) -> str:
+def _near(host: _Host, word: str, known: Sequence[str]) -> str:
     """Those of `known`, paths or compatibles, that `word` may be a slip of: whole, or the last part
     of a path, with its unit address or without.
     """
     for shorter in (str, name_of, _bare):
-        if close := close_matches(word.strip("*/@"), dict.fromkeys(map(shorter, known))):
+        if close := host.devices.close_names(word.strip("*/@"), dict.fromkeys(map(shorter, known))):
             return _listed(close)
     return ""
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from west_viommu.hypervisor.assignment import Terms
     from west_viommu.plan.host_devices import DeviceReport
     from west_viommu.problems import Problem
-    from west_viommu.tree.node import Tree
 
 _WIDTH = 80
 # The profile of a Xen without a vSMMU.
@@ -40,8 +39,9 @@ def run(arguments: Namespace) -> int:
         from west_viommu.plan.host_devices import as_driven
 
         found = as_driven(found, terms.profile)
-    asked = _Asked(found, Devices(host, tree, found), terms)
-    tests, problems = _filters(arguments, host, tree, found)
+    devices = Devices(host, tree, found)
+    asked = _Asked(found, devices, terms)
+    tests, problems = _filters(arguments, devices, found)
     passable = [asked.is_passable] if arguments.passable else []
     try:
         selected = selection(found, (*tests, *passable))
@@ -88,7 +88,7 @@ class _Asked:
 
 
 def _filters(
-    arguments: Namespace, host: str, tree: Tree, found: Inventory
+    arguments: Namespace, devices: Devices, found: Inventory
 ) -> tuple[Sequence[Callable[[Master], bool]], Sequence[Problem]]:
     """What a master must pass to be listed, and the words that mean no master."""
     if not (arguments.patterns or arguments.compatible or arguments.iommu):
@@ -97,7 +97,7 @@ def _filters(
         return (lambda master: True,), ()
     from west_viommu.cli.filters import filters
 
-    return filters(arguments, host, tree, found)
+    return filters(arguments, devices, found)
 
 
 def _nothing(left: Sequence[Master], asked: _Asked) -> str:

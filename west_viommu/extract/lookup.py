@@ -5,16 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from west_viommu.problems import Problem, Where, close_matches
+from west_viommu.host.devices import Devices
+from west_viommu.problems import Problem, Where
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree
 
 
-def node_called(tree: Tree, file: str, called: str) -> Node | Problem:
+def node_called(devices: Devices, called: str) -> Node | Problem:
     """The one node that `called` means; what is wrong where it means none, or several."""
-    nodes = nodes_called(tree, called)
+    nodes = nodes_called(devices.tree, called)
     if not nodes:
-        return no_such_node(tree, file, called)
+        return no_such_node(devices, called)
     if len(nodes) == 1:
         return nodes[0]
     return Problem(
@@ -23,7 +24,7 @@ def node_called(tree: Tree, file: str, called: str) -> Node | Problem:
         "give the path of the one that you mean",
         expected="one of " + ", ".join(node.path for node in nodes[:8]),
         found=called,
-        where=Where(file),
+        where=Where(devices.host_name),
     )
 
 
@@ -48,15 +49,15 @@ def nodes_called(tree: Tree, called: str) -> list[Node]:
     return [node for node in tree.nodes() if called in (node.name, node.name.split("@")[0])]
 
 
-def no_such_node(tree: Tree, file: str, called: str) -> Problem:
+def no_such_node(devices: Devices, called: str) -> Problem:
     """What is wrong with `called`, by which `nodes_called` finds nothing."""
-    close = close_matches(called, [*_known(tree)])
+    close = devices.close_names(called, _known(devices.tree))
     return Problem(
         "unknown-host-node",
         "the host tree has no node of this path, name, alias or label",
-        f"did you mean {' or '.join(close)}?" if close else _elsewhere(tree),
+        f"did you mean {' or '.join(close)}?" if close else _elsewhere(devices.tree),
         found=called,
-        where=Where(file),
+        where=Where(devices.host_name),
     )
 
 

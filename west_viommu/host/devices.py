@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from functools import cached_property
 
 from west_viommu.host.index import NodeIndex, StreamIndex, grouped
@@ -11,14 +11,11 @@ from west_viommu.host.inventory import Inventory, Iommu, Master
 from west_viommu.host.parts import wholes
 from west_viommu.host.step_limit import StepLimit
 from west_viommu.host.streams import StreamId
-from west_viommu.problems import close_matches
+from west_viommu.problems import Comparisons
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region, address_map
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import Tree, name_of
-
-# Names compared with a mistyped one, in all: about a second.
-_MOST_COMPARED = 1 << 17
 
 
 class Device(NamedTuple):
@@ -62,7 +59,7 @@ class Devices:
         self.steps = StepLimit(host_name)
         self._addresses = address_map(tree)
         self._masters = {master.path: master for master in inventory.masters}
-        self._compared = 0
+        self._comparisons = Comparisons()
         self._last_owners: tuple[StreamId, list[tuple[Master, str]]] | None = None
         self._streams = StreamIndex(inventory.masters, self.steps)
 
@@ -120,12 +117,11 @@ class Devices:
         in_order = sorted(owners, key=lambda key: self._order[key[0]])
         return [(owners[key], key[1]) for key in in_order]
 
-    def close_names(self, name: str, known: Collection[str], most: int = 3) -> list[str]:
+    def close_names(self, name: str, known: Iterable[str], most: int = 3) -> list[str]:
         """Those of `known` names of the host that `name` may be a slip of; none once a run has
-        compared so many that more would take too long.
+        compared so much that more would take too long.
         """
-        self._compared += len(known)
-        return close_matches(name, known, most) if self._compared <= _MOST_COMPARED else []
+        return self._comparisons.close_matches(name, known, most)
 
     def named(self, name: str) -> list[str]:
         """The paths of the nodes of that name, in tree order."""
