@@ -55,7 +55,7 @@ from west_viommu.names import (
 from west_viommu.names import partial_tree as name_of
 from west_viommu.plan.planning import plan_for
 from west_viommu.plan.records import Plan
-from west_viommu.problems import Problem, Refused, Where, bounded, rendered
+from west_viommu.problems import Problem, Refused, Where, bounded, rendered, shortened
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.host import inventory_of, read_host_tree
 from west_viommu.read.settings import Settings, terms
@@ -127,15 +127,14 @@ class Planned(NamedTuple):
     @property
     def notes(self) -> tuple[str, ...]:
         """What its user should know besides."""
-        return (*self.plan.notes, *self._left_out())
+        return tuple(map(shortened, (*self.plan.notes, *self._left_out())))
 
     def _left_out(self) -> Iterator[str]:
         for toolstack in self.plan.profile.toolstacks:
             if toolstack not in (tree.toolstack for tree in self.trees):
                 other_ids = "it would give the guest other stream IDs than these"
                 yield f"nothing for {toolstack}: {self.plan.hindered.get(toolstack, other_ids)}"
-        for path, those in self.trees[0].left_out.items() if self.trees else ():
-            what = "; ".join(map(str, those))
+        for path, what in self.trees[0].told() if self.trees else ():
             yield f"left out of {path} for Xen, whose guest has no such nodes: {what}"
         for raw in self.guest.asked.raw:
             memory = " ".join(str(host) for host, _ in raw.mapped)

@@ -13,6 +13,7 @@ from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Master
 from west_viommu.hypervisor.pages import widest
+from west_viommu.problems import first_few
 from west_viommu.tree.addresses import Range, Region, address_map, bus_cells
 from west_viommu.tree.cells import counted
 from west_viommu.tree.interrupts import (
@@ -183,16 +184,19 @@ class _Copier:
             left_out.append(LeftOut(("interrupt-names",), f"{shown}; not all are left"))
 
     def _unrouted(self, node: Node) -> Iterator[LeftOut]:
-        """The interrupts that a guest of Xen cannot have."""
+        """The first interrupts that a guest of Xen cannot have."""
+        for why in first_few(self._why_unrouted(node)):
+            yield LeftOut(("interrupts",), why)
+
+    def _why_unrouted(self, node: Node) -> Iterator[str]:
         received = self._devices.index.interrupts(node)
         for controller, specifier in interrupts(self._tree, node) if received.others else ():
             # Nor one that comes along: edtlib wants a binding for each interrupt controller.
             if controller.path in received.others:
                 shown = " ".join(map(str, specifier))
                 kind = "is not the GIC that Xen drives" if is_gic(controller) else "is not a GIC"
-                yield LeftOut(("interrupts",), f"<{shown}> goes to {controller.path}, which {kind}")
-        for why in received.unroutable:
-            yield LeftOut(("interrupts",), why)
+                yield f"<{shown}> goes to {controller.path}, which {kind}"
+        yield from received.unroutable
         for intid, flags in received.by_gic:
             if not _is_usable(intid, flags):
                 kind = "a PPI, which Xen does not route"
@@ -201,7 +205,7 @@ class _Copier:
                         f"the host gives no trigger of an SPI ({flags}); if it is level-sensitive: "
                         f"<GIC_SPI {intid - FIRST_SPI} IRQ_TYPE_LEVEL IRQ_DEFAULT_PRIORITY>"
                     )
-                yield LeftOut(("interrupts",), f"INTID {intid}: {kind}")
+                yield f"INTID {intid}: {kind}"
 
     def _unfit(
         self, node: Node, regions: tuple[Region | None, ...], master: Master | None

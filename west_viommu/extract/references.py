@@ -28,7 +28,7 @@ def kept_property(tree: Tree, device: Node, node: Node, name: str) -> Property |
     if is_whole and all(_comes_along(tree, device, name, path) for path in targets):
         return Property(name, node.properties[name], cells=reading.reference.cells)
     names = (name, *(n for n in companions(name) if n in node.properties))
-    return LeftOut(names, _why(node, name, reading))
+    return _left_out(node, names, reading)
 
 
 def stub(tree: Tree, path: str) -> Copied | None:
@@ -61,12 +61,13 @@ def _is_fixed_clock(node: Node) -> bool:
     return _CLOCK.encode() in compatibles and is_plain and len(rate) == 4
 
 
-def _why(node: Node, name: str, reading: Reading) -> str:
+def _left_out(node: Node, names: tuple[str, ...], reading: Reading) -> LeftOut:
+    name, targets = names[0], reading.reference.targets
     if reading.is_guess:
         numbers = " ".join(map(hex, _numbers(node, name)))
-        target = reading.reference.targets[0]
-        return f"<{numbers}> may refer to {target}; copy it if it does not"
-    return meaning(name) or f"it refers to {' and '.join(dict.fromkeys(reading.reference.targets))}"
+        return LeftOut(names, f"<{numbers}> may refer to {{}}; copy it if it does not", targets[:1])
+    words = meaning(name)
+    return LeftOut(names, words) if words else LeftOut(names, "it refers to {}", targets)
 
 
 def _numbers(node: Node, name: str) -> Iterator[int]:

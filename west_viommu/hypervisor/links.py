@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from west_viommu.guest.gic import Gic, Specifier, is_nexus, is_on_gic, specifiers
 from west_viommu.guest.source import GuestTree, is_below_passthrough
+from west_viommu.problems import first_few
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node
@@ -29,14 +30,28 @@ REPLACED = frozenset(
 )
 
 
+# More nodes are not named one by one.
+_MOST_NAMED = 3
+
+
 class LeftOut(NamedTuple):
-    """Properties that a node does not keep, and why."""
+    """Properties that a node does not keep, and why: the words, in which {} stands for `nodes`.
+    Apart, as what is short in the source may name nodes by long paths.
+    """
 
     names: tuple[str, ...]
-    why: str
+    words: str
+    nodes: Collection[str] = ()
+
+    @property
+    def why(self) -> str:
+        """Why, for people."""
+        if not self.nodes:
+            return self.words
+        return self.words.replace("{}", " and ".join(first_few(self.nodes, _MOST_NAMED)))
 
     def __str__(self) -> str:
-        return f"{', '.join(self.names)} ({self.why})" if self.why else ", ".join(self.names)
+        return f"{', '.join(self.names)} ({self.why})" if self.words else ", ".join(self.names)
 
 
 class Links:
@@ -62,11 +77,10 @@ class Links:
         for name, reading in self._readings[node.path].items():
             if not _is_local(reading):
                 names = (name, *(n for n in companions(name) if n in node.properties))
-                target = " and ".join(
-                    p for p in reading.reference.targets if not is_below_passthrough(p)
-                )
-                why = f"it may refer to {target}" if reading.is_guess else meaning(name)
-                yield LeftOut(names, why or (f"it refers to {target}" if target else ""))
+                targets = [p for p in reading.reference.targets if not is_below_passthrough(p)]
+                words = "it may refer to {}" if reading.is_guess else meaning(name)
+                nodes = targets if reading.is_guess or not words else ()
+                yield LeftOut(names, words or ("it refers to {}" if nodes else ""), nodes)
 
     def local(self, written: Specifier) -> Node | None:
         """The controller of the interrupt, where that comes along and is the last on its way."""

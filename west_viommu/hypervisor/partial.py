@@ -6,6 +6,7 @@ and the properties from which Xen learns what to map (Xen, docs/misc/arm/passthr
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from struct import pack
 from types import MappingProxyType
 
@@ -21,7 +22,7 @@ from west_viommu.hypervisor.partial_interrupts import Kept, kept_interrupts
 from west_viommu.hypervisor.partial_ranges import bus_ranges
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import BLOB_MARK
-from west_viommu.problems import Problem
+from west_viommu.problems import MOST_ALIKE, Problem, first_few
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import AddressMap, bus_cells
 from west_viommu.tree.cells import TreeError
@@ -47,6 +48,14 @@ class PartialTree(NamedTuple):
     root: Node
     references: Mapping[str, Mapping[str, Mapping[int, Node]]]
     left_out: Mapping[str, tuple[LeftOut, ...]]
+
+    def told(self) -> Iterator[tuple[str, str]]:
+        """The first nodes of `left_out`, and the first of what each of them lacks, for people."""
+        for path, those in islice(self.left_out.items(), MOST_ALIKE):
+            yield path, "; ".join(first_few(map(str, those)))
+        more = len(self.left_out) - MOST_ALIKE
+        if more > 0:
+            yield f"{more:,} more nodes", "properties like these"
 
 
 def partial_tree(

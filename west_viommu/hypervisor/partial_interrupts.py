@@ -148,7 +148,7 @@ def _lost(links: Links, gic: Gic, node: Node, written: tuple[Specifier, ...]) ->
         and not is_nexus(specifier.controller)
     )
     if outside:
-        yield LeftOut((prop,), f"what goes to {' and '.join(outside)}")
+        yield LeftOut((prop,), "what goes to {}", outside)
 
 
 def _phandles(entries: list[_Entry]) -> dict[int, int]:

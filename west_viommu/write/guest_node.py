@@ -19,6 +19,10 @@ _FROM_A_BLOB = (
 _TAKEN = frozenset({"gic", "vsmmu", "passthrough"})
 _UNFIT = re.compile(r"[^A-Za-z0-9_]")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# A longer label is not kept: a cell of four bytes may be written as it.
+_LONGEST_LABEL = 64
+# The characters of reasons why something is left out: beyond them only what it is.
+_MOST_OF_REASONS = 1 << 17
 
 
 def guest_nodes(
@@ -58,8 +62,8 @@ def _labels(nodes: Sequence[Copied], known: Mapping[str, str]) -> dict[str, str]
     taken = {*_TAKEN}
     for path in dict.fromkeys(path for node in nodes for path in node.targets):
         label = known.get(path, "")
-        if not _LABEL.fullmatch(label) or label in taken:
-            label = base = _UNFIT.sub("_", f"host_{names[path]}")
+        if not _LABEL.fullmatch(label) or len(label) > _LONGEST_LABEL or label in taken:
+            label = base = _UNFIT.sub("_", f"host_{names[path]}")[:_LONGEST_LABEL]
             count = 1
             while label in taken:
                 count += 1
@@ -74,6 +78,7 @@ class _Writer:
 
     def __init__(self, labels: Mapping[str, str]):
         self._labels = labels
+        self._room = _MOST_OF_REASONS
 
     def node(self, node: Copied, depth: int) -> Iterator[str]:
         """The lines of `node`."""
@@ -87,7 +92,10 @@ class _Writer:
         for remark in node.remarks:
             yield f"{indent}\t/* {commented(remark)} */"
         for left_out in node.left_out:
-            what = f"{', '.join(left_out.names)}: {left_out.why}"
+            what = ", ".join(left_out.names)
+            if self._room > 0:
+                what += f": {left_out.why}"
+                self._room -= len(left_out.why)
             yield f"{indent}\t/* left out: {commented(what)} */"
         for child in node.children:
             yield ""

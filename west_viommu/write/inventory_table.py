@@ -15,7 +15,7 @@ from west_viommu.host.inventory import (
 )
 from west_viommu.host.selection import Selection
 from west_viommu.plan.host_devices import DeviceReport
-from west_viommu.problems import printable, wrapped
+from west_viommu.problems import first_few, printable, wrapped
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import counted
@@ -122,7 +122,7 @@ def _row(master: Master, iommu: Iommu, known: DeviceReport) -> _Row:
         f"{state}{_master_ids(master, iommu)}",
         f"INTID {intids}" if intids else "",
         " ".join(_region(region) for region in known.regions),
-        f"not routed: {'; '.join(known.unroutable)}" if known.unroutable else "",
+        f"not routed: {'; '.join(first_few(known.unroutable))}" if known.unroutable else "",
         f"{_REFUSED}{', '.join(known.refused)}" if known.refused else "",
     )
 

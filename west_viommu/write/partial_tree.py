@@ -30,9 +30,7 @@ def partial_tree_source(tree: PartialTree) -> str:
         "Stream IDs are the host's; the phandle beside each is put in by",
     ]
     lines += ["Xen. /gic and /smmu give the phandles a meaning, and are not copied."]
-    lines += [
-        f"Left out of {path}: {'; '.join(map(str, those))}" for path, those in tree.left_out.items()
-    ]
+    lines += [f"Left out of {path}: {what}" for path, what in tree.told()]
     header = "".join(f" * {commented(line)}\n" for line in lines)
     return f"{OVERLAY_FIRST_LINE}\n *\n{header} */\n{dts(tree.root, tree.references)}"
 
