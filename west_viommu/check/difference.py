@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from west_viommu.quick_typing import NamedTuple
+
+# Characters of all differences. A few bytes of a tree may stand for a long path in each.
+_MOST_TEXT = 1 << 20
 
 
 class Difference(NamedTuple):
@@ -16,3 +21,15 @@ class Difference(NamedTuple):
     expected: str
     found: str
     hint: str = ""
+
+
+def first_ones(found: Sequence[tuple[str, Difference]]) -> int:
+    """How many of what was `found`, each on its side, people are shown: as much as they could
+    read.
+    """
+    room = _MOST_TEXT
+    for number, (_, each) in enumerate(found):
+        room -= sum(map(len, each))
+        if room < 0:
+            return number
+    return len(found)

@@ -67,6 +67,8 @@ class _Viewer:
         for second in vsmmus[1:]:
             self._fault(second, "a second vSMMU", f"one, {vsmmus[0].path}", second.path)
         vsmmu = self._vsmmu(vsmmus[0]) if vsmmus else None
+        # Of thousands of entries one text: the path may be long.
+        self._entries = f"entries of {vsmmu.path}" if vsmmu else "a vSMMU in the tree"
         devices = {
             node.path: self._device(node, vsmmu)
             for node in self._tree.nodes()
@@ -143,10 +145,9 @@ class _Viewer:
         target = self._tree.with_phandle(phandle)
         if vsmmu and target and target.path == vsmmu.path:
             return True
-        expected = f"entries of {vsmmu.path}" if vsmmu else "a vSMMU in the tree"
         # Without a vSMMU it cannot be told who wrote the number.
         said = ", not rewritten" if vsmmu else ""
-        self._fault(node, prop, expected, f"<{phandle:#x} {stream_id:#x}>{said}")
+        self._fault(node, prop, self._entries, f"<{phandle:#x} {stream_id:#x}>{said}")
         return False
 
     def _regions(self, node: Node) -> tuple[Region | None, ...]:

@@ -17,7 +17,7 @@ from west_viommu.check.compare import (
     with_plan,
     without_numbers,
 )
-from west_viommu.check.difference import Difference
+from west_viommu.check.difference import Difference, first_ones
 from west_viommu.check.physical import physical
 from west_viommu.check.view import View, view
 from west_viommu.cli.console import Console
@@ -76,6 +76,8 @@ def run(arguments: Namespace) -> int:
         known = _profile_of(chosen, sealed)
         found += [("guest-dtb", each) for each in with_given(built, given, known)]
     if arguments.format == "json":
+        if first_ones(found) < len(found):
+            raise Refused([_too_many()])
         text = differences_json(found)
     else:
         names = {"build": name, "host": chosen.host or "", "guest-dtb": arguments.guest_dtb or ""}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from west_viommu.check.difference import Difference
+from west_viommu.check.difference import Difference, first_ones
 from west_viommu.problems import printable, shortened
 from west_viommu.tree.cells import counted
 
@@ -33,16 +33,19 @@ def differences_table(found: Found, names: Mapping[str, str], devices: int) -> s
     that of each side; `devices`: how many were bound.
     """
     lines = []
+    told = found[: first_ones(found)]
     for against, (title, expected, actual) in _SIDES.items():
         rows = [
             tuple(map(shortened, (each.node, each.what, each.expected or "-", each.found or "-")))
-            for side, each in found
+            for side, each in told
             if side == against
         ]
-        if rows:
-            lines += [f"{title}, {names[against]}: {counted(len(rows), 'difference')}"]
+        total = sum(side == against for side, _ in found)
+        if total:
+            lines += [f"{title}, {names[against]}: {counted(total, 'difference')}"]
             lines += _table([("NODE", "WHAT", expected.upper(), actual.upper()), *rows])
-            hints = [each.hint for side, each in found if side == against and each.hint]
+            lines += [f"  and {total - len(rows):,} more"] if total > len(rows) else []
+            hints = [each.hint for side, each in told if side == against and each.hint]
             lines += [*(f"hint: {hint}" for hint in dict.fromkeys(hints)), ""]
     if not found:
         others = [names[side] for side in ("host", "guest-dtb") if names[side]]
