@@ -49,13 +49,13 @@ from west_viommu.problems import Problem, Refused
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.guest import sealed_plan
 from west_viommu.read.named_plans import read_built, read_folders
-from west_viommu.read.plain_file import content, unreadable
+from west_viommu.read.plain_file import NotPlain, pieces, unreadable
 from west_viommu.read.profiles import profile as profile_of
 from west_viommu.read.system import Entry, SystemFile, system_file
 from west_viommu.system.judge import judge
 from west_viommu.system.records import Domain, Judged, SystemTerms
 from west_viommu.tree.digest import digest
-from west_viommu.tree.sha256 import sha256
+from west_viommu.tree.sha256 import sha256, size_and_sum
 from west_viommu.write.files import SystemOutput
 from west_viommu.write.imagebuilder import imagebuilder_config
 from west_viommu.write.partial_tree import Compilers
@@ -77,8 +77,11 @@ __all__ = [
 ]
 
 _KERNEL = "zephyr/zephyr.bin"
-# Of a kernel; the largest that anybody gives to a guest is a tenth of it.
+# Of a kernel; the largest that anybody gives to a guest is a tenth of it. Of all, twice as much.
 _MOST_OF_A_KERNEL = 1 << 28
+_MOST_OF_ALL = 1 << 29
+# Of one plan. Each after the first asks for the same devices again.
+_MOST_DOMAINS = 16
 
 
 class System(NamedTuple):
@@ -135,7 +138,8 @@ def system_of(
         plan, _ = plans[entry.name]
         other = list(_other_plan(entry, plan, host.name, own, chosen.name))
         problems += other or _changed(entry, plan, host.devices)
-    files = {e.name: _files(e, plans[e.name], said.base, problems) for e in said.domains}
+    sums = _Sums(said.base)
+    files = {e.name: _files(e, plans[e.name], sums, problems) for e in said.domains}
     if problems:
         raise Refused(problems)
     domains = tuple(_domain(entry, plans[entry.name][0]) for entry in said.domains)
@@ -216,12 +220,20 @@ def _has_all(verdict: Judged, files: Mapping[str, FoundFiles], toolstack: str) -
 def _plans(entries: Iterable[Entry], problems: list[Problem]) -> dict[str, tuple[SealedPlan, Path]]:
     """The plan of each domain, and the folder that it is in."""
     plans = {}
+    known: dict[str, SealedPlan | None] = {}
+    domains: dict[str, int] = {}
     for entry in entries:
         folder = Path(entry.build)
         if not os.path.isfile(folder / PLAN) and os.path.isdir(folder / "viommu"):
             folder /= "viommu"
+        place = os.path.realpath(folder)
+        domains[place] = domains.get(place, 0) + 1
+        if domains[place] > _MOST_DOMAINS:
+            if domains[place] == _MOST_DOMAINS + 1:
+                problems.append(_too_many(entry, folder))
+            continue
         try:
-            plan = sealed_plan(folder)
+            plan = known[place] = known.get(place) or sealed_plan(folder)
         except Refused as refused:
             problems += refused.problems
             continue
@@ -233,6 +245,16 @@ def _plans(entries: Iterable[Entry], problems: list[Problem]) -> dict[str, tuple
         else:
             plans[entry.name] = plan, folder
     return plans
+
+
+def _too_many(entry: Entry, folder: Path) -> Problem:
+    return Problem(
+        "malformed",
+        f"more than {_MOST_DOMAINS} domains have one plan",
+        "give each guest a build and a plan of its own",
+        found=str(folder),
+        where=entry.where,
+    )
 
 
 def _other_plan(
@@ -280,11 +302,11 @@ def _of_host(host: SealedHost) -> str:
 
 
 def _files(
-    entry: Entry, plan: tuple[SealedPlan, Path], base: str, problems: list[Problem]
+    entry: Entry, plan: tuple[SealedPlan, Path], sums: _Sums, problems: list[Problem]
 ) -> FoundFiles:
     sealed, folder = plan
     trees = {
-        toolstack: _found(folder / name, base)
+        toolstack: sums.found(folder / name)
         for toolstack in TOOLSTACKS
         for name in [partial_tree(toolstack, ".dtb")]
         if name in sealed.files
@@ -292,20 +314,35 @@ def _files(
     build = folder.parent if folder.name == "viommu" else folder
     kernel = Path(entry.kernel) if entry.kernel else build / _KERNEL
     try:
-        of_kernel = _found(kernel, base)
+        of_kernel = sums.found(kernel, is_kernel=True)
     except OSError as error:
         of_kernel = None
         if entry.kernel or not isinstance(error, FileNotFoundError):
             hint = "build it, or correct its path"
             problem = unreadable(str(kernel), error, hint)
             problems.append(problem._replace(where=entry.where, found=str(kernel)))
-    return FoundFiles(_found(folder / PLAN, base), of_kernel, trees)
+    return FoundFiles(sums.found(folder / PLAN), of_kernel, trees)
 
 
-def _found(file: Path, base: str) -> Found:
-    data = content(str(file), _MOST_OF_A_KERNEL)
-    path = Path(os.path.relpath(file, base)).as_posix()
-    return Found(path, len(data), sha256(data))
+class _Sums:
+    """The files of the domains, by paths from `base` on, each read once: many may have one."""
+
+    def __init__(self, base: str):
+        self._base = base
+        self._known: dict[Path, Found] = {}
+        self._room = _MOST_OF_ALL
+
+    def found(self, file: Path, *, is_kernel: bool = False) -> Found:
+        """What there is to say of `file`. Raises OSError, also for more kernels than are read."""
+        if file not in self._known:
+            if is_kernel and self._room < 0:
+                what = f"the kernels before it have more than {_MOST_OF_ALL} bytes together"
+                raise NotPlain(str(file), what, "name the right files: none is as large")
+            size, digest = size_and_sum(pieces(str(file), _MOST_OF_A_KERNEL))
+            self._room -= size
+            path = Path(os.path.relpath(file, self._base)).as_posix()
+            self._known[file] = Found(path, size, digest)
+        return self._known[file]
 
 
 def _domain(entry: Entry, plan: SealedPlan) -> Domain:

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The time of the judgement grows as the domains do, and as the host does: no faster."""
+"""The time of the judgement grows as the domains do, and as the host does: no faster. What
+would not is refused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import process_time
 
 import pytest
 
-from tests.support import tree
+from tests.support import Run, tree
+from tests.system.guests import Guest, bound
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
 from west_viommu.plan.sealed import (
@@ -16,15 +20,19 @@ from west_viommu.plan.sealed import (
     SealedDevice,
     SealedHost,
     SealedPlan,
+    SealedRaw,
     SealedRegion,
     SealedStream,
 )
-from west_viommu.problems import Where
+from west_viommu.problems import MOST_ALIKE, Refused, Where
+from west_viommu.read import plain_file
 from west_viommu.read.profiles import profile
 from west_viommu.system.judge import judge
 from west_viommu.system.records import Domain, Judged, SystemTerms
 
 SMMU, BASE, SPIS = "/iommu@9000000", 0x20000000, 900
+# Where the host has nothing.
+FREE = 0x70000000
 
 
 def host(devices: int) -> Devices:
@@ -119,3 +127,66 @@ def seconds(run: Callable[[], Judged]) -> float:
 def test_it_is_linear(small: tuple[int, int, int], large: tuple[int, int, int]) -> None:
     """Four times as much takes four times as long; of the square, it would be 16."""
     assert seconds(system(*large)) < 8 * seconds(system(*small))
+
+
+def test_many_domains_of_one_plan_are_told_of_their_devices_alone() -> None:
+    of_host = host(4)
+    those = [domain(0, range(4))._replace(name=f"d{i}") for i in range(60)]
+    judged = judge(those, of_host, SystemTerms(profile("xen", None)))
+    assert {each.id for each in judged.problems} == {"duplicate-assignment"}
+    assert judged.problems[-1].more == 59 * 4 - MOST_ALIKE
+
+
+@pytest.mark.parametrize(("domains", "more"), [(200, 200 * 199 // 2 - MOST_ALIKE), (300, None)])
+def test_pairs_of_domains_on_one_page_are_told_or_too_many(domains: int, more: int | None) -> None:
+    raw = (SealedRaw("/passthrough/r", (SealedRegion(FREE, FREE, 0x1000),)),)
+    those = [
+        made._replace(plan=made.plan._replace(raw=raw))
+        for made in (domain(i, range(0)) for i in range(domains))
+    ]
+    terms = SystemTerms(profile("xen", None))
+    if more is None:
+        with pytest.raises(Refused, match="too many devices of this host have the same"):
+            judge(those, host(1), terms)
+    else:
+        [rest] = [each for each in judge(those, host(1), terms).problems if each.more]
+        assert (rest.id, rest.more) == ("shared-page", more)
+
+
+@pytest.mark.parametrize(("domains", "is_refused"), [(16, False), (17, True)])
+def test_a_plan_is_of_16_domains_at_most(domains: int, is_refused: bool, viommu: Run) -> None:
+    bound(viommu, "xen-rfc", {"a": Guest(raw=[FREE])})
+    entries = "".join(f"  d{i}: {{build: {'./' * i}a}}\n" for i in range(domains))
+    Path("system.yml").write_text(f"host: host.dts\ndomains:\n{entries}")
+    outcome = viommu("system", "system.yml")
+    assert outcome.status == 1
+    says = (
+        f"system.yml:{2 + domains}: error: [malformed] more than 16 domains have one plan (found "
+    )
+    assert (says in outcome.err) is is_refused
+
+
+def test_a_kernel_of_several_domains_is_read_once(
+    viommu: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound(viommu, "xen-rfc", {"a": Guest(raw=[FREE]), "b": Guest(raw=[FREE + 0x1000])})
+    Path("kernel").write_bytes(b"kernel")
+    Path("system.yml").write_text(
+        "host: host.dts\ndomains: {a: {build: a, kernel: kernel}, b: {build: b, kernel: kernel}}\n"
+    )
+    read: list[str] = []
+
+    def pieces(file: str, most: int) -> Iterator[bytes]:
+        read.append(Path(file).name)
+        return plain_file.pieces(file, most)
+
+    monkeypatch.setattr("west_viommu.api_system.pieces", pieces)
+    assert viommu("system", "system.yml").status == 0
+    assert read.count("kernel") == 1
+    # Of other names it is another kernel, and of all there is a bound.
+    monkeypatch.setattr("west_viommu.api_system._MOST_OF_ALL", 5)
+    text = Path("system.yml").read_text()
+    Path("system.yml").write_text(text.replace("kernel: kernel", "kernel: ./kernel", 1))
+    outcome = viommu("system", "system.yml")
+    assert outcome.status == 1
+    assert "[unreadable] the kernels before it have more than 5 bytes together" in outcome.err

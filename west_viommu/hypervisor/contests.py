@@ -25,8 +25,10 @@ _BUSES = frozenset({"simple-bus", "simple-pm-bus"})
 # What a node alone is refused for. Two sweeps find it sooner than one that goes on after the first.
 _HARD = (Standing.STAYS, Standing.OWN)
 
-# What it takes to look into one meeting of a claim with another, in steps of a look-up.
+# What it takes to look into one meeting of a claim with another, in steps of a look-up; and where
+# each is kept.
 _OF_A_MEETING = 4
+_OF_ONE_KEPT = 16
 
 
 class Contests(NamedTuple):
@@ -205,11 +207,12 @@ class _Court:
         path = self._assignments[place].device.path
         below = f"{path}/"
         count = self._devices.steps.count
+        steps = _OF_ONE_KEPT if self._every else _OF_A_MEETING
         known = self._facts.get
         for interval in dict.fromkeys(intervals):
             for at in there[interval]:
                 first, last, other = claims[at]
-                count(steps=_OF_A_MEETING)
+                count(steps=steps)
                 facts = known(other) or self._facts_of(other)
                 if facts.is_nobodys or other == path:
                     continue

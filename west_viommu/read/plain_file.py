@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 
 from west_viommu.problems import Problem, Where, close_matches
 
@@ -57,20 +58,24 @@ def plain_descriptor(file: str, flags: int = os.O_RDONLY) -> int:
 
 def content(file: str, most: int = MOST_OF_A_TREE) -> bytes:
     """The bytes of the plain file `file`. Raises OSError, NotPlain for more than `most`."""
+    return b"".join(pieces(file, most))
+
+
+def pieces(file: str, most: int) -> Iterator[bytes]:
+    """The `content` in pieces, of which none takes much memory."""
     descriptor = plain_descriptor(file)
     try:
         if os.fstat(descriptor).st_size > most:
             raise _too_large(file, most)
         # Of a file that the kernel makes up, the size may be 0.
-        pieces, size = [], 0
-        while size <= most and (piece := os.read(descriptor, min(_CHUNK, most + 1 - size))):
-            pieces.append(piece)
+        size = 0
+        while piece := os.read(descriptor, min(_CHUNK, most + 1 - size)):
             size += len(piece)
+            if size > most:
+                raise _too_large(file, most)
+            yield piece
     finally:
         os.close(descriptor)
-    if size > most:
-        raise _too_large(file, most)
-    return b"".join(pieces)
 
 
 def beginning(file: str, size: int) -> bytes:

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from west_viommu.hazards.findings import listed
 from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.profile import SMMUV3
 from west_viommu.quick_typing import NamedTuple
-from west_viommu.system.held import Holder, Meeting, across, line_claims, page_claims
+from west_viommu.system.held import Holder, Meeting, across, first_held, line_claims, page_claims
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.node import paths_above
 
@@ -51,28 +52,20 @@ def clashes(
 
     Of two devices one mistake is told: a device that is given twice has all else of it held twice.
     """
+    yield from _devices(held)
+    once = list(first_held(held))
+    yield from _streams(once, contested, holdings)
     told: set[tuple[str, str]] = set()
-    for kind in (
-        _devices(held),
-        _streams(held, contested, holdings),
-        _nested(held, holdings),
-        _pages(held, holdings),
-        _lines(held, holdings),
-    ):
-        of_kind = list(kind)
-        yield from (clash for clash in of_kind if _pair(clash) not in told and not _is_twice(clash))
-        told |= {_pair(clash) for clash in of_kind if clash.hazard == "unassigned-child"}
+    for clash in _nested(once, holdings):
+        told.add(_pair(clash))
+        yield clash
+    for clash in chain(_pages(once, holdings), _lines(once, holdings)):
+        if _pair(clash) not in told:
+            yield clash
 
 
 def _pair(clash: Clash) -> tuple[str, str]:
     return clash.later.qualified, clash.earlier.qualified
-
-
-def _is_twice(clash: Clash) -> bool:
-    """Whether it follows from that one device is given twice."""
-    one, other = clash.later.assignment, clash.earlier.assignment
-    is_same = one is not None and other is not None and one.device.path == other.device.path
-    return is_same and clash.hazard != _TWICE
 
 
 def _devices(held: Iterable[Holder]) -> Iterator[Clash]:

@@ -23,6 +23,9 @@ from west_viommu.system.records import Domain
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import name_of
 
+# What it takes to keep one meeting of two domains, in steps of a look-up.
+_OF_A_MEETING = 64
+
 
 class Holder(NamedTuple):
     """A node of a domain that holds something of the host. `place` is that of the domain in the
@@ -88,6 +91,17 @@ def holders(domains: Iterable[Domain], devices: Devices) -> Iterator[Holder]:
             yield Holder(domain, place, raw.node, raw.regions, None)
 
 
+def first_held(held: Iterable[Holder]) -> Iterator[Holder]:
+    """Those of `held` whose device no earlier domain holds: who is given one of another domain has
+    all else of it twice as well, and one mistake is to be told.
+    """
+    places: dict[str, int] = {}
+    for holder in held:
+        device = holder.assignment and holder.assignment.device.path
+        if not device or places.setdefault(device, holder.place) == holder.place:
+            yield holder
+
+
 def page_claims(held: Iterable[Holder]) -> Iterator[Claimed]:
     """The host's pages that the hypervisor maps for each."""
     for holder in held:
@@ -116,7 +130,7 @@ def across(claims: Iterable[Claimed], steps: StepLimit) -> Iterator[Meeting]:
             if end < first:
                 del is_open[place]
             elif place != this.place:
-                steps.count()
+                steps.count(steps=_OF_A_MEETING)
                 later, earlier = (this, other) if place < this.place else (other, this)
                 yield Meeting(later, earlier, first, min(last, end))
         own = is_open.get(this.place)

@@ -23,7 +23,7 @@ from west_viommu.hypervisor.marks import Mark
 from west_viommu.problems import Problem, Severity, bounded
 from west_viommu.system.clashes import Clash, clashes
 from west_viommu.system.given import given
-from west_viommu.system.held import Holder, holders, mapped
+from west_viommu.system.held import Holder, first_held, holders, mapped
 from west_viommu.system.records import Domain, Judged, Stays, SystemTerms, Unneeded
 
 # The hazards of one thing in two hands: what another guest has does not stay with the host.
@@ -44,16 +44,17 @@ def judge(domains: Sequence[Domain], devices: Devices, terms: SystemTerms) -> Ju
     """The system of `domains`, whose plans are for the host of `devices`, and its problems."""
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
     held = list(holders(domains, devices))
-    assigned = [holder.assignment for holder in held if holder.assignment]
+    once = list(first_held(held))
+    assigned = [holder.assignment for holder in once if holder.assignment]
     contested = contests(assigned, holdings, every=True)
     between = [contest for contest in contested.streams if contest.standing is None]
     allowed = _Allowed(terms.permissions)
     problems = [
-        *map(allowed.problem, clashes(held, between, holdings)),
+        *bounded(map(allowed.problem, clashes(held, between, holdings))),
         *given(domains, terms.profile),
     ]
     needed: set[tuple[str, str, str]] = set()
-    for holder, hazard, finding in _with_the_host(held, contested, holdings, terms):
+    for holder, hazard, finding in _with_the_host(once, contested, holdings, terms):
         taken = _taken(holder, hazard, finding)
         needed |= taken
         if not taken:

@@ -7,6 +7,7 @@ there, hashlib does it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib import import_module
 
@@ -15,8 +16,16 @@ from west_viommu.quick_typing import Any
 
 def sha256(data: bytes) -> str:
     """The SHA-256 of `data`, in hexadecimal."""
-    digest: str = _module().sha256(data).hexdigest()
-    return digest
+    return size_and_sum([data])[1]
+
+
+def size_and_sum(pieces: Iterable[bytes]) -> tuple[int, str]:
+    """The size of `pieces` one after the other, and the SHA-256 of them."""
+    size, found = 0, _module().sha256()
+    for piece in pieces:
+        size += len(piece)
+        found.update(piece)
+    return size, found.hexdigest()
 
 
 # To look for a module that is not there takes longer than to sum a file of ours.
