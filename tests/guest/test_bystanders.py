@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.support import tree
+from west_viommu.guest.bystanders import unrouted
+from west_viommu.guest.gic import guest_gic
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import without_source
+from west_viommu.tree.interrupts import Intid
 
 ONE_ONE = "#address-cells = <1>; #size-cells = <1>;"
 DEVICE = 'xen,path = "/d"; reg = <0x1000 0x1000>; interrupts = <0 5 4>;'
@@ -77,3 +82,18 @@ def test_of_memory_a_malformed_reg_is_told() -> None:
     body = f'{ONE_ONE} memory {{ device_type = "memory"; reg = <0x7000>; }};'
     (problem,) = asked(without_source(tree(body), "guest.dts")).problems
     assert (problem.node, problem.what) == ("/memory", "reg does not fit the cells of its bus")
+
+
+def test_the_interrupts_of_a_request_are_gone_through_once() -> None:
+    below = "".join(f"c{i} {{ interrupts = <0 5 4>; }};" for i in range(20))
+    guest = without_source(tree(passthrough(f"d {{ {DEVICE} {below} }};")), "guest.dts")
+    times: list[int] = []
+
+    class Counted(list[Intid]):
+        def __iter__(self) -> Iterator[Intid]:
+            times.append(len(self))
+            return super().__iter__()
+
+    asking = {"/passthrough/d": Counted([Intid(37)])}
+    assert list(unrouted(guest, guest_gic(guest), asking)) == []
+    assert times == [1]

@@ -18,6 +18,7 @@ def unrouted(guest: GuestTree, gic: Gic, asking: Mapping[str, Sequence[Intid]]) 
     """Nodes below /passthrough with interrupts on the GIC that no request at or above them has.
     `asking`: the INTIDs of each request, by its path.
     """
+    intids_of = {path: frozenset(intids) for path, intids in asking.items()}
     for node in guest.tree.nodes():
         if is_below_passthrough(node.path) and node.path not in asking:
             try:
@@ -25,8 +26,10 @@ def unrouted(guest: GuestTree, gic: Gic, asking: Mapping[str, Sequence[Intid]]) 
             except TreeError:
                 # What is malformed counts where somebody asks for it.
                 continue
-            above = (asking.get(ancestor.path, ()) for ancestor in guest.tree.lineage(node))
-            if not own <= {intid for intids in above for intid in intids}:
+            for ancestor in guest.tree.lineage(node):
+                # Not in place: that may go through all of the other.
+                own = own - intids_of.get(ancestor.path, frozenset())
+            if own:
                 yield node.path
 
 

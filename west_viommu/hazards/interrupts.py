@@ -121,8 +121,10 @@ def _guest_clashes(ownership: Ownership) -> Found:
         taken.setdefault(interrupt.intid, []).append((f"the vSMMU ({interrupt.name})", ""))
     for reserved in profile.reserved_interrupts:
         if ownership.terms.applies(reserved.when):
+            # Of a thousand numbers one record.
+            holder = reserved.name, ""
             for number in range(reserved.first, reserved.last + 1):
-                taken.setdefault(Intid(number), []).append((reserved.name, ""))
+                taken.setdefault(Intid(number), []).append(holder)
     for path, intid in ownership.lines:
         taken.setdefault(intid, []).append((f"{path}, a node of the guest", path))
     for assignment in ownership.assignments:
