@@ -29,7 +29,7 @@ class Node(NamedTuple):
 
 
 class Input(NamedTuple):
-    """A host, a guest, a viommu.yml, and the command that gets them: `list` or `bind`."""
+    """A host, a guest, a viommu.yml, and the command that gets them: `list`, `bind`, `extract`."""
 
     host: bytes
     guest: str = ""
@@ -465,6 +465,59 @@ def _permissions(count: int) -> Input:
     return Input(host, _guest(map(_asking, range(count))), f"allow: [{allowed}]\n")
 
 
+def _far(node: Node) -> Node:
+    """`node` below others with long names."""
+    for _ in range(3):
+        node = Node("x" * 240, [node])
+    return node
+
+
+_FAR_NEXUS: list[Property | Node] = [("#interrupt-cells", [1]), ("phandle", [_FREE])]
+
+
+def _references_to_one(count: int) -> Input:
+    """A property that refers so often to a node with a long path, which does not come along."""
+    names = ["x" * 240] * 3
+    node = f"{' { '.join(names)} {{ c: c {{ }}; {'}; ' * len(names)}"
+    uses = " ".join(["&c"] * count)
+    return Input(_devices(1), _guest([_asking(0, f"foo = <{uses}>;")], [node]))
+
+
+def _interrupts_below(count: int) -> Input:
+    """Nodes with an interrupt each below a request with as many."""
+    rows = " ".join(f"0 {i % 900} 4" for i in range(count))
+    below = " ".join(f"n{i} {{ interrupts = <0 {i % 900} 4>; }};" for i in range(count))
+    host = _host([_device(0, ("interrupts", [0, 0, 4]))])
+    return Input(host, _guest([_asking(0, f"interrupts = <{rows}>; {below}")]))
+
+
+def _mistyped(count: int) -> Input:
+    """Requests for nodes that the host does not have, of names like those of many."""
+    nodes = (f'm{i} {{ xen,path = "/m{i}x"; }};' for i in range(count))
+    return Input(_devices(2000), _guest(nodes))
+
+
+def _children_of_extracted(count: int) -> Input:
+    below = [
+        Node(f"c{i}", [("reg", [0, i, 0, 1]), ("interrupts", [0, i % 900, 4])])
+        for i in range(count)
+    ]
+    return Input(_host([_device(0, *below)]), command=("extract", "/m0"))
+
+
+def _interrupts_of_extracted(count: int) -> Input:
+    """Those that go to a controller with a long path."""
+    far = _far(Node("c", [*_FAR_NEXUS, ("interrupt-controller", "")]))
+    user = _device(0, ("interrupt-parent", [_FREE]), ("interrupts", list(range(count))))
+    return Input(_host([far, user]), command=("extract", "/m0"))
+
+
+def _interrupts_without_a_row(count: int) -> Input:
+    far = _far(Node("c", [*_FAR_NEXUS, ("#address-cells", [0]), ("interrupt-map", [])]))
+    user = _device(0, ("interrupt-parent", [_FREE]), ("interrupts", list(range(count))))
+    return Input(_host([far, user]), command=("list",))
+
+
 DIMENSIONS = {
     "devices of a host (list)": Dimension(5000, _devices_beside_each_other),
     "SMMUs": Dimension(10000, _smmus),
@@ -514,4 +567,10 @@ DIMENSIONS = {
     "parts of a request": Dimension(500, _extended_requests),
     "explicit numbers": Dimension(500, _explicit),
     "permissions": Dimension(200, _permissions),
+    "references to one far node": Dimension(20000, _references_to_one),
+    "interrupts below a request": Dimension(2000, _interrupts_below),
+    "mistyped paths": Dimension(20, _mistyped),
+    "children of what is extracted": Dimension(5000, _children_of_extracted),
+    "interrupts of what is extracted": Dimension(20000, _interrupts_of_extracted),
+    "interrupts without a row (list)": Dimension(20000, _interrupts_without_a_row),
 }

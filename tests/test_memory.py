@@ -85,7 +85,49 @@ def small_nodes_with_long_paths() -> bytes:
     return host([*LONG, *nodes, None, None, None])
 
 
+GICLESS = (b"interrupt-controller", b""), (b"#interrupt-cells", cells(1)), (b"phandle", cells(9))
+FAR: list[Part] = [*LONG, *device(b"c", *GICLESS), None, None, None]
+BEHIND = (b"iommus", cells(1, 1)), (b"interrupt-parent", cells(9))
+
+
+def interrupts_of_a_far_controller() -> bytes:
+    """Each of 4 bytes goes to the same node, which has a path of 750 characters."""
+    return host(FAR, device(b"m", *BEHIND, (b"interrupts", cells(*range(20_000)))))
+
+
+def interrupts_without_a_row() -> bytes:
+    nexus: list[Part] = [*LONG, b"n", *GICLESS[1:], (b"interrupt-map", b""), None, None, None, None]
+    return host(nexus, device(b"m", *BEHIND, (b"interrupts", cells(*range(20_000)))))
+
+
+def children_of_a_far_controller() -> bytes:
+    below = [part for i in range(5000) for part in device(b"%x" % i, (b"interrupts", cells(i)))]
+    return host(FAR, [b"m", *BEHIND, *below, None])
+
+
+def properties_that_refer_far() -> bytes:
+    return host(FAR, device(b"m", BEHIND[0], *((b"p%x" % i, cells(9)) for i in range(5000))))
+
+
+def cells_of_a_long_name() -> bytes:
+    """Each of 4 bytes is a reference to a node whose label is made of its name."""
+    clock = device(b"y" * 250, (b"phandle", cells(9)), (b"#clock-cells", cells(0)))
+    return host([b"m", BEHIND[0], (b"clocks", cells(*[9] * 20_000)), *clock, None])
+
+
+def masters_without_a_row() -> bytes:
+    nexus: list[Part] = [*LONG, b"n", *GICLESS[1:], (b"interrupt-map", b""), None, None, None, None]
+    masters = (device(b"m%x" % i, *BEHIND, (b"interrupts", cells(1, 2, 3))) for i in range(3000))
+    return host(nexus, *masters)
+
+
 BLOBS = [
+    interrupts_of_a_far_controller,
+    interrupts_without_a_row,
+    children_of_a_far_controller,
+    properties_that_refer_far,
+    cells_of_a_long_name,
+    masters_without_a_row,
     tiny_nodes,
     tiny_properties,
     small_masters,
@@ -141,6 +183,50 @@ def test_source_takes_its_size_times_a_constant(tmp_path: Path) -> None:
     (tmp_path / "host.dts").write_text(text)
     status, taken, _, _ = memory(tmp_path, "list", "--host", "host.dts")
     assert (status, taken < EMPTY + OF_SOURCE * len(text)) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        pytest.param("a{" * 20_000, id="levels"),
+        pytest.param("n" * 50_000 + "{" + "a{};" * 3000, id="a long name"),
+        pytest.param(
+            f"{'x' * 250}{{" * 3 + "".join(map("n{}{{}};".format, range(9999))), id="paths"
+        ),
+    ],
+)
+def test_source_of_long_paths_takes_its_size_times_a_constant(inside: str, tmp_path: Path) -> None:
+    text = f"/dts-v1/; / {{ {inside}"
+    (tmp_path / "host.dts").write_text(text)
+    status, taken, _, _ = memory(tmp_path, "list", "--host", "host.dts")
+    assert (status, taken < EMPTY + OF_SOURCE * len(text)) == (1, True)
+
+
+FAR_NODES = f"{'x' * 240} {{ " * 4 + "l: n { }; " + "}; " * 4
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        pytest.param(f"foo = <{'&l ' * 20_000}>;", id="cells"),
+        pytest.param("".join(f"a{i} = <&l>;" for i in range(1500)), id="properties"),
+        pytest.param("".join(f"a{i} {{ a = <&l>; }};" for i in range(5000)), id="nodes"),
+        pytest.param(f"foo = {'&l, ' * 9999} &l;", id="paths"),
+    ],
+)
+def test_references_to_a_far_node_take_their_size_times_a_constant(
+    inside: str, tmp_path: Path
+) -> None:
+    (tmp_path / "host.dtb").write_bytes(host(device(b"m0", (b"iommus", cells(1, 1)))))
+    text = f"/dts-v1/; / {{ {FAR_NODES} }}; "
+    text += (GUEST % f'm0 {{ xen,path = "/m0"; }}; z {{ {inside} }};').removeprefix("/dts-v1/;")
+    (tmp_path / "guest.dts").write_text(text)
+    _, taken, printed, messages = memory(tmp_path, "bind", "--host", "host.dtb", "guest.dts")
+    assert taken < EMPTY + OF_SOURCE * len(text)
+    # A partial tree has a comment of what a note tells.
+    written = sum(file.stat().st_size for file in tmp_path.glob("viommu/passthrough-*.dts"))
+    assert printed < 100_000
+    assert written < 100_000 + 40 * len(text)
 
 
 def of_one_line(i: int) -> list[Part]:
@@ -201,6 +287,35 @@ def test_bind_takes_its_size_times_a_constant(
     assert status == 1
     assert f"error: [{hazard}] and {count - MOST_ALIKE:,} more like this" in messages
     assert taken < EMPTY + OF_BLOB * len(blob) + OF_SOURCE * len(guest)
+
+
+def test_a_profile_takes_its_size_times_a_constant(tmp_path: Path) -> None:
+    shipped = (CHECKOUT / "west_viommu" / "profiles" / "xen-rfc.yaml").read_text()
+    rows = "    - {name: v, first: 32, last: 1019, if: always}\n" * 1000
+    text = shipped.replace("    - {name: vpl011, first", f"{rows}    - {{name: vpl011, first")
+    (tmp_path / "own.yml").write_text(text.replace("name: xen-rfc", "name: own"))
+    (tmp_path / "host.dtb").write_bytes(on_one_line_each())
+    (tmp_path / "guest.dts").write_text(GUEST % 'm0 { xen,path = "/m0"; interrupts = <0 7 4>; };')
+    command = ("bind", "--host", "host.dtb", "--profile", "own.yml", "guest.dts")
+    _, taken, _, messages = memory(tmp_path, *command)
+    assert "INTID 39 also belongs to v" in messages
+    assert taken < EMPTY + OF_SOURCE * len(text) + OF_BLOB * len(on_one_line_each())
+
+
+def test_check_takes_its_size_times_a_constant(tmp_path: Path) -> None:
+    numbers = cells(*(cell for i in range(12_000) for cell in (7, i)))
+    smmu = [*LONG, *device(b"s", *SMMU, (b"phandle", cells(8))), None, None, None]
+    bus = [b"passthrough", *device(b"m", (b"iommus", numbers)), None]
+    blob = flat([b"", *smmu, *bus, None])
+    (tmp_path / "given.dtb").write_bytes(blob)
+    (tmp_path / "built.dts").write_text(GUEST % "")
+    command = ("check", "--dts", "built.dts", "--guest-dtb", "given.dtb")
+    status, taken, printed, _ = memory(tmp_path, *command)
+    assert (status, printed < 2 << 20) == (1, True)
+    assert taken < EMPTY + OF_BLOB * len(blob)
+    status, _, printed, messages = memory(tmp_path, *command, "--format", "json")
+    assert (status, printed) == (1, len(messages))
+    assert "there are more differences than --format json lists" in messages
 
 
 def test_the_constants_are_those_of_the_documentation() -> None:
