@@ -1,92 +1,100 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of the guest's addresses: what the regions of its devices lie over."""
+"""Checks of the guest's addresses: what the regions of its devices, and its raw mappings, lie over.
+Xen maps the last one there, as __p2m_set_entry() replaces a valid entry without a word (read in
+4.17 and master).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import groupby
 
 from west_viommu.guest.regions import Mapped
 from west_viommu.hazards.findings import Finding, first_ones
-from west_viommu.hazards.ownership import Found, Ownership
+from west_viommu.hazards.ownership import Found, Mapper, Ownership
 from west_viommu.host.intervals import met
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.node import is_at_or_below
 
+# Who maps over something, and what was found.
+_Overlaps = Iterator[tuple[Mapper, Finding]]
+
 
 def guest_overlap(ownership: Ownership) -> Found:
     """A region of the guest over what is there already. Whole pages, as those are mapped."""
-    taken = occupied_by_others(ownership)
+    by_path = {assignment.request.path: assignment for assignment in ownership.assignments}
+    for mapper, finding in overlaps(ownership, of_raw=False):
+        yield by_path[mapper.path], finding
+
+
+def overlaps(ownership: Ownership, *, of_raw: bool) -> _Overlaps:
+    """What the guest's devices, or its raw mappings, lie over."""
+    count = partial(ownership.devices.steps.count, "an address of the guest")
+    yield from _over_occupied(ownership, count, of_raw=of_raw)
+    yield from _over_mapped(ownership, count, of_raw=of_raw)
+
+
+def _over_occupied(ownership: Ownership, count: Callable[[], None], *, of_raw: bool) -> _Overlaps:
+    """Over what is there whatever the guest asks for."""
+    mappers = [mapper for mapper in ownership.mappers if mapper.is_raw is of_raw]
+    taken = _occupied(ownership, of_raw=of_raw)
     others = [(*region.ends, at) for at, (_, _, region) in enumerate(taken)]
-    pages = [
-        (*mapped.guest.ends, (place, mapped))
-        for place, assignment in enumerate(ownership.assignments)
-        for mapped in ownership.pages[assignment.request.path]
-    ]
-    count = partial(ownership.devices.steps.count, "an address of the guest")
-    there = met(((first, last) for first, last, _ in pages), others, count)
-    by_request: dict[int, list[tuple[int, int, Mapped]]] = {}
-    for first, last, (place, mapped) in pages:
-        by_request.setdefault(place, []).append((first, last, mapped))
-    for place, own in by_request.items():
-        assignment = ownership.assignments[place]
+    there = met((pages.guest.ends for mapper in mappers for pages in mapper.pages), others, count)
+    viommu = ownership.profile.viommu
+    with_registers = {path for path, _ in ownership.occupied} if of_raw and viommu else ()
+    for mapper in mappers:
+        # Of a node with registers of its own over the vSMMU, the guest's own tree tells.
+        told = viommu.region if viommu and mapper.path in with_registers else None
         page_over: dict[int, Region] = {}
-        for first, last, mapped in own:
-            for at in there[first, last]:
+        for pages in mapper.pages:
+            for at in there[pages.guest.ends]:
                 count()
-                path = taken[at][1]
-                if not (path and _is_related(path, assignment.request.path)):
-                    page_over.setdefault(at, mapped.guest)
-        over = ((taken[at], page) for at, page in page_over.items())
-        for finding in first_ones(over, _over):
-            yield assignment, finding
-    yield from _overlaps_between(ownership, pages)
+                _, path, region = taken[at]
+                if region != told and not _is_related(mapper, path):
+                    page = _common(pages.guest, region) if of_raw else pages.guest
+                    page_over.setdefault(at, page)
+        over = ((taken[at][0], page, taken[at][2]) for at, page in page_over.items())
+        for finding in first_ones(over, partial(_overlap, mapper)):
+            yield mapper, finding
 
 
-def _over(pair: tuple[tuple[str, str, Region], Region]) -> Finding:
-    (name, _, region), page = pair
-    return overlap_with(name, page, region)
-
-
-def _overlaps_between(
-    ownership: Ownership, pages: Sequence[tuple[int, int, tuple[int, Mapped]]]
-) -> Found:
-    """Regions of the guest's devices over each other. What is together on the host may be together
-    in the guest as well.
+def _over_mapped(ownership: Ownership, count: Callable[[], None], *, of_raw: bool) -> _Overlaps:
+    """Over what was asked for before. What is together on the host may be together in the guest as
+    well.
     """
-    assignments = ownership.assignments
-    count = partial(ownership.devices.steps.count, "an address of the guest")
-    there = met(((first, last) for first, last, _ in pages), pages, count)
-    pair_with: dict[int, tuple[Mapped, Mapped]] = {}
-    for number, (first, last, (place, mine)) in enumerate(pages):
-        # Of each pair of requests, once.
-        for at in there[first, last]:
-            count()
-            earlier, theirs = pages[at][2]
-            is_apart = theirs.host.base - theirs.guest.base != mine.host.base - mine.guest.base
-            is_refused = assignments[earlier].request.path in ownership.refused
-            if at < number and is_apart and not is_refused:
-                pair_with.setdefault(earlier, (mine, theirs))
-        if number + 1 == len(pages) or pages[number + 1][2][0] != place:
-            names = (
-                ("another region of this device" if at == place else assignments[at].request.path)
-                for at in pair_with
-            )
-            over = zip(names, pair_with.values(), strict=True)
-            for finding in first_ones(over, _over_another):
-                yield assignments[place], finding
-            pair_with = {}
+    mappers = [mapper for mapper in ownership.mappers if of_raw or not mapper.is_raw]
+    mapped = [(place, pages) for place, mapper in enumerate(mappers) for pages in mapper.pages]
+    others = [(*pages.guest.ends, None) for _, pages in mapped]
+    asked = (pages.guest.ends for place, pages in mapped if mappers[place].is_raw is of_raw)
+    there = met(asked, others, count)
+    for place, own in groupby(enumerate(mapped), lambda numbered: numbered[1][0]):
+        mapper = mappers[place]
+        if mapper.is_raw is not of_raw:
+            continue
+        # Of each pair, once.
+        pair_with: dict[int, tuple[Mapped, Mapped]] = {}
+        for number, (_, mine) in own:
+            for at in there[mine.guest.ends]:
+                count()
+                earlier, theirs = mapped[at]
+                is_apart = theirs.host.base - theirs.guest.base != mine.host.base - mine.guest.base
+                is_refused = mappers[earlier].path in ownership.refused
+                if at < number and is_apart and not is_refused:
+                    pair_with.setdefault(earlier, (mine, theirs))
+        itself = f"another region of this {'node' if of_raw else 'device'}"
+        over = (
+            (itself if at == place else mappers[at].path, mine.guest, theirs.guest)
+            for at, (mine, theirs) in pair_with.items()
+        )
+        for finding in first_ones(over, partial(_overlap, mapper)):
+            yield mapper, finding
 
 
-def _over_another(named_pair: tuple[str, tuple[Mapped, Mapped]]) -> Finding:
-    name, (mine, theirs) = named_pair
-    return overlap_with(name, mine.guest, theirs.guest)
-
-
-def occupied_by_others(ownership: Ownership) -> list[tuple[str, str, Region]]:
-    """What of the guest's addresses is no device's that it asks for: how to call it, the path of
-    its node, if it is one, and where it is.
+def _occupied(ownership: Ownership, *, of_raw: bool) -> list[tuple[str, str, Region]]:
+    """What of the guest's addresses is taken by none that `_over_mapped` looks at: how to call it,
+    the path of its node, if it is one, and where it is.
     """
     viommu = ownership.profile.viommu
     taken = [
@@ -94,26 +102,38 @@ def occupied_by_others(ownership: Ownership) -> list[tuple[str, str, Region]]:
         for reserved in ownership.profile.reserved
         if ownership.terms.applies(reserved.when)
     ]
+    asking = {mapper.path for mapper in ownership.mappers if of_raw or not mapper.is_raw}
     if viommu:
-        taken.append((f"the vSMMU (/{viommu.node_name})", "", viommu.region))
-    own = f"/{viommu.node_name}" if viommu else ""
-    asking = {assignment.request.path for assignment in ownership.assignments}
-    # Of a vSMMU that is in the tree already, the profile speaks.
-    taken += [(p, p, r) for p, r in ownership.occupied if p != own and p not in asking]
-    return taken
+        # Of a vSMMU that is in the tree already, the profile speaks.
+        own = f"/{viommu.node_name}"
+        taken.append((f"the vSMMU ({own})", "", viommu.region))
+        asking.add(own)
+    return taken + [(p, p, r) for p, r in ownership.occupied if p not in asking]
 
 
-def overlap_with(name: str, page: Region, region: Region) -> Finding:
-    """What a `page` of the guest is over: `name`, at `region`."""
+def _common(page: Region, region: Region) -> Region:
+    """What two regions that overlap have in common."""
+    (first, last), (other_first, other_last) = page.ends, region.ends
+    return Region.between(max(first, other_first), min(last, other_last))
+
+
+def _overlap(mapper: Mapper, found: tuple[str, Region, Region]) -> Finding:
+    """What a page of the guest is over: something of that name, at that region."""
+    name, page, region = found
     return Finding(
         f"this region overlaps {name}",
         "map the device elsewhere: xen,reg = <host size guest>, and reg with the guest address",
-        "reg",
+        "xen,reg" if mapper.is_raw else "reg",
         expected=f"no overlap with {in_pages(region)}",
         found=str(page),
     )
 
 
-def _is_related(path: str, other: str) -> bool:
-    """Whether one of the two nodes is the other, or above it."""
-    return is_at_or_below(path, other) or is_at_or_below(other, path)
+def _is_related(mapper: Mapper, path: str) -> bool:
+    """Whether the node at `path`, if it is one, may have the addresses of `mapper`: as itself, a
+    node above it, or a part of the device.
+    """
+    if not path:
+        return False
+    is_part = not mapper.is_raw and is_at_or_below(path, mapper.path)
+    return is_part or is_at_or_below(mapper.path, path)

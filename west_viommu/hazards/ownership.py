@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, wraps
 
 from west_viommu.guest.regions import Mapped
+from west_viommu.guest.requests import Raw
 from west_viommu.hazards.findings import Finding
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Iommu
@@ -14,10 +15,21 @@ from west_viommu.host.streams import StreamId
 from west_viommu.hypervisor.assignment import AssignedStream, Assignment, Terms
 from west_viommu.hypervisor.contests import Contests
 from west_viommu.hypervisor.holdings import Holdings
-from west_viommu.hypervisor.pages import mapped_pages
+from west_viommu.hypervisor.pages import mapped_pages, whole_pages
 from west_viommu.hypervisor.profile import Profile
+from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
+
+
+class Mapper(NamedTuple):
+    """A node that has host memory mapped into the guest, in whole pages: a request's, or a raw
+    mapping.
+    """
+
+    path: str
+    pages: tuple[Mapped, ...]
+    is_raw: bool
 
 
 class Ownership:
@@ -27,6 +39,7 @@ class Ownership:
     to it by a hypervisor that numbers them itself; both are None where there are none for it.
     `is_alone`: each of the assignments is looked at as if there were no other. `refused`: the
     paths of requests that mean no one device: what else they say is not what their user means.
+    `raws`: what the guest maps without a device.
     """
 
     def __init__(
@@ -42,6 +55,7 @@ class Ownership:
         *,
         is_alone: bool = False,
         refused: frozenset[str] = frozenset(),
+        raws: Sequence[Raw] = (),
     ):
         self.terms = terms
         self.assignments = assignments
@@ -53,6 +67,7 @@ class Ownership:
         self.given = given
         self.is_alone = is_alone
         self.refused = refused
+        self.raws = raws
 
     @property
     def profile(self) -> Profile:
@@ -90,6 +105,14 @@ class Ownership:
             assignment.request.path: mapped_pages(assignment.request)
             for assignment in self.assignments
         }
+
+    @cached_property
+    def mappers(self) -> list[Mapper]:
+        """Who maps what into the guest: the requests, then the raw mappings, in their order."""
+        requests = [Mapper(path, pages, is_raw=False) for path, pages in self.pages.items()]
+        return requests + [
+            Mapper(raw.path, tuple(map(whole_pages, raw.mapped)), is_raw=True) for raw in self.raws
+        ]
 
     @cached_property
     def first_of(self) -> dict[str, Assignment]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from west_viommu.guest.requests import Asked, Raw, Request
+from west_viommu.guest.requests import Asked, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.contradictions import Examiner
 from west_viommu.hazards.matching import assigned_twice
@@ -28,7 +28,7 @@ from west_viommu.hypervisor.assignment import (
 from west_viommu.hypervisor.contests import contests
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.numbering import Numbers, given, numbers
-from west_viommu.hypervisor.pages import in_pages, whole_pages
+from west_viommu.hypervisor.pages import in_pages
 from west_viommu.plan.copied import with_pairs
 from west_viommu.plan.identity import Identity, Matcher
 from west_viommu.plan.own_tree import clashes
@@ -67,8 +67,8 @@ def plan_for(
     problems = [*asked.problems, *clashes(asked, guest, terms.profile)]
     for request in matched:
         problems += told.of(request.path)
-    for raw, hazard, finding in of_raw(asked.raw, ownership):
-        told.add(hazard, finding, raw.path, (raw.path,), severity=finding.told_as())
+    for path, hazard, finding in of_raw(ownership):
+        told.add(hazard, finding, path, (path,), severity=finding.told_as())
     for raw in asked.raw:
         problems += told.of(raw.path)
     problems += told.rest()
@@ -86,8 +86,8 @@ def plan_for(
         devices=tuple(_planned(assignment, ownership) for assignment in assignments),
         allowed=permissions.used,
         marks=ownership.contests.marks if ownership.profile.toolstacks else (),
-        memory_limit=_memory_limit(ownership, asked.raw),
-        hindered=_hindered(ownership, asked.raw, extra),
+        memory_limit=_memory_limit(ownership),
+        hindered=_hindered(ownership, extra),
         raw=asked.raw,
         extra=extra,
         unasked=asked.unasked,
@@ -143,6 +143,7 @@ def _ownership(
         dict(zip(paths, streams, strict=True)),
         dict(zip(paths, given(assignments, terms) or nothing, strict=False)),
         refused=refused,
+        raws=asked.raw,
     )
 
 
@@ -179,7 +180,7 @@ def _planned(assignment: Assignment, ownership: Ownership) -> PlannedDevice:
     )
 
 
-def _memory_limit(ownership: Ownership, raws: Iterable[Raw]) -> int | None:
+def _memory_limit(ownership: Ownership) -> int | None:
     """How much memory the domain may have at most: up to the lowest device in the bank where Xen
     puts it (allocate_memory()). What it has more lies over the device, and Xen panics ("Unable to
     copy the DTB", booted), whatever the guest's own memory node says.
@@ -187,17 +188,16 @@ def _memory_limit(ownership: Ownership, raws: Iterable[Raw]) -> int | None:
     ram = ownership.profile.ram
     if ram is None:
         return None
-    of_devices = (mapped for pages in ownership.pages.values() for mapped in pages)
-    of_raws = (whole_pages(mapped) for raw in raws for mapped in raw.mapped)
     above = [
         mapped.guest.base - ram.base
-        for mapped in (*of_devices, *of_raws)
+        for mapper in ownership.mappers
+        for mapped in mapper.pages
         if ram.contains(mapped.guest.base)
     ]
     return min(above, default=None)
 
 
-def _hindered(ownership: Ownership, raws: Iterable[Raw], extra: Iterable[Extra]) -> dict[str, str]:
+def _hindered(ownership: Ownership, extra: Iterable[Extra]) -> dict[str, str]:
     """The toolstacks that could not make the domain, and why: xl runs in dom0, and can hand on
     only what dom0 has a right to.
     """
@@ -206,7 +206,11 @@ def _hindered(ownership: Ownership, raws: Iterable[Raw], extra: Iterable[Extra])
     for assignment in ownership.assignments:
         if ownership.holdings.left_out_by(assignment.device.path):
             return {"libxl": f"Xen gives dom0 no right to {assignment.device.path}"}
-    asked = [(f"the memory that {raw.path} maps", host) for raw in raws for host, _ in raw.mapped]
+    asked = [
+        (f"the memory that {raw.path} maps", host)
+        for raw in ownership.raws
+        for host, _ in raw.mapped
+    ]
     asked += [(str(added.region), added.region) for added in extra]
     is_permitted = ownership.holdings.is_permitted() if asked else None
     for what, region in asked:
