@@ -60,10 +60,10 @@ class Examiner:
             yield self._other_path(assignment, parts(PATH))
         if wanted and device.master and not has_all(device.master, wanted):
             yield self._other_ids(assignment, wanted, parts(IDS))
-        for finding in self._other_regions(assignment):
-            line = self._paper.reg(request.path, device) if finding.prop == "reg" else ""
-            yield Contradiction(REG, "region-mismatch", finding, line)
-            break
+        regions = self._other_regions(assignment)
+        if regions:
+            line = self._paper.reg(request.path, device) if regions.prop == "reg" else ""
+            yield Contradiction(REG, "region-mismatch", regions, line)
         interrupts = self._other_interrupts(assignment)
         if interrupts:
             line = self._paper.interrupts(device)
@@ -103,59 +103,62 @@ class Examiner:
         line = as_entries(device.master, finding.prop) if device.master and has_own else ""
         return Contradiction(IDS, hazard, finding, line)
 
-    def _other_regions(self, assignment: Assignment) -> Iterator[Finding]:
+    def _other_regions(self, assignment: Assignment) -> Finding | None:
         """Each reg entry must be a region of the device, by xen,reg or at the same address, and
-        xen,reg must map nothing else.
+        xen,reg must map nothing else. The first that is wrong.
         """
-        request, path = assignment.request, assignment.device.path
-        regions = [region for region in assignment.device.regions if region]
-        expected = " or ".join(map(str, regions)) or "no region"
-        own = (*regions, *self._terms.extra_of(assignment))
+        request = assignment.request
+        return (
+            self._foreign_memory(assignment)
+            or self._foreign_regions(assignment)
+            or _unmapped(request)
+            or _apart(request)
+        )
+
+    def _foreign_memory(self, assignment: Assignment) -> Finding | None:
+        """What xen,reg maps that is not the device's."""
+        regions = _regions(assignment.device)
         # Xen maps whole pages, and one triple of xen,reg may cover several regions.
-        is_of_device = covered_by(Interval(*pages.ends) for pages in map(in_pages, own))
-        foreign = [host for host, _ in request.mapped if not is_of_device(*host.ends)]
-        if foreign:
-            pages = " or ".join(str(in_pages(region)) for region in regions)
-            yield Finding(
-                f"xen,reg maps memory that does not belong to {path}"
-                f"{owners(foreign, assignment, self._holdings)}",
-                f"write the host's regions in whole pages: {pages}"
-                if regions
-                else "leave xen,reg out: the host node has no region",
-                "xen,reg",
-                expected=expected,
-                found=_some(map(str, foreign)),
-            )
-        known = frozenset(own)
+        own = map(in_pages, (*regions, *self._terms.extra_of(assignment)))
+        is_of_device = covered_by(Interval(*pages.ends) for pages in own)
+        foreign = [host for host, _ in assignment.request.mapped if not is_of_device(*host.ends)]
+        if not foreign:
+            return None
+        pages = " or ".join(str(in_pages(region)) for region in regions)
+        return Finding(
+            f"xen,reg maps memory that does not belong to {assignment.device.path}"
+            f"{owners(foreign, assignment, self._holdings)}",
+            f"write the host's regions in whole pages: {pages}"
+            if regions
+            else "leave xen,reg out: the host node has no region",
+            "xen,reg",
+            expected=_either(regions),
+            found=_some(map(str, foreign)),
+        )
+
+    def _foreign_regions(self, assignment: Assignment) -> Finding | None:
+        """The entries of reg that are not the device's."""
+        request, path = assignment.request, assignment.device.path
+        regions = _regions(assignment.device)
+        known = frozenset((*regions, *self._terms.extra_of(assignment)))
         others = [host for _, host in request.regions if host and host not in known]
-        if others:
-            of = owners(others, assignment, self._holdings)
-            line = self._paper.reg(request.path, assignment.device)
-            yield Finding(
-                f"this region does not belong to {path}{of}"
-                if len(others) == 1
-                else f"these regions do not belong to {path}{of}",
-                (f"write {line} " if line else "copy the host's absolute address and size, ")
-                + "or pair host and guest addresses: xen,reg = <host size guest>; what its driver "
-                "needs besides, add by `regions:` in viommu.yml"
-                if regions
-                else "leave reg out: the host node has none",
-                "reg",
-                expected=expected,
-                found=_some(map(str, others)),
-            )
-        unmapped = [guest for guest, host in request.regions if host is None]
-        if unmapped:
-            yield Finding(
-                "xen,reg maps nothing to this region, so Xen would not map it",
-                "write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
-                "reg",
-                expected="a region that xen,reg covers",
-                found=_some(map(str, unmapped)),
-            )
-        for guest, host in request.regions:
-            if host and (guest.base - host.base) % PAGE:
-                yield differs_within_a_page(host, guest, "reg")
+        if not others:
+            return None
+        of = owners(others, assignment, self._holdings)
+        line = self._paper.reg(request.path, assignment.device)
+        return Finding(
+            f"this region does not belong to {path}{of}"
+            if len(others) == 1
+            else f"these regions do not belong to {path}{of}",
+            (f"write {line} " if line else "copy the host's absolute address and size, ")
+            + "or pair host and guest addresses: xen,reg = <host size guest>; what its driver "
+            "needs besides, add by `regions:` in viommu.yml"
+            if regions
+            else "leave reg out: the host node has none",
+            "reg",
+            expected=_either(regions),
+            found=_some(map(str, others)),
+        )
 
     def _other_interrupts(self, assignment: Assignment) -> Finding | None:
         """Xen gives a guest an interrupt under the host's number only (virq = pirq)."""
@@ -231,6 +234,36 @@ def differs_within_a_page(host: Region, guest: Region, prop: str) -> Finding:
         expected=f"an address that ends in {host.base % PAGE:#05x}",
         found=f"{guest.base:#x}",
     )
+
+
+def _regions(device: Device) -> list[Region]:
+    return [region for region in device.regions if region]
+
+
+def _either(regions: Sequence[Region]) -> str:
+    return " or ".join(map(str, regions)) or "no region"
+
+
+def _unmapped(request: Request) -> Finding | None:
+    """The entries of reg to which xen,reg maps nothing."""
+    unmapped = [guest for guest, host in request.regions if host is None]
+    if not unmapped:
+        return None
+    return Finding(
+        "xen,reg maps nothing to this region, so Xen would not map it",
+        "write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
+        "reg",
+        expected="a region that xen,reg covers",
+        found=_some(map(str, unmapped)),
+    )
+
+
+def _apart(request: Request) -> Finding | None:
+    """The first region that is at different offsets into a page on both sides."""
+    for guest, host in request.regions:
+        if host and (guest.base - host.base) % PAGE:
+            return differs_within_a_page(host, guest, "reg")
+    return None
 
 
 def _interrupt(intid: Intid) -> str:

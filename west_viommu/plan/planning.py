@@ -53,31 +53,23 @@ def plan_for(
     requests = [with_pairs(request, devices) for request in asked.requests]
     identities = Matcher(holdings, permissions, examiner).identities(requests)
     matched = dict(_each_once(identities, told))
-    refused = frozenset(
-        request.path for request, identity in matched.items() if identity.is_refused
-    )
-    assignments = [identity.assignment for identity in matched.values() if identity.assignment]
     # A node that appears twice is not in the way of the other.
     again = {
         r.path for r, identity in identities.items() if identity.assignment != matched[r].assignment
     }
-    beside = asked._replace(occupied=tuple(node for node in asked.occupied if node[0] not in again))
-    ownership = _ownership(matched.values(), refused, beside, terms, holdings)
-    _judge(ownership, told, refused)
-    problems = [*asked.problems, *clashes(asked, guest, terms.profile)]
-    for request in matched:
-        problems += told.of(request.path)
-    for path, hazard, finding in of_raw(ownership):
-        told.add(hazard, finding, path, (path,), severity=finding.told_as())
-    for raw in asked.raw:
-        problems += told.of(raw.path)
-    problems += told.rest()
-    # Of what was refused for what it says, it is not known what it would need.
-    is_known = not refused and not asked.errors
-    problems += permissions.stale(is_known=is_known)
-    problems += _stale_vsids(terms, assignments, is_known=is_known)
+    ownership = _ownership(matched, again, asked, terms, holdings)
+    assignments = [identity.assignment for identity in matched.values() if identity.assignment]
     extra = _extra(terms, assignments)
-    problems += _stale_extra(terms, extra, is_known=is_known)
+    # Of what was refused for what it says, it is not known what it would need.
+    is_known = not ownership.refused and not asked.errors
+    problems = (
+        *asked.problems,
+        *clashes(asked, guest, terms.profile),
+        *_judged(matched, ownership, told),
+        *permissions.stale(is_known=is_known),
+        *_stale_vsids(terms, assignments, is_known=is_known),
+        *_stale_extra(terms, extra, is_known=is_known),
+    )
     plan = Plan(
         profile=terms.profile,
         gic=asked.gic,
@@ -94,7 +86,7 @@ def plan_for(
         unrouted=asked.unrouted,
         refused=told.refused,
     )
-    return plan, tuple(problems)
+    return plan, problems
 
 
 def _each_once(
@@ -119,13 +111,17 @@ def _each_once(
 
 
 def _ownership(
-    identities: Iterable[Identity],
-    refused: frozenset[str],
+    matched: Mapping[Request, Identity],
+    again: Collection[str],
     asked: Asked,
     terms: Terms,
     holdings: Holdings,
 ) -> Ownership:
-    candidates = (identity.stand_in or identity.assignment for identity in identities)
+    """What is `asked` for and by whom, where the nodes at `again` ask for what another has."""
+    refused = frozenset(
+        request.path for request, identity in matched.items() if identity.is_refused
+    )
+    candidates = (identity.stand_in or identity.assignment for identity in matched.values())
     assignments = [assignment for assignment in candidates if assignment]
     paths = [assignment.request.path for assignment in assignments]
     streams = (
@@ -138,7 +134,7 @@ def _ownership(
         assignments,
         holdings,
         contests(assignments, holdings, (permission.device for permission in terms.permissions)),
-        tuple(node for node in asked.occupied if node[0] not in refused),
+        tuple(node for node in asked.occupied if node[0] not in refused.union(again)),
         asked.lines,
         dict(zip(paths, streams, strict=True)),
         dict(zip(paths, given(assignments, terms) or nothing, strict=False)),
@@ -156,12 +152,26 @@ def _streams(
     )
 
 
-def _judge(ownership: Ownership, told: Told, silent: Collection[str]) -> None:
-    """What the hazards say of each request is `told`; nothing of those that are `silent`."""
+def _judged(requests: Iterable[Request], ownership: Ownership, told: Told) -> Iterator[Problem]:
+    """What the hazards say of each request, and then of the raw mappings. It is `told` in the order
+    of the hazards, and here by node.
+    """
+    _judge(ownership, told)
+    for request in requests:
+        yield from told.of(request.path)
+    for path, hazard, finding in of_raw(ownership):
+        told.add(hazard, finding, path, (path,), severity=finding.told_as())
+    for raw in ownership.raws:
+        yield from told.of(raw.path)
+    yield from told.rest()
+
+
+def _judge(ownership: Ownership, told: Told) -> None:
+    """What the hazards say of each request is `told`; nothing of those that are refused before."""
     refused: set[tuple[str, str]] = set()
     for hazard, assignment, finding in findings(ownership):
         path = assignment.request.path
-        if path in silent or hazard.is_moot(path, refused):
+        if path in ownership.refused or hazard.is_moot(path, refused):
             continue
         severity = finding.told_as(hazard.severity)
         if told.add(hazard.id, finding, path, assignment.names, severity=severity, of=hazard):
