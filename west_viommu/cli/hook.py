@@ -27,12 +27,14 @@ from west_viommu.write.files import Output
 
 if TYPE_CHECKING:
     # For a source that asks for nothing, not loaded.
+    from west_viommu.api import Guest
+    from west_viommu.cli.job import Done
     from west_viommu.plan.records import Plan
     from west_viommu.read.settings import Settings
 
 # Source without any of these words asks for nothing.
 _WORDS = (b"passthrough", b"xen,path")
-# What `_appended` imports.
+# What `_chosen` and `_done` import.
 _MODULES = ("west_viommu.cli.job", "west_viommu.read.settings")
 _NOTHING: tuple[list[str], list[str]] = ([], [])
 
@@ -165,17 +167,28 @@ def _appended(
     """Plan, write the files of the run, and append the overlay to the source. What it was made
     from, and what was written; nothing where the source asks for nothing after all.
     """
-    from west_viommu.api import guest_of, read_host
-    from west_viommu.cli.job import done
-    from west_viommu.cli.required import lacking
+    from west_viommu.api import guest_of
     from west_viommu.read.host import host_files
-    from west_viommu.read.preprocess import line_marker
-    from west_viommu.read.settings import placed, settings
     from west_viommu.read.source import guest_tree_of
 
     guest = guest_of(_included(command), guest_tree_of(source))
     if not guest.asks:
         return _NOTHING
+    chosen = _chosen(arguments, guest)
+    result = _done(arguments, guest, chosen)
+    _define_label(source, result.plan, output.folder)
+    result.tell(console)
+    output.write(result.files)
+    _append(source, result.files[OVERLAY], output.folder)
+    tell([f"{printable(_bound(result.plan, chosen, output.folder))}\n"])
+    written = [str(output.folder / name) for name in result.files]
+    return [*host_files(chosen.host or ""), *chosen.files], written
+
+
+def _chosen(arguments: Namespace, guest: Guest) -> Settings:
+    """The settings of the build. Raises Refused where they name no host for the guest."""
+    from west_viommu.read.settings import placed, settings
+
     app = arguments.app
     chosen = settings(
         {
@@ -194,20 +207,30 @@ def _appended(
     chosen.check_host()
     if arguments.host_dtb and not os.path.exists(chosen.host):
         raise Refused([_no_such_host(chosen.host)])
+    return chosen
+
+
+def _done(arguments: Namespace, guest: Guest, chosen: Settings) -> Done:
+    """What there is to write for `guest`. Raises Refused, also where a binding is lacking."""
+    from west_viommu.api import read_host
+    from west_viommu.cli.job import done
+    from west_viommu.cli.required import lacking
+
     binding_dirs = _binding_dirs(arguments)
-    result = done(read_host(chosen.host), guest, chosen, binding_dirs)
+    result = done(read_host(chosen.host or ""), guest, chosen, binding_dirs)
     wanting = list(lacking(guest, binding_dirs))
     if wanting:
         raise Refused(wanting)
-    _define_label(source, result.plan, output.folder)
-    result.tell(console)
-    output.write(result.files)
+    return result
+
+
+def _append(source: Path, overlay: bytes, folder: Path) -> None:
+    """Append `overlay`, as it is in `folder`, to the source."""
+    from west_viommu.read.preprocess import line_marker
+
     with source.open("ab") as file:
-        place = line_marker(printable(str(output.folder / OVERLAY)), 1)
-        file.write(f"\n{place}\n".encode() + result.files[OVERLAY])
-    tell([f"{printable(_bound(result.plan, chosen, output.folder))}\n"])
-    written = [str(output.folder / name) for name in result.files]
-    return [*host_files(chosen.host), *chosen.files], written
+        place = line_marker(printable(str(folder / OVERLAY)), 1)
+        file.write(f"\n{place}\n".encode() + overlay)
 
 
 def _define_label(source: Path, plan: Plan, folder: Path) -> None:

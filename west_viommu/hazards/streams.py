@@ -72,6 +72,21 @@ def colliding_stream_id(ownership: Ownership) -> Found:
     """
     if ownership.profile.viommu is None:
         return
+    # viommu.yml may allow what one of the two has.
+    named = {permission.device for permission in ownership.terms.permissions}
+    for place, ids_of in _collisions(ownership):
+        assignment = ownership.assignments[place]
+        others = [(ownership.assignments[earlier], ids) for earlier, ids in sorted(ids_of.items())]
+        for is_named in (True, False):
+            alike = [other for other in others if (other[0].device.path in named) is is_named]
+            for finding in first_ones(alike, partial(_colliding, assignment)):
+                yield assignment, finding
+
+
+def _collisions(ownership: Ownership) -> Iterator[tuple[int, dict[int, list[int]]]]:
+    """The place of each assignment that may collide, and by the place of each before it, behind
+    another SMMU, where their common IDs begin.
+    """
     mine = [
         (first & ID_MASK, last & ID_MASK, (place, first >> ID_BITS))
         for place, assignment in enumerate(ownership.assignments)
@@ -90,8 +105,6 @@ def colliding_stream_id(ownership: Ownership) -> Found:
     for first, last, (place, iommu) in mine:
         if (first, last) in collide:
             by_place.setdefault(place, []).append((first, last, iommu))
-    # viommu.yml may allow what one of the two has.
-    named = {permission.device for permission in ownership.terms.permissions}
     for place, intervals in by_place.items():
         ids_of: dict[int, list[int]] = {}
         for first, last, iommu in intervals:
@@ -100,12 +113,7 @@ def colliding_stream_id(ownership: Ownership) -> Found:
                 other_first, _, (earlier, other_iommu) = mine[at]
                 if earlier < place and iommu != other_iommu:
                     ids_of.setdefault(earlier, []).append(max(first, other_first))
-        assignment = ownership.assignments[place]
-        others = [(ownership.assignments[earlier], ids) for earlier, ids in sorted(ids_of.items())]
-        for is_named in (True, False):
-            alike = [other for other in others if (other[0].device.path in named) is is_named]
-            for finding in first_ones(alike, partial(_colliding, assignment)):
-                yield assignment, finding
+        yield place, ids_of
 
 
 def _colliding(assignment: Assignment, found: tuple[Assignment, Sequence[int]]) -> Finding:
