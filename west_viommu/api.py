@@ -42,13 +42,13 @@ from west_viommu.host.devices import Devices
 from west_viommu.hypervisor.assignment import Explicit, Extra, Permission, Terms
 from west_viommu.hypervisor.numbering import agreeing_toolstacks
 from west_viommu.hypervisor.partial import PartialTree, partial_tree
-from west_viommu.hypervisor.profile import VSMMU_LABEL
 from west_viommu.names import (
     BINDINGS,
     HOST_OVERLAY,
     OVERLAY,
     PLAN,
     VSMMU_COMPATIBLE,
+    VSMMU_LABEL,
     XENLIB,
     XL_CFG,
 )

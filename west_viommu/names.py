@@ -10,6 +10,8 @@ XENLIB = "xenlib.h"
 HOST_OVERLAY = "host.overlay"
 BINDINGS = "dts/bindings"
 VENDOR_PREFIXES = "vendor-prefixes.txt"
+# The label of the vSMMU's node in the overlay.
+VSMMU_LABEL = "vsmmu"
 # What the vSMMU is compatible with first, where the build has a binding for arm,smmu-v3 that does
 # not fit it. Only the guest's own tree has it: Xen gives no such compatible.
 VSMMU_COMPATIBLE = "viommu,smmu-v3"

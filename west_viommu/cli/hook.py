@@ -18,7 +18,7 @@ from pathlib import Path
 
 from west_viommu.cli.console import NO_FORM, Console, named_by, tell
 from west_viommu.guest.source import GuestTree
-from west_viommu.names import BINDINGS, MESSAGE_FORMS, OVERLAY, VENDOR_PREFIXES
+from west_viommu.names import BINDINGS, MESSAGE_FORMS, OVERLAY, VENDOR_PREFIXES, VSMMU_LABEL
 from west_viommu.problems import Problem, Refused, Where, printable
 from west_viommu.quick_typing import TYPE_CHECKING
 from west_viommu.read.plain_file import content
@@ -235,7 +235,6 @@ def _append(source: Path, overlay: bytes, folder: Path) -> None:
 
 def _define_label(source: Path, plan: Plan, folder: Path) -> None:
     """Make `&vsmmu { ... };` work in the source. Raises Refused where there is no vSMMU."""
-    from west_viommu.hypervisor.profile import VSMMU_LABEL
     from west_viommu.read.outline import Outline
     from west_viommu.read.vsmmu_label import with_vsmmu_node, without_vsmmu
 

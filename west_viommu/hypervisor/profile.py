@@ -7,9 +7,6 @@ from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 
-# The label of the vSMMU node in the generated overlay.
-VSMMU_LABEL = "vsmmu"
-
 
 class ViommuInterrupt(NamedTuple):
     """An interrupt of the vSMMU: its name in interrupt-names, its INTID, and its trigger."""

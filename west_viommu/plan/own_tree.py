@@ -9,7 +9,8 @@ from west_viommu.guest.requests import Asked
 from west_viommu.guest.source import GuestTree
 from west_viommu.host.inventory import is_smmuv3
 from west_viommu.hypervisor.pages import in_pages
-from west_viommu.hypervisor.profile import VSMMU_LABEL, Profile, Viommu
+from west_viommu.hypervisor.profile import Profile, Viommu
+from west_viommu.names import VSMMU_LABEL
 from west_viommu.problems import Problem
 
 

@@ -11,8 +11,7 @@ from types import MappingProxyType
 
 from west_viommu.guest.gic import LINUX_CELLS, ZEPHYR_CELLS
 from west_viommu.guest.source import BASE, GuestTree, is_below_passthrough, links, without_source
-from west_viommu.hypervisor.profile import VSMMU_LABEL
-from west_viommu.names import OVERLAY
+from west_viommu.names import OVERLAY, VSMMU_LABEL
 from west_viommu.problems import Problem, Refused, Where, close_matches
 from west_viommu.quick_typing import Any
 from west_viommu.read.decompiled import META, Fills, source_of

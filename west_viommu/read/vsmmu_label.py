@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from west_viommu.hypervisor.profile import VSMMU_LABEL
-from west_viommu.names import OVERLAY_FIRST_LINE
+from west_viommu.names import OVERLAY_FIRST_LINE, VSMMU_LABEL
 from west_viommu.problems import Problem
 from west_viommu.read.outline import Outline
 from west_viommu.read.preprocess import line_marker

@@ -16,8 +16,8 @@ from west_viommu.guest.gic import (
 )
 from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.hypervisor.assignment import AssignedStream, PlannedDevice
-from west_viommu.hypervisor.profile import VSMMU_LABEL, Viommu, ViommuInterrupt
-from west_viommu.names import OVERLAY_FIRST_LINE, VSMMU_COMPATIBLE
+from west_viommu.hypervisor.profile import Viommu, ViommuInterrupt
+from west_viommu.names import OVERLAY_FIRST_LINE, VSMMU_COMPATIBLE, VSMMU_LABEL
 from west_viommu.plan.records import Plan
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.interrupts import FIRST_SPI, SPI
