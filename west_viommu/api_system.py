@@ -53,13 +53,13 @@ from west_viommu.read.plain_file import NotPlain, pieces, unreadable
 from west_viommu.read.profiles import profile as profile_of
 from west_viommu.read.system import Entry, SystemFile, system_file
 from west_viommu.system.judge import judge
-from west_viommu.system.records import Domain, Judged, SystemTerms
+from west_viommu.system.records import Domain, DomainFile, DomainFiles, Judged, SystemTerms
 from west_viommu.tree.digest import digest
 from west_viommu.tree.sha256 import sha256, size_and_sum
 from west_viommu.write.files import SystemOutput
 from west_viommu.write.imagebuilder import imagebuilder_config
 from west_viommu.write.partial_tree import Compilers
-from west_viommu.write.system_json import Found, FoundFiles, system_json
+from west_viommu.write.system_json import system_json
 from west_viommu.write.system_overlay import marks_overlay, system_overlay
 from west_viommu.write.xl_domain import xl_domain
 
@@ -94,7 +94,7 @@ class System(NamedTuple):
     sha256: str
     terms: SystemTerms
     domains: tuple[Domain, ...]
-    files: Mapping[str, FoundFiles]
+    files: Mapping[str, DomainFiles]
 
 
 def read_system(
@@ -211,7 +211,7 @@ def write_system(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> 
         output.write(files)
 
 
-def _has_all(verdict: Judged, files: Mapping[str, FoundFiles], toolstack: str) -> bool:
+def _has_all(verdict: Judged, files: Mapping[str, DomainFiles], toolstack: str) -> bool:
     """Whether that toolstack could create every domain of what is there."""
     made_of = [files[domain.name] for domain in verdict.domains]
     return all(files_of.kernel and toolstack in files_of.trees for files_of in made_of)
@@ -303,7 +303,7 @@ def _of_host(host: SealedHost) -> str:
 
 def _files(
     entry: Entry, plan: tuple[SealedPlan, Path], sums: _Sums, problems: list[Problem]
-) -> FoundFiles:
+) -> DomainFiles:
     sealed, folder = plan
     trees = {
         toolstack: sums.found(folder / name)
@@ -321,7 +321,7 @@ def _files(
             hint = "build it, or correct its path"
             problem = unreadable(str(kernel), error, hint)
             problems.append(problem._replace(where=entry.where, found=str(kernel)))
-    return FoundFiles(sums.found(folder / PLAN), of_kernel, trees)
+    return DomainFiles(sums.found(folder / PLAN), of_kernel, trees)
 
 
 class _Sums:
@@ -329,10 +329,10 @@ class _Sums:
 
     def __init__(self, base: str):
         self._base = base
-        self._known: dict[Path, Found] = {}
+        self._known: dict[Path, DomainFile] = {}
         self._room = _MOST_OF_ALL
 
-    def found(self, file: Path, *, is_kernel: bool = False) -> Found:
+    def found(self, file: Path, *, is_kernel: bool = False) -> DomainFile:
         """What there is to say of `file`. Raises OSError, also for more kernels than are read."""
         if file not in self._known:
             if is_kernel and self._room < 0:
@@ -341,7 +341,7 @@ class _Sums:
             size, digest = size_and_sum(pieces(str(file), _MOST_OF_A_KERNEL))
             self._room -= size
             path = Path(os.path.relpath(file, self._base)).as_posix()
-            self._known[file] = Found(path, size, digest)
+            self._known[file] = DomainFile(path, size, digest)
         return self._known[file]
 
 

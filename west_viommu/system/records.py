@@ -32,6 +32,26 @@ class Domain(NamedTuple):
     load: Load | None = None
 
 
+class DomainFile(NamedTuple):
+    """A file that a domain is made of: its path from the system's folder on, its size in bytes, and
+    its sum.
+    """
+
+    file: str
+    size: int
+    sha256: str
+
+
+class DomainFiles(NamedTuple):
+    """What a domain is made of: its viommu.json, its kernel, where there is one, and a partial tree
+    for each toolstack that can create it.
+    """
+
+    plan: DomainFile
+    kernel: DomainFile | None
+    trees: dict[str, DomainFile]
+
+
 class SystemTerms(NamedTuple):
     """On what a system is judged: `permissions` are the `allow:` entries of system.yml."""
 

@@ -9,19 +9,18 @@ import shlex
 from collections.abc import Iterator, Mapping
 
 from west_viommu.names import SYSTEM_FIRST_LINE
-from west_viommu.system.records import Domain, Judged
+from west_viommu.system.records import Domain, DomainFiles, Judged
 from west_viommu.write.host_overlay import command_line_switches
-from west_viommu.write.system_json import FoundFiles
 
 
-def imagebuilder_config(judged: Judged, files: Mapping[str, FoundFiles], overlay: str) -> str:
+def imagebuilder_config(judged: Judged, files: Mapping[str, DomainFiles], overlay: str) -> str:
     """The text, which bash sources. `overlay`: the path of marks.dtbo. All paths are those of
     system.json, for `-d` with the folder that they are relative to.
     """
     return "".join(f"{line}\n" for line in _lines(judged, files, overlay))
 
 
-def _lines(judged: Judged, files: Mapping[str, FoundFiles], overlay: str) -> Iterator[str]:
+def _lines(judged: Judged, files: Mapping[str, DomainFiles], overlay: str) -> Iterator[str]:
     profile = judged.terms.profile
     yield SYSTEM_FIRST_LINE
     yield "# Source it from the configuration that has the rest: MEMORY_START, DEVICE_TREE, XEN."

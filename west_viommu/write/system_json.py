@@ -9,28 +9,8 @@ from collections.abc import Iterable, Mapping
 from west_viommu.names import SYSTEM_SCHEMA
 from west_viommu.plan.sealed import SealedPermission, SealedRaw, SealedRegion, SealedStream
 from west_viommu.quick_typing import NamedTuple
-from west_viommu.system.records import Domain, Judged, Load, Stays
+from west_viommu.system.records import Domain, DomainFile, DomainFiles, Judged, Load, Stays
 from west_viommu.write.records import as_json
-
-
-class Found(NamedTuple):
-    """A file that a domain is made of: its path from the system's folder on, its size in bytes, and
-    its sum.
-    """
-
-    file: str
-    size: int
-    sha256: str
-
-
-class FoundFiles(NamedTuple):
-    """What a domain is made of: its viommu.json, its kernel, where there is one, and a partial tree
-    for each toolstack that can create it.
-    """
-
-    plan: Found
-    kernel: Found | None
-    trees: dict[str, Found]
 
 
 class _Device(NamedTuple):
@@ -43,9 +23,9 @@ class _Device(NamedTuple):
 
 class _Domain(NamedTuple):
     name: str
-    plan: Found
-    kernel: Found | None
-    trees: dict[str, Found]
+    plan: DomainFile
+    kernel: DomainFile | None
+    trees: dict[str, DomainFile]
     cpus: int
     memory: int
     vpl011: bool
@@ -63,7 +43,7 @@ class _Mark(NamedTuple):
 
 
 def system_json(
-    judged: Judged, files: Mapping[str, FoundFiles], host: str, sums: Mapping[str, str]
+    judged: Judged, files: Mapping[str, DomainFiles], host: str, sums: Mapping[str, str]
 ) -> bytes:
     """The text of system.json, a line for each item of a list. `host`: the sum of the host's
     tree.
@@ -103,7 +83,7 @@ def _stays(stays: Stays) -> dict[str, object]:
     }
 
 
-def _domain(domain: Domain, made_of: FoundFiles) -> _Domain:
+def _domain(domain: Domain, made_of: DomainFiles) -> _Domain:
     plan = domain.plan
     return _Domain(
         name=domain.name,

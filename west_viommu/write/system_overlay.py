@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import BLOB_MARK, HOST_OVERLAY, MARKS_OVERLAY, OVERLAY_FIRST_LINE
-from west_viommu.system.records import Domain, Judged
+from west_viommu.system.records import Domain, DomainFile, DomainFiles, Judged
 from west_viommu.write.dts import commented
 from west_viommu.write.host_overlay import applying, command_line_switches, fragments
-from west_viommu.write.system_json import Found, FoundFiles
 
 _KIB_PER_MIB = 1024
 
@@ -28,7 +27,7 @@ def marks_overlay(judged: Judged) -> str:
 
 
 def system_overlay(
-    judged: Judged, files: Mapping[str, FoundFiles], *, has_chosen: bool = True
+    judged: Judged, files: Mapping[str, DomainFiles], *, has_chosen: bool = True
 ) -> str:
     """The text of host.overlay, for dtc and then fdtoverlay. By path: a host blob without symbols
     will do. `has_chosen`: whether the host has a /chosen.
@@ -94,8 +93,8 @@ def _remark(text: str) -> str:
 
 def _node(
     domain: Domain,
-    kernel: Found | None,
-    tree: Found,
+    kernel: DomainFile | None,
+    tree: DomainFile,
     profile: Profile,
     remark: Callable[[str], str],
 ) -> list[str]:
@@ -127,7 +126,7 @@ def _switches(domain: Domain, profile: Profile) -> Iterator[str]:
 
 
 def _module(
-    kind: str, found: Found | None, address: int | None, remark: Callable[[str], str]
+    kind: str, found: DomainFile | None, address: int | None, remark: Callable[[str], str]
 ) -> list[str]:
     unit = "ADDRESS" if address is None else f"{address:x}"
     base = "0x0 ADDRESS" if address is None else _cells(address)

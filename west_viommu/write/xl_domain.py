@@ -8,18 +8,17 @@ from collections.abc import Iterator
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import PLACES, Profile
 from west_viommu.names import SYSTEM_FIRST_LINE
-from west_viommu.system.records import Domain
+from west_viommu.system.records import Domain, DomainFiles
 from west_viommu.tree.addresses import Region
-from west_viommu.write.system_json import FoundFiles
 from west_viommu.write.xl_cfg import listed, page_range, quoted
 
 
-def xl_domain(domain: Domain, made_of: FoundFiles, profile: Profile) -> str:
+def xl_domain(domain: Domain, made_of: DomainFiles, profile: Profile) -> str:
     """The text (xl.cfg(5)). Its paths are those of system.json."""
     return "".join(f"{line}\n" for line in _lines(domain, made_of, profile))
 
 
-def _lines(domain: Domain, made_of: FoundFiles, profile: Profile) -> Iterator[str]:
+def _lines(domain: Domain, made_of: DomainFiles, profile: Profile) -> Iterator[str]:
     devices = domain.plan.devices
     yield SYSTEM_FIRST_LINE
     yield "# Paths are relative: start xl where they lead to the files, or write others."
