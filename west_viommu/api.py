@@ -55,6 +55,7 @@ from west_viommu.names import (
 from west_viommu.names import partial_tree as name_of
 from west_viommu.plan.planning import plan_for
 from west_viommu.plan.records import Plan
+from west_viommu.plan.sealed import Origins
 from west_viommu.problems import Problem, Refused, Where, bounded, rendered, shortened
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.host import inventory_of, read_host_tree
@@ -64,7 +65,7 @@ from west_viommu.write.files import Output
 from west_viommu.write.host_overlay import host_overlay
 from west_viommu.write.overlay import Origin, overlay
 from west_viommu.write.partial_tree import Compilers, partial_tree_source
-from west_viommu.write.plan_json import Origins, plan_json
+from west_viommu.write.plan_json import plan_json
 from west_viommu.write.xenlib import xenlib_header
 from west_viommu.write.xl_cfg import xl_cfg
 

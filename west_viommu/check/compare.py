@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 
 from west_viommu.check.difference import Difference
 from west_viommu.check.view import NodeView, View
 from west_viommu.guest.gic import GuestInterrupt
 from west_viommu.hazards.findings import listed
 from west_viommu.hypervisor.profile import Profile, switched_on
-from west_viommu.plan.sealed import SealedDevice, SealedViommu
-from west_viommu.quick_typing import NamedTuple
+from west_viommu.plan.sealed import SealedDevice, SealedPlan
 from west_viommu.tree.addresses import Region
 
 # Of a stream ID behind the vSMMU, as in the overlay that is written.
@@ -45,30 +44,30 @@ def with_given(built: View, given: View, profile: Profile | None) -> Iterator[Di
             )
 
 
-def with_plan(built: View, promised: Promised) -> Iterator[Difference]:
+def with_plan(built: View, plan: SealedPlan) -> Iterator[Difference]:
     """Where the tree that was built is not what the plan for it says."""
-    if promised.vsmmu and built.vsmmu:
+    if plan.viommu and built.vsmmu:
         intids = [interrupt.intid for interrupt in built.vsmmu.interrupts]
         for what, expected, found in (
-            ("node", promised.vsmmu.node, built.vsmmu.path),
-            ("compatible", promised.vsmmu.compatible, " ".join(built.vsmmu.compatible)),
+            ("node", plan.viommu.node, built.vsmmu.path),
+            ("compatible", plan.viommu.compatible, " ".join(built.vsmmu.compatible)),
             ("#iommu-cells", f"{_VSMMU_CELLS:#x}", f"{built.vsmmu.iommu_cells:#x}"),
             (
                 "region",
-                str(Region(promised.vsmmu.base, promised.vsmmu.size)),
+                str(Region(plan.viommu.base, plan.viommu.size)),
                 _node_field(built.vsmmu.regions),
             ),
-            ("interrupts", str(list(promised.vsmmu.intids)), str(intids)),
+            ("interrupts", str(list(plan.viommu.intids)), str(intids)),
         ):
             if expected != found:
                 yield Difference(built.vsmmu.path, what, expected, found)
-    elif promised.vsmmu:
-        yield Difference(promised.vsmmu.node, "vSMMU", "present", "none")
+    elif plan.viommu:
+        yield Difference(plan.viommu.node, "vSMMU", "present", "none")
     elif built.vsmmu:
         yield Difference(built.vsmmu.path, "vSMMU", "none", "present")
-    for device in promised.devices:
+    for device in plan.devices:
         yield from _of_device(built, device)
-    known = {device.node for device in promised.devices}
+    known = {device.node for device in plan.devices}
     for path, mine in built.devices.items():
         if (mine.streams or mine.maps) and path not in known:
             yield Difference(
@@ -87,19 +86,43 @@ def unasked(planned: Iterable[str], built: Iterable[str]) -> Iterator[Difference
             yield Difference(path, "node", "present, and asks for no device", "another, or none")
 
 
-class Promised(NamedTuple):
-    """What a plan promises of a built tree (viommu.json: docs/formats.md)."""
+def between_plans(
+    earlier: SealedPlan, now: SealedPlan, refused: Collection[str], *, has_errors: bool
+) -> Iterator[Difference]:
+    """What the host tree makes of the same requests now, against what it made of them then.
+    `refused`: the nodes of which the errors of now are; of those, no more is said.
+    """
+    if has_errors:
+        # A refused device gets no mark, and is in the way of no memory.
+        now = _without_numbers(now._replace(marks=(), memory_limit=None))
+        earlier = _without_numbers(earlier._replace(marks=(), memory_limit=None))
+    for what, expected, found in (
+        # That the tree's sum is another says nothing: what of it counts here is compared.
+        ("host model", now.host.model, earlier.host.model),
+        ("profile", now.profile, earlier.profile),
+        ("vsid", now.vsid, earlier.vsid),
+        ("domain", now.domain, earlier.domain),
+        ("extra", now.extra, earlier.extra),
+        ("allowed", now.allowed, earlier.allowed),
+        ("marks", now.marks, earlier.marks),
+        ("memory_limit", now.memory_limit, earlier.memory_limit),
+    ):
+        if expected != found:
+            yield Difference("/", what, _plan_value(expected), _plan_value(found))
+    for difference in _of_devices(earlier, now):
+        if difference.node not in refused:
+            yield difference
 
-    vsmmu: SealedViommu | None
-    devices: Sequence[SealedDevice]
 
-
-def between_plans(earlier: Promised, now: Promised) -> Iterator[Difference]:
-    """What the host tree makes of the same requests now, against what it made of them then."""
-    if earlier.vsmmu != now.vsmmu:
-        vsmmu = earlier.vsmmu or now.vsmmu
+def _of_devices(earlier: SealedPlan, now: SealedPlan) -> Iterator[Difference]:
+    """What of the vSMMU and of the devices is not as it was."""
+    if earlier.viommu != now.viommu:
+        viommu = earlier.viommu or now.viommu
         yield Difference(
-            vsmmu.node if vsmmu else "/", "vSMMU", plan_value(now.vsmmu), plan_value(earlier.vsmmu)
+            viommu.node if viommu else "/",
+            "vSMMU",
+            _plan_value(now.viommu),
+            _plan_value(earlier.viommu),
         )
     plans = [
         {device.node: _without_guest(device) for device in plan.devices} for plan in (now, earlier)
@@ -112,7 +135,7 @@ def between_plans(earlier: Promised, now: Promised) -> Iterator[Difference]:
             )
             continue
         for what, expected, found in _leaves(new, old, ""):
-            yield Difference(path, what, plan_value(expected), plan_value(found))
+            yield Difference(path, what, _plan_value(expected), _plan_value(found))
 
 
 def _without_guest(device: SealedDevice) -> dict[str, object]:
@@ -125,13 +148,13 @@ def _without_guest(device: SealedDevice) -> dict[str, object]:
     return {**of_host, "host compatible": device.compatible.host}
 
 
-def without_numbers(promised: Promised) -> Promised:
-    """`promised` without what changes for all devices where one of them is not there."""
-    devices = [
+def _without_numbers(plan: SealedPlan) -> SealedPlan:
+    """`plan` without what changes for all devices where one of them is not there."""
+    devices = (
         device._replace(streams=tuple(stream._replace(vmaster=0) for stream in device.streams))
-        for device in promised.devices
-    ]
-    return Promised(None, devices)
+        for device in plan.devices
+    )
+    return plan._replace(viommu=None, devices=tuple(devices))
 
 
 def _leaves(new: object, old: object, name: str) -> Iterator[tuple[str, object, object]]:
@@ -186,7 +209,7 @@ def _of_device(built: View, device: SealedDevice) -> Iterator[Difference]:
         return
     regions = [region.in_guest for region in device.regions]
     for what, expected, found in (
-        ("compatible", plan_value(device.compatible.guest), plan_value(mine.compatible)),
+        ("compatible", _plan_value(device.compatible.guest), _plan_value(mine.compatible)),
         ("status", device.status, mine.status),
         ("regions", _node_field(regions), _node_field(mine.regions)),
         (
@@ -201,8 +224,8 @@ def _of_device(built: View, device: SealedDevice) -> Iterator[Difference]:
         ),
         (
             "iommu-map",
-            plan_value([(e.rid, e.vmaster, e.length) for e in device.maps]),
-            plan_value(list(mine.maps)),
+            _plan_value([(e.rid, e.vmaster, e.length) for e in device.maps]),
+            _plan_value(list(mine.maps)),
         ),
     ):
         if expected != found:
@@ -234,11 +257,11 @@ def _node_field(value: object) -> str:
     return "no address" if value is None else str(value) or "none"
 
 
-def plan_value(value: object) -> str:
+def _plan_value(value: object) -> str:
     """A value of viommu.json for people: its numbers in hexadecimal."""
     fields = _by_name(value)
     if fields is not None:
-        return ", ".join(f"{key} {plan_value(field)}" for key, field in fields.items())
+        return ", ".join(f"{key} {_plan_value(field)}" for key, field in fields.items())
     if isinstance(value, (list, tuple)):
-        return "; ".join(map(plan_value, value)) or "none"
+        return "; ".join(map(_plan_value, value)) or "none"
     return f"{value:#x}" if isinstance(value, int) else str(value or "none")

@@ -8,15 +8,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from west_viommu.api import read_host
-from west_viommu.check.compare import (
-    Promised,
-    between_plans,
-    plan_value,
-    unasked,
-    with_given,
-    with_plan,
-    without_numbers,
-)
+from west_viommu.check.compare import between_plans, unasked, with_given, with_plan
 from west_viommu.check.difference import Difference, first_ones
 from west_viommu.check.physical import physical
 from west_viommu.check.view import View, view
@@ -31,14 +23,12 @@ from west_viommu.hypervisor.assignment import Explicit
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import PLAN, PROFILES
 from west_viommu.plan.planning import plan_for
-from west_viommu.plan.sealed import SealedPlan
+from west_viommu.plan.sealed import Origins, SealedPlan, as_sealed
 from west_viommu.problems import Problem, Refused, Where, bounded, refusal
 from west_viommu.read.guest import finished_tree, sealed_plan
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import Settings, terms
 from west_viommu.write.differences import differences_json, differences_table
-from west_viommu.write.plan_json import Origins
-from west_viommu.write.plan_json import sealed as as_sealed
 
 BUILT = "zephyr/zephyr.dts"
 
@@ -118,7 +108,7 @@ def _built(arguments: Namespace) -> tuple[str, SealedPlan | None]:
 def _of_build(guest: GuestTree, built: View, sealed: SealedPlan | None) -> Iterator[Difference]:
     yield from built.faults
     if sealed:
-        yield from with_plan(built, Promised(sealed.viommu, sealed.devices))
+        yield from with_plan(built, sealed)
         yield from unasked(sealed.unasked, asked(guest).unasked)
 
 
@@ -148,27 +138,11 @@ def _of_host(
         raise Refused([_too_many()])
     yield from map(_as_difference, told)
     today = as_sealed(made, Origins(devices.tree, guest.tree, agreed.domain))
-    now = Promised(today.viommu, today.devices)
     if sealed:
-        # That the tree's sum is another says nothing: what of it counts here is compared.
-        if today.host.model != sealed.host.model:
-            yield Difference(
-                "/", "host model", plan_value(today.host.model), plan_value(sealed.host.model)
-            )
-        # A refused device gets no mark, and is in the way of no memory.
-        of_accepted = () if wrong else ("marks", "memory_limit")
-        for key in ("profile", "vsid", "domain", "extra", "allowed", *of_accepted):
-            new, old = getattr(today, key), getattr(sealed, key)
-            if new != old:
-                yield Difference("/", key, plan_value(new), plan_value(old))
-        earlier = Promised(sealed.viommu, sealed.devices)
-        if wrong:
-            earlier, now = without_numbers(earlier), without_numbers(now)
-        # A node that is refused has said so.
-        nodes = made.refused | {problem.node for problem in wrong}
-        yield from (each for each in between_plans(earlier, now) if each.node not in nodes)
+        refused = made.refused.union(problem.node for problem in wrong)
+        yield from between_plans(sealed, today, refused, has_errors=bool(wrong))
     elif not wrong:
-        yield from with_plan(built, now)
+        yield from with_plan(built, today)
 
 
 def _too_many() -> Problem:
