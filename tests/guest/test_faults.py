@@ -26,7 +26,7 @@ from west_viommu.guest.source import without_source
 def test_a_request_outside_of_passthrough(node: str, is_told: bool) -> None:
     guest = without_source(tree(f"smmu {{ phandle = <9>; }}; x {{ {node} }};"), "guest.dts")
     # The phandle is a number of the node's own, or the compiler has given it.
-    for each in (guest, guest._replace(links={}, numbered=frozenset())):
+    for each in (guest, guest._replace(links={})):
         found = guest.tree.node("/x")
         assert found
         assert [problem.node for problem in misplaced(each, found)] == ["/x"] * is_told

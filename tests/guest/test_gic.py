@@ -10,6 +10,8 @@ from west_viommu.guest.gic import guest_gic, guest_interrupts, names_xens_gic, o
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import GuestTree, without_source
 from west_viommu.tree.cells import TreeError
+from west_viommu.tree.node import Tree
+from west_viommu.tree.references import Source
 
 # None, as in a partial tree; Xen's stub; those of Linux and of Zephyr.
 NO_GIC = ""
@@ -216,7 +218,8 @@ def test_own_lines_are_the_spis_of_enabled_nodes_that_ask_for_nothing() -> None:
     ],
 )
 def test_the_gic_of_a_guest(body: str, labels: dict[str, str], expected: object) -> None:
-    assert guest_gic(guest(body)._replace(labels=labels)) == expected
+    source = Source(labels, frozenset(), lambda path: {})
+    assert guest_gic(without_source(Tree(tree(body).root, source), "guest.dts")) == expected
 
 
 @pytest.mark.parametrize(

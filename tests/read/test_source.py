@@ -37,7 +37,7 @@ def test_files_are_read_in_order_and_amend_each_other() -> None:
     assert [node.path for node in read.tree.nodes()][:3] == ["/", "/a", "/b"]
     a = read.tree.node("/a")
     assert a and a.number("x", 0) == 2
-    assert read.labels == {"a": "/a"}
+    assert read.tree.labels == {"a": "/a"}
     assert read.locate("/a", "x") == Where("guest1.dts", 1)
     assert read.locate("/b", "y") == Where("guest1.dts", 2)
 
@@ -134,7 +134,7 @@ def test_a_preprocessor_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CPP", "'")
     assert "[unreadable] the variable CPP cannot be read" in refusal("/dts-v1/;")
     monkeypatch.setenv("CPP", "")
-    assert guest("/dts-v1/; / { };").labels == {}
+    assert guest("/dts-v1/; / { };").tree.labels == {}
 
 
 def test_a_folder_is_no_source() -> None:

@@ -39,7 +39,7 @@ def nodes_called(tree: Tree, called: str) -> list[Node]:
     if by_path and by_path is not tree.root:
         return [by_path]
     label = called.removeprefix("&")
-    of_source = tree.source.labels.get(label) if tree.source else None
+    of_source = tree.labels.get(label)
     for path in (_entry(tree, "/aliases", called), of_source, _entry(tree, "/__symbols__", label)):
         target = tree.node(path) if path else None
         if target:
@@ -80,7 +80,7 @@ def _known(tree: Tree) -> Iterator[str]:
     for directory in ("/aliases", "/__symbols__"):
         node = tree.node(directory)
         yield from node.properties if node else ()
-    yield from tree.source.labels if tree.source else ()
+    yield from tree.labels
     for node in tree.nodes():
         if node is not tree.root:
             yield node.path
@@ -90,7 +90,7 @@ def _known(tree: Tree) -> Iterator[str]:
 def labels(tree: Tree) -> dict[str, str]:
     """Path -> the first label that its source, or /__symbols__, has for the node."""
     by_path: dict[str, str] = {}
-    for label, path in tree.source.labels.items() if tree.source else ():
+    for label, path in tree.labels.items():
         by_path.setdefault(path, label)
     symbols = tree.node("/__symbols__")
     for label in symbols.properties if symbols else ():

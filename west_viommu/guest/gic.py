@@ -72,7 +72,7 @@ def guest_gic(guest: GuestTree) -> Gic:
     for node in guest.tree.nodes():
         if _is_guest_gic(node):
             width = node.number("#interrupt-cells", LINUX_CELLS)
-            labels = [label for label, path in guest.labels.items() if path == node.path]
+            labels = [label for label, path in guest.tree.labels.items() if path == node.path]
             reference = f"&{labels[0]}" if labels else f"&{{{node.path}}}"
             if node.path.startswith(BASE) and "gic" not in guest.open_labels:
                 # We put it there; whether the base tree has the label is not known. The root

@@ -12,7 +12,7 @@ from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node
 from west_viommu.tree.providers import companions, meaning
-from west_viommu.tree.references import Reading
+from west_viommu.tree.references import Reading, reading_of
 
 # What is said anew for each toolstack, or is not for Xen.
 REPLACED = frozenset(
@@ -91,7 +91,7 @@ class Links:
     def _read(self, node: Node) -> Iterator[tuple[str, Reading]]:
         for name in node.properties:
             if name not in REPLACED:
-                reading = self._guest.reading(node, name)
+                reading = reading_of(self._guest.tree, node, name)
                 if reading.is_open or reading.reference.targets:
                     yield name, reading
 

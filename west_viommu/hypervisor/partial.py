@@ -196,7 +196,7 @@ class _Builder:
         """
         phandle = phandle_of(node)
         is_target = node.path in self._links.targets
-        if not is_target and (node.path not in self._guest.numbered or phandle > _LAST_PHANDLE):
+        if not is_target and (not self._guest.tree.is_numbered(node) or phandle > _LAST_PHANDLE):
             return {}
         # That of the vSMMU has its own message.
         if phandle > _LAST_PHANDLE and phandle != VSMMU_PHANDLE:

@@ -23,7 +23,7 @@ def clashes(asked: Asked, guest: GuestTree, profile: Profile) -> Iterator[Proble
         return
     path = f"/{viommu.node_name}"
     hint = "remove the hand-written node: the vSMMU is generated"
-    label = guest.labels.get(VSMMU_LABEL, path)
+    label = guest.tree.labels.get(VSMMU_LABEL, path)
     if label != path and VSMMU_LABEL not in guest.open_labels:
         yield _clash(
             guest, label, f"the label {VSMMU_LABEL} is taken", "rename the label", f"it at {path}"

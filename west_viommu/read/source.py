@@ -61,12 +61,11 @@ def host_tree(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str
     parsed = _parsed(text, file, outline)
     tree = _tree(parsed)
     numbered = frozenset(node.path for node in tree.nodes() if outline.sets(node.path, "phandle"))
-    labels = {label: node.path for label, node in parsed.label2node.items()}
 
     def of_node(path: str) -> dict[str, Reference]:
         return dict(_references(parsed, parsed.get_node(path)))
 
-    return Tree(tree.root, Source(labels, numbered, of_node))
+    return Tree(tree.root, Source(_labels(parsed), numbered, of_node))
 
 
 def guest_tree(
@@ -109,10 +108,6 @@ def _guest_tree(text: str, name: str, blobs: Collection[str] = ()) -> GuestTree:
     written = {node.path: dict(_references(parsed, node)) for node in _that_count(parsed)}
     numbered = frozenset(node.path for node in tree.nodes() if outline.sets(node.path, "phandle"))
 
-    def by_number(number: int) -> Node | None:
-        node = tree.with_phandle(number)
-        return node if node and node.path in numbered else None
-
     def locate(path: str, prop: str) -> Where | None:
         where = outline.where(path, prop)
         if where and where.file in blobs:
@@ -122,15 +117,8 @@ def _guest_tree(text: str, name: str, blobs: Collection[str] = ()) -> GuestTree:
     of_iommus = {
         path: found["iommus"].cells for path, found in written.items() if "iommus" in found
     }
-    return GuestTree(
-        tree,
-        {label: node.path for label, node in parsed.label2node.items()},
-        frozenset(outline.open_labels),
-        numbered,
-        links(tree, of_iommus, by_number),
-        written,
-        locate,
-    )
+    tree = Tree(tree.root, Source(_labels(parsed), numbered, lambda path: written.get(path, {})))
+    return GuestTree(tree, frozenset(outline.open_labels), links(tree, of_iommus), locate)
 
 
 def _with_base(text: str, name: str, is_linux: bool) -> tuple[Outline, Any]:
@@ -260,6 +248,10 @@ def _node(node: Any, path: str) -> Node:
         MappingProxyType({name: prop.value for name, prop in node.props.items()}),
         tuple(_node(child, f"{prefix}/{name}") for name, child in node.nodes.items()),
     )
+
+
+def _labels(parsed: Any) -> dict[str, str]:
+    return {label: node.path for label, node in parsed.label2node.items()}
 
 
 def _that_count(parsed: Any) -> list[Any]:

@@ -153,6 +153,24 @@ class Tree:
         """The one node with `phandle`; None where none or several have it."""
         return None if phandle in self._shared_phandles else self._by_phandle.get(phandle)
 
+    def by_number(self, number: int) -> Node | None:
+        """The node that `number` means where it stands for a phandle."""
+        node = self.with_phandle(number)
+        return node if node and self.is_numbered(node) else None
+
+    def is_numbered(self, node: Node) -> bool:
+        """Whether the phandle of `node` is a number of its own, so that a number elsewhere may mean
+        it: not where the compiler gives it one. Of a blob that is not known.
+        """
+        if self.source:
+            return node.path in self.source.numbered
+        return "phandle" in node.properties or "linux,phandle" in node.properties
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Label -> path; none where the source is not known."""
+        return self.source.labels if self.source else {}
+
     def phandle_target(self, phandle: int, user: Node, prop: str) -> Node:
         """The node with `phandle`, which property `prop` of `user` refers to.
 

@@ -49,50 +49,32 @@ class Source(NamedTuple):
     references: Callable[[str], Mapping[str, Reference]]
 
 
-# A node by the number of its phandle, None where no node is known by that.
-ByNumber = Callable[[int], Node | None]
-
-
-def reading(
-    tree: Tree, name: str, value: bytes, written: Reference, by_number: ByNumber
-) -> Reading:
-    """What property `name` of a node of `tree` refers to: what was `written` as a reference, and
-    where nothing was, numbers that are the phandle of a node `by_number`, where the name says so.
+def reading_of(tree: Tree, node: Node, name: str) -> Reading:
+    """What property `name` of a `node` of `tree` refers to: what was written as a reference, and
+    where nothing was, numbers that are the phandle of a node, where the name says so.
     """
+    value = node.properties[name]
+    of_source = tree.source.references(node.path) if tree.source else {}
+    written = of_source.get(name, NO_REFERENCE)
     row = provider(name)
     if row:
-        return _of_table(tree, row, value, written, by_number)
+        return _of_table(tree, row, value, written)
     if written.targets:
         return Reading(written)
     if not value or len(value) % 4 or _is_text(value):
         return PLAIN
     numbers = [int.from_bytes(value[i : i + 4], "big") for i in range(0, len(value), 4)]
     if is_syscon(name) and not is_number(name):
-        first = by_number(numbers[0])
+        first = tree.by_number(numbers[0])
         return Reading(Reference({0: first.path} if first else {}), is_open=not first)
-    named = {i: node.path for i, number in enumerate(numbers) if (node := by_number(number))}
+    targets = enumerate(map(tree.by_number, numbers))
+    named = {i: target.path for i, target in targets if target}
     if not named or is_number(name):
         return PLAIN
     return Reading(Reference(named), is_guess=True)
 
 
-def reading_of(tree: Tree, node: Node, prop: str) -> Reading:
-    """What property `prop` of `node` refers to, by the source of `tree` or by its numbers."""
-    source = tree.source
-    if source is None:
-        return reading(tree, prop, node.properties[prop], NO_REFERENCE, tree.with_phandle)
-
-    def by_number(number: int) -> Node | None:
-        target = tree.with_phandle(number)
-        return target if target and target.path in source.numbered else None
-
-    written = source.references(node.path).get(prop, NO_REFERENCE)
-    return reading(tree, prop, node.properties[prop], written, by_number)
-
-
-def _of_table(
-    tree: Tree, row: Provider, value: bytes, written: Reference, by_number: ByNumber
-) -> Reading:
+def _of_table(tree: Tree, row: Provider, value: bytes, written: Reference) -> Reading:
     """An entry is a phandle and as many arguments as the node with it says. What does not come out
     so is what was written, or open.
     """
@@ -104,7 +86,7 @@ def _of_table(
     at = 0
     while at < len(numbers):
         path = written.cells.get(at)
-        node = tree.node(path) if path else by_number(numbers[at])
+        node = tree.node(path) if path else tree.by_number(numbers[at])
         width = 0
         if node:
             named[at] = node.path
