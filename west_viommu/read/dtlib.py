@@ -14,9 +14,15 @@ from time import monotonic
 from types import ModuleType
 
 from west_viommu.problems import refusal
-from west_viommu.quick_typing import Any
+from west_viommu.quick_typing import TYPE_CHECKING, Any
 from west_viommu.read.dtb import room_for_paths
 from west_viommu.read.plain_file import plain_descriptor
+
+if TYPE_CHECKING:
+    # That of the dtlib which is found when a run needs one.
+    _DT = Any
+else:
+    _DT = object
 
 # What a property can have of a file, by /incbin/.
 _MOST_INCLUDED = 1 << 20
@@ -107,129 +113,134 @@ def dtlib() -> ModuleType:
     return module
 
 
+class _Bounds(_DT):  # type: ignore[misc]
+    """What goes before the DT of the module `_dtlib`. `_deadline`: when it must have ended."""
+
+    _dtlib: Any
+    _deadline: float
+
+    def __init__(self, *arguments: Any, **named: Any):
+        self._labelled = Labelled()
+        self._phandles = count(1)
+        # Each property that refers to nodes by path, and to which.
+        self._by_path: list[tuple[Any, list[str]]] = []
+        try:
+            super().__init__(*arguments, **named)
+        except RecursionError:
+            self._parse_error("this is nested too deeply")
+        except UNFORESEEN as error:
+            self._parse_error(f"this cannot be read: {error}")
+
+    def _next_ref2node(self) -> Any:
+        # Of /delete-node/ and /omit-if-no-ref/.
+        node = super()._next_ref2node()
+        if node.parent is None:
+            self._parse_error("the root node cannot be deleted")
+        return node
+
+    def _parse_node(self, node: Any) -> Any:
+        self._labelled.add(node, node.labels)
+        return super()._parse_node(node)
+
+    def _ref2node(self, name: str) -> Any:
+        found = None if name.startswith("{") else self._labelled.node(name)
+        if found is None:
+            # It walks the tree, and says what is wrong.
+            if monotonic() > self._deadline:
+                raise self._dtlib.DTError(f"this was not read to its end within {MOST_SECONDS:g} s")
+            found = super()._ref2node(name)
+        self._labelled.last = found
+        return found
+
+    def _node_phandle(self, node: Any, *of_user: Any) -> Any:
+        prop = node.props.get("phandle")
+        if prop is None:
+            prop = self._dtlib.Property(node, "phandle")
+            prop._add_marker(self._dtlib._MarkerType.UINT32)
+            prop.value = _NO_PHANDLE
+            node.props["phandle"] = prop
+        if prop.value == _NO_PHANDLE:
+            number = next(n for n in self._phandles if n not in self.phandle2node)
+            self.phandle2node[number] = node
+            prop.value = number.to_bytes(4, "big")
+        return super()._node_phandle(node, *of_user)
+
+    def _parse_assignment(self, prop: Any) -> None:
+        prop._label_offset_lst = Unique()
+        super()._parse_assignment(prop)
+        prop.value = bytes(prop.value)
+        by_path = [ref for _, kind, ref in prop._markers if kind is self._dtlib._MarkerType.PATH]
+        if by_path:
+            self._by_path.append((prop, by_path))
+
+    def _fixup_props(self) -> None:
+        room = room_for_paths(len(self._file_contents))
+        for prop, by_path in self._by_path:
+            length = sum(map(self._length_of, by_path))
+            room -= length
+            if length > _MOST_PATHS or room < 0:
+                what = f"the paths that &{by_path[0]} and others stand for are too long"
+                raise self._dtlib.DTError(f"{prop.node.path}: {prop.name}: {what}")
+        super()._fixup_props()
+
+    def _length_of(self, ref: str) -> int:
+        try:
+            return len(self._ref2node(ref).path)
+        except self._dtlib.DTError:
+            # It is told of the node that has it.
+            return 0
+
+    def _parse_cells(self, prop: Any, width: int) -> None:
+        # What is appended to bytes is copied with it.
+        prop.value = prop.value if isinstance(prop.value, bytearray) else bytearray(prop.value)
+        super()._parse_cells(prop, width)
+
+    def _parse_bytes(self, prop: Any) -> None:
+        prop.value = prop.value if isinstance(prop.value, bytearray) else bytearray(prop.value)
+        super()._parse_bytes(prop)
+
+    def _next_token(self) -> Any:
+        if monotonic() > self._deadline:
+            self._parse_error(f"this was not read to its end within {MOST_SECONDS:g} s")
+        return super()._next_token()
+
+    def _parse_error(self, said: object) -> None:
+        # A text, or an exception.
+        s = str(said)
+        word = _WORD.match(self._file_contents, self._tok_i)
+        if s.startswith(_NO_NUMBER) and word:
+            s = f"{word[0]} is neither a number nor a macro that is known here"
+        super()._parse_error(s)
+
+    def _eval_shift(self) -> int:
+        value: int = self._eval_add()
+        while True:
+            is_left = self._check_token("<<")
+            if not is_left and not self._check_token(">>"):
+                return value
+            count = self._eval_add()
+            if not 0 <= count < _WORD_BITS:
+                self._parse_error(f"a shift by {count:#x} bits, of a number of {_WORD_BITS}")
+            value = value << count if is_left else value >> count
+
+    def _open(self, filename: str, mode: str = "r", **kwargs: Any) -> Any:
+        if filename == "-":
+            raise OSError("stdin is not a file")
+        file = super()._open(filename, mode, opener=plain_descriptor, **kwargs)
+        if mode != "rb":
+            return file
+        with file:
+            content = file.read(_MOST_INCLUDED + 1)
+        if len(content) > _MOST_INCLUDED:
+            raise OSError(f"more than {_MOST_INCLUDED} bytes")
+        return io.BytesIO(content)
+
+
 def bounded_dt(module: ModuleType) -> Any:
     """The class DT of dtlib `module`, which evaluates no shift beyond 64 bits (Python's numbers
     have no end, 1 << 0xffffffff takes half a gigabyte), reads no device or large files, and ends
     in time. dtlib itself takes the square of the time for labels, phandles and long values. All
     that it raises is a DTError.
     """
-    deadline = monotonic() + MOST_SECONDS
-
-    class BoundedDT(module.DT):  # type: ignore[name-defined,misc]
-        def __init__(self, *arguments: Any, **named: Any):
-            self._labelled = Labelled()
-            self._phandles = count(1)
-            # Each property that refers to nodes by path, and to which.
-            self._by_path: list[tuple[Any, list[str]]] = []
-            try:
-                super().__init__(*arguments, **named)
-            except RecursionError:
-                self._parse_error("this is nested too deeply")
-            except UNFORESEEN as error:
-                self._parse_error(f"this cannot be read: {error}")
-
-        def _next_ref2node(self) -> Any:
-            # Of /delete-node/ and /omit-if-no-ref/.
-            node = super()._next_ref2node()
-            if node.parent is None:
-                self._parse_error("the root node cannot be deleted")
-            return node
-
-        def _parse_node(self, node: Any) -> Any:
-            self._labelled.add(node, node.labels)
-            return super()._parse_node(node)
-
-        def _ref2node(self, name: str) -> Any:
-            found = None if name.startswith("{") else self._labelled.node(name)
-            if found is None:
-                # It walks the tree, and says what is wrong.
-                if monotonic() > deadline:
-                    raise module.DTError(f"this was not read to its end within {MOST_SECONDS:g} s")
-                found = super()._ref2node(name)
-            self._labelled.last = found
-            return found
-
-        def _node_phandle(self, node: Any, *of_user: Any) -> Any:
-            prop = node.props.get("phandle")
-            if prop is None:
-                prop = module.Property(node, "phandle")
-                prop._add_marker(module._MarkerType.UINT32)
-                prop.value = _NO_PHANDLE
-                node.props["phandle"] = prop
-            if prop.value == _NO_PHANDLE:
-                number = next(n for n in self._phandles if n not in self.phandle2node)
-                self.phandle2node[number] = node
-                prop.value = number.to_bytes(4, "big")
-            return super()._node_phandle(node, *of_user)
-
-        def _parse_assignment(self, prop: Any) -> None:
-            prop._label_offset_lst = Unique()
-            super()._parse_assignment(prop)
-            prop.value = bytes(prop.value)
-            by_path = [ref for _, kind, ref in prop._markers if kind is module._MarkerType.PATH]
-            if by_path:
-                self._by_path.append((prop, by_path))
-
-        def _fixup_props(self) -> None:
-            room = room_for_paths(len(self._file_contents))
-            for prop, by_path in self._by_path:
-                length = sum(map(self._length_of, by_path))
-                room -= length
-                if length > _MOST_PATHS or room < 0:
-                    what = f"the paths that &{by_path[0]} and others stand for are too long"
-                    raise module.DTError(f"{prop.node.path}: {prop.name}: {what}")
-            super()._fixup_props()
-
-        def _length_of(self, ref: str) -> int:
-            try:
-                return len(self._ref2node(ref).path)
-            except module.DTError:
-                # It is told of the node that has it.
-                return 0
-
-        def _parse_cells(self, prop: Any, width: int) -> None:
-            # What is appended to bytes is copied with it.
-            prop.value = prop.value if isinstance(prop.value, bytearray) else bytearray(prop.value)
-            super()._parse_cells(prop, width)
-
-        def _parse_bytes(self, prop: Any) -> None:
-            prop.value = prop.value if isinstance(prop.value, bytearray) else bytearray(prop.value)
-            super()._parse_bytes(prop)
-
-        def _next_token(self) -> Any:
-            if monotonic() > deadline:
-                self._parse_error(f"this was not read to its end within {MOST_SECONDS:g} s")
-            return super()._next_token()
-
-        def _parse_error(self, said: object) -> None:
-            # A text, or an exception.
-            s = str(said)
-            word = _WORD.match(self._file_contents, self._tok_i)
-            if s.startswith(_NO_NUMBER) and word:
-                s = f"{word[0]} is neither a number nor a macro that is known here"
-            super()._parse_error(s)
-
-        def _eval_shift(self) -> int:
-            value: int = self._eval_add()
-            while True:
-                is_left = self._check_token("<<")
-                if not is_left and not self._check_token(">>"):
-                    return value
-                count = self._eval_add()
-                if not 0 <= count < _WORD_BITS:
-                    self._parse_error(f"a shift by {count:#x} bits, of a number of {_WORD_BITS}")
-                value = value << count if is_left else value >> count
-
-        def _open(self, filename: str, mode: str = "r", **kwargs: Any) -> Any:
-            if filename == "-":
-                raise OSError("stdin is not a file")
-            file = super()._open(filename, mode, opener=plain_descriptor, **kwargs)
-            if mode != "rb":
-                return file
-            with file:
-                content = file.read(_MOST_INCLUDED + 1)
-            if len(content) > _MOST_INCLUDED:
-                raise OSError(f"more than {_MOST_INCLUDED} bytes")
-            return io.BytesIO(content)
-
-    return BoundedDT
+    own = {"_dtlib": module, "_deadline": monotonic() + MOST_SECONDS}
+    return type("BoundedDT", (_Bounds, module.DT), own)
