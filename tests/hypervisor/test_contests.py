@@ -10,9 +10,9 @@ from west_viommu.guest.regions import RegionPair
 from west_viommu.guest.requests import Request
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
-from west_viommu.hypervisor.contest import Contest, Resource, with_ids
+from west_viommu.hypervisor.contest import Contest, Facts, Resource, with_ids
 from west_viommu.hypervisor.contests import Contests, contests, contests_alone
-from west_viommu.hypervisor.holdings import Holdings
+from west_viommu.hypervisor.holdings import Holdings, Standing
 from west_viommu.plan.host_devices import DEFAULT
 from west_viommu.plan.match import whole
 
@@ -210,3 +210,30 @@ def test_of_devices_by_themselves_one_contest_of_a_kind_is_enough() -> None:
     ]
     assert told(result.lines) == [("/a", "/b", "STAYS", (37, 37)), ("/b", "/a", "STAYS", (37, 37))]
     assert result.marks == ()
+
+
+@pytest.mark.parametrize(
+    ("known", "first", "last", "expected"),
+    [
+        (0, 3, 3, [3]),
+        (0, 3, 30, [*range(3, 19)]),
+        (15, 3, 30, [*range(15), 3]),
+        (16, 3, 30, [*range(16)]),
+    ],
+)
+def test_no_more_than_16_ids_are_told(
+    known: int, first: int, last: int, expected: list[int]
+) -> None:
+    (contest,) = found(f"{A} b {{ iommus = <1 0x10>; }};", "/a").streams
+    before = contest._replace(ids=tuple(range(known)))
+    assert list(with_ids(before, first, last, Resource.STREAMS).ids) == expected
+    assert with_ids(before, first, last, Resource.PAGES) == before
+
+
+@pytest.mark.parametrize(
+    ("standing", "whole_of", "expected"),
+    [(Standing.OFF, None, True), (Standing.STAYS, "/a", True), (Standing.STAYS, None, False)],
+)
+def test_what_may_be_marked(standing: Standing, whole_of: str | None, expected: bool) -> None:
+    facts = Facts("/b", standing, False, whole_of, False, "/b/", "kind")
+    assert facts.may_be_marked is expected

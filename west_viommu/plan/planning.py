@@ -180,12 +180,12 @@ def _judge(ownership: Ownership, told: Told) -> None:
 
 def _planned(assignment: Assignment, ownership: Ownership) -> PlannedDevice:
     master = assignment.device.master
-    programs_maps = ownership.profile.programs_maps
+    maps = master.maps if master and ownership.profile.programs_maps else ()
     return PlannedDevice(
         assignment=assignment,
         streams=ownership.streams[assignment.request.path] or (),
-        maps=master.maps if master and programs_maps else (),
-        is_protected=bool(assignment.streams or (master and master.maps and programs_maps)),
+        maps=maps,
+        is_protected=bool(assignment.streams or maps),
         mapped=ownership.pages[assignment.request.path],
     )
 
