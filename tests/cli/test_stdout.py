@@ -22,7 +22,8 @@ FULL = "error: stdout: No space left on device\n"
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     # Without buffers, as some CI has it, Python ends otherwise where an output fails.
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    unwanted = ("PYTHONUNBUFFERED", "ZEPHYR_BASE")
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", command],
         cwd=folder,

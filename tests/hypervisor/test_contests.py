@@ -237,3 +237,35 @@ def test_no_more_than_16_ids_are_told(
 def test_what_may_be_marked(standing: Standing, whole_of: str | None, expected: bool) -> None:
     facts = Facts("/b", standing, False, whole_of, False, "/b/", "kind")
     assert facts.may_be_marked is expected
+
+
+BRIDGE = 'device_type = "pci"; #address-cells = <3>; #size-cells = <2>; #interrupt-cells = <1>;'
+
+
+@pytest.mark.parametrize(
+    ("below", "marked"),
+    [
+        ("uart { reg = <0x1100 0x10>; };", ["/a/uart"]),
+        # Xen drives these itself, and would not if they were marked.
+        ('iommu { compatible = "arm,smmu-v3"; reg = <0x1100 0x10>; };', []),
+        ("console { reg = <0x1100 0x10>; };", []),
+        # Of a port dom0 gets the windows and the targets of its map.
+        (f"port {{ {BRIDGE} reg = <0 0 0 0 0>; }};", []),
+        (f"port {{ {BRIDGE} interrupt-map = <0 0 0 1 9 0 8 4>; }};", ["/a/port"]),
+        (f"port {{ {BRIDGE} ranges = <0 0 0 0x3000 0 0x100>; }};", ["/a/port"]),
+    ],
+)
+def test_what_is_marked_below_a_device(below: str, marked: list[str]) -> None:
+    body = f"""chosen {{ stdout-path = "/a/console"; }};
+        a {{ {BUS} reg = <0x1000 0x1000>; iommus = <1 0x10>; {below} }};"""
+    assert [mark.path for mark in found(body, "/a").marks][1:] == marked
+
+
+@pytest.mark.parametrize("state", ['status = "disabled";', ""])
+def test_a_line_that_a_function_behind_a_bridge_has(state: str) -> None:
+    body = f"""a {{ interrupts = <0 8 4>; iommus = <1 0x10>; }};
+        pcie {{ {BRIDGE} {state} interrupt-map-mask = <0 0 0 7>;
+            interrupt-map = <0 0 0 1 9 0 8 4>;
+            wifi {{ reg = <0 0 0 0 0>; interrupts = <1>; }}; }};"""
+    lines = found(body, "/a").lines
+    assert sorted(contest.other for contest in lines) == ["/pcie", "/pcie/wifi"]

@@ -55,6 +55,9 @@ def run(
         console.fail("usage", NO_FORM)
         return USAGE
     arguments.console = console
+    if not _is_somewhere():
+        console.fail("failed", _NOWHERE)
+        return REFUSED
     try:
         status: int | None = import_module(f"west_viommu.cli.{name}").run(arguments)
         tell()
@@ -76,8 +79,7 @@ def run(
         return DONE
     except OSError as error:
         of_file = f"{error.filename}: " if error.filename else ""
-        what = f"{of_file}{error.strerror or error}" if _is_somewhere() else _NOWHERE
-        console.fail("failed", printable(shortened(what)))
+        console.fail("failed", printable(shortened(f"{of_file}{error.strerror or error}")))
         silence_stdout()
         return REFUSED
 

@@ -199,9 +199,11 @@ def coherence(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]
 
 
 def provides_to_host(ownership: Ownership) -> Found:
-    """A device that serves enabled nodes which stay with dom0."""
+    """A device, or a part of it that is kept from dom0, that serves nodes which stay there."""
     said: set[tuple[str, str]] = set()
-    owners = ownership.first_of
+    first_of = ownership.first_of
+    parts = (mark for mark in ownership.contests.marks if mark.device in first_of)
+    owners = {mark.path: first_of[mark.device] for mark in parts} | first_of
     for node, prop, provider in consumers(ownership.devices.tree, owners):
         path = next(at for at in (provider, *paths_above(provider)) if at in owners)
         key = (path, node.path)
@@ -225,7 +227,8 @@ def xen_console(ownership: Ownership) -> Found:
     """The UART on which Xen itself writes: it keeps that from dom0 (dt_device_set_used_by())."""
     path = console(ownership.devices.tree)
     assignment = ownership.first_of.get(path) if path else None
-    if assignment and ownership.profile.toolstacks:
+    is_told = path is not None and ownership.holdings.role(path)
+    if assignment and ownership.profile.toolstacks and not is_told:
         yield (
             assignment,
             Finding(

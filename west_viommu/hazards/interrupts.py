@@ -12,7 +12,7 @@ from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Standing
-from west_viommu.hypervisor.roles import IOMMU
+from west_viommu.hypervisor.roles import CONSOLE, IOMMU
 from west_viommu.problems import Severity
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
 
@@ -24,8 +24,8 @@ def other_trigger(assignment: Assignment, ownership: Ownership) -> Iterator[Find
     """An interrupt that is edge-triggered on one side and level-sensitive on the other."""
     triggers = dict(assignment.device.interrupts)
     for intid, is_edge in assignment.request.interrupts:
-        # Only rising edge and high level: an SPI knows no other.
-        host = {LINUX_EDGE: True, LINUX_LEVEL: False}.get(triggers.get(intid, 0))
+        # Only rising edge and high level: an SPI knows no other. What is above is for CPUs.
+        host = {LINUX_EDGE: True, LINUX_LEVEL: False}.get(triggers.get(intid, 0) & 0xF)
         if host is not None and host != is_edge:
             yield Finding(
                 f"the host has INTID {intid} with the other trigger",
@@ -89,8 +89,8 @@ def interrupt_clash(ownership: Ownership) -> Found:
     yield from _guest_clashes(ownership)
     for contest in ownership.contests.lines:
         kind = ownership.holdings.role(contest.other)
-        # Xen takes the lines of its SMMUs; those of other nodes that it keeps are nobody's.
-        is_taken = contest.standing is Standing.STAYS or kind == IOMMU
+        # Xen takes the lines of its SMMUs and its console; others of what it keeps are nobody's.
+        is_taken = contest.standing is Standing.STAYS or kind in (IOMMU, CONSOLE)
         if contest.part_of or not is_taken:
             continue
         assignment = contest.assignment

@@ -73,6 +73,17 @@ def iommu_disabled(assignment: Assignment, ownership: Ownership) -> Iterator[Fin
             cause=iommu.path,
         ),
     )
+    yield from first_ones(
+        (i for i in ownership.iommus(assignment) if ownership.holdings.is_marked(i.path)),
+        lambda iommu: Finding(
+            f"{iommu.path}, the IOMMU of {assignment.device.path}, has xen,passthrough: Xen does "
+            "not drive it",
+            "take xen,passthrough out of the SMMU's node: it is for the devices of guests",
+            expected="an SMMU that Xen drives",
+            found="xen,passthrough",
+            cause=iommu.path,
+        ),
+    )
 
 
 @of_each

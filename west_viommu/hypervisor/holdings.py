@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from functools import cached_property
 
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import Interval, covered_by, submask_intervals
@@ -19,7 +20,15 @@ from west_viommu.host.streams import Stream, map_intervals
 from west_viommu.hypervisor.lines import lines, map_targets
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import Driver, Profile
-from west_viommu.hypervisor.roles import IOMMU, MEMORY, RESERVED, is_left_out, role
+from west_viommu.hypervisor.roles import (
+    CONSOLE,
+    IOMMU,
+    MEMORY,
+    RESERVED,
+    console,
+    is_left_out,
+    role,
+)
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import FIRST_PPI, FIRST_SPI, Intid
@@ -72,12 +81,20 @@ class Holdings:
         self._lines: dict[str, tuple[Intid, ...]] = {}
         self._inherited: dict[str, tuple[str, str | None]] = {}
 
+    @cached_property
+    def console(self) -> str | None:
+        """The path of the UART on which Xen writes. Beside dom0, that keeps the node's pages."""
+        return console(self._tree) if self.profile.toolstacks else None
+
     def role(self, path: str) -> str:
         """What the node at `path` is to the hypervisor; "" for a device."""
         known = self._roles.get(path)
         if known is None:
             node = self._tree.node(path)
-            known = self._roles[path] = role(node) if node else ""
+            known = role(node) if node else ""
+            if not self.has_dom0 and path == self.console:
+                known = CONSOLE
+            self._roles[path] = known
         return known
 
     def standing(self, path: str) -> Standing:
@@ -110,6 +127,13 @@ class Holdings:
             driver = self.profile.driver(described.compatible)
             self._drivers[iommu] = driver if driver and described.cells in driver.cells else None
         return self._drivers[iommu]
+
+    def is_marked(self, iommu: str) -> bool:
+        """Whether the IOMMU at that path is one that Xen leaves alone for its xen,passthrough
+        (device_init() gives -ENODEV).
+        """
+        node = self._tree.node(iommu)
+        return node is not None and "xen,passthrough" in node.properties
 
     def is_bridge(self, path: str) -> bool:
         """Whether the node at `path` is a PCI bridge."""
@@ -196,8 +220,11 @@ class Holdings:
         """
         claims = []
         cells = _as_cells(wanted) if wanted is not None and not self._has_nexus() else None
+        bridges = tuple(f"{node.path}/" for node in self._tree.nodes() if _is_bridge(node))
         for node in self._tree.nodes():
-            has_any = _interrupts(node) and (cells is None or _has_cell(node, cells))
+            has_any = _interrupts(node) and (
+                cells is None or _has_cell(node, cells) or node.path.startswith(bridges)
+            )
             if has_any and not self._is_idle_iommu(node):
                 gic = self.devices.index.gic
                 of_map = map_targets(self._tree, node, gic) if _is_bridge(node) else ()

@@ -44,9 +44,18 @@ def marked(
 
 
 def _holders_below(node: Node | None, holdings: Holdings) -> Iterator[Node]:
-    """The nodes below `node` of which dom0 would get something."""
+    """The nodes below `node` of which dom0 would get something: not what Xen keeps, its SMMUs and
+    its console, which it drives only where they are not marked.
+    """
+    index = holdings.devices.index
     for child in node.children if node else ():
+        regions = index.regions(child)
         has_lines = not _LINES.isdisjoint(child.properties)
-        if has_lines or any(holdings.devices.index.regions(child)):
+        if holdings.is_bridge(child.path):
+            # Its windows, and the targets of its map (map_device_children()).
+            regions += index.windows(child)
+            has_lines = has_lines or "interrupt-map" in child.properties
+        holds = has_lines or any(region and region.size for region in regions)
+        if holds and not holdings.role(child.path) and child.path != holdings.console:
             yield child
         yield from _holders_below(child, holdings)

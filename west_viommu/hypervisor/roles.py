@@ -9,6 +9,7 @@ from west_viommu.tree.node import Node, Tree
 
 MEMORY = "memory"
 RESERVED = "reserved memory"
+CONSOLE = "the console of Xen"
 IOMMU = "an IOMMU"
 # What Xen has drivers for, by the match tables of drivers/passthrough/arm/smmu-v3.c, smmu.c and
 # ipmmu-vmsa.c. Any other IOMMU is a device that dom0 gets: device_get_class() goes by these.
