@@ -307,6 +307,14 @@ TWINS = (
         config="domain: [vpl011]\n",
     ),
     Twin(
+        "guest-overlap",
+        "where a GICv3 has its redistributors, in a guest that has a GICv2, as its host does",
+        "net { iommus = <0x0 0x5>; reg = <0 0x3440000 0 0x1000>; "
+        "xen,reg = <0 0x23000000 0 0x1000 0 0x3440000>; };",
+        host="pages.dts",
+        edit=("arm,gic-v3", "arm,gic-400"),
+    ),
+    Twin(
         "interrupt-mismatch",
         "some of the host's interrupts",
         "e { iommus = <0x0 0x10>; interrupts = <0 20 4>; };",

@@ -120,7 +120,7 @@ def _guest_clashes(ownership: Ownership) -> Found:
     for interrupt in viommu.interrupts if viommu else ():
         taken.setdefault(interrupt.intid, []).append((f"the vSMMU ({interrupt.name})", ""))
     for reserved in profile.reserved_interrupts:
-        if ownership.terms.applies(reserved.when):
+        if ownership.applies(reserved.when):
             # Of a thousand numbers one record.
             holder = reserved.name, ""
             for number in range(reserved.first, reserved.last + 1):

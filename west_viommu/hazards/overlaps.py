@@ -100,7 +100,7 @@ def _occupied(ownership: Ownership, *, of_raw: bool) -> list[tuple[str, str, Reg
     taken = [
         (f"the {reserved.name} of {ownership.profile.name}", "", reserved.region)
         for reserved in ownership.profile.reserved
-        if ownership.terms.applies(reserved.when)
+        if ownership.applies(reserved.when)
     ]
     asking = {mapper.path for mapper in ownership.mappers if of_raw or not mapper.is_raw}
     if viommu:

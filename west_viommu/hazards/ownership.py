@@ -16,10 +16,10 @@ from west_viommu.hypervisor.assignment import AssignedStream, Assignment, Terms
 from west_viommu.hypervisor.contests import Contests
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.pages import mapped_pages, whole_pages
-from west_viommu.hypervisor.profile import Profile
+from west_viommu.hypervisor.profile import GICS, Profile
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
-from west_viommu.tree.interrupts import Intid
+from west_viommu.tree.interrupts import GICV3, Intid
 
 
 class Mapper(NamedTuple):
@@ -78,6 +78,15 @@ class Ownership:
     def devices(self) -> Devices:
         """The host."""
         return self.holdings.devices
+
+    def applies(self, when: str) -> bool:
+        """Whether what the profile says of `when` is in force. The guest's GIC is of the version of
+        the host's (domain_vgic_init()); where the host has none, it may be of any.
+        """
+        if when in GICS:
+            gic = self.devices.index.gic
+            return gic is None or (GICV3 in gic.known_compatible) is (when == "gicv3")
+        return when == "always" or when in self.terms.domain
 
     def iommus(self, assignment: Assignment) -> list[Iommu]:
         """The IOMMUs of the device of `assignment`: by its `iommus`, and by its iommu-map

@@ -66,10 +66,6 @@ class Terms(NamedTuple):
                 return entry
         return None
 
-    def applies(self, when: str) -> bool:
-        """Whether what a profile says of `when` is in force."""
-        return when == "always" or when in self.domain
-
 
 class AssignedStream(NamedTuple):
     """One stream ID of an assigned device. `iommu` is the path of the physical SMMU and

@@ -74,9 +74,13 @@ PLACES = {
 }
 
 
+# The versions that the GIC of a guest may have.
+GICS = ("gicv2", "gicv3")
+
+
 class Reserved(NamedTuple):
     """A part of a guest's address space that the hypervisor uses `when` the domain has that thing
-    ("always", or a word of names.DOMAIN).
+    ("always", one of GICS, or a word of names.DOMAIN).
     """
 
     name: str

@@ -18,6 +18,8 @@ from west_viommu.tree.node import Node, Tree
 
 Intid = NewType("Intid", int)
 
+# The compatible of a GICv3, as Xen knows it.
+GICV3 = "arm,gic-v3"
 # The GIC bindings of Linux (arm,gic.yaml, arm,gic-v3.yaml) and Zephyr's arm,gic*.yaml.
 GIC_COMPATIBLES = frozenset(
     {
@@ -30,7 +32,7 @@ GIC_COMPATIBLES = frozenset(
         "arm,gic-400",
         "arm,gic-v1",
         "arm,gic-v2",
-        "arm,gic-v3",
+        GICV3,
         "brcm,brahma-b15-gic",
         "nvidia,tegra210-agic",
         "qcom,msm-8660-qgic",
@@ -38,7 +40,7 @@ GIC_COMPATIBLES = frozenset(
     }
 )
 # Those that Xen drives (DT_MATCH_GIC_V2, DT_MATCH_GIC_V3 in asm/gic.h, 4.17 and 4.21).
-XEN_GICS = frozenset({"arm,cortex-a15-gic", "arm,cortex-a7-gic", "arm,gic-400", "arm,gic-v3"})
+XEN_GICS = frozenset({"arm,cortex-a15-gic", "arm,cortex-a7-gic", "arm,gic-400", GICV3})
 # First cell of a GIC specifier: the type of the interrupt.
 SPI, PPI = 0, 1
 FIRST_SPI = Intid(32)
