@@ -274,6 +274,14 @@ TWINS = (
         " xen,reg = <0 0x20020000 0 0x1000 0 0x50000000>; };",
     ),
     Twin(
+        "region-mismatch",
+        "a region without a size, which xen,reg cannot map",
+        "net { iommus = <0x0 0x5>; reg = <0 0x23000000 0 0x1000>, <0 0x22000100 0 0>; "
+        "xen,reg = <0 0x23000000 0 0x1000 0 0x23000000>; };",
+        host="pages.dts",
+        edit=("<0 0x23000000 0 0x1000>", "<0 0x23000000 0 0x1000>, <0 0x22000100 0 0>"),
+    ),
+    Twin(
         "untranslatable-region",
         "the bus has ranges",
         "hidden { iommus = <0x0 0xb0>; reg = <0 0x30000100 0 0x100>; };",
@@ -298,6 +306,13 @@ TWINS = (
         "the guest does not get the registers",
         "can { iommus = <0x0 0x4>; };",
         host="pages.dts",
+    ),
+    Twin(
+        "shared-page",
+        "a region without a size, on the page of another",
+        "net { iommus = <0x0 0x5>; reg = <0 0x23000000 0 0x1000>, <0 0x22000100 0 0>; };",
+        host="pages.dts",
+        edit=("<0 0x23000000 0 0x1000>", "<0 0x23000000 0 0x1000>, <0 0x22000100 0 0>"),
     ),
     Twin(
         "guest-overlap",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from west_viommu.guest.regions import Mapped
+from west_viommu.guest.regions import Mapped, RegionPair
 from west_viommu.guest.requests import Request
 from west_viommu.hypervisor.pages import in_pages, mapped_pages
 from west_viommu.tree.addresses import Region
@@ -77,3 +77,21 @@ def test_pages_are_joined_where_they_touch_on_both_sides(
 )
 def test_the_pages_of_a_region(region: tuple[int, int], pages: tuple[int, int]) -> None:
     assert in_pages(Region(*region)) == Region(*pages)
+
+
+@pytest.mark.parametrize(
+    ("regions", "pages"),
+    [
+        ([(0x1000, 0x1000), (0x9000, 0)], [(0x1000, 0x1000)]),
+        # Inside of a page as well.
+        ([(0x1000, 0x1000), (0x9100, 0), (0x5100, 1)], [(0x1000, 0x1000), (0x5000, 0x1000)]),
+        ([(0x9000, 0)], []),
+    ],
+)
+def test_a_region_without_a_size_has_no_page(
+    regions: list[tuple[int, int]], pages: list[tuple[int, int]]
+) -> None:
+    given = tuple(RegionPair(Region(*each), Region(*each)) for each in regions)
+    found = mapped_pages(NOTHING._replace(regions=given))
+    assert [tuple(each.host) for each in found] == pages
+    assert all(each.host == each.guest for each in found)

@@ -245,8 +245,8 @@ def _either(regions: Sequence[Region]) -> str:
 
 
 def _unmapped(request: Request) -> Finding | None:
-    """The entries of reg to which xen,reg maps nothing."""
-    unmapped = [guest for guest, host in request.regions if host is None]
+    """The entries of reg to which xen,reg maps nothing; those without a size need nothing."""
+    unmapped = [guest for guest, host in request.regions if host is None and guest.size]
     if not unmapped:
         return None
     return Finding(

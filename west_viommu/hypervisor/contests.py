@@ -140,7 +140,8 @@ class _Court:
     def _pages(self) -> Iterator[tuple[int, int, int]]:
         for place, assignment in enumerate(self._assignments):
             if self._alone:
-                regions = [in_pages(region) for region in assignment.device.regions if region]
+                own = assignment.device.regions
+                regions = [in_pages(region) for region in own if region and region.size]
             else:
                 regions = [host for host, _ in mapped_pages(assignment.request)]
             for base, size in regions:

@@ -32,10 +32,11 @@ def widest(cells: tuple[int, int]) -> int:
 def mapped_pages(request: Request) -> tuple[Mapped, ...]:
     """What `xen,reg` must say for `request`: each of its regions in whole pages, those that touch
     joined. Regions at different offsets into a page on both sides are left as they are: the
-    hazards refuse them.
+    hazards refuse them. One without a size maps nothing: xl could not hand it on
+    (XEN_DOMCTL_iomem_permission says EINVAL), and Xen would permit the page before.
     """
     pairs = request.mapped or [
-        Mapped(pair.host, pair.guest) for pair in request.regions if pair.host
+        Mapped(pair.host, pair.guest) for pair in request.regions if pair.host and pair.host.size
     ]
     joined: list[Mapped] = []
     for host, guest in sorted(map(whole_pages, pairs)):
