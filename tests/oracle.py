@@ -107,14 +107,10 @@ class Host:
             if numbers[0] in NONE:
                 numbers.pop(0)
                 continue
+            of_all = self.cells(self.fdt.node_offset_by_phandle(numbers[0]), "stream-match-mask")
             iommu, taken = self.specifier(numbers)
-            streams.append(
-                {
-                    "iommu": iommu,
-                    "id": taken[0] if taken else None,
-                    "mask": taken[1] if len(taken) > 1 else None,
-                }
-            )
+            pair = [*taken, *of_all, None][:2] if taken else [None, None]
+            streams.append({"iommu": iommu, "id": pair[0], "mask": pair[1]})
         maps = []
         numbers = self.cells(offset, "iommu-map")
         quads = [numbers[i : i + 4] for i in range(0, len(numbers), 4)]

@@ -127,6 +127,16 @@ TWINS = (
         options=("--profile", "xen"),
     ),
     Twin(
+        "mask-dropped",
+        "a mask for all IDs of the SMMU that leaves them alone",
+        'ethernet { xen,path = "/ethernet@20000000"; };',
+        edit=(
+            'compatible = "arm,smmu-v3";\n\t\treg = <0 0x10000000',
+            'compatible = "arm,mmu-500"; stream-match-mask = <0>;\n\t\treg = <0 0x10000000',
+        ),
+        options=("--profile", "xen"),
+    ),
+    Twin(
         "two-iommus",
         "two streams behind one IOMMU",
         'gpu { xen,path = "/gpu@20060000"; };',

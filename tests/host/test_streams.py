@@ -23,6 +23,11 @@ IOMMUS = """
     one: one { #iommu-cells = <1>; phandle = <2>; };
     two: two { #iommu-cells = <2>; phandle = <3>; };
     none: none { phandle = <4>; };
+    masked: masked { #iommu-cells = <1>; stream-match-mask = <0x7c00>; phandle = <5>; };
+    both: both { #iommu-cells = <2>; stream-match-mask = <0x7c00>; phandle = <6>; };
+    no-id { #iommu-cells = <0>; stream-match-mask = <0x7c00>; phandle = <7>; };
+    short { #iommu-cells = <1>; stream-match-mask = [7c 00]; phandle = <8>; };
+    long { #iommu-cells = <1>; stream-match-mask = <0x7c00 1>; phandle = <10>; };
 """
 
 
@@ -51,6 +56,11 @@ def map_rows(iommu_map: str) -> list[IdMap]:
             "<1 3 0x10 0xff 2 0x20>",
             [("/zero", None, None), ("/two", 0x10, 0xFF), ("/one", 0x20, None)],
         ),
+        # The mask of all IDs of an SMMU, where the entry has none of its own.
+        ("<5 0x10>", [("/masked", 0x10, 0x7C00)]),
+        ("<6 0x10 0>", [("/both", 0x10, 0)]),
+        ("<7 8 0x10>", [("/no-id", None, None), ("/short", 0x10, None)]),
+        ("<10 0x10>", [("/long", 0x10, 0x7C00)]),
         ("<0>", []),
         ("<0xffffffff>", []),
         ("<0 2 0x10 0xffffffff 2 0x11>", [("/one", 0x10, None), ("/one", 0x11, None)]),

@@ -18,7 +18,9 @@ _NULLS = tuple(phandle.to_bytes(4, "big") for phandle in NO_PHANDLES)
 
 
 class Stream(NamedTuple):
-    """One entry of `iommus`: `id` is its first specifier cell, `mask` its second, or None."""
+    """One entry of `iommus`: `id` is its first specifier cell. `mask`: the bits of it that do not
+    count, by a second cell or for all of the IOMMU; None where nobody says.
+    """
 
     iommu: str
     id: StreamId | None
@@ -67,7 +69,7 @@ def _streams(tree: Tree, master: Node) -> Iterator[Stream | None]:
         if len(specifier) < width:
             raise _cut(master, "iommus", width)
         at += width
-        yield Stream(iommu.path, _stream_id(specifier), _second(specifier))
+        yield Stream(iommu.path, _stream_id(specifier), _mask(iommu, specifier))
 
 
 def id_maps(tree: Tree, master: Node) -> tuple[IdMap, ...]:
@@ -156,8 +158,14 @@ def _stream_id(specifier: tuple[int, ...]) -> StreamId | None:
     return StreamId(specifier[0]) if specifier else None
 
 
-def _second(specifier: tuple[int, ...]) -> int | None:
-    return specifier[1] if len(specifier) > 1 else None
+def _mask(iommu: Node, specifier: tuple[int, ...]) -> int | None:
+    """The second cell; where there is none, `stream-match-mask` of the SMMU, which counts from 4
+    bytes on (arm_smmu_dt_xlate_generic() and dt_property_read_u32(), Xen 4.17 to 4.21).
+    """
+    if len(specifier) != 1:
+        return specifier[1] if specifier else None
+    of_all = iommu.properties.get("stream-match-mask", b"")[:4]
+    return int.from_bytes(of_all, "big") if len(of_all) == 4 else None
 
 
 def _cut(master: Node, prop: str, width: int) -> TreeError:

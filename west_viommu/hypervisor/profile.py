@@ -46,7 +46,7 @@ class Driver(NamedTuple):
     as many cells after its phandle as one of `cells`. `may_share`: whether two devices of one
     domain may have one stream ID. `last_id`: the last stream ID that it takes as it is; None where
     that is up to the IOMMU. `drops_masks`: whether it matches the ID of an entry alone, and not
-    those that the mask of a second cell adds.
+    those that a mask adds.
     """
 
     compatible: tuple[str, ...]
