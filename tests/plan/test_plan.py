@@ -48,15 +48,23 @@ def raw(host: int, size: int = 0x1000, guest: int = 0x50000000) -> str:
 @pytest.mark.parametrize(
     ("passthrough", "limit"),
     [
-        # Xen's bank for the RAM of a guest goes from 0x40000000 to 0xffffffff.
+        # Xen's first bank for the RAM of a guest goes from 0x40000000 to 0xffffffff.
         (at(0x20000000), None),
         (at(0x3FFFF000), None),
+        (at(0x20000000) + raw(0x20004000, 0x2000, guest=0x3FFFF000), 0),
         (at(0x40000000), 0),
         (at(0x40001000), 0x1000),
         (at(0xFFFFF000), 0xBFFFF000),
         (at(0x80000000), 0x40000000),
         (at(0x1_0000_0000), None),
         (at(0x1_0000_1000), None),
+        # What does not fit there goes from 0x200000000 to 0xffffffffff.
+        (at(0x1_FFFF_F000), None),
+        (at(0x2_0000_0000), 0xC0000000),
+        (at(0x3_0000_0000), 0x1_C000_0000),
+        (at(0xFF_FFFF_F000), 0xFE_BFFF_F000),
+        (at(0x100_0000_0000), None),
+        (at(0x2_0000_1000) + at(0x60000000, "b", 0x20001000), 0x20000000),
         # Up to the lowest of several, with a device or without.
         (at(0x60000000) + at(0x50000000, "b", 0x20001000), 0x10000000),
         (at(0x60000000) + at(0x3FFFF000, "b", 0x20001000), 0x20000000),

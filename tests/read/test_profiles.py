@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,48 @@ def test_one_of_your_own(viommu: Run, tmp_path: Path, demo_host: Path) -> None:
         overlay = (tmp_path / "viommu/viommu.overlay").read_text()
         assert "vsmmu: iommu@5050000 {" in overlay
         assert "profile: mine, stream IDs by the policy identity" in overlay
+
+
+BANK = {"base": 0x80000000, "size": 0x10000000}
+
+
+@pytest.mark.parametrize(
+    ("ram", "banks"),
+    [
+        (None, ()),
+        (BANK, [(0x80000000, 0x10000000)]),
+        ([BANK], [(0x80000000, 0x10000000)]),
+        ([BANK, {**BANK, "base": 0}], [(0x80000000, 0x10000000), (0, 0x10000000)]),
+    ],
+)
+def test_one_bank_of_memory_or_several(
+    ram: object, banks: Sequence[object], tmp_path: Path
+) -> None:
+    mine = yaml.safe_load(Path(profile_file("xen-rfc")).read_text()) | {"name": "mine", "ram": ram}
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(mine))
+    assert [tuple(bank) for bank in profile(str(file), None).ram] == [*banks]
+
+
+@pytest.mark.parametrize(
+    ("ram", "message"),
+    [
+        ([], "ram is not as a profile has it"),
+        (7, "ram is not as a profile has it"),
+        ({"base": 0}, "ram lacks size"),
+        ([BANK, {"base": 0}], "ram.1 lacks size"),
+        ([BANK, None], "ram.1 is not as a profile has it"),
+        ({**BANK, "bank": 1}, "ram has an unknown key"),
+        ([{**BANK, "size": 0}], "ram.0.size is not as a profile has it"),
+    ],
+)
+def test_memory_that_is_none(ram: object, message: str, tmp_path: Path) -> None:
+    mine = yaml.safe_load(Path(profile_file("xen-rfc")).read_text()) | {"name": "mine", "ram": ram}
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(mine))
+    with pytest.raises(Refused) as caught:
+        profile(str(file), None)
+    assert [problem.what for problem in caught.value.problems] == [message]
 
 
 def test_profiles_are_listed_and_printed(viommu: Run) -> None:

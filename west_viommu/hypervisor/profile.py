@@ -104,8 +104,8 @@ class Profile(NamedTuple):
     numbers stream IDs anew at domain creation, None where it keeps them. `programs_maps`: whether
     it programs the IDs of iommu-map. `drivers`: those of its IOMMUs. `repeats_ids`: whether it
     takes a device that lists an ID twice. `toolstacks`: who builds domains out of a partial tree.
-    `ram`: where the memory of a guest begins, and how much can be there; None if that is not its
-    affair. `switches`: how its vSMMU is switched on.
+    `ram`: the banks of a guest's memory, in the order in which they are filled; () if that is not
+    its affair. `switches`: how its vSMMU is switched on.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Profile(NamedTuple):
     drivers: tuple[Driver, ...]
     repeats_ids: bool
     toolstacks: tuple[str, ...]
-    ram: Region | None
+    ram: tuple[Region, ...]
     switches: tuple[Switch, ...]
     reserved: tuple[Reserved, ...]
     reserved_interrupts: tuple[ReservedInterrupts, ...]

@@ -191,20 +191,23 @@ def _planned(assignment: Assignment, ownership: Ownership) -> PlannedDevice:
 
 
 def _memory_limit(ownership: Ownership) -> int | None:
-    """How much memory the domain may have at most: up to the lowest device in the bank where Xen
-    puts it (allocate_memory()). What it has more lies over the device, and Xen panics ("Unable to
-    copy the DTB", booted), whatever the guest's own memory node says.
+    """How much memory the domain may have at most: up to the lowest device in the banks that Xen
+    fills one after the other (allocate_memory(), and meminit() of libxenguest). What it has more
+    lies over the device, and Xen panics ("Unable to copy the DTB", booted), whatever the guest's
+    own memory node says.
     """
-    ram = ownership.profile.ram
-    if ram is None:
-        return None
-    above = [
-        mapped.guest.base - ram.base
-        for mapper in ownership.mappers
-        for mapped in mapper.pages
-        if ram.contains(mapped.guest.base)
-    ]
-    return min(above, default=None)
+    before = 0
+    for bank in ownership.profile.ram:
+        below = [
+            mapped.guest.base - bank.base
+            for mapper in ownership.mappers
+            for mapped in mapper.pages
+            if bank.overlaps(mapped.guest)
+        ]
+        if below:
+            return before + max(0, min(below))
+        before += bank.size
+    return None
 
 
 def _hindered(ownership: Ownership, extra: Iterable[Extra]) -> dict[str, str]:

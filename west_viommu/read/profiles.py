@@ -48,7 +48,6 @@ def profile(name: str | None, policy: str | None) -> Profile:
     a name that is not known, and for a file that is no profile.
     """
     data = _content(name)
-    ram = data.get("ram")
     return Profile(
         name=data["name"],
         about=data["about"],
@@ -71,7 +70,7 @@ def profile(name: str | None, policy: str | None) -> Profile:
         else (SMMUV3,),
         repeats_ids=data.get("repeated-stream-ids", False),
         toolstacks=tuple(data["toolstacks"]),
-        ram=Region(ram["base"], ram["size"]) if ram else None,
+        ram=_ram(data.get("ram")),
         switches=tuple(Switch(**each) for each in data.get("switches", ())),
         reserved=tuple(
             Reserved(each["name"], Region(each["base"], each["size"]), each["if"])
@@ -82,6 +81,13 @@ def profile(name: str | None, policy: str | None) -> Profile:
             for each in data["reserved"]["interrupts"]
         ),
     )
+
+
+def _ram(banks: Any) -> tuple[Region, ...]:
+    """The `banks` of a guest's memory: a list, the only one, or None."""
+    if isinstance(banks, dict):
+        banks = [banks]
+    return tuple(Region(each["base"], each["size"]) for each in banks or ())
 
 
 def _viommu(data: Any) -> Viommu | None:
