@@ -285,6 +285,14 @@ TWINS = (
     ),
     Twin(
         "region-mismatch",
+        "one region, by two rows of xen,reg that touch",
+        "net { iommus = <0x0 0x5>; reg = <0 0x23000000 0 0x2000>; "
+        "xen,reg = <0 0x23000000 0 0x1000 0 0x23000000>, <0 0x23001000 0 0x1000 0 0x23001000>; };",
+        host="pages.dts",
+        edit=("<0 0x23000000 0 0x1000>", "<0 0x23000000 0 0x2000>"),
+    ),
+    Twin(
+        "region-mismatch",
         "a region without a size, which xen,reg cannot map",
         "net { iommus = <0x0 0x5>; reg = <0 0x23000000 0 0x1000>, <0 0x22000100 0 0>; "
         "xen,reg = <0 0x23000000 0 0x1000 0 0x23000000>; };",

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import AddressMap, Range, Region, Windows, bus_cells
@@ -24,6 +26,22 @@ class Mapped(NamedTuple):
     guest: Region
 
 
+def one_where_touching(mapped: Iterable[Mapped]) -> tuple[Mapped, ...]:
+    """What is `mapped`, in the order of the host; what touches on both sides is one."""
+    one: list[Mapped] = []
+    for this in sorted(mapped, key=lambda pair: (pair.host.base - pair.guest.base, pair)):
+        host, guest = this
+        if one:
+            last = one[-1]
+            is_along = host.base - last.host.base == guest.base - last.guest.base
+            if is_along and host.base <= last.host.end:
+                size = max(last.host.end, host.end) - last.host.base
+                one[-1] = Mapped(Region(last.host.base, size), Region(last.guest.base, size))
+                continue
+        one.append(this)
+    return tuple(sorted(one))
+
+
 def region_pairs(
     guest: GuestTree, addresses: AddressMap, node: Node, mapped: tuple[Mapped, ...]
 ) -> tuple[RegionPair, ...]:
@@ -35,8 +53,10 @@ def region_pairs(
         raise TreeError(
             "reg has no size", node.path, "reg", "a bus with #size-cells", f"{bus.path} with 0"
         )
-    triples = (Range(child=there.base, parent=host.base, size=host.size) for host, there in mapped)
-    windows = Windows(triples)
+    windows = Windows(
+        Range(child=there.base, parent=host.base, size=host.size)
+        for host, there in one_where_touching(mapped)
+    )
     pairs = []
     for region in addresses.regions(node):
         if region is None:

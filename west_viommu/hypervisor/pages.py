@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from west_viommu.guest.regions import Mapped
+from west_viommu.guest.regions import Mapped, one_where_touching
 from west_viommu.guest.requests import Request
 from west_viommu.tree.addresses import Region
 
@@ -38,13 +38,4 @@ def mapped_pages(request: Request) -> tuple[Mapped, ...]:
     pairs = request.mapped or [
         Mapped(pair.host, pair.guest) for pair in request.regions if pair.host and pair.host.size
     ]
-    joined: list[Mapped] = []
-    for host, guest in sorted(map(whole_pages, pairs)):
-        if joined and host.base <= joined[-1].host.end:
-            last_host, last_guest = joined[-1]
-            if host.base - last_host.base == guest.base - last_guest.base:
-                size = max(last_host.end, host.end) - last_host.base
-                joined[-1] = Mapped(Region(last_host.base, size), Region(last_guest.base, size))
-                continue
-        joined.append(Mapped(host, guest))
-    return tuple(joined)
+    return one_where_touching(map(whole_pages, pairs))
