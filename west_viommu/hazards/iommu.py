@@ -120,7 +120,7 @@ def mask_dropped(assignment: Assignment, ownership: Ownership) -> Iterator[Findi
             yield Finding(
                 f"Xen before 4.20 leaves out the mask of a stream ID of {assignment.device.path}",
                 "only the ID itself is attached, and DMA under the others that the mask stands for "
-                "faults: use Xen 4.20 or later, or list each ID in the host tree with the mask 0",
+                "faults: use Xen 4.20 or later, or list each ID in the host tree without a mask",
                 expected="the mask 0",
                 found=f"{stream.id:#x} with the mask {stream.mask:#x}",
             )
