@@ -107,8 +107,10 @@ def _all_but_namesake(maker: Maker, node: Node) -> Node:
     """A device of the name of another, but for case: for Xen the two paths are one."""
     other = _device(maker, depth=2)
     kind, _, at = node.name.partition("@")
-    other.name = f"{kind.upper()}@{at}"
-    maker.names.add(other.name)
+    namesake = f"{kind.upper()}@{at}"
+    if namesake not in maker.names:
+        other.name = namesake
+        maker.names.add(namesake)
     return other
 
 
