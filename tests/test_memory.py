@@ -15,7 +15,7 @@ import pytest
 
 from tests.flat import GUEST, Part, cells, device, flat, host
 from tests.many import SOME, all_of_them, on_one_id_each, on_one_page_each
-from tests.support import CHECKOUT, Run, unmeasured
+from tests.support import CHECKOUT, PACKAGE, Run, unmeasured
 from west_viommu.problems import MOST_ALIKE, Problem, Refused, Severity, Where, bounded, rendered
 
 # Bytes of memory for each byte of a blob, and of source; and what a run takes for an empty tree.
@@ -290,7 +290,7 @@ def test_bind_takes_its_size_times_a_constant(
 
 
 def test_a_profile_takes_its_size_times_a_constant(tmp_path: Path) -> None:
-    shipped = (CHECKOUT / "west_viommu" / "profiles" / "xen-rfc.yaml").read_text()
+    shipped = (PACKAGE / "profiles" / "xen-rfc.yaml").read_text()
     rows = "    - {name: v, first: 32, last: 1019, if: always}\n" * 1000
     text = shipped.replace("    - {name: vpl011, first", f"{rows}    - {{name: vpl011, first")
     (tmp_path / "own.yml").write_text(text.replace("name: xen-rfc", "name: own"))
