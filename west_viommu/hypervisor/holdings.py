@@ -239,7 +239,7 @@ class Holdings:
         """
         if self.role(node.path) != IOMMU:
             return False
-        return _own_status(node) != "okay" or "xen,passthrough" in node.properties
+        return _own_status(node) != "okay" or self.is_marked(node.path)
 
     def _on(self, iommu: str, first: int, last: int, path: str) -> Claim:
         base = self._places[iommu] << ID_BITS
