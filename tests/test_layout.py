@@ -17,8 +17,7 @@ from west_viommu.names import PROFILES
 
 # A package may import those before it (docs/architecture.md).
 LAYERS = (
-    "quick_typing",
-    "problems",
+    "diagnostics",
     "names",
     "tree",
     "host",
@@ -36,7 +35,7 @@ LAYERS = (
     "cli",
 )
 CHANGELOG = CHECKOUT / "CHANGELOG.md"
-CORE = LAYERS[LAYERS.index("problems") : LAYERS.index("system") + 1]
+CORE = LAYERS[LAYERS.index("diagnostics") : LAYERS.index("system") + 1]
 FORBIDDEN_IN_CORE = {"os", "sys", "pathlib", "subprocess", "yaml", "devicetree", "west", "argparse"}
 
 
@@ -76,7 +75,7 @@ def test_the_core_does_no_input_or_output(layer: str) -> None:
         assert not imported(module) & FORBIDDEN_IN_CORE, module
 
 
-def test_problems_are_built_by_keyword_from_the_node_on() -> None:
+def test_diagnostics_are_built_by_keyword() -> None:
     """Positional blanks hide which field is which."""
     wrong = [
         f"{module}:{call.lineno}"
@@ -84,8 +83,8 @@ def test_problems_are_built_by_keyword_from_the_node_on() -> None:
         for call in ast.walk(ast.parse(module.read_text()))
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Name)
-        and call.func.id in ("Problem", "Finding")
-        and len(call.args) > 3
+        and call.func.id in ("Diagnostic", "Finding")
+        and call.args
     ]
     assert not wrong
 

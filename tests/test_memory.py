@@ -16,7 +16,15 @@ import pytest
 from tests.flat import GUEST, Part, cells, device, flat, host
 from tests.many import SOME, all_of_them, on_one_id_each, on_one_page_each
 from tests.support import CHECKOUT, PACKAGE, Run, unmeasured
-from west_viommu.problems import MOST_ALIKE, Problem, Refused, Severity, Where, bounded, rendered
+from west_viommu.diagnostics import (
+    MOST_ALIKE,
+    Diagnostic,
+    Refused,
+    Severity,
+    Where,
+    bounded,
+    rendered,
+)
 
 # Bytes of memory for each byte of a blob, and of source; and what a run takes for an empty tree.
 OF_BLOB, OF_SOURCE, EMPTY = 128, 256, 48 << 20
@@ -328,8 +336,11 @@ def test_the_constants_are_those_of_the_documentation() -> None:
 
 def of(
     count: int, id: str = "a", severity: Severity = Severity.ERROR, more: int = 0
-) -> list[Problem]:
-    return [Problem(id, f"w{i}", "h", severity=severity, more=more) for i in range(count)]
+) -> list[Diagnostic]:
+    return [
+        Diagnostic(id=id, what=f"w{i}", hint="h", severity=severity, more=more)
+        for i in range(count)
+    ]
 
 
 def test_the_first_problems_of_each_kind_are_kept() -> None:
@@ -341,7 +352,7 @@ def test_the_first_problems_of_each_kind_are_kept() -> None:
         "warning: [a] and 10 more like this",
     ]
     # What is bounded already counts as all that it stands for.
-    assert bounded((*kept, Problem("a", "another"))) == (
+    assert bounded((*kept, Diagnostic(id="a", what="another"))) == (
         *kept[:-2],
         kept[-2]._replace(what="and 5,311 more like this", more=5311),
         kept[-1],
@@ -351,7 +362,7 @@ def test_the_first_problems_of_each_kind_are_kept() -> None:
 
 def test_problems_of_much_text_are_fewer() -> None:
     ids = ("a", "a", "a", "a", "b", "b")
-    large = [Problem(id, "x" * (400_000 + i)) for i, id in enumerate(ids)]
+    large = [Diagnostic(id=id, what="x" * (400_000 + i)) for i, id in enumerate(ids)]
     assert [(each.id, each.more) for each in bounded(large)] == [
         *[("a", 0), ("a", 0), ("a", 0), ("b", 0)],
         *[("a", 1), ("b", 1)],
@@ -365,7 +376,7 @@ def test_a_refusal_has_them_and_as_text_as_well() -> None:
 
 
 def test_a_place_of_any_length_is_cut() -> None:
-    problem = Problem("a", "w", where=Where("x" * 100_000, 1))
+    problem = Diagnostic(id="a", what="w", where=Where("x" * 100_000, 1))
     assert len(rendered(problem)) < 2100
 
 

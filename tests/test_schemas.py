@@ -17,9 +17,9 @@ from tests.cli.pair import AT_BOOT, make_pair
 from tests.cli.refused_cases import CASES
 from tests.support import DEMO, HOSTS, PACKAGE, PARTIAL_TREE, Run, corpus_params
 from tests.system.guests import Guest, bound, judged
+from west_viommu.diagnostics import Refused
 from west_viommu.names import PROFILES
 from west_viommu.names import SCHEMAS as ON_THE_NETWORK
-from west_viommu.problems import Refused
 from west_viommu.read.config import config_of
 from west_viommu.read.settings import settings, terms
 from west_viommu.read.system import system_file

@@ -7,13 +7,13 @@ import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from typing import NoReturn
 
 from west_viommu import __version__
 from west_viommu.cli.arguments import ALONE, COMMANDS, HelpFormatter, configured
 from west_viommu.cli.console import Console
 from west_viommu.cli.run import USAGE, run
 from west_viommu.names import MESSAGE_FORMS
-from west_viommu.quick_typing import NoReturn
 
 
 class _Parser(ArgumentParser):

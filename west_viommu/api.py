@@ -35,7 +35,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from west_viommu.diagnostics import Diagnostic, Refused, Where, bounded, rendered, shortened
 from west_viommu.guest.requests import Asked, asked
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Devices
@@ -56,8 +58,6 @@ from west_viommu.names import partial_tree as name_of
 from west_viommu.plan.planning import plan_for
 from west_viommu.plan.records import Plan
 from west_viommu.plan.sealed import Origins
-from west_viommu.problems import Problem, Refused, Where, bounded, rendered, shortened
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.host import inventory_of, read_host_tree
 from west_viommu.read.settings import Settings, terms
 from west_viommu.tree.addresses import Region
@@ -77,7 +77,7 @@ __all__ = [
     "Output",
     "Permission",
     "Planned",
-    "Problem",
+    "Diagnostic",
     "Refused",
     "Region",
     "Where",
@@ -118,7 +118,7 @@ class Planned(NamedTuple):
     """A plan that may be written: who gets what, what to warn of, and from what it was made."""
 
     plan: Plan
-    warnings: tuple[Problem, ...]
+    warnings: tuple[Diagnostic, ...]
     host: Host
     guest: Guest
     trees: tuple[PartialTree, ...]
@@ -294,7 +294,7 @@ def write(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> None:
 
 def _partial_trees(
     made: Plan, guest: Guest, agreed: Terms
-) -> tuple[tuple[PartialTree, ...], tuple[Problem, ...]]:
+) -> tuple[tuple[PartialTree, ...], tuple[Diagnostic, ...]]:
     """The partial trees of those toolstacks that would give the guest the IDs of the plan, and what
     is wrong with them.
     """
@@ -332,7 +332,7 @@ def _for_xen(
     return files
 
 
-def _nothing_asked_for(guest: Guest) -> Problem:
+def _nothing_asked_for(guest: Guest) -> Diagnostic:
     tree = guest.tree.tree
     hint = (
         f'give a node below {PASSTHROUGH} `iommus = <0x0 STREAM-ID>;` or `xen,path = "HOST-NODE";`'
@@ -343,7 +343,7 @@ def _nothing_asked_for(guest: Guest) -> Problem:
         what += f": it has no {PASSTHROUGH}"
         if any("#iommu-cells" in node.properties for node in tree.nodes()):
             hint = f"if this is the host's tree, give it by --host; in the guest's, {hint}"
-    return Problem("malformed", what, hint, where=where or Where(guest.names[0]))
+    return Diagnostic(id="malformed", what=what, hint=hint, where=where or Where(guest.names[0]))
 
 
 def _base_name(path: str) -> str:

@@ -27,8 +27,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from west_viommu.api import Host, read_host
+from west_viommu.diagnostics import Diagnostic, Refused
 from west_viommu.hazards.wanted import Wanted, has_all
 from west_viommu.host.devices import Devices
 from west_viommu.host.streams import StreamId
@@ -45,8 +47,6 @@ from west_viommu.names import (
     partial_tree,
 )
 from west_viommu.plan.sealed import SealedHost, SealedPlan
-from west_viommu.problems import Problem, Refused
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.guest import sealed_plan
 from west_viommu.read.named_plans import read_built, read_folders
 from west_viommu.read.plain_file import NotPlain, pieces, unreadable
@@ -119,7 +119,7 @@ def system_of(
     said: SystemFile, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
 ) -> System:
     """What `said` names, read. Raises Refused, as `read_system`."""
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     plans = _plans(said.domains, problems)
     if not said.host:
         problems.append(_no_host(said))
@@ -131,7 +131,9 @@ def system_of(
         what = f"the plans use a profile of the user's own, {name}"
         place = "system.yml" if said.file else "viommu.yml"
         hint = f"name its file: profile: FILE in {place}, or --profile FILE"
-        raise Refused([Problem("unreadable", what, hint, where=said.domains[0].where)])
+        raise Refused(
+            [Diagnostic(id="unreadable", what=what, hint=hint, where=said.domains[0].where)]
+        )
     chosen = profile_of(name, None)
     own = SealedHost(host.model, digest(host.devices.tree))
     for entry in said.domains:
@@ -217,7 +219,9 @@ def _has_all(verdict: Judged, files: Mapping[str, DomainFiles], toolstack: str) 
     return all(files_of.kernel and toolstack in files_of.trees for files_of in made_of)
 
 
-def _plans(entries: Iterable[Entry], problems: list[Problem]) -> dict[str, tuple[SealedPlan, Path]]:
+def _plans(
+    entries: Iterable[Entry], problems: list[Diagnostic]
+) -> dict[str, tuple[SealedPlan, Path]]:
     """The plan of each domain, and the folder that it is in."""
     plans = {}
     known: dict[str, SealedPlan | None] = {}
@@ -241,17 +245,19 @@ def _plans(entries: Iterable[Entry], problems: list[Problem]) -> dict[str, tuple
             what = f"{entry.name} has no plan: there is no {PLAN}"
             hint = "build it, or run viommu bind: name the folder that it writes"
             found_in = str(folder)
-            problems.append(Problem("unreadable", what, hint, found=found_in, where=entry.where))
+            problems.append(
+                Diagnostic(id="unreadable", what=what, hint=hint, found=found_in, where=entry.where)
+            )
         else:
             plans[entry.name] = plan, folder
     return plans
 
 
-def _too_many(entry: Entry, folder: Path) -> Problem:
-    return Problem(
-        "malformed",
-        f"more than {_MOST_DOMAINS} domains have one plan",
-        "give each guest a build and a plan of its own",
+def _too_many(entry: Entry, folder: Path) -> Diagnostic:
+    return Diagnostic(
+        id="malformed",
+        what=f"more than {_MOST_DOMAINS} domains have one plan",
+        hint="give each guest a build and a plan of its own",
         found=str(folder),
         where=entry.where,
     )
@@ -259,38 +265,39 @@ def _too_many(entry: Entry, folder: Path) -> Problem:
 
 def _other_plan(
     entry: Entry, plan: SealedPlan, name: str, host: SealedHost, chosen: str
-) -> Iterator[Problem]:
+) -> Iterator[Diagnostic]:
     """What makes a plan one of another system. `name`: what the host is called."""
     if plan.host.sha256 != host.sha256:
-        yield Problem(
-            "malformed",
-            f"{entry.name} was bound to another host tree",
-            f"bind all of them to {name}: as it is, nobody can tell whose devices are whose",
+        yield Diagnostic(
+            id="malformed",
+            what=f"{entry.name} was bound to another host tree",
+            hint=f"bind all of them to {name}: as it is, nobody can tell whose devices are whose",
             expected=_of_host(host),
             found=_of_host(plan.host),
             where=entry.where,
         )
     if plan.profile != chosen:
-        yield Problem(
-            "malformed",
-            f"{entry.name} was bound with another profile",
-            "one Xen runs all of them: bind it with the same",
+        yield Diagnostic(
+            id="malformed",
+            what=f"{entry.name} was bound with another profile",
+            hint="one Xen runs all of them: bind it with the same",
             expected=chosen,
             found=plan.profile,
             where=entry.where,
         )
 
 
-def _changed(entry: Entry, plan: SealedPlan, devices: Devices) -> Iterator[Problem]:
+def _changed(entry: Entry, plan: SealedPlan, devices: Devices) -> Iterator[Diagnostic]:
     """What of a plan for this host `devices` do not have: viommu.json has no sum of its own."""
     for device in plan.devices:
         master = devices.master(device.host)
         streams = [Wanted(StreamId(stream.pmaster), stream.iommu) for stream in device.streams]
         if not devices.tree.node(device.host) or (streams and not has_all(master, streams)):
-            yield Problem(
-                "malformed",
-                f"the plan of {entry.name} gives {device.node} what the host tree does not have",
-                "bind it again: its viommu.json is not as it was written",
+            yield Diagnostic(
+                id="malformed",
+                what=f"the plan of {entry.name} gives {device.node} what the host tree does not "
+                "have",
+                hint="bind it again: its viommu.json is not as it was written",
                 expected="a host node, and the stream IDs of that",
                 found=" ".join([device.host, *(f"{stream.id:#x}" for stream in streams)]),
                 where=entry.where,
@@ -302,7 +309,7 @@ def _of_host(host: SealedHost) -> str:
 
 
 def _files(
-    entry: Entry, plan: tuple[SealedPlan, Path], sums: _Sums, problems: list[Problem]
+    entry: Entry, plan: tuple[SealedPlan, Path], sums: _Sums, problems: list[Diagnostic]
 ) -> DomainFiles:
     sealed, folder = plan
     trees = {
@@ -351,8 +358,10 @@ def _domain(entry: Entry, plan: SealedPlan) -> Domain:
     return made._replace(cpus=entry.cpus or made.cpus, memory=entry.memory or made.memory)
 
 
-def _no_host(said: SystemFile) -> Problem:
+def _no_host(said: SystemFile) -> Diagnostic:
     hint = "give --host HOST, or name it in viommu.yml"
     if said.file:
         hint = "write host: FILE into system.yml, give --host HOST, or set VIOMMU_HOST_DTB"
-    return Problem("no-host", "no host tree is named", hint, where=said.domains[0].where)
+    return Diagnostic(
+        id="no-host", what="no host tree is named", hint=hint, where=said.domains[0].where
+    )

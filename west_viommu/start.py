@@ -7,8 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable
-
-from west_viommu.quick_typing import NoReturn, TextIO
+from typing import NoReturn, TextIO
 
 # Objects: more than a host of 20,000 devices is. They stay to the end, and to look through them for
 # garbage took a tenth of `list`; none is found.

@@ -65,7 +65,7 @@ def test_each_id_has_a_section_and_a_line_and_nothing_else_has() -> None:
 
 
 def test_each_id_of_the_code_is_known() -> None:
-    calls = r"(?:Problem|NoMatch|refusal|_refused|_problem)\("
+    calls = r"(?:Diagnostic|NoMatch|refusal|_refused|_problem)\("
     pattern = re.compile(rf'{calls}\s*(?:\[\s*)?(?:\w+,\s*)?"([a-z0-9]+(?:-[a-z0-9]+)*)",')
     used = set()
     for module in PACKAGE.rglob("*.py"):

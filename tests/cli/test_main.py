@@ -201,9 +201,6 @@ def demo_blob(folder: Path) -> Path:
 def test_list_starts_without_what_only_bind_needs(tmp_path: Path) -> None:
     """`list` must start fast: none of these is needed to read a blob and print a table."""
     slow = {"yaml", "devicetree", "west", "dataclasses", "subprocess", "json", "pathlib", "shutil"}
-    if sys.version_info < (3, 14):
-        # west_viommu/quick_typing.py says what comes in its place.
-        slow |= {"typing", "contextlib"}
     assert not slow & imported_by("list", "--host", demo_blob(tmp_path))
 
 

@@ -17,7 +17,7 @@ import yaml
 from tests.cli.refused_cases import CASES
 from tests.support import CHECKOUT, DEMO, Run, environment
 from west_viommu.cli.console import Console
-from west_viommu.problems import Problem, Severity, Where
+from west_viommu.diagnostics import Diagnostic, Severity, Where
 
 HOST = DEMO / "host.dts"
 WRONG = (DEMO / "guest.overlay").read_text().replace("<0x0 0x40>", "<0x0 0x41>")
@@ -197,7 +197,7 @@ def test_the_matcher_of_the_docs_finds_every_message() -> None:
 
 
 def test_commands_are_named_as_they_are_typed(capsys: pytest.CaptureFixture[str]) -> None:
-    problem = Problem("unreadable", "see `viommu list`", "see `viommu explain ID`")
+    problem = Diagnostic(id="unreadable", what="see `viommu list`", hint="see `viommu explain ID`")
     for program, listing in (("viommu bind", "viommu list"), ("west viommu-bind", "west viommu-l")):
         for form in ("text", "json", "github"):
             console = Console(program, form)
@@ -227,7 +227,9 @@ def test_the_line_of_the_source(
     file = tmp_path / "source"
     if text is not None:
         file.write_bytes(text.encode("latin-1"))
-    problem = Problem("malformed", "wrong", node="/a/node@1", where=Where(str(file), line))
+    problem = Diagnostic(
+        id="malformed", what="wrong", node="/a/node@1", where=Where(str(file), line)
+    )
     Console("viommu bind", "text", named=[str(tmp_path)]).report([problem])
     first, after = capsys.readouterr().err.split("\n", 1)
     assert first == f"{file}:{line}: error: [malformed] wrong (node /a/node@1)"

@@ -28,7 +28,7 @@ from tests.cli.whole import (
 )
 from tests.support import Run
 from west_viommu.cli import bind, job
-from west_viommu.problems import Refused
+from west_viommu.diagnostics import Refused
 from west_viommu.read.guest import sealed_plan
 from west_viommu.write.files import Output
 

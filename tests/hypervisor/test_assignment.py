@@ -4,13 +4,13 @@ from __future__ import annotations
 import pytest
 
 from tests.support import tree
+from west_viommu.diagnostics import Where
 from west_viommu.guest.requests import Request
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
 from west_viommu.hypervisor.assignment import Permission, Terms
 from west_viommu.plan.host_devices import DEFAULT
 from west_viommu.plan.match import whole
-from west_viommu.problems import Where
 
 
 @pytest.mark.parametrize(

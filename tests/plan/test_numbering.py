@@ -18,8 +18,8 @@ from tests.support import Outcome, Run
 from tests.xen.nodes import cells, tree
 from tests.xen.rules import dom0less_vsids, libxl_vsids
 from west_viommu.api import plan, read_guest, read_host, render
+from west_viommu.diagnostics import Refused
 from west_viommu.plan.records import Plan
-from west_viommu.problems import Refused
 
 AT_BOOT, BY_XL = "passthrough-dom0less.dtb", "passthrough-xl.dtb"
 CELLS = "#address-cells = <2>; #size-cells = <2>;"

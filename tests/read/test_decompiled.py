@@ -7,7 +7,7 @@ import pytest
 
 from tests.flat import flat
 from tests.support import blob
-from west_viommu.problems import Refused
+from west_viommu.diagnostics import Refused
 from west_viommu.read.decompiled import source_of
 from west_viommu.read.dtb import tree_from_dtb
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import DEMO, blob, corpus_params, write_directory
-from west_viommu.problems import Refused
+from west_viommu.diagnostics import Refused
 from west_viommu.read.directory import DirectoryError, tree_from_directory
 from west_viommu.read.dtb import MAX_DEPTH, tree_from_dtb
 from west_viommu.read.host import read_host_tree

@@ -19,7 +19,7 @@ import pytest
 from tests.flat import GUEST, Part, cells, device, flat, host
 from tests.read.by_libfdt import libfdt_nodes
 from tests.support import CHECKOUT, CORPUS, DEMO, Run, blob
-from west_viommu.problems import MOST_ALIKE, Refused
+from west_viommu.diagnostics import MOST_ALIKE, Refused
 from west_viommu.read import dtlib
 from west_viommu.read.dtb import MAX_DEPTH, MAX_NAME, MAX_PATH, DtbError, tree_from_dtb
 from west_viommu.read.guest import sealed_plan

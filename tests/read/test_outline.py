@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from west_viommu.problems import Where
+from west_viommu.diagnostics import Where
 from west_viommu.read.outline import Outline
 
 SOURCE = """# 1 "board.dts"

@@ -14,7 +14,7 @@ import pytest
 
 from tests.cli.build import Build
 from tests.support import DEMO, Run
-from west_viommu.problems import Refused
+from west_viommu.diagnostics import Refused
 from west_viommu.read import plain_file, preprocess
 from west_viommu.read.guest import sealed_plan
 

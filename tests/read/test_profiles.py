@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from tests.support import REWRITES, Run
+from west_viommu.diagnostics import Refused
 from west_viommu.names import PROFILES
 from west_viommu.plan.host_devices import DEFAULT
-from west_viommu.problems import Refused
 from west_viommu.read.own_profile import schema_problems
 from west_viommu.read.profiles import SHIPPED, profile, profile_file
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from west_viommu.problems import Refused
+from west_viommu.diagnostics import Refused
 from west_viommu.read.settings import Settings, settings, west_board
 
 

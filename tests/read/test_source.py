@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from west_viommu.diagnostics import Refused, Where
 from west_viommu.guest.source import GuestTree
-from west_viommu.problems import Refused, Where
 from west_viommu.read.dtb import MAX_DEPTH
 from west_viommu.read.source import guest_tree
 

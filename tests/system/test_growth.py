@@ -13,6 +13,7 @@ import pytest
 
 from tests.support import Run, tree
 from tests.system.guests import Guest, bound
+from west_viommu.diagnostics import MOST_ALIKE, Refused, Where
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
 from west_viommu.plan.sealed import (
@@ -24,7 +25,6 @@ from west_viommu.plan.sealed import (
     SealedRegion,
     SealedStream,
 )
-from west_viommu.problems import MOST_ALIKE, Refused, Where
 from west_viommu.read import plain_file
 from west_viommu.read.profiles import profile
 from west_viommu.system.judge import judge

@@ -40,7 +40,10 @@ def with_given(built: View, given: View, profile: Profile | None) -> Iterator[Di
             yield from _fields(path, mine, theirs)
         elif _matters(mine or theirs):
             yield Difference(
-                path, "node", "present" if mine else "none", "present" if theirs else "none"
+                node=path,
+                what="node",
+                expected="present" if mine else "none",
+                found="present" if theirs else "none",
             )
 
 
@@ -60,18 +63,21 @@ def with_plan(built: View, plan: SealedPlan) -> Iterator[Difference]:
             ("interrupts", str(list(plan.viommu.intids)), str(intids)),
         ):
             if expected != found:
-                yield Difference(built.vsmmu.path, what, expected, found)
+                yield Difference(node=built.vsmmu.path, what=what, expected=expected, found=found)
     elif plan.viommu:
-        yield Difference(plan.viommu.node, "vSMMU", "present", "none")
+        yield Difference(node=plan.viommu.node, what="vSMMU", expected="present", found="none")
     elif built.vsmmu:
-        yield Difference(built.vsmmu.path, "vSMMU", "none", "present")
+        yield Difference(node=built.vsmmu.path, what="vSMMU", expected="none", found="present")
     for device in plan.devices:
         yield from _of_device(built, device)
     known = {device.node for device in plan.devices}
     for path, mine in built.devices.items():
         if (mine.streams or mine.maps) and path not in known:
             yield Difference(
-                path, "stream IDs", "none: the plan does not have it", listed(mine.streams)
+                node=path,
+                what="stream IDs",
+                expected="none: the plan does not have it",
+                found=listed(mine.streams),
             )
 
 
@@ -80,10 +86,17 @@ def unasked(planned: Iterable[str], built: Iterable[str]) -> Iterator[Difference
     expected, found = dict.fromkeys(planned), dict.fromkeys(built)
     for path in found:
         if path not in expected:
-            yield Difference(path, "node", "none: the plan does not have it", "present")
+            yield Difference(
+                node=path, what="node", expected="none: the plan does not have it", found="present"
+            )
     for path in expected:
         if path not in found:
-            yield Difference(path, "node", "present, and asks for no device", "another, or none")
+            yield Difference(
+                node=path,
+                what="node",
+                expected="present, and asks for no device",
+                found="another, or none",
+            )
 
 
 def between_plans(
@@ -108,7 +121,9 @@ def between_plans(
         ("memory_limit", now.memory_limit, earlier.memory_limit),
     ):
         if expected != found:
-            yield Difference("/", what, _plan_value(expected), _plan_value(found))
+            yield Difference(
+                node="/", what=what, expected=_plan_value(expected), found=_plan_value(found)
+            )
     for difference in _of_devices(earlier, now):
         if difference.node not in refused:
             yield difference
@@ -119,10 +134,10 @@ def _of_devices(earlier: SealedPlan, now: SealedPlan) -> Iterator[Difference]:
     if earlier.viommu != now.viommu:
         viommu = earlier.viommu or now.viommu
         yield Difference(
-            viommu.node if viommu else "/",
-            "vSMMU",
-            _plan_value(now.viommu),
-            _plan_value(earlier.viommu),
+            node=viommu.node if viommu else "/",
+            what="vSMMU",
+            expected=_plan_value(now.viommu),
+            found=_plan_value(earlier.viommu),
         )
     plans = [
         {device.node: _without_guest(device) for device in plan.devices} for plan in (now, earlier)
@@ -131,11 +146,16 @@ def _of_devices(earlier: SealedPlan, now: SealedPlan) -> Iterator[Difference]:
         new, old = (plan.get(path) for plan in plans)
         if new is None or old is None:
             yield Difference(
-                path, "plan", "present" if new else "none", "present" if old else "none"
+                node=path,
+                what="plan",
+                expected="present" if new else "none",
+                found="present" if old else "none",
             )
             continue
         for what, expected, found in _leaves(new, old, ""):
-            yield Difference(path, what, _plan_value(expected), _plan_value(found))
+            yield Difference(
+                node=path, what=what, expected=_plan_value(expected), found=_plan_value(found)
+            )
 
 
 def _without_guest(device: SealedDevice) -> dict[str, object]:
@@ -187,17 +207,19 @@ def _of_vsmmu(
             hint = (
                 f"this is not the Xen of the profile {profile.name}: `viommu profiles` lists them"
             )
-            yield Difference(theirs.path, "phandle", expected, found, hint)
+            yield Difference(
+                node=theirs.path, what="phandle", expected=expected, found=found, hint=hint
+            )
     elif mine or theirs:
         path = mine.path if mine else theirs.path if theirs else ""
         switch = "; ".join(switched_on(profile)) if profile and mine else ""
         hint = f"this Xen gives a guest a vSMMU only if it is switched on; {switch}"
         yield Difference(
-            path,
-            "vSMMU",
-            "present" if mine else "none",
-            "present" if theirs else "none",
-            hint if switch else "",
+            node=path,
+            what="vSMMU",
+            expected="present" if mine else "none",
+            found="present" if theirs else "none",
+            hint=hint if switch else "",
         )
 
 
@@ -205,7 +227,7 @@ def _of_device(built: View, device: SealedDevice) -> Iterator[Difference]:
     path = device.node
     mine = built.devices.get(path)
     if mine is None:
-        yield Difference(path, "node", "present", "none")
+        yield Difference(node=path, what="node", expected="present", found="none")
         return
     regions = [region.in_guest for region in device.regions]
     for what, expected, found in (
@@ -229,14 +251,16 @@ def _of_device(built: View, device: SealedDevice) -> Iterator[Difference]:
         ),
     ):
         if expected != found:
-            yield Difference(path, what, expected, found)
+            yield Difference(node=path, what=what, expected=expected, found=found)
 
 
 def _fields(path: str, mine: NodeView, theirs: NodeView) -> Iterator[Difference]:
     for field, what in _FIELDS.items():
         expected, found = getattr(mine, field), getattr(theirs, field)
         if expected != found:
-            yield Difference(path, what, _node_field(expected), _node_field(found))
+            yield Difference(
+                node=path, what=what, expected=_node_field(expected), found=_node_field(found)
+            )
 
 
 def _matters(device: NodeView | None) -> bool:

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from west_viommu.quick_typing import NamedTuple
+from typing import NamedTuple
 
 # Characters of all differences. A few bytes of a tree may stand for a long path in each.
 _MOST_TEXT = 1 << 20

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.requests import Asked, Entry, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.host.streams import StreamId
 from west_viommu.plan.sealed import SealedDevice
-from west_viommu.problems import Problem
 
 
 def physical(
@@ -38,11 +38,11 @@ def _as_planned(request: Request, device: SealedDevice) -> Request:
     return request._replace(entries=tuple(entries), xen_path=request.xen_path or device.host)
 
 
-def _unknown(request: Request, guest: GuestTree) -> Problem:
-    return Problem(
-        "malformed",
-        "its stream IDs are the guest's, and nothing says which host device they stand for",
-        "give the build directory with its viommu.json (-d), or add xen,path to the node",
+def _unknown(request: Request, guest: GuestTree) -> Diagnostic:
+    return Diagnostic(
+        id="malformed",
+        what="its stream IDs are the guest's, and nothing says which host device they stand for",
+        hint="give the build directory with its viommu.json (-d), or add xen,path to the node",
         node=request.path,
         where=guest.locate(request.path, "iommus"),
     )

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
 from west_viommu.check.difference import Difference
 from west_viommu.guest.gic import NO_GIC, Gic, GuestInterrupt, guest_gic, guest_interrupts
 from west_viommu.guest.source import PASSTHROUGH, GuestTree, is_below_passthrough
 from west_viommu.host.inventory import is_smmuv3
 from west_viommu.names import VSMMU_COMPATIBLE
-from west_viommu.quick_typing import NamedTuple, TypeVar
 from west_viommu.tree.addresses import AddressMap, Region
 from west_viommu.tree.cells import TreeError, cells, counted
 from west_viommu.tree.node import Node
@@ -168,7 +168,7 @@ class _Viewer:
             return otherwise
 
     def _fault(self, node: Node, what: str, expected: str, found: str) -> None:
-        self._faults.append(Difference(node.path, what, expected, found))
+        self._faults.append(Difference(node=node.path, what=what, expected=expected, found=found))
 
 
 def _depth(node: Node) -> int:

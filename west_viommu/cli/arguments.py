@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable
+from typing import NamedTuple
 
 from west_viommu.names import MESSAGE_FORMS, POLICIES, PROFILES, is_profile_path
-from west_viommu.quick_typing import NamedTuple
 
 _HOST = (
     "the host's devicetree, as Xen is booted with it: a blob, a .dts, or a directory in "
@@ -58,7 +58,7 @@ def _profile(name: str) -> str:
     if name in PROFILES or is_profile_path(name):
         return name
     # Late: only a slip needs it.
-    from west_viommu.problems import close_matches
+    from west_viommu.diagnostics import close_matches
 
     close = close_matches(name, PROFILES, 1)
     meant = f": did you mean {close[0]}?" if close else ""

@@ -14,8 +14,8 @@ from west_viommu.cli.console import Console, tell
 from west_viommu.cli.job import Done, chosen_by, done
 from west_viommu.cli.run import UsageError, named_config, no_host, or_is_host
 from west_viommu.cli.stage import Stage, application, devicetree_stage, found_build, image
+from west_viommu.diagnostics import Diagnostic, Refused, refusal
 from west_viommu.names import BINDINGS
-from west_viommu.problems import Problem, Refused, refusal
 from west_viommu.read.settings import Settings
 from west_viommu.read.source import guest_tree_of
 from west_viommu.write.files import Output, Untouched
@@ -127,7 +127,7 @@ def _both(
     read while the preprocessor works on the guest, if it does.
     """
     of_host: list[Host | Refused] = []
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
 
     def read_the_host() -> None:
         if not of_host:

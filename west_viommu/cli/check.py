@@ -16,6 +16,7 @@ from west_viommu.cli.console import Console
 from west_viommu.cli.job import chosen_by
 from west_viommu.cli.run import DONE, REFUSED, UsageError
 from west_viommu.cli.stage import application, found_build, image
+from west_viommu.diagnostics import Diagnostic, Refused, Where, bounded, refusal
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import GuestTree
 from west_viommu.host.streams import StreamId
@@ -24,7 +25,6 @@ from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import PLAN, PROFILES
 from west_viommu.plan.planning import plan_for
 from west_viommu.plan.sealed import Origins, SealedPlan, as_sealed
-from west_viommu.problems import Problem, Refused, Where, bounded, refusal
 from west_viommu.read.guest import finished_tree, sealed_plan
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import Settings, terms
@@ -145,15 +145,19 @@ def _of_host(
         yield from with_plan(built, today)
 
 
-def _too_many() -> Problem:
+def _too_many() -> Diagnostic:
     what = "there are more differences than --format json lists: it is complete or refused"
-    return Problem("malformed", what, "correct the first ones, or look at the table")
+    return Diagnostic(
+        id="malformed", what=what, hint="correct the first ones, or look at the table"
+    )
 
 
-def _as_difference(problem: Problem) -> Difference:
+def _as_difference(problem: Diagnostic) -> Difference:
     node = problem.node or (f"{problem.where.file}" if problem.where else "/")
     what = f"[{problem.id}] {problem.what}"
-    return Difference(node, what, problem.expected, problem.found, problem.hint)
+    return Difference(
+        node=node, what=what, expected=problem.expected, found=problem.found, hint=problem.hint
+    )
 
 
 def _as_built(chosen: Settings, sealed: SealedPlan | None) -> Settings:

@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from west_viommu.cli.console import tell
-from west_viommu.problems import refusal
+from west_viommu.diagnostics import refusal
 
 # hatch_build.py puts them there, in a wheel.
 FOLDER = Path(__file__).resolve().parent.parent / "completions"

@@ -6,10 +6,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TextIO
 
+from west_viommu.diagnostics import Diagnostic, Where, printable
 from west_viommu.names import MESSAGE_FORMS, VARIABLES
-from west_viommu.problems import Problem, Where, printable
-from west_viommu.quick_typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -50,7 +50,7 @@ class Console:
         self._sources: dict[str, list[bytes]] = {}
         self._hidden: set[str] = set()
 
-    def report(self, problems: Iterable[Problem]) -> None:
+    def report(self, problems: Iterable[Diagnostic]) -> None:
         """Print what is wrong with the input, or to be warned of."""
         for problem in problems:
             typed = problem._replace(what=self._typed(problem.what), hint=self._typed(problem.hint))
@@ -59,11 +59,11 @@ class Console:
     def note(self, text: str) -> None:
         """Print what is good to know, unless the run is to be quiet."""
         if not self._is_quiet:
-            self._print("note", Problem(id="note", what=self._typed(text)))
+            self._print("note", Diagnostic(id="note", what=self._typed(text)))
 
     def fail(self, id: str, text: str = "") -> None:
         """Print why this run ends, which is not its input's fault."""
-        self._print("", Problem(id, self._typed(text) or id))
+        self._print("", Diagnostic(id=id, what=self._typed(text) or id))
 
     def result(self, pieces: Iterable[str]) -> None:
         """Print results for people: as `tell`, with each command named as the user types it."""
@@ -93,7 +93,7 @@ class Console:
         is_west = self._program.startswith("west ")
         return text.replace("`viommu ", "`west viommu-") if is_west else text
 
-    def _print(self, severity: str, problem: Problem) -> None:
+    def _print(self, severity: str, problem: Diagnostic) -> None:
         # Whoever closed stderr wants none of it; print() would take stdout.
         if sys.stderr:
             if self._has_told and self._form == MESSAGE_FORMS[0] and sys.stderr.isatty():
@@ -102,7 +102,7 @@ class Console:
                 print(line, file=sys.stderr)
             self._has_told = True
 
-    def _lines(self, severity: str, problem: Problem) -> Iterable[str]:
+    def _lines(self, severity: str, problem: Diagnostic) -> Iterable[str]:
         """The lines of a message. With no `severity` it is about the run."""
         # Late: most runs have nothing to say.
         from west_viommu.write.messages import annotation, json_line, labelled, text_lines

@@ -6,7 +6,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from west_viommu.cli.run import UsageError
-from west_viommu.problems import close_matches, refusal
+from west_viommu.diagnostics import close_matches, refusal
 from west_viommu.read.shipped import shipped
 
 PAGE = shipped("hazards.md", "docs/hazards.md")

@@ -6,10 +6,12 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from west_viommu.api import Host, read_host
 from west_viommu.cli.console import tell
 from west_viommu.cli.run import host_of, terms_of
+from west_viommu.diagnostics import Diagnostic, Refused, Severity, Where, bounded, refusal
 from west_viommu.extract.copy import copied
 from west_viommu.extract.lookup import labels, node_called
 from west_viommu.extract.records import Copied
@@ -17,8 +19,6 @@ from west_viommu.extract.references import stub
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.names import BINDINGS
 from west_viommu.plan.host_devices import DEFAULT, concerns
-from west_viommu.problems import Problem, Refused, Severity, Where, bounded, refusal
-from west_viommu.quick_typing import TYPE_CHECKING
 from west_viommu.read.host import malformed_host
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree
@@ -51,7 +51,7 @@ def run(arguments: Namespace) -> None:
 def _nodes(source: Host, names: list[str]) -> list[Node]:
     """The nodes that are meant. Raises Refused with every name that means none."""
     found = [node_called(source.devices, name) for name in names]
-    problems = [each for each in found if isinstance(each, Problem)]
+    problems = [each for each in found if isinstance(each, Diagnostic)]
     if problems:
         raise Refused(problems)
     return [each for each in found if isinstance(each, Node)]
@@ -100,7 +100,7 @@ def _directories(bindings: str | None) -> list[str]:
     return [os.path.join(base, BINDINGS)] if base else []
 
 
-def _concerns(source: Host, paths: list[str], agreed: Terms) -> Iterator[Problem]:
+def _concerns(source: Host, paths: list[str], agreed: Terms) -> Iterator[Diagnostic]:
     """What bind will say of the devices, for one guest, as warnings."""
     try:
         devices = [device for device in map(source.devices.device, paths) if device]

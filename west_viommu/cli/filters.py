@@ -6,12 +6,12 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
+from west_viommu.diagnostics import Diagnostic, Where
 from west_viommu.extract.lookup import no_such_node, nodes_called
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Inventory, Master
-from west_viommu.problems import Problem, Where
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.node import Tree, is_at_or_below, name_of
 
 _GLOB = frozenset("*?[")
@@ -24,7 +24,7 @@ class Filters(NamedTuple):
     """The `tests` that a master must pass, and the `problems` of words that no master fits."""
 
     tests: tuple[Callable[[Master], bool], ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[Diagnostic, ...]
 
 
 class _Host(NamedTuple):
@@ -33,11 +33,11 @@ class _Host(NamedTuple):
     devices: Devices
     inventory: Inventory
 
-    def problem(self, what: str, hint: str, found: str, node: str = "") -> Problem:
-        return Problem(
-            "unknown-host-node",
-            what,
-            hint,
+    def problem(self, what: str, hint: str, found: str, node: str = "") -> Diagnostic:
+        return Diagnostic(
+            id="unknown-host-node",
+            what=what,
+            hint=hint,
             node=node,
             found=found,
             where=Where(self.devices.host_name),
@@ -48,7 +48,7 @@ def filters(arguments: Namespace, devices: Devices, found: Inventory) -> Filters
     """What the words of the command line filter, of the host of `devices`."""
     host, tree = _Host(devices, found), devices.tree
     tests: list[Callable[[Master], bool]] = []
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     if arguments.patterns:
         named = {word: _called(tree, word) for word in arguments.patterns}
         tests.append(lambda master: any(test(master.path) for test in named.values()))
@@ -90,7 +90,7 @@ def _fits(glob: str) -> Callable[[str], bool]:
     return lambda text: fnmatchcase(text, glob)
 
 
-def _no_master(host: _Host, word: str) -> Problem:
+def _no_master(host: _Host, word: str) -> Diagnostic:
     """Why no master is meant by `word`."""
     masters = [master.path for master in host.inventory.masters]
     nodes = nodes_called(host.devices.tree, word) if _GLOB.isdisjoint(word) else []
@@ -111,7 +111,7 @@ def _no_master(host: _Host, word: str) -> Problem:
     return host.problem(what, hint, word, path)
 
 
-def _not_compatible(host: _Host, word: str, fits: Callable[[str], bool]) -> Problem:
+def _not_compatible(host: _Host, word: str, fits: Callable[[str], bool]) -> Diagnostic:
     """Why no master has a compatible like `word`."""
     for node in host.devices.tree.nodes():
         if any(map(fits, node.compatible)):
@@ -123,7 +123,7 @@ def _not_compatible(host: _Host, word: str, fits: Callable[[str], bool]) -> Prob
     return host.problem("no master of this host is compatible with this", hint, word)
 
 
-def _not_behind(host: _Host, word: str, is_meant: Callable[[str], bool]) -> Problem:
+def _not_behind(host: _Host, word: str, is_meant: Callable[[str], bool]) -> Diagnostic:
     """Why no master is behind an IOMMU called `word`."""
     paths = [iommu.path for iommu in host.inventory.iommus]
     meant = next(filter(is_meant, paths), "")

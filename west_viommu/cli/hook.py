@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from west_viommu.cli.console import NO_FORM, Console, named_by, tell
+from west_viommu.diagnostics import Diagnostic, Refused, Where, printable
 from west_viommu.guest.source import GuestTree
 from west_viommu.names import BINDINGS, MESSAGE_FORMS, OVERLAY, VENDOR_PREFIXES, VSMMU_LABEL
-from west_viommu.problems import Problem, Refused, Where, printable
-from west_viommu.quick_typing import TYPE_CHECKING
 from west_viommu.read.plain_file import content
 from west_viommu.tree.cells import counted
 from west_viommu.write.files import Output
@@ -75,7 +75,7 @@ class Hook:
         """As `clear`, where `error` kept the preprocessor from running."""
         what = f"{self._command[0]} cannot be run: {error.strerror}"
         hint = "it is Zephyr's preprocessor: install the toolchain, or correct what names it"
-        self.console.report([Problem("unreadable", what, hint)])
+        self.console.report([Diagnostic(id="unreadable", what=what, hint=hint)])
         return self.clear()
 
     def _status(self, job: Callable[[], None]) -> int:
@@ -92,7 +92,7 @@ class Hook:
             what = error.strerror or str(error)
             hint = "make room in the build directory, and see that you may write there"
             place = Where(os.fsdecode(error.filename or _operand(self._command, "-o")))
-            self.console.report([Problem("unwritable", what, hint, where=place)])
+            self.console.report([Diagnostic(id="unwritable", what=what, hint=hint, where=place)])
             return 1
         return 0
 
@@ -282,23 +282,23 @@ def _included(command: Sequence[str]) -> list[str]:
     return [command[i + 1] for i, word in enumerate(command) if word == "-include"]
 
 
-def _no_host(path: str, guest: GuestTree) -> Problem:
-    return Problem(
-        "no-host",
-        "a host device is asked for, and no host tree is named",
-        "give the blob that Xen is booted with: -DVIOMMU_HOST_DTB=FILE, `west config "
+def _no_host(path: str, guest: GuestTree) -> Diagnostic:
+    return Diagnostic(
+        id="no-host",
+        what="a host device is asked for, and no host tree is named",
+        hint="give the blob that Xen is booted with: -DVIOMMU_HOST_DTB=FILE, `west config "
         "viommu.host-dtb FILE`, or `host: FILE` in viommu.yml beside the application",
         node=path,
         where=guest.locate(path, "iommus"),
     )
 
 
-def _no_such_host(file: str) -> Problem:
-    return Problem(
-        "unreadable",
-        "No such file or directory",
-        "check VIOMMU_HOST_DTB: from -D, the environment or CMakeLists.txt, a path is relative to "
-        "the application",
+def _no_such_host(file: str) -> Diagnostic:
+    return Diagnostic(
+        id="unreadable",
+        what="No such file or directory",
+        hint="check VIOMMU_HOST_DTB: from -D, the environment or CMakeLists.txt, a path is "
+        "relative to the application",
         where=Where(file),
     )
 

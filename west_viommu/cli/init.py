@@ -8,8 +8,8 @@ from argparse import Namespace
 from contextlib import suppress
 from pathlib import Path
 
+from west_viommu.diagnostics import refusal
 from west_viommu.names import PROFILES, SCHEMAS, is_profile_path
-from west_viommu.problems import refusal
 from west_viommu.read.host import inventory_of, read_host_tree
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import FILE_NAME, west_topdir

@@ -6,13 +6,13 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from west_viommu.api import Guest, Host, planned_by, render
 from west_viommu.cli.console import Console
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.names import partial_tree
 from west_viommu.plan.records import Plan
-from west_viommu.problems import Problem
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.settings import Settings, settings
 
 
@@ -23,7 +23,7 @@ class Done(NamedTuple):
 
     plan: Plan
     files: dict[str, bytes]
-    warnings: tuple[Problem, ...]
+    warnings: tuple[Diagnostic, ...]
     notes: tuple[str, ...]
 
     def tell(self, console: Console) -> None:

@@ -7,22 +7,22 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from west_viommu.cli.console import Console, columns, tell
 from west_viommu.cli.run import DONE, REFUSED, host_of, terms_of
+from west_viommu.diagnostics import refusal
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Inventory, Master
 from west_viommu.host.selection import Selection, selection
-from west_viommu.problems import refusal
-from west_viommu.quick_typing import TYPE_CHECKING
 from west_viommu.read.host import inventory_of, read_host_tree
 from west_viommu.write.list_length import is_endless
 
 if TYPE_CHECKING:
+    from west_viommu.diagnostics import Diagnostic
     from west_viommu.hypervisor.assignment import Terms
     from west_viommu.plan.host_devices import DeviceReport
-    from west_viommu.problems import Problem
 
 _WIDTH = 80
 # The profile of a Xen without a vSMMU.
@@ -89,7 +89,7 @@ class _Asked:
 
 def _filters(
     arguments: Namespace, devices: Devices, found: Inventory
-) -> tuple[Sequence[Callable[[Master], bool]], Sequence[Problem]]:
+) -> tuple[Sequence[Callable[[Master], bool]], Sequence[Diagnostic]]:
     """What a master must pass to be listed, and the words that mean no master."""
     if not (arguments.patterns or arguments.compatible or arguments.iommu):
         return (), ()

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
-
-from west_viommu.quick_typing import TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from west_viommu.cli.hook import Hook

@@ -7,9 +7,9 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from west_viommu.cli.console import tell
+from west_viommu.diagnostics import printable
 from west_viommu.hypervisor.profile import switched_on
 from west_viommu.names import PROFILES
-from west_viommu.problems import printable
 from west_viommu.read.profiles import profile, profile_file
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from west_viommu.api import Guest
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.source import PASSTHROUGH
-from west_viommu.problems import Problem
 from west_viommu.read.bindings import Bindings, bindings_in
 from west_viommu.tree.node import Node
 from west_viommu.write.bindings import compatibles, original_bindings
 
 
-def lacking(guest: Guest, binding_dirs: Sequence[str]) -> Iterator[Problem]:
+def lacking(guest: Guest, binding_dirs: Sequence[str]) -> Iterator[Diagnostic]:
     """One problem for each device that lacks a property which its binding requires."""
     bus = guest.tree.tree.node(PASSTHROUGH)
     if not bus:
@@ -26,10 +26,10 @@ def lacking(guest: Guest, binding_dirs: Sequence[str]) -> Iterator[Problem]:
     for node, path in original_bindings(bus, asking, known):
         missing = list(_missing(node, path, known))
         if missing:
-            yield Problem(
-                "malformed",
-                f"Zephyr's binding of the device requires {' and '.join(missing)}",
-                f"see {path}: copy what is of the host, choose the rest; or leave out the "
+            yield Diagnostic(
+                id="malformed",
+                what=f"Zephyr's binding of the device requires {' and '.join(missing)}",
+                hint=f"see {path}: copy what is of the host, choose the rest; or leave out the "
                 "compatible of that binding",
                 node=node.path,
                 where=guest.tree.locate(node.path, ""),

@@ -9,11 +9,11 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from io import TextIOWrapper
+from typing import TYPE_CHECKING
 
 from west_viommu.cli.console import NO_FORM, Console, named_by, silence_stdout, tell
+from west_viommu.diagnostics import Refused, printable, shortened
 from west_viommu.names import MESSAGE_FORMS
-from west_viommu.problems import Refused, printable, shortened
-from west_viommu.quick_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from west_viommu.hypervisor.assignment import Terms

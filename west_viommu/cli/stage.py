@@ -9,12 +9,12 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from west_viommu.cli.console import Console
 from west_viommu.cli.run import UsageError
+from west_viommu.diagnostics import refusal
 from west_viommu.names import BINDINGS
-from west_viommu.problems import refusal
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.plain_file import content
 from west_viommu.read.preprocess import decoded, named_files
 from west_viommu.read.settings import Settings, west_board

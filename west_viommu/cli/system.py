@@ -22,8 +22,8 @@ from west_viommu.api_system import (
 )
 from west_viommu.cli.console import Console, tell
 from west_viommu.cli.run import UsageError, or_is_host
+from west_viommu.diagnostics import Diagnostic, Refused, Where
 from west_viommu.names import SYSTEM, SYSTEM_FOLDER
-from west_viommu.problems import Problem, Refused, Where
 from west_viommu.read.plain_file import content
 from west_viommu.read.settings import settings
 from west_viommu.read.system import SystemFile
@@ -94,9 +94,9 @@ def _has(file: Path, data: bytes) -> bool:
         return False
 
 
-def _stale(folder: Path, name: str) -> Problem:
+def _stale(folder: Path, name: str) -> Diagnostic:
     what, hint = "this is not what the system is now", "run `viommu system` again"
-    return Problem("malformed", what, hint, where=Where(str(folder / name)))
+    return Diagnostic(id="malformed", what=what, hint=hint, where=Where(str(folder / name)))
 
 
 def _check_named(arguments: Namespace, named: Sequence[str]) -> None:

@@ -7,13 +7,13 @@ import re
 from collections.abc import Collection, Iterator
 from struct import pack
 
+from west_viommu.diagnostics import first_few
 from west_viommu.extract.records import Copied, LeftOut, Property
 from west_viommu.extract.references import kept_property
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Master
 from west_viommu.hypervisor.pages import widest
-from west_viommu.problems import first_few
 from west_viommu.tree.addresses import Range, Region, address_map, bus_cells
 from west_viommu.tree.cells import counted
 from west_viommu.tree.interrupts import (

@@ -5,23 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from west_viommu.diagnostics import Diagnostic, Where
 from west_viommu.host.devices import Devices
-from west_viommu.problems import Problem, Where
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree
 
 
-def node_called(devices: Devices, called: str) -> Node | Problem:
+def node_called(devices: Devices, called: str) -> Node | Diagnostic:
     """The one node that `called` means; what is wrong where it means none, or several."""
     nodes = nodes_called(devices.tree, called)
     if not nodes:
         return no_such_node(devices, called)
     if len(nodes) == 1:
         return nodes[0]
-    return Problem(
-        "unknown-host-node",
-        f"{len(nodes)} host nodes have this name",
-        "give the path of the one that you mean",
+    return Diagnostic(
+        id="unknown-host-node",
+        what=f"{len(nodes)} host nodes have this name",
+        hint="give the path of the one that you mean",
         expected="one of " + ", ".join(node.path for node in nodes[:8]),
         found=called,
         where=Where(devices.host_name),
@@ -49,13 +49,13 @@ def nodes_called(tree: Tree, called: str) -> list[Node]:
     return [node for node in tree.nodes() if called in (node.name, node.name.split("@")[0])]
 
 
-def no_such_node(devices: Devices, called: str) -> Problem:
+def no_such_node(devices: Devices, called: str) -> Diagnostic:
     """What is wrong with `called`, by which `nodes_called` finds nothing."""
     close = devices.close_names(called, _known(devices.tree))
-    return Problem(
-        "unknown-host-node",
-        "the host tree has no node of this path, name, alias or label",
-        f"did you mean {' or '.join(close)}?" if close else _elsewhere(devices.tree),
+    return Diagnostic(
+        id="unknown-host-node",
+        what="the host tree has no node of this path, name, alias or label",
+        hint=f"did you mean {' or '.join(close)}?" if close else _elsewhere(devices.tree),
         found=called,
         where=Where(devices.host_name),
     )

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from west_viommu.hypervisor.links import LeftOut as LeftOut
-from west_viommu.quick_typing import NamedTuple
 
 
 class Property(NamedTuple):

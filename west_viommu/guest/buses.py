@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.source import BASE, GuestTree
-from west_viommu.problems import Problem
 from west_viommu.tree.addresses import bus_cells
 from west_viommu.tree.cells import TreeError, cells, joined
 from west_viommu.tree.node import Node, unit_address
@@ -17,7 +17,7 @@ from west_viommu.tree.node import Node, unit_address
 _USUAL = ((2, 2), (1, 1), (2, 1), (1, 2))
 
 
-def misread(guest: GuestTree, asking: Sequence[Node]) -> Iterator[tuple[str, Problem]]:
+def misread(guest: GuestTree, asking: Sequence[Node]) -> Iterator[tuple[str, Diagnostic]]:
     """Each bus that none of the nodes `asking` on it was written for, by its path, and what is
     wrong with it.
     """
@@ -64,18 +64,18 @@ def _fits(reg: tuple[int, ...], unit: int, address: int, size: int) -> bool:
     return all(joined(reg[i + address : i + width]) for i in range(0, len(reg), width))
 
 
-def _other_cells(guest: GuestTree, bus: Node, meant: tuple[int, int]) -> Problem:
+def _other_cells(guest: GuestTree, bus: Node, meant: tuple[int, int]) -> Diagnostic:
     stated = bus_cells(bus)
     names = ("#address-cells", "#size-cells")
     wrong = [name for name, is_, other in zip(names, stated, meant, strict=True) if is_ != other]
     has = [name for name in wrong if name in bus.properties]
     verb = "does" if len(wrong) == 1 else "do"
-    return Problem(
-        "malformed",
-        f"{' and '.join(wrong)} of {bus.path} {verb} not fit the reg of the nodes on it"
+    return Diagnostic(
+        id="malformed",
+        what=f"{' and '.join(wrong)} of {bus.path} {verb} not fit the reg of the nodes on it"
         if has
         else f"{bus.path} lacks {' and '.join(wrong)}, which the reg of the nodes on it needs",
-        f"write {' '.join(f'{n} = <{c}>;' for n, c in zip(names, meant, strict=True))} in "
+        hint=f"write {' '.join(f'{n} = <{c}>;' for n, c in zip(names, meant, strict=True))} in "
         f"{bus.path}",
         node=bus.path,
         expected=f"#address-cells = <{meant[0]}> and #size-cells = <{meant[1]}>",
@@ -84,11 +84,11 @@ def _other_cells(guest: GuestTree, bus: Node, meant: tuple[int, int]) -> Problem
     )
 
 
-def _no_ranges(guest: GuestTree, path: str) -> Problem:
-    return Problem(
-        "malformed",
-        f"{path} has no `ranges`, so that nothing on it has an address in the guest",
-        f"write `ranges;` in {path}",
+def _no_ranges(guest: GuestTree, path: str) -> Diagnostic:
+    return Diagnostic(
+        id="malformed",
+        what=f"{path} has no `ranges`, so that nothing on it has an address in the guest",
+        hint=f"write `ranges;` in {path}",
         node=path,
         expected="`ranges;` in each bus from the node to the root",
         found="none",

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.entries import STREAM_IDS
 from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
-from west_viommu.problems import Problem
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node
 
@@ -18,7 +18,7 @@ _OF_MANY = ("reg", "xen,reg", "interrupts", "interrupt-parent")
 _MOST_NAMED = 3
 
 
-def malformed(guest: GuestTree, error: TreeError, node: Node) -> Problem:
+def malformed(guest: GuestTree, error: TreeError, node: Node) -> Diagnostic:
     """`error` as a problem of `node`, at its place in the guest's source. Nodes that stand in for
     a base tree go by the label that the source has for them.
     """
@@ -55,7 +55,7 @@ def malformed(guest: GuestTree, error: TreeError, node: Node) -> Problem:
     )
 
 
-def misplaced(guest: GuestTree, node: Node) -> Iterator[Problem]:
+def misplaced(guest: GuestTree, node: Node) -> Iterator[Diagnostic]:
     """A request that Xen would not see, as it is not below /passthrough. Another node's `iommus`
     refers to a node of this tree; a request's has a placeholder or a phandle of the host.
     """
@@ -68,10 +68,10 @@ def misplaced(guest: GuestTree, node: Node) -> Iterator[Problem]:
     if "xen,path" in node.properties or is_request:
         prop = "xen,path" if "xen,path" in node.properties else "iommus"
         by_label = node.path.startswith(BASE)
-        yield Problem(
-            "malformed",
-            f"a passthrough request outside of {PASSTHROUGH}",
-            f"move the node below {PASSTHROUGH}"
+        yield Diagnostic(
+            id="malformed",
+            what=f"a passthrough request outside of {PASSTHROUGH}",
+            hint=f"move the node below {PASSTHROUGH}"
             + (
                 f"; in an overlay, write &{{{PASSTHROUGH}}} {{ ... }} or the full path"
                 if by_label
@@ -82,9 +82,9 @@ def misplaced(guest: GuestTree, node: Node) -> Iterator[Problem]:
         )
 
 
-def told_once(errors: Iterable[tuple[TreeError, Problem]]) -> Iterator[Problem]:
+def told_once(errors: Iterable[tuple[TreeError, Diagnostic]]) -> Iterator[Diagnostic]:
     """The problems, of which those are one that say the same of several nodes."""
-    by_what: dict[object, tuple[Problem, dict[str, None]]] = {}
+    by_what: dict[object, tuple[Diagnostic, dict[str, None]]] = {}
     for error, problem in errors:
         is_shared = error.prop in _OF_MANY and problem.node
         key = (error.prop, error.what, error.expected) if is_shared else problem

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 from west_viommu.guest.source import BASE, GuestTree
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.cells import TreeError, cells, counted, rows
 from west_viommu.tree.interrupt_map import cut, interrupt_cells
 from west_viommu.tree.interrupts import (

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import AddressMap, Range, Region, Windows, bus_cells
 from west_viommu.tree.cells import TreeError, joined, rows
 from west_viommu.tree.node import Node

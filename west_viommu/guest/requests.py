@@ -8,7 +8,9 @@ them; or with `iommu-map`. One that is disabled, by itself or above, asks for no
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from typing import NamedTuple, TypeVar
 
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.buses import misread
 from west_viommu.guest.bystanders import occupied, unasked, unrouted
 from west_viommu.guest.entries import PLACEHOLDERS as PLACEHOLDERS
@@ -30,8 +32,6 @@ from west_viommu.guest.gic import (
 from west_viommu.guest.regions import Mapped, RegionPair, region_pairs, xen_reg
 from west_viommu.guest.source import PASSTHROUGH, GuestTree, is_below_passthrough
 from west_viommu.guest.spelling import misspelt
-from west_viommu.problems import Problem
-from west_viommu.quick_typing import NamedTuple, TypeVar
 from west_viommu.tree.addresses import AddressMap, Region, bus_cells
 from west_viommu.tree.cells import TreeError, cells
 from west_viommu.tree.interrupts import Intid
@@ -98,7 +98,7 @@ class Asked(NamedTuple):
     """
 
     requests: tuple[Request, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[Diagnostic, ...]
     gic: Gic
     root_cells: tuple[int, int]
     bus_compatible: tuple[str, ...]
@@ -115,7 +115,7 @@ class Asked(NamedTuple):
         return (*(request.path for request in self.requests), *(raw.path for raw in self.raw))
 
     @property
-    def errors(self) -> tuple[Problem, ...]:
+    def errors(self) -> tuple[Diagnostic, ...]:
         """The problems that refuse the guest."""
         return tuple(problem for problem in self.problems if not problem.warning)
 
@@ -126,7 +126,7 @@ class _Reader:
     def __init__(self, guest: GuestTree):
         self.guest = guest
         self.addresses = AddressMap(guest.tree)
-        self._errors: list[tuple[TreeError, Problem]] = []
+        self._errors: list[tuple[TreeError, Diagnostic]] = []
         self._failures = 0
         self.gic = self.tried(guest.tree.root, lambda: guest_gic(guest), NO_GIC)
 
@@ -143,7 +143,7 @@ class _Reader:
         self._errors.append((error, malformed(self.guest, error, node)))
 
     @property
-    def problems(self) -> Iterator[Problem]:
+    def problems(self) -> Iterator[Diagnostic]:
         """What is malformed, each once."""
         return told_once(self._errors)
 
@@ -219,7 +219,7 @@ def asked(guest: GuestTree, planned: Collection[str] = ()) -> Asked:
     bus_compatible = reader.tried(root, lambda: bus.compatible if bus else (), no_compatible)
     disabled: list[str] = []
     asking: list[Node] = []
-    misplaced_ones: list[Problem] = []
+    misplaced_ones: list[Diagnostic] = []
     for node in guest.tree.nodes():
         if not is_below_passthrough(node.path):
             misplaced_ones += misplaced(guest, node) if _is_request(node) else ()

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
-from west_viommu.problems import Where
-from west_viommu.quick_typing import NamedTuple
+from west_viommu.diagnostics import Where
 from west_viommu.tree.node import Node, Tree
 
 # The node that Xen reads: what is below it may be a host device.

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.entries import STREAM_IDS
 from west_viommu.guest.source import GuestTree, is_below_passthrough
-from west_viommu.problems import Problem, Severity
 
 _OURS = (
     "iommus",
@@ -20,7 +20,7 @@ _OURS = (
 )
 
 
-def misspelt(guest: GuestTree, asking: Collection[str]) -> Iterator[Problem]:
+def misspelt(guest: GuestTree, asking: Collection[str]) -> Iterator[Diagnostic]:
     """Each property below /passthrough that is one edit away from one of ours: a letter more, less
     or another, or two that changed places. A warning in a node that is `asking` all the same, or
     below one; in another, which would ask for nothing, an error.
@@ -32,11 +32,11 @@ def misspelt(guest: GuestTree, asking: Collection[str]) -> Iterator[Problem]:
                 if meant and name not in _OURS:
                     above = (ancestor.path for ancestor in guest.tree.lineage(node))
                     is_asking = any(path in asking for path in above)
-                    yield Problem(
-                        "malformed",
-                        f"nothing reads {name}"
+                    yield Diagnostic(
+                        id="malformed",
+                        what=f"nothing reads {name}"
                         + ("" if is_asking else ", so that the node asks for no device"),
-                        f"if you mean {meant}, write {meant}",
+                        hint=f"if you mean {meant}, write {meant}",
                         node=node.path,
                         expected=meant,
                         found=name,

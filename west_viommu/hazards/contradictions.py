@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from west_viommu.guest.requests import Request
 from west_viommu.hazards.evidence import IDS, INTERRUPTS, PATH, REG
@@ -17,7 +18,6 @@ from west_viommu.host.inventory import Master
 from west_viommu.hypervisor.assignment import Assignment, Terms
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.pages import PAGE, in_pages
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import FIRST_PPI, FIRST_SPI, Intid
 from west_viommu.tree.node import is_at_or_below
@@ -63,11 +63,13 @@ class Examiner:
         regions = self._other_regions(assignment)
         if regions:
             line = self._paper.reg(request.path, device) if regions.prop == "reg" else ""
-            yield Contradiction(REG, "region-mismatch", regions, line)
+            yield Contradiction(part=REG, hazard="region-mismatch", finding=regions, line=line)
         interrupts = self._other_interrupts(assignment)
         if interrupts:
             line = self._paper.interrupts(device)
-            yield Contradiction(INTERRUPTS, "interrupt-mismatch", interrupts, line)
+            yield Contradiction(
+                part=INTERRUPTS, hazard="interrupt-mismatch", finding=interrupts, line=line
+            )
 
     def _other_path(self, assignment: Assignment, parts: Sequence[str]) -> Contradiction:
         path, meant = assignment.request.xen_path or "", assignment.device.path
@@ -77,15 +79,19 @@ class Examiner:
                 hint = f"write the path that you mean: {path_line(meant)}"
                 expected = f"{meant}, whose {as_list(parts)} the node has"
                 finding = finding._replace(hint=hint, expected=expected)
-            return Contradiction(PATH, "unknown-host-node", finding, path_line(meant))
+            return Contradiction(
+                part=PATH, hazard="unknown-host-node", finding=finding, line=path_line(meant)
+            )
         finding = Finding(
-            f"xen,path names another device than the {as_list(parts)} of the node",
-            f"write {path_line(meant)}",
-            "xen,path",
+            what=f"xen,path names another device than the {as_list(parts)} of the node",
+            hint=f"write {path_line(meant)}",
+            prop="xen,path",
             expected=meant,
             found=path,
         )
-        return Contradiction(PATH, "path-mismatch", finding, path_line(meant))
+        return Contradiction(
+            part=PATH, hazard="path-mismatch", finding=finding, line=path_line(meant)
+        )
 
     def _other_ids(
         self, assignment: Assignment, wanted: Sequence[Wanted], parts: Sequence[str]
@@ -101,7 +107,7 @@ class Examiner:
             hazard = "stream-mismatch"
         has_own = device.master and device.master.streams
         line = as_entries(device.master, finding.prop) if device.master and has_own else ""
-        return Contradiction(IDS, hazard, finding, line)
+        return Contradiction(part=IDS, hazard=hazard, finding=finding, line=line)
 
     def _other_regions(self, assignment: Assignment) -> Finding | None:
         """Each reg entry must be a region of the device, by xen,reg or at the same address, and
@@ -126,12 +132,12 @@ class Examiner:
             return None
         pages = " or ".join(str(in_pages(region)) for region in regions)
         return Finding(
-            f"xen,reg maps memory that does not belong to {assignment.device.path}"
+            what=f"xen,reg maps memory that does not belong to {assignment.device.path}"
             f"{owners(foreign, assignment, self._holdings)}",
-            f"write the host's regions in whole pages: {pages}"
+            hint=f"write the host's regions in whole pages: {pages}"
             if regions
             else "leave xen,reg out: the host node has no region",
-            "xen,reg",
+            prop="xen,reg",
             expected=_either(regions),
             found=_some(map(str, foreign)),
         )
@@ -147,15 +153,15 @@ class Examiner:
         of = owners(others, assignment, self._holdings)
         line = self._paper.reg(request.path, assignment.device)
         return Finding(
-            f"this region does not belong to {path}{of}"
+            what=f"this region does not belong to {path}{of}"
             if len(others) == 1
             else f"these regions do not belong to {path}{of}",
-            (f"write {line} " if line else "copy the host's absolute address and size, ")
+            hint=(f"write {line} " if line else "copy the host's absolute address and size, ")
             + "or pair host and guest addresses: xen,reg = <host size guest>; what its driver "
             "needs besides, add by `regions:` in viommu.yml"
             if regions
             else "leave reg out: the host node has none",
-            "reg",
+            prop="reg",
             expected=_either(regions),
             found=_some(map(str, others)),
         )
@@ -178,15 +184,15 @@ class Examiner:
             else "Xen gives a guest an interrupt under the host's number only"
         )
         return Finding(
-            f"this interrupt does not belong to {assignment.device.path}"
+            what=f"this interrupt does not belong to {assignment.device.path}"
             if len(others) == 1
             else f"these interrupts do not belong to {assignment.device.path}",
-            f"write {right} {why}"
+            hint=f"write {right} {why}"
             if line
             else f"write {right}: {why}"
             if numbers
             else "leave it out: Xen gives a guest only the interrupts of the host node",
-            "interrupts",
+            prop="interrupts",
             expected=f"INTID {' or '.join(map(str, assignment.device.intids))}"
             if own
             else "no GIC interrupt",
@@ -228,9 +234,9 @@ def owners(hosts: Sequence[Region], assignment: Assignment, holdings: Holdings) 
 def differs_within_a_page(host: Region, guest: Region, prop: str) -> Finding:
     """What `prop` of a guest's node says of two regions at different offsets into a page."""
     return Finding(
-        "host and guest address differ within a page, and Xen maps whole pages",
-        "give the guest an address with the same last three hexadecimal digits",
-        prop,
+        what="host and guest address differ within a page, and Xen maps whole pages",
+        hint="give the guest an address with the same last three hexadecimal digits",
+        prop=prop,
         expected=f"an address that ends in {host.base % PAGE:#05x}",
         found=f"{guest.base:#x}",
     )
@@ -250,9 +256,9 @@ def _unmapped(request: Request) -> Finding | None:
     if not unmapped:
         return None
     return Finding(
-        "xen,reg maps nothing to this region, so Xen would not map it",
-        "write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
-        "reg",
+        what="xen,reg maps nothing to this region, so Xen would not map it",
+        hint="write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
+        prop="reg",
         expected="a region that xen,reg covers",
         found=_some(map(str, unmapped)),
     )

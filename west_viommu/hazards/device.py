@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from west_viommu.diagnostics import Severity
 from west_viommu.hazards.findings import Finding, as_allowed
 from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.host.consumers import consumers
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.roles import RESERVED, console
-from west_viommu.problems import Severity
 from west_viommu.tree.addresses import address_map
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI
@@ -25,8 +25,8 @@ def hypervisor_owned(assignment: Assignment, ownership: Ownership) -> Iterator[F
     # That of reserved memory is another hazard.
     if role and role != RESERVED:
         yield Finding(
-            f"{assignment.device.path} is {role}, not a device that a guest could have",
-            "remove the node",
+            what=f"{assignment.device.path} is {role}, not a device that a guest could have",
+            hint="remove the node",
             prop="",
             expected="a device of the host",
             found=role,
@@ -45,10 +45,10 @@ def ambiguous_path(assignment: Assignment, ownership: Ownership) -> Iterator[Fin
     ]
     if alike and ownership.profile.toolstacks:
         yield Finding(
-            f"the host tree has {' and '.join(alike)} as well, and Xen compares paths without "
+            what=f"the host tree has {' and '.join(alike)} as well, and Xen compares paths without "
             "regard to case",
-            "rename one of the nodes in the host tree: Xen takes the first that it finds",
-            "xen,path",
+            hint="rename one of the nodes in the host tree: Xen takes the first that it finds",
+            prop="xen,path",
             expected="a path that differs from every other by more than case",
             found=assignment.device.path,
         )
@@ -65,10 +65,10 @@ def not_given_to_dom0(assignment: Assignment, ownership: Ownership) -> Iterator[
     if by and not has_own_reason and "libxl" in ownership.profile.toolstacks:
         node = "it" if by == path else f"{by}, above it,"
         yield Finding(
-            f"Xen gives dom0 no right to {path}: {node} has a private interrupt (PPI), or is one "
-            "that Xen keeps",
-            "xl cannot hand it on: have Xen create the guest (dom0less), or change that node by an "
-            "overlay",
+            what=f"Xen gives dom0 no right to {path}: {node} has a private interrupt (PPI), or is "
+            "one that Xen keeps",
+            hint="xl cannot hand it on: have Xen create the guest (dom0less), or change that node "
+            "by an overlay",
             prop="",
             expected="a device that dom0 could have",
             found=path,
@@ -85,10 +85,11 @@ def unassigned_child(ownership: Ownership) -> Found:
         yield (
             assignment,
             Finding(
-                f"{child}, below {assignment.device.path}, is a DMA master of its own, and stays "
-                "with dom0",
-                f'pass it through as well: give it a node with xen,path = "{child}"; or disable '
-                f"it in the host tree; or {as_allowed('unassigned-child', assignment.device.path)}",
+                what=f"{child}, below {assignment.device.path}, is a DMA master of its own, and "
+                "stays with dom0",
+                hint=f'pass it through as well: give it a node with xen,path = "{child}"; or '
+                f"disable it in the host tree; or "
+                f"{as_allowed('unassigned-child', assignment.device.path)}",
                 prop="",
                 expected="all masters of the device with one domain",
                 found=child,
@@ -109,9 +110,9 @@ def marked_for_another(ownership: Ownership) -> Found:
                 yield (
                     contest.assignment,
                     Finding(
-                        f"{contest.other}, marked for passthrough, shares {what} with "
+                        what=f"{contest.other}, marked for passthrough, shares {what} with "
                         f"{contest.assignment.device.path}",
-                        "dom0 does not get it: give it to no other domain either",
+                        hint="dom0 does not get it: give it to no other domain either",
                         prop="",
                         expected=f"{what} of this device alone",
                         found="xen,passthrough",
@@ -125,8 +126,8 @@ def device_disabled(assignment: Assignment, ownership: Ownership) -> Iterator[Fi
     """A device that the host does not use."""
     if assignment.device.status != "okay":
         yield Finding(
-            f"{assignment.device.path} is not enabled in the host tree",
-            "its clocks or pins may not be set up; check what the firmware leaves it in",
+            what=f"{assignment.device.path} is not enabled in the host tree",
+            hint="its clocks or pins may not be set up; check what the firmware leaves it in",
             expected='status "okay"',
             found=f'"{assignment.device.status}"',
         )
@@ -139,8 +140,8 @@ def needs_memory(assignment: Assignment, ownership: Ownership) -> Iterator[Findi
     properties = [n for n in ("memory-region", "iommu-addresses") if node and n in node.properties]
     if properties:
         yield Finding(
-            f"{assignment.device.path} has memory of its own on the host",
-            "Xen gives the guest none of it: make sure that its driver can do without it",
+            what=f"{assignment.device.path} has memory of its own on the host",
+            hint="Xen gives the guest none of it: make sure that its driver can do without it",
             prop="",
             expected="a device without reserved memory",
             found=" ".join(properties),
@@ -158,8 +159,8 @@ def dma_ranges(assignment: Assignment, ownership: Ownership) -> Iterator[Finding
         offset = _dma_offset(bus, ownership) if bus is not node else None
         if offset:
             yield Finding(
-                f"{assignment.device.path} is on a bus that moves its DMA, {bus.path}",
-                "the guest's tree must say the same: its addresses for DMA differ by the bus' "
+                what=f"{assignment.device.path} is on a bus that moves its DMA, {bus.path}",
+                hint="the guest's tree must say the same: its addresses for DMA differ by the bus' "
                 "dma-ranges, behind the SMMU as well",
                 prop="",
                 expected="a bus with the CPU's addresses",
@@ -186,13 +187,13 @@ def coherence(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]
     on_host = any("dma-coherent" in above.properties for above in lineage)
     if on_host != assignment.request.is_coherent:
         yield Finding(
-            f"{assignment.device.path} is dma-coherent on the host, and not in the guest"
+            what=f"{assignment.device.path} is dma-coherent on the host, and not in the guest"
             if on_host
             else f"{assignment.device.path} is dma-coherent in the guest, and not on the host",
-            "copy dma-coherent; without it, a driver would take its buffers out of the caches"
+            hint="copy dma-coherent; without it, a driver would take its buffers out of the caches"
             if on_host
             else "remove dma-coherent: the guest would not maintain its caches for DMA",
-            "dma-coherent",
+            prop="dma-coherent",
             expected="dma-coherent" if on_host else "no dma-coherent",
             found="dma-coherent" if assignment.request.is_coherent else "none",
         )
@@ -213,9 +214,9 @@ def provides_to_host(ownership: Ownership) -> Found:
             yield (
                 owners[path],
                 Finding(
-                    f"{node.path} stays with the host, and {path} serves it",
-                    "without the device it will not work there: disable it, or leave the device to "
-                    "the host",
+                    what=f"{node.path} stays with the host, and {path} serves it",
+                    hint="without the device it will not work there: disable it, or leave the "
+                    "device to the host",
                     prop="",
                     expected="a device that nothing on the host needs",
                     found=f"{prop} of {node.path}",
@@ -232,9 +233,9 @@ def xen_console(ownership: Ownership) -> Found:
         yield (
             assignment,
             Finding(
-                f"{assignment.device.path} is the console of Xen itself",
-                "Xen keeps its interrupt: give Xen another one (dtuart=... on its command line), "
-                "or leave this to Xen",
+                what=f"{assignment.device.path} is the console of Xen itself",
+                hint="Xen keeps its interrupt: give Xen another one (dtuart=... on its command "
+                "line), or leave this to Xen",
                 prop="",
                 expected="a UART that Xen does not use",
                 found="stdout-path, or dtuart, of /chosen",

@@ -9,12 +9,12 @@ is the odd one out, so that one mistake makes one message, and that points at wh
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from west_viommu.guest.requests import Request
 from west_viommu.hazards.wanted import Wanted
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Master
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import unit_address
 

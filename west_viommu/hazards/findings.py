@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
+from west_viommu.diagnostics import MOST_ALIKE, Diagnostic, Severity, Where
 from west_viommu.guest.source import GuestTree
 from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.problems import MOST_ALIKE, Problem, Severity, Where
-from west_viommu.quick_typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -37,12 +37,12 @@ class Finding(NamedTuple):
 
     def problem(
         self, hazard: str, node: str, where: Where | None, severity: Severity = Severity.ERROR
-    ) -> Problem:
+    ) -> Diagnostic:
         """It as what is told of the guest's or the host's `node`, at a place."""
-        return Problem(
-            hazard,
-            self.what,
-            self.hint,
+        return Diagnostic(
+            id=hazard,
+            what=self.what,
+            hint=self.hint,
             node=node,
             expected=self.expected,
             found=self.found,
@@ -83,7 +83,7 @@ def problem(
     path: str,
     guest: GuestTree,
     severity: Severity = Severity.ERROR,
-) -> Problem:
+) -> Diagnostic:
     """`finding` of the guest node at `path`, at its place: the property it names, else what the
     node has of a request.
     """

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from west_viommu.diagnostics import Severity
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.hazards.findings import Finding, first_ones
 from west_viommu.hazards.ownership import Found, Ownership, of_each
@@ -13,7 +14,6 @@ from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.roles import CONSOLE, IOMMU
-from west_viommu.problems import Severity
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
 
 _ROUTES_ALL = "dom0less routes every interrupt of the host node, whatever the guest's node lists"
@@ -28,10 +28,10 @@ def other_trigger(assignment: Assignment, ownership: Ownership) -> Iterator[Find
         host = {LINUX_EDGE: True, LINUX_LEVEL: False}.get(triggers.get(intid, 0) & 0xF)
         if host is not None and host != is_edge:
             yield Finding(
-                f"the host has INTID {intid} with the other trigger",
-                "write the host's in the guest's own numbers: Zephyr's IRQ_TYPE_LEVEL is 2 and "
-                "IRQ_TYPE_EDGE is 4, Linux's level is 4 and edge is 1",
-                "interrupts",
+                what=f"the host has INTID {intid} with the other trigger",
+                hint="write the host's in the guest's own numbers: Zephyr's IRQ_TYPE_LEVEL is 2 "
+                "and IRQ_TYPE_EDGE is 4, Linux's level is 4 and edge is 1",
+                prop="interrupts",
                 expected="edge" if host else "level",
                 found="edge" if is_edge else "level",
                 severity=Severity.WARNING,
@@ -47,10 +47,11 @@ def interrupt_private(assignment: Assignment, ownership: Ownership) -> Iterator[
     own = [intid for intid in assignment.device.intids if intid < FIRST_SPI]
     if own and ownership.profile.toolstacks:
         yield Finding(
-            f"{assignment.device.path} has a private interrupt (PPI), and Xen gives such a node to "
+            what=f"{assignment.device.path} has a private interrupt (PPI), and Xen gives such a "
+            "node to "
             "nobody: it routes no PPI to a guest, and leaves the node out of dom0, which then "
             "cannot hand its other interrupts on either",
-            "remove the PPI from the host node by an overlay, before Xen sees it",
+            hint="remove the PPI from the host node by an overlay, before Xen sees it",
             prop="",
             expected="INTIDs from 32 on",
             found=f"INTID {' '.join(map(str, own))}",
@@ -69,9 +70,9 @@ def interrupt_unroutable(assignment: Assignment, ownership: Ownership) -> Iterat
     yield from first_ones(
         assignment.device.unroutable,
         lambda why: Finding(
-            f"Xen cannot route an interrupt of {assignment.device.path}: {why}",
-            "dom0less routes what the host node has, whatever the guest's node lists: correct the "
-            "host node, or remove the interrupt from it by an overlay"
+            what=f"Xen cannot route an interrupt of {assignment.device.path}: {why}",
+            hint="dom0less routes what the host node has, whatever the guest's node lists: "
+            "correct the host node, or remove the interrupt from it by an overlay"
             if routes_all
             else "the guest will not have it: xl routes only what irqs lists",
             prop="",
@@ -99,13 +100,13 @@ def interrupt_clash(ownership: Ownership) -> Found:
         yield (
             assignment,
             Finding(
-                f"INTID {contest.first} also belongs to {whose}",
-                "Xen gives an interrupt to one domain only: leave this device to the host, or "
+                what=f"INTID {contest.first} also belongs to {whose}",
+                hint="Xen gives an interrupt to one domain only: leave this device to the host, or "
                 f"disable {contest.other} there, so that host.overlay can keep it from dom0"
                 if is_asked
                 else f"{_ROUTES_ALL}: leave this device to the host, or disable {contest.other} "
                 "there, so that host.overlay can keep it from dom0",
-                "interrupts",
+                prop="interrupts",
                 expected="an interrupt of this device alone",
                 found=f"INTID {contest.first}",
                 more=contest.more,
@@ -140,11 +141,11 @@ def _guest_clashes(ownership: Ownership) -> Found:
 
 def _taken(intid: Intid, name: str, *, is_asked: bool) -> Finding:
     return Finding(
-        f"INTID {intid} also belongs to {name}",
-        "the guest has one source for an interrupt: leave one of the two out"
+        what=f"INTID {intid} also belongs to {name}",
+        hint="the guest has one source for an interrupt: leave one of the two out"
         if is_asked
         else f"{_ROUTES_ALL}: leave the device out",
-        "interrupts",
+        prop="interrupts",
         expected="an interrupt of this device alone",
         found=f"INTID {intid}",
     )
@@ -161,11 +162,11 @@ def interrupt_shared_with_disabled(ownership: Ownership) -> Found:
 
 def _shared_with_disabled(contest: Contest, ownership: Ownership) -> Finding:
     return Finding(
-        f"{contest.other}, not enabled, has the interrupt INTID {contest.first} of "
+        what=f"{contest.other}, not enabled, has the interrupt INTID {contest.first} of "
         f"{contest.assignment.device.path} as well",
-        "Xen would route it to dom0, and then not to the guest: host.overlay keeps the node from "
-        "dom0, so apply that",
-        "interrupts",
+        hint="Xen would route it to dom0, and then not to the guest: host.overlay keeps the node "
+        "from dom0, so apply that",
+        prop="interrupts",
         expected="an interrupt of this device alone",
         found=f'status "{ownership.holdings.status(contest.other)}"',
         more=contest.more,
@@ -180,9 +181,9 @@ def interrupt_not_routed(assignment: Assignment, ownership: Ownership) -> Iterat
     yield from first_ones(
         assignment.device.other_controllers,
         lambda controller: Finding(
-            f"an interrupt of {assignment.device.path} goes to {controller}, which is not Xen's "
-            "GIC",
-            "Xen does not route it to a guest: the guest's driver must do without",
+            what=f"an interrupt of {assignment.device.path} goes to {controller}, which is not "
+            "Xen's GIC",
+            hint="Xen does not route it to a guest: the guest's driver must do without",
             prop="",
             expected="interrupts of the GIC",
             found=controller,
@@ -197,8 +198,8 @@ def msi_only(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     has_messages = node and not {"msi-parent", "msi-map"}.isdisjoint(node.properties)
     if has_messages and not assignment.device.intids and not assignment.device.other_controllers:
         yield Finding(
-            f"{assignment.device.path} signals by messages (MSIs) alone",
-            "Xen gives a guest no ITS, so the device cannot interrupt: the driver must poll",
+            what=f"{assignment.device.path} signals by messages (MSIs) alone",
+            hint="Xen gives a guest no ITS, so the device cannot interrupt: the driver must poll",
             prop="",
             expected="interrupts on the GIC",
             found="msi-parent" if node and "msi-parent" in node.properties else "msi-map",

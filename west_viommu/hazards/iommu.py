@@ -35,9 +35,9 @@ def _not_driven(assignment: Assignment, iommu: Iommu, ownership: Ownership) -> F
             "which is not an SMMUv3" if known == ["arm,smmu-v3"] else "which Xen has no driver for"
         )
         return Finding(
-            f"{assignment.device.path} is behind {iommu.path}, {what}",
-            "Xen gives a guest a vSMMU for devices behind an SMMUv3 only: leave this one to the "
-            "host"
+            what=f"{assignment.device.path} is behind {iommu.path}, {what}",
+            hint="Xen gives a guest a vSMMU for devices behind an SMMUv3 only: leave this one to "
+            "the host"
             if profile.viommu
             else "Xen cannot confine its DMA: leave this one to the host",
             expected=" or ".join(known),
@@ -46,9 +46,9 @@ def _not_driven(assignment: Assignment, iommu: Iommu, ownership: Ownership) -> F
         )
     cells = " or ".join(f"<{count}>" for count in driver.cells)
     return Finding(
-        f"{iommu.path} has specifiers that Xen's driver does not take",
-        f"correct the host tree: #iommu-cells = {cells}, and as many cells after the phandle in "
-        "each `iommus`; Xen does not boot with it as it is",
+        what=f"{iommu.path} has specifiers that Xen's driver does not take",
+        hint=f"correct the host tree: #iommu-cells = {cells}, and as many cells after the phandle "
+        "in each `iommus`; Xen does not boot with it as it is",
         expected=f"#iommu-cells = {cells}",
         found=f"#iommu-cells = <{iommu.cells}>",
         cause=iommu.path,
@@ -63,9 +63,10 @@ def iommu_disabled(assignment: Assignment, ownership: Ownership) -> Iterator[Fin
     yield from first_ones(
         (iommu for iommu in ownership.iommus(assignment) if iommu.status != "okay"),
         lambda iommu: Finding(
-            f"{iommu.path}, the IOMMU of {assignment.device.path}, is not enabled in this host "
-            "tree",
-            "give the tree that you boot Xen with: fdtoverlay -i HOST.dtb -o XEN.dtb SMMU.dtbo "
+            what=f"{iommu.path}, the IOMMU of {assignment.device.path}, is not enabled in this "
+            "host tree",
+            hint="give the tree that you boot Xen with: fdtoverlay -i HOST.dtb -o XEN.dtb "
+            "SMMU.dtbo "
             "applies the board's overlay that enables the SMMU; where the boot loader enables "
             "it, boot Linux in place of Xen, and copy its /sys/firmware/fdt",
             expected='status "okay" on it and all its parents',
@@ -76,9 +77,9 @@ def iommu_disabled(assignment: Assignment, ownership: Ownership) -> Iterator[Fin
     yield from first_ones(
         (i for i in ownership.iommus(assignment) if ownership.holdings.is_marked(i.path)),
         lambda iommu: Finding(
-            f"{iommu.path}, the IOMMU of {assignment.device.path}, has xen,passthrough: Xen does "
-            "not drive it",
-            "take xen,passthrough out of the SMMU's node: it is for the devices of guests",
+            what=f"{iommu.path}, the IOMMU of {assignment.device.path}, has xen,passthrough: Xen "
+            "does not drive it",
+            hint="take xen,passthrough out of the SMMU's node: it is for the devices of guests",
             expected="an SMMU that Xen drives",
             found="xen,passthrough",
             cause=iommu.path,
@@ -100,9 +101,9 @@ def stream_id_range(assignment: Assignment, ownership: Ownership) -> Iterator[Fi
         wide = [stream_id for stream_id in of_this if stream_id > driver.last_id]
         if wide:
             yield Finding(
-                f"{assignment.device.path} has a stream ID that Xen's driver of {iommu.path} "
+                what=f"{assignment.device.path} has a stream ID that Xen's driver of {iommu.path} "
                 "cannot take",
-                "Xen would attach another stream or none: leave this one to the host",
+                hint="Xen would attach another stream or none: leave this one to the host",
                 expected=f"at most {driver.last_id:#x}",
                 found=listed(wide),
             )
@@ -118,8 +119,10 @@ def mask_dropped(assignment: Assignment, ownership: Ownership) -> Iterator[Findi
         driver = ownership.holdings.driver(stream.iommu)
         if stream.mask and stream.id is not None and driver and driver.drops_masks:
             yield Finding(
-                f"Xen before 4.20 leaves out the mask of a stream ID of {assignment.device.path}",
-                "only the ID itself is attached, and DMA under the others that the mask stands for "
+                what="Xen before 4.20 leaves out the mask of a stream ID of "
+                f"{assignment.device.path}",
+                hint="only the ID itself is attached, and DMA under the others that the mask "
+                "stands for "
                 "faults: use Xen 4.20 or later, or list each ID in the host tree without a mask",
                 expected="the mask 0",
                 found=f"{stream.id:#x} with the mask {stream.mask:#x}",
@@ -132,8 +135,8 @@ def two_iommus(assignment: Assignment, ownership: Ownership) -> Iterator[Finding
     paths = [iommu.path for iommu in ownership.iommus(assignment)]
     if len(paths) > 1:
         yield Finding(
-            f"{assignment.device.path} is behind {len(paths)} IOMMUs",
-            "Xen takes a device behind one IOMMU only: leave it to the host",
+            what=f"{assignment.device.path} is behind {len(paths)} IOMMUs",
+            hint="Xen takes a device behind one IOMMU only: leave it to the host",
             expected="one IOMMU",
             found=" and ".join(paths),
         )
@@ -145,9 +148,9 @@ def map_only(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
     master = assignment.device.master
     if master and master.maps and not master.streams and not ownership.profile.programs_maps:
         yield Finding(
-            f"{assignment.device.path} has its stream IDs from iommu-map alone",
-            "Xen programs only the IDs of `iommus` for a node that it passes through, so the DMA "
-            "of this device would be blocked or unprotected: leave it to the host",
+            what=f"{assignment.device.path} has its stream IDs from iommu-map alone",
+            hint="Xen programs only the IDs of `iommus` for a node that it passes through, so the "
+            "DMA of this device would be blocked or unprotected: leave it to the host",
             expected="`iommus` on the host node",
             found="iommu-map",
         )

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+from west_viommu.diagnostics import Severity
 from west_viommu.guest.requests import Request
 from west_viommu.hazards.findings import Finding, as_allowed, listed
 from west_viommu.hazards.paste import as_entries, path_lines
 from west_viommu.hazards.wanted import Wanted
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.inventory import Master
-from west_viommu.problems import Severity
 from west_viommu.tree.node import name_of
 
 # More devices are not named one by one.
@@ -22,11 +22,11 @@ def unknown_path(path: str, devices: Devices) -> Finding:
     """A path that names no host node."""
     close = devices.named(name_of(path))[:3] or devices.close_names(path, devices.paths)
     return Finding(
-        "the host tree has no such node",
-        f"write the path that you mean: {path_lines(close)}"
+        what="the host tree has no such node",
+        hint=f"write the path that you mean: {path_lines(close)}"
         if close
         else "`viommu list` shows the host nodes with stream IDs",
-        "xen,path",
+        prop="xen,path",
         expected="the path of a host node",
         found=path,
     )
@@ -36,19 +36,19 @@ def nothing_mapped(devices: Devices) -> Finding:
     """The copy of a node with iommu-map, and no such host node."""
     mapping = [master.path for master in devices.masters if master.maps]
     return Finding(
-        "no host node with iommu-map has the address or the name of this one",
-        f"say which one you mean: {path_lines(mapping[:3])}"
+        what="no host node with iommu-map has the address or the name of this one",
+        hint=f"say which one you mean: {path_lines(mapping[:3])}"
         if mapping
         else "the host has no such node: leave this one out",
-        "iommu-map",
+        prop="iommu-map",
     )
 
 
 def ambiguous(candidates: Sequence[Master]) -> Finding:
     """Several masters that a request may mean."""
     return Finding(
-        f"{len(candidates)} host masters own all of these stream IDs",
-        f"say which one you mean: {path_lines(master.path for master in candidates[:3])}",
+        what=f"{len(candidates)} host masters own all of these stream IDs",
+        hint=f"say which one you mean: {path_lines(master.path for master in candidates[:3])}",
         expected="one master",
         found="; ".join(f"{m.path} behind {' and '.join(m.iommus)}" for m in candidates),
     )
@@ -77,9 +77,9 @@ def unknown_ids(
             hint = f"{said} of {there.path}: " + (f"write {line}" if there.master.streams else line)
         expected = f"{listed(there.master.stream_ids)}, those of {there.path}"
     return Finding(
-        f"{what} behind {' or '.join(iommus)}" if iommus else what,
-        hint,
-        prop,
+        what=f"{what} behind {' or '.join(iommus)}" if iommus else what,
+        hint=hint,
+        prop=prop,
         expected=expected,
         found=listed(stream_id for stream_id, _ in unknown),
     )
@@ -103,9 +103,10 @@ def _whose_else(request: Request, unknown: Sequence[Wanted], devices: Devices) -
 def not_protected(device: Device) -> Finding:
     """What is found of a device that is behind no IOMMU."""
     return Finding(
-        f"{device.path} is behind no IOMMU in the host tree, so its DMA would reach all memory",
-        "take the host tree whose node has `iommus`, or another device of `viommu list`; for one "
-        f"that does no DMA: {as_allowed('unprotected', device.path)}",
+        what=f"{device.path} is behind no IOMMU in the host tree, so its DMA would reach all "
+        "memory",
+        hint="take the host tree whose node has `iommus`, or another device of `viommu list`; for "
+        f"one that does no DMA: {as_allowed('unprotected', device.path)}",
         expected="`iommus` on the host node",
         found="none",
     )
@@ -129,20 +130,20 @@ def mismatch(
         has_some = any(entry.id in own for entry in wanted)
         also = f" and give {as_list(others)} a node of its own" if has_some and others else ""
         return Finding(
-            f"the stream IDs are not those of {device.path}{by}",
-            f"copy the IDs of that host node: {as_entries(device.master, prop)}{also}"
+            what=f"the stream IDs are not those of {device.path}{by}",
+            hint=f"copy the IDs of that host node: {as_entries(device.master, prop)}{also}"
             if device.master.streams
             else f"leave {prop} out: {device.path} has only iommu-map",
-            prop,
+            prop=prop,
             expected=f"{listed(device.master.stream_ids)} behind {behind}"
             if device.master.streams
             else "none but those of iommu-map",
             found=owners,
         )
     return Finding(
-        "no one host master owns all of these stream IDs",
-        "write one node for each host device, with the stream IDs of that device",
-        ids_property(request, lambda _: True),
+        what="no one host master owns all of these stream IDs",
+        hint="write one node for each host device, with the stream IDs of that device",
+        prop=ids_property(request, lambda _: True),
         expected="the IDs of one master",
         found=owners,
     )
@@ -181,8 +182,8 @@ def _whose(wanted: Wanted, devices: Devices) -> str:
 def assigned_twice(device: Device, first: Request, *, too_often: bool) -> Finding:
     """A host device that the request `first` has already."""
     return Finding(
-        f"{device.path} is assigned {'too often' if too_often else 'twice'}",
-        f"remove this node, or {first.path}",
+        what=f"{device.path} is assigned {'too often' if too_often else 'twice'}",
+        hint=f"remove this node, or {first.path}",
         expected="one guest node for a host device",
         found=f"{first.path} as well",
         severity=Severity.FATAL if too_often else None,

@@ -121,9 +121,10 @@ def _overlap(mapper: Mapper, found: tuple[str, Region, Region]) -> Finding:
     """What a page of the guest is over: something of that name, at that region."""
     name, page, region = found
     return Finding(
-        f"this region overlaps {name}",
-        "map the device elsewhere: xen,reg = <host size guest>, and reg with the guest address",
-        "xen,reg" if mapper.is_raw else "reg",
+        what=f"this region overlaps {name}",
+        hint="map the device elsewhere: xen,reg = <host size guest>, and reg with the guest "
+        "address",
+        prop="xen,reg" if mapper.is_raw else "reg",
         expected=f"no overlap with {in_pages(region)}",
         found=str(page),
     )

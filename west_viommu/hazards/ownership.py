@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, wraps
+from typing import NamedTuple
 
 from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Raw
@@ -17,7 +18,6 @@ from west_viommu.hypervisor.contests import Contests
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.pages import mapped_pages, whole_pages
 from west_viommu.hypervisor.profile import GICS, Profile
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import GICV3, Intid
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from west_viommu.diagnostics import Severity
 from west_viommu.hazards.contradictions import owners
 from west_viommu.hazards.findings import Finding, as_allowed, first_ones
 from west_viommu.hazards.ownership import Found, Ownership, of_each
@@ -13,7 +14,6 @@ from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
-from west_viommu.problems import Severity
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.node import is_at_or_below
 
@@ -27,10 +27,10 @@ def added_region(assignment: Assignment, ownership: Ownership) -> Iterator[Findi
             (file, line), reason = extra[host].where, extra[host].reason
             of = owners([host], assignment, ownership.holdings)
             yield Finding(
-                f"this region does not belong to {assignment.device.path}{of}",
-                f"added by {file}:{line}, because: {reason}; the guest gets the whole of "
+                what=f"this region does not belong to {assignment.device.path}{of}",
+                hint=f"added by {file}:{line}, because: {reason}; the guest gets the whole of "
                 f"{in_pages(host)}",
-                "reg",
+                prop="reg",
                 expected=" or ".join(str(region) for region in assignment.device.regions if region)
                 or "no region",
                 found=str(host),
@@ -43,18 +43,18 @@ def untranslatable_region(assignment: Assignment, ownership: Ownership) -> Itera
     """Xen maps, and finds its SMMUs, by absolute address."""
     if None in assignment.device.regions:
         yield Finding(
-            f"a region of {assignment.device.path} has no absolute address",
-            "a bus above it has no `ranges`, or none that covers the region: correct the host "
+            what=f"a region of {assignment.device.path} has no absolute address",
+            hint="a bus above it has no `ranges`, or none that covers the region: correct the host "
             "tree, or leave this device to the host",
-            "reg",
+            prop="reg",
             expected="`ranges` from each bus to the root",
             found=f"region {assignment.device.regions.index(None)}",
         )
     yield from first_ones(
         (iommu for iommu in ownership.iommus(assignment) if iommu.base is None),
         lambda iommu: Finding(
-            f"{iommu.path}, the SMMU of {assignment.device.path}, has no absolute address",
-            "correct the host tree: Xen finds its SMMU by address",
+            what=f"{iommu.path}, the SMMU of {assignment.device.path}, has no absolute address",
+            hint="correct the host tree: Xen finds its SMMU by address",
             expected="a reg that translates to the root",
             found="none",
         ),
@@ -70,8 +70,8 @@ def host_memory(ownership: Ownership) -> Found:
             yield (
                 assignment,
                 Finding(
-                    f"{assignment.device.path} is reserved memory of the host, not a device",
-                    "remove the node",
+                    what=f"{assignment.device.path} is reserved memory of the host, not a device",
+                    hint="remove the node",
                     prop="",
                     expected="a device of the host",
                     found=RESERVED,
@@ -85,14 +85,14 @@ def host_memory(ownership: Ownership) -> Found:
             yield (
                 contest.assignment,
                 Finding(
-                    f"a region of {contest.assignment.device.path} lies in the host's {kind}, "
+                    what=f"a region of {contest.assignment.device.path} lies in the host's {kind}, "
                     f"{contest.other}",
-                    "what firmware or the host keeps there belongs to no device: leave this one to "
-                    "the host"
+                    hint="what firmware or the host keeps there belongs to no device: leave this "
+                    "one to the host"
                     if is_reserved
                     else "Xen may give that memory to anybody: correct the host tree, or leave "
                     "this device to the host",
-                    "reg",
+                    prop="reg",
                     expected="registers outside of the host's memory",
                     found=str(_region(contest)),
                     more=contest.more,
@@ -108,11 +108,11 @@ def owned_page(ownership: Ownership) -> Found:
             yield (
                 contest.assignment,
                 Finding(
-                    f"a page of {contest.assignment.device.path} has registers of {contest.other}, "
-                    f"{kind}",
-                    "the guest could reach what Xen itself relies on: leave this region out of "
-                    "reg, or the device to the host",
-                    "reg",
+                    what=f"a page of {contest.assignment.device.path} has registers of "
+                    f"{contest.other}, {kind}",
+                    hint="the guest could reach what Xen itself relies on: leave this region out "
+                    "of reg, or the device to the host",
+                    prop="reg",
                     expected="pages with registers of this device alone",
                     found=str(_region(contest)),
                     more=contest.more,
@@ -150,9 +150,9 @@ def shared_page(ownership: Ownership) -> Found:
         yield (
             contest.assignment,
             Finding(
-                what,
-                hint,
-                "reg",
+                what=what,
+                hint=hint,
+                prop="reg",
                 expected="pages with registers of this device alone",
                 found=str(_region(contest)),
                 severity=severity,
@@ -170,10 +170,10 @@ def page_shared_with_disabled(ownership: Ownership) -> Found:
             yield (
                 contest.assignment,
                 Finding(
-                    f"{contest.other}, not enabled, has registers on a page of "
+                    what=f"{contest.other}, not enabled, has registers on a page of "
                     f"{contest.assignment.device.path}",
-                    "Xen maps disabled nodes into dom0 too: host.overlay keeps it from dom0",
-                    "reg",
+                    hint="Xen maps disabled nodes into dom0 too: host.overlay keeps it from dom0",
+                    prop="reg",
                     expected="pages with registers of this device alone",
                     found=f"{_region(contest)}, "
                     f'status "{ownership.holdings.status(contest.other)}"',
@@ -187,8 +187,8 @@ def device_without_region(assignment: Assignment, ownership: Ownership) -> Itera
     """A device that no region of its own gives access to."""
     if not assignment.device.regions:
         yield Finding(
-            f"{assignment.device.path} has no region of its own",
-            "the guest can reach it only through another device",
+            what=f"{assignment.device.path} has no region of its own",
+            hint="the guest can reach it only through another device",
             prop="",
             expected="reg on the host node",
             found="none",

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from west_viommu.guest.entries import STREAM_IDS
 from west_viommu.guest.gic import LINUX_EDGE, ZEPHYR_CELLS, Gic
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Device
 from west_viommu.host.inventory import Master
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import bus_cells
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI

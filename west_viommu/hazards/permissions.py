@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
+from west_viommu.diagnostics import Diagnostic, Severity, close_matches
 from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.findings import Finding, problem
 from west_viommu.hazards.table import HAZARDS
 from west_viommu.hypervisor.assignment import Permission
-from west_viommu.problems import Problem, Severity, close_matches
 
 _ALLOWABLE = frozenset(hazard.id for hazard in HAZARDS if hazard.allowable)
 
@@ -57,7 +57,9 @@ class Permissions(AllowList):
         is_allowable = hazard in _ALLOWABLE and finding.severity is not Severity.FATAL
         return reason if is_allowable else None
 
-    def problem(self, hazard: str, finding: Finding, path: str, names: Collection[str]) -> Problem:
+    def problem(
+        self, hazard: str, finding: Finding, path: str, names: Collection[str]
+    ) -> Diagnostic:
         """`finding` of a hazard, of the guest node at `path`: a warning where it is allowed."""
         reason = self.reason(hazard, finding, names)
         if reason is None:
@@ -65,7 +67,7 @@ class Permissions(AllowList):
         allowed = finding._replace(hint=reason)
         return problem(hazard, allowed, path, self.guest, Severity.WARNING)
 
-    def stale(self, *, is_known: bool = True) -> Iterator[Problem]:
+    def stale(self, *, is_known: bool = True) -> Iterator[Diagnostic]:
         """What is wrong with the permissions themselves; whether one is needed, only where it
         `is_known` of every node which device it means.
         """
@@ -79,11 +81,15 @@ class Permissions(AllowList):
                 elif close:
                     hint = f"did you mean {close[0]}?"
                 what = "this is not a hazard that can be allowed"
-                yield Problem("malformed", what, hint, found=entry.hazard, where=entry.where)
+                yield Diagnostic(
+                    id="malformed", what=what, hint=hint, found=entry.hazard, where=entry.where
+                )
             elif is_known and entry not in self._used:
-                yield Problem(
-                    "malformed",
-                    f"nothing to allow: {entry.device} does not have the hazard {entry.hazard}",
-                    "remove the entry, or correct its device: the path of the host or guest node",
+                yield Diagnostic(
+                    id="malformed",
+                    what=f"nothing to allow: {entry.device} does not have the hazard "
+                    f"{entry.hazard}",
+                    hint="remove the entry, or correct its device: the path of the host or guest "
+                    "node",
                     where=entry.where,
                 )

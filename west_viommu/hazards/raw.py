@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 
+from west_viommu.diagnostics import FirstOnes, Severity
 from west_viommu.guest.requests import Raw
 from west_viommu.hazards.contradictions import differs_within_a_page
 from west_viommu.hazards.findings import Finding, as_allowed
@@ -17,7 +18,6 @@ from west_viommu.host.intervals import Interval, covered_by, met
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import PAGE, in_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
-from west_viommu.problems import FirstOnes, Severity
 from west_viommu.tree.addresses import Region
 
 # A raw mapping, the id of the hazard, and what was found.
@@ -117,5 +117,10 @@ def _with(raw: Raw, other: str, region: Region, ownership: Ownership) -> tuple[s
         hazard = "marked-for-another" if is_marked else "page-shared-with-disabled"
         severity = Severity.WARNING
     return hazard, Finding(
-        what, hint, "xen,reg", expected=expected, found=str(region), severity=severity
+        what=what,
+        hint=hint,
+        prop="xen,reg",
+        expected=expected,
+        found=str(region),
+        severity=severity,
     )

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from west_viommu.diagnostics import Severity
 from west_viommu.hazards.findings import Finding, first_ones, listed
 from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.host.intervals import met
@@ -14,7 +15,6 @@ from west_viommu.host.streams import first_null_entry
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import MOST_IDS, Contest
 from west_viommu.hypervisor.holdings import ID_BITS, ID_MASK, Standing
-from west_viommu.problems import Severity
 from west_viommu.tree.cells import counted
 
 
@@ -27,8 +27,8 @@ def stray_streams(assignment: Assignment, ownership: Ownership) -> Iterator[Find
         and ownership.terms.permission("unprotected", assignment)
     ):
         yield Finding(
-            f"{assignment.device.path} is behind no IOMMU, so it has no stream IDs",
-            "leave iommus out",
+            what=f"{assignment.device.path} is behind no IOMMU, so it has no stream IDs",
+            hint="leave iommus out",
             expected="no iommus",
             found=listed(assignment.ids),
         )
@@ -46,9 +46,9 @@ def stream_list(assignment: Assignment, ownership: Ownership) -> Iterator[Findin
     before = first_null_entry(ownership.devices.tree, node)
     if before is not None and ownership.profile.toolstacks:
         yield Finding(
-            f"`iommus` of {assignment.device.path} has an entry without an IOMMU, and Xen reads no "
-            "further",
-            "correct the host tree: remove the entry whose phandle is 0"
+            what=f"`iommus` of {assignment.device.path} has an entry without an IOMMU, and Xen "
+            "reads no further",
+            hint="correct the host tree: remove the entry whose phandle is 0"
             + ("" if before else "; as it is, Xen cannot assign the device"),
             expected="an IOMMU in each entry",
             found=f"{counted(before, 'entry', 'entries')} before it",
@@ -57,8 +57,8 @@ def stream_list(assignment: Assignment, ownership: Ownership) -> Iterator[Findin
     twice = [stream_id for stream_id, count in ids.items() if count > 1]
     if twice and not ownership.profile.repeats_ids:
         yield Finding(
-            f"`iommus` of {assignment.device.path} lists a stream ID twice",
-            "correct the host tree: list each ID once. This Xen finds the stream in its tree "
+            what=f"`iommus` of {assignment.device.path} lists a stream ID twice",
+            hint="correct the host tree: list each ID once. This Xen finds the stream in its tree "
             "already, and does not assign the device",
             expected="each ID once",
             found=listed(stream_id for _, stream_id in twice if stream_id is not None),
@@ -121,9 +121,9 @@ def _colliding(assignment: Assignment, found: tuple[Assignment, Sequence[int]]) 
     behind = " and ".join(assignment.device.master.iommus) if assignment.device.master else ""
     other_behind = " and ".join(other.device.master.iommus) if other.device.master else ""
     return Finding(
-        f"{assignment.device.path} behind {behind} and {other.device.path} behind {other_behind} "
-        "have the same stream ID",
-        "the vSMMU tells the streams of a guest apart by ID alone: give one of the two to "
+        what=f"{assignment.device.path} behind {behind} and {other.device.path} behind "
+        f"{other_behind} have the same stream ID",
+        hint="the vSMMU tells the streams of a guest apart by ID alone: give one of the two to "
         "another guest",
         expected="IDs that no other SMMU of this guest's devices has",
         found=listed(sorted(set(ids))[:MOST_IDS]),
@@ -151,8 +151,8 @@ def shared_stream_id(ownership: Ownership) -> Found:
 def _shared(contest: Contest, iommu: str, *, is_assigned: bool) -> Finding:
     other = contest.other
     return Finding(
-        f"{contest.assignment.device.path} and {other} share a stream ID on {iommu}",
-        "Xen stops, or does not assign the second: leave one of them out"
+        what=f"{contest.assignment.device.path} and {other} share a stream ID on {iommu}",
+        hint="Xen stops, or does not assign the second: leave one of them out"
         if is_assigned
         else "Xen attaches both, and stops; and the SMMU cannot tell them apart: disable "
         f'{other} in the host tree (status = "disabled";), so that host.overlay can keep it from '
@@ -174,9 +174,9 @@ def stream_shared_with_disabled(ownership: Ownership) -> Found:
             yield (
                 assignment,
                 Finding(
-                    f"{other}, not enabled, shares a stream ID with {assignment.device.path}",
-                    "Xen would attach it to dom0 all the same, and stop: host.overlay keeps it "
-                    "from dom0, so apply that",
+                    what=f"{other}, not enabled, shares a stream ID with {assignment.device.path}",
+                    hint="Xen would attach it to dom0 all the same, and stop: host.overlay keeps "
+                    "it from dom0, so apply that",
                     expected="IDs of this device alone",
                     found=f"{listed(sorted(contest.ids))}, status "
                     f'"{ownership.holdings.status(other)}"',
@@ -194,9 +194,9 @@ def streams_omitted(assignment: Assignment, ownership: Ownership) -> Iterator[Fi
     if omitted:
         entries = ", ".join(f"<0x0 {stream_id:#x}>" for stream_id in omitted)
         yield Finding(
-            f"the host lists more stream IDs for {assignment.device.path}",
-            f"the guest's driver would set up no stream for them: add {entries} unless the device "
-            "never uses them",
+            what=f"the host lists more stream IDs for {assignment.device.path}",
+            hint=f"the guest's driver would set up no stream for them: add {entries} unless the "
+            "device never uses them",
             expected=listed(master.stream_ids) if master else "",
             found=listed(assignment.ids),
         )
@@ -208,9 +208,9 @@ def maps_not_programmed(assignment: Assignment, ownership: Ownership) -> Iterato
     master = assignment.device.master
     if master and master.streams and master.maps and not ownership.profile.programs_maps:
         yield Finding(
-            f"{assignment.device.path} has an iommu-map beside its `iommus`",
-            "Xen programs only the IDs of `iommus` for this node: DMA under an ID of the map will "
-            "fault",
+            what=f"{assignment.device.path} has an iommu-map beside its `iommus`",
+            hint="Xen programs only the IDs of `iommus` for this node: DMA under an ID of the map "
+            "will fault",
             expected="`iommus` alone",
             found=f"iommu-map of {counted(len(master.maps), 'row')}",
         )

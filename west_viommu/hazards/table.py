@@ -7,13 +7,13 @@ A check sees what all assignments hold and who else holds it, and yields what it
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
+from west_viommu.diagnostics import Severity
 from west_viommu.hazards import device, interrupts, iommu, overlaps, pages, streams, vsids
 from west_viommu.hazards.findings import Finding
 from west_viommu.hazards.ownership import Check, Ownership
 from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.problems import Severity
-from west_viommu.quick_typing import NamedTuple
 
 
 class Hazard(NamedTuple):

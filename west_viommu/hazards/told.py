@@ -6,11 +6,11 @@ made of it, as few inputs could make gigabytes of them.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Sequence
+from typing import NamedTuple
 
+from west_viommu.diagnostics import Diagnostic, FirstOnes, Severity, rest
 from west_viommu.hazards.findings import Finding, problem
 from west_viommu.hazards.permissions import Permissions
-from west_viommu.problems import FirstOnes, Problem, Severity, rest
-from west_viommu.quick_typing import NamedTuple
 
 # More nodes are not named one by one.
 _MOST_NAMED = 3
@@ -32,7 +32,7 @@ class Told:
     def __init__(self, permissions: Permissions):
         self._permissions = permissions
         self._first_ones = FirstOnes()
-        self._problems: dict[str, list[Problem]] = {}
+        self._problems: dict[str, list[Diagnostic]] = {}
         self._more: dict[tuple[str, Severity], int] = {}
         self._refused: set[str] = set()
         self._by_cause: dict[tuple[str, str], _Cause] = {}
@@ -78,7 +78,7 @@ class Told:
             here.append(made)
         return severity is not Severity.WARNING
 
-    def add_problem(self, made: Problem, path: str) -> None:
+    def add_problem(self, made: Diagnostic, path: str) -> None:
         """Take a problem of the guest node at `path` that is made already."""
         if not made.warning:
             self._refused.add(path)
@@ -88,7 +88,7 @@ class Told:
             kind = made.id, made.severity
             self._more[kind] = self._more.get(kind, 0) + 1
 
-    def of(self, path: str) -> Sequence[Problem]:
+    def of(self, path: str) -> Sequence[Diagnostic]:
         """What is told of the guest node at `path`, and of others with the same cause."""
         told = list(self._problems.get(path, ()))
         for cause in self._by_cause.values():
@@ -96,12 +96,12 @@ class Told:
                 told[cause.place] = _of_all(told[cause.place], cause.others)
         return told
 
-    def rest(self) -> Iterator[Problem]:
+    def rest(self) -> Iterator[Diagnostic]:
         """What stands for all that is not told."""
         return (rest(*kind, more) for kind, more in self._more.items())
 
 
-def _of_all(problem: Problem, others: Sequence[str]) -> Problem:
+def _of_all(problem: Diagnostic, others: Sequence[str]) -> Diagnostic:
     """`problem`, said of the nodes `others` as well."""
     some = ", ".join([*others[:_MOST_NAMED], "..."] if len(others) > _MOST_NAMED else others)
     return problem._replace(what=f"{problem.what}; the same goes for {some}")

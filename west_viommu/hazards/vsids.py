@@ -24,8 +24,9 @@ def not_numbered(assignment: Assignment, ownership: Ownership) -> Iterator[Findi
     if streams is None and ownership.profile.policy == "explicit":
         count = len(assignment.streams)
         yield Finding(
-            f"the policy explicit needs {counted(count, 'stream ID')} for {assignment.device.path}",
-            f'write into viommu.yml: vsids: {{"{assignment.device.path}": '
+            what=f"the policy explicit needs {counted(count, 'stream ID')} for "
+            f"{assignment.device.path}",
+            hint=f'write into viommu.yml: vsids: {{"{assignment.device.path}": '
             f"[{', '.join(f'{stream_id:#x}' for stream_id, _ in assignment.streams)}]}}",
             expected=counted(count, "ID"),
             found=next(
@@ -39,8 +40,8 @@ def not_numbered(assignment: Assignment, ownership: Ownership) -> Iterator[Findi
         )
     else:
         yield Finding(
-            f"{renumbers} numbers the streams of direct children of {PASSTHROUGH} only",
-            f"move the node up, to {PASSTHROUGH}/{assignment.request.name}",
+            what=f"{renumbers} numbers the streams of direct children of {PASSTHROUGH} only",
+            hint=f"move the node up, to {PASSTHROUGH}/{assignment.request.name}",
             prop="",
             expected=f"a child of {PASSTHROUGH}",
             found=assignment.request.path,
@@ -55,9 +56,9 @@ def vsid_clash(assignment: Assignment, ownership: Ownership) -> Iterator[Finding
     own = ownership.streams[assignment.request.path] or ()
     for mine, theirs, other in _clashes(assignment, ownership):
         yield Finding(
-            f"two streams get the guest's stream ID {mine.vmaster:#x}: {mine.pmaster:#x} behind "
-            f"{mine.iommu}, and {theirs.pmaster:#x} of {other} behind {theirs.iommu}",
-            "one vSMMU needs an ID for each stream: "
+            what=f"two streams get the guest's stream ID {mine.vmaster:#x}: {mine.pmaster:#x} "
+            f"behind {mine.iommu}, and {theirs.pmaster:#x} of {other} behind {theirs.iommu}",
+            hint="one vSMMU needs an ID for each stream: "
             + (
                 "write other numbers into vsids of viommu.yml"
                 if ownership.profile.policy == "explicit"
@@ -70,10 +71,10 @@ def vsid_clash(assignment: Assignment, ownership: Ownership) -> Iterator[Finding
     wrong = [mine.vmaster for mine in own]
     if given is not None and list(given) != wrong:
         yield Finding(
-            f"this hypervisor gives a guest other stream IDs than the policy "
+            what=f"this hypervisor gives a guest other stream IDs than the policy "
             f"{ownership.profile.policy}",
-            "leave the policy to the profile (no --vsid, no vsid: in viommu.yml), or choose the "
-            "profile of the Xen that you have",
+            hint="leave the policy to the profile (no --vsid, no vsid: in viommu.yml), or choose "
+            "the profile of the Xen that you have",
             expected=listed(given),
             found=listed(wrong),
         )
@@ -89,8 +90,8 @@ def vsid_range(assignment: Assignment, ownership: Ownership) -> Iterator[Finding
     wide = [vmaster for vmaster in ownership.guest_ids(assignment) if vmaster >> bits]
     if wide:
         yield Finding(
-            f"the vSMMU has stream IDs of {bits} bits",
-            "write smaller numbers into vsids of viommu.yml"
+            what=f"the vSMMU has stream IDs of {bits} bits",
+            hint="write smaller numbers into vsids of viommu.yml"
             if ownership.profile.policy == "explicit"
             else "its guest could not use such an ID: pass through another device",
             expected=f"at most {(1 << bits) - 1:#x}",

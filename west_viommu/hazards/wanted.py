@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from west_viommu.guest.requests import PLACEHOLDERS, Request
 from west_viommu.hazards.findings import Finding, NoMatch
@@ -11,7 +12,6 @@ from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import covered_by
 from west_viommu.host.inventory import Master
 from west_viommu.host.streams import StreamId, map_intervals
-from west_viommu.quick_typing import NamedTuple
 
 
 class Wanted(NamedTuple):
@@ -35,8 +35,8 @@ def wanted_ids(request: Request, devices: Devices) -> tuple[Wanted, ...]:
             raise NoMatch(
                 "malformed",
                 Finding(
-                    "iommus names an IOMMU that the host does not have",
-                    "write 0x0 in place of the host's SMMU",
+                    what="iommus names an IOMMU that the host does not have",
+                    hint="write 0x0 in place of the host's SMMU",
                     expected="0x0, 0xfdea or the phandle of a host IOMMU",
                     found=f"{phandle:#x}",
                 ),

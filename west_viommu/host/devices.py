@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from typing import NamedTuple
 
+from west_viommu.diagnostics import Comparisons
 from west_viommu.host.index import NodeIndex, StreamIndex, grouped
 from west_viommu.host.inventory import Inventory, Iommu, Master
 from west_viommu.host.parts import wholes
 from west_viommu.host.step_limit import StepLimit
 from west_viommu.host.streams import StreamId
-from west_viommu.problems import Comparisons
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region, address_map
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import Tree, name_of

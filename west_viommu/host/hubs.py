@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from west_viommu.host.intervals import Interval, merged, overlaps
 from west_viommu.host.inventory import Master, Meeting, all_intervals
-from west_viommu.quick_typing import NamedTuple
 
 
 class Place(NamedTuple):

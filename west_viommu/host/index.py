@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from typing import TypeVar
 
 from west_viommu.host.intervals import Spans
 from west_viommu.host.inventory import Master
 from west_viommu.host.step_limit import StepLimit
 from west_viommu.host.streams import StreamId, map_intervals
-from west_viommu.quick_typing import TypeVar
 from west_viommu.tree.addresses import AddressMap, Region, address_map
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import Received, primary_gic, received

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple, cast
 
 from west_viommu.host.intervals import Interval, TooManyIntervals, overlaps
 from west_viommu.host.streams import IdMap, Stream, StreamId, id_maps, map_intervals, streams
-from west_viommu.quick_typing import NamedTuple, cast
 from west_viommu.tree.addresses import AddressMap, Region, address_map
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from west_viommu.host.intervals import meetings
 from west_viommu.host.inventory import (
@@ -14,7 +15,6 @@ from west_viommu.host.inventory import (
     collisions,
     shared_ids,
 )
-from west_viommu.quick_typing import NamedTuple
 
 
 class Selection(NamedTuple):

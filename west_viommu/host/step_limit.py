@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from west_viommu.problems import refusal
+from west_viommu.diagnostics import refusal
 
 # About two seconds. 20,000 devices beside each other need less than a tenth of it; as many that
 # share something, each with all others, would need the square of their number.

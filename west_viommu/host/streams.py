@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple, NewType
 
 from west_viommu.host.intervals import Interval, submask_intervals
-from west_viommu.quick_typing import NamedTuple, NewType
 from west_viommu.tree.cells import TreeError, cells
 from west_viommu.tree.node import NO_PHANDLES, Node, Tree
 

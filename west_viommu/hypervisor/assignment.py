@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from west_viommu.diagnostics import Where
 from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Request
 from west_viommu.host.devices import Device
 from west_viommu.host.streams import IdMap, StreamId
 from west_viommu.hypervisor.profile import Profile
-from west_viommu.problems import Where
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from enum import Enum
+from typing import NamedTuple
 
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.holdings import ID_BITS, ID_MASK, Standing
-from west_viommu.quick_typing import NamedTuple
 
 # More IDs of one pair of nodes are not told.
 MOST_IDS = 16

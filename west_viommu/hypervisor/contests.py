@@ -8,15 +8,15 @@ kind are kept, and the rest is counted.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
+from west_viommu.diagnostics import FirstOnes
 from west_viommu.host.intervals import meetings, met
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import Contest, Facts, Resource, with_ids
 from west_viommu.hypervisor.holdings import Claim, Holdings, Standing
 from west_viommu.hypervisor.marks import Mark, marked
 from west_viommu.hypervisor.pages import in_pages, mapped_pages
-from west_viommu.problems import FirstOnes
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
 from west_viommu.tree.node import paths_above
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 from functools import cached_property
+from typing import NamedTuple
 
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import Interval, covered_by, submask_intervals
@@ -29,7 +30,6 @@ from west_viommu.hypervisor.roles import (
     is_left_out,
     role,
 )
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import FIRST_PPI, FIRST_SPI, Intid
 from west_viommu.tree.node import Node

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
 
+from west_viommu.diagnostics import first_few
 from west_viommu.guest.gic import Gic, Specifier, is_nexus, is_on_gic, specifiers
 from west_viommu.guest.source import GuestTree, is_below_passthrough
-from west_viommu.problems import first_few
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node
 from west_viommu.tree.providers import companions, meaning

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from west_viommu.hypervisor.holdings import Holdings
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.node import Node
 
 _LINES = frozenset({"interrupts", "interrupts-extended", "iommus"})

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from struct import pack
 from types import MappingProxyType
+from typing import NamedTuple
 
+from west_viommu.diagnostics import MOST_ALIKE, Diagnostic, first_few
 from west_viommu.guest.entries import VSMMU_PHANDLE
 from west_viommu.guest.gic import XEN_GIC_PHANDLE, Gic
 from west_viommu.guest.regions import Mapped, xen_reg
@@ -22,8 +24,6 @@ from west_viommu.hypervisor.partial_interrupts import Kept, kept_interrupts
 from west_viommu.hypervisor.partial_ranges import bus_ranges
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import BLOB_MARK
-from west_viommu.problems import MOST_ALIKE, Problem, first_few
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import AddressMap, bus_cells
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree, name_of
@@ -60,7 +60,7 @@ class PartialTree(NamedTuple):
 
 def partial_tree(
     toolstack: str, devices: Sequence[PlannedDevice], gic: Gic, guest: GuestTree, profile: Profile
-) -> tuple[PartialTree, tuple[Problem, ...]]:
+) -> tuple[PartialTree, tuple[Diagnostic, ...]]:
     """The partial tree that gives `devices` to `guest`, for `toolstack`, and what of the guest it
     cannot have. `gic`: the guest's.
     """
@@ -85,7 +85,7 @@ class _Builder:
         self._has_viommu = profile.viommu is not None
         self._devices = {device.assignment.request.path: device for device in devices}
         self._left_out: dict[str, tuple[LeftOut, ...]] = {}
-        self._problems: list[Problem] = []
+        self._problems: list[Diagnostic] = []
         # Path of a node -> property -> its cells that are phandles, by their index.
         self._phandles: dict[str, dict[str, dict[int, int]]] = {}
         self._addresses = AddressMap(guest.tree)
@@ -96,7 +96,7 @@ class _Builder:
         free = (number for number in range(1, _LAST_PHANDLE) if number not in used)
         self._gic_phandle, self._smmu_phandle = next(free), next(free)
 
-    def tree(self) -> tuple[PartialTree, tuple[Problem, ...]]:
+    def tree(self) -> tuple[PartialTree, tuple[Diagnostic, ...]]:
         """The whole tree: /passthrough first, as Xen counts stream IDs in document order."""
         root: Properties = {
             "#address-cells": pack(">I", _ROOT_CELLS[0]),
@@ -116,15 +116,15 @@ class _Builder:
         tree = PartialTree(self._toolstack, whole.root, references, self._left_out)
         return tree, (*self._problems, *self._too_many_names(whole))
 
-    def _too_many_names(self, whole: Tree) -> Iterator[Problem]:
+    def _too_many_names(self, whole: Tree) -> Iterator[Diagnostic]:
         """A tree that dtc would take long to compile; told of the node with the most names."""
         names = {name for node in whole.nodes() for name in node.properties}
         if sum(len(name) + 1 for name in names) > _MOST_OF_NAMES:
             node = max(whole.nodes(), key=lambda each: len(each.properties))
-            yield Problem(
-                "malformed",
-                "the partial tree for Xen would have too many property names for dtc",
-                "leave out those that the guest does not need",
+            yield Diagnostic(
+                id="malformed",
+                what="the partial tree for Xen would have too many property names for dtc",
+                hint="leave out those that the guest does not need",
                 node=node.path,
                 expected=f"at most {_MOST_OF_NAMES >> 10} KiB of different names below "
                 f"{PASSTHROUGH} and in /aliases",
@@ -180,7 +180,9 @@ class _Builder:
             hint = "give the bus #address-cells = <2> and #size-cells = <2>"
             what = "the bus has too few cells for the host's address"
             where = self._guest.locate(node.path, "xen,reg")
-            self._problems.append(Problem("malformed", what, hint, node=node.path, where=where))
+            self._problems.append(
+                Diagnostic(id="malformed", what=what, hint=hint, node=node.path, where=where)
+            )
         if left_out:
             self._left_out[node.path] = tuple(left_out)
         return kept
@@ -201,10 +203,10 @@ class _Builder:
         # That of the vSMMU has its own message.
         if phandle > _LAST_PHANDLE and phandle != VSMMU_PHANDLE:
             self._problems.append(
-                Problem(
-                    "malformed",
-                    "Xen does not accept a phandle as large as this",
-                    "give the node another one, or none: the compiler then chooses one",
+                Diagnostic(
+                    id="malformed",
+                    what="Xen does not accept a phandle as large as this",
+                    hint="give the node another one, or none: the compiler then chooses one",
                     node=node.path,
                     expected=f"at most {_LAST_PHANDLE}",
                     found=str(phandle),

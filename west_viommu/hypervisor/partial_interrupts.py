@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from struct import pack
+from typing import NamedTuple
 
 from west_viommu.guest.gic import (
     LINUX_EDGE,
@@ -19,7 +20,6 @@ from west_viommu.guest.gic import (
 )
 from west_viommu.guest.source import GuestTree
 from west_viommu.hypervisor.links import LeftOut, Links, phandle_of
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, SPI
 from west_viommu.tree.node import Node

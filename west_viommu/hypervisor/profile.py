@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from west_viommu.quick_typing import NamedTuple
+from typing import NamedTuple
+
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 

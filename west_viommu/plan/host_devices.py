@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+from west_viommu.diagnostics import Severity
 from west_viommu.guest.gic import LINUX_EDGE, GuestInterrupt
 from west_viommu.guest.regions import RegionPair
 from west_viommu.guest.requests import Request
@@ -19,8 +21,6 @@ from west_viommu.hypervisor.contests import contests, contests_alone
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.profile import SMMUV3, Profile, Viommu, ViommuInterrupt
 from west_viommu.plan.match import whole
-from west_viommu.problems import Severity
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, Intid

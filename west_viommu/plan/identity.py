@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
+from west_viommu.diagnostics import Diagnostic, Where
 from west_viommu.guest.requests import Request
 from west_viommu.hazards.contradictions import Contradiction, Examiner, or_else, together
 from west_viommu.hazards.evidence import IDS, Evidence
@@ -18,8 +20,6 @@ from west_viommu.host.devices import Device
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.plan.match import assignment, whole
-from west_viommu.problems import Problem, Where
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.cells import TreeError
 
 # So many parts of one request that no device has are no slip of a hand.
@@ -36,7 +36,7 @@ class Identity(NamedTuple):
     """
 
     assignment: Assignment | None
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Diagnostic, ...] = ()
     is_refused: bool = False
     stand_in: Assignment | None = None
 
@@ -72,7 +72,7 @@ class Matcher:
 
     def _strict(self, request: Request) -> Identity:
         """What a request means by its path, or else by its IDs, and what of it is not so."""
-        problems: list[Problem] = []
+        problems: list[Diagnostic] = []
         try:
             wanted = wanted_ids(request, self._devices)
             matched = assignment(request, self._holdings)
@@ -136,7 +136,7 @@ class Matcher:
         rivals: Collection[str],
         is_named: bool,
         strict: Identity,
-    ) -> Iterator[Problem]:
+    ) -> Iterator[Diagnostic]:
         """A problem for each mistake: parts that are all of one other device are one."""
         assignment = whole(request, device)
         wanted = wanted_ids(request, self._devices)
@@ -175,14 +175,14 @@ class Matcher:
         is_foreign = any(request.missing >= _MANY_MISSING for request in evidence)
         return is_foreign and not any(request.fits for request in evidence)
 
-    def _other_host(self, first: Request) -> Problem:
+    def _other_host(self, first: Request) -> Diagnostic:
         model = self._devices.model
         return self._permissions.problem(
             "wrong-host",
             Finding(
-                "nothing that the guest asks for is in this host tree: is it the right host?",
-                "give --host the tree of the board that the guest is for; `viommu list` shows what "
-                "a host has",
+                what="nothing that the guest asks for is in this host tree: is it the right host?",
+                hint="give --host the tree of the board that the guest is for; `viommu list` "
+                "shows what a host has",
                 expected="paths, addresses and stream IDs of the host",
                 found=f"{self._devices.host_name} ({model})" if model else self._devices.host_name,
             ),

@@ -134,7 +134,9 @@ def _despite_malformed_ids(request: Request, error: TreeError, holdings: Holding
         hint += f": {as_entries(device.master)}"
     raise NoMatch(
         "malformed",
-        Finding(error.what, hint, error.prop, expected=error.expected, found=error.found),
+        Finding(
+            what=error.what, hint=hint, prop=error.prop, expected=error.expected, found=error.found
+        ),
     )
 
 

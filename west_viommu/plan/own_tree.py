@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.requests import Asked
 from west_viommu.guest.source import GuestTree
 from west_viommu.host.inventory import is_smmuv3
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import Profile, Viommu
 from west_viommu.names import VSMMU_LABEL
-from west_viommu.problems import Problem
 
 
-def clashes(asked: Asked, guest: GuestTree, profile: Profile) -> Iterator[Problem]:
+def clashes(asked: Asked, guest: GuestTree, profile: Profile) -> Iterator[Diagnostic]:
     """What of the guest's own tree the vSMMU of `profile` would clash with, if anything asks for
     one.
     """
@@ -40,16 +40,16 @@ def clashes(asked: Asked, guest: GuestTree, profile: Profile) -> Iterator[Proble
         yield from _in_its_place(asked, guest, viommu)
 
 
-def _in_its_place(asked: Asked, guest: GuestTree, viommu: Viommu) -> Iterator[Problem]:
+def _in_its_place(asked: Asked, guest: GuestTree, viommu: Viommu) -> Iterator[Diagnostic]:
     """The guest's own nodes at the addresses, or on an interrupt, of the vSMMU."""
     asking = {request.path for request in asked.requests}
     own = f"/{viommu.node_name}"
     for path, region in asked.occupied:
         if path not in asking and path != own and in_pages(region).overlaps(viommu.region):
-            yield Problem(
-                "guest-overlap",
-                f"this node overlaps the vSMMU ({own})",
-                "move the node, or remove it: Xen puts the vSMMU there",
+            yield Diagnostic(
+                id="guest-overlap",
+                what=f"this node overlaps the vSMMU ({own})",
+                hint="move the node, or remove it: Xen puts the vSMMU there",
                 node=path,
                 expected=f"no overlap with {viommu.region}",
                 found=str(region),
@@ -58,10 +58,10 @@ def _in_its_place(asked: Asked, guest: GuestTree, viommu: Viommu) -> Iterator[Pr
     names = {interrupt.intid: interrupt.name for interrupt in viommu.interrupts}
     for path, intid in asked.lines:
         if intid in names and path != own:
-            yield Problem(
-                "interrupt-clash",
-                f"INTID {intid} also belongs to the vSMMU ({names[intid]})",
-                "give the node another interrupt, or remove it",
+            yield Diagnostic(
+                id="interrupt-clash",
+                what=f"INTID {intid} also belongs to the vSMMU ({names[intid]})",
+                hint="give the node another interrupt, or remove it",
                 node=path,
                 expected="an interrupt of this node alone",
                 found=f"INTID {intid}",
@@ -69,6 +69,8 @@ def _in_its_place(asked: Asked, guest: GuestTree, viommu: Viommu) -> Iterator[Pr
             )
 
 
-def _clash(guest: GuestTree, path: str, what: str, hint: str, expected: str) -> Problem:
+def _clash(guest: GuestTree, path: str, what: str, hint: str, expected: str) -> Diagnostic:
     where = guest.locate(path, "phandle") or guest.locate(path, "")
-    return Problem("malformed", what, hint, node=path, expected=expected, where=where)
+    return Diagnostic(
+        id="malformed", what=what, hint=hint, node=path, expected=expected, where=where
+    )

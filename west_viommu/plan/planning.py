@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.requests import Asked, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.contradictions import Examiner
@@ -33,7 +34,6 @@ from west_viommu.plan.copied import with_pairs
 from west_viommu.plan.identity import Identity, Matcher
 from west_viommu.plan.own_tree import clashes
 from west_viommu.plan.records import Plan
-from west_viommu.problems import Problem
 
 # For one device, where viommu.yml allows several. Each has all of its streams.
 MOST_REQUESTS = 16
@@ -41,7 +41,7 @@ MOST_REQUESTS = 16
 
 def plan_for(
     asked: Asked, guest: GuestTree, devices: Devices, terms: Terms
-) -> tuple[Plan, tuple[Problem, ...]]:
+) -> tuple[Plan, tuple[Diagnostic, ...]]:
     """The plan for what is `asked`, and its problems: errors and warnings, in the guest's order.
 
     A plan with errors must not be written.
@@ -152,7 +152,7 @@ def _streams(
     )
 
 
-def _judged(requests: Iterable[Request], ownership: Ownership, told: Told) -> Iterator[Problem]:
+def _judged(requests: Iterable[Request], ownership: Ownership, told: Told) -> Iterator[Diagnostic]:
     """What the hazards say of each request, and then of the raw mappings. It is `told` in the order
     of the hazards, and here by node.
     """
@@ -244,17 +244,17 @@ def _extra(terms: Terms, assignments: Iterable[Assignment]) -> tuple[Extra, ...]
     return tuple(entry for entry in terms.extra if entry in used)
 
 
-def _stale_extra(terms: Terms, used: Collection[Extra], *, is_known: bool) -> Iterator[Problem]:
+def _stale_extra(terms: Terms, used: Collection[Extra], *, is_known: bool) -> Iterator[Diagnostic]:
     for entry in terms.extra if is_known else ():
         if entry not in used:
             what = f"no guest node of {entry.device} lists the region {entry.region}"
             hint = "add it to the `reg` of the guest's node, or remove the entry"
-            yield Problem("malformed", what, hint, where=entry.where)
+            yield Diagnostic(id="malformed", what=what, hint=hint, where=entry.where)
 
 
 def _stale_vsids(
     terms: Terms, assignments: Sequence[Assignment], *, is_known: bool
-) -> Iterator[Problem]:
+) -> Iterator[Diagnostic]:
     """What viommu.yml numbers, and nobody asks for or would use. `is_known`: what is asked for."""
     named: set[str] = set()
     by_path = {
@@ -266,16 +266,18 @@ def _stale_vsids(
         device = by_path.get(entry.device)
         if device in named:
             what, hint = f"vsids numbers {entry.device} twice", "host or guest path: remove one"
-            yield Problem("malformed", what, hint, where=entry.where)
+            yield Diagnostic(id="malformed", what=what, hint=hint, where=entry.where)
         if terms.profile.policy != "explicit":
             what, hint = "vsids count only under the policy explicit", "write vsid: explicit"
-            yield Problem("malformed", what, hint, found=terms.profile.policy, where=entry.where)
+            yield Diagnostic(
+                id="malformed", what=what, hint=hint, found=terms.profile.policy, where=entry.where
+            )
             return
         if device is None and not is_known:
             continue
         if device is None:
             what = f"vsids numbers {entry.device}, which no guest node asks for"
             hint = "correct the path, or remove the entry"
-            yield Problem("malformed", what, hint, where=entry.where)
+            yield Diagnostic(id="malformed", what=what, hint=hint, where=entry.where)
         else:
             named.add(device)

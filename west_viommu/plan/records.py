@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from west_viommu.guest.gic import Gic
 from west_viommu.guest.regions import Mapped
@@ -12,7 +13,6 @@ from west_viommu.hypervisor.assignment import Extra, Permission, PlannedDevice
 from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.pages import whole_pages
 from west_viommu.hypervisor.profile import Profile
-from west_viommu.quick_typing import NamedTuple
 
 
 class Plan(NamedTuple):

@@ -6,12 +6,13 @@ The field names are the keys of the file, whose schema is schemas/plan.json.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from west_viommu.guest.regions import Mapped
 from west_viommu.host.intervals import Interval
 from west_viommu.hypervisor.assignment import PlannedDevice
 from west_viommu.hypervisor.profile import Viommu
 from west_viommu.plan.records import Plan
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.digest import digest

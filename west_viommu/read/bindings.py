@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
-from west_viommu.quick_typing import Any, NamedTuple
 from west_viommu.read.plain_file import content
 
 # Larger than any binding of Zephyr's.

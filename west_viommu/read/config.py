@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import yaml
 
+from west_viommu.diagnostics import Refused, Where
 from west_viommu.host.streams import StreamId
 from west_viommu.hypervisor.assignment import Explicit, Extra, Permission
 from west_viommu.names import DOMAIN, POLICIES
-from west_viommu.problems import Refused, Where
-from west_viommu.quick_typing import Any, NamedTuple
 from west_viommu.read.yaml_reader import YamlReader, line_of, meant, number_of, shown
 from west_viommu.tree.addresses import Region
 

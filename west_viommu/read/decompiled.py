@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-from west_viommu.problems import Problem, Refused, Where
-from west_viommu.quick_typing import NamedTuple
+from west_viommu.diagnostics import Diagnostic, Refused, Where
 from west_viommu.read.tree import OVERLAY_CONTENT, fragments
 from west_viommu.tree.cells import TreeError, cells
 from west_viommu.tree.node import NODE_NAME, PROPERTY_NAME, Node, Tree
@@ -142,7 +142,9 @@ class _Writer:
 
     def _refused(self, node: Node, what: str, hint: str = "compile it again") -> Refused:
         where = Where(self._file)
-        return Refused([Problem("malformed", what, hint, node=node.path, where=where)])
+        return Refused(
+            [Diagnostic(id="malformed", what=what, hint=hint, node=node.path, where=where)]
+        )
 
 
 def _value(value: bytes, fills: Mapping[int, str]) -> str:

@@ -12,9 +12,9 @@ from itertools import count
 from pathlib import Path
 from time import monotonic
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from west_viommu.problems import refusal
-from west_viommu.quick_typing import TYPE_CHECKING, Any
+from west_viommu.diagnostics import refusal
 from west_viommu.read.dtb import room_for_paths
 from west_viommu.read.plain_file import plain_descriptor
 

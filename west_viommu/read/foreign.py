@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from west_viommu.problems import Problem, Where
+from west_viommu.diagnostics import Diagnostic, Where
 
 # Magic -> what it is, and the remedy, with the file's name for {}.
 _KINDS = (
@@ -19,14 +19,14 @@ _KINDS = (
 LONGEST = max(len(magic) for magic, _, _ in _KINDS)
 
 
-def foreign(file: str, beginning: bytes) -> Problem | None:
+def foreign(file: str, beginning: bytes) -> Diagnostic | None:
     """Why the file `file`, of that `beginning`, is no devicetree; None where it may be one."""
     for magic, what, remedy in _KINDS:
         if beginning.startswith(magic):
-            return Problem(
-                "malformed",
-                f"this is {what}, not a devicetree",
-                remedy.format(file),
+            return Diagnostic(
+                id="malformed",
+                what=f"this is {what}, not a devicetree",
+                hint=remedy.format(file),
                 where=Where(file),
             )
     return None

@@ -8,10 +8,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from west_viommu.diagnostics import refusal
 from west_viommu.guest.source import GuestTree, without_source
 from west_viommu.names import OVERLAY, PLAN, PLAN_SCHEMA
 from west_viommu.plan.sealed import SealedPlan
-from west_viommu.problems import refusal
 from west_viommu.read.plain_file import content
 from west_viommu.read.records import as_record
 from west_viommu.read.tree import is_blob, read_tree

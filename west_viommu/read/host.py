@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from west_viommu.diagnostics import Diagnostic, Refused, Where, refusal
 from west_viommu.host.inventory import Inventory, inventory
-from west_viommu.problems import Problem, Refused, Where, refusal
 from west_viommu.read.tree import fragments, is_blob, not_applied, read_tree
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree
@@ -59,7 +59,7 @@ def inventory_of(file: str, tree: Tree) -> Inventory:
     return found
 
 
-def malformed_host(file: str, error: TreeError) -> Problem:
+def malformed_host(file: str, error: TreeError) -> Diagnostic:
     """`error` as a problem of the host tree in `file`."""
     hint = "correct the host tree: as it is, nobody can tell whose stream IDs are whose"
     return error.problem(hint, Where(file))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from west_viommu.problems import close_matches
+from west_viommu.diagnostics import close_matches
 from west_viommu.read.stand_in import MACROS_OF_BASE
 
 _GIC_HEADER = "zephyr/dt-bindings/interrupt-controller/arm-gic.h"

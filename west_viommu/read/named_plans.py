@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from west_viommu.diagnostics import Where, refusal
 from west_viommu.names import PLAN
-from west_viommu.problems import Where, refusal
 from west_viommu.read.sysbuild import images
 from west_viommu.read.system import Entry, SystemFile
 

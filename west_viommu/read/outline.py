@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
-from west_viommu.problems import Problem, Refused, Where
-from west_viommu.quick_typing import NamedTuple
+from west_viommu.diagnostics import Diagnostic, Refused, Where
 from west_viommu.read.dtb import MAX_DEPTH, MAX_NAME, MAX_PATH, room_for_paths
 from west_viommu.read.preprocess import MARKER, unescaped
 
@@ -177,4 +177,4 @@ def _bounded(path: str, where: Where) -> Where:
 
 
 def _unbounded(what: str, where: Where, path: str = "") -> Refused:
-    return Refused([Problem("malformed", what, node=path, where=where)])
+    return Refused([Diagnostic(id="malformed", what=what, node=path, where=where)])

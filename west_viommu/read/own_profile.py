@@ -7,12 +7,12 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from west_viommu.diagnostics import Diagnostic, Refused, Where, close_matches, refusal
 from west_viommu.names import PROFILES
-from west_viommu.problems import Problem, Refused, Where, close_matches, refusal
-from west_viommu.quick_typing import Any
 from west_viommu.read.plain_yaml import Hints, composed, constructed
 from west_viommu.read.shipped import PACKAGE
 
@@ -45,11 +45,11 @@ def own_profile(file: str) -> Any:
     if content["name"] in PROFILES:
         what, hint = "a shipped profile has this name", "give yours a name of its own"
         where = Where(file, _line(root, ["name"]))
-        raise Refused([Problem("malformed", what, hint, where=where)])
+        raise Refused([Diagnostic(id="malformed", what=what, hint=hint, where=where)])
     return content
 
 
-def schema_problems(file: str, root: Any, content: object) -> list[Problem]:
+def schema_problems(file: str, root: Any, content: object) -> list[Diagnostic]:
     """What of the profile `content`, of the composed YAML `root` of `file`, breaks the schema."""
     try:
         import jsonschema
@@ -68,7 +68,7 @@ def schema_problems(file: str, root: Any, content: object) -> list[Problem]:
     return sorted(problems, key=lambda problem: (problem.where or Where(file))[1] or 0)
 
 
-def _schema_problem(file: str, root: Any, error: Any) -> Problem:
+def _schema_problem(file: str, root: Any, error: Any) -> Diagnostic:
     """One error of jsonschema's, with the key and the line that it is about."""
     path = list(error.absolute_path)
     key = ".".join(map(str, path)) or "the profile"
@@ -82,10 +82,10 @@ def _schema_problem(file: str, root: Any, error: Any) -> Problem:
         what, found = f"{key} has an unknown key", ", ".join(map(str, unknown))
         close = close_matches(str(unknown[0]), error.schema["properties"], 1)
         hint = f"did you mean {close[0]}?" if close else hint
-    return Problem(
-        "malformed",
-        what,
-        hint,
+    return Diagnostic(
+        id="malformed",
+        what=what,
+        hint=hint,
         expected=expected,
         found=found[:80],
         where=Where(file, _line(root, path)),

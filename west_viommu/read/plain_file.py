@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from west_viommu.problems import Problem, Where, close_matches
+from west_viommu.diagnostics import Diagnostic, Where, close_matches
 
 # Xen itself takes no host tree of more than 2 MiB (MAX_FDT_SIZE, asm/setup.h).
 MOST_OF_A_TREE = 1 << 24
@@ -99,14 +99,16 @@ def check_plain(file: str, most: int = MOST_OF_A_TREE) -> None:
         os.close(descriptor)
 
 
-def unreadable(file: str, error: OSError, hint: str) -> Problem:
+def unreadable(file: str, error: OSError, hint: str) -> Diagnostic:
     """The problem that `file` cannot be read; `hint` where nothing better is known."""
     if isinstance(error, NotPlain):
         hint = error.hint
     elif isinstance(error, FileNotFoundError):
         hint = f"{near(file)}{hint}"
     place = Where(os.fsdecode(error.filename or file))
-    return Problem("unreadable", error.strerror or "cannot be read", hint, where=place)
+    return Diagnostic(
+        id="unreadable", what=error.strerror or "cannot be read", hint=hint, where=place
+    )
 
 
 def is_missing(file: str) -> bool:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import yaml
 
-from west_viommu.problems import Problem, Refused, Where
-from west_viommu.quick_typing import Any, NamedTuple
+from west_viommu.diagnostics import Diagnostic, Refused, Where
 from west_viommu.read.plain_file import content, unreadable
 
 # Ours have about 50 lines. PyYAML reads 200 KB in a second.
@@ -108,7 +108,7 @@ def _refusing(file: str, hints: Hints) -> Iterator[None]:
         line = error.problem_mark.line + 1 if error.problem_mark else None
     except (yaml.YAMLError, UnicodeDecodeError):
         what, hint = "not valid YAML: no text", "write UTF-8 text"
-    raise Refused([Problem("malformed", what, hint, where=Where(file, line))])
+    raise Refused([Diagnostic(id="malformed", what=what, hint=hint, where=Where(file, line))])
 
 
 def _refused(what: str, at: Any) -> yaml.MarkedYAMLError:

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.read.outline import TOKEN
 from west_viommu.read.tree import OVERLAY_CONTENT
 

@@ -10,10 +10,10 @@ import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
+from west_viommu.diagnostics import Diagnostic, Refused, Where, refusal
 from west_viommu.names import OVERLAY, OVERLAY_FIRST_LINE
-from west_viommu.problems import Problem, Refused, Where, refusal
-from west_viommu.quick_typing import BinaryIO
 from west_viommu.read.children import end
 from west_viommu.read.foreign import LONGEST, foreign
 from west_viommu.read.plain_file import beginning, check_plain, unreadable
@@ -157,7 +157,7 @@ def _limiting() -> Callable[[], None] | None:
     return limit
 
 
-def unfit(file: str) -> Problem | None:
+def unfit(file: str) -> Diagnostic | None:
     """Why `file` cannot be read; None if it can."""
     try:
         check_plain(file)
@@ -188,7 +188,7 @@ def decoded(output: bytes, file: str) -> str:
         raise Refused([_no_text(output, error.start, file)]) from None
 
 
-def _no_text(output: bytes, at: int, file: str) -> Problem:
+def _no_text(output: bytes, at: int, file: str) -> Diagnostic:
     """What is wrong with `output`, which has no character `at` that offset."""
     until = output.find(b"\n", at) + 1 or len(output)
     before = output[:at].decode("utf-8", "surrogateescape")
@@ -202,7 +202,7 @@ def _no_text(output: bytes, at: int, file: str) -> Problem:
             hint = "rename the file, or the folder that it is in"
         else:
             number = int(marker[1]) + before.count("\n", marker.end()) - 1
-    return Problem("malformed", what, hint, where=Where(file, number))
+    return Diagnostic(id="malformed", what=what, hint=hint, where=Where(file, number))
 
 
 def _preprocessor() -> Sequence[str]:
@@ -234,10 +234,10 @@ def _no_preprocessor(what: str) -> Refused:
     return refusal("unreadable", what, hint)
 
 
-def _too_slow(file: str) -> Problem:
+def _too_slow(file: str) -> Diagnostic:
     what = f"the C preprocessor had not finished after {MOST_SECONDS:g} s"
     hint = "does it include a pipe, or a macro that stands for too much?"
-    return Problem("malformed", what, hint, where=Where(file))
+    return Diagnostic(id="malformed", what=what, hint=hint, where=Where(file))
 
 
 def _zephyr_include_dirs() -> list[str]:
@@ -245,14 +245,14 @@ def _zephyr_include_dirs() -> list[str]:
     return [str(Path(base, folder)) for folder in _ZEPHYR_INCLUDE_DIRS] if base else []
 
 
-def _errors(stderr: str, files: Sequence[str]) -> list[Problem]:
+def _errors(stderr: str, files: Sequence[str]) -> list[Diagnostic]:
     """What the preprocessor complains of, each complaint at its place."""
     hint = "give the folder of an included file with -I, a macro with -D; or set ZEPHYR_BASE"
     found = [
-        Problem(
-            "malformed",
-            f"the C preprocessor says: {match['what']}",
-            hint,
+        Diagnostic(
+            id="malformed",
+            what=f"the C preprocessor says: {match['what']}",
+            hint=hint,
             where=Where(match["file"].removeprefix("./"), int(match["line"])),
         )
         for match in re.finditer(_ERROR, stderr)
@@ -260,7 +260,7 @@ def _errors(stderr: str, files: Sequence[str]) -> list[Problem]:
     said = f"says: {stderr.strip()}" if stderr.strip() else "was ended by the system"
     what = f"the C preprocessor {said}"
     hint = "is it one (the variable CPP), and does no macro stand for too much?"
-    return found or [Problem("malformed", what, hint, where=Where(files[0]))]
+    return found or [Diagnostic(id="malformed", what=what, hint=hint, where=Where(files[0]))]
 
 
 def without_generated(text: str) -> str:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from typing import Any
 
+from west_viommu.diagnostics import close_matches, refusal
 from west_viommu.hypervisor.profile import (
     SMMUV3,
     Driver,
@@ -23,8 +25,6 @@ from west_viommu.hypervisor.profile import (
     ViommuInterrupt,
 )
 from west_viommu.names import POLICIES, PROFILES, is_profile_path
-from west_viommu.problems import close_matches, refusal
-from west_viommu.quick_typing import Any
 from west_viommu.read.shipped import PACKAGE
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid

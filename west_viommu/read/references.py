@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from sys import intern
+from typing import Any
 
-from west_viommu.quick_typing import Any
 from west_viommu.tree.references import NO_REFERENCE, Reference
 
 # The types of dtlib whose values may refer to nodes.

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from west_viommu.quick_typing import BinaryIO
+from typing import BinaryIO
 
 _NAME = "viommu"
 

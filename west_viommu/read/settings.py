@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
+from west_viommu.diagnostics import Diagnostic, Refused, Where, refusal
 from west_viommu.hypervisor.assignment import Explicit, Extra, Permission, Terms
 from west_viommu.names import is_profile_path
-from west_viommu.problems import Problem, Refused, Where, refusal
-from west_viommu.quick_typing import TYPE_CHECKING, NamedTuple
 from west_viommu.read.plain_file import content, is_missing, near, unreadable
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ class Settings(NamedTuple):
             of = "this file" if is_own else "the application: west config viommu.host-dtb PATH"
             raise Refused(
                 [
-                    Problem(
-                        "unreadable",
-                        "this names a host tree that does not exist",
-                        f"{near(self.host)}correct the path, which is relative to {of}",
+                    Diagnostic(
+                        id="unreadable",
+                        what="this names a host tree that does not exist",
+                        hint=f"{near(self.host)}correct the path, which is relative to {of}",
                         found=self.host,
                         where=self.host_where,
                     )
@@ -174,7 +174,7 @@ def _configs(app: str, workspace: str | None) -> list[tuple[ConfigParser, str]]:
     return found
 
 
-def _not_of_west(file: str, error: Exception) -> Problem:
+def _not_of_west(file: str, error: Exception) -> Diagnostic:
     """Why west cannot read its configuration `file` either, by what configparser says."""
     line, hint = getattr(error, "lineno", None), "correct the line"
     name = getattr(error, "option", None) or getattr(error, "section", None)
@@ -187,7 +187,7 @@ def _not_of_west(file: str, error: Exception) -> Problem:
         what, hint = f"{name} appears twice", "remove one"
     else:
         what, hint = "this is not below a [section]", "write the section above it: [viommu]"
-    return Problem("malformed", what, hint, where=Where(file, line))
+    return Diagnostic(id="malformed", what=what, hint=hint, where=Where(file, line))
 
 
 def _workspace_config(app: str) -> str | None:

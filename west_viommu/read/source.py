@@ -8,12 +8,12 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
+from west_viommu.diagnostics import Diagnostic, Refused, Where, close_matches
 from west_viommu.guest.gic import LINUX_CELLS, ZEPHYR_CELLS
 from west_viommu.guest.source import BASE, GuestTree, is_below_passthrough, links, without_source
 from west_viommu.names import OVERLAY, VSMMU_LABEL
-from west_viommu.problems import Problem, Refused, Where, close_matches
-from west_viommu.quick_typing import Any
 from west_viommu.read.decompiled import META, Fills, source_of
 from west_viommu.read.dtlib import bounded_dt, dtlib
 from west_viommu.read.macros import about_macro
@@ -162,7 +162,10 @@ def _check(outline: Outline) -> None:
     """Raises Refused for what neither cpp nor the outline follows."""
     if outline.includes:
         what, hint = "/include/ is not followed here", 'write #include "file", as Zephyr does'
-        raise Refused(Problem("malformed", what, hint, where=where) for where in outline.includes)
+        raise Refused(
+            Diagnostic(id="malformed", what=what, hint=hint, where=where)
+            for where in outline.includes
+        )
 
 
 def _check_complete(outline: Outline, hint: str, generated: Set[str] = frozenset()) -> None:
@@ -180,10 +183,10 @@ def _check_complete(outline: Outline, hint: str, generated: Set[str] = frozenset
     problems = list(_undefined(dict(reversed(undefined.items())), hint, outline.labels))
     if outline.rootless:
         problems.append(
-            Problem(
-                "malformed",
-                "a node is referred to before there is a root node",
-                "give the base tree (.dts) before its overlays",
+            Diagnostic(
+                id="malformed",
+                what="a node is referred to before there is a root node",
+                hint="give the base tree (.dts) before its overlays",
                 where=outline.rootless,
             )
         )
@@ -191,7 +194,9 @@ def _check_complete(outline: Outline, hint: str, generated: Set[str] = frozenset
         raise Refused(problems)
 
 
-def _undefined(labels: Mapping[str, Where], hint: str, known: Collection[str]) -> Iterator[Problem]:
+def _undefined(
+    labels: Mapping[str, Where], hint: str, known: Collection[str]
+) -> Iterator[Diagnostic]:
     """Labels that a tree does not have, by the first place that uses each. Several are one mistake:
     the file that has them is missing.
     """
@@ -207,7 +212,7 @@ def _undefined(labels: Mapping[str, Where], hint: str, known: Collection[str]) -
         what = f"&{first} is a label that the tree does not have"
         close = close_matches(first, known, 1)
         hint = f"did you mean &{close[0]}? If not, {hint}" if close else hint
-    yield Problem("malformed", what, hint, where=labels[first])
+    yield Diagnostic(id="malformed", what=what, hint=hint, where=labels[first])
 
 
 def _parsed(text: str, name: str, outline: Outline) -> Any:
@@ -221,7 +226,7 @@ def _parsed(text: str, name: str, outline: Outline) -> Any:
     raise Refused([_dtlib_problem(message, name, outline)]) from None
 
 
-def _dtlib_problem(message: str, name: str, outline: Outline) -> Problem:
+def _dtlib_problem(message: str, name: str, outline: Outline) -> Diagnostic:
     """What dtlib says, at the place that it names, or else at that of a node that it names."""
     match = re.fullmatch(_DTLIB_ERROR, message)
     if match:
@@ -233,7 +238,7 @@ def _dtlib_problem(message: str, name: str, outline: Outline) -> Problem:
     macro = re.match(_UNKNOWN_MACRO, what)
     if macro:
         hint = about_macro(macro[1])
-    return Problem("malformed", what, hint, where=where)
+    return Diagnostic(id="malformed", what=what, hint=hint, where=where)
 
 
 def _tree(parsed: Any) -> Tree:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from west_viommu.problems import Refused
+from west_viommu.diagnostics import Refused
 from west_viommu.read.decompiled import source_of
 from west_viommu.read.dtb import DtbError, tree_from_dtb
 from west_viommu.read.plain_file import content

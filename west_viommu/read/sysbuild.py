@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
-from west_viommu.problems import refusal
-from west_viommu.quick_typing import NamedTuple
+from west_viommu.diagnostics import refusal
 
 DOMAINS = "domains.yaml"
 _AGAIN = "configure the build again"

@@ -7,13 +7,13 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any, NamedTuple
 
 import yaml
 
+from west_viommu.diagnostics import Refused, Where
 from west_viommu.hypervisor.assignment import Permission
 from west_viommu.names import is_profile_path
-from west_viommu.problems import Refused, Where
-from west_viommu.quick_typing import Any, NamedTuple
 from west_viommu.read.yaml_reader import YamlReader, line_of, number_of, shown
 from west_viommu.system.records import Load
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from west_viommu.problems import Refused, refusal
+from west_viommu.diagnostics import Refused, refusal
 from west_viommu.read.dtb import MAGIC, DtbError, tree_from_dtb
 from west_viommu.read.foreign import LONGEST, foreign
 from west_viommu.read.plain_file import beginning, content, unreadable

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.names import OVERLAY_FIRST_LINE, VSMMU_LABEL
-from west_viommu.problems import Problem
 from west_viommu.read.outline import Outline
 from west_viommu.read.preprocess import line_marker
 
@@ -32,11 +32,11 @@ def with_vsmmu_node(text: str, path: str, outline: Outline, file: str) -> str:
     return f"{text[:at]}\n{stub}{line_marker(where.file, where.line or 1)}\n{text[at:]}"
 
 
-def without_vsmmu(outline: Outline) -> Iterator[Problem]:
+def without_vsmmu(outline: Outline) -> Iterator[Diagnostic]:
     """What refers to the vSMMU of a guest that gets none."""
     if VSMMU_LABEL not in outline.labels:
         for use in outline.uses:
             if use.label == VSMMU_LABEL:
                 what = f"&{VSMMU_LABEL} is used, and this guest gets no vSMMU"
                 hint = "none of its devices is behind an SMMU of the host: leave it out"
-                yield Problem("malformed", what, hint, where=use.where)
+                yield Diagnostic(id="malformed", what=what, hint=hint, where=use.where)

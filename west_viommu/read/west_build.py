@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from west_viommu.problems import Refused
+from west_viommu.diagnostics import Refused
 from west_viommu.read.plain_file import content, unreadable
 from west_viommu.read.settings import placed, west_board, west_option, west_topdir
 

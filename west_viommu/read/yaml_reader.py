@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import yaml
 
+from west_viommu.diagnostics import Diagnostic, Where, close_matches
 from west_viommu.hypervisor.assignment import Permission
 from west_viommu.names import PROFILES, is_profile_path
-from west_viommu.problems import Problem, Where, close_matches
 from west_viommu.read.plain_file import is_missing, near
 from west_viommu.read.plain_yaml import Hints, composed
 
@@ -26,7 +26,7 @@ class YamlReader:
 
     def __init__(self, file: str):
         self._file = file
-        self._problems: list[Problem] = []
+        self._problems: list[Diagnostic] = []
 
     def _root(self) -> yaml.Node | None:
         hints = Hints("check its path", "write what docs/formats.md shows")
@@ -140,7 +140,9 @@ class YamlReader:
     ) -> None:
         where = Where(self._file, line)
         self._problems.append(
-            Problem("malformed", what, hint, expected=expected, found=found, where=where)
+            Diagnostic(
+                id="malformed", what=what, hint=hint, expected=expected, found=found, where=where
+            )
         )
 
 

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from west_viommu.problems import Refused, refusal
-from west_viommu.quick_typing import NamedTuple
+from west_viommu.diagnostics import Refused, refusal
 from west_viommu.read.bindings import Bindings
 from west_viommu.read.dtlib import UNFORESEEN, dtlib
 

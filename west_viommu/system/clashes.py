@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 from west_viommu.hazards.findings import listed
 from west_viommu.hypervisor.contest import Contest
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.profile import SMMUV3
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.system.held import Holder, Meeting, across, first_held, line_claims, page_claims
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.node import paths_above
@@ -79,15 +79,15 @@ def _devices(held: Iterable[Holder]) -> Iterator[Clash]:
         )
         if other.place != holder.place:
             yield Clash(
-                _TWICE,
-                holder,
-                other,
-                f"{holder.host} is given to two domains, {other.domain.name} and "
+                hazard=_TWICE,
+                later=holder,
+                earlier=other,
+                what=f"{holder.host} is given to two domains, {other.domain.name} and "
                 f"{holder.domain.name}",
-                f"Xen gives a device to one domain: take it out of {other.domain.name} or of "
+                hint=f"Xen gives a device to one domain: take it out of {other.domain.name} or of "
                 f"{holder.domain.name}, and bind that again",
-                "one domain for a host device",
-                f"{other.qualified} as well",
+                expected="one domain for a host device",
+                found=f"{other.qualified} as well",
             )
 
 
@@ -118,13 +118,13 @@ def _streams(
         remedy = "give both to one domain" if may_share else "leave one of the two out"
         if is_across or not may_share:
             yield Clash(
-                "shared-stream-id",
-                later,
-                earlier,
-                f"{earlier.host} and {later.host} have the same stream ID on {iommu}",
-                f"{_becomes_of(iommu, holdings)}: {remedy}",
-                "stream IDs of one domain alone",
-                listed(sorted(set(ids))),
+                hazard="shared-stream-id",
+                later=later,
+                earlier=earlier,
+                what=f"{earlier.host} and {later.host} have the same stream ID on {iommu}",
+                hint=f"{_becomes_of(iommu, holdings)}: {remedy}",
+                expected="stream IDs of one domain alone",
+                found=listed(sorted(set(ids))),
             )
 
 
@@ -168,14 +168,15 @@ def _nested(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
 def _nested_clash(child: Holder, parent: Holder) -> Clash:
     later, earlier = (child, parent) if child.place > parent.place else (parent, child)
     return Clash(
-        "unassigned-child",
-        later,
-        earlier,
-        f"{child.host} of {child.domain.name}, a DMA master, is below {parent.host} of "
+        hazard="unassigned-child",
+        later=later,
+        earlier=earlier,
+        what=f"{child.host} of {child.domain.name}, a DMA master, is below {parent.host} of "
         f"{parent.domain.name}",
-        f"{parent.domain.name} may drive what {child.domain.name} has: give both to one domain",
-        "all masters of a device with one domain",
-        child.qualified,
+        hint=f"{parent.domain.name} may drive what {child.domain.name} has: give both to one "
+        "domain",
+        expected="all masters of a device with one domain",
+        found=child.qualified,
         allowable=True,
     )
 
@@ -188,15 +189,15 @@ def _pages(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
     for later, earlier, regions in _together(meetings):
         first, last = regions[0]
         yield Clash(
-            "shared-page",
-            later,
-            earlier,
-            f"{earlier.host} of {earlier.domain.name} and {later.host} of {later.domain.name} are "
-            "on one page",
-            "Xen maps it for both, and each guest could reach the other's registers: give both to "
-            "one domain",
-            "pages of one domain alone",
-            str(Region.between(first, last)),
+            hazard="shared-page",
+            later=later,
+            earlier=earlier,
+            what=f"{earlier.host} of {earlier.domain.name} and {later.host} of "
+            f"{later.domain.name} are on one page",
+            hint="Xen maps it for both, and each guest could reach the other's registers: give "
+            "both to one domain",
+            expected="pages of one domain alone",
+            found=str(Region.between(first, last)),
             allowable=True,
         )
 
@@ -214,14 +215,14 @@ def _lines(held: Iterable[Holder], holdings: Holdings) -> Iterator[Clash]:
             else ""
         )
         yield Clash(
-            "interrupt-clash",
-            later,
-            earlier,
-            f"{earlier.host} of {earlier.domain.name} and {later.host} of {later.domain.name} have "
-            "the same interrupt",
-            f"Xen gives an interrupt to one domain: give both to one{why}",
-            "interrupts of one domain alone",
-            f"INTID {' '.join(map(str, intids[:_MOST_SHOWN]))}",
+            hazard="interrupt-clash",
+            later=later,
+            earlier=earlier,
+            what=f"{earlier.host} of {earlier.domain.name} and {later.host} of "
+            f"{later.domain.name} have the same interrupt",
+            hint=f"Xen gives an interrupt to one domain: give both to one{why}",
+            expected="interrupts of one domain alone",
+            found=f"INTID {' '.join(map(str, intids[:_MOST_SHOWN]))}",
         )
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.host.intervals import meetings
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import Profile
-from west_viommu.problems import Problem
 from west_viommu.system.records import Domain
 
 _VPL011 = "vpl011"
 _BIND = "write domain: [vpl011] into its viommu.yml and bind it again"
 
 
-def given(domains: Sequence[Domain], profile: Profile) -> Iterator[Problem]:
+def given(domains: Sequence[Domain], profile: Profile) -> Iterator[Diagnostic]:
     """What is wrong with memory and console of each domain."""
     for domain in domains:
         yield from _memory(domain)
@@ -23,21 +23,21 @@ def given(domains: Sequence[Domain], profile: Profile) -> Iterator[Problem]:
             yield from _vpl011(domain, profile)
 
 
-def _memory(domain: Domain) -> Iterator[Problem]:
+def _memory(domain: Domain) -> Iterator[Diagnostic]:
     """Xen panics over a device in the domain's memory ("Unable to copy the DTB", booted)."""
     limit = domain.plan.memory_limit
     if limit is not None and domain.memory << 20 > limit:
-        yield Problem(
-            "guest-overlap",
-            f"a device of {domain.name} is mapped where its memory would be",
-            "give it less memory, or map the device elsewhere (xen,reg)",
+        yield Diagnostic(
+            id="guest-overlap",
+            what=f"a device of {domain.name} is mapped where its memory would be",
+            hint="give it less memory, or map the device elsewhere (xen,reg)",
             expected=f"at most {limit >> 20} MiB",
             found=f"{domain.memory} MiB",
             where=domain.where,
         )
 
 
-def _vpl011(domain: Domain, profile: Profile) -> Iterator[Problem]:
+def _vpl011(domain: Domain, profile: Profile) -> Iterator[Diagnostic]:
     """The plan did not know of the emulated UART: its place and its interrupt must be free."""
     places = [reserved for reserved in profile.reserved if reserved.when == _VPL011]
     pages = [
@@ -50,10 +50,10 @@ def _vpl011(domain: Domain, profile: Profile) -> Iterator[Problem]:
     ]
     taken = [(*place.region.ends, place.region) for place in places]
     for node, region, _, _ in meetings(pages, taken):
-        yield Problem(
-            "guest-overlap",
-            f"the vpl011 of {domain.name} is where its device is",
-            f"leave one of the two out: {_BIND} to see all that is in its way",
+        yield Diagnostic(
+            id="guest-overlap",
+            what=f"the vpl011 of {domain.name} is where its device is",
+            hint=f"leave one of the two out: {_BIND} to see all that is in its way",
             node=f"{domain.name}:{node}",
             expected="addresses of one thing alone",
             found=str(region),
@@ -63,10 +63,10 @@ def _vpl011(domain: Domain, profile: Profile) -> Iterator[Problem]:
     for device in domain.plan.devices:
         for intid in device.intids:
             if any(line.first <= intid <= line.last for line in lines):
-                yield Problem(
-                    "interrupt-clash",
-                    f"the vpl011 of {domain.name} has the interrupt of its device",
-                    f"leave one of the two out: {_BIND} to see all that is in its way",
+                yield Diagnostic(
+                    id="interrupt-clash",
+                    what=f"the vpl011 of {domain.name} has the interrupt of its device",
+                    hint=f"leave one of the two out: {_BIND} to see all that is in its way",
                     node=f"{domain.name}:{device.node}",
                     expected="an interrupt of this device alone",
                     found=f"INTID {intid}",

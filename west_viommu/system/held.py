@@ -6,6 +6,7 @@ interrupt of the host.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from west_viommu.guest.gic import GuestInterrupt
 from west_viommu.guest.regions import Mapped, RegionPair
@@ -18,7 +19,6 @@ from west_viommu.hypervisor.contests import routed
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.plan.sealed import SealedDevice, SealedRegion
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.system.records import Domain
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import name_of

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 
+from west_viommu.diagnostics import Diagnostic, Severity, bounded
 from west_viommu.guest.requests import Raw
 from west_viommu.hazards.findings import Finding, as_allowed
 from west_viommu.hazards.ownership import Ownership
@@ -20,7 +21,6 @@ from west_viommu.hypervisor.assignment import Terms
 from west_viommu.hypervisor.contests import Contests, contests
 from west_viommu.hypervisor.holdings import Holdings, Standing
 from west_viommu.hypervisor.marks import Mark
-from west_viommu.problems import Problem, Severity, bounded
 from west_viommu.system.clashes import Clash, clashes
 from west_viommu.system.given import given
 from west_viommu.system.held import Holder, first_held, holders, mapped
@@ -122,7 +122,7 @@ def _taken(holder: Holder, hazard: str, finding: Finding) -> set[tuple[str, str,
     }
 
 
-def _problem(holder: Holder, hazard: str, finding: Finding) -> Problem:
+def _problem(holder: Holder, hazard: str, finding: Finding) -> Diagnostic:
     return finding.problem(hazard, holder.qualified, holder.domain.where)
 
 
@@ -165,7 +165,7 @@ def _stays(marks: Iterable[Mark], holdings: Holdings) -> Iterator[Stays]:
 class _Allowed(AllowList):
     """The permissions of system.yml."""
 
-    def problem(self, clash: Clash) -> Problem:
+    def problem(self, clash: Clash) -> Diagnostic:
         """`clash` as a problem: a warning where it is allowed."""
         reason = self.use(clash.hazard, clash.later.names | clash.earlier.names)
         if not clash.allowable:
@@ -174,10 +174,10 @@ class _Allowed(AllowList):
         if clash.allowable and not reason:
             line_of_yaml = as_allowed(clash.hazard, clash.later.allowed_as)
             hint += f"; or, if you trust both guests with it, in system.yml: {line_of_yaml}"
-        return Problem(
-            clash.hazard,
-            clash.what,
-            hint,
+        return Diagnostic(
+            id=clash.hazard,
+            what=clash.what,
+            hint=hint,
             node=clash.later.qualified,
             expected=clash.expected,
             found=clash.found,
@@ -185,24 +185,24 @@ class _Allowed(AllowList):
             severity=Severity.WARNING if reason else Severity.ERROR,
         )
 
-    def stale(self) -> Iterator[Problem]:
+    def stale(self) -> Iterator[Diagnostic]:
         """What is wrong with the permissions themselves."""
         for entry in self._permissions:
             if entry.hazard not in ALLOWABLE:
-                yield Problem(
-                    "malformed",
-                    "no clash between domains of this hazard can be allowed",
-                    f"remove the entry: `viommu explain {entry.hazard}` says what to do",
+                yield Diagnostic(
+                    id="malformed",
+                    what="no clash between domains of this hazard can be allowed",
+                    hint=f"remove the entry: `viommu explain {entry.hazard}` says what to do",
                     expected=" or ".join(ALLOWABLE),
                     found=entry.hazard,
                     where=entry.where,
                 )
             elif entry not in self._used:
-                yield Problem(
-                    "malformed",
-                    f"nothing to allow: {entry.device} does not have the hazard {entry.hazard} "
-                    "with another domain",
-                    "remove the entry, or correct its device: the path of the host node, or "
+                yield Diagnostic(
+                    id="malformed",
+                    what=f"nothing to allow: {entry.device} does not have the hazard "
+                    f"{entry.hazard} with another domain",
+                    hint="remove the entry, or correct its device: the path of the host node, or "
                     "DOMAIN:/path of the guest node",
                     where=entry.where,
                 )

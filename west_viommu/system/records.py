@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from west_viommu.diagnostics import Diagnostic, Where
 from west_viommu.hypervisor.assignment import Permission
 from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.plan.sealed import SealedPermission, SealedPlan
-from west_viommu.problems import Problem, Where
-from west_viommu.quick_typing import NamedTuple
 
 
 class Load(NamedTuple):
@@ -84,7 +85,7 @@ class Judged(NamedTuple):
 
     domains: tuple[Domain, ...]
     terms: SystemTerms
-    problems: tuple[Problem, ...]
+    problems: tuple[Diagnostic, ...]
     marks: tuple[Mark, ...]
     owners: dict[str, str]
     stays: tuple[Stays, ...]
@@ -92,6 +93,6 @@ class Judged(NamedTuple):
     unneeded: tuple[Unneeded, ...]
 
     @property
-    def errors(self) -> tuple[Problem, ...]:
+    def errors(self) -> tuple[Diagnostic, ...]:
         """The problems that refuse it."""
         return tuple(problem for problem in self.problems if not problem.warning)

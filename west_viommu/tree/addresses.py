@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.cells import TreeError, cells, counted, joined, rows, whole_rows
 from west_viommu.tree.node import Node, Tree
 

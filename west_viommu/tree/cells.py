@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import lru_cache
 from struct import unpack
 
-from west_viommu.problems import Problem, Refused, Where
+from west_viommu.diagnostics import Diagnostic, Refused, Where
 
 
 class TreeError(Refused):
@@ -30,21 +30,21 @@ class TreeError(Refused):
         return f"{self.path}: {self.prop}: {self.what}"
 
     @property
-    def problems(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[Diagnostic, ...]:
         """The one problem, where nobody knew its place."""
         return (self.problem(f"correct {self.prop} of {self.path}"),)
 
     def problem(
         self, hint: str, where: Where | None = None, *, about: str = "", node: str = ""
-    ) -> Problem:
+    ) -> Diagnostic:
         """The record of it: what is wrong, after a word `about` whose node it is; `node` in place
         of its path.
         """
         what = f"{about}: {self.what}" if about else self.what
-        return Problem(
-            "malformed",
-            what,
-            hint,
+        return Diagnostic(
+            id="malformed",
+            what=what,
+            hint=hint,
             node=node or self.path,
             expected=self.expected,
             found=self.found,

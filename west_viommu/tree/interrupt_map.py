@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from west_viommu.quick_typing import NamedTuple
+from typing import NamedTuple
+
 from west_viommu.tree.addresses import DEFAULT_ADDRESS_CELLS, cell_count
 from west_viommu.tree.cells import TreeError, cells
 from west_viommu.tree.node import Node, Tree

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple, NewType
 
-from west_viommu.quick_typing import NamedTuple, NewType
 from west_viommu.tree.cells import TreeError, cells, joined, rows, whole_rows
 from west_viommu.tree.interrupt_map import (
     Interrupt,

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NewType, TypeVar
 
-from west_viommu.quick_typing import TYPE_CHECKING, Any, Final, NamedTuple, NewType, TypeVar
 from west_viommu.tree.cells import TreeError, strings, u32
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-
-from west_viommu.quick_typing import Generic, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 

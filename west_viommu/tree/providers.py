@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-
-from west_viommu.quick_typing import NamedTuple
+from typing import NamedTuple
 
 
 class Provider(NamedTuple):

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.node import Node, Tree
 from west_viommu.tree.providers import Provider, is_number, is_syscon, provider
 

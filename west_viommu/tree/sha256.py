@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib import import_module
-
-from west_viommu.quick_typing import Any
+from typing import Any
 
 
 def sha256(data: bytes) -> str:

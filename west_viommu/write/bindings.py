@@ -13,10 +13,10 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
 from west_viommu.names import BINDING_FIRST_LINE, BINDINGS, VENDOR_PREFIXES
-from west_viommu.quick_typing import Any, NamedTuple
 from west_viommu.read.bindings import PASSTHROUGH_BUS, Bindings, includes, mapping
 from west_viommu.read.shipped import shipped
 from west_viommu.tree.node import Node

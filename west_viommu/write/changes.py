@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from difflib import unified_diff
 
-from west_viommu.problems import printable
+from west_viommu.diagnostics import printable
 
 _NONE = "/dev/null"
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from west_viommu.check.difference import Difference, first_ones
-from west_viommu.problems import printable, shortened
+from west_viommu.diagnostics import printable, shortened
 from west_viommu.tree.cells import counted
 
 SCHEMA = 1

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from west_viommu.diagnostics import Refused, refusal
 from west_viommu.names import (
     BINDING_FIRST_LINE,
     BINDINGS,
@@ -30,7 +31,6 @@ from west_viommu.names import (
     XL_SUFFIX,
     partial_tree,
 )
-from west_viommu.problems import Refused, refusal
 from west_viommu.read.dtb import MAGIC
 from west_viommu.read.plain_file import beginning as start_of
 from west_viommu.read.plain_file import content

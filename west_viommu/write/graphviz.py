@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 from html import escape
 
-from west_viommu.problems import Refused, printable, refusal
+from west_viommu.diagnostics import Refused, printable, refusal
 
 # A host of 60 SMMUs and 240 devices takes it a second.
 _SECONDS = 120

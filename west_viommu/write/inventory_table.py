@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
+from west_viommu.diagnostics import first_few, printable, wrapped
 from west_viommu.host.intervals import Interval, merged
 from west_viommu.host.inventory import (
     Iommu,
@@ -15,8 +17,6 @@ from west_viommu.host.inventory import (
 )
 from west_viommu.host.selection import Selection
 from west_viommu.plan.host_devices import DeviceReport
-from west_viommu.problems import first_few, printable, wrapped
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import counted
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from west_viommu.quick_typing import Any
 from west_viommu.tree.sha256 import sha256
 
 

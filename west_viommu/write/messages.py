@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from west_viommu.problems import (
-    Problem,
+from west_viommu.diagnostics import (
+    Diagnostic,
     Where,
     place_of,
     printable,
@@ -15,7 +16,6 @@ from west_viommu.problems import (
     shortened,
     wrapped,
 )
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.node import name_of
 
 # Narrower, a terminal wraps as well as we could.
@@ -41,7 +41,7 @@ class Page(NamedTuple):
     has_colour: bool = False
 
 
-def text_lines(problem: Problem, source: str | None, page: Page) -> Iterator[str]:
+def text_lines(problem: Diagnostic, source: str | None, page: Page) -> Iterator[str]:
     """`rendered`, on `page`: what is wrong, the line of the `source` that it is in, the hint."""
     severity = problem.severity.value
     yield from labelled(place_of(problem), severity, said(problem), page)
@@ -85,7 +85,7 @@ def _painted(text: str, colour: str) -> str:
     return f"{colour}{text}{_PLAIN}" if text else ""
 
 
-def json_line(severity: str, problem: Problem) -> str:
+def json_line(severity: str, problem: Diagnostic) -> str:
     """The object of schemas/message.json."""
     place = problem.where or Where("")
     return json.dumps(
@@ -103,7 +103,7 @@ def json_line(severity: str, problem: Problem) -> str:
     )
 
 
-def annotation(severity: str, problem: Problem, file: str | None) -> str:
+def annotation(severity: str, problem: Diagnostic, file: str | None) -> str:
     """The command by which a step of a GitHub workflow annotates a line of `file`."""
     properties = {"title": problem.id}
     if file:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from west_viommu import __version__
 from west_viommu.guest.gic import (
@@ -19,7 +20,6 @@ from west_viommu.hypervisor.assignment import AssignedStream, PlannedDevice
 from west_viommu.hypervisor.profile import Viommu, ViommuInterrupt
 from west_viommu.names import OVERLAY_FIRST_LINE, VSMMU_COMPATIBLE, VSMMU_LABEL
 from west_viommu.plan.records import Plan
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.tree.interrupts import FIRST_SPI, SPI
 from west_viommu.write.dts import commented, quoted
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping
 
+from west_viommu.diagnostics import Diagnostic, Refused
 from west_viommu.hypervisor.partial import PartialTree
 from west_viommu.names import OVERLAY_FIRST_LINE
-from west_viommu.problems import Problem, Refused
 from west_viommu.read.children import end
 from west_viommu.read.scratch import scratch
 from west_viommu.write.dts import commented, dts
@@ -85,15 +85,15 @@ class Compilers:
         return found
 
 
-def _too_slow(name: str) -> Problem:
+def _too_slow(name: str) -> Diagnostic:
     what = f"dtc had not finished {name} after {MOST_SECONDS:g} s"
     hint = "try `dtc --version`: is it the devicetree compiler? Or ask for fewer devices"
-    return Problem("malformed", what, hint)
+    return Diagnostic(id="malformed", what=what, hint=hint)
 
 
-def _not_compiled(name: str, complaint: str) -> Problem:
-    return Problem(
-        "malformed",
-        f"dtc rejects {name}: {complaint.strip()}",
-        "correct the guest's nodes that it names",
+def _not_compiled(name: str, complaint: str) -> Diagnostic:
+    return Diagnostic(
+        id="malformed",
+        what=f"dtc rejects {name}: {complaint.strip()}",
+        hint="correct the guest's nodes that it names",
     )

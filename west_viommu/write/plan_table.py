@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from west_viommu.diagnostics import printable
 from west_viommu.names import BINDINGS, HOST_OVERLAY, OVERLAY, PLAN
 from west_viommu.plan.records import Plan
-from west_viommu.problems import printable
 from west_viommu.tree.cells import counted
 from west_viommu.write.host_overlay import memory_limit
 from west_viommu.write.overlay import shown

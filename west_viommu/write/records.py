@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from west_viommu.quick_typing import Any
+from typing import Any
 
 
 def as_json(value: Any) -> Any:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Set
+from typing import Any
 
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
 from west_viommu.names import BINDING_FIRST_LINE, VSMMU_COMPATIBLE
-from west_viommu.quick_typing import Any
 from west_viommu.read.bindings import Bindings
 
 _COMMON = "arm,smmu-v3-common.yaml"

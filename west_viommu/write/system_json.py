@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from west_viommu.names import SYSTEM_SCHEMA
 from west_viommu.plan.sealed import SealedPermission, SealedRaw, SealedRegion, SealedStream
-from west_viommu.quick_typing import NamedTuple
 from west_viommu.system.records import Domain, DomainFile, DomainFiles, Judged, Load, Stays
 from west_viommu.write.records import as_json
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from west_viommu.diagnostics import printable
 from west_viommu.host.intervals import Interval
 from west_viommu.plan.sealed import SealedDevice
-from west_viommu.problems import printable
 from west_viommu.system.records import Domain, Judged, Stays
 from west_viommu.tree.cells import counted
 

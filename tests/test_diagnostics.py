@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from west_viommu.problems import Comparisons, close_matches, first_few
+from west_viommu.diagnostics import Comparisons, close_matches, first_few
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_run_compares_no_more_than_so_many_characters(monkeypatch: pytest.Monk
         compared.append(len(matcher.a) * len(matcher.b))
         return ratio(matcher)
 
-    monkeypatch.setattr("west_viommu.problems._MOST_COMPARED", 1 << 16)
+    monkeypatch.setattr("west_viommu.diagnostics._MOST_COMPARED", 1 << 16)
     monkeypatch.setattr(difflib.SequenceMatcher, "ratio", counted)
     names, comparisons = shuffled(20, 30), Comparisons()
     found = [comparisons.close_matches(name, names) for name in names]

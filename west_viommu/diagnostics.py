@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 from enum import Enum
-
-from west_viommu.quick_typing import NamedTuple
+from typing import NamedTuple
 
 # A message says where to look; what is longer than this was made so on purpose. A line to be
 # pasted, of 100 stream IDs, fits.
@@ -38,7 +37,7 @@ class Severity(Enum):
     FATAL = "fatal"
 
 
-class Problem(NamedTuple):
+class Diagnostic(NamedTuple):
     """One finding about the input.
 
     `id` is "malformed" or a hazard id of docs/hazards.md; `node` the path of the devicetree node
@@ -66,12 +65,12 @@ class Problem(NamedTuple):
 class Refused(Exception):
     """The input is refused. Carries the problems that the run found, in input order: `bounded`."""
 
-    def __init__(self, problems: Iterable[Problem]):
+    def __init__(self, problems: Iterable[Diagnostic]):
         self._problems = bounded(problems)
         super().__init__(self._problems)
 
     @property
-    def problems(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[Diagnostic, ...]:
         """The problems, in input order."""
         return self._problems
 
@@ -112,19 +111,21 @@ def refusal(
 ) -> Refused:
     """What to raise over one problem, of a whole `file` or of none."""
     where = Where(file) if file else None
-    return Refused([Problem(id, what, hint, expected=expected, found=found, where=where)])
+    return Refused(
+        [Diagnostic(id=id, what=what, hint=hint, expected=expected, found=found, where=where)]
+    )
 
 
-def rest(id: str, severity: Severity, more: int) -> Problem:
+def rest(id: str, severity: Severity, more: int) -> Diagnostic:
     """What stands for `more` problems of that id and severity."""
-    return Problem(id, f"and {more:,} more like this", severity=severity, more=more)
+    return Diagnostic(id=id, what=f"and {more:,} more like this", severity=severity, more=more)
 
 
-def bounded(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+def bounded(problems: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """The first of `problems` of each id and severity, and at the end one for the rest of each. One
     mistake that was met twice is told once.
     """
-    kept: dict[Problem, None] = {}
+    kept: dict[Diagnostic, None] = {}
     told: dict[tuple[str, Severity], int] = {}
     left_out: dict[tuple[str, Severity], int] = {}
     text = 0
@@ -174,13 +175,13 @@ def wrapped(line: str, width: int, indent: str) -> Iterator[str]:
     yield line
 
 
-def rendered(problem: Problem) -> str:
+def rendered(problem: Diagnostic) -> str:
     """`FILE:LINE: error: [id] what is wrong (node, expected, found)` and a `hint:` line."""
     message = place_of(problem) + f"{problem.severity.value}: " + said(problem)
     return f"{message}\nhint: {printable(shortened(problem.hint))}" if problem.hint else message
 
 
-def place_of(problem: Problem) -> str:
+def place_of(problem: Diagnostic) -> str:
     """`FILE:LINE: `, as far as it is known."""
     if not problem.where:
         return ""
@@ -188,7 +189,7 @@ def place_of(problem: Problem) -> str:
     return f"{file}: " if line is None else f"{file}:{line}: "
 
 
-def said(problem: Problem) -> str:
+def said(problem: Diagnostic) -> str:
     """`[id] what is wrong (node, expected, found)`."""
     facts = [
         f"{label} {shortened(value)}"
