@@ -38,28 +38,52 @@ class Severity(Enum):
 
 
 class Diagnostic(NamedTuple):
-    """One finding about the input.
+    """One thing that is wrong with the input, built by keyword.
 
     `id` is "malformed" or a hazard id of docs/hazards.md; `node` the path of the devicetree node
-    it is about; `hint` a sentence that tells what to do; `severity` WARNING, or ERROR for all that
-    refuses. One with `more` stands for that many of its id and severity that are not told one by
-    one.
+    it is about, and `prop` the property that shows it; `hint` a sentence that tells what to do;
+    `severity` that of the hazard, if a check does not set another. `other`: a host path by which
+    viommu.yml may also allow it. `cause`: the host node that is wrong for all devices with this
+    hazard. If `more` is set, it replaces that many further diagnostics of this id and severity.
     """
 
-    id: str
-    what: str
+    id: str = ""
+    what: str = ""
     hint: str = ""
     node: str = ""
+    prop: str = ""
     expected: str = ""
     found: str = ""
     where: Where | None = None
     severity: Severity = Severity.ERROR
+    other: str = ""
+    cause: str = ""
     more: int = 0
 
     @property
     def warning(self) -> bool:
         """Whether it refuses nothing."""
         return self.severity is Severity.WARNING
+
+    def as_told(self, usual: Severity) -> Severity:
+        """WARNING, or ERROR for all that refuses the input; `usual` is its hazard's severity."""
+        severity = usual if self.severity is Severity.ERROR else self.severity
+        return Severity.WARNING if severity is Severity.WARNING else Severity.ERROR
+
+    def at(
+        self, id: str, node: str, where: Where | None, severity: Severity = Severity.ERROR
+    ) -> Diagnostic:
+        """The diagnostic of a guest's or host's `node`, at a place in the input."""
+        return Diagnostic(
+            id=id,
+            what=self.what,
+            hint=self.hint,
+            node=node,
+            expected=self.expected,
+            found=self.found,
+            where=where,
+            severity=severity,
+        )
 
 
 class Refused(Exception):

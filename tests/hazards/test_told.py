@@ -10,13 +10,13 @@ import pytest
 
 from tests.many import all_of_them, on_one_id_each, on_one_page_each
 from tests.support import HOSTS, PARTIAL_TREE, Run
-from west_viommu.diagnostics import MOST_ALIKE
-from west_viommu.hazards.findings import Finding, first_ones
+from west_viommu.diagnostics import MOST_ALIKE, Diagnostic
+from west_viommu.hazards.findings import first_ones
 from west_viommu.plan.planning import MOST_REQUESTS
 
 
-def numbered(number: int) -> Finding:
-    return Finding(what=f"w{number}", hint="h")
+def numbered(number: int) -> Diagnostic:
+    return Diagnostic(what=f"w{number}", hint="h")
 
 
 @pytest.mark.parametrize("count", [0, 1, MOST_ALIKE, MOST_ALIKE + 1, 10_000])

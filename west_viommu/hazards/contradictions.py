@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.requests import Request
 from west_viommu.hazards.evidence import IDS, INTERRUPTS, PATH, REG
-from west_viommu.hazards.findings import Finding
 from west_viommu.hazards.matching import as_list, mismatch, unknown_ids, unknown_path
 from west_viommu.hazards.paste import Paper, as_entries, path_line
 from west_viommu.hazards.wanted import Wanted, candidates, has_all
@@ -33,7 +33,7 @@ class Contradiction(NamedTuple):
 
     part: str
     hazard: str
-    finding: Finding
+    finding: Diagnostic
     line: str
 
 
@@ -82,7 +82,7 @@ class Examiner:
             return Contradiction(
                 part=PATH, hazard="unknown-host-node", finding=finding, line=path_line(meant)
             )
-        finding = Finding(
+        finding = Diagnostic(
             what=f"xen,path names another device than the {as_list(parts)} of the node",
             hint=f"write {path_line(meant)}",
             prop="xen,path",
@@ -109,7 +109,7 @@ class Examiner:
         line = as_entries(device.master, finding.prop) if device.master and has_own else ""
         return Contradiction(part=IDS, hazard=hazard, finding=finding, line=line)
 
-    def _other_regions(self, assignment: Assignment) -> Finding | None:
+    def _other_regions(self, assignment: Assignment) -> Diagnostic | None:
         """Each reg entry must be a region of the device, by xen,reg or at the same address, and
         xen,reg must map nothing else. The first that is wrong.
         """
@@ -121,7 +121,7 @@ class Examiner:
             or _apart(request)
         )
 
-    def _foreign_memory(self, assignment: Assignment) -> Finding | None:
+    def _foreign_memory(self, assignment: Assignment) -> Diagnostic | None:
         """What xen,reg maps that is not the device's."""
         regions = _regions(assignment.device)
         # Xen maps whole pages, and one triple of xen,reg may cover several regions.
@@ -131,7 +131,7 @@ class Examiner:
         if not foreign:
             return None
         pages = " or ".join(str(in_pages(region)) for region in regions)
-        return Finding(
+        return Diagnostic(
             what=f"xen,reg maps memory that does not belong to {assignment.device.path}"
             f"{owners(foreign, assignment, self._holdings)}",
             hint=f"write the host's regions in whole pages: {pages}"
@@ -142,7 +142,7 @@ class Examiner:
             found=_some(map(str, foreign)),
         )
 
-    def _foreign_regions(self, assignment: Assignment) -> Finding | None:
+    def _foreign_regions(self, assignment: Assignment) -> Diagnostic | None:
         """The entries of reg that are not the device's."""
         request, path = assignment.request, assignment.device.path
         regions = _regions(assignment.device)
@@ -152,7 +152,7 @@ class Examiner:
             return None
         of = owners(others, assignment, self._holdings)
         line = self._paper.reg(request.path, assignment.device)
-        return Finding(
+        return Diagnostic(
             what=f"this region does not belong to {path}{of}"
             if len(others) == 1
             else f"these regions do not belong to {path}{of}",
@@ -166,7 +166,7 @@ class Examiner:
             found=_some(map(str, others)),
         )
 
-    def _other_interrupts(self, assignment: Assignment) -> Finding | None:
+    def _other_interrupts(self, assignment: Assignment) -> Diagnostic | None:
         """Xen gives a guest an interrupt under the host's number only (virq = pirq)."""
         own = frozenset(assignment.device.intids)
         others = [intid for intid in assignment.request.intids if intid not in own]
@@ -183,7 +183,7 @@ class Examiner:
             if is_private
             else "Xen gives a guest an interrupt under the host's number only"
         )
-        return Finding(
+        return Diagnostic(
             what=f"this interrupt does not belong to {assignment.device.path}"
             if len(others) == 1
             else f"these interrupts do not belong to {assignment.device.path}",
@@ -202,7 +202,7 @@ class Examiner:
 
 def together(
     device: Device, first: Contradiction, others: Sequence[Contradiction], parts: Sequence[str]
-) -> Finding:
+) -> Diagnostic:
     """What is to be said of parts that all mean another device than `device`, whose are `parts`."""
     names = as_list([contradiction.part for contradiction in (first, *others)])
     lines = " ".join(contradiction.line for contradiction in (first, *others) if contradiction.line)
@@ -215,7 +215,7 @@ def together(
     )
 
 
-def or_else(finding: Finding, request: Request, master: Master | None, path: str) -> Finding:
+def or_else(finding: Diagnostic, request: Request, master: Master | None, path: str) -> Diagnostic:
     """`finding` of a request that may as well mean the host node at `path`."""
     line = as_entries(master) if master and not request.xen_path else path_line(path)
     hint = finding.hint.rstrip(";")
@@ -231,9 +231,9 @@ def owners(hosts: Sequence[Region], assignment: Assignment, holdings: Holdings) 
     return f", but to {as_list(named[:3])}" if named else ""
 
 
-def differs_within_a_page(host: Region, guest: Region, prop: str) -> Finding:
+def differs_within_a_page(host: Region, guest: Region, prop: str) -> Diagnostic:
     """What `prop` of a guest's node says of two regions at different offsets into a page."""
-    return Finding(
+    return Diagnostic(
         what="host and guest address differ within a page, and Xen maps whole pages",
         hint="give the guest an address with the same last three hexadecimal digits",
         prop=prop,
@@ -250,12 +250,12 @@ def _either(regions: Sequence[Region]) -> str:
     return " or ".join(map(str, regions)) or "no region"
 
 
-def _unmapped(request: Request) -> Finding | None:
+def _unmapped(request: Request) -> Diagnostic | None:
     """The entries of reg to which xen,reg maps nothing; those without a size need nothing."""
     unmapped = [guest for guest, host in request.regions if host is None and guest.size]
     if not unmapped:
         return None
-    return Finding(
+    return Diagnostic(
         what="xen,reg maps nothing to this region, so Xen would not map it",
         hint="write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
         prop="reg",
@@ -264,7 +264,7 @@ def _unmapped(request: Request) -> Finding | None:
     )
 
 
-def _apart(request: Request) -> Finding | None:
+def _apart(request: Request) -> Diagnostic | None:
     """The first region that is at different offsets into a page on both sides."""
     for guest, host in request.regions:
         if host and (guest.base - host.base) % PAGE:

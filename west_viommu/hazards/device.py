@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from west_viommu.diagnostics import Severity
-from west_viommu.hazards.findings import Finding, as_allowed
+from west_viommu.diagnostics import Diagnostic, Severity
+from west_viommu.hazards.findings import as_allowed
 from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.host.consumers import consumers
 from west_viommu.hypervisor.assignment import Assignment
@@ -19,22 +19,21 @@ from west_viommu.tree.node import Node, paths_above
 
 
 @of_each
-def hypervisor_owned(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def hypervisor_owned(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """A node that is no device: what Xen itself drives, or no hardware of its own."""
     role = ownership.holdings.role(assignment.device.path)
     # That of reserved memory is another hazard.
     if role and role != RESERVED:
-        yield Finding(
+        yield Diagnostic(
             what=f"{assignment.device.path} is {role}, not a device that a guest could have",
             hint="remove the node",
-            prop="",
             expected="a device of the host",
             found=role,
         )
 
 
 @of_each
-def ambiguous_path(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def ambiguous_path(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """Two paths that differ in case alone: Xen finds the first by strcasecmp (booted: the other
     device was assigned).
     """
@@ -44,7 +43,7 @@ def ambiguous_path(assignment: Assignment, ownership: Ownership) -> Iterator[Fin
         if path != assignment.device.path
     ]
     if alike and ownership.profile.toolstacks:
-        yield Finding(
+        yield Diagnostic(
             what=f"the host tree has {' and '.join(alike)} as well, and Xen compares paths without "
             "regard to case",
             hint="rename one of the nodes in the host tree: Xen takes the first that it finds",
@@ -55,7 +54,7 @@ def ambiguous_path(assignment: Assignment, ownership: Ownership) -> Iterator[Fin
 
 
 @of_each
-def not_given_to_dom0(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def not_given_to_dom0(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """A device below a node that Xen leaves out of dom0: xl can hand on only what dom0 has a right
     to (booted: "failed give domain access to iomem range").
     """
@@ -64,16 +63,15 @@ def not_given_to_dom0(assignment: Assignment, ownership: Ownership) -> Iterator[
     by = ownership.holdings.left_out_by(path)
     if by and not has_own_reason and "libxl" in ownership.profile.toolstacks:
         node = "it" if by == path else f"{by}, above it,"
-        yield Finding(
+        yield Diagnostic(
             what=f"Xen gives dom0 no right to {path}: {node} has a private interrupt (PPI), or is "
             "one that Xen keeps",
             hint="xl cannot hand it on: have Xen create the guest (dom0less), or change that node "
             "by an overlay",
-            prop="",
             expected="a device that dom0 could have",
             found=path,
             # Xen itself may create the guest as well, and needs no dom0 for that.
-            severity=Severity.WARNING if ownership.profile.routes_all else None,
+            severity=Severity.WARNING if ownership.profile.routes_all else Severity.ERROR,
         )
 
 
@@ -84,13 +82,12 @@ def unassigned_child(ownership: Ownership) -> Found:
     for assignment, child in ownership.contests.children:
         yield (
             assignment,
-            Finding(
+            Diagnostic(
                 what=f"{child}, below {assignment.device.path}, is a DMA master of its own, and "
                 "stays with dom0",
                 hint=f'pass it through as well: give it a node with xen,path = "{child}"; or '
                 f"disable it in the host tree; or "
                 f"{as_allowed('unassigned-child', assignment.device.path)}",
-                prop="",
                 expected="all masters of the device with one domain",
                 found=child,
             ),
@@ -109,11 +106,10 @@ def marked_for_another(ownership: Ownership) -> Found:
             if contest.standing is Standing.MARKED:
                 yield (
                     contest.assignment,
-                    Finding(
+                    Diagnostic(
                         what=f"{contest.other}, marked for passthrough, shares {what} with "
                         f"{contest.assignment.device.path}",
                         hint="dom0 does not get it: give it to no other domain either",
-                        prop="",
                         expected=f"{what} of this device alone",
                         found="xen,passthrough",
                         more=contest.more,
@@ -122,34 +118,34 @@ def marked_for_another(ownership: Ownership) -> Found:
 
 
 @of_each
-def device_disabled(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def device_disabled(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """A device that the host does not use."""
     if assignment.device.status != "okay":
-        yield Finding(
+        yield Diagnostic(
             what=f"{assignment.device.path} is not enabled in the host tree",
             hint="its clocks or pins may not be set up; check what the firmware leaves it in",
+            prop="iommus",
             expected='status "okay"',
             found=f'"{assignment.device.status}"',
         )
 
 
 @of_each
-def needs_memory(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def needs_memory(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """A device with memory set aside for it: the guest has no such memory."""
     node = ownership.devices.tree.node(assignment.device.path)
     properties = [n for n in ("memory-region", "iommu-addresses") if node and n in node.properties]
     if properties:
-        yield Finding(
+        yield Diagnostic(
             what=f"{assignment.device.path} has memory of its own on the host",
             hint="Xen gives the guest none of it: make sure that its driver can do without it",
-            prop="",
             expected="a device without reserved memory",
             found=" ".join(properties),
         )
 
 
 @of_each
-def dma_ranges(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def dma_ranges(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """A device that sees memory at other addresses than the CPU: /passthrough says nothing of
     it.
     """
@@ -158,11 +154,10 @@ def dma_ranges(assignment: Assignment, ownership: Ownership) -> Iterator[Finding
     for bus in tree.lineage(node) if node else ():
         offset = _dma_offset(bus, ownership) if bus is not node else None
         if offset:
-            yield Finding(
+            yield Diagnostic(
                 what=f"{assignment.device.path} is on a bus that moves its DMA, {bus.path}",
                 hint="the guest's tree must say the same: its addresses for DMA differ by the bus' "
                 "dma-ranges, behind the SMMU as well",
-                prop="",
                 expected="a bus with the CPU's addresses",
                 found=offset,
             )
@@ -179,14 +174,14 @@ def _dma_offset(bus: Node, ownership: Ownership) -> str | None:
 
 
 @of_each
-def coherence(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def coherence(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """dma-coherent on one side alone: one of the two would see stale data."""
     tree = ownership.devices.tree
     node = tree.node(assignment.device.path)
     lineage = tree.lineage(node) if node else ()
     on_host = any("dma-coherent" in above.properties for above in lineage)
     if on_host != assignment.request.is_coherent:
-        yield Finding(
+        yield Diagnostic(
             what=f"{assignment.device.path} is dma-coherent on the host, and not in the guest"
             if on_host
             else f"{assignment.device.path} is dma-coherent in the guest, and not on the host",
@@ -213,11 +208,10 @@ def provides_to_host(ownership: Ownership) -> Found:
             said.add(key)
             yield (
                 owners[path],
-                Finding(
+                Diagnostic(
                     what=f"{node.path} stays with the host, and {path} serves it",
                     hint="without the device it will not work there: disable it, or leave the "
                     "device to the host",
-                    prop="",
                     expected="a device that nothing on the host needs",
                     found=f"{prop} of {node.path}",
                 ),
@@ -232,11 +226,10 @@ def xen_console(ownership: Ownership) -> Found:
     if assignment and ownership.profile.toolstacks and not is_told:
         yield (
             assignment,
-            Finding(
+            Diagnostic(
                 what=f"{assignment.device.path} is the console of Xen itself",
                 hint="Xen keeps its interrupt: give Xen another one (dtuart=... on its command "
                 "line), or leave this to Xen",
-                prop="",
                 expected="a UART that Xen does not use",
                 found="stdout-path, or dtuart, of /chosen",
             ),

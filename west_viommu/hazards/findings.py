@@ -4,54 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from west_viommu.diagnostics import MOST_ALIKE, Diagnostic, Severity, Where
+from west_viommu.diagnostics import MOST_ALIKE, Diagnostic, Severity
 from west_viommu.guest.source import GuestTree
 from west_viommu.hypervisor.assignment import Assignment
 
 T = TypeVar("T")
 
 
-class Finding(NamedTuple):
-    """What is wrong, what to do, and the property of the guest node that shows it. `severity`:
-    where it is not that of its hazard. `other`: the host path that viommu.yml may name as well to
-    allow it. `cause`: the host node that is wrong for all devices of which this hazard is found.
-    One with `more` stands for that many like it, which are counted and not told.
-    """
-
-    what: str
-    hint: str
-    prop: str = "iommus"
-    expected: str = ""
-    found: str = ""
-    severity: Severity | None = None
-    other: str = ""
-    cause: str = ""
-    more: int = 0
-
-    def told_as(self, usual: Severity = Severity.ERROR) -> Severity:
-        """WARNING, or ERROR for all that refuses; `usual` is the severity of its hazard."""
-        is_warning = (self.severity or usual) is Severity.WARNING
-        return Severity.WARNING if is_warning else Severity.ERROR
-
-    def problem(
-        self, hazard: str, node: str, where: Where | None, severity: Severity = Severity.ERROR
-    ) -> Diagnostic:
-        """It as what is told of the guest's or the host's `node`, at a place."""
-        return Diagnostic(
-            id=hazard,
-            what=self.what,
-            hint=self.hint,
-            node=node,
-            expected=self.expected,
-            found=self.found,
-            where=where,
-            severity=severity,
-        )
-
-
-def first_ones(of: Iterable[T], finding: Callable[[T], Finding]) -> Iterator[Finding]:
+def first_ones(of: Iterable[T], finding: Callable[[T], Diagnostic]) -> Iterator[Diagnostic]:
     """The findings of the first, and one more for the rest: there may be thousands."""
     more = 0
     for number, item in enumerate(of):
@@ -70,7 +32,7 @@ class NoMatch(Exception):
     `otherwise`: the assignment that it is where the hazard is allowed; None where there is none.
     """
 
-    def __init__(self, hazard: str, finding: Finding, otherwise: Assignment | None = None):
+    def __init__(self, hazard: str, finding: Diagnostic, otherwise: Assignment | None = None):
         super().__init__(finding.what)
         self.hazard = hazard
         self.finding = finding
@@ -79,7 +41,7 @@ class NoMatch(Exception):
 
 def problem(
     hazard: str,
-    finding: Finding,
+    finding: Diagnostic,
     path: str,
     guest: GuestTree,
     severity: Severity = Severity.ERROR,
@@ -90,7 +52,7 @@ def problem(
     place = None
     for prop in (finding.prop, "iommus", "xen,path", ""):
         place = place or guest.locate(path, prop)
-    return finding.problem(hazard, path, place, severity)
+    return finding.at(hazard, path, place, severity)
 
 
 def as_allowed(hazard: str, device: str) -> str:

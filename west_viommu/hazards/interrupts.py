@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from west_viommu.diagnostics import Severity
+from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
-from west_viommu.hazards.findings import Finding, first_ones
+from west_viommu.hazards.findings import first_ones
 from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import Contest
@@ -20,14 +20,14 @@ _ROUTES_ALL = "dom0less routes every interrupt of the host node, whatever the gu
 
 
 @of_each
-def other_trigger(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def other_trigger(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """An interrupt that is edge-triggered on one side and level-sensitive on the other."""
     triggers = dict(assignment.device.interrupts)
     for intid, is_edge in assignment.request.interrupts:
         # Only rising edge and high level: an SPI knows no other. What is above is for CPUs.
         host = {LINUX_EDGE: True, LINUX_LEVEL: False}.get(triggers.get(intid, 0) & 0xF)
         if host is not None and host != is_edge:
-            yield Finding(
+            yield Diagnostic(
                 what=f"the host has INTID {intid} with the other trigger",
                 hint="write the host's in the guest's own numbers: Zephyr's IRQ_TYPE_LEVEL is 2 "
                 "and IRQ_TYPE_EDGE is 4, Linux's level is 4 and edge is 1",
@@ -39,27 +39,26 @@ def other_trigger(assignment: Assignment, ownership: Ownership) -> Iterator[Find
 
 
 @of_each
-def interrupt_private(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def interrupt_private(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """Xen routes SPIs to guests, no PPIs ("IRQ can only be routed to an SPI"); and a node with a
     PPI is left out of dom0 (handle_node()), so that xl can hand none of its interrupts on (booted:
     "failed give domain access to irq": Operation not permitted).
     """
     own = [intid for intid in assignment.device.intids if intid < FIRST_SPI]
     if own and ownership.profile.toolstacks:
-        yield Finding(
+        yield Diagnostic(
             what=f"{assignment.device.path} has a private interrupt (PPI), and Xen gives such a "
             "node to "
             "nobody: it routes no PPI to a guest, and leaves the node out of dom0, which then "
             "cannot hand its other interrupts on either",
             hint="remove the PPI from the host node by an overlay, before Xen sees it",
-            prop="",
             expected="INTIDs from 32 on",
             found=f"INTID {' '.join(map(str, own))}",
         )
 
 
 @of_each
-def interrupt_unroutable(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def interrupt_unroutable(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """An interrupt of the host node that names no line of Xen's GIC: gic_irq_xlate() takes each
     type but 0 for a PPI, so the guest gets another line (booted); a row that a nexus lacks, or a
     line beyond the last, panics dom0's creation.
@@ -69,16 +68,15 @@ def interrupt_unroutable(assignment: Assignment, ownership: Ownership) -> Iterat
     routes_all = ownership.profile.routes_all
     yield from first_ones(
         assignment.device.unroutable,
-        lambda why: Finding(
+        lambda why: Diagnostic(
             what=f"Xen cannot route an interrupt of {assignment.device.path}: {why}",
             hint="dom0less routes what the host node has, whatever the guest's node lists: "
             "correct the host node, or remove the interrupt from it by an overlay"
             if routes_all
             else "the guest will not have it: xl routes only what irqs lists",
-            prop="",
             expected="<0 NUMBER FLAGS> on the GIC",
             found=why.split(">")[0] + ">",
-            severity=None if routes_all else Severity.WARNING,
+            severity=Severity.ERROR if routes_all else Severity.WARNING,
         ),
     )
 
@@ -99,7 +97,7 @@ def interrupt_clash(ownership: Ownership) -> Found:
         whose = f"{contest.other}, {kind}" if kind else f"{contest.other}, which stays with dom0"
         yield (
             assignment,
-            Finding(
+            Diagnostic(
                 what=f"INTID {contest.first} also belongs to {whose}",
                 hint="Xen gives an interrupt to one domain only: leave this device to the host, or "
                 f"disable {contest.other} there, so that host.overlay can keep it from dom0"
@@ -139,8 +137,8 @@ def _guest_clashes(ownership: Ownership) -> Found:
                 yield assignment, finding
 
 
-def _taken(intid: Intid, name: str, *, is_asked: bool) -> Finding:
-    return Finding(
+def _taken(intid: Intid, name: str, *, is_asked: bool) -> Diagnostic:
+    return Diagnostic(
         what=f"INTID {intid} also belongs to {name}",
         hint="the guest has one source for an interrupt: leave one of the two out"
         if is_asked
@@ -160,8 +158,8 @@ def interrupt_shared_with_disabled(ownership: Ownership) -> Found:
             yield contest.assignment, _shared_with_disabled(contest, ownership)
 
 
-def _shared_with_disabled(contest: Contest, ownership: Ownership) -> Finding:
-    return Finding(
+def _shared_with_disabled(contest: Contest, ownership: Ownership) -> Diagnostic:
+    return Diagnostic(
         what=f"{contest.other}, not enabled, has the interrupt INTID {contest.first} of "
         f"{contest.assignment.device.path} as well",
         hint="Xen would route it to dom0, and then not to the guest: host.overlay keeps the node "
@@ -174,17 +172,16 @@ def _shared_with_disabled(contest: Contest, ownership: Ownership) -> Finding:
 
 
 @of_each
-def interrupt_not_routed(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def interrupt_not_routed(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """An interrupt of the host device that goes to another controller than Xen's GIC: Xen skips it
     (handle_device_interrupts()).
     """
     yield from first_ones(
         assignment.device.other_controllers,
-        lambda controller: Finding(
+        lambda controller: Diagnostic(
             what=f"an interrupt of {assignment.device.path} goes to {controller}, which is not "
             "Xen's GIC",
             hint="Xen does not route it to a guest: the guest's driver must do without",
-            prop="",
             expected="interrupts of the GIC",
             found=controller,
         ),
@@ -192,15 +189,14 @@ def interrupt_not_routed(assignment: Assignment, ownership: Ownership) -> Iterat
 
 
 @of_each
-def msi_only(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def msi_only(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """A device that signals by messages alone: the guest has no ITS."""
     node = ownership.devices.tree.node(assignment.device.path)
     has_messages = node and not {"msi-parent", "msi-map"}.isdisjoint(node.properties)
     if has_messages and not assignment.device.intids and not assignment.device.other_controllers:
-        yield Finding(
+        yield Diagnostic(
             what=f"{assignment.device.path} signals by messages (MSIs) alone",
             hint="Xen gives a guest no ITS, so the device cannot interrupt: the driver must poll",
-            prop="",
             expected="interrupts on the GIC",
             found="msi-parent" if node and "msi-parent" in node.properties else "msi-map",
         )

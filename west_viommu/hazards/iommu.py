@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from west_viommu.hazards.findings import Finding, first_ones, listed
+from west_viommu.diagnostics import Diagnostic
+from west_viommu.hazards.findings import first_ones, listed
 from west_viommu.hazards.matching import not_protected
 from west_viommu.hazards.ownership import Ownership, of_each
 from west_viommu.host.inventory import Iommu
@@ -13,20 +14,20 @@ from west_viommu.hypervisor.assignment import Assignment
 
 
 @of_each
-def unprotected(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def unprotected(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """Behind no IOMMU, nothing confines the DMA of a device."""
     if not ownership.iommus(assignment):
         yield not_protected(assignment.device)
 
 
 @of_each
-def unsupported_iommu(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def unsupported_iommu(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """An IOMMU that no driver of the hypervisor takes, or not with these cells."""
     strange = (i for i in ownership.iommus(assignment) if ownership.holdings.driver(i.path) is None)
     yield from first_ones(strange, lambda iommu: _not_driven(assignment, iommu, ownership))
 
 
-def _not_driven(assignment: Assignment, iommu: Iommu, ownership: Ownership) -> Finding:
+def _not_driven(assignment: Assignment, iommu: Iommu, ownership: Ownership) -> Diagnostic:
     profile = ownership.profile
     driver = profile.driver(iommu.compatible)
     if driver is None:
@@ -34,21 +35,23 @@ def _not_driven(assignment: Assignment, iommu: Iommu, ownership: Ownership) -> F
         what = (
             "which is not an SMMUv3" if known == ["arm,smmu-v3"] else "which Xen has no driver for"
         )
-        return Finding(
+        return Diagnostic(
             what=f"{assignment.device.path} is behind {iommu.path}, {what}",
             hint="Xen gives a guest a vSMMU for devices behind an SMMUv3 only: leave this one to "
             "the host"
             if profile.viommu
             else "Xen cannot confine its DMA: leave this one to the host",
+            prop="iommus",
             expected=" or ".join(known),
             found=" ".join(iommu.compatible) or "no compatible",
             cause=iommu.path,
         )
     cells = " or ".join(f"<{count}>" for count in driver.cells)
-    return Finding(
+    return Diagnostic(
         what=f"{iommu.path} has specifiers that Xen's driver does not take",
         hint=f"correct the host tree: #iommu-cells = {cells}, and as many cells after the phandle "
         "in each `iommus`; Xen does not boot with it as it is",
+        prop="iommus",
         expected=f"#iommu-cells = {cells}",
         found=f"#iommu-cells = <{iommu.cells}>",
         cause=iommu.path,
@@ -56,19 +59,20 @@ def _not_driven(assignment: Assignment, iommu: Iommu, ownership: Ownership) -> F
 
 
 @of_each
-def iommu_disabled(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def iommu_disabled(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """Xen does not drive an IOMMU whose own status is not okay (device_init()); below a node that
     is not, nobody has set it up.
     """
     yield from first_ones(
         (iommu for iommu in ownership.iommus(assignment) if iommu.status != "okay"),
-        lambda iommu: Finding(
+        lambda iommu: Diagnostic(
             what=f"{iommu.path}, the IOMMU of {assignment.device.path}, is not enabled in this "
             "host tree",
             hint="give the tree that you boot Xen with: fdtoverlay -i HOST.dtb -o XEN.dtb "
             "SMMU.dtbo "
             "applies the board's overlay that enables the SMMU; where the boot loader enables "
             "it, boot Linux in place of Xen, and copy its /sys/firmware/fdt",
+            prop="iommus",
             expected='status "okay" on it and all its parents',
             found=f'"{iommu.status}"',
             cause=iommu.path,
@@ -76,10 +80,11 @@ def iommu_disabled(assignment: Assignment, ownership: Ownership) -> Iterator[Fin
     )
     yield from first_ones(
         (i for i in ownership.iommus(assignment) if ownership.holdings.is_marked(i.path)),
-        lambda iommu: Finding(
+        lambda iommu: Diagnostic(
             what=f"{iommu.path}, the IOMMU of {assignment.device.path}, has xen,passthrough: Xen "
             "does not drive it",
             hint="take xen,passthrough out of the SMMU's node: it is for the devices of guests",
+            prop="iommus",
             expected="an SMMU that Xen drives",
             found="xen,passthrough",
             cause=iommu.path,
@@ -88,7 +93,7 @@ def iommu_disabled(assignment: Assignment, ownership: Ownership) -> Iterator[Fin
 
 
 @of_each
-def stream_id_range(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def stream_id_range(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """An ID that is too wide for the driver of the IOMMU: that of SMMUv2 cuts it, and attaches
     another stream (arm_smmu_dt_xlate_generic()), that of the IPMMU fails (ipmmu_dt_xlate()).
     """
@@ -100,17 +105,18 @@ def stream_id_range(assignment: Assignment, ownership: Ownership) -> Iterator[Fi
         of_this = [s.id for s in master.streams if s.iommu == iommu.path and s.id is not None]
         wide = [stream_id for stream_id in of_this if stream_id > driver.last_id]
         if wide:
-            yield Finding(
+            yield Diagnostic(
                 what=f"{assignment.device.path} has a stream ID that Xen's driver of {iommu.path} "
                 "cannot take",
                 hint="Xen would attach another stream or none: leave this one to the host",
+                prop="iommus",
                 expected=f"at most {driver.last_id:#x}",
                 found=listed(wide),
             )
 
 
 @of_each
-def mask_dropped(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def mask_dropped(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """A mask beside an ID, before Xen 4.20 (ef3b4768b3): the SMMU matches the ID alone, and DMA
     under the other IDs of the device faults (sCR0_USFCFG in arm_smmu_device_reset()).
     """
@@ -118,39 +124,42 @@ def mask_dropped(assignment: Assignment, ownership: Ownership) -> Iterator[Findi
     for stream in master.streams if master else ():
         driver = ownership.holdings.driver(stream.iommu)
         if stream.mask and stream.id is not None and driver and driver.drops_masks:
-            yield Finding(
+            yield Diagnostic(
                 what="Xen before 4.20 leaves out the mask of a stream ID of "
                 f"{assignment.device.path}",
                 hint="only the ID itself is attached, and DMA under the others that the mask "
                 "stands for "
                 "faults: use Xen 4.20 or later, or list each ID in the host tree without a mask",
+                prop="iommus",
                 expected="the mask 0",
                 found=f"{stream.id:#x} with the mask {stream.mask:#x}",
             )
 
 
 @of_each
-def two_iommus(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def two_iommus(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """Xen attaches a device to one IOMMU (iommu_fwspec_init() fails for a second)."""
     paths = [iommu.path for iommu in ownership.iommus(assignment)]
     if len(paths) > 1:
-        yield Finding(
+        yield Diagnostic(
             what=f"{assignment.device.path} is behind {len(paths)} IOMMUs",
             hint="Xen takes a device behind one IOMMU only: leave it to the host",
+            prop="iommus",
             expected="one IOMMU",
             found=" and ".join(paths),
         )
 
 
 @of_each
-def map_only(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def map_only(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """IDs of iommu-map alone, on a hypervisor that programs none of them for a devicetree node."""
     master = assignment.device.master
     if master and master.maps and not master.streams and not ownership.profile.programs_maps:
-        yield Finding(
+        yield Diagnostic(
             what=f"{assignment.device.path} has its stream IDs from iommu-map alone",
             hint="Xen programs only the IDs of `iommus` for a node that it passes through, so the "
             "DMA of this device would be blocked or unprotected: leave it to the host",
+            prop="iommus",
             expected="`iommus` on the host node",
             found="iommu-map",
         )

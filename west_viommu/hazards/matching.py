@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from west_viommu.diagnostics import Severity
+from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.requests import Request
-from west_viommu.hazards.findings import Finding, as_allowed, listed
+from west_viommu.hazards.findings import as_allowed, listed
 from west_viommu.hazards.paste import as_entries, path_lines
 from west_viommu.hazards.wanted import Wanted
 from west_viommu.host.devices import Device, Devices
@@ -18,10 +18,10 @@ from west_viommu.tree.node import name_of
 _MOST_NAMED = 3
 
 
-def unknown_path(path: str, devices: Devices) -> Finding:
+def unknown_path(path: str, devices: Devices) -> Diagnostic:
     """A path that names no host node."""
     close = devices.named(name_of(path))[:3] or devices.close_names(path, devices.paths)
-    return Finding(
+    return Diagnostic(
         what="the host tree has no such node",
         hint=f"write the path that you mean: {path_lines(close)}"
         if close
@@ -32,10 +32,10 @@ def unknown_path(path: str, devices: Devices) -> Finding:
     )
 
 
-def nothing_mapped(devices: Devices) -> Finding:
+def nothing_mapped(devices: Devices) -> Diagnostic:
     """The copy of a node with iommu-map, and no such host node."""
     mapping = [master.path for master in devices.masters if master.maps]
-    return Finding(
+    return Diagnostic(
         what="no host node with iommu-map has the address or the name of this one",
         hint=f"say which one you mean: {path_lines(mapping[:3])}"
         if mapping
@@ -44,11 +44,12 @@ def nothing_mapped(devices: Devices) -> Finding:
     )
 
 
-def ambiguous(candidates: Sequence[Master]) -> Finding:
+def ambiguous(candidates: Sequence[Master]) -> Diagnostic:
     """Several masters that a request may mean."""
-    return Finding(
+    return Diagnostic(
         what=f"{len(candidates)} host masters own all of these stream IDs",
         hint=f"say which one you mean: {path_lines(master.path for master in candidates[:3])}",
+        prop="iommus",
         expected="one master",
         found="; ".join(f"{m.path} behind {' and '.join(m.iommus)}" for m in candidates),
     )
@@ -60,7 +61,7 @@ def unknown_ids(
     there: Device | None,
     devices: Devices,
     parts: Sequence[str] = ("reg",),
-) -> Finding:
+) -> Diagnostic:
     """Stream IDs that no master has. `there` is the host node that the other `parts` say."""
     iommus = dict.fromkeys(iommu for _, iommu in unknown if iommu)
     what = "no host master has this stream ID"
@@ -76,7 +77,7 @@ def unknown_ids(
             line = as_entries(there.master, prop)
             hint = f"{said} of {there.path}: " + (f"write {line}" if there.master.streams else line)
         expected = f"{listed(there.master.stream_ids)}, those of {there.path}"
-    return Finding(
+    return Diagnostic(
         what=f"{what} behind {' or '.join(iommus)}" if iommus else what,
         hint=hint,
         prop=prop,
@@ -100,13 +101,14 @@ def _whose_else(request: Request, unknown: Sequence[Wanted], devices: Devices) -
     return "`viommu list` shows the stream IDs of every master"
 
 
-def not_protected(device: Device) -> Finding:
+def not_protected(device: Device) -> Diagnostic:
     """What is found of a device that is behind no IOMMU."""
-    return Finding(
+    return Diagnostic(
         what=f"{device.path} is behind no IOMMU in the host tree, so its DMA would reach all "
         "memory",
         hint="take the host tree whose node has `iommus`, or another device of `viommu list`; for "
         f"one that does no DMA: {as_allowed('unprotected', device.path)}",
+        prop="iommus",
         expected="`iommus` on the host node",
         found="none",
     )
@@ -118,7 +120,7 @@ def mismatch(
     devices: Devices,
     device: Device | None,
     parts: Sequence[str] = (),
-) -> Finding:
+) -> Diagnostic:
     """Stream IDs of several masters, or not those of `device`, which the other `parts` say."""
     owners = ", ".join(dict.fromkeys(_whose(entry, devices) for entry in wanted))
     if device and device.master:
@@ -129,7 +131,7 @@ def mismatch(
         others = _listing([entry for entry in wanted if entry.id not in own], devices)
         has_some = any(entry.id in own for entry in wanted)
         also = f" and give {as_list(others)} a node of its own" if has_some and others else ""
-        return Finding(
+        return Diagnostic(
             what=f"the stream IDs are not those of {device.path}{by}",
             hint=f"copy the IDs of that host node: {as_entries(device.master, prop)}{also}"
             if device.master.streams
@@ -140,7 +142,7 @@ def mismatch(
             else "none but those of iommu-map",
             found=owners,
         )
-    return Finding(
+    return Diagnostic(
         what="no one host master owns all of these stream IDs",
         hint="write one node for each host device, with the stream IDs of that device",
         prop=ids_property(request, lambda _: True),
@@ -179,12 +181,13 @@ def _whose(wanted: Wanted, devices: Devices) -> str:
     return f"{wanted.id:#x} of {' and '.join(dict.fromkeys(paths)) or 'no master'}"
 
 
-def assigned_twice(device: Device, first: Request, *, too_often: bool) -> Finding:
+def assigned_twice(device: Device, first: Request, *, too_often: bool) -> Diagnostic:
     """A host device that the request `first` has already."""
-    return Finding(
+    return Diagnostic(
         what=f"{device.path} is assigned {'too often' if too_often else 'twice'}",
         hint=f"remove this node, or {first.path}",
+        prop="iommus",
         expected="one guest node for a host device",
         found=f"{first.path} as well",
-        severity=Severity.FATAL if too_often else None,
+        severity=Severity.FATAL if too_often else Severity.ERROR,
     )

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import groupby
 
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.regions import Mapped
-from west_viommu.hazards.findings import Finding, first_ones
+from west_viommu.hazards.findings import first_ones
 from west_viommu.hazards.ownership import Found, Mapper, Ownership
 from west_viommu.host.intervals import met
 from west_viommu.hypervisor.pages import in_pages
@@ -19,7 +20,7 @@ from west_viommu.tree.addresses import Region
 from west_viommu.tree.node import is_at_or_below
 
 # Who maps over something, and what was found.
-_Overlaps = Iterator[tuple[Mapper, Finding]]
+_Overlaps = Iterator[tuple[Mapper, Diagnostic]]
 
 
 def guest_overlap(ownership: Ownership) -> Found:
@@ -117,10 +118,10 @@ def _common(page: Region, region: Region) -> Region:
     return Region.between(max(first, other_first), min(last, other_last))
 
 
-def _overlap(mapper: Mapper, found: tuple[str, Region, Region]) -> Finding:
+def _overlap(mapper: Mapper, found: tuple[str, Region, Region]) -> Diagnostic:
     """What a page of the guest is over: something of that name, at that region."""
     name, page, region = found
-    return Finding(
+    return Diagnostic(
         what=f"this region overlaps {name}",
         hint="map the device elsewhere: xen,reg = <host size guest>, and reg with the guest "
         "address",

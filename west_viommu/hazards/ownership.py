@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, wraps
 from typing import NamedTuple
 
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Raw
-from west_viommu.hazards.findings import Finding
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Iommu
 from west_viommu.host.streams import StreamId
@@ -159,11 +159,11 @@ class Ownership:
 
 
 # What is found, and of which assignment.
-Found = Iterator[tuple[Assignment, Finding]]
+Found = Iterator[tuple[Assignment, Diagnostic]]
 Check = Callable[[Ownership], Found]
 
 
-def of_each(check: Callable[[Assignment, Ownership], Iterator[Finding]]) -> Check:
+def of_each(check: Callable[[Assignment, Ownership], Iterator[Diagnostic]]) -> Check:
     """The check of all assignments that looks at one after the other."""
 
     # tools/mutants finds the check itself by it.

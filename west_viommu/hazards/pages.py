@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from west_viommu.diagnostics import Severity
+from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.hazards.contradictions import owners
-from west_viommu.hazards.findings import Finding, as_allowed, first_ones
+from west_viommu.hazards.findings import as_allowed, first_ones
 from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import Contest
@@ -19,14 +19,14 @@ from west_viommu.tree.node import is_at_or_below
 
 
 @of_each
-def added_region(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def added_region(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """What viommu.yml adds to the device, and its node lists: whose it is, and with what."""
     extra = ownership.terms.extra_of(assignment)
     for _, host in assignment.request.regions if extra else ():
         if host in extra:
             (file, line), reason = extra[host].where, extra[host].reason
             of = owners([host], assignment, ownership.holdings)
-            yield Finding(
+            yield Diagnostic(
                 what=f"this region does not belong to {assignment.device.path}{of}",
                 hint=f"added by {file}:{line}, because: {reason}; the guest gets the whole of "
                 f"{in_pages(host)}",
@@ -39,10 +39,10 @@ def added_region(assignment: Assignment, ownership: Ownership) -> Iterator[Findi
 
 
 @of_each
-def untranslatable_region(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def untranslatable_region(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """Xen maps, and finds its SMMUs, by absolute address."""
     if None in assignment.device.regions:
-        yield Finding(
+        yield Diagnostic(
             what=f"a region of {assignment.device.path} has no absolute address",
             hint="a bus above it has no `ranges`, or none that covers the region: correct the host "
             "tree, or leave this device to the host",
@@ -52,9 +52,10 @@ def untranslatable_region(assignment: Assignment, ownership: Ownership) -> Itera
         )
     yield from first_ones(
         (iommu for iommu in ownership.iommus(assignment) if iommu.base is None),
-        lambda iommu: Finding(
+        lambda iommu: Diagnostic(
             what=f"{iommu.path}, the SMMU of {assignment.device.path}, has no absolute address",
             hint="correct the host tree: Xen finds its SMMU by address",
+            prop="iommus",
             expected="a reg that translates to the root",
             found="none",
         ),
@@ -69,10 +70,9 @@ def host_memory(ownership: Ownership) -> Found:
         if ownership.holdings.role(assignment.device.path) == RESERVED:
             yield (
                 assignment,
-                Finding(
+                Diagnostic(
                     what=f"{assignment.device.path} is reserved memory of the host, not a device",
                     hint="remove the node",
-                    prop="",
                     expected="a device of the host",
                     found=RESERVED,
                 ),
@@ -84,7 +84,7 @@ def host_memory(ownership: Ownership) -> Found:
             is_reserved = kind == RESERVED
             yield (
                 contest.assignment,
-                Finding(
+                Diagnostic(
                     what=f"a region of {contest.assignment.device.path} lies in the host's {kind}, "
                     f"{contest.other}",
                     hint="what firmware or the host keeps there belongs to no device: leave this "
@@ -107,7 +107,7 @@ def owned_page(ownership: Ownership) -> Found:
         if contest.standing is Standing.OWN and kind not in (MEMORY, RESERVED):
             yield (
                 contest.assignment,
-                Finding(
+                Diagnostic(
                     what=f"a page of {contest.assignment.device.path} has registers of "
                     f"{contest.other}, {kind}",
                     hint="the guest could reach what Xen itself relies on: leave this region out "
@@ -137,7 +137,7 @@ def shared_page(ownership: Ownership) -> Found:
             f"{other} in the host tree, or pass it through as well; if you trust the guest with "
             f"them: {as_allowed('shared-page', device)}"
         )
-        severity = None
+        severity = Severity.ERROR
         if contest.part_of:
             what = f"{other}, a part of {device}, is on a page that the guest gets"
             hint = "dom0 must not use it: host.overlay keeps it from dom0"
@@ -149,7 +149,7 @@ def shared_page(ownership: Ownership) -> Found:
             what = f"{other}, above {device}, has registers on its page, and stays with the host"
         yield (
             contest.assignment,
-            Finding(
+            Diagnostic(
                 what=what,
                 hint=hint,
                 prop="reg",
@@ -169,7 +169,7 @@ def page_shared_with_disabled(ownership: Ownership) -> Found:
         if contest.standing is Standing.OFF and not contest.part_of:
             yield (
                 contest.assignment,
-                Finding(
+                Diagnostic(
                     what=f"{contest.other}, not enabled, has registers on a page of "
                     f"{contest.assignment.device.path}",
                     hint="Xen maps disabled nodes into dom0 too: host.overlay keeps it from dom0",
@@ -183,13 +183,12 @@ def page_shared_with_disabled(ownership: Ownership) -> Found:
 
 
 @of_each
-def device_without_region(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def device_without_region(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """A device that no region of its own gives access to."""
     if not assignment.device.regions:
-        yield Finding(
+        yield Diagnostic(
             what=f"{assignment.device.path} has no region of its own",
             hint="the guest can reach it only through another device",
-            prop="",
             expected="reg on the host node",
             found="none",
         )

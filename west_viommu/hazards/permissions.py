@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from west_viommu.diagnostics import Diagnostic, Severity, close_matches
 from west_viommu.guest.source import GuestTree
-from west_viommu.hazards.findings import Finding, problem
+from west_viommu.hazards.findings import problem
 from west_viommu.hazards.table import HAZARDS
 from west_viommu.hypervisor.assignment import Permission
 
@@ -49,7 +49,7 @@ class Permissions(AllowList):
         super().__init__(permissions)
         self.guest = guest
 
-    def reason(self, hazard: str, finding: Finding, names: Collection[str]) -> str | None:
+    def reason(self, hazard: str, finding: Diagnostic, names: Collection[str]) -> str | None:
         """Why `finding` of a hazard is allowed, for one of the `names` by which viommu.yml may mean
         its guest node; None where it is not.
         """
@@ -58,7 +58,7 @@ class Permissions(AllowList):
         return reason if is_allowable else None
 
     def problem(
-        self, hazard: str, finding: Finding, path: str, names: Collection[str]
+        self, hazard: str, finding: Diagnostic, path: str, names: Collection[str]
     ) -> Diagnostic:
         """`finding` of a hazard, of the guest node at `path`: a warning where it is allowed."""
         reason = self.reason(hazard, finding, names)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 
-from west_viommu.diagnostics import FirstOnes, Severity
+from west_viommu.diagnostics import Diagnostic, FirstOnes, Severity
 from west_viommu.guest.requests import Raw
 from west_viommu.hazards.contradictions import differs_within_a_page
-from west_viommu.hazards.findings import Finding, as_allowed
+from west_viommu.hazards.findings import as_allowed
 from west_viommu.hazards.overlaps import overlaps
 from west_viommu.hazards.ownership import Ownership
 from west_viommu.host.intervals import Interval, covered_by, met
@@ -21,10 +21,10 @@ from west_viommu.hypervisor.roles import MEMORY, RESERVED
 from west_viommu.tree.addresses import Region
 
 # A raw mapping, the id of the hazard, and what was found.
-_Found = Iterator[tuple[Raw, str, Finding]]
+_Found = Iterator[tuple[Raw, str, Diagnostic]]
 
 
-def of_raw(ownership: Ownership) -> Iterator[tuple[str, str, Finding]]:
+def of_raw(ownership: Ownership) -> Iterator[tuple[str, str, Diagnostic]]:
     """What the hazards of pages say of the raw mappings, in their order: the path of each, the id
     of the hazard, and what was found.
     """
@@ -73,10 +73,10 @@ def on_the_host(raws: Sequence[Raw], ownership: Ownership, assigned: Container[s
         yield from _first_ones(raw, (_with(raw, *part, ownership) for part in mapped_of.items()))
 
 
-def _first_ones(raw: Raw, of: Iterable[tuple[str, Finding] | None]) -> _Found:
+def _first_ones(raw: Raw, of: Iterable[tuple[str, Diagnostic] | None]) -> _Found:
     """The first of each kind, and one more for the rest."""
     first_ones = FirstOnes()
-    left: dict[tuple[str, Severity | None], tuple[Finding, int]] = {}
+    left: dict[tuple[str, Severity], tuple[Diagnostic, int]] = {}
     for hazard, finding in filter(None, of):
         kind = hazard, finding.severity
         if first_ones.take(kind):
@@ -87,12 +87,14 @@ def _first_ones(raw: Raw, of: Iterable[tuple[str, Finding] | None]) -> _Found:
         yield raw, hazard, finding._replace(more=more)
 
 
-def _with(raw: Raw, other: str, region: Region, ownership: Ownership) -> tuple[str, Finding] | None:
+def _with(
+    raw: Raw, other: str, region: Region, ownership: Ownership
+) -> tuple[str, Diagnostic] | None:
     """The hazard of `raw`, with `region` in common with the host node at `other`."""
     kind = ownership.holdings.role(other)
     standing = ownership.holdings.standing(other)
     hazard, expected = "shared-page", "memory that nobody else has"
-    severity = None
+    severity = Severity.ERROR
     what = f"xen,reg maps memory of {other}, which {standing.value}"
     hint = "the guest could reach it: map something else, or assign the device by xen,path"
     if kind == MEMORY:
@@ -116,7 +118,7 @@ def _with(raw: Raw, other: str, region: Region, ownership: Ownership) -> tuple[s
         is_marked = standing is Standing.MARKED
         hazard = "marked-for-another" if is_marked else "page-shared-with-disabled"
         severity = Severity.WARNING
-    return hazard, Finding(
+    return hazard, Diagnostic(
         what=what,
         hint=hint,
         prop="xen,reg",

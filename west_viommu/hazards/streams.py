@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from west_viommu.diagnostics import Severity
-from west_viommu.hazards.findings import Finding, first_ones, listed
+from west_viommu.diagnostics import Diagnostic, Severity
+from west_viommu.hazards.findings import first_ones, listed
 from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.host.intervals import met
 from west_viommu.host.streams import first_null_entry
@@ -19,23 +19,24 @@ from west_viommu.tree.cells import counted
 
 
 @of_each
-def stray_streams(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def stray_streams(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """Stream IDs for a device that is behind no IOMMU, and is to be assigned all the same."""
     if (
         assignment.request.entries
         and not assignment.device.master
         and ownership.terms.permission("unprotected", assignment)
     ):
-        yield Finding(
+        yield Diagnostic(
             what=f"{assignment.device.path} is behind no IOMMU, so it has no stream IDs",
             hint="leave iommus out",
+            prop="iommus",
             expected="no iommus",
             found=listed(assignment.ids),
         )
 
 
 @of_each
-def stream_list(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def stream_list(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """A list of stream IDs that Xen reads to its end only where it is whole: a phandle of 0 ends it
     (dt_parse_phandle_with_args(), 4.17 to 4.21; booted: "Failed to assign device").
     """
@@ -45,21 +46,23 @@ def stream_list(assignment: Assignment, ownership: Ownership) -> Iterator[Findin
         return
     before = first_null_entry(ownership.devices.tree, node)
     if before is not None and ownership.profile.toolstacks:
-        yield Finding(
+        yield Diagnostic(
             what=f"`iommus` of {assignment.device.path} has an entry without an IOMMU, and Xen "
             "reads no further",
             hint="correct the host tree: remove the entry whose phandle is 0"
             + ("" if before else "; as it is, Xen cannot assign the device"),
+            prop="iommus",
             expected="an IOMMU in each entry",
             found=f"{counted(before, 'entry', 'entries')} before it",
         )
     ids = Counter((stream.iommu, stream.id) for stream in master.streams)
     twice = [stream_id for stream_id, count in ids.items() if count > 1]
     if twice and not ownership.profile.repeats_ids:
-        yield Finding(
+        yield Diagnostic(
             what=f"`iommus` of {assignment.device.path} lists a stream ID twice",
             hint="correct the host tree: list each ID once. This Xen finds the stream in its tree "
             "already, and does not assign the device",
+            prop="iommus",
             expected="each ID once",
             found=listed(stream_id for _, stream_id in twice if stream_id is not None),
         )
@@ -116,15 +119,16 @@ def _collisions(ownership: Ownership) -> Iterator[tuple[int, dict[int, list[int]
         yield place, ids_of
 
 
-def _colliding(assignment: Assignment, found: tuple[Assignment, Sequence[int]]) -> Finding:
+def _colliding(assignment: Assignment, found: tuple[Assignment, Sequence[int]]) -> Diagnostic:
     other, ids = found
     behind = " and ".join(assignment.device.master.iommus) if assignment.device.master else ""
     other_behind = " and ".join(other.device.master.iommus) if other.device.master else ""
-    return Finding(
+    return Diagnostic(
         what=f"{assignment.device.path} behind {behind} and {other.device.path} behind "
         f"{other_behind} have the same stream ID",
         hint="the vSMMU tells the streams of a guest apart by ID alone: give one of the two to "
         "another guest",
+        prop="iommus",
         expected="IDs that no other SMMU of this guest's devices has",
         found=listed(sorted(set(ids))[:MOST_IDS]),
         other=other.device.path,
@@ -148,18 +152,19 @@ def shared_stream_id(ownership: Ownership) -> Found:
             yield assignment, _shared(contest, iommu, is_assigned=False)
 
 
-def _shared(contest: Contest, iommu: str, *, is_assigned: bool) -> Finding:
+def _shared(contest: Contest, iommu: str, *, is_assigned: bool) -> Diagnostic:
     other = contest.other
-    return Finding(
+    return Diagnostic(
         what=f"{contest.assignment.device.path} and {other} share a stream ID on {iommu}",
         hint="Xen stops, or does not assign the second: leave one of them out"
         if is_assigned
         else "Xen attaches both, and stops; and the SMMU cannot tell them apart: disable "
         f'{other} in the host tree (status = "disabled";), so that host.overlay can keep it from '
         "dom0, or leave this device to the host",
+        prop="iommus",
         expected="IDs of this device alone",
         found=listed(sorted(contest.ids)),
-        severity=Severity.FATAL if is_assigned else None,
+        severity=Severity.FATAL if is_assigned else Severity.ERROR,
         more=contest.more,
     )
 
@@ -173,10 +178,11 @@ def stream_shared_with_disabled(ownership: Ownership) -> Found:
             other, assignment = contest.other, contest.assignment
             yield (
                 assignment,
-                Finding(
+                Diagnostic(
                     what=f"{other}, not enabled, shares a stream ID with {assignment.device.path}",
                     hint="Xen would attach it to dom0 all the same, and stop: host.overlay keeps "
                     "it from dom0, so apply that",
+                    prop="iommus",
                     expected="IDs of this device alone",
                     found=f"{listed(sorted(contest.ids))}, status "
                     f'"{ownership.holdings.status(other)}"',
@@ -186,31 +192,33 @@ def stream_shared_with_disabled(ownership: Ownership) -> Found:
 
 
 @of_each
-def streams_omitted(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def streams_omitted(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """The guest lists fewer stream IDs than the host; Xen attaches all."""
     master = assignment.device.master
     asked = frozenset(assignment.ids)
     omitted = [i for i in master.stream_ids if i not in asked] if master else []
     if omitted:
         entries = ", ".join(f"<0x0 {stream_id:#x}>" for stream_id in omitted)
-        yield Finding(
+        yield Diagnostic(
             what=f"the host lists more stream IDs for {assignment.device.path}",
             hint=f"the guest's driver would set up no stream for them: add {entries} unless the "
             "device never uses them",
+            prop="iommus",
             expected=listed(master.stream_ids) if master else "",
             found=listed(assignment.ids),
         )
 
 
 @of_each
-def maps_not_programmed(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def maps_not_programmed(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """An iommu-map beside iommus, on a hypervisor that programs none of its IDs."""
     master = assignment.device.master
     if master and master.streams and master.maps and not ownership.profile.programs_maps:
-        yield Finding(
+        yield Diagnostic(
             what=f"{assignment.device.path} has an iommu-map beside its `iommus`",
             hint="Xen programs only the IDs of `iommus` for this node: DMA under an ID of the map "
             "will fault",
+            prop="iommus",
             expected="`iommus` alone",
             found=f"iommu-map of {counted(len(master.maps), 'row')}",
         )

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from west_viommu.diagnostics import Severity
+from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.hazards import device, interrupts, iommu, overlaps, pages, streams, vsids
-from west_viommu.hazards.findings import Finding
 from west_viommu.hazards.ownership import Check, Ownership
 from west_viommu.hypervisor.assignment import Assignment
 
@@ -110,7 +109,7 @@ HAZARDS = (
 
 def findings(
     ownership: Ownership,
-) -> Iterator[tuple[Hazard, Assignment, Finding]]:
+) -> Iterator[tuple[Hazard, Assignment, Diagnostic]]:
     """All that the checks find, in the order of the table; of devices by themselves, only what
     refuses them.
     """

@@ -9,7 +9,7 @@ from collections.abc import Collection, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, FirstOnes, Severity, rest
-from west_viommu.hazards.findings import Finding, problem
+from west_viommu.hazards.findings import problem
 from west_viommu.hazards.permissions import Permissions
 
 # More nodes are not named one by one.
@@ -45,7 +45,7 @@ class Told:
     def add(
         self,
         hazard: str,
-        finding: Finding,
+        finding: Diagnostic,
         path: str,
         names: Collection[str],
         *,

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.source import PASSTHROUGH
-from west_viommu.hazards.findings import Finding, listed
+from west_viommu.hazards.findings import listed
 from west_viommu.hazards.ownership import Ownership, of_each
 from west_viommu.hypervisor.assignment import AssignedStream, Assignment
 from west_viommu.tree.cells import counted
 
 
 @of_each
-def not_numbered(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def not_numbered(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """A device that the policy, or the hypervisor, gives no stream IDs."""
     streams = ownership.streams[assignment.request.path]
     renumbers = ownership.profile.renumbers
@@ -23,11 +24,12 @@ def not_numbered(assignment: Assignment, ownership: Ownership) -> Iterator[Findi
         return
     if streams is None and ownership.profile.policy == "explicit":
         count = len(assignment.streams)
-        yield Finding(
+        yield Diagnostic(
             what=f"the policy explicit needs {counted(count, 'stream ID')} for "
             f"{assignment.device.path}",
             hint=f'write into viommu.yml: vsids: {{"{assignment.device.path}": '
             f"[{', '.join(f'{stream_id:#x}' for stream_id, _ in assignment.streams)}]}}",
+            prop="iommus",
             expected=counted(count, "ID"),
             found=next(
                 (
@@ -39,23 +41,22 @@ def not_numbered(assignment: Assignment, ownership: Ownership) -> Iterator[Findi
             ),
         )
     else:
-        yield Finding(
+        yield Diagnostic(
             what=f"{renumbers} numbers the streams of direct children of {PASSTHROUGH} only",
             hint=f"move the node up, to {PASSTHROUGH}/{assignment.request.name}",
-            prop="",
             expected=f"a child of {PASSTHROUGH}",
             found=assignment.request.path,
         )
 
 
 @of_each
-def vsid_clash(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def vsid_clash(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """Two streams with one vMasterID, or one that is not the ID that the hypervisor gives."""
     if ownership.profile.viommu is None:
         return
     own = ownership.streams[assignment.request.path] or ()
     for mine, theirs, other in _clashes(assignment, ownership):
-        yield Finding(
+        yield Diagnostic(
             what=f"two streams get the guest's stream ID {mine.vmaster:#x}: {mine.pmaster:#x} "
             f"behind {mine.iommu}, and {theirs.pmaster:#x} of {other} behind {theirs.iommu}",
             hint="one vSMMU needs an ID for each stream: "
@@ -64,24 +65,26 @@ def vsid_clash(assignment: Assignment, ownership: Ownership) -> Iterator[Finding
                 if ownership.profile.policy == "explicit"
                 else "leave one of the devices out, or number them in viommu.yml (vsid: explicit)"
             ),
+            prop="iommus",
             expected="an ID for each stream",
             found=f"{mine.vmaster:#x} twice",
         )
     given = ownership.given.get(assignment.request.path)
     wrong = [mine.vmaster for mine in own]
     if given is not None and list(given) != wrong:
-        yield Finding(
+        yield Diagnostic(
             what=f"this hypervisor gives a guest other stream IDs than the policy "
             f"{ownership.profile.policy}",
             hint="leave the policy to the profile (no --vsid, no vsid: in viommu.yml), or choose "
             "the profile of the Xen that you have",
+            prop="iommus",
             expected=listed(given),
             found=listed(wrong),
         )
 
 
 @of_each
-def vsid_range(assignment: Assignment, ownership: Ownership) -> Iterator[Finding]:
+def vsid_range(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
     """A vMasterID that is wider than what the vSMMU has (SMMU_IDR1.SIDSIZE)."""
     viommu = ownership.profile.viommu
     if viommu is None:
@@ -89,11 +92,12 @@ def vsid_range(assignment: Assignment, ownership: Ownership) -> Iterator[Finding
     bits = viommu.id_bits
     wide = [vmaster for vmaster in ownership.guest_ids(assignment) if vmaster >> bits]
     if wide:
-        yield Finding(
+        yield Diagnostic(
             what=f"the vSMMU has stream IDs of {bits} bits",
             hint="write smaller numbers into vsids of viommu.yml"
             if ownership.profile.policy == "explicit"
             else "its guest could not use such an ID: pass through another device",
+            prop="iommus",
             expected=f"at most {(1 << bits) - 1:#x}",
             found=listed(wide),
         )

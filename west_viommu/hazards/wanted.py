@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.requests import PLACEHOLDERS, Request
-from west_viommu.hazards.findings import Finding, NoMatch
+from west_viommu.hazards.findings import NoMatch
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import covered_by
 from west_viommu.host.inventory import Master
@@ -34,9 +35,10 @@ def wanted_ids(request: Request, devices: Devices) -> tuple[Wanted, ...]:
         if iommu is None:
             raise NoMatch(
                 "malformed",
-                Finding(
+                Diagnostic(
                     what="iommus names an IOMMU that the host does not have",
                     hint="write 0x0 in place of the host's SMMU",
+                    prop="iommus",
                     expected="0x0, 0xfdea or the phandle of a host IOMMU",
                     found=f"{phandle:#x}",
                 ),

@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from west_viommu.diagnostics import Severity
+from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.gic import LINUX_EDGE, GuestInterrupt
 from west_viommu.guest.regions import RegionPair
 from west_viommu.guest.requests import Request
 from west_viommu.guest.source import PASSTHROUGH
-from west_viommu.hazards.findings import Finding
 from west_viommu.hazards.ownership import Ownership
 from west_viommu.hazards.table import Hazard, findings
 from west_viommu.host.devices import Device, Devices
@@ -58,7 +57,7 @@ class Concern(NamedTuple):
 
     device: str
     hazard: str
-    finding: Finding
+    finding: Diagnostic
 
 
 class DeviceReport(NamedTuple):
@@ -120,14 +119,14 @@ def concerns(together: Sequence[Device], devices: Devices, terms: Terms) -> Iter
         path = assignment.device.path
         if hazard.is_moot(path, refused):
             continue
-        if finding.told_as(hazard.severity) is not Severity.WARNING:
+        if finding.as_told(hazard.severity) is not Severity.WARNING:
             refused.add((hazard.id, path))
         yield Concern(path, hazard.id, finding)
 
 
 def _refusing(
     fit: Sequence[Device], devices: Devices, terms: Terms
-) -> Iterator[tuple[Hazard, Assignment, Finding]]:
+) -> Iterator[tuple[Hazard, Assignment, Diagnostic]]:
     """What refuses each of `fit`, as if it were assigned alone."""
     assignments = [whole(_request(device), device) for device in fit]
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)

@@ -13,7 +13,7 @@ from west_viommu.diagnostics import Diagnostic, Where
 from west_viommu.guest.requests import Request
 from west_viommu.hazards.contradictions import Contradiction, Examiner, or_else, together
 from west_viommu.hazards.evidence import IDS, Evidence
-from west_viommu.hazards.findings import Finding, NoMatch
+from west_viommu.hazards.findings import NoMatch
 from west_viommu.hazards.permissions import Permissions
 from west_viommu.hazards.wanted import candidates, wanted_ids
 from west_viommu.host.devices import Device
@@ -179,10 +179,11 @@ class Matcher:
         model = self._devices.model
         return self._permissions.problem(
             "wrong-host",
-            Finding(
+            Diagnostic(
                 what="nothing that the guest asks for is in this host tree: is it the right host?",
                 hint="give --host the tree of the board that the guest is for; `viommu list` "
                 "shows what a host has",
+                prop="iommus",
                 expected="paths, addresses and stream IDs of the host",
                 found=f"{self._devices.host_name} ({model})" if model else self._devices.host_name,
             ),

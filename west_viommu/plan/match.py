@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.requests import COPY_HINT, Request
-from west_viommu.hazards.findings import Finding, NoMatch
+from west_viommu.hazards.findings import NoMatch
 from west_viommu.hazards.matching import (
     ambiguous,
     mismatch,
@@ -134,7 +135,7 @@ def _despite_malformed_ids(request: Request, error: TreeError, holdings: Holding
         hint += f": {as_entries(device.master)}"
     raise NoMatch(
         "malformed",
-        Finding(
+        Diagnostic(
             what=error.what, hint=hint, prop=error.prop, expected=error.expected, found=error.found
         ),
     )

@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 
 from west_viommu.diagnostics import Diagnostic, Severity, bounded
 from west_viommu.guest.requests import Raw
-from west_viommu.hazards.findings import Finding, as_allowed
+from west_viommu.hazards.findings import as_allowed
 from west_viommu.hazards.ownership import Ownership
 from west_viommu.hazards.permissions import AllowList
 from west_viommu.hazards.raw import on_the_host
@@ -82,7 +82,7 @@ def _owners(held: Iterable[Holder]) -> dict[str, str]:
 
 def _with_the_host(
     held: Sequence[Holder], contested: Contests, holdings: Holdings, terms: SystemTerms
-) -> Iterator[tuple[Holder, str, Finding]]:
+) -> Iterator[tuple[Holder, str, Diagnostic]]:
     """What dom0 or the hypervisor has as well of what a domain holds: who holds it, the hazard and
     what was found. Errors alone: each domain's own run has warned of the rest.
     """
@@ -96,7 +96,7 @@ def _with_the_host(
     for hazard in HAZARDS:
         if hazard.id in _OF_HANDS and hazard.check:
             for assignment, finding in hazard.check(ownership):
-                if finding.told_as(hazard.severity) is not Severity.WARNING:
+                if finding.as_told(hazard.severity) is not Severity.WARNING:
                     yield by_node[assignment.request.path], hazard.id, finding
     raws = [_raw(holder) for holder in held if not holder.assignment]
     marked = {mark.path for mark in contested.marks}
@@ -110,7 +110,7 @@ def _raw(holder: Holder) -> Raw:
     return Raw(holder.qualified, tuple(regions))
 
 
-def _taken(holder: Holder, hazard: str, finding: Finding) -> set[tuple[str, str, str]]:
+def _taken(holder: Holder, hazard: str, finding: Diagnostic) -> set[tuple[str, str, str]]:
     """The permissions of the domain's own plan that excuse `finding`: domain, hazard, device."""
     names = {holder.node, finding.other}
     if holder.assignment:
@@ -122,8 +122,8 @@ def _taken(holder: Holder, hazard: str, finding: Finding) -> set[tuple[str, str,
     }
 
 
-def _problem(holder: Holder, hazard: str, finding: Finding) -> Diagnostic:
-    return finding.problem(hazard, holder.qualified, holder.domain.where)
+def _problem(holder: Holder, hazard: str, finding: Diagnostic) -> Diagnostic:
+    return finding.at(hazard, holder.qualified, holder.domain.where)
 
 
 def _unneeded(
