@@ -44,12 +44,12 @@ class DtbError(Exception):
 class _Blocks:
     """The checked header: where the structure and the strings of a blob begin and end."""
 
-    __slots__ = ("strings", "strings_end", "struct", "struct_end")
+    __slots__ = ("memreserve", "strings", "strings_end", "struct", "struct_end")
 
     def __init__(self, blob: bytes):
         if len(blob) < _HEADER_BYTES[16]:
             raise DtbError("the header is cut off", len(blob))
-        magic, size, struct, strings, _, version, oldest_reader, _, strings_size = unpack_from(
+        magic, size, struct, strings, rows, version, oldest_reader, _, strings_size = unpack_from(
             ">4s8I", blob
         )
         if magic != MAGIC:
@@ -73,6 +73,7 @@ class _Blocks:
             raise DtbError("the structure block is misplaced", 8)
         if strings < header or self.strings_end > size:
             raise DtbError("the strings block is misplaced", 12)
+        self.memreserve = _memreserve(blob, rows, size)
 
 
 def tree_from_dtb(blob: bytes) -> Tree:
@@ -144,9 +145,23 @@ def tree_from_dtb(blob: bytes) -> Tree:
         elif tag == _END:
             if root is None:
                 raise DtbError("the structure block ends inside a node", at)
-            return Tree(root)
+            return Tree(root, memreserve=blocks.memreserve)
         else:
             raise DtbError(f"unknown structure tag {tag:#x}", at)
+
+
+def _memreserve(blob: bytes, at: int, end: int) -> tuple[tuple[int, int], ...]:
+    """Return the rows (address, size) of the memory reservation block at byte `at`, which a row of
+    zeros ends; () if it has no end.
+    """
+    rows: list[tuple[int, int]] = []
+    while at + 16 <= end:
+        row: tuple[int, int] = unpack_from(">QQ", blob, at)
+        if row == (0, 0):
+            return tuple(rows)
+        rows.append(row)
+        at += 16
+    return ()
 
 
 def room_for_paths(size: int) -> int:

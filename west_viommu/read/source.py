@@ -65,7 +65,7 @@ def host_tree(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str
     def of_node(path: str) -> dict[str, Reference]:
         return dict(_references(parsed, parsed.get_node(path)))
 
-    return Tree(tree.root, Source(_labels(parsed), numbered, of_node))
+    return Tree(tree.root, Source(_labels(parsed), numbered, of_node), tree.memreserve)
 
 
 def guest_tree(
@@ -242,7 +242,8 @@ def _dtlib_problem(message: str, name: str, outline: Outline) -> Diagnostic:
 
 
 def _tree(parsed: Any) -> Tree:
-    return Tree(_node(parsed.root, "/"))
+    rows = tuple((address, size) for _, address, size in parsed.memreserves)
+    return Tree(_node(parsed.root, "/"), memreserve=rows)
 
 
 def _node(node: Any, path: str) -> Node:

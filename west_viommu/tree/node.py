@@ -87,7 +87,8 @@ def paths_above(path: str) -> Iterator[str]:
 
 class Tree:
     """Nodes by path, by phandle and in document order. `source`: what only its source tells, None
-    where it comes from a blob.
+    where it comes from a blob. `memreserve`: the rows (address, size) of its memory reservation
+    block.
     """
 
     __slots__ = (
@@ -96,13 +97,20 @@ class Tree:
         "_decoded",
         "_shared_phandles",
         "_statuses",
+        "memreserve",
         "root",
         "source",
     )
 
-    def __init__(self, root: Node, source: Source | None = None):
+    def __init__(
+        self,
+        root: Node,
+        source: Source | None = None,
+        memreserve: tuple[tuple[int, int], ...] = (),
+    ):
         self.root: Final = root
         self.source: Final = source
+        self.memreserve: Final = memreserve
         self._by_path: dict[str, Node] = {}
         self._by_phandle: dict[int, Node] = {}
         self._shared_phandles: set[int] = set()

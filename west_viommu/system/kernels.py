@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernel images as Xen probes them: kernel_probe() in arch/arm/kernel.c (4.17; later versions take
+the same formats).
+"""
+
+from __future__ import annotations
+
+import zlib
+from struct import Struct, unpack_from
+from typing import NamedTuple
+
+# The header of an arm64 Image (Linux, Documentation/arch/arm64/booting.rst).
+_ARM64 = Struct("<II3Q24xI4x")
+_ARM64_MAGIC_V0 = 0x14000008
+_ARM64_MAGIC_V1 = 0x644D5241
+_UIMAGE = Struct(">7I4B32s")
+_UIMAGE_MAGIC = 0x27051956
+# The architectures of a uImage that Xen takes: IH_ARCH_ARM and IH_ARCH_ARM64.
+_UIMAGE_ARCHITECTURES = {2: False, 22: True}
+_ZIMAGE32 = Struct("<36x3I")
+_ZIMAGE32_MAGIC = 0x016F2818
+_GZIP_MAGIC = b"\x1f\x8b"
+# As much of a file as a probe looks at: an arm64 Image below gzip.
+HEAD_BYTES = 4096
+TAIL_BYTES = 4
+
+
+class Kernel(NamedTuple):
+    """A kernel: its `format`, the bytes that Xen copies into the guest (`size`), the bytes that the
+    kernel takes there with its BSS (`extent`), the offset from the guest's RAM base at which Xen
+    puts it, and the bytes of Xen's heap that a compressed kernel takes while Xen starts.
+    """
+
+    format: str
+    size: int
+    extent: int
+    offset: int = 0
+    is_64_bit: bool = True
+    unpacked: int = 0
+
+
+def kernel(head: bytes, tail: bytes, size: int) -> Kernel | None:
+    """Return the kernel in a file of `size` bytes, which begins with `head` (HEAD_BYTES of it, if
+    the file has as many) and ends with `tail` (TAIL_BYTES); None if Xen takes it for no kernel.
+    """
+    if head[:2] != _GZIP_MAGIC:
+        return _plain(head, size)
+    try:
+        inner = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, HEAD_BYTES)
+    except zlib.error:
+        return None
+    # kernel_decompress() goes by the length that gzip appends.
+    unpacked = int.from_bytes(tail, "little")
+    found = _plain(inner, unpacked)
+    return found and found._replace(format=f"{found.format}, gzip", unpacked=unpacked)
+
+
+def image_size(head: bytes) -> int | None:
+    """Return the bytes that an arm64 Image takes in memory, by its header: those of the hypervisor
+    itself; None for another file.
+    """
+    if len(head) < _ARM64.size:
+        return None
+    _, _, _, size, _, magic = _ARM64.unpack_from(head)
+    return size if magic == _ARM64_MAGIC_V1 else None
+
+
+def _plain(head: bytes, size: int) -> Kernel | None:
+    return _arm64(head, size) or _uimage(head, size) or _zimage32(head, size)
+
+
+def _arm64(head: bytes, size: int) -> Kernel | None:
+    """kernel_zimage64_probe(): either magic will do; Xen copies the whole file."""
+    if len(head) < _ARM64.size:
+        return None
+    magic0, _, offset, extent, _, magic1 = _ARM64.unpack_from(head)
+    if magic0 != _ARM64_MAGIC_V0 and magic1 != _ARM64_MAGIC_V1:
+        return None
+    # Linux clears its BSS, which the header counts and Xen does not.
+    return Kernel("arm64 Image", size=size, extent=max(size, extent), offset=offset)
+
+
+def _uimage(head: bytes, size: int) -> Kernel | None:
+    """kernel_uimage_probe()."""
+    if len(head) < _UIMAGE.size:
+        return None
+    magic, _, _, length, _, _, _, _, architecture, _, _, _ = _UIMAGE.unpack_from(head)
+    is_kernel = magic == _UIMAGE_MAGIC and architecture in _UIMAGE_ARCHITECTURES
+    if not is_kernel or length > size - _UIMAGE.size:
+        return None
+    is_64_bit = _UIMAGE_ARCHITECTURES[architecture]
+    return Kernel("uImage", size=length, extent=length, is_64_bit=is_64_bit)
+
+
+def _zimage32(head: bytes, size: int) -> Kernel | None:
+    """kernel_zimage32_probe()."""
+    if len(head) < _ZIMAGE32.size:
+        return None
+    magic, start, end = unpack_from("<3I", head, 36)
+    if magic != _ZIMAGE32_MAGIC or not 0 <= end - start <= size:
+        return None
+    return Kernel("zImage", size=end - start, extent=end - start, is_64_bit=False)
