@@ -2,8 +2,8 @@
 """The places in host RAM at which the boot loader puts Xen, its tree and the modules of domains.
 
 The rules were seen with Debian's U-Boot 2023.01 and 2025.01, Xen 4.17 and 4.20: a module in
-reserved memory or outside RAM stops Xen; U-Boot itself lies at the top of RAM ("would overwrite reserved
-memory"); booti leaves an image where it is if that is aligned to 2 MiB.
+reserved memory or outside RAM stops Xen; U-Boot itself lies at the top of RAM ("would overwrite
+reserved memory"); booti leaves an image in its place if that is aligned to 2 MiB.
 """
 
 from __future__ import annotations
