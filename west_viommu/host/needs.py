@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a device needs of other nodes of its host: clocks, resets, power domains, pins, supplies.
+
+A guest of Xen gets the registers of its device and none of these nodes. The facts are named, so
+that the user can see who must leave what switched on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from functools import cached_property
+from struct import unpack_from
+from typing import NamedTuple
+
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.node import Node, Tree, is_at_or_below
+from west_viommu.tree.providers import provider
+from west_viommu.tree.references import reading_of
+
+FIXED, REGISTERS = "fixed", "registers"
+# The properties of dt-schema's common bindings that name a provider which the driver switches: by
+# the property's name, or its end.
+_NAMES = frozenset(
+    {
+        "clocks",
+        "resets",
+        "power-domains",
+        "phys",
+        "phy-handle",
+        "phy",
+        "dmas",
+        "nvmem-cells",
+        "nvmem",
+        "mboxes",
+        "interconnects",
+    }
+)
+_ENDS = ("-supply", "gpios", "gpio")
+_PINS = "pinctrl-"
+# Compatible, or its beginning -> the firmware behind the node (the bindings of Linux 6.12).
+_FIRMWARE = (
+    ("arm,scmi", "SCMI"),
+    ("linaro,scmi", "SCMI"),
+    ("arm,scpi", "SCPI"),
+    ("amlogic,meson-gxbb-scpi", "SCPI"),
+    ("nvidia,tegra186-bpmp", "BPMP"),
+    ("xlnx,zynqmp-firmware", "EEMI"),
+    ("xlnx,versal-firmware", "EEMI"),
+    ("xlnx,versal-net-firmware", "EEMI"),
+    ("ti,k2g-sci", "TI SCI"),
+    ("ti,am654-sci", "TI SCI"),
+    ("fsl,imx8qxp-scu", "SCU"),
+    ("fsl,imx-scu", "SCU"),
+    ("qcom,rpm", "RPMh"),
+    ("qcom,scm", "SCM"),
+    ("arm,psci", "PSCI"),
+)
+# Interconnects of Qualcomm have no registers: a voter speaks to the firmware for them.
+_VOTERS = "qcom,bcm-voters"
+_MOST_DERIVED = 8
+
+
+class Need(NamedTuple):
+    """An entry of property `prop` of the host node `node`, by its `name` in clock-names or the
+    like: the `provider` (a path), its kind ("fixed" if nobody can switch it, "registers", or the
+    name of a firmware), the cells of the specifier, and the other nodes that list the same of it.
+    """
+
+    node: str
+    prop: str
+    name: str
+    provider: str
+    kind: str
+    specifier: tuple[int, ...]
+    users: tuple[str, ...]
+
+    def __str__(self) -> str:
+        cells = f" <{' '.join(map(str, self.specifier))}>" if self.specifier else ""
+        return f"{self.prop}{f' {self.name!r}' if self.name else ''}: {self.provider}{cells}"
+
+
+# What tells an entry from others: clock 5 of a provider is not its reset 5.
+_Entry = tuple[str, str, tuple[int, ...]]
+
+
+def _entry(prop: str, target: str, specifier: tuple[int, ...]) -> _Entry:
+    row = provider(prop)
+    return (row.cells or "") if row else "", target, specifier
+
+
+class Needs:
+    """The providers of one host, and the nodes that use each entry of them."""
+
+    def __init__(self, tree: Tree):
+        self._tree = tree
+        self._kinds: dict[str, str] = {}
+
+    def of(self, path: str, along: Collection[str] = ()) -> tuple[Need, ...]:
+        """Return what the device at `path`, and the nodes below it, need of nodes that are neither
+        below it nor below one of those that go `along` with it.
+        """
+        node = self._tree.node(path)
+        own = (path, *along)
+        return tuple(
+            Need(
+                node=user.path,
+                prop=prop,
+                name=name,
+                provider=target,
+                kind=self.kind(target),
+                specifier=specifier,
+                users=tuple(
+                    dict.fromkeys(
+                        other
+                        for other in self._users.get(_entry(prop, target, specifier), ())
+                        if not is_at_or_below(other, path)
+                    )
+                ),
+            )
+            for user in (_below(node) if node else ())
+            for prop, name, target, specifier in _entries(self._tree, user)
+            if not any(is_at_or_below(target, above) for above in own)
+        )
+
+    def kind(self, path: str) -> str:
+        """Return the kind of the provider at `path`."""
+        known = self._kinds.get(path)
+        if known is None:
+            node = self._tree.node(path)
+            known = self._kinds[path] = self._found(node, _MOST_DERIVED) if node else FIXED
+        return known
+
+    def _found(self, node: Node, deeper: int) -> str:
+        """The kind of `node`. A node without registers has those of what it is made of: the parent
+        of a derived clock, the GPIO that switches a supply, the voter of an interconnect. If there
+        is no such node either, nobody can switch it.
+        """
+        lineage = list(self._tree.lineage(node))
+        for above in lineage:
+            for name in above.known_compatible:
+                for beginning, firmware in _FIRMWARE:
+                    if name.startswith(beginning):
+                        return firmware
+        if any("reg" in above.properties for above in lineage):
+            return REGISTERS
+        for above in lineage:
+            for _, _, target, _ in _entries(self._tree, above, _VOTERS):
+                parent = self._tree.node(target)
+                if parent and parent is not node and deeper:
+                    return self._found(parent, deeper - 1)
+        return FIXED
+
+    @cached_property
+    def _users(self) -> dict[_Entry, list[str]]:
+        """The nodes that list each entry of a provider."""
+        users: dict[_Entry, list[str]] = {}
+        for node in self._tree.nodes():
+            for prop, _, target, specifier in _entries(self._tree, node):
+                users.setdefault(_entry(prop, target, specifier), []).append(node.path)
+        return users
+
+
+def _below(node: Node) -> Iterator[Node]:
+    yield node
+    for child in node.children:
+        yield from _below(child)
+
+
+def _is_need(name: str) -> bool:
+    return name in _NAMES or name.startswith(_PINS) or name.endswith(_ENDS)
+
+
+def _entries(
+    tree: Tree, node: Node, also: str = ""
+) -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
+    """Yield the entries of the properties of `node` that name a provider, and of the property
+    `also`: the property, the entry's name, the provider's path, and the cells of the specifier.
+    """
+    for prop, value in node.properties.items():
+        if not _is_need(prop) and prop != also:
+            continue
+        row = provider(prop)
+        cells = reading_of(tree, node, prop).reference.cells if value else {}
+        if not cells:
+            continue
+        names = _names(node, row.names if row and not prop.startswith(_PINS) else "")
+        numbers = unpack_from(f">{len(value) // 4}I", value)
+        places = sorted(cells)
+        ends = [*places[1:], len(numbers)]
+        for entry, (at, end) in enumerate(zip(places, ends, strict=True)):
+            name = names[entry] if len(names) == len(places) else ""
+            yield prop, name, cells[at], numbers[at + 1 : end]
+
+
+def _names(node: Node, prop: str) -> tuple[str, ...]:
+    try:
+        return node.string_list(prop) if prop else ()
+    except TreeError:
+        return ()
