@@ -6,6 +6,7 @@
 #   smmu/xen                  the same, built of Debian's source with its SMMUv3 driver
 #   qemu/qemu-system-aarch64  a QEMU whose SMMUv3 does stage 2
 #   dom0/                     a kernel and Xen's tools, for a dom0
+#   xlutil/                   libxlutil of this machine's architecture: xl's reader of xl.cfg
 #
 # What is there stays as it is. Run it by `make boot-tools`, after tools/setup.sh boot.
 set -eu
@@ -157,7 +158,22 @@ bring_dom0() (
     find . | cpio -o -H newc -R 0:0 --quiet | gzip -1 >"$work/dom0/root.cpio.gz"
 )
 
-for name in boot smmu qemu dom0; do
+bring_xlutil() (
+    apt_at "$work/apt"
+    : >"$work/apt/status"
+    cat >>"$work/apt/apt.conf" <<END
+Dir::State::Status "$work/apt/status";
+END
+    cd "$work/apt"
+    apt-get update -q
+    library=$(apt-cache search --names-only '^libxenmisc[0-9]' | sed -n '1s/ .*//p')
+    # shellcheck disable=SC2046 # each name is a word
+    apt-get download -q $(apt-cache depends --recurse --important "$library" |
+        sed -n 's/^\(libxen.*\|libyajl.*\)$/\1/p' | sort -u)
+    unpack_into "$work/xlutil"
+)
+
+for name in boot smmu qemu dom0 xlutil; do
     if [ ! -e "$xen/$name" ]; then
         echo "bringing $xen/$name"
         mkdir -p "$work" "$xen"
