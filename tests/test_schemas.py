@@ -253,7 +253,9 @@ def test_the_config_that_init_writes(viommu: Run) -> None:
 
 
 def system_of(viommu: Run, more: str, guests: Mapping[str, Guest]) -> Any:
-    outcome = judged(viommu, "xen-rfc", guests, more, "    load: {kernel: 0, passthrough: 4096}\n")
+    outcome = judged(
+        viommu, "xen-rfc", guests, more, "    load: {kernel: 0x90000000, passthrough: 0x90010000}\n"
+    )
     assert outcome.status == 0, outcome.err
     return json.loads(Path("viommu-system/system.json").read_text())
 

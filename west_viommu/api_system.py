@@ -30,11 +30,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from west_viommu.api import Host, read_host
-from west_viommu.diagnostics import Diagnostic, Refused
+from west_viommu.diagnostics import Diagnostic, Refused, bounded
 from west_viommu.hazards.wanted import Wanted, has_all
 from west_viommu.host.devices import Devices
 from west_viommu.host.streams import StreamId
 from west_viommu.names import (
+    BOOT_SCRIPT,
     HOST_OVERLAY,
     IMAGEBUILDER,
     MARKS_BLOB,
@@ -43,6 +44,7 @@ from west_viommu.names import (
     PROFILES,
     SYSTEM,
     TOOLSTACKS,
+    XEN_TREE,
     XL_SUFFIX,
     partial_tree,
 )
@@ -52,15 +54,28 @@ from west_viommu.read.named_plans import read_built, read_folders
 from west_viommu.read.plain_file import NotPlain, pieces, unreadable
 from west_viommu.read.profiles import profile as profile_of
 from west_viommu.read.system import Entry, SystemFile, system_file
+from west_viommu.system.boot import boot, files_of, files_of_dom0, is_placed
 from west_viommu.system.judge import judge
-from west_viommu.system.records import Domain, DomainFile, DomainFiles, Judged, SystemTerms
+from west_viommu.system.kernels import HEAD_BYTES, TAIL_BYTES, Kernel, kernel
+from west_viommu.system.layout import ALIGNMENT
+from west_viommu.system.records import (
+    Dom0,
+    Domain,
+    DomainFile,
+    DomainFiles,
+    Judged,
+    SystemTerms,
+)
+from west_viommu.tree.addresses import Region
 from west_viommu.tree.digest import digest
 from west_viommu.tree.sha256 import sha256, size_and_sum
+from west_viommu.write.boot_script import boot_script_of, is_plain_name, name_on_board
 from west_viommu.write.files import SystemOutput
 from west_viommu.write.imagebuilder import imagebuilder_config
 from west_viommu.write.partial_tree import Compilers
 from west_viommu.write.system_json import system_json
 from west_viommu.write.system_overlay import marks_overlay, system_overlay
+from west_viommu.write.xen_tree import xen_tree
 from west_viommu.write.xl_domain import xl_domain
 
 __all__ = [
@@ -95,6 +110,10 @@ class System(NamedTuple):
     terms: SystemTerms
     domains: tuple[Domain, ...]
     files: Mapping[str, DomainFiles]
+    dom0: Dom0 | None = None
+    ram: tuple[Region, ...] = ()
+    xen: str = "xen"
+    xen_size: int = ALIGNMENT
 
 
 def read_system(
@@ -154,9 +173,19 @@ def judged(system: System) -> Judged:
     not be written.
     """
     verdict = judge(system.domains, system.host.devices, system.terms)
-    if verdict.errors:
-        raise Refused(verdict.problems)
-    return verdict
+    found = boot(
+        system.domains,
+        system.files,
+        system.host.devices,
+        system.terms.profile,
+        system.dom0,
+        system.ram,
+        system.xen_size,
+    )
+    problems = bounded((*verdict.problems, *found.problems))
+    if any(not problem.warning for problem in problems):
+        raise Refused(problems)
+    return verdict._replace(domains=found.domains, problems=problems, boot=found)
 
 
 def render_system(
@@ -166,17 +195,20 @@ def render_system(
     the others, is the last. They name each other by paths from `system.base` on, as if they were in
     `folder`. Without dtc, marks.dtbo is missing.
     """
+    here = os.path.relpath(os.fspath(folder), system.base)
     marks = marks_overlay(found)
     has_chosen = system.host.devices.tree.node("/chosen") is not None
     whole = system_overlay(found, system.files, has_chosen=has_chosen)
-    with Compilers({MARKS_OVERLAY: marks}) as compilers:
+    with Compilers({MARKS_OVERLAY: marks, HOST_OVERLAY: whole}) as compilers:
         files = {
             HOST_OVERLAY: whole.encode(),
             MARKS_OVERLAY: marks.encode(),
         }
-        for blob in compilers.blobs().values():
-            files[MARKS_BLOB] = blob
-    here = os.path.relpath(os.fspath(folder), system.base)
+        compiled = compilers.blobs()
+    if MARKS_OVERLAY in compiled:
+        files[MARKS_BLOB] = compiled[MARKS_OVERLAY]
+        if any(is_placed(domain, system.files[domain.name]) for domain in found.domains):
+            files |= _boot_files(system, found, compiled[HOST_OVERLAY], here)
     if _has_all(found, system.files, "dom0less") and MARKS_BLOB in files:
         overlay = Path(here, MARKS_BLOB).as_posix()
         text = imagebuilder_config(found, system.files, overlay)
@@ -191,7 +223,54 @@ def render_system(
     return files
 
 
-def notes(system: System, files: Mapping[str, bytes]) -> Iterator[str]:
+def _boot_files(system: System, found: Judged, overlay: bytes, here: str) -> dict[str, bytes]:
+    """Return xen.dtb, the host's tree with `overlay` applied, and boot.cmd, if Xen creates every
+    domain and has a dom0 or needs none. `here`: the output folder, from that of the system on.
+    """
+    tree = xen_tree(system.host.name, system.host.devices.tree, overlay)
+    if tree is None:
+        return {}
+    files = {XEN_TREE: tree}
+    if not why_no_script(system, found):
+        own = Path(here, XEN_TREE).as_posix()
+        files[BOOT_SCRIPT] = boot_script_of(found, system.files, system.xen, own).encode()
+    return files
+
+
+def why_no_script(system: System, found: Judged) -> str:
+    """Return why there is no boot.cmd; "" if there is one."""
+    if not system.terms.profile.toolstacks:
+        return "its profile has no Xen"
+    if not found.boot or found.boot.xen is None:
+        hint = "give it by --ram BASE:SIZE, or give the board's /proc/device-tree as the host"
+        return f"the host tree states no RAM: {hint}"
+    lacking = [d.name for d in found.domains if not is_placed(d, system.files[d.name])]
+    if lacking:
+        return f"Xen does not create {' and '.join(lacking)}, without a kernel or a partial tree"
+    if system.terms.has_dom0 and not found.boot.dom0:
+        return "no kernel of dom0 is named: write dom0: {kernel: FILE}, or dom0: none"
+    names: dict[str, str] = {}
+    for path in _loaded(system, found):
+        name = name_on_board(path)
+        if not is_plain_name(name):
+            return f"the shell of U-Boot does not take the name {name!r}: rename the file"
+        if names.setdefault(name, path) != path:
+            return f"two files would have the name {name} on the board: rename one"
+    return ""
+
+
+def _loaded(system: System, found: Judged) -> Iterator[str]:
+    """Yield the paths of the files that boot.cmd loads, but for xen.dtb."""
+    yield system.xen
+    for domain in found.domains:
+        for _, file, _ in files_of(domain, system.files[domain.name]):
+            yield file.file
+    if found.boot and found.boot.dom0:
+        for _, file, _ in files_of_dom0(found.boot.dom0):
+            yield file.file
+
+
+def notes(system: System, found: Judged, files: Mapping[str, bytes]) -> Iterator[str]:
     """What its user should know of what was not written."""
     # A profile without toolstacks gets neither configurations nor partial trees.
     for domain in system.domains if system.terms.profile.toolstacks else ():
@@ -201,6 +280,8 @@ def notes(system: System, files: Mapping[str, bytes]) -> Iterator[str]:
             yield f"{domain.name} has no kernel yet: no configuration names it; {hint}"
         if not made_of.trees:
             yield f"{domain.name} has no partial tree that is a blob: bind it where there is dtc"
+    if XEN_TREE in files and BOOT_SCRIPT not in files and (found.boot or system).dom0:
+        yield f"no {BOOT_SCRIPT}: {why_no_script(system, found)}"
     if MARKS_BLOB not in files:
         yield "no dtc: marks.dtbo and what needs it are missing; install device-tree-compiler"
 
@@ -320,15 +401,24 @@ def _files(
     }
     build = folder.parent if folder.name == "viommu" else folder
     kernel = Path(entry.kernel) if entry.kernel else build / _KERNEL
-    try:
-        of_kernel = sums.found(kernel, is_kernel=True)
-    except OSError as error:
-        of_kernel = None
-        if entry.kernel or not isinstance(error, FileNotFoundError):
-            hint = "build it, or correct its path"
-            problem = unreadable(str(kernel), error, hint)
-            problems.append(problem._replace(where=entry.where, found=str(kernel)))
-    return DomainFiles(sums.found(folder / PLAN), of_kernel, trees)
+
+    def module(file: Path, *, may_lack: bool) -> DomainFile | None:
+        try:
+            return sums.found(file, is_kernel=True)
+        except OSError as error:
+            if not (may_lack and isinstance(error, FileNotFoundError)):
+                problem = unreadable(str(file), error, "build it, or correct its path")
+                problems.append(problem._replace(where=entry.where, found=str(file)))
+            return None
+
+    of_kernel = module(kernel, may_lack=not entry.kernel)
+    return DomainFiles(
+        plan=sums.found(folder / PLAN),
+        kernel=of_kernel,
+        trees=trees,
+        ramdisk=module(Path(entry.ramdisk), may_lack=False) if entry.ramdisk else None,
+        image=sums.image(kernel) if of_kernel else None,
+    )
 
 
 class _Sums:
@@ -337,6 +427,7 @@ class _Sums:
     def __init__(self, base: str):
         self._base = base
         self._known: dict[Path, DomainFile] = {}
+        self._images: dict[Path, Kernel | None] = {}
         self._room = _MOST_OF_ALL
 
     def found(self, file: Path, *, is_kernel: bool = False) -> DomainFile:
@@ -345,16 +436,41 @@ class _Sums:
             if is_kernel and self._room < 0:
                 what = f"the kernels before it have more than {_MOST_OF_ALL} bytes together"
                 raise NotPlain(str(file), what, "name the right files: none is as large")
-            size, digest = size_and_sum(pieces(str(file), _MOST_OF_A_KERNEL))
+            ends: list[bytes] = []
+            read = _ends(pieces(str(file), _MOST_OF_A_KERNEL), ends)
+            size, digest = size_and_sum(read)
             self._room -= size
+            if is_kernel:
+                self._images[file] = kernel(ends[0], ends[1], size)
             path = Path(os.path.relpath(file, self._base)).as_posix()
             self._known[file] = DomainFile(path, size, digest)
         return self._known[file]
 
+    def image(self, file: Path) -> Kernel | None:
+        """Return the kernel in a `file` that was found; None if it has none that Xen takes."""
+        return self._images[file]
+
+
+def _ends(read: Iterable[bytes], ends: list[bytes]) -> Iterator[bytes]:
+    """Yield what is `read`, and put the beginning and the end of all of it into `ends`."""
+    head, tail = b"", b""
+    for piece in read:
+        head = head or piece[:HEAD_BYTES]
+        tail = (tail + piece)[-TAIL_BYTES:]
+        yield piece
+    ends += [head, tail]
+
 
 def _domain(entry: Entry, plan: SealedPlan) -> Domain:
     has_vpl011 = "vpl011" in plan.domain if entry.vpl011 is None else entry.vpl011
-    made = Domain(entry.name, plan, entry.where, has_vpl011=has_vpl011, load=entry.load)
+    made = Domain(
+        name=entry.name,
+        plan=plan,
+        where=entry.where,
+        has_vpl011=has_vpl011,
+        load=entry.load,
+        bootargs=entry.bootargs,
+    )
     return made._replace(cpus=entry.cpus or made.cpus, memory=entry.memory or made.memory)
 
 

@@ -55,6 +55,8 @@ class Guest(NamedTuple):
 
 
 # The SPI of each device.
+# The header of an arm64 Image, as far as Xen looks at it.
+KERNEL = bytes(56) + b"ARMd" + bytes(4)
 SPIS = {
     "net": 40,
     "dma": 41,
@@ -106,7 +108,7 @@ def bound(
         folder = Path(name)
         (folder / "zephyr").mkdir(parents=True)
         (folder / "guest.overlay").write_text(source(guest))
-        (folder / "zephyr" / "zephyr.bin").write_bytes(name.encode())
+        (folder / "zephyr" / "zephyr.bin").write_bytes(KERNEL + name.encode())
         allow = [
             {"hazard": hazard, "device": device, "reason": "known"}
             for hazard, device in guest.allow.items()

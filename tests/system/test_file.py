@@ -24,15 +24,16 @@ WRONG = {
     ],
     "domains:\n  net: {build: net, cpu: 1}\n": [
         "2: error: [malformed] unknown key cpu (expected build, kernel, cpus, memory, vpl011, "
-        "load, found cpu)"
+        "load, ramdisk, bootargs, found cpu)"
     ],
     "domains:\n  net:\n    build: net\n    cpus: 0\n    memory: 64M\n    vpl011: 1\n": [
         "4: error: [malformed] cpus is not a number (expected 1 to 128, found 0)",
         "5: error: [malformed] memory is not a number of MiB (expected 1 to 1048576, found 64M)",
         "6: error: [malformed] vpl011 is neither true nor false (found 1)",
     ],
-    "domains:\n  net:\n    build: net\n    load: {kernel: 0x50000000}\n": [
-        "4: error: [malformed] load lacks an address (expected kernel and passthrough)"
+    "domains:\n  net:\n    build: net\n    load: {kernal: 0x50000000}\n": [
+        "4: error: [malformed] unknown key kernal (expected kernel, passthrough, ramdisk, found "
+        "kernal)"
     ],
     "host: [\n": [
         "2: error: [malformed] not valid YAML: expected the node content, but found '<stream end>'"

@@ -12,7 +12,7 @@ from time import process_time
 import pytest
 
 from tests.support import Run, tree
-from tests.system.guests import Guest, bound
+from tests.system.guests import KERNEL, Guest, bound
 from west_viommu.diagnostics import MOST_ALIKE, Refused, Where
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
@@ -170,7 +170,7 @@ def test_a_kernel_of_several_domains_is_read_once(
     viommu: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bound(viommu, "xen-rfc", {"a": Guest(raw=[FREE]), "b": Guest(raw=[FREE + 0x1000])})
-    Path("kernel").write_bytes(b"kernel")
+    Path("kernel").write_bytes(KERNEL)
     Path("system.yml").write_text(
         "host: host.dts\ndomains: {a: {build: a, kernel: kernel}, b: {build: b, kernel: kernel}}\n"
     )

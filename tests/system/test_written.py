@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import DEMO, Run
-from tests.system.guests import HOST, Guest, bound, judged
+from tests.system.guests import HOST, KERNEL, Guest, bound, judged
 from west_viommu import api_system
 from west_viommu.api_system import judged as judged_by_api
 from west_viommu.api_system import read_system, render_system
@@ -27,10 +27,10 @@ domains:
     cpus: 2
     memory: 128
     vpl011: true
-    load: {kernel: 0x50000000, passthrough: 0x158000000}
+    load: {kernel: 0x90000000, passthrough: 0x158000000}
   dma:
     build: dma
-    load: {kernel: 0x51000000, passthrough: 0x59000000}
+    load: {kernel: 0x91000000, passthrough: 0x99000000}
 """
 FOLDER = Path("viommu-system")
 
@@ -50,7 +50,7 @@ def test_a_kernel_whose_path_is_no_text(viommu: Run) -> None:
     odd.mkdir()
     for name in GUESTS:
         shutil.move(name, odd)
-        (odd / name / "zephyr/zephyr.bin").write_bytes(b"kernel")
+        (odd / name / "zephyr/zephyr.bin").write_bytes(KERNEL)
     folders = [odd / name / "viommu" for name in GUESTS]
     outcome = viommu("system", "--host", "host.dts", *folders)
     assert (outcome.status, outcome.err) == (0, "")
@@ -90,7 +90,7 @@ def test_host_overlay_has_the_marks_and_the_domains(viommu: Run) -> None:
     assert said("/chosen/net", "cpus", "memory") == ["2", "0 20000"]
     assert "vpl011" in run("fdtget", "-p", "xen.dtb", "/chosen/net").split()
     assert "vpl011" not in run("fdtget", "-p", "xen.dtb", "/chosen/dma").split()
-    assert said("/chosen/net/module@50000000", "reg") == [f"0 50000000 0 {size_of(KERNEL)}"]
+    assert said("/chosen/net/module@90000000", "reg") == [f"0 90000000 0 {size_of(IMAGE)}"]
     tree = size_of("net/viommu/passthrough-dom0less.dtb")
     assert said("/chosen/net/module@158000000", "reg") == [f"1 58000000 0 {tree}"]
 
@@ -107,7 +107,7 @@ def test_a_host_without_chosen_gets_one(viommu: Run) -> None:
     assert run("fdtget", "-l", "xen.dtb", "/chosen").split() == ["net", "dma"]
 
 
-KERNEL = "net/zephyr/zephyr.bin"
+IMAGE = "net/zephyr/zephyr.bin"
 
 
 def test_marks_overlay_has_the_marks_alone(viommu: Run) -> None:
@@ -141,13 +141,95 @@ def test_the_switch_is_that_of_the_profile(
     assert ("command line has" in text) == bool(in_the_header)
 
 
+def without_ram(host: str) -> str:
+    """The host whose memory node has no reg."""
+    lines = host.splitlines(keepends=True)
+    return "".join(line for line in lines if "reg = <0x0 0x80000000" not in line)
+
+
+def test_addresses_are_chosen_and_the_tree_and_script_agree_with_them(viommu: Run) -> None:
+    text = """host: host.dts
+dom0: none
+domains:
+  net: {build: net, ramdisk: rd.gz, bootargs: console=ttyAMA0}
+  dma: {build: dma}
+"""
+    Path("rd.gz").write_bytes(b"ramdisk")
+    written(viommu, text=text)
+    assert run("fdtget", "-l", str(FOLDER / "xen.dtb"), "/chosen").split() == ["net", "dma"]
+    modules = sorted(run("fdtget", "-l", str(FOLDER / "xen.dtb"), "/chosen/net").split())
+    assert modules == ["module@81400000", "module@81600000", "module@81800000"]
+    kernel = ("fdtget", str(FOLDER / "xen.dtb"), "/chosen/net/module@81400000")
+    assert run(*kernel, "bootargs") == "console=ttyAMA0\n"
+    kind = ("fdtget", str(FOLDER / "xen.dtb"), "/chosen/net/module@81600000", "compatible")
+    assert run(*kind) == "multiboot,ramdisk multiboot,module\n"
+    load = "load ${devtype} ${devnum}:${distro_bootpart}"
+    size = os.path.getsize
+    trees = [f"{name}/viommu/passthrough-dom0less.dtb" for name in GUESTS]
+    assert (FOLDER / "boot.cmd").read_text().splitlines()[2:] == [
+        f"if {load} 0x81400000 ${{prefix}}net/zephyr/zephyr.bin \\",
+        "&& test 0x${filesize} -eq 0x43 \\",
+        f"&& {load} 0x81600000 ${{prefix}}rd.gz \\",
+        "&& test 0x${filesize} -eq 0x7 \\",
+        f"&& {load} 0x81800000 ${{prefix}}{trees[0]} \\",
+        f"&& test 0x${{filesize}} -eq {size(trees[0]):#x} \\",
+        f"&& {load} 0x81a00000 ${{prefix}}dma/zephyr/zephyr.bin \\",
+        "&& test 0x${filesize} -eq 0x43 \\",
+        f"&& {load} 0x81c00000 ${{prefix}}{trees[1]} \\",
+        f"&& test 0x${{filesize}} -eq {size(trees[1]):#x} \\",
+        f"&& {load} 0x81200000 ${{prefix}}viommu-system/xen.dtb \\",
+        f"&& {load} 0x81000000 ${{prefix}}xen",
+        "then",
+        "\tsetenv fdt_high 0xffffffffffffffff",
+        "\tbooti 0x81000000 - 0x81200000",
+        "else",
+        '\techo "boot.cmd: a file is missing, or has another size than xen.dtb says"',
+        "fi",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("domain", "message"),
+    [
+        (
+            "load: {kernel: 0x50000000}",
+            "[load-address] the kernel of net does not lie in the host's RAM (expected "
+            "0x80000000/0x80000000 or 0x140000000/0x40000000, found 0x50000000/0x43)",
+        ),
+        (
+            "load: {kernel: 0x90000000, passthrough: 0x90000000}",
+            "[load-address] the partial tree of net overlaps the kernel of net",
+        ),
+        ("memory: 3", "[domain-limits] net has less memory than its kernel and its tree take"),
+        ("memory: 4096", "[domain-limits] the domains have more memory together than the host"),
+        ("cpus: 129", "[malformed] cpus is not a number"),
+        ("kernel: system.yml", "[malformed] the kernel of net is none that Xen takes"),
+        ("ramdisk: rd.none", "[unreadable] No such file or directory"),
+        ('bootargs: "\\x07"', "[malformed] bootargs has other characters"),
+    ],
+)
+def test_what_xen_would_not_boot_is_one_message(viommu: Run, domain: str, message: str) -> None:
+    bound(viommu, "xen", GUESTS)
+    Path("system.yml").write_text(
+        f"host: host.dts\ndomains:\n  net:\n    build: net\n    {domain}\n"
+    )
+    outcome = viommu("system", "system.yml")
+    assert outcome.status == 1
+    assert outcome.err.count("error: [") == 1
+    assert outcome.err.startswith("system.yml:") and f": error: {message}" in outcome.err
+    assert not FOLDER.exists()
+
+
 def test_without_a_place_in_memory_the_node_is_a_comment(viommu: Run) -> None:
-    written(viommu, text="host: host.dts\ndomains: {net: {build: net}}\n")
+    """A host whose boot loader fills in the RAM has none in its tree, so none can be chosen."""
+    bound(viommu, "xen-rfc", GUESTS, without_ram(HOST.read_text()))
+    Path("system.yml").write_text("host: host.dts\ndomains: {net: {build: net}}\n")
+    assert viommu("system", "system.yml").status == 0
     overlaid("host.overlay")
     assert run("fdtget", "-l", "xen.dtb", "/chosen") == ""
     lines = (FOLDER / "host.overlay").read_text().splitlines()
     first = lines.index(
-        " * net is not created here (load: in system.yml says nothing). Its node would be:"
+        " * net is not created here (its files have no addresses). Its node would be:"
     )
     assert lines[first + 1 : first + 9] == [
         " *",
@@ -171,7 +253,7 @@ def test_what_imagebuilder_sources(viommu: Run) -> None:
     script += "\n".join(f'echo "${{{name}}}"' for name in names)
     values = run("bash", "-c", script).splitlines()
     assert values == [
-        *("2", KERNEL, "dma/viommu/passthrough-dom0less.dtb", "128", "2", "1", "1"),
+        *("2", IMAGE, "dma/viommu/passthrough-dom0less.dtb", "128", "2", "1", "1"),
         "viommu-system/marks.dtbo",
     ]
     assert all(Path(each).is_file() for each in values if "/" in each)
@@ -248,11 +330,12 @@ def test_check_tells_what_has_changed(viommu: Run) -> None:
     written(viommu)
     outcome = viommu("check", "--system", "system.yml")
     assert outcome == (0, "2 guests of host.dts with 3 devices, as viommu-system has it\n", "")
-    Path(KERNEL).write_bytes(b"a longer one")
+    Path(IMAGE).write_bytes(KERNEL + b"a longer one")
     outcome = viommu("check", "--system", "system.yml")
     assert (outcome.status, outcome.out) == (1, "")
     assert [line.split(": error")[0] for line in outcome.err.splitlines()[::2]] == [
         "viommu-system/host.overlay",
+        "viommu-system/xen.dtb",
         "viommu-system/system.json",
     ]
     assert viommu("check", "--host", "host.dts", "--system", "net", "dma").status == 0

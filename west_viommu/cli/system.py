@@ -152,7 +152,7 @@ def tell_of(
 ) -> None:
     """Print warnings, and notes on what is not among the `files`."""
     console.report(found.problems)
-    for note in notes(system, files) if files is not None else ():
+    for note in notes(system, found, files) if files is not None else ():
         console.note(note)
 
 

@@ -40,7 +40,9 @@ class Entry(NamedTuple):
     cpus: int | None = None
     memory: int | None = None
     vpl011: bool | None = None
-    load: Load | None = None
+    load: Load = Load()
+    ramdisk: str | None = None
+    bootargs: str = ""
 
 
 class SystemFile(NamedTuple):
@@ -102,12 +104,15 @@ class _Reader(YamlReader):
             "memory": partial(self._number, "memory", 1, _MOST_MEMORY),
             "vpl011": partial(self._switch, "vpl011"),
             "load": self._load,
+            "ramdisk": partial(self._path, "ramdisk"),
+            "bootargs": self._bootargs,
         }
         values = {key: readers[key](value) for key, value in self._entries(node, readers)}
+        values = {key: value for key, value in values.items() if value is not None}
         where = Where(self._file, line)
         if values.get("build"):
             yield Entry(name, where=where, **values)
-        elif "build" not in values:
+        elif not self._problems:
             hint = "write build: DIR, a build directory or the folder with its viommu.json"
             self._wrong(line, f"{name} has no build", hint)
 
@@ -132,14 +137,18 @@ class _Reader(YamlReader):
             self._wrong(line_of(node), what, hint, found=shown(node))
         return value
 
-    def _load(self, node: yaml.Node) -> Load | None:
-        keys = ("kernel", "passthrough")
-        found = {
-            key: self._number(key, 0, _LAST_ADDRESS, value)
-            for key, value in self._entries(node, dict.fromkeys(keys))
-        }
-        if len(found) < len(keys):
-            hint = "write load: {kernel: ADDRESS, passthrough: ADDRESS}"
-            self._wrong(line_of(node), "load lacks an address", hint, " and ".join(keys))
-        kernel, passthrough = found.get("kernel"), found.get("passthrough")
-        return None if kernel is None or passthrough is None else Load(kernel, passthrough)
+    def _load(self, node: yaml.Node) -> Load:
+        return Load(
+            **{
+                key: self._number(key, 0, _LAST_ADDRESS, value)
+                for key, value in self._entries(node, dict.fromkeys(Load._fields))
+            }
+        )
+
+    def _bootargs(self, node: yaml.Node) -> str | None:
+        text = self._text("bootargs", node)
+        if text and not (text.isascii() and text.isprintable()):
+            hint = "write printable ASCII: it becomes a property of a devicetree"
+            self._wrong(line_of(node), "bootargs has other characters", hint, found=text[:80])
+            return None
+        return text

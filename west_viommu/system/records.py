@@ -10,18 +10,23 @@ from west_viommu.hypervisor.assignment import Permission
 from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.plan.sealed import SealedPermission, SealedPlan
+from west_viommu.system.kernels import Kernel
+from west_viommu.tree.addresses import Region
 
 
 class Load(NamedTuple):
-    """Where the boot loader puts what a domain is made of."""
+    """The addresses at which the boot loader puts the files of a domain; None if its user chose no
+    address for a file.
+    """
 
-    kernel: int
-    passthrough: int
+    kernel: int | None = None
+    passthrough: int | None = None
+    ramdisk: int | None = None
 
 
 class Domain(NamedTuple):
-    """A guest: its plan, and what it is given besides. `memory` in MiB; `load` is None where
-    nobody says it; `where`: what names it.
+    """A guest: its plan, and what else it gets. `memory` in MiB; `bootargs`: the command line of
+    its kernel; `where`: the place that names it.
     """
 
     name: str
@@ -30,7 +35,8 @@ class Domain(NamedTuple):
     cpus: int = 1
     memory: int = 64
     has_vpl011: bool = False
-    load: Load | None = None
+    load: Load = Load()
+    bootargs: str = ""
 
 
 class DomainFile(NamedTuple):
@@ -44,21 +50,47 @@ class DomainFile(NamedTuple):
 
 
 class DomainFiles(NamedTuple):
-    """What a domain is made of: its viommu.json, its kernel, where there is one, and a partial tree
-    for each toolstack that can create it.
+    """The files of a domain: its viommu.json, its kernel and ramdisk, if there is one, a partial
+    tree for each toolstack that can create it, and the kernel as Xen probes it.
     """
 
     plan: DomainFile
     kernel: DomainFile | None
     trees: dict[str, DomainFile]
+    ramdisk: DomainFile | None = None
+    image: Kernel | None = None
+
+
+class Dom0(NamedTuple):
+    """The files of dom0, the command line of its kernel, and the place that names them."""
+
+    kernel: DomainFile
+    image: Kernel | None
+    where: Where
+    ramdisk: DomainFile | None = None
+    bootargs: str = ""
+    load: Load = Load()
 
 
 class SystemTerms(NamedTuple):
-    """On what a system is judged: `permissions` are the `allow:` entries of system.yml."""
+    """What a system is judged by: `permissions` are the `allow:` entries of system.yml."""
 
     profile: Profile
     has_dom0: bool = True
     permissions: tuple[Permission, ...] = ()
+
+
+class Boot(NamedTuple):
+    """The `domains` with the addresses of their files, dom0 with its own (None without a kernel of
+    dom0), the regions of Xen and of xen.dtb (None if the RAM of the host is not known), and what is
+    wrong.
+    """
+
+    domains: tuple[Domain, ...]
+    dom0: Dom0 | None
+    xen: Region | None
+    tree: Region | None
+    problems: tuple[Diagnostic, ...]
 
 
 class Stays(NamedTuple):
@@ -91,6 +123,7 @@ class Judged(NamedTuple):
     stays: tuple[Stays, ...]
     used: tuple[Permission, ...]
     unneeded: tuple[Unneeded, ...]
+    boot: Boot | None = None
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:

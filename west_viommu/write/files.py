@@ -13,6 +13,7 @@ from west_viommu.names import (
     BINDING_FIRST_LINE,
     BINDINGS,
     BLOB_MARK,
+    BOOT_SCRIPT,
     HOST_OVERLAY,
     IMAGEBUILDER,
     MARKS_BLOB,
@@ -25,6 +26,7 @@ from west_viommu.names import (
     SYSTEM_BEGINNING,
     SYSTEM_FIRST_LINE,
     TOOLSTACKS,
+    XEN_TREE,
     XENLIB,
     XL_CFG,
     XL_CFG_FIRST_LINE,
@@ -53,6 +55,8 @@ _OF_A_SYSTEM = {
     MARKS_OVERLAY: OVERLAY_FIRST_LINE,
     MARKS_BLOB: "",
     IMAGEBUILDER: SYSTEM_FIRST_LINE,
+    XEN_TREE: "",
+    BOOT_SCRIPT: XL_CFG_FIRST_LINE,
 }
 _ALL_BEGINNINGS = {
     *_BEGINNINGS.values(),

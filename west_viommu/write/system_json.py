@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from west_viommu.names import SYSTEM_SCHEMA
 from west_viommu.plan.sealed import SealedPermission, SealedRaw, SealedRegion, SealedStream
+from west_viommu.system.boot import is_placed
 from west_viommu.system.records import Domain, DomainFile, DomainFiles, Judged, Load, Stays
 from west_viommu.write.records import as_json
 
@@ -25,11 +26,13 @@ class _Domain(NamedTuple):
     name: str
     plan: DomainFile
     kernel: DomainFile | None
+    ramdisk: DomainFile | None
     trees: dict[str, DomainFile]
     cpus: int
     memory: int
     vpl011: bool
     viommu: bool
+    bootargs: str
     load: Load | None
     devices: tuple[_Device, ...]
     raw: tuple[SealedRaw, ...]
@@ -89,12 +92,14 @@ def _domain(domain: Domain, made_of: DomainFiles) -> _Domain:
         name=domain.name,
         plan=made_of.plan,
         kernel=made_of.kernel,
+        ramdisk=made_of.ramdisk,
         trees=made_of.trees,
         cpus=domain.cpus,
         memory=domain.memory,
         vpl011=domain.has_vpl011,
         viommu=plan.viommu is not None,
-        load=domain.load,
+        bootargs=domain.bootargs,
+        load=domain.load if is_placed(domain, made_of) else None,
         devices=tuple(_Device(d.node, d.host, d.streams, d.pages, d.intids) for d in plan.devices),
         raw=plan.raw,
     )

@@ -10,11 +10,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import BLOB_MARK, HOST_OVERLAY, MARKS_OVERLAY, OVERLAY_FIRST_LINE
-from west_viommu.system.records import Domain, DomainFile, DomainFiles, Judged
-from west_viommu.write.dts import commented
+from west_viommu.system.boot import (
+    KERNEL,
+    PASSTHROUGH,
+    RAMDISK,
+    files_of,
+    files_of_dom0,
+    is_placed,
+)
+from west_viommu.system.records import Dom0, Domain, DomainFile, DomainFiles, Judged
+from west_viommu.write.dts import commented, quoted
 from west_viommu.write.host_overlay import applying, command_line_switches, fragments
 
 _KIB_PER_MIB = 1024
+_MULTIBOOT = {KERNEL: "kernel", RAMDISK: "ramdisk", PASSTHROUGH: "device-tree"}
 
 
 def marks_overlay(judged: Judged) -> str:
@@ -43,13 +52,16 @@ def system_overlay(
         tree = made_of.trees.get("dom0less")
         if not tree:
             about.append(f"{domain.name} is not created here: it has no partial tree for Xen.")
-        elif domain.load and made_of.kernel:
-            created.append(_node(domain, made_of.kernel, tree, profile, _remark))
+        elif is_placed(domain, made_of):
+            created.append(_node(domain, made_of, profile, _remark))
         else:
-            missing = "load: in system.yml says nothing" if made_of.kernel else "no kernel yet"
+            missing = "its files have no addresses" if made_of.kernel else "no kernel yet"
             about.append(f"{domain.name} is not created here ({missing}). Its node would be:")
-            node = _node(domain, made_of.kernel, tree, profile, lambda _: "")
+            node = _node(domain, made_of, profile, lambda _: "")
             about += [line.expandtabs(8) for line in node]
+    dom0 = judged.boot.dom0 if judged.boot else None
+    if dom0:
+        created.insert(0, list(_dom0(dom0)))
     return _overlay(judged, about, HOST_OVERLAY, created, has_chosen=has_chosen)
 
 
@@ -78,6 +90,9 @@ def _overlay(
         lines += ["\t\t__overlay__ {"]
         lines += [f"\t\t\t{line}".rstrip() for line in inside]
         lines += ["\t\t};", "\t};"]
+        # By it, xen.dtb is known as ours.
+        lines += ["", f"\tfragment@{len(marks) + 1} {{", '\t\ttarget-path = "/";', ""]
+        lines += [f'\t\t__overlay__ {{\n\t\t\tviommu,made = "{BLOB_MARK}";\n\t\t}};', "\t};"]
     return "".join(f"{line}\n" for line in [*lines, "};"])
 
 
@@ -93,15 +108,16 @@ def _remark(text: str) -> str:
 
 def _node(
     domain: Domain,
-    kernel: DomainFile | None,
-    tree: DomainFile,
+    files: DomainFiles,
     profile: Profile,
     remark: Callable[[str], str],
 ) -> list[str]:
     """The domain's node in /chosen (docs/misc/arm/device-tree/booting.txt of Xen); what `remark`
     makes of a remark ends its line.
     """
-    load = domain.load
+    modules: list[tuple[str, DomainFile | None, int | None]] = [*files_of(domain, files)]
+    if not files.kernel:
+        modules = [(KERNEL, None, None), (PASSTHROUGH, files.trees["dom0less"], None)]
     return [
         "",
         f"{domain.name} {{",
@@ -112,10 +128,16 @@ def _node(
         f"\tmemory = <{_cells(domain.memory * _KIB_PER_MIB)}>;{remark('KiB')}",
         *(["\tvpl011;"] if domain.has_vpl011 else []),
         *(f"\t{text}" for text in _switches(domain, profile)),
-        *_module("kernel", kernel, load.kernel if load else None, remark),
-        *_module("device-tree", tree, load.passthrough if load else None, remark),
+        *(line for each in modules for line in _module(*each, domain.bootargs, remark, "\t")),
         "};",
     ]
+
+
+def _dom0(dom0: Dom0) -> Iterator[str]:
+    """Yield the modules of dom0, which lie in /chosen itself."""
+    yield from ("", "#address-cells = <2>;", "#size-cells = <2>;")
+    for kind, file, address in files_of_dom0(dom0):
+        yield from _module(kind, file, address, dom0.bootargs, _remark, "")
 
 
 def _switches(domain: Domain, profile: Profile) -> Iterator[str]:
@@ -126,18 +148,25 @@ def _switches(domain: Domain, profile: Profile) -> Iterator[str]:
 
 
 def _module(
-    kind: str, found: DomainFile | None, address: int | None, remark: Callable[[str], str]
+    kind: str,
+    found: DomainFile | None,
+    address: int | None,
+    bootargs: str,
+    remark: Callable[[str], str],
+    indent: str,
 ) -> list[str]:
+    """The node of a file, inside that of its domain."""
     unit = "ADDRESS" if address is None else f"{address:x}"
     base = "0x0 ADDRESS" if address is None else _cells(address)
     size = _cells(found.size) if found else "0x0 SIZE"
-    return [
-        "",
-        f"\tmodule@{unit} {{{remark(found.file if found else 'its kernel')}",
-        f'\t\tcompatible = "multiboot,{kind}", "multiboot,module";',
-        f"\t\treg = <{base} {size}>;",
-        "\t};",
+    lines = [
+        f"module@{unit} {{{remark(found.file if found else 'its kernel')}",
+        f'\tcompatible = "multiboot,{_MULTIBOOT[kind]}", "multiboot,module";',
+        f"\treg = <{base} {size}>;",
+        *([f"\tbootargs = {quoted(bootargs)};"] if bootargs and kind == KERNEL else []),
+        "};",
     ]
+    return ["", *(f"{indent}{line}" for line in lines)]
 
 
 def _cells(number: int) -> str:

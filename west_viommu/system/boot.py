@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The boot of a system: whether its domains fit the host and the limits of Xen, and where the boot
+loader puts each file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from west_viommu.diagnostics import Diagnostic, Where
+from west_viommu.host.devices import Devices
+from west_viommu.host.memory import ram as ram_of
+from west_viommu.host.memory import reserved
+from west_viommu.hypervisor.profile import Profile
+from west_viommu.system.layout import ALIGNMENT, Layout, Module, layout, needed_memory
+from west_viommu.system.records import Boot, Dom0, Domain, DomainFile, DomainFiles, Load
+from west_viommu.tree.addresses import Region
+from west_viommu.tree.interrupts import GICV3
+
+XEN, TREE = "Xen", "xen.dtb"
+KERNEL, RAMDISK, PASSTHROUGH = "kernel", "ramdisk", "partial tree"
+# Xen takes no larger one (MAX_FDT_SIZE in asm/setup.h, 4.17), and a boot loader may add to it.
+_TREE_BYTES = 2 << 20
+# vgic_v2_init() and vgic_v3_init(): the CPUs that a guest's GIC has.
+_MOST_CPUS = {"GICv2": 8, "GICv3": 128}
+_MIB = 20
+_DOM0 = "dom0"
+
+
+def module(kind: str, domain: str) -> str:
+    """Return the name of a file of a domain, for people."""
+    return f"the {kind} of {domain}"
+
+
+def files_of(domain: Domain, files: DomainFiles) -> Iterator[tuple[str, DomainFile, int | None]]:
+    """Yield the files that the boot loader loads for a domain that Xen creates: the kind of each,
+    the file, and its address, if it has one.
+    """
+    tree = files.trees.get("dom0less")
+    if files.kernel and tree:
+        yield KERNEL, files.kernel, domain.load.kernel
+        if files.ramdisk:
+            yield RAMDISK, files.ramdisk, domain.load.ramdisk
+        yield PASSTHROUGH, tree, domain.load.passthrough
+
+
+def is_placed(domain: Domain, files: DomainFiles) -> bool:
+    """Whether every file of a domain that Xen creates has an address."""
+    found = list(files_of(domain, files))
+    return bool(found) and all(address is not None for _, _, address in found)
+
+
+def files_of_dom0(dom0: Dom0) -> Iterator[tuple[str, DomainFile, int | None]]:
+    """Yield the files of dom0, as `files_of` does."""
+    yield KERNEL, dom0.kernel, dom0.load.kernel
+    if dom0.ramdisk:
+        yield RAMDISK, dom0.ramdisk, dom0.load.ramdisk
+
+
+def boot(
+    domains: Sequence[Domain],
+    files: Mapping[str, DomainFiles],
+    devices: Devices,
+    profile: Profile,
+    dom0: Dom0 | None = None,
+    ram: Sequence[Region] = (),
+    xen_size: int = ALIGNMENT,
+) -> Boot:
+    """Return the boot of `domains`. `ram`: the RAM of the host, if its tree does not state it."""
+    banks = tuple(ram) or ram_of(devices)
+    problems = [*_limits(domains, files, devices, profile), *_memory(domains, banks)]
+    if dom0 and dom0.image is None:
+        problems.append(_no_kernel("dom0", dom0.kernel, dom0.where))
+    loaded = [
+        (domain.name, domain.where, part)
+        for domain in domains
+        for part in files_of(domain, files[domain.name])
+    ]
+    loaded += [(_DOM0, dom0.where, part) for part in files_of_dom0(dom0)] if dom0 else []
+    wanted = [
+        Module(module(kind, name), file.size, address, where)
+        for name, where, (kind, file, address) in loaded
+    ]
+    if not banks:
+        # Nothing can be chosen: what the user chose is still held against each other.
+        wanted = [each for each in wanted if each.address is not None]
+    own = [Module(XEN, xen_size), Module(TREE, _TREE_BYTES)] if banks else []
+    found = layout([*own, *wanted], banks, reserved(devices))
+    return Boot(
+        domains=tuple(d._replace(load=_load(d.name, found)) for d in domains),
+        dom0=dom0._replace(load=_load(_DOM0, found)) if dom0 else None,
+        xen=found.places.get(XEN),
+        tree=found.places.get(TREE),
+        problems=(*problems, *found.problems),
+    )
+
+
+def _load(name: str, found: Layout) -> Load:
+    """Return the addresses of the files of a domain."""
+    places = (found.places.get(module(kind, name)) for kind in (KERNEL, PASSTHROUGH, RAMDISK))
+    return Load(*(place.base if place else None for place in places))
+
+
+def _limits(
+    domains: Sequence[Domain],
+    files: Mapping[str, DomainFiles],
+    devices: Devices,
+    profile: Profile,
+) -> Iterator[Diagnostic]:
+    """Yield what of each domain Xen would not create."""
+    gic = devices.index.gic
+    version = "GICv3" if gic and GICV3 in gic.known_compatible else "GICv2"
+    for domain in domains:
+        made_of = files[domain.name]
+        if profile.toolstacks and domain.cpus > _MOST_CPUS[version]:
+            yield Diagnostic(
+                id="domain-limits",
+                what=f"{domain.name} has more CPUs than the {version} of this host gives a guest",
+                hint="give it fewer CPUs: Xen does not create the domain otherwise",
+                expected=f"at most {_MOST_CPUS[version]} CPUs",
+                found=f"{domain.cpus} CPUs",
+                where=domain.where,
+            )
+        if made_of.kernel and profile.toolstacks:
+            yield from _kernel(domain, made_of, made_of.kernel)
+
+
+def _kernel(domain: Domain, files: DomainFiles, file: DomainFile) -> Iterator[Diagnostic]:
+    """Yield what is wrong with the kernel of `domain` (kernel_probe(), place_modules(); 4.17)."""
+    if files.image is None:
+        yield _no_kernel(domain.name, file, domain.where)
+        return
+    tree = files.trees.get("dom0less")
+    ramdisk = files.ramdisk.size if files.ramdisk else 0
+    needed = needed_memory(files.image, tree.size if tree else 0, ramdisk)
+    if domain.memory << _MIB < needed:
+        what = "its kernel, tree and ramdisk" if ramdisk else "its kernel and its tree"
+        yield Diagnostic(
+            id="domain-limits",
+            what=f"{domain.name} has less memory than {what} take",
+            hint="give it more memory: Xen does not create the domain otherwise",
+            expected=f"at least {-(-needed >> _MIB)} MiB",
+            found=f"{domain.memory} MiB",
+            where=domain.where,
+        )
+
+
+def _no_kernel(name: str, file: DomainFile, where: Where) -> Diagnostic:
+    return Diagnostic(
+        id="malformed",
+        what=f"the kernel of {name} is none that Xen takes",
+        hint="name an arm64 Image, such as arch/arm64/boot/Image of Linux or zephyr.bin of Zephyr "
+        "(CONFIG_ARM64_IMAGE_HEADER=y), as it is or compressed by gzip; or a zImage or a uImage",
+        expected="the header of an arm64 Image, a zImage or a uImage",
+        found=file.file,
+        where=where,
+    )
+
+
+def _memory(domains: Sequence[Domain], ram: Sequence[Region]) -> Iterator[Diagnostic]:
+    """Yield that the domains have more memory together than the host (allocate_memory() panics:
+    "Failed to allocate requested domain memory").
+    """
+    total = sum(domain.memory for domain in domains)
+    there = sum(bank.size for bank in ram) >> _MIB
+    if ram and total > there:
+        where = max(domains, key=lambda domain: domain.memory).where
+        yield Diagnostic(
+            id="domain-limits",
+            what="the domains have more memory together than the host",
+            hint="give them less: Xen itself and dom0 need some of it as well",
+            expected=f"less than {there} MiB",
+            found=f"{total} MiB",
+            where=where,
+        )
