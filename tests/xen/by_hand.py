@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.xen.attached import Stops, Stream
 from tests.xen.domains import AtBoot, ByXl, Guest, Iomem
+from tests.xen.drivers import Stream
 from tests.xen.host import Host, marked, phandle_args
+from tests.xen.irqs import Stops
 from tests.xen.mapped import NoAddress, Pages, pages_mapped, pages_touched, regions
 from tests.xen.nodes import Node, blob_of, pack
 from tests.xen.routed import NoInterrupt, line, raw_interrupts

@@ -5,28 +5,36 @@ master handle_device() is in arch/arm/device.c).
 
 from __future__ import annotations
 
-from tests.xen.attached import Stops, is_iommu
 from tests.xen.host import GICS, compatible, marked, type_of
+from tests.xen.irqs import Stops
 from tests.xen.mapped import PAGE_SHIFT, NoAddress, pages_mapped, regions, windows
 from tests.xen.nodes import Node
 from tests.xen.routed import LOCAL, line, map_targets
-from tests.xen.running import DOM0, Running
+from tests.xen.running import Running, map_v2m_frames
 
 TIMERS = ("arm,armv7-timer", "arm,armv8-timer")
 UNPERMITTED = "/reserved-memory/"
 
 
-def give_to_dom0(running: Running, node: Node) -> None:
-    """handle_node() for `node` and what is below it; Stops where dom0 cannot be built.
+def give_to_dom0(running: Running, domain: str) -> None:
+    """Build dom0, or the hardware domain, which is `domain`: construct_dom0(), construct_hwdom().
+    Stops if that cannot be built.
+    """
+    map_v2m_frames(running, domain)
+    _handle_node(running, domain, running.host.root)
+
+
+def _handle_node(running: Running, domain: str, node: Node) -> None:
+    """handle_node() for `node` and what is below it.
 
     No status is looked at. What is left out is left out with its children, but a mark counts for
     its own node alone.
     """
     if _is_left_out(running, node) or _has_private_line(running, node):
         return
-    _handle_device(running, node)
+    _handle_device(running, domain, node)
     for child in node.children:
-        give_to_dom0(running, child)
+        _handle_node(running, domain, child)
 
 
 def _is_left_out(running: Running, node: Node) -> bool:
@@ -40,7 +48,7 @@ def _is_left_out(running: Running, node: Node) -> bool:
         or type_of(node) == "memory"
         or compatible(node, GICS)
         or compatible(node, TIMERS)
-        or is_iommu(node)
+        or running.iommus.is_iommu(node)
         or node is running.host.console
     )
 
@@ -49,14 +57,14 @@ def _has_private_line(running: Running, node: Node) -> bool:
     """ "The vGIC does not support routing hardware PPIs to guest. So we need to skip any node using
     PPIs." A line that cannot be retrieved is none here.
     """
-    for raw in running.interrupts(node):
-        found = running.configured(raw)
+    for raw in running.irqs.of(node):
+        found = running.irqs.configured(raw)
         if found is not None and 16 <= found.intid < LOCAL:
             return True
     return False
 
 
-def _handle_device(running: Running, node: Node) -> None:
+def _handle_device(running: Running, domain: str, node: Node) -> None:
     """handle_device(): a marked node is neither attached, routed nor mapped, but dom0 may hand its
     lines and pages on, so that they must be retrieved all the same.
     """
@@ -66,45 +74,52 @@ def _handle_device(running: Running, node: Node) -> None:
         if added.result < 0:
             raise Stops("panic", f"Failed to add {node.path} to the IOMMU: {added.why}")
         if node.path in running.iommus.protected:
-            done = running.iommus.assign(DOM0, node)
+            done = running.iommus.assign(domain, node)
             if done.result:
                 raise Stops("panic", f"Failed to setup the IOMMU for {node.path}: {done.why}")
-    _give_lines(running, node, own)
-    _give_pages(running, node, own)
+    _give_lines(running, node, domain if own else None)
+    _give_pages(running, node, domain if own else None)
 
 
-def _give_lines(running: Running, node: Node, own: bool) -> None:
+def _give_lines(running: Running, node: Node, domain: str | None) -> None:
     """handle_device_interrupts(): "Don't map IRQ that have no physical meaning, ie: IRQ whose
     controller is not the GIC".
     """
-    for index, raw in enumerate(running.interrupts(node)):
+    for index, raw in enumerate(running.irqs.of(node)):
         if raw is None:
             raise Stops("panic", f"Unable to retrieve irq {index} for {node.path}")
-        if not running.on_the_gic(raw):
+        if not running.irqs.on_the_gic(raw):
             continue
-        found = running.configured(raw)
+        found = running.irqs.configured(raw)
         if found is None:
             raise Stops("panic", f"Unable to get irq {index} for {node.path}")
         running.line_caps.add(found.intid)
-        why = running.route(DOM0, found.intid, running.xen.lines_of_dom0) if own else None
+        why = _routed(running, domain, found.intid)
         if why is not None:
-            raise Stops("panic", f"Unable to map IRQ{found.intid} to dom0: {why} ({node.path})")
+            words = f"Unable to map IRQ{found.intid} to {domain}: {why} ({node.path})"
+            raise Stops("panic", words)
 
 
-def _give_pages(running: Running, node: Node, own: bool) -> None:
+def _routed(running: Running, domain: str | None, intid: int) -> str | None:
+    if domain is None:
+        return None
+    return running.irqs.route(domain, intid, running.xen.lines_of_dom0)
+
+
+def _give_pages(running: Running, node: Node, domain: str | None) -> None:
     """map_range_to_domain() for each region, then map_device_children() for a PCI bus."""
     try:
         for base, size in regions(node):
-            _map_range(running, node, base, size, own)
+            _map_range(running, node, base, size, domain)
         if type_of(node) == "pci":
-            _give_targets(running, node, own)
+            _give_targets(running, node, domain)
             for base, size in windows(node):
-                _map_range(running, node, base, size, own)
+                _map_range(running, node, base, size, domain)
     except NoAddress as error:
         raise Stops("panic", str(error)) from error
 
 
-def _map_range(running: Running, node: Node, base: int, size: int, own: bool) -> None:
+def _map_range(running: Running, node: Node, base: int, size: int, domain: str | None) -> None:
     """ "Reserved-memory regions are RAM carved out for a special purpose. They are not MMIO": not
     permitted, but mapped.
     """
@@ -113,11 +128,13 @@ def _map_range(running: Running, node: Node, base: int, size: int, own: bool) ->
         if running.xen.permits_one_more:
             last = (last + 0xFFF) & ~0xFFF
         running.page_caps.append((base >> PAGE_SHIFT, last >> PAGE_SHIFT))
-    if own:
-        running.map(DOM0, pages_mapped(base, size, node.path))
+    if domain is not None:
+        if base + size > 1 << running.iommus.ipa_bits:  # map_mmio_regions()
+            raise Stops("panic", f"Unable to map {base:#x} in {domain} ({node.path})")
+        running.map(domain, pages_mapped(base, size, node.path))
 
 
-def _give_targets(running: Running, node: Node, own: bool) -> None:
+def _give_targets(running: Running, node: Node, domain: str | None) -> None:
     """map_dt_irq_to_domain(): "IRQ%d is not a SPI" is an error; 4.17 drops that of the routing."""
     for raw in map_targets(running.host, node):
         found = line(raw)
@@ -125,10 +142,10 @@ def _give_targets(running: Running, node: Node, own: bool) -> None:
             raise Stops("panic", f"{node.path}: a target of its map has too few cells")
         if found.intid < LOCAL:
             raise Stops("panic", f"{node.path}: IRQ{found.intid} is not a SPI")
-        if not running.set_sense(found):
-            raise Stops("panic", f"{node.path}: Unable to setup IRQ{found.intid} to dom0")
+        if not running.irqs.set_sense(found):
+            raise Stops("panic", f"{node.path}: Unable to setup IRQ{found.intid} to {domain}")
         running.line_caps.add(found.intid)
-        limit = running.xen.lines_of_dom0
-        why = running.route(DOM0, found.intid, limit) if own else None
+        why = _routed(running, domain, found.intid)
         if why is not None and not running.xen.forgives_pci_targets:
-            raise Stops("panic", f"{node.path}: Unable to map IRQ{found.intid} to dom0: {why}")
+            words = f"{node.path}: Unable to map IRQ{found.intid} to {domain}: {why}"
+            raise Stops("panic", words)

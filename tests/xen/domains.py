@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tests.xen.attached import Stops
+from tests.xen.dom0 import give_to_dom0
+from tests.xen.guest_map import Layout, place
+from tests.xen.irqs import Stops
 from tests.xen.mapped import PAGE_SHIFT, Pages
 from tests.xen.nodes import Node, number, tree
 from tests.xen.running import Running
+from tests.xen.tree_size import room, tree_bytes
 
 VSMMU_LINE = 33
 
@@ -30,6 +34,14 @@ class AtBoot:
 
     partial: bytes
     name: str = "dom1"
+    layout: Layout = Layout(has_uart=True)
+
+
+@dataclass(frozen=True)
+class HardwareDomain:
+    """A dom0less domU with `capabilities = <2>`, which from 4.21 on has what dom0 would have."""
+
+    name: str = "hardware"
 
 
 class Iomem(NamedTuple):
@@ -48,9 +60,10 @@ class ByXl:
     irqs: tuple[int, ...]
     iomem: tuple[Iomem, ...]
     name: str = "dom1"
+    layout: Layout = Layout()
 
 
-Guest = AtBoot | ByXl
+Guest = AtBoot | ByXl | HardwareDomain
 
 
 def by_xl(config: str, name: str = "dom1") -> ByXl:
@@ -69,19 +82,42 @@ def by_xl(config: str, name: str = "dom1") -> ByXl:
     return ByXl(tuple(map(str, lists["dtdev"])), irqs, tuple(iomem), name)
 
 
-def give_to_guest(running: Running, guest: Guest) -> None:
-    """Adds faults; Stops where Xen does."""
+def give_to_guest(running: Running, guest: Guest, later: Sequence[Guest] = ()) -> None:
+    """Build the guest, with `later` behind it in /chosen. Adds faults; Stops if Xen does."""
     if isinstance(guest, ByXl):
         _give_by_xl(running, guest)
-    else:
+    elif isinstance(guest, AtBoot):
         _give_at_boot(running, guest)
+    elif running.xen.hardware_domain:
+        _give_to_hardware_domain(running, guest, later)
+
+
+def _give_to_hardware_domain(
+    running: Running, domain: HardwareDomain, later: Sequence[Guest]
+) -> None:
+    """parse_dom0less_node(): dt_find_compatible_node() looks for a partial tree in all that stands
+    behind the domain, not in it alone. Then construct_hwdom().
+    """
+    if not running.iommus.ops:
+        raise Stops("panic", "non-direct mapped hardware domain requires iommu")
+    if any(isinstance(guest, AtBoot) for guest in later):
+        raise Stops("panic", '"multiboot,device-tree" incompatible with hardware domain')
+    give_to_dom0(running, domain.name)
 
 
 def _give_at_boot(running: Running, guest: AtBoot) -> None:
-    """domain_handle_dtb_bootmodule(): "Only scan /gic /aliases /passthrough, ignore the rest"."""
-    for node in tree(guest.partial).children:
+    """construct_domU(): domain_handle_dtb_bootmodule(), "Only scan /gic /aliases /passthrough,
+    ignore the rest", within prepare_dtb_domU(); then the kernel and the tree go into RAM.
+    """
+    partial = tree(guest.partial)
+    for node in partial.children:
         if node.name.lower() == "passthrough":
             _scan(running, guest.name, node, (2, 1), top=True)
+    needed = tree_bytes(running, partial, guest.layout)
+    if needed > room(running.xen, len(guest.partial)):
+        words = f"Device tree generation failed: {needed} bytes, for which there is no room"
+        raise Stops("panic", f"Could not set up domain {guest.name}: {words}")
+    place(running, guest.name, guest.layout, needed)
 
 
 def _scan(running: Running, name: str, node: Node, cells: tuple[int, int], top: bool) -> None:
@@ -115,7 +151,7 @@ def _assign(running: Running, name: str, node: Node, cells: tuple[int, int], for
     is mapped is compared with nothing.
     """
     address, size = cells
-    if not running.xen.forgives_children and not (address in (1, 2) and size in (1, 2)):
+    if running.xen.narrow_cells and not (address in (1, 2) and size in (1, 2)):
         raise Refused(f"{node.path}: Invalid address_cells {address} or size_cells {size}")
     values, width = node.cells("xen,reg"), 2 * address + size
     for i in range(0, len(values) // width * width if width else 0, width or 1):
@@ -125,7 +161,7 @@ def _assign(running: Running, name: str, node: Node, cells: tuple[int, int], for
         if (start | length | seen) & 0xFFF:
             raise Refused(f"{node.path}: config has not page aligned addresses/sizes")
         pages = Pages(start >> PAGE_SHIFT, length >> PAGE_SHIFT, seen >> PAGE_SHIFT, node.path)
-        running.map(name, pages)
+        _map(running, name, pages)
     if "xen,path" not in node.props:
         return
     path = (node.strings("xen,path") or [""])[0]
@@ -136,17 +172,24 @@ def _assign(running: Running, name: str, node: Node, cells: tuple[int, int], for
     _protect(running, name, host, force)
 
 
+def _map(running: Running, name: str, pages: Pages) -> None:
+    """map_regions_p2mt(): the guest's addresses end where the IOMMU and the CPU say."""
+    if pages.count and pages.guest + pages.count > 1 << running.iommus.ipa_bits - PAGE_SHIFT:
+        raise Refused(f"Failed to map {pages.of} to the guest at {pages.guest << PAGE_SHIFT:#x}")
+    running.map(name, pages)
+
+
 def _route_all(running: Running, name: str, host: Node) -> None:
     """handle_device_interrupts() of 4.17, map_device_irqs_to_domain() of master."""
-    for index, raw in enumerate(running.interrupts(host)):
+    for index, raw in enumerate(running.irqs.of(host)):
         if raw is None:
             raise Refused(f"Unable to retrieve irq {index} for {host.path}")
-        if not running.on_the_gic(raw):
+        if not running.irqs.on_the_gic(raw):
             continue
-        found = running.configured(raw)
+        found = running.irqs.configured(raw)
         if found is None:
             raise Refused(f"Unable to get irq {index} for {host.path}")
-        why = running.route(name, found.intid, running.xen.lines)
+        why = running.irqs.route(name, found.intid, running.xen.lines)
         if why is not None:
             raise Refused(f"Unable to map IRQ{found.intid} to {name}: {why} ({host.path})")
 
@@ -178,6 +221,7 @@ def _give_by_xl(running: Running, guest: ByXl) -> None:
             if host is None:
                 raise Refused(f"dtdev: no node {path}")
             _protect(running, guest.name, host, force=False)
+        place(running, guest.name, guest.layout, 0)
     except Refused as refused:
         running.fault("refused", guest.name, str(refused))
 
@@ -187,7 +231,7 @@ def _bind(running: Running, name: str, irq: int, reserved: set[int]) -> None:
     why: str | None = "Operation not permitted"
     if irq in running.line_caps:
         why = f"virq {irq} is reserved" if irq in reserved else None
-        why = why or running.route(name, irq, running.xen.lines)
+        why = why or running.irqs.route(name, irq, running.xen.lines)
     reserved.add(irq)
     if why is not None:
         raise Refused(f"failed give domain access to irq {irq}: {why}")
@@ -200,4 +244,4 @@ def _map_iomem(running: Running, name: str, entry: Iomem) -> None:
         wanted -= set(range(max(first, entry.host), min(last, entry.host + entry.frames) + 1))
     if wanted:
         raise Refused(f"failed give domain access to iomem range {entry.host:x}")
-    running.map(name, Pages(entry.host, entry.frames, entry.guest, "iomem"))
+    _map(running, name, Pages(entry.host, entry.frames, entry.guest, "iomem"))

@@ -12,12 +12,11 @@ from functools import cached_property
 from tests.xen.nodes import Node, number, tree
 
 # asm/gic.h: DT_MATCH_GIC_V2, DT_MATCH_GIC_V3.
-GICS = ("arm,cortex-a15-gic", "arm,cortex-a7-gic", "arm,gic-400", "arm,gic-v3")
+GIC_V2 = ("arm,cortex-a15-gic", "arm,cortex-a7-gic", "arm,gic-400")
+GICS = (*GIC_V2, "arm,gic-v3")
 SMMU_V3 = ("arm,smmu-v3",)
 # drivers/passthrough/arm/smmu.c: arm_smmu_of_match.
 SMMU_V2 = ("arm,smmu-v1", "arm,smmu-v2", "arm,mmu-400", "arm,mmu-401", "arm,mmu-500")
-# drivers/passthrough/arm/ipmmu-vmsa.c: ipmmu_dt_match; r8a779g0 since 4.20.
-IPMMU = tuple(f"renesas,ipmmu-r8a{soc}" for soc in ("7795", "77965", "7796", "77961", "779f0"))
 # What the drivers of drivers/char/ match, as far as hosts behind an SMMUv3 have it.
 CONSOLES = (
     "arm,pl011",

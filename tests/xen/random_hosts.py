@@ -174,6 +174,8 @@ def with_other_iommus(host: Node, rng: Random) -> None:
             line = int(node.name.partition("@")[2], 16) >> 20 & 0xFF
             node.props["interrupts"] = pack(0, 600 + line, LEVEL, 0, 700 + line, LEVEL)
             node.props["#global-interrupts"] = pack(1)
+    chip = host.add(Node("chipid@f7000000", {"compatible": b"renesas,prr\0"}))
+    chip.props["reg"] = pack(0, 0xF7000000, 0, 4)
 
 
 def with_odd_shapes(host: Node, rng: Random, but: Collection[str]) -> None:

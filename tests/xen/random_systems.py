@@ -27,11 +27,12 @@ import yaml
 
 from tests.xen.by_hand import with_marks
 from tests.xen.domains import AtBoot
+from tests.xen.irqs import XEN
 from tests.xen.judged import SIDES, Side, marked_by
 from tests.xen.nodes import Node, blob_of
 from tests.xen.random_guests import RandomGuest, random_guest
 from tests.xen.random_hosts import random_host, with_other_iommus
-from tests.xen.running import DOM0, XEN
+from tests.xen.running import DOM0
 from tests.xen.whole import World, faults, whole
 from west_viommu.__main__ import main as viommu
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support import blob
-from tests.xen.attached import Stream
 from tests.xen.domains import Iomem
+from tests.xen.drivers import Stream
 from tests.xen.one_nic import (
     BUS,
     GIVEN,

@@ -14,7 +14,7 @@ from tests.support import Run, blob
 from tests.xen.by_hand import with_marks
 from tests.xen.judged import marked_by
 from tests.xen.nodes import tree
-from tests.xen.one_nic import GIVEN, GUEST, HOST, NIC, PLAIN, SHARER
+from tests.xen.one_nic import GIVEN, GUEST, HOST, NIC, PLAIN, SHARER, with_iommus
 from tests.xen.whole import AtBoot, World, faults, whole
 from tests.xen.xens import MASTER, V417
 
@@ -26,8 +26,7 @@ ONE_ID = SHARER.replace("0x21", "0x20")
 
 
 def world(iommu: str, host: str, guest: str = GIVEN) -> World:
-    source = (HOST % host).replace("arm,smmu-v3", iommu)
-    return whole(blob(source), [AtBoot(blob(GUEST % guest))], V417)
+    return whole(blob(with_iommus(HOST % host, iommu)), [AtBoot(blob(GUEST % guest))], V417)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +96,7 @@ def assert_goes_through(
 def test_a_device_goes_through(iommu: str, viommu: Run, tmp_path: Path) -> None:
     host = tmp_path / "host.dtb"
     nic = PLAIN.replace("xen,passthrough;", 'compatible = "acme,nic";')
-    host.write_bytes(blob((HOST % nic).replace("arm,smmu-v3", iommu)))
+    host.write_bytes(blob(with_iommus(HOST % nic, iommu)))
     assert_goes_through(viommu, host, ["/nic@9000000"], tmp_path)
 
 

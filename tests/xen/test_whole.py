@@ -39,14 +39,9 @@ class Case(NamedTuple):
 
 BUG = "BUG: dom1: /nic@9000000: stream 0x21 of /smmu@8000000 is attached to dom0 by /dma@9001000"
 KNOWN = "Failed to add /nic@9000000 to the IOMMU: stream 33 already in tree, of /dma@9001000"
-SHARED = {
-    "4.17": [BUG],
-    "master": [BUG],
-    "rfc": refused(KNOWN)["rfc"],
-    "v3": refused(KNOWN)["v3"],
-}
+SHARED = {name: refused(KNOWN)[name] if xen.stream_tree else [BUG] for name, xen in XENS.items()}
 TWICE = "Failed to add /nic@9000000 to the IOMMU: stream 32 already in tree, of itself"
-REPEATED = {name: refused(TWICE)[name] for name in ("rfc", "v3")}
+REPEATED = {name: refused(TWICE)[name] for name, xen in XENS.items() if xen.stream_tree}
 PART = "nic@9000000 { %s reg = <0 0x9000000 0 0x2000>; iommus = <&smmu 0x20>; " + BUS
 PART += " port@9001000 { %s reg = <0 0x9001000 0 0x1000>; iommus = <&smmu 0x21>; }; };"
 BOTH = "double page: dom1 and %s: page %#x of /passthrough/nic and %s"

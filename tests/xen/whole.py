@@ -12,17 +12,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tests.xen.attached import Stops, Stream
 from tests.xen.dom0 import give_to_dom0
-from tests.xen.domains import AtBoot, ByXl, Guest, by_xl, give_to_guest
+from tests.xen.domains import AtBoot, ByXl, Guest, HardwareDomain, by_xl, give_to_guest
+from tests.xen.drivers import Stream
 from tests.xen.host import Host
+from tests.xen.irqs import XEN, Stops
 from tests.xen.mapped import NoAddress, Pages
 from tests.xen.nodes import Node
 from tests.xen.routed import NoInterrupt
-from tests.xen.running import DOM0, XEN, Fault, Running, started
+from tests.xen.running import DOM0, Fault, Running, started
 from tests.xen.xens import V417, XENS, Xen
 
-__all__ = ["AtBoot", "ByXl", "Double", "Fault", "Hand", "World", "XENS", "by_xl", "faults", "whole"]
+__all__ = [
+    "AtBoot",
+    "ByXl",
+    "Double",
+    "Fault",
+    "Hand",
+    "HardwareDomain",
+    "World",
+    "XENS",
+    "by_xl",
+    "faults",
+    "whole",
+]
 
 
 class Hand(NamedTuple):
@@ -60,7 +73,8 @@ class World:
 def whole(
     host: bytes | Node, guests: Sequence[Guest] = (), xen: Xen = V417, *, dom0: bool = True
 ) -> World:
-    """Start `xen` on the tree `host`, its overlays applied, with dom0 first, then the guests.
+    """Start `xen` on the tree `host`, its overlays applied, with dom0 first, then the guests in the
+    order of /chosen.
 
     start_xen(), arch/arm/setup.c: create_dom0(), then create_domUs(); xl comes later still.
     """
@@ -73,10 +87,11 @@ def whole(
     making = DOM0
     try:
         if dom0:
-            give_to_dom0(running, found.root)
-        for guest in sorted(guests, key=lambda guest: isinstance(guest, ByXl)):
+            give_to_dom0(running, DOM0)
+        ordered = sorted(guests, key=lambda guest: isinstance(guest, ByXl))
+        for place, guest in enumerate(ordered, 1):
             making = guest.name
-            give_to_guest(running, guest)
+            give_to_guest(running, guest, ordered[place:])
     except (Stops, NoInterrupt) as error:
         kind = error.kind if isinstance(error, Stops) else "panic"
         running.fault(kind, making, str(error))
@@ -100,7 +115,7 @@ def _hands(running: Running) -> dict[str, Hand]:
     for stream, holders in running.iommus.attached.items():
         for hand, _ in holders:
             streams[hand].add(stream)
-    for intid, hand in running.lines.items():
+    for intid, hand in running.irqs.holders.items():
         lines[hand].add(intid)
     names = {XEN, DOM0, *streams, *lines, *running.pages}
     return {
