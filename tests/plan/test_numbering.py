@@ -325,6 +325,27 @@ def test_no_other_policy_for_a_xen_that_renumbers(
 
 
 @pytest.mark.parametrize(
+    ("policy", "config", "ids", "is_refused"),
+    [
+        ("identity", "", [0x10], False),
+        ("first-free", "", [0x10], True),
+        ("first-free", "", [0, 1], False),
+        ("explicit", "vsids: {/d0: [0x11]}", [0x10], True),
+        ("explicit", "vsids: {/d0: [0x10]}", [0x10], False),
+    ],
+)
+def test_a_hypervisor_that_keeps_ids_is_not_given_others(
+    policy: str, config: str, ids: list[int], is_refused: bool, viommu: Run
+) -> None:
+    """QEMU's machine has the IDs of the host, and no xl to which a map could be given."""
+    outcome = bind(viommu, [ids], config, ("--profile", "qemu-virt", "--vsid", policy))
+    assert ("[vsid-clash] this hypervisor gives a guest other stream IDs" in outcome.err) is (
+        is_refused
+    )
+    assert outcome.status == is_refused, outcome.err
+
+
+@pytest.mark.parametrize(
     ("policy", "config"), [("identity", ""), ("explicit", "vsids: {/d0: [0]}")]
 )
 def test_another_policy_with_the_same_outcome(policy: str, config: str, viommu: Run) -> None:

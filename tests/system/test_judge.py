@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.support import Run
-from tests.system.guests import Guest, bound, judged
+from tests.system.guests import HOST, Guest, bound, judged
 
 UART, SPI = "/uart@10002000", "/spi@10002100"
 ADC, DAC = "/adc@10003000", "/dac@10004000"
@@ -187,6 +187,46 @@ def test_its_harmless_twin_is_not(name: str, viommu: Run) -> None:
     outcome = judged(viommu, profile, {"a": first, "b": second})
     assert (outcome.status, outcome.err) == (0, "")
     assert Path("viommu-system/system.json").is_file()
+
+
+LONG = """
+	uart@10020000 {
+		compatible = "v,uart";
+		reg = <0x0 0x10020000 0x0 0x100>;
+		interrupts = <0 42 4>;
+		iommus = <&smmu0 0x30>;
+	};
+	mac@10020100 {
+		compatible = "v,mac";
+		reg = <0x0 0x10020100 0x0 0x1000>, <0x0 0x10021100 0x0 0x100>;
+		interrupts = <0 50 4>;
+		iommus = <&smmu0 0x31>;
+	};
+	pwm@10021800 {
+		compatible = "v,pwm";
+		reg = <0x0 0x10021800 0x0 0x100>;
+		interrupts = <0 51 4>;
+		iommus = <&smmu0 0x32>;
+	};
+"""
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_a_page_of_the_longer_of_two_devices(first: str, viommu: Run) -> None:
+    """Of two devices of one domain that overlap, the one that begins later may reach further."""
+    host = HOST.read_text().partition("\tnet@10000000")[0] + LONG + "};\n"
+    guests = {
+        "a": Guest(["/uart@10020000", "/mac@10020100"], allow={"shared-page": "/mac@10020100"}),
+        "b": alone("/pwm@10021800", "shared-page"),
+    }
+    names = sorted(guests, reverse=first == "b")
+    bound(viommu, "xen-rfc", guests, host)
+    outcome = viommu("system", "--host", "host.dts", *names)
+    assert outcome.status == 1
+    (error,) = [line for line in outcome.err.splitlines() if "error: " in line]
+    assert "[shared-page]" in error
+    assert "/mac@10020100 of a" in error
+    assert "/pwm@10021800 of b" in error
 
 
 def unneeded(domain: str, hazard: str, device: str) -> str:
