@@ -48,7 +48,7 @@ from west_viommu.names import (
     XL_SUFFIX,
     partial_tree,
 )
-from west_viommu.plan.sealed import SealedHost, SealedPlan
+from west_viommu.plan.plan import Plan, PlanHost
 from west_viommu.read.guest import sealed_plan
 from west_viommu.read.named_plans import read_built, read_folders
 from west_viommu.read.plain_file import NotPlain, pieces, unreadable
@@ -154,7 +154,7 @@ def system_of(
             [Diagnostic(id="unreadable", what=what, hint=hint, where=said.domains[0].where)]
         )
     chosen = profile_of(name, None)
-    own = SealedHost(host.model, digest(host.devices.tree))
+    own = PlanHost(host.model, digest(host.devices.tree))
     for entry in said.domains:
         plan, _ = plans[entry.name]
         other = list(_other_plan(entry, plan, host.name, own, chosen.name))
@@ -300,12 +300,10 @@ def _has_all(verdict: Judged, files: Mapping[str, DomainFiles], toolstack: str) 
     return all(files_of.kernel and toolstack in files_of.trees for files_of in made_of)
 
 
-def _plans(
-    entries: Iterable[Entry], problems: list[Diagnostic]
-) -> dict[str, tuple[SealedPlan, Path]]:
+def _plans(entries: Iterable[Entry], problems: list[Diagnostic]) -> dict[str, tuple[Plan, Path]]:
     """The plan of each domain, and the folder that it is in."""
     plans = {}
-    known: dict[str, SealedPlan | None] = {}
+    known: dict[str, Plan | None] = {}
     domains: dict[str, int] = {}
     for entry in entries:
         folder = Path(entry.build)
@@ -345,7 +343,7 @@ def _too_many(entry: Entry, folder: Path) -> Diagnostic:
 
 
 def _other_plan(
-    entry: Entry, plan: SealedPlan, name: str, host: SealedHost, chosen: str
+    entry: Entry, plan: Plan, name: str, host: PlanHost, chosen: str
 ) -> Iterator[Diagnostic]:
     """What makes a plan one of another system. `name`: what the host is called."""
     if plan.host.sha256 != host.sha256:
@@ -368,7 +366,7 @@ def _other_plan(
         )
 
 
-def _changed(entry: Entry, plan: SealedPlan, devices: Devices) -> Iterator[Diagnostic]:
+def _changed(entry: Entry, plan: Plan, devices: Devices) -> Iterator[Diagnostic]:
     """What of a plan for this host `devices` do not have: viommu.json has no sum of its own."""
     for device in plan.devices:
         master = devices.master(device.host)
@@ -385,12 +383,12 @@ def _changed(entry: Entry, plan: SealedPlan, devices: Devices) -> Iterator[Diagn
             )
 
 
-def _of_host(host: SealedHost) -> str:
+def _of_host(host: PlanHost) -> str:
     return f"{host.model or 'a host without a model name'} ({host.sha256[:12]})"
 
 
 def _files(
-    entry: Entry, plan: tuple[SealedPlan, Path], sums: _Sums, problems: list[Diagnostic]
+    entry: Entry, plan: tuple[Plan, Path], sums: _Sums, problems: list[Diagnostic]
 ) -> DomainFiles:
     sealed, folder = plan
     trees = {
@@ -461,7 +459,7 @@ def _ends(read: Iterable[bytes], ends: list[bytes]) -> Iterator[bytes]:
     ends += [head, tail]
 
 
-def _domain(entry: Entry, plan: SealedPlan) -> Domain:
+def _domain(entry: Entry, plan: Plan) -> Domain:
     has_vpl011 = "vpl011" in plan.domain if entry.vpl011 is None else entry.vpl011
     made = Domain(
         name=entry.name,

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import pytest
 
-from west_viommu.plan.sealed import SealedCompatible, SealedDevice, SealedMap, SealedStream
+from west_viommu.plan.plan import PlanCompatible, PlanDevice, PlanMap, PlanStream
 
 SMMU = "/smmu"
-STREAM = SealedStream(SMMU, 0x8000, 3, 3)
-MAP = SealedMap(SMMU, 0, 8, 8, 4)
-ONE = SealedMap(SMMU, 4, 0x10, 0x10, 1)
+STREAM = PlanStream(SMMU, 0x8000, 3, 3)
+MAP = PlanMap(SMMU, 0, 8, 8, 4)
+ONE = PlanMap(SMMU, 4, 0x10, 0x10, 1)
 
 
 @pytest.mark.parametrize(
@@ -22,11 +22,11 @@ ONE = SealedMap(SMMU, 4, 0x10, 0x10, 1)
     ],
 )
 def test_what_confines_a_device(
-    streams: tuple[SealedStream, ...],
-    maps: tuple[SealedMap, ...],
+    streams: tuple[PlanStream, ...],
+    maps: tuple[PlanMap, ...],
     is_protected: bool,
     ids: dict[str, list[str]],
 ) -> None:
-    compatible = SealedCompatible((), ())
-    device = SealedDevice("/x", "/d", compatible, "okay", (), (), (), streams, (), maps)
+    compatible = PlanCompatible((), ())
+    device = PlanDevice("/x", "/d", compatible, "okay", (), (), (), streams, (), maps)
     assert (device.is_protected, device.ids_by_iommu) == (is_protected, ids)

@@ -16,14 +16,14 @@ from tests.system.guests import KERNEL, Guest, bound
 from west_viommu.diagnostics import MOST_ALIKE, Refused, Where
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
-from west_viommu.plan.sealed import (
-    SealedCompatible,
-    SealedDevice,
-    SealedHost,
-    SealedPlan,
-    SealedRaw,
-    SealedRegion,
-    SealedStream,
+from west_viommu.plan.plan import (
+    Plan,
+    PlanCompatible,
+    PlanDevice,
+    PlanHost,
+    PlanRaw,
+    PlanRegion,
+    PlanStream,
 )
 from west_viommu.read import plain_file
 from west_viommu.read.profiles import profile
@@ -58,10 +58,10 @@ def host(devices: int) -> Devices:
 
 def domain(place: int, devices: range) -> Domain:
     """A domain with these devices of the host."""
-    plan = SealedPlan(
+    plan = Plan(
         profile="xen",
         vsid="identity",
-        host=SealedHost(None, ""),
+        host=PlanHost(None, ""),
         domain=(),
         viommu=None,
         devices=tuple(map(device, devices)),
@@ -76,18 +76,18 @@ def domain(place: int, devices: range) -> Domain:
     return Domain(f"d{place}", plan, Where("system.yml"))
 
 
-def device(i: int) -> SealedDevice:
+def device(i: int) -> PlanDevice:
     base = BASE + i * 0x1000
-    regions = (SealedRegion(base, base, 0x1000),)
-    return SealedDevice(
+    regions = (PlanRegion(base, base, 0x1000),)
+    return PlanDevice(
         node=f"/passthrough/dev@{base:x}",
         host=f"/dev@{base:x}",
-        compatible=SealedCompatible((), ()),
+        compatible=PlanCompatible((), ()),
         status="okay",
         regions=regions,
         pages=regions,
         intids=(i + 32,) if i < SPIS else (),
-        streams=(SealedStream(SMMU, 0x9000000, i, i),),
+        streams=(PlanStream(SMMU, 0x9000000, i, i),),
         omitted=(),
         maps=(),
     )
@@ -139,7 +139,7 @@ def test_many_domains_of_one_plan_are_told_of_their_devices_alone() -> None:
 
 @pytest.mark.parametrize(("domains", "more"), [(200, 200 * 199 // 2 - MOST_ALIKE), (300, None)])
 def test_pairs_of_domains_on_one_page_are_told_or_too_many(domains: int, more: int | None) -> None:
-    raw = (SealedRaw("/passthrough/r", (SealedRegion(FREE, FREE, 0x1000),)),)
+    raw = (PlanRaw("/passthrough/r", (PlanRegion(FREE, FREE, 0x1000),)),)
     those = [
         made._replace(plan=made.plan._replace(raw=raw))
         for made in (domain(i, range(0)) for i in range(domains))

@@ -10,7 +10,7 @@ from west_viommu.check.view import NodeView, View
 from west_viommu.guest.gic import GuestInterrupt
 from west_viommu.hazards.findings import listed
 from west_viommu.hypervisor.profile import Profile, switched_on
-from west_viommu.plan.sealed import SealedDevice, SealedPlan
+from west_viommu.plan.plan import Plan, PlanDevice
 from west_viommu.tree.addresses import Region
 
 # Of a stream ID behind the vSMMU, as in the overlay that is written.
@@ -47,7 +47,7 @@ def with_given(built: View, given: View, profile: Profile | None) -> Iterator[Di
             )
 
 
-def with_plan(built: View, plan: SealedPlan) -> Iterator[Difference]:
+def with_plan(built: View, plan: Plan) -> Iterator[Difference]:
     """Where the tree that was built is not what the plan for it says."""
     if plan.viommu and built.vsmmu:
         intids = [interrupt.intid for interrupt in built.vsmmu.interrupts]
@@ -100,7 +100,7 @@ def unasked(planned: Iterable[str], built: Iterable[str]) -> Iterator[Difference
 
 
 def between_plans(
-    earlier: SealedPlan, now: SealedPlan, refused: Collection[str], *, has_errors: bool
+    earlier: Plan, now: Plan, refused: Collection[str], *, has_errors: bool
 ) -> Iterator[Difference]:
     """What the host tree makes of the same requests now, against what it made of them then.
     `refused`: the nodes of which the errors of now are; of those, no more is said.
@@ -129,7 +129,7 @@ def between_plans(
             yield difference
 
 
-def _of_devices(earlier: SealedPlan, now: SealedPlan) -> Iterator[Difference]:
+def _of_devices(earlier: Plan, now: Plan) -> Iterator[Difference]:
     """What of the vSMMU and of the devices is not as it was."""
     if earlier.viommu != now.viommu:
         viommu = earlier.viommu or now.viommu
@@ -158,7 +158,7 @@ def _of_devices(earlier: SealedPlan, now: SealedPlan) -> Iterator[Difference]:
             )
 
 
-def _without_guest(device: SealedDevice) -> dict[str, object]:
+def _without_guest(device: PlanDevice) -> dict[str, object]:
     """What the plan says of `device` by key, but for what the guest's node says of itself:
     `with_plan` compares that.
     """
@@ -168,7 +168,7 @@ def _without_guest(device: SealedDevice) -> dict[str, object]:
     return {**of_host, "host compatible": device.compatible.host}
 
 
-def _without_numbers(plan: SealedPlan) -> SealedPlan:
+def _without_numbers(plan: Plan) -> Plan:
     """`plan` without what changes for all devices where one of them is not there."""
     devices = (
         device._replace(streams=tuple(stream._replace(vmaster=0) for stream in device.streams))
@@ -223,7 +223,7 @@ def _of_vsmmu(
         )
 
 
-def _of_device(built: View, device: SealedDevice) -> Iterator[Difference]:
+def _of_device(built: View, device: PlanDevice) -> Iterator[Difference]:
     path = device.node
     mine = built.devices.get(path)
     if mine is None:

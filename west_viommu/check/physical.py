@@ -9,11 +9,11 @@ from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.requests import Asked, Entry, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.host.streams import StreamId
-from west_viommu.plan.sealed import SealedDevice
+from west_viommu.plan.plan import PlanDevice
 
 
 def physical(
-    asked: Asked, guest: GuestTree, devices: Sequence[SealedDevice] | None, policy: str
+    asked: Asked, guest: GuestTree, devices: Sequence[PlanDevice] | None, policy: str
 ) -> Asked:
     """`asked` with the host's stream IDs in place of the guest's: as the `devices` of viommu.json
     have them; where those are not known, the same by the policy identity, and by any other those
@@ -33,7 +33,7 @@ def physical(
     return asked._replace(requests=tuple(requests), problems=tuple(problems))
 
 
-def _as_planned(request: Request, device: SealedDevice) -> Request:
+def _as_planned(request: Request, device: PlanDevice) -> Request:
     entries = (Entry(None, StreamId(stream.pmaster)) for stream in device.streams)
     return request._replace(entries=tuple(entries), xen_path=request.xen_path or device.host)
 

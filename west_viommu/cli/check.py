@@ -23,8 +23,9 @@ from west_viommu.host.streams import StreamId
 from west_viommu.hypervisor.assignment import Explicit
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import PLAN, PROFILES
+from west_viommu.plan.plan import Plan
 from west_viommu.plan.planning import plan_for
-from west_viommu.plan.sealed import Origins, SealedPlan, as_sealed
+from west_viommu.plan.sealed import Origins, as_sealed
 from west_viommu.read.guest import finished_tree, sealed_plan
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import Settings, terms
@@ -76,7 +77,7 @@ def run(arguments: Namespace) -> int:
     return REFUSED if found else DONE
 
 
-def _profile_of(chosen: Settings, sealed: SealedPlan | None) -> Profile | None:
+def _profile_of(chosen: Settings, sealed: Plan | None) -> Profile | None:
     """The profile of the build, or that was chosen; None where neither is known, or it is a user's
     own, of which the plan does not say the file.
     """
@@ -87,14 +88,14 @@ def _profile_of(chosen: Settings, sealed: SealedPlan | None) -> Profile | None:
     return profile(None, None)
 
 
-def _count(built: View, sealed: SealedPlan | None) -> int:
+def _count(built: View, sealed: Plan | None) -> int:
     """How many devices were bound, as the build's log says it."""
     if sealed:
         return len(sealed.devices)
     return sum(1 for device in built.devices.values() if device.streams or device.maps)
 
 
-def _built(arguments: Namespace) -> tuple[str, SealedPlan | None]:
+def _built(arguments: Namespace) -> tuple[str, Plan | None]:
     """The built tree's file, and the plan that it was built by, where that is known."""
     if arguments.dts:
         return str(arguments.dts), None
@@ -105,7 +106,7 @@ def _built(arguments: Namespace) -> tuple[str, SealedPlan | None]:
     return str(build / BUILT), sealed_plan(build / "viommu")
 
 
-def _of_build(guest: GuestTree, built: View, sealed: SealedPlan | None) -> Iterator[Difference]:
+def _of_build(guest: GuestTree, built: View, sealed: Plan | None) -> Iterator[Difference]:
     yield from built.faults
     if sealed:
         yield from with_plan(built, sealed)
@@ -117,7 +118,7 @@ def _of_host(
     arguments: Namespace,
     guest: GuestTree,
     built: View,
-    sealed: SealedPlan | None,
+    sealed: Plan | None,
 ) -> Iterator[Difference]:
     """What the host tree makes of the built tree's requests: hazards, and another plan."""
     agreed = terms(_as_built(chosen, sealed))
@@ -160,7 +161,7 @@ def _as_difference(problem: Diagnostic) -> Difference:
     )
 
 
-def _as_built(chosen: Settings, sealed: SealedPlan | None) -> Settings:
+def _as_built(chosen: Settings, sealed: Plan | None) -> Settings:
     """`chosen`, and what nobody chose as the build had it. Raises Refused where it had a profile
     of which the plan does not say the file.
     """
@@ -178,7 +179,7 @@ def _as_built(chosen: Settings, sealed: SealedPlan | None) -> Settings:
     return numbered._replace(explicit=tuple(_numbered(sealed)))
 
 
-def _numbered(sealed: SealedPlan) -> Iterator[Explicit]:
+def _numbered(sealed: Plan) -> Iterator[Explicit]:
     """The numbers of the policy explicit, where no viommu.yml says them."""
     for device in sealed.devices:
         ids = tuple(StreamId(stream.vmaster) for stream in device.streams)

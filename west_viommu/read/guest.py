@@ -11,7 +11,7 @@ from pathlib import Path
 from west_viommu.diagnostics import refusal
 from west_viommu.guest.source import GuestTree, without_source
 from west_viommu.names import OVERLAY, PLAN, PLAN_SCHEMA
-from west_viommu.plan.sealed import SealedPlan
+from west_viommu.plan.plan import Plan
 from west_viommu.read.plain_file import content
 from west_viommu.read.records import as_record
 from west_viommu.read.tree import is_blob, read_tree
@@ -35,7 +35,7 @@ def finished_tree(file: str) -> GuestTree:
     return guest_tree([file])
 
 
-def sealed_plan(folder: Path) -> SealedPlan | None:
+def sealed_plan(folder: Path) -> Plan | None:
     """The content of viommu.json in `folder`, None where there is none. Raises Refused where the
     files are not those that it seals.
     """
@@ -50,7 +50,7 @@ def sealed_plan(folder: Path) -> SealedPlan | None:
         raise refusal("unreadable", what, _AGAIN, str(error.filename)) from None
 
 
-def _plan(file: Path) -> SealedPlan | None:
+def _plan(file: Path) -> Plan | None:
     """What viommu.json says, whatever became of the files that it names."""
     try:
         document = json.loads(content(str(file)))
@@ -60,7 +60,7 @@ def _plan(file: Path) -> SealedPlan | None:
             what = "another version of west-viommu wrote this viommu.json"
             expected, found = f"schema {PLAN_SCHEMA}", f"schema {schema}"
             raise refusal("malformed", what, _AGAIN, str(file), expected=expected, found=found)
-        plan = as_record(document, SealedPlan)
+        plan = as_record(document, Plan)
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError, KeyError, TypeError):

@@ -18,7 +18,7 @@ from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contests import routed
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.pages import in_pages
-from west_viommu.plan.sealed import SealedDevice, SealedRegion
+from west_viommu.plan.plan import PlanDevice, PlanRegion
 from west_viommu.system.records import Domain
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import name_of
@@ -35,7 +35,7 @@ class Holder(NamedTuple):
     domain: Domain
     place: int
     node: str
-    pages: tuple[SealedRegion, ...]
+    pages: tuple[PlanRegion, ...]
     assignment: Assignment | None
 
     @property
@@ -138,7 +138,7 @@ def across(claims: Iterable[Claimed], steps: StepLimit) -> Iterator[Meeting]:
             is_open[this.place] = last, this
 
 
-def _request(device: SealedDevice, domain: Domain) -> Request:
+def _request(device: PlanDevice, domain: Domain) -> Request:
     """What the guest's node asked for, with a path that no other domain has."""
     return Request(
         path=f"{domain.name}:{device.node}",
@@ -153,6 +153,6 @@ def _request(device: SealedDevice, domain: Domain) -> Request:
     )
 
 
-def mapped(region: SealedRegion) -> Mapped:
+def mapped(region: PlanRegion) -> Mapped:
     """A region of a plan as the hazards look at it."""
     return Mapped(region.on_host, region.in_guest)

@@ -9,7 +9,7 @@ from west_viommu.diagnostics import Diagnostic, Where
 from west_viommu.hypervisor.assignment import Permission
 from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.profile import Profile
-from west_viommu.plan.sealed import SealedPermission, SealedPlan
+from west_viommu.plan.plan import Plan, PlanPermission
 from west_viommu.system.kernels import Kernel
 from west_viommu.tree.addresses import Region
 
@@ -30,7 +30,7 @@ class Domain(NamedTuple):
     """
 
     name: str
-    plan: SealedPlan
+    plan: Plan
     where: Where
     cpus: int = 1
     memory: int = 64
@@ -104,7 +104,7 @@ class Unneeded(NamedTuple):
     """A permission of a domain's own plan that nothing needs where this system is whole."""
 
     domain: str
-    permission: SealedPermission
+    permission: PlanPermission
 
 
 class Judged(NamedTuple):

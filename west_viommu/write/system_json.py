@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from west_viommu.names import SYSTEM_SCHEMA
-from west_viommu.plan.sealed import SealedPermission, SealedRaw, SealedRegion, SealedStream
+from west_viommu.plan.plan import PlanPermission, PlanRaw, PlanRegion, PlanStream
 from west_viommu.system.boot import is_placed
 from west_viommu.system.records import Domain, DomainFile, DomainFiles, Judged, Load, Stays
 from west_viommu.write.records import as_json
@@ -17,8 +17,8 @@ from west_viommu.write.records import as_json
 class _Device(NamedTuple):
     node: str
     host: str
-    streams: tuple[SealedStream, ...]
-    pages: tuple[SealedRegion, ...]
+    streams: tuple[PlanStream, ...]
+    pages: tuple[PlanRegion, ...]
     intids: tuple[int, ...]
 
 
@@ -35,7 +35,7 @@ class _Domain(NamedTuple):
     bootargs: str
     load: Load | None
     devices: tuple[_Device, ...]
-    raw: tuple[SealedRaw, ...]
+    raw: tuple[PlanRaw, ...]
 
 
 class _Mark(NamedTuple):
@@ -53,7 +53,7 @@ def system_json(
     """
     domains = [_domain(domain, files[domain.name]) for domain in judged.domains]
     marks = [_Mark(m.path, judged.owners[m.device], m.device, m.why) for m in judged.marks]
-    allowed = [SealedPermission(e.hazard, e.device, e.reason) for e in judged.used]
+    allowed = [PlanPermission(e.hazard, e.device, e.reason) for e in judged.used]
     members = {
         "schema": str(SYSTEM_SCHEMA),
         "domains": _lines(map(as_json, domains)),

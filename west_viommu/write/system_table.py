@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from west_viommu.diagnostics import printable
 from west_viommu.host.intervals import Interval
-from west_viommu.plan.sealed import SealedDevice
+from west_viommu.plan.plan import PlanDevice
 from west_viommu.system.records import Domain, Judged, Stays
 from west_viommu.tree.cells import counted
 
@@ -44,7 +44,7 @@ def _domain(domain: Domain) -> Iterator[str]:
         yield f"      {' '.join(str(each.on_host) for each in raw.regions)}"
 
 
-def _device(device: SealedDevice) -> Iterator[str]:
+def _device(device: PlanDevice) -> Iterator[str]:
     for iommu, numbers in device.ids_by_iommu.items():
         yield f"      {iommu}  {' '.join(numbers)}"
     held = [f"INTID {' '.join(map(str, device.intids))}"] if device.intids else []

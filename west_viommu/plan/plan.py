@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan: what a guest gets of its host. viommu.json is written from it and read into it.
+
+The field names are the keys of the file, whose schema is schemas/plan.json.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from west_viommu.host.intervals import Interval
+from west_viommu.tree.addresses import Region
+
+
+class PlanHost(NamedTuple):
+    """The host tree that the plan is for: the `model` of its root, and its sum
+    (tree/digest.py).
+    """
+
+    model: str | None
+    sha256: str
+
+
+class PlanViommu(NamedTuple):
+    """The vSMMU of the guest."""
+
+    node: str
+    compatible: str
+    base: int
+    size: int
+    intids: tuple[int, ...]
+
+
+class PlanRegion(NamedTuple):
+    """`size` bytes of the host, and where the guest sees them."""
+
+    host: int
+    guest: int
+    size: int
+
+    @property
+    def on_host(self) -> Region:
+        """Where it is on the host."""
+        return Region(self.host, self.size)
+
+    @property
+    def in_guest(self) -> Region:
+        """Where the guest sees it."""
+        return Region(self.guest, self.size)
+
+
+class PlanStream(NamedTuple):
+    """A stream ID behind the IOMMU at that path and address, and the one that the guest uses."""
+
+    iommu: str
+    iommu_base: int
+    pmaster: int
+    vmaster: int
+
+
+class PlanOmission(NamedTuple):
+    """A stream ID of the host node that the guest does not have."""
+
+    iommu: str
+    pmaster: int
+
+
+class PlanMap(NamedTuple):
+    """An entry of the host node's iommu-map, for a hypervisor that programs it."""
+
+    iommu: str
+    rid: int
+    pmaster: int
+    vmaster: int
+    length: int
+
+
+class PlanCompatible(NamedTuple):
+    """The compatible of the two nodes of a device."""
+
+    host: tuple[str, ...]
+    guest: tuple[str, ...]
+
+
+class PlanDevice(NamedTuple):
+    """A device that the guest gets. `pages`: what the hypervisor maps of it."""
+
+    node: str
+    host: str
+    compatible: PlanCompatible
+    status: str
+    regions: tuple[PlanRegion, ...]
+    pages: tuple[PlanRegion, ...]
+    intids: tuple[int, ...]
+    streams: tuple[PlanStream, ...]
+    omitted: tuple[PlanOmission, ...]
+    maps: tuple[PlanMap, ...]
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether the hypervisor confines its DMA."""
+        return bool(self.streams or self.maps)
+
+    @property
+    def ids_by_iommu(self) -> dict[str, list[str]]:
+        """The stream IDs that it has behind each IOMMU, as a person reads them."""
+        ids: dict[str, list[str]] = {}
+        for stream in self.streams:
+            ids.setdefault(stream.iommu, []).append(f"{stream.pmaster:#x}")
+        for entry in self.maps:
+            span = Interval(entry.pmaster, entry.pmaster + entry.length - 1)
+            ids.setdefault(entry.iommu, []).append(str(span))
+        return ids
+
+
+class PlanRaw(NamedTuple):
+    """A guest node that maps host memory without a host device."""
+
+    node: str
+    regions: tuple[PlanRegion, ...]
+
+
+class PlanExtra(NamedTuple):
+    """Registers that a device has besides those of its host node, by viommu.yml: `size` bytes of
+    the host at `host`, and why.
+    """
+
+    device: str
+    host: int
+    size: int
+    reason: str
+
+
+class PlanPermission(NamedTuple):
+    """A permission of viommu.yml that was needed."""
+
+    hazard: str
+    device: str
+    reason: str
+
+
+class PlanMark(NamedTuple):
+    """A host node that host.overlay keeps from dom0, for which device, and why."""
+
+    node: str
+    device: str
+    why: str
+
+
+class Plan(NamedTuple):
+    """What viommu.json says, but for the number of its schema."""
+
+    profile: str
+    vsid: str
+    host: PlanHost
+    domain: tuple[str, ...]
+    viommu: PlanViommu | None
+    devices: tuple[PlanDevice, ...]
+    raw: tuple[PlanRaw, ...]
+    extra: tuple[PlanExtra, ...]
+    unasked: tuple[str, ...]
+    allowed: tuple[PlanPermission, ...]
+    marks: tuple[PlanMark, ...]
+    memory_limit: int | None
+    files: dict[str, str]
