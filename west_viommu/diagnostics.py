@@ -65,26 +65,6 @@ class Diagnostic(NamedTuple):
         """Whether it refuses nothing."""
         return self.severity is Severity.WARNING
 
-    def as_told(self, usual: Severity) -> Severity:
-        """WARNING, or ERROR for all that refuses the input; `usual` is its hazard's severity."""
-        severity = usual if self.severity is Severity.ERROR else self.severity
-        return Severity.WARNING if severity is Severity.WARNING else Severity.ERROR
-
-    def at(
-        self, id: str, node: str, where: Where | None, severity: Severity = Severity.ERROR
-    ) -> Diagnostic:
-        """The diagnostic of a guest's or host's `node`, at a place in the input."""
-        return Diagnostic(
-            id=id,
-            what=self.what,
-            hint=self.hint,
-            node=node,
-            expected=self.expected,
-            found=self.found,
-            where=where,
-            severity=severity,
-        )
-
 
 class Refused(Exception):
     """The input is refused. Carries the problems that the run found, in input order: `bounded`."""

@@ -68,13 +68,13 @@ NO_VSMMU = "iommus refers to a node that is not a vSMMU"
 )
 def test_malformed(device: str, what: str, has: str) -> None:
     read, wrong = found(device)
-    assert wrong and (read, wrong.what, wrong.found) == ([], what, has)
+    assert wrong and (read, wrong.diagnostic.what, wrong.diagnostic.found) == ([], what, has)
 
 
 def test_one_property_is_malformed() -> None:
     read, wrong = found("iommus = <0 0x10 0>; xen,smmu-stream-ids = <0x11>;")
-    assert wrong and (read, wrong.prop) == ([(0, 0x11, "xen,smmu-stream-ids")], "iommus")
+    assert wrong and (read, wrong.diagnostic.prop) == ([(0, 0x11, "xen,smmu-stream-ids")], "iommus")
     read, wrong = found("iommus = <0 0x10>; xen,smmu-stream-ids = [00];")
-    assert wrong and (read, wrong.prop) == ([(0, 0x10, "iommus")], "xen,smmu-stream-ids")
+    assert wrong and (read, wrong.diagnostic.prop) == ([(0, 0x10, "iommus")], "xen,smmu-stream-ids")
     read, wrong = found("iommus = <0 0x10 0>; xen,smmu-stream-ids = [00];")
-    assert wrong and (read, wrong.prop) == ([], "iommus")
+    assert wrong and (read, wrong.diagnostic.prop) == ([], "iommus")

@@ -145,7 +145,11 @@ NO_NODE = "a phandle that no node has"
 def test_malformed(gic: str, device: str, said: tuple[str, str, str]) -> None:
     with pytest.raises(TreeError) as caught:
         interrupts(gic, device)
-    assert (caught.value.what, caught.value.expected, caught.value.found) == said
+    assert (
+        caught.value.diagnostic.what,
+        caught.value.diagnostic.expected,
+        caught.value.diagnostic.found,
+    ) == said
 
 
 def test_a_controller_above_receives_what_is_below_it() -> None:

@@ -129,7 +129,11 @@ NO_SIZES = "#address-cells = <1>; #size-cells = <0>;"
 def test_malformed(cells: str, device: str, said: tuple[str, str, str]) -> None:
     with pytest.raises(TreeError) as caught:
         pairs(cells, device)
-    assert (caught.value.what, caught.value.expected, caught.value.found) == said
+    assert (
+        caught.value.diagnostic.what,
+        caught.value.diagnostic.expected,
+        caught.value.diagnostic.found,
+    ) == said
 
 
 def test_triples_in_the_cells_of_the_bus() -> None:

@@ -194,7 +194,10 @@ def test_the_cells_of_an_interrupt(cells: int, is_right: bool) -> None:
 def test_a_node_without_interrupt_cells_is_no_controller() -> None:
     with pytest.raises(TreeError) as caught:
         intids("x: x { }; device { interrupts-extended = <&x 1>; };")
-    assert (caught.value.what, caught.value.found) == ("#interrupt-cells is out of range", "0")
+    assert (caught.value.diagnostic.what, caught.value.diagnostic.found) == (
+        "#interrupt-cells is out of range",
+        "0",
+    )
 
 
 @pytest.mark.parametrize(("count", "is_right"), [(15, True), (16, False)])

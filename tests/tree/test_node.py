@@ -99,7 +99,11 @@ def test_strings_must_end_and_be_text(value: bytes, message: str) -> None:
 def test_a_number_must_be_one_cell() -> None:
     with pytest.raises(TreeError) as caught:
         node("/a", reg=b"\0").number("reg", 0)
-    assert (caught.value.what, caught.value.expected, caught.value.found) == (
+    assert (
+        caught.value.diagnostic.what,
+        caught.value.diagnostic.expected,
+        caught.value.diagnostic.found,
+    ) == (
         "reg is not one cell",
         "4 bytes",
         "1 byte",

@@ -164,7 +164,8 @@ class _Viewer:
         try:
             return read()
         except TreeError as error:
-            self._fault(node, f"{error.prop}: {error.what}", error.expected, error.found)
+            wrong = error.diagnostic
+            self._fault(node, f"{wrong.prop}: {wrong.what}", wrong.expected, wrong.found)
             return otherwise
 
     def _fault(self, node: Node, what: str, expected: str, found: str) -> None:

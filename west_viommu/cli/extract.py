@@ -107,7 +107,9 @@ def _concerns(source: Host, paths: list[str], agreed: Terms) -> Iterator[Diagnos
     except TreeError as error:
         raise Refused([malformed_host(source.name, error)]) from None
     for path, hazard, finding in concerns(devices, source.devices, agreed):
-        yield finding.at(hazard, path, Where(source.name), Severity.WARNING)
+        yield finding._replace(
+            id=hazard, node=path, where=Where(source.name), severity=Severity.WARNING
+        )
 
 
 def _apart(nodes: list[Copied]) -> list[Copied]:

@@ -19,10 +19,11 @@ _MOST_NAMED = 3
 
 
 def malformed(guest: GuestTree, error: TreeError, node: Node) -> Diagnostic:
-    """`error` as a problem of `node`, at its place in the guest's source. Nodes that stand in for
-    a base tree go by the label that the source has for them.
+    """Return the diagnostic of `error` in `node`, at its place in the guest's source. A node that
+    stands in for a base tree is named by its label in the source.
     """
-    is_zephyr = "4 cells" in error.expected
+    wrong = error.diagnostic
+    is_zephyr = "4 cells" in wrong.expected
     hints = {
         "iommus": COPY_HINT,
         "xen,path": "write the path of the host node, as `viommu list` shows it",
@@ -36,22 +37,19 @@ def malformed(guest: GuestTree, error: TreeError, node: Node) -> Diagnostic:
         "interrupt-parent": "refer to the guest's own controller: interrupt-parent = <&gic>",
         "interrupts-extended": "write `interrupts`, for the guest's GIC",
     }
-    hint = hints.get(error.prop, "correct the property")
-    if error.found.startswith("type 1"):
+    hint = hints.get(wrong.prop, "correct the property")
+    if wrong.found.startswith("type 1"):
         hint = (
             "a PPI is never a device's: write GIC_SPI, which is 0, for the type, and the host's "
             "number (`viommu list` has INTIDs, which are 32 more)"
         )
-    place = guest.locate(error.path, error.prop) or guest.locate(node.path, error.prop)
-    problem = error.problem(
-        hint,
-        place,
-        node=node.path if error.path.startswith(BASE) else error.path,
-    )
-    return problem._replace(
-        what=problem.what.replace(f"{BASE}/", "&"),
-        expected=problem.expected.replace(f"{BASE}/", "&"),
-        found=problem.found.replace(f"{BASE}/", "&"),
+    return wrong._replace(
+        what=wrong.what.replace(f"{BASE}/", "&"),
+        hint=hint,
+        node=node.path if wrong.node.startswith(BASE) else wrong.node,
+        expected=wrong.expected.replace(f"{BASE}/", "&"),
+        found=wrong.found.replace(f"{BASE}/", "&"),
+        where=guest.locate(wrong.node, wrong.prop) or guest.locate(node.path, wrong.prop),
     )
 
 
@@ -82,12 +80,12 @@ def misplaced(guest: GuestTree, node: Node) -> Iterator[Diagnostic]:
         )
 
 
-def told_once(errors: Iterable[tuple[TreeError, Diagnostic]]) -> Iterator[Diagnostic]:
-    """The problems, of which those are one that say the same of several nodes."""
+def told_once(problems: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """Yield `problems`; several nodes with the same mistake make one diagnostic."""
     by_what: dict[object, tuple[Diagnostic, dict[str, None]]] = {}
-    for error, problem in errors:
-        is_shared = error.prop in _OF_MANY and problem.node
-        key = (error.prop, error.what, error.expected) if is_shared else problem
+    for problem in problems:
+        is_shared = problem.prop in _OF_MANY and problem.node
+        key = (problem.prop, problem.what, problem.expected) if is_shared else problem
         _, nodes = by_what.setdefault(key, (problem, {}))
         nodes[problem.node] = None
     for problem, (_, *others) in by_what.values():

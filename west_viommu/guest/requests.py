@@ -126,7 +126,7 @@ class _Reader:
     def __init__(self, guest: GuestTree):
         self.guest = guest
         self.addresses = AddressMap(guest.tree)
-        self._errors: list[tuple[TreeError, Diagnostic]] = []
+        self._errors: list[Diagnostic] = []
         self._failures = 0
         self.gic = self.tried(guest.tree.root, lambda: guest_gic(guest), NO_GIC)
 
@@ -140,7 +140,7 @@ class _Reader:
             return otherwise
 
     def _add(self, error: TreeError, node: Node) -> None:
-        self._errors.append((error, malformed(self.guest, error, node)))
+        self._errors.append(malformed(self.guest, error, node))
 
     @property
     def problems(self) -> Iterator[Diagnostic]:

@@ -52,7 +52,7 @@ def problem(
     place = None
     for prop in (finding.prop, "iommus", "xen,path", ""):
         place = place or guest.locate(path, prop)
-    return finding.at(hazard, path, place, severity)
+    return finding._replace(id=hazard, node=path, where=place, severity=severity)
 
 
 def as_allowed(hazard: str, device: str) -> str:

@@ -34,6 +34,12 @@ class Hazard(NamedTuple):
         """
         return any((hazard, path) in refused for hazard in (*self.needs, "duplicate-assignment"))
 
+    def judged(self, finding: Diagnostic) -> Diagnostic:
+        """Return `finding` with the severity of this hazard, unless the check set another."""
+        if finding.severity is Severity.ERROR:
+            return finding._replace(severity=self.severity)
+        return finding
+
     @property
     def is_warning(self) -> bool:
         """Whether it never refuses the input."""
@@ -117,4 +123,4 @@ def findings(
         is_left_out = ownership.is_alone and (hazard.is_warning or not hazard.of_device)
         if hazard.check and not is_left_out:
             for assignment, finding in hazard.check(ownership):
-                yield hazard, assignment, finding
+                yield hazard, assignment, hazard.judged(finding)

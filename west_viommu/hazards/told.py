@@ -49,14 +49,14 @@ class Told:
         path: str,
         names: Collection[str],
         *,
-        severity: Severity = Severity.ERROR,
         of: Hashable = None,
     ) -> bool:
         """Take `finding` of a hazard, of the guest node at `path`, which viommu.yml may mean by one
         of the `names`; `of` tells it from others of that id which come later and are to be told
         before. Whether it refuses.
         """
-        if severity is not Severity.WARNING:
+        severity = Severity.WARNING if finding.warning else Severity.ERROR
+        if not finding.warning:
             reason = self._permissions.reason(hazard, finding, names)
             if reason is None:
                 self._refused.add(path)

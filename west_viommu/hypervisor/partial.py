@@ -175,7 +175,7 @@ class _Builder:
                 self._malformed(error, node)
             else:
                 # Nobody asks for the node: what can be read of it does no harm.
-                left_out.append(LeftOut((error.prop,), error.what))
+                left_out.append(LeftOut((error.diagnostic.prop,), error.diagnostic.what))
         except OverflowError:
             hint = "give the bus #address-cells = <2> and #size-cells = <2>"
             what = "the bus has too few cells for the host's address"
@@ -188,9 +188,11 @@ class _Builder:
         return kept
 
     def _malformed(self, error: TreeError, node: Node) -> None:
-        where = self._guest.locate(error.path, error.prop)
-        hint = f"correct {error.prop}"
-        self._problems.append(error.problem(hint, where, node=node.path))
+        prop = error.diagnostic.prop
+        where = self._guest.locate(error.diagnostic.node, prop)
+        self._problems.append(
+            error.diagnostic._replace(hint=f"correct {prop}", node=node.path, where=where)
+        )
 
     def _phandle(self, node: Node) -> Properties:
         """That of a node that is referred to, and one that its user gave it, as it may be meant by

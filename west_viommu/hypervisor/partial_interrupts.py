@@ -95,7 +95,7 @@ def _named(
         names = node.string_list("interrupt-names")
     except TreeError as error:
         names = ()
-        lost = (*lost, LeftOut(("interrupt-names",), error.what))
+        lost = (*lost, LeftOut(("interrupt-names",), error.diagnostic.what))
     if len(names) == count:
         properties["interrupt-names"] = node.properties["interrupt-names"]
     return Kept(properties, {"interrupts-extended": dict(phandles)} if phandles else {}, lost)

@@ -119,7 +119,7 @@ def concerns(together: Sequence[Device], devices: Devices, terms: Terms) -> Iter
         path = assignment.device.path
         if hazard.is_moot(path, refused):
             continue
-        if finding.as_told(hazard.severity) is not Severity.WARNING:
+        if not finding.warning:
             refused.add((hazard.id, path))
         yield Concern(path, hazard.id, finding)
 

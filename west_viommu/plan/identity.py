@@ -86,10 +86,12 @@ class Matcher:
             problems, matched = [wrong], otherwise
             wanted = ()
         except TreeError as error:
-            hint = f"correct the host tree, or remove {request.path}"
-            where = Where(self._devices.host_name)
-            about = "the host node is malformed"
-            return Identity(None, (error.problem(hint, where, about=about),))
+            problem = error.diagnostic._replace(
+                what=f"the host node is malformed: {error.diagnostic.what}",
+                hint=f"correct the host tree, or remove {request.path}",
+                where=Where(self._devices.host_name),
+            )
+            return Identity(None, (problem,))
         for contradiction in self._examiner.contradictions(matched, wanted):
             hazard, finding = contradiction.hazard, contradiction.finding
             wrong = self._permissions.problem(hazard, finding, request.path, matched.names)

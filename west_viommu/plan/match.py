@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.requests import COPY_HINT, Request
 from west_viommu.hazards.findings import NoMatch
 from west_viommu.hazards.matching import (
@@ -133,12 +132,7 @@ def _despite_malformed_ids(request: Request, error: TreeError, holdings: Holding
         if not all(map(holdings.driver, device.master.iommus)):
             return device
         hint += f": {as_entries(device.master)}"
-    raise NoMatch(
-        "malformed",
-        Diagnostic(
-            what=error.what, hint=hint, prop=error.prop, expected=error.expected, found=error.found
-        ),
-    )
+    raise NoMatch("malformed", error.diagnostic._replace(hint=hint))
 
 
 def named_device(request: Request, devices: Devices) -> Device | None:

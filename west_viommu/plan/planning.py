@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from west_viommu.diagnostics import Diagnostic, Severity
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.requests import Asked, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.contradictions import Examiner
@@ -160,7 +160,7 @@ def _judged(requests: Iterable[Request], ownership: Ownership, told: Told) -> It
     for request in requests:
         yield from told.of(request.path)
     for path, hazard, finding in of_raw(ownership):
-        told.add(hazard, finding, path, (path,), severity=finding.as_told(Severity.ERROR))
+        told.add(hazard, finding, path, (path,))
     for raw in ownership.raws:
         yield from told.of(raw.path)
     yield from told.rest()
@@ -173,8 +173,7 @@ def _judge(ownership: Ownership, told: Told) -> None:
         path = assignment.request.path
         if path in ownership.refused or hazard.is_moot(path, refused):
             continue
-        severity = finding.as_told(hazard.severity)
-        if told.add(hazard.id, finding, path, assignment.names, severity=severity, of=hazard):
+        if told.add(hazard.id, finding, path, assignment.names, of=hazard):
             refused.add((hazard.id, path))
 
 

@@ -117,7 +117,9 @@ class _Writer:
             try:
                 uses = node.string_list(label)
             except TreeError as error:
-                raise Refused([error.problem("compile it again", Where(self._file))]) from None
+                where = Where(self._file)
+                again = error.diagnostic._replace(hint="compile it again", where=where)
+                raise Refused([again]) from None
             for use in uses:
                 path, _, rest = use.partition(":")
                 prop, _, offset = rest.partition(":")

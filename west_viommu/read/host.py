@@ -60,6 +60,6 @@ def inventory_of(file: str, tree: Tree) -> Inventory:
 
 
 def malformed_host(file: str, error: TreeError) -> Diagnostic:
-    """`error` as a problem of the host tree in `file`."""
+    """Return the diagnostic of `error` in the host tree of `file`."""
     hint = "correct the host tree: as it is, nobody can tell whose stream IDs are whose"
-    return error.problem(hint, Where(file))
+    return error.diagnostic._replace(hint=hint, where=Where(file))

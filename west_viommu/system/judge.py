@@ -96,7 +96,7 @@ def _with_the_host(
     for hazard in HAZARDS:
         if hazard.id in _OF_HANDS and hazard.check:
             for assignment, finding in hazard.check(ownership):
-                if finding.as_told(hazard.severity) is not Severity.WARNING:
+                if not hazard.judged(finding).warning:
                     yield by_node[assignment.request.path], hazard.id, finding
     raws = [_raw(holder) for holder in held if not holder.assignment]
     marked = {mark.path for mark in contested.marks}
@@ -123,7 +123,9 @@ def _taken(holder: Holder, hazard: str, finding: Diagnostic) -> set[tuple[str, s
 
 
 def _problem(holder: Holder, hazard: str, finding: Diagnostic) -> Diagnostic:
-    return finding.at(hazard, holder.qualified, holder.domain.where)
+    return finding._replace(
+        id=hazard, node=holder.qualified, where=holder.domain.where, severity=Severity.ERROR
+    )
 
 
 def _unneeded(

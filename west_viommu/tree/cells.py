@@ -6,50 +6,37 @@ from __future__ import annotations
 from functools import lru_cache
 from struct import unpack
 
-from west_viommu.diagnostics import Diagnostic, Refused, Where
+from west_viommu.diagnostics import Diagnostic, Refused
 
 
 class TreeError(Refused):
-    """A property does not hold what the devicetree specification says it must.
+    """A property that does not have the form which the devicetree specification demands.
 
-    It is the problem of whoever needs the property: they catch it, and add the place by `problem`;
-    whoever only passes by leaves the node out. One that nobody expected refuses the input all the
-    same, as every Refused does: it can come out of no command as a traceback.
+    `diagnostic` is the record of the mistake, without a place in a file. Code that needs the
+    property catches the error and replaces what it knows better: place, hint, node. Code that only
+    scans the tree skips the node. If nothing catches the error, it still ends as a message.
     """
 
     def __init__(self, what: str, path: str, prop: str, expected: str = "", found: str = ""):
-        # Not that of Refused: most are caught, and then the record is of no use.
+        # Not Refused.__init__, which is of many diagnostics: most of these are caught.
         Exception.__init__(self, what, path, prop, expected, found)
-        self.what = what
-        self.path = path
-        self.prop = prop
-        self.expected = expected
-        self.found = found
+        self.diagnostic = Diagnostic(
+            id="malformed",
+            what=what,
+            hint=f"correct {prop} of {path}",
+            node=path,
+            prop=prop,
+            expected=expected,
+            found=found,
+        )
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.prop}: {self.what}"
+        return f"{self.diagnostic.node}: {self.diagnostic.prop}: {self.diagnostic.what}"
 
     @property
     def problems(self) -> tuple[Diagnostic, ...]:
-        """The one problem, where nobody knew its place."""
-        return (self.problem(f"correct {self.prop} of {self.path}"),)
-
-    def problem(
-        self, hint: str, where: Where | None = None, *, about: str = "", node: str = ""
-    ) -> Diagnostic:
-        """The record of it: what is wrong, after a word `about` whose node it is; `node` in place
-        of its path.
-        """
-        what = f"{about}: {self.what}" if about else self.what
-        return Diagnostic(
-            id="malformed",
-            what=what,
-            hint=hint,
-            node=node or self.path,
-            expected=self.expected,
-            found=self.found,
-            where=where,
-        )
+        """The one diagnostic."""
+        return (self.diagnostic,)
 
 
 def cells(value: bytes, path: str, prop: str) -> tuple[int, ...]:
