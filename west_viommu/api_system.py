@@ -33,7 +33,7 @@ from west_viommu.api import Host, read_host
 from west_viommu.diagnostics import Diagnostic, Refused, bounded
 from west_viommu.hazards.wanted import Wanted, has_all
 from west_viommu.host.devices import Devices
-from west_viommu.host.streams import StreamId
+from west_viommu.host.inventory import StreamId
 from west_viommu.names import (
     BOOT_SCRIPT,
     HOST_OVERLAY,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import DEMO, Run, blob, corpus_params, golden
-from west_viommu.host.index import NodeIndex
+from west_viommu.host.devices import NodeIndex
 from west_viommu.read.dtb import tree_from_dtb
 
 HOST = """/dts-v1/; / {

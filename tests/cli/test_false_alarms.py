@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support import Run, corpus_params
-from west_viommu.host.index import NodeIndex
+from west_viommu.host.devices import NodeIndex
 from west_viommu.read.dtb import tree_from_dtb
 
 # Host node -> what it is refused for, when it is assigned alone.

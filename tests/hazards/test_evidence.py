@@ -14,8 +14,7 @@ from west_viommu.guest.requests import Request
 from west_viommu.hazards.evidence import Evidence
 from west_viommu.hazards.wanted import Wanted
 from west_viommu.host.devices import Devices
-from west_viommu.host.inventory import inventory
-from west_viommu.host.streams import StreamId
+from west_viommu.host.inventory import StreamId, inventory
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 

@@ -8,8 +8,7 @@ from west_viommu.guest.requests import Request
 from west_viommu.hazards.matching import mismatch
 from west_viommu.hazards.wanted import Wanted
 from west_viommu.host.devices import Devices
-from west_viommu.host.inventory import inventory
-from west_viommu.host.streams import StreamId
+from west_viommu.host.inventory import StreamId, inventory
 
 HOST = tree(
     'smmu { compatible = "arm,smmu-v3"; #iommu-cells = <1>; phandle = <1>; };'

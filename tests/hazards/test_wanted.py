@@ -8,8 +8,7 @@ import pytest
 from tests.support import tree
 from west_viommu.hazards.wanted import Wanted, candidates, has_all, lists_all, maps_all
 from west_viommu.host.devices import Devices
-from west_viommu.host.inventory import inventory
-from west_viommu.host.streams import StreamId
+from west_viommu.host.inventory import StreamId, inventory
 
 HOST = tree("""one { compatible = "arm,smmu-v3"; #iommu-cells = <1>; phandle = <1>; };
     two { compatible = "arm,smmu-v3"; #iommu-cells = <1>; phandle = <2>; };

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import tree
-from west_viommu.host.consumers import consumers
+from west_viommu.host.needs import consumers
 
 # The device has phandle 7, and what is below it 8.
 DEVICE = """dev@4000 { phandle = <7>; #clock-cells = <1>; #nvmem-cell-cells = <1>;

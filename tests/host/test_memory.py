@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support import blob
 from west_viommu.api import read_host
-from west_viommu.host.memory import ram, reserved
+from west_viommu.host.devices import ram, reserved
 from west_viommu.tree.addresses import Region
 
 HOST = """/dts-v1/;

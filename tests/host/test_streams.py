@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.support import tree
 from west_viommu.host.intervals import Interval
-from west_viommu.host.streams import (
+from west_viommu.host.inventory import (
     IdMap,
     RequesterId,
     Stream,

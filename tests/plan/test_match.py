@@ -11,8 +11,7 @@ from west_viommu.guest.regions import RegionPair
 from west_viommu.guest.requests import Request
 from west_viommu.hazards.findings import NoMatch
 from west_viommu.host.devices import Devices
-from west_viommu.host.inventory import inventory
-from west_viommu.host.streams import StreamId
+from west_viommu.host.inventory import StreamId, inventory
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.plan.match import assignment
 from west_viommu.read.profiles import profile

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from tests.support import Run, needs_program
 from west_viommu.diagnostics import Refused
-from west_viommu.host.inventory import Inventory, Iommu, Master
-from west_viommu.host.selection import selection
-from west_viommu.host.streams import Stream, StreamId
+from west_viommu.host.collisions import selection
+from west_viommu.host.inventory import Inventory, Iommu, Master, Stream, StreamId
 from west_viommu.plan.host_devices import DeviceReport
 from west_viommu.write.graphviz import svg
 from west_viommu.write.inventory_dot import inventory_dot

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.requests import Asked, Entry, Request
 from west_viommu.guest.source import GuestTree
-from west_viommu.host.streams import StreamId
+from west_viommu.host.inventory import StreamId
 from west_viommu.plan.plan import PlanDevice
 
 

@@ -19,7 +19,7 @@ from west_viommu.cli.stage import application, found_build, image
 from west_viommu.diagnostics import Diagnostic, Refused, Where, bounded, refusal
 from west_viommu.guest.requests import asked
 from west_viommu.guest.source import GuestTree
-from west_viommu.host.streams import StreamId
+from west_viommu.host.inventory import StreamId
 from west_viommu.hypervisor.assignment import Explicit
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import PLAN, PROFILES

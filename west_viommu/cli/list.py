@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from west_viommu.cli.console import Console, columns, tell
 from west_viommu.cli.run import DONE, REFUSED, host_of, terms_of
 from west_viommu.diagnostics import refusal
+from west_viommu.host.collisions import Selection, selection
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Inventory, Master
-from west_viommu.host.selection import Selection, selection
 from west_viommu.read.host import inventory_of, read_host_tree
 from west_viommu.write.list_length import is_endless
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from west_viommu.guest.source import BASE, GuestTree
-from west_viommu.host.inventory import is_smmuv3
-from west_viommu.host.streams import StreamId
+from west_viommu.host.inventory import StreamId, is_smmuv3
 from west_viommu.tree.cells import TreeError, cells, counted
 from west_viommu.tree.node import Node, Phandle
 

@@ -8,14 +8,15 @@ from typing import NamedTuple
 
 from west_viommu.guest.source import BASE, GuestTree
 from west_viommu.tree.cells import TreeError, cells, counted, rows
-from west_viommu.tree.interrupt_map import cut, interrupt_cells
 from west_viommu.tree.interrupts import (
     FIRST_SPI,
     LAST_SPI,
     PPI,
     SPI,
     Intid,
+    cut,
     gic_intid,
+    interrupt_cells,
     interrupt_parent,
     interrupts,
     is_gic,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.hazards.findings import as_allowed
 from west_viommu.hazards.ownership import Found, Ownership, of_each
-from west_viommu.host.consumers import consumers
+from west_viommu.host.needs import consumers
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.roles import RESERVED, console

@@ -11,8 +11,7 @@ from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Raw
 from west_viommu.host.devices import Devices
-from west_viommu.host.inventory import Iommu
-from west_viommu.host.streams import StreamId
+from west_viommu.host.inventory import Iommu, StreamId
 from west_viommu.hypervisor.assignment import AssignedStream, Assignment, Terms
 from west_viommu.hypervisor.contests import Contests
 from west_viommu.hypervisor.holdings import Holdings

@@ -11,7 +11,7 @@ from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.hazards.findings import first_ones, listed
 from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.host.intervals import met
-from west_viommu.host.streams import first_null_entry
+from west_viommu.host.inventory import first_null_entry
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contest import MOST_IDS, Contest
 from west_viommu.hypervisor.holdings import ID_BITS, ID_MASK, Standing

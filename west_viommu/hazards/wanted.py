@@ -11,8 +11,7 @@ from west_viommu.guest.requests import PLACEHOLDERS, Request
 from west_viommu.hazards.findings import NoMatch
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import covered_by
-from west_viommu.host.inventory import Master
-from west_viommu.host.streams import StreamId, map_intervals
+from west_viommu.host.inventory import Master, StreamId, map_intervals
 
 
 class Wanted(NamedTuple):

@@ -1,21 +1,197 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look-ups in one host tree: a device by path, address or stream ID, an IOMMU by phandle."""
+"""Look-ups in one host tree: devices by path, address or stream ID, interrupts, RAM."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
-from west_viommu.diagnostics import Comparisons
-from west_viommu.host.index import NodeIndex, StreamIndex, grouped
-from west_viommu.host.inventory import Inventory, Iommu, Master
-from west_viommu.host.parts import wholes
-from west_viommu.host.step_limit import StepLimit
-from west_viommu.host.streams import StreamId
-from west_viommu.tree.addresses import Region, address_map
-from west_viommu.tree.interrupts import Intid
-from west_viommu.tree.node import Tree, name_of
+from west_viommu.diagnostics import Comparisons, refusal
+from west_viommu.host.intervals import Spans
+from west_viommu.host.inventory import Inventory, Iommu, Master, StreamId, map_intervals
+from west_viommu.tree.addresses import AddressMap, Region, address_map
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.interrupts import Intid, Received, primary_gic, received
+from west_viommu.tree.node import Node, Tree, name_of
+
+T = TypeVar("T")
+
+
+class Numbered(Generic[T]):
+    """Values, each under a number of at most 64 bits. Those under one number keep their order."""
+
+    def __init__(self, pairs: Iterable[tuple[int, T]]):
+        ordered = sorted(pairs, key=lambda pair: pair[0])
+        # A dict of lists takes ten times as much.
+        self._numbers = array("Q", (number for number, _ in ordered))
+        self._values = [value for _, value in ordered]
+
+    def under(self, number: int) -> Iterator[T]:
+        """The values under `number`, one after the other, as there may be thousands."""
+        at = bisect_left(self._numbers, number)
+        while at < len(self._numbers) and self._numbers[at] == number:
+            yield self._values[at]
+            at += 1
+
+    def first_from(self, number: int) -> int | None:
+        """The lowest number, not below `number`, that has values."""
+        at = bisect_left(self._numbers, number)
+        return self._numbers[at] if at < len(self._numbers) else None
+
+
+# About two seconds. 20,000 devices beside each other need less than a tenth of it; as many that
+# share something, each with all others, would need the square of their number.
+_MOST = 1 << 21
+_ANYTHING = "the same stream ID, interrupt or page"
+
+
+class StepLimit:
+    """Counts the steps of all look-ups in the host that its user calls `host_name`."""
+
+    def __init__(self, host_name: str):
+        self._host_name = host_name
+        self._steps = 0
+
+    def count(self, shared: str = _ANYTHING, steps: int = 1) -> None:
+        """So many `steps` more, of a search for what has `shared`. Raises Refused where it is too
+        many.
+        """
+        self._steps += steps
+        if self._steps > _MOST:
+            what = f"too many devices of this host have {shared}"
+            hint = "correct the host tree: on real hosts few devices share anything"
+            raise refusal("malformed", what, hint, self._host_name)
+
+
+# An ID and the place of an IOMMU in one number: both have 32 bits.
+_PLACE_BITS = 32
+_LAST_PLACE = (1 << _PLACE_BITS) - 1
+_SHARED = "the same stream ID"
+
+
+def grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
+    """The values under each key, in their order."""
+    groups: dict[str, list[T]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
+
+
+class NodeIndex:
+    """The registers and interrupts of the nodes of `tree`."""
+
+    def __init__(self, tree: Tree):
+        self._tree = tree
+        self._addresses = address_map(tree)
+        self._as_xen = AddressMap(tree, as_xen=True)
+        self._received: dict[str, Received] = {}
+
+    @cached_property
+    def gic(self) -> Node | None:
+        """The GIC of the hypervisor."""
+        return primary_gic(self._tree)
+
+    def interrupts(self, node: Node) -> Received:
+        """The interrupts of `node`. Raises TreeError."""
+        if node.path not in self._received:
+            self._received[node.path] = received(self._tree, node, self.gic)
+        return self._received[node.path]
+
+    def regions(self, node: Node) -> tuple[Region | None, ...]:
+        """The regions of `node` at absolute addresses; of a malformed node those that Xen finds, as
+        it gives them out.
+        """
+        try:
+            regions = self._addresses.regions(node)
+        except TreeError:
+            regions = (None,)
+        return self._if_any(self._as_xen.regions, node) if None in regions else regions
+
+    def untranslated(self, node: Node) -> tuple[Region, ...]:
+        """The regions of `node` by the numbers of its own bus, as Xen finds them."""
+        return self._if_any(self._as_xen.reg, node)
+
+    def windows(self, bridge: Node) -> tuple[Region | None, ...]:
+        """The windows of a PCI bridge at absolute addresses, as Xen finds them."""
+        ranges = self._if_any(lambda node: self._as_xen.ranges(node) or (), bridge)
+        return tuple(self._as_xen.absolute(bridge, Region(r.parent, r.size)) for r in ranges)
+
+    @staticmethod
+    def _if_any(read: Callable[[Node], tuple[T, ...]], node: Node) -> tuple[T, ...]:
+        try:
+            return read(node)
+        except TreeError:
+            return ()
+
+    def at(self, base: int) -> tuple[str, ...]:
+        """The paths of the nodes that have a region at address `base`, in tree order."""
+        return tuple(dict.fromkeys(self._by_base.under(base)))
+
+    @cached_property
+    def _by_base(self) -> Numbered[str]:
+        return Numbered(
+            (region.base, node.path)
+            for node in self._tree.nodes()
+            if "reg" in node.properties
+            for region in self.regions(node)
+            if region
+        )
+
+
+class StreamIndex:
+    """The stream IDs of `masters`, which stand in tree order. Look-ups count as `steps`."""
+
+    def __init__(self, masters: Iterable[Master], steps: StepLimit):
+        self._masters = tuple(masters)
+        self._steps = steps
+
+    def owners(self, stream_id: StreamId) -> Iterator[tuple[Master, str]]:
+        """Each master with the ID, by its `iommus` or by its iommu-map, and the IOMMU on which it
+        has it. One after the other, and perhaps one twice: thousands may have one ID.
+        """
+        number = self._listed.first_from(stream_id << _PLACE_BITS)
+        while number is not None and number >> _PLACE_BITS == stream_id:
+            iommu = self._iommus[number & _LAST_PLACE]
+            for master in self._listed.under(number):
+                self._steps.count(_SHARED)
+                yield master, iommu
+            number = self._listed.first_from(number + 1)
+        for iommu, spans in self._mapped.items():
+            for master in spans.around(stream_id):
+                self._steps.count(_SHARED)
+                yield master, iommu
+
+    @cached_property
+    def _iommus(self) -> list[str]:
+        """The IOMMUs that the masters list."""
+        return list(
+            dict.fromkeys(stream.iommu for master in self._masters for stream in master.streams)
+        )
+
+    @cached_property
+    def _listed(self) -> Numbered[Master]:
+        """The masters that list an ID in their `iommus`, by the ID and the place of the IOMMU."""
+        places = {iommu: place for place, iommu in enumerate(self._iommus)}
+        return Numbered(
+            (stream.id << _PLACE_BITS | places[stream.iommu], master)
+            for master in self._masters
+            for stream in master.streams
+            if stream.id is not None
+        )
+
+    @cached_property
+    def _mapped(self) -> dict[str, Spans[Master]]:
+        """The IDs that the iommu-maps give out, by IOMMU."""
+        by_iommu = grouped(
+            (entry.iommu, (*interval, master))
+            for master in self._masters
+            for entry in master.maps
+            for interval in map_intervals(entry, master.map_mask)
+        )
+        return {iommu: Spans(spans) for iommu, spans in by_iommu.items()}
 
 
 class Device(NamedTuple):
@@ -154,6 +330,9 @@ class Devices:
 
     @cached_property
     def _wholes(self) -> dict[str, str]:
+        # Late: only bind asks, and the tables of providers take time to import.
+        from west_viommu.host.needs import wholes
+
         return wholes(self.tree)
 
     @cached_property
@@ -173,3 +352,44 @@ class Devices:
     @cached_property
     def _order(self) -> dict[str, int]:
         return {master.path: i for i, master in enumerate(self.masters)}
+
+
+def ram(devices: Devices) -> tuple[Region, ...]:
+    """Return the banks of RAM that the host tree states, joined if they touch, in order. The boot
+    loader of a board fills them in if the tree states none.
+    """
+    banks = [
+        region
+        for node in devices.tree.nodes()
+        if _is_memory(node)
+        for region in devices.index.untranslated(node)
+        if region.size
+    ]
+    joined: list[Region] = []
+    for bank in sorted(banks):
+        if joined and bank.base <= joined[-1].end:
+            base = joined[-1].base
+            joined[-1] = Region(base, max(joined[-1].end, bank.end) - base)
+        else:
+            joined.append(bank)
+    return tuple(joined)
+
+
+def reserved(devices: Devices) -> dict[Region, str]:
+    """Return the parts of RAM that are not for Xen to use, each with its name: those below
+    /reserved-memory and those of the /memreserve/ block.
+    """
+    node = devices.tree.node("/reserved-memory")
+    parts = {
+        region: child.path
+        for child in (node.children if node else ())
+        for region in devices.index.untranslated(child)
+        if region.size
+    }
+    return parts | {Region(*row): "/memreserve/" for row in devices.tree.memreserve if row[1]}
+
+
+def _is_memory(node: Node) -> bool:
+    is_named = node.name == "memory" or node.name.startswith("memory@")
+    is_typed = node.properties.get("device_type") == b"memory\0"
+    return (is_named or is_typed) and not node.path.startswith("/reserved-memory/")

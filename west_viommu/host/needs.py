@@ -13,7 +13,7 @@ from struct import unpack_from
 from typing import NamedTuple
 
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.node import Node, Tree, is_at_or_below
+from west_viommu.tree.node import Node, Tree, is_at_or_below, paths_above
 from west_viommu.tree.providers import provider
 from west_viommu.tree.references import reading_of
 
@@ -197,3 +197,72 @@ def _names(node: Node, prop: str) -> tuple[str, ...]:
         return node.string_list(prop) if prop else ()
     except TreeError:
         return ()
+
+
+# Each end of a graph's link names the other, and works for itself.
+_LINK = "remote-endpoint"
+
+
+def consumers(tree: Tree, providers: Collection[str]) -> Iterator[tuple[Node, str, str]]:
+    """Each node outside of `providers` (paths) that one of them, or a node below one, serves; the
+    property that says so; and which serves it.
+    """
+    serving = {
+        node.path: node.properties["phandle"]
+        for node in tree.nodes()
+        if "phandle" in node.properties and _is_at_or_below(node.path, providers)
+    }
+    phandles = frozenset(serving.values())
+    for node in tree.nodes() if phandles else ():
+        for name, value in node.properties.items():
+            if name == _LINK or not provider(name) or phandles.isdisjoint(_words(value)):
+                continue
+            if _is_at_or_below(node.path, providers):
+                break
+            for served_by in reading_of(tree, node, name).reference.targets:
+                if served_by in serving:
+                    yield node, name, served_by
+
+
+def _words(value: bytes) -> Iterator[bytes]:
+    return (value[at : at + 4] for at in range(0, len(value), 4))
+
+
+def _is_at_or_below(path: str, paths: Collection[str]) -> bool:
+    return path in paths or any(above in paths for above in paths_above(path))
+
+
+# A table, and no rule of form: any small number may be some node's phandle.
+_PROPERTIES = frozenset({"phys", "phy-handle", "usb-phy"})
+# Those that each vendor has under its own prefix: fsl,usbmisc.
+_OF_VENDORS = frozenset({"usbmisc", "usbphy", "gmu"})
+
+
+def wholes(tree: Tree) -> dict[str, str]:
+    """The device whose part a node is, by the path of the node: the only one that names it so."""
+    naming = _naming(tree)
+    namers: dict[str, set[str]] = {}
+    for node in tree.nodes() if naming else ():
+        for part in _named_by(tree, node, naming):
+            namers.setdefault(part, set()).add(node.path)
+    return {part: paths.pop() for part, paths in namers.items() if len(paths) == 1}
+
+
+def _naming(tree: Tree) -> frozenset[str]:
+    """The properties of `tree` that name parts."""
+    names = {name for node in tree.nodes() for name in node.properties}
+    return frozenset(name for name in names if _names_a_part(name))
+
+
+def _names_a_part(prop: str) -> bool:
+    vendor, _, name = prop.partition(",")
+    return prop in _PROPERTIES or (bool(vendor) and name in _OF_VENDORS)
+
+
+def _named_by(tree: Tree, node: Node, naming: frozenset[str]) -> Iterator[str]:
+    for name in naming & node.properties.keys():
+        value = node.properties[name]
+        if value and len(value) % 4 == 0:
+            target = tree.with_phandle(int.from_bytes(value[:4], "big"))
+            if target:
+                yield target.path

@@ -9,7 +9,7 @@ from west_viommu.diagnostics import Where
 from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Request
 from west_viommu.host.devices import Device
-from west_viommu.host.streams import IdMap, StreamId
+from west_viommu.host.inventory import IdMap, StreamId
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.tree.addresses import Region
 

@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import Interval, covered_by, submask_intervals
-from west_viommu.host.inventory import Master
-from west_viommu.host.streams import Stream, map_intervals
+from west_viommu.host.inventory import Master, Stream, map_intervals
 from west_viommu.hypervisor.lines import lines, map_targets
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import Driver, Profile

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.tree.cells import TreeError, rows, whole_rows
-from west_viommu.tree.interrupt_map import (
+from west_viommu.tree.interrupts import (
     Interrupt,
+    Intid,
     address_cells,
+    extended,
     interrupt_cells,
     interrupt_map,
+    interrupt_parent,
+    routed,
+    xen_intid,
 )
-from west_viommu.tree.interrupts import Intid, extended, interrupt_parent, routed, xen_intid
 from west_viommu.tree.node import Node, Tree
 
 

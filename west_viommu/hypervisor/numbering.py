@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from west_viommu.guest.source import PASSTHROUGH
-from west_viommu.host.streams import StreamId
+from west_viommu.host.inventory import StreamId
 from west_viommu.hypervisor.assignment import Assignment, PlannedDevice, Terms
 
 # What libxl keeps for the PCI devices of a guest (Xen v3, libxl_arm.c).

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from west_viommu.guest.entries import PLACEHOLDERS, STREAM_IDS, Entry
 from west_viommu.guest.requests import Request
 from west_viommu.host.devices import Devices
-from west_viommu.host.streams import StreamId
+from west_viommu.host.inventory import StreamId
 from west_viommu.plan.match import named_device
 from west_viommu.tree.node import Phandle
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from west_viommu.diagnostics import Refused, Where
-from west_viommu.host.streams import StreamId
+from west_viommu.host.inventory import StreamId
 from west_viommu.hypervisor.assignment import Explicit, Extra, Permission
 from west_viommu.names import DOMAIN, POLICIES
 from west_viommu.read.yaml_reader import YamlReader, line_of, meant, number_of, shown

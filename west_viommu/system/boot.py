@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from west_viommu.diagnostics import Diagnostic, Where
-from west_viommu.host.devices import Devices
-from west_viommu.host.memory import ram as ram_of
-from west_viommu.host.memory import reserved
+from west_viommu.host.devices import Devices, reserved
+from west_viommu.host.devices import ram as ram_of
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.system.layout import ALIGNMENT, Layout, Module, layout, needed_memory
 from west_viommu.system.records import Boot, Dom0, Domain, DomainFile, DomainFiles, Load

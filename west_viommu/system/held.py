@@ -11,9 +11,8 @@ from typing import NamedTuple
 from west_viommu.guest.gic import GuestInterrupt
 from west_viommu.guest.regions import Mapped, RegionPair
 from west_viommu.guest.requests import Request
-from west_viommu.host.devices import Devices
-from west_viommu.host.step_limit import StepLimit
-from west_viommu.host.streams import StreamId
+from west_viommu.host.devices import Devices, StepLimit
+from west_viommu.host.inventory import StreamId
 from west_viommu.hypervisor.assignment import Assignment
 from west_viommu.hypervisor.contests import routed
 from west_viommu.hypervisor.holdings import Holdings

@@ -10,10 +10,9 @@ from math import sqrt
 from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
-from west_viommu.host.hubs import Hub, Place, hubs
+from west_viommu.host.collisions import Hub, Place, Selection, hubs
 from west_viommu.host.intervals import Interval, TooManyIntervals, merged
 from west_viommu.host.inventory import Iommu, all_intervals, masters_behind
-from west_viommu.host.selection import Selection
 from west_viommu.write.graphviz import marked_up, quoted
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
+from west_viommu.host.collisions import Selection
 from west_viommu.host.inventory import Master
-from west_viommu.host.selection import Selection
 
 SCHEMA = 1
 _INDENT = "    "

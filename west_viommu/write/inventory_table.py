@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from west_viommu.diagnostics import first_few, printable, wrapped
+from west_viommu.host.collisions import Selection
 from west_viommu.host.intervals import Interval, merged
 from west_viommu.host.inventory import (
     Iommu,
@@ -15,7 +16,6 @@ from west_viommu.host.inventory import (
     masters_behind,
     stream_intervals,
 )
-from west_viommu.host.selection import Selection
 from west_viommu.plan.host_devices import DeviceReport
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import counted

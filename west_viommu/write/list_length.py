@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from west_viommu.host.inventory import Master, Meeting
-from west_viommu.host.selection import Selection
+from west_viommu.host.collisions import Meeting, Selection
+from west_viommu.host.inventory import Master
 from west_viommu.tree.node import Node, Tree
 
 # Of hosts with 20,000 devices, what is counted here is less.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from west_viommu.tree.numbered import Numbered
+from west_viommu.host.devices import Numbered
 
 
 def test_all_values_under_a_number_in_their_order() -> None:
