@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from west_viommu.diagnostics import Diagnostic, Refused, Where, bounded, rendered, shortened
+from west_viommu.diagnostics import Diagnostic, Refused, Where, bounded, rendered
 from west_viommu.guest.requests import Asked, asked
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Devices
@@ -128,7 +128,7 @@ class Planned(NamedTuple):
     @property
     def notes(self) -> tuple[str, ...]:
         """What its user should know besides."""
-        return tuple(map(shortened, (*self.plan.notes, *self._left_out())))
+        return (*self.plan.notes, *self._left_out())
 
     def _left_out(self) -> Iterator[str]:
         for toolstack in self.plan.profile.toolstacks:

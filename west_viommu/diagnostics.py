@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with an input, and how it is shown: the one error format of every command."""
+"""What is wrong with an input: the one record of it, its one cut, and how it looks as text."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from collections.abc import Hashable, Iterable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
-# A message says where to look; what is longer than this was made so on purpose. A line to be
-# pasted, of 100 stream IDs, fits.
+# Characters of one text of a message. A longer one was made so on purpose; a line to paste, with
+# 100 stream IDs, fits.
 _LONGEST = 2000
-# What a run may take to compare mistyped names with others, of which a character counts 4 and, of
-# two names that have much in common, each pair of characters 1: a second or two.
-_MOST_COMPARED = 1 << 25
-# difflib's: what is less like each other is no slip.
-_ALIKE = 0.6
-# Of one kind, nobody reads more; and few inputs could make gigabytes of them.
+# How many diagnostics of one id and severity are shown, and characters of all: few inputs could
+# make gigabytes of them.
 MOST_ALIKE = 50
 _MOST_TEXT = 1 << 20
+# What a run may spend on comparing mistyped names: a second or two. A character of a name counts
+# 4, and for two names that have much in common each pair of characters 1.
+_MOST_COMPARED = 1 << 25
+# difflib's threshold: two names that are less alike are no typing mistake.
+_ALIKE = 0.6
 
 
 class Where(NamedTuple):
-    """A place in an input file. `line` counts from 1; None where the input has no lines."""
+    """A place in an input file. `line` counts from 1; None if the input has no lines."""
 
     file: str
     line: int | None = None
 
 
 class Severity(Enum):
-    """A warning does not refuse the input; an error does, unless viommu.yml allows it; what is
-    fatal refuses it whatever that says, and is told as an error.
+    """A warning does not refuse the input; an error does, unless viommu.yml allows it; FATAL
+    refuses the input whatever viommu.yml allows, and is printed as an error.
     """
 
     WARNING = "warning"
@@ -38,13 +39,13 @@ class Severity(Enum):
 
 
 class Diagnostic(NamedTuple):
-    """One thing that is wrong with the input, built by keyword.
+    """A mistake in the input, or a danger of it. Construct it by keyword.
 
     `id` is "malformed" or a hazard id of docs/hazards.md; `node` the path of the devicetree node
-    it is about, and `prop` the property that shows it; `hint` a sentence that tells what to do;
-    `severity` that of the hazard, if a check does not set another. `other`: a host path by which
-    viommu.yml may also allow it. `cause`: the host node that is wrong for all devices with this
-    hazard. If `more` is set, it replaces that many further diagnostics of this id and severity.
+    and `prop` the property with the mistake; `hint` a sentence on what to do. `other`: a host path
+    by which viommu.yml may also allow the hazard. `cause`: the host node that is wrong for all
+    devices with this hazard. If `more` is set, the diagnostic replaces that many further ones of
+    its id and severity.
     """
 
     id: str = ""
@@ -62,12 +63,12 @@ class Diagnostic(NamedTuple):
 
     @property
     def warning(self) -> bool:
-        """Whether it refuses nothing."""
+        """Whether the diagnostic refuses nothing."""
         return self.severity is Severity.WARNING
 
 
 class Refused(Exception):
-    """The input is refused. Carries the problems that the run found, in input order: `bounded`."""
+    """The input is refused. Carries the diagnostics of the run in input order, cut by `bounded`."""
 
     def __init__(self, problems: Iterable[Diagnostic]):
         self._problems = bounded(problems)
@@ -75,7 +76,7 @@ class Refused(Exception):
 
     @property
     def problems(self) -> tuple[Diagnostic, ...]:
-        """The problems, in input order."""
+        """The diagnostics, in input order."""
         return self._problems
 
     def __str__(self) -> str:
@@ -89,15 +90,54 @@ class FirstOnes:
         self._seen: dict[Hashable, int] = {}
 
     def take(self, kind: Hashable) -> bool:
-        """Whether one more of that kind still is."""
+        """Count one more thing of a kind; return whether it is among the first."""
         count = self._seen.get(kind, 0)
         self._seen[kind] = count + 1
         return count < MOST_ALIKE
 
 
+def bounded(problems: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Return the first of `problems` of each id and severity, and at the end one diagnostic for the
+    rest of each. Two that would look the same become one.
+    """
+    kept: dict[object, Diagnostic] = {}
+    counts: dict[tuple[str, Severity], int] = {}
+    left_out: dict[tuple[str, Severity], int] = {}
+    text = 0
+    for problem in problems:
+        # Without the fields that are not shown.
+        shown = problem._replace(prop="", other="", cause="")
+        if shown in kept:
+            continue
+        kind = problem.id, problem.severity
+        count = counts.get(kind, 0)
+        if problem.more or count >= MOST_ALIKE or (count and text >= _MOST_TEXT):
+            left_out[kind] = left_out.get(kind, 0) + (problem.more or 1)
+        else:
+            counts[kind] = count + 1
+            text += sum(map(len, (problem.what, problem.hint, problem.expected, problem.found)))
+            kept[shown] = problem
+    return (*kept.values(), *(rest(*kind, more) for kind, more in left_out.items()))
+
+
+def rest(id: str, severity: Severity, more: int) -> Diagnostic:
+    """Return the diagnostic that replaces `more` further ones of an id and severity."""
+    return Diagnostic(id=id, what=f"and {more:,} more like this", severity=severity, more=more)
+
+
+def refusal(
+    id: str, what: str, hint: str = "", file: str = "", *, expected: str = "", found: str = ""
+) -> Refused:
+    """Return the exception for one mistake in the whole of a `file`, or in no file."""
+    where = Where(file) if file else None
+    return Refused(
+        [Diagnostic(id=id, what=what, hint=hint, expected=expected, found=found, where=where)]
+    )
+
+
 def first_few(texts: Iterable[str], most: int = MOST_ALIKE) -> Iterator[str]:
-    """The first of `texts`, each once: no more than `most`, nor than half a message has room for;
-    at the end how many more there are.
+    """Yield the first of `texts`, each once: at most `most`, and as many as fit half a message;
+    then how many more there are.
     """
     left_out, room = 0, _LONGEST // 2
     for number, text in enumerate(dict.fromkeys(texts)):
@@ -110,45 +150,8 @@ def first_few(texts: Iterable[str], most: int = MOST_ALIKE) -> Iterator[str]:
         yield f"{left_out:,} more"
 
 
-def refusal(
-    id: str, what: str, hint: str = "", file: str = "", *, expected: str = "", found: str = ""
-) -> Refused:
-    """What to raise over one problem, of a whole `file` or of none."""
-    where = Where(file) if file else None
-    return Refused(
-        [Diagnostic(id=id, what=what, hint=hint, expected=expected, found=found, where=where)]
-    )
-
-
-def rest(id: str, severity: Severity, more: int) -> Diagnostic:
-    """What stands for `more` problems of that id and severity."""
-    return Diagnostic(id=id, what=f"and {more:,} more like this", severity=severity, more=more)
-
-
-def bounded(problems: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """The first of `problems` of each id and severity, and at the end one for the rest of each. One
-    mistake that was met twice is told once.
-    """
-    kept: dict[Diagnostic, None] = {}
-    told: dict[tuple[str, Severity], int] = {}
-    left_out: dict[tuple[str, Severity], int] = {}
-    text = 0
-    for problem in problems:
-        if problem in kept:
-            continue
-        kind = problem.id, problem.severity
-        count = told.get(kind, 0)
-        if problem.more or count >= MOST_ALIKE or (count and text >= _MOST_TEXT):
-            left_out[kind] = left_out.get(kind, 0) + (problem.more or 1)
-        else:
-            told[kind] = count + 1
-            text += sum(map(len, (problem.what, problem.hint, problem.expected, problem.found)))
-            kept[problem] = None
-    return (*kept, *(rest(*kind, more) for kind, more in left_out.items()))
-
-
 def printable(text: str) -> str:
-    """`text` on one line, with every control or unprintable character as a \\x or \\u escape.
+    """Return `text` on one line, with each control or unprintable character as a \\x or \\u escape.
 
     Names and paths come from untrusted input; a terminal must not obey them.
     """
@@ -161,15 +164,28 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str) -> str:
-    """`text`, or its beginning and its end where it is too long to be read."""
+    """Return `text`, or its beginning and its end if it is too long to be read."""
     if len(text) <= _LONGEST:
         return text
     left_out = f" ... {len(text) - _LONGEST} characters ... "
     return text[: _LONGEST // 2] + left_out + text[-_LONGEST // 2 :]
 
 
+def legible(problem: Diagnostic) -> Diagnostic:
+    """Return `problem` with each of its texts shortened; its place stays."""
+    return problem._replace(
+        what=shortened(problem.what),
+        hint=shortened(problem.hint),
+        node=shortened(problem.node),
+        expected=shortened(problem.expected),
+        found=shortened(problem.found),
+    )
+
+
 def wrapped(line: str, width: int, indent: str) -> Iterator[str]:
-    """`line` in `width` columns, as far as its words allow; from the second on after `indent`."""
+    """Yield `line` in `width` columns, as far as its words allow; from the second line on after
+    `indent`.
+    """
     while len(line) > width:
         at = line.rfind(" ", len(indent) + 1, width + 1)
         if at < 0 or not line[:at].strip():
@@ -180,23 +196,24 @@ def wrapped(line: str, width: int, indent: str) -> Iterator[str]:
 
 
 def rendered(problem: Diagnostic) -> str:
-    """`FILE:LINE: error: [id] what is wrong (node, expected, found)` and a `hint:` line."""
-    message = place_of(problem) + f"{problem.severity.value}: " + said(problem)
-    return f"{message}\nhint: {printable(shortened(problem.hint))}" if problem.hint else message
+    """Return `FILE:LINE: error: [id] what is wrong (node, expected, found)` and a `hint:` line."""
+    problem = legible(problem)
+    message = f"{place_of(problem)}{problem.severity.value}: {summary(problem)}"
+    return f"{message}\nhint: {printable(problem.hint)}" if problem.hint else message
 
 
 def place_of(problem: Diagnostic) -> str:
-    """`FILE:LINE: `, as far as it is known."""
+    """Return `FILE:LINE: `, as far as the diagnostic has a place."""
     if not problem.where:
         return ""
     file, line = printable(shortened(problem.where.file)), problem.where.line
     return f"{file}: " if line is None else f"{file}:{line}: "
 
 
-def said(problem: Diagnostic) -> str:
-    """`[id] what is wrong (node, expected, found)`."""
+def summary(problem: Diagnostic) -> str:
+    """Return `[id] what is wrong (node, expected, found)`."""
     facts = [
-        f"{label} {shortened(value)}"
+        f"{label} {value}"
         for label, value in (
             ("node", problem.node),
             ("expected", problem.expected),
@@ -205,7 +222,7 @@ def said(problem: Diagnostic) -> str:
         if value
     ]
     detail = f" ({', '.join(facts)})" if facts else ""
-    return printable(f"[{problem.id}] {shortened(problem.what)}{detail}")
+    return printable(f"[{problem.id}] {problem.what}{detail}")
 
 
 class Comparisons:
@@ -215,16 +232,16 @@ class Comparisons:
         self._room = _MOST_COMPARED
 
     def close_matches(self, name: str, known: Iterable[str], most: int = 3) -> list[str]:
-        """Those of `known` that `name` may be a slip of, the closest first; none once more would
-        take too long.
+        """Return the names of `known` that are like `name`, the closest first; none when the run
+        has compared too much.
         """
         # Only an error needs it, and it takes time to import.
         from difflib import SequenceMatcher
 
-        # As get_close_matches() does it, but for the bound.
+        # As get_close_matches() of difflib, but for the bound.
         matcher = SequenceMatcher[str]()
         matcher.set_seq2(name)
-        found = []
+        matches = []
         for other in known:
             self._room -= 4 * len(other)
             if self._room < 0:
@@ -234,10 +251,10 @@ class Comparisons:
                 self._room -= len(other) * len(name)
                 ratio = matcher.ratio()
                 if ratio >= _ALIKE:
-                    found.append((ratio, other))
-        return [other for _, other in sorted(found, reverse=True)[:most]]
+                    matches.append((ratio, other))
+        return [other for _, other in sorted(matches, reverse=True)[:most]]
 
 
 def close_matches(name: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Those of `known` that `name` may be a slip of, the closest first."""
+    """Return the names of `known` that are like `name`, the closest first."""
     return Comparisons().close_matches(name, known, most)

@@ -132,7 +132,7 @@ def _of_host(
     if not sealed and not chosen.profile:
         note = f"no viommu.json and no --profile: this assumes {agreed.profile.about}"
         console.note(note)
-    console.report(bounded(problem for problem in problems if problem.warning))
+    console.report(problem for problem in problems if problem.warning)
     wrong = [problem for problem in problems if not problem.warning]
     told = bounded(wrong)
     if arguments.format == "json" and any(problem.more for problem in told):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TextIO
 
-from west_viommu.diagnostics import Diagnostic, Where, printable
+from west_viommu.diagnostics import Diagnostic, Where, bounded, legible, printable
 from west_viommu.names import MESSAGE_FORMS, VARIABLES
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Console:
 
     def report(self, problems: Iterable[Diagnostic]) -> None:
         """Print what is wrong with the input, or to be warned of."""
-        for problem in problems:
+        for problem in bounded(problems):
             typed = problem._replace(what=self._typed(problem.what), hint=self._typed(problem.hint))
             self._print(problem.severity.value, typed)
 
@@ -98,7 +98,7 @@ class Console:
         if sys.stderr:
             if self._has_told and self._form == MESSAGE_FORMS[0] and sys.stderr.isatty():
                 print(file=sys.stderr)
-            for line in self._lines(severity, problem):
+            for line in self._lines(severity, legible(problem)):
                 print(line, file=sys.stderr)
             self._has_told = True
 

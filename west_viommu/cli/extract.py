@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from west_viommu.api import Host, read_host
 from west_viommu.cli.console import tell
 from west_viommu.cli.run import host_of, terms_of
-from west_viommu.diagnostics import Diagnostic, Refused, Severity, Where, bounded, refusal
+from west_viommu.diagnostics import Diagnostic, Refused, Severity, Where, refusal
 from west_viommu.extract.copy import copied
 from west_viommu.extract.lookup import labels, node_called
 from west_viommu.extract.records import Copied
@@ -41,7 +41,7 @@ def run(arguments: Namespace) -> None:
     made = [_copied(source, node, arguments.zephyr_bindings) for node in nodes]
     stubs = _stubs(tree, made)
     agreed = terms_of(arguments) or Terms(DEFAULT)
-    arguments.console.report(bounded(_concerns(source, list(wanted), agreed)))
+    arguments.console.report(_concerns(source, list(wanted), agreed))
     name = os.path.basename(os.path.abspath(source.name))
     is_blob = tree.source is None
     together = _apart([*stubs, *made])

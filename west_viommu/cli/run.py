@@ -12,7 +12,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from west_viommu.cli.console import NO_FORM, Console, named_by, silence_stdout, tell
-from west_viommu.diagnostics import Refused, printable, shortened
+from west_viommu.diagnostics import Refused
 from west_viommu.names import MESSAGE_FORMS
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def run(
         return DONE
     except OSError as error:
         of_file = f"{error.filename}: " if error.filename else ""
-        console.fail("failed", printable(shortened(f"{of_file}{error.strerror or error}")))
+        console.fail("failed", f"{of_file}{error.strerror or error}")
         silence_stdout()
         return REFUSED
 

@@ -220,7 +220,8 @@ class Device(NamedTuple):
 
 class Devices:
     """The devices of a host tree and of its inventory; `host_name` is what its user calls it.
-    `index` knows the registers and interrupts of each node.
+    `index` knows the registers and interrupts of each node; `close_names` finds what a
+    mistyped name may mean.
 
     Look-ups of who shares something raise Refused where together they would take too long.
     """
@@ -235,7 +236,7 @@ class Devices:
         self.steps = StepLimit(host_name)
         self._addresses = address_map(tree)
         self._masters = {master.path: master for master in inventory.masters}
-        self._comparisons = Comparisons()
+        self.close_names = Comparisons().close_matches
         self._last_owners: tuple[StreamId, list[tuple[Master, str]]] | None = None
         self._streams = StreamIndex(inventory.masters, self.steps)
 
@@ -292,12 +293,6 @@ class Devices:
             return [(master, iommu) for (_, iommu), master in owners.items()]
         in_order = sorted(owners, key=lambda key: self._order[key[0]])
         return [(owners[key], key[1]) for key in in_order]
-
-    def close_names(self, name: str, known: Iterable[str], most: int = 3) -> list[str]:
-        """Those of `known` names of the host that `name` may be a slip of; none once a run has
-        compared so much that more would take too long.
-        """
-        return self._comparisons.close_matches(name, known, most)
 
     def named(self, name: str) -> list[str]:
         """The paths of the nodes of that name, in tree order."""

@@ -12,8 +12,8 @@ from west_viommu.diagnostics import (
     Where,
     place_of,
     printable,
-    said,
     shortened,
+    summary,
     wrapped,
 )
 from west_viommu.tree.node import name_of
@@ -44,11 +44,11 @@ class Page(NamedTuple):
 def text_lines(problem: Diagnostic, source: str | None, page: Page) -> Iterator[str]:
     """`rendered`, on `page`: what is wrong, the line of the `source` that it is in, the hint."""
     severity = problem.severity.value
-    yield from labelled(place_of(problem), severity, said(problem), page)
+    yield from labelled(place_of(problem), severity, summary(problem), page)
     if problem.where and problem.where.line is not None and source is not None:
         yield _excerpt(problem.where.line, source, name_of(problem.node), page)
     if problem.hint:
-        yield from labelled("", "hint", printable(shortened(problem.hint)), page)
+        yield from labelled("", "hint", printable(problem.hint), page)
 
 
 def labelled(head: str, label: str, text: str, page: Page) -> Iterator[str]:
@@ -94,11 +94,11 @@ def json_line(severity: str, problem: Diagnostic) -> str:
             "line": place.line,
             "severity": severity,
             "id": problem.id,
-            "node": shortened(problem.node),
-            "what": shortened(problem.what),
-            "expected": shortened(problem.expected),
-            "found": shortened(problem.found),
-            "hint": shortened(problem.hint),
+            "node": problem.node,
+            "what": problem.what,
+            "expected": problem.expected,
+            "found": problem.found,
+            "hint": problem.hint,
         }
     )
 
@@ -110,9 +110,9 @@ def annotation(severity: str, problem: Diagnostic, file: str | None) -> str:
         properties["file"] = printable(shortened(file))
         if problem.where and problem.where.line is not None:
             properties["line"] = str(problem.where.line)
-    hint = f"\nhint: {printable(shortened(problem.hint))}" if problem.hint else ""
+    hint = f"\nhint: {printable(problem.hint)}" if problem.hint else ""
     named = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in properties.items())
-    return f"::{_ANNOTATIONS[severity]} {named}::{_escaped(said(problem) + hint)}"
+    return f"::{_ANNOTATIONS[severity]} {named}::{_escaped(summary(problem) + hint)}"
 
 
 def _escaped(text: str, also: str = "") -> str:
