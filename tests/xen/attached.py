@@ -93,7 +93,7 @@ class Iommus:
         for master, entries in found.masters:
             self._register(node, master, entries)
         for line in found.lines:
-            self.irqs.request(line)
+            self.irqs.request(line, node.path)
         if found.is_main:
             self.ipa_bits = IPMMU_MAX_P2M_IPA_BITS
         self.driven[node.path], self._found[node.path] = node, found
@@ -222,7 +222,7 @@ class Iommus:
         contexts, lines = self._contexts.setdefault(smmu, []), self._found[smmu].context_lines
         if domain not in contexts:
             if len(contexts) < len(lines):
-                self.irqs.request(lines[len(contexts)])
+                self.irqs.request(lines[len(contexts)], smmu)
             contexts.append(domain)
         for stream in dict.fromkeys(Stream(smmu, *smr) for smr in taken):
             self.attached.setdefault(stream, []).append((domain, path))

@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.xen.domains import AtBoot, ByXl, Guest, Iomem
-from tests.xen.drivers import Stream
-from tests.xen.host import Host, marked, phandle_args
+from tests.xen.drivers import SMR_MASK, Stream
+from tests.xen.guest_map import MIB, RAM0, Layout
+from tests.xen.host import SMMU_V2, Host, compatible, marked, phandle_args
 from tests.xen.irqs import Stops
 from tests.xen.mapped import NoAddress, Pages, pages_mapped, pages_touched, regions
 from tests.xen.nodes import Node, blob_of, pack
+from tests.xen.random_guests import RandomGuest
 from tests.xen.routed import NoInterrupt, line, raw_interrupts
 
 MARK = "xen,passthrough"
+NOTHING = RandomGuest((), True)
 
 
 def with_marks(root: Node, paths: set[str]) -> Node:
@@ -65,11 +68,17 @@ Things = tuple[set[Stream], list[Pages], set[int]]
 
 def _things(host: Host, node: Node, whole: bool) -> Things:
     """The streams, pages and lines that Xen reads in the node. `whole`: all of each page."""
-    streams = {
-        Stream(smmu.path, cells[0])
-        for smmu, cells in phandle_args(host, node, "iommus", "#iommu-cells")
-        if cells
-    }
+    streams = set()
+    for smmu, cells in phandle_args(host, node, "iommus", "#iommu-cells"):
+        if cells and compatible(smmu, SMMU_V2):
+            mask = cells[1] if len(cells) > 1 else smmu.cell("stream-match-mask", 0)
+            streams.add(Stream(smmu.path, cells[0] & SMR_MASK, mask & SMR_MASK))
+        elif cells:
+            streams.add(Stream(smmu.path, cells[0]))
+    for smmu in host.nodes:
+        for master, ids in phandle_args(host, smmu, "mmu-masters", "#stream-id-cells"):
+            if master is node:
+                streams |= {Stream(smmu.path, id & SMR_MASK) for id in ids}
     try:
         spans = regions(node)
     except NoAddress:
@@ -92,32 +101,65 @@ def lines_of(host: Host, node: Node) -> Iterator[int]:
 
 def _overlap(one: Things, other: Things) -> bool:
     pages = any(mine.shares_with(theirs) for mine in one[1] for theirs in other[1])
-    return pages or bool(one[0] & other[0]) or bool(one[2] & other[2])
+    streams = any(mine.overlaps(theirs) for mine in one[0] for theirs in other[0])
+    return pages or streams or bool(one[2] & other[2])
 
 
-def guest_at_boot(host: Host, wanted: list[str]) -> AtBoot:
-    """All pages of each node, one to one, and its path; side by side."""
+def guest_at_boot(host: Host, wanted: list[str], more: RandomGuest = NOTHING) -> AtBoot:
+    """All pages of each node, and its path; side by side."""
     root = Node("", {"#address-cells": pack(2), "#size-cells": pack(2)})
     passthrough = root.add(Node("passthrough", {"ranges": b"", **root.props}))
+    moved, on_a_bus = moves(more), {ask.path for ask in more.asks if ask.has_bus}
     for i, path in enumerate(wanted):
+        wide = path in on_a_bus
         reg = b""
         for pages in _pages(host, path):
             base, size = pages.host << 12, pages.count << 12
-            reg += pack(base >> 32, base & 0xFFFFFFFF, size >> 32, size & 0xFFFFFFFF)
-            reg += pack(base >> 32, base & 0xFFFFFFFF)
+            seen = base + moved.get(path, 0)
+            reg += _cells(base, wide) + (pack(size) if wide else _cells(size, wide))
+            reg += _cells(seen, wide)
         props = {"xen,path": f"{path}\0".encode(), "xen,reg": reg}
-        passthrough.add(Node(f"device{i}", props))
-    return AtBoot(blob_of(root))
+        above = passthrough
+        if wide:
+            above = Node(f"bus{i}", {"#address-cells": pack(3), "#size-cells": pack(1)})
+            passthrough.add(above)
+        above.add(Node(f"device{i}", props))
+    if more.page is not None:
+        reg = _cells(more.page, False) + pack(0, 0x1000) + _cells(more.page, False)
+        props = {"xen,reg": reg, "xen,force-assign-without-iommu": b""}
+        passthrough.add(Node("page", props))
+    passthrough.props["t,padding"] = bytes(more.padding)
+    return AtBoot(blob_of(root), layout=layout_of(host, wanted, more, has_uart=True))
 
 
-def guest_of_xl(host: Host, wanted: list[str]) -> ByXl:
-    """All lines and pages of each node."""
-    irqs, iomem = set(), set()
+def _cells(address: int, wide: bool) -> bytes:
+    return pack(*[0] * wide, address >> 32, address & 0xFFFFFFFF)
+
+
+def moves(guest: RandomGuest) -> dict[str, int]:
+    """How far from its host address the guest is to see each device."""
+    return {ask.path: ask.moved for ask in guest.asks}
+
+
+def layout_of(host: Host, wanted: list[str], more: RandomGuest, *, has_uart: bool) -> Layout:
+    """As much memory as there is room for below the devices and what is shared, up to 16 MiB."""
+    starts = [base for base, _ in more.shared]
     for path in wanted:
-        node = host.with_path(path)
+        away = moves(more).get(path, 0)
+        starts += [(pages.host << 12) + away for pages in _pages(host, path)]
+    free = min((start - RAM0 for start in starts if start >= RAM0), default=16 * MIB)
+    return Layout(memory=min(free, 16 * MIB), has_uart=has_uart, shared=more.shared)
+
+
+def guest_of_xl(host: Host, wanted: list[str], more: RandomGuest = NOTHING) -> ByXl:
+    """All lines and pages of each node."""
+    irqs, iomem, moved = set(), set(), moves(more)
+    for path in wanted:
+        node, away = host.with_path(path), moved.get(path, 0) >> 12
         irqs |= set(lines_of(host, node)) if node is not None else set()
-        iomem |= {Iomem(pages.host, pages.count, pages.host) for pages in _pages(host, path)}
-    return ByXl(tuple(wanted), tuple(sorted(irqs)), tuple(sorted(iomem)))
+        iomem |= {Iomem(pages.host, pages.count, pages.host + away) for pages in _pages(host, path)}
+    layout = layout_of(host, wanted, more, has_uart=False)
+    return ByXl(tuple(wanted), tuple(sorted(irqs)), tuple(sorted(iomem)), layout=layout)
 
 
 def _pages(host: Host, path: str) -> list[Pages]:
@@ -128,5 +170,7 @@ def _pages(host: Host, path: str) -> list[Pages]:
         return []
 
 
-def guest_by_hand(host: Host, wanted: list[str], toolstack: str) -> Guest:
-    return guest_of_xl(host, wanted) if toolstack == "xl" else guest_at_boot(host, wanted)
+def guest_by_hand(host: Host, wanted: list[str], toolstack: str, more: RandomGuest) -> Guest:
+    if toolstack == "xl":
+        return guest_of_xl(host, wanted, more)
+    return guest_at_boot(host, wanted, more)

@@ -58,7 +58,7 @@ def _has_private_line(running: Running, node: Node) -> bool:
     PPIs." A line that cannot be retrieved is none here.
     """
     for raw in running.irqs.of(node):
-        found = running.irqs.configured(raw)
+        found = running.irqs.configured(raw, node.path)
         if found is not None and 16 <= found.intid < LOCAL:
             return True
     return False
@@ -90,7 +90,7 @@ def _give_lines(running: Running, node: Node, domain: str | None) -> None:
             raise Stops("panic", f"Unable to retrieve irq {index} for {node.path}")
         if not running.irqs.on_the_gic(raw):
             continue
-        found = running.irqs.configured(raw)
+        found = running.irqs.configured(raw, node.path)
         if found is None:
             raise Stops("panic", f"Unable to get irq {index} for {node.path}")
         running.line_caps.add(found.intid)
@@ -142,7 +142,7 @@ def _give_targets(running: Running, node: Node, domain: str | None) -> None:
             raise Stops("panic", f"{node.path}: a target of its map has too few cells")
         if found.intid < LOCAL:
             raise Stops("panic", f"{node.path}: IRQ{found.intid} is not a SPI")
-        if not running.irqs.set_sense(found):
+        if not running.irqs.set_sense(found, node.path):
             raise Stops("panic", f"{node.path}: Unable to setup IRQ{found.intid} to {domain}")
         running.line_caps.add(found.intid)
         why = _routed(running, domain, found.intid)

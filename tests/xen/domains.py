@@ -186,7 +186,7 @@ def _route_all(running: Running, name: str, host: Node) -> None:
             raise Refused(f"Unable to retrieve irq {index} for {host.path}")
         if not running.irqs.on_the_gic(raw):
             continue
-        found = running.irqs.configured(raw)
+        found = running.irqs.configured(raw, host.path)
         if found is None:
             raise Refused(f"Unable to get irq {index} for {host.path}")
         why = running.irqs.route(name, found.intid, running.xen.lines)

@@ -37,6 +37,9 @@ class Stream(NamedTuple):
     def has(self, smmu: str, id: int) -> bool:
         return smmu == self.smmu and not (id ^ self.id) & ~self.mask
 
+    def overlaps(self, other: Stream) -> bool:
+        return self.smmu == other.smmu and not (other.id ^ self.id) & ~(self.mask | other.mask)
+
 
 class Entry(NamedTuple):
     """An ID of a master (fwspec->ids)."""
@@ -124,7 +127,7 @@ def _smmu_v2(node: Node, irqs: Irqs) -> Probed:
         return Probed(why="missing #global-interrupts property")
     lines = []
     for raw in irqs.of(node):
-        found = irqs.configured(raw)
+        found = irqs.configured(raw, node.path)
         if found is None:
             break
         lines.append(found)
@@ -152,7 +155,7 @@ def _ipmmu(node: Node, irqs: Irqs, has_main: bool) -> Probed | None:
     except NoAddress:
         return Probed(why="Failed to get PRR MMIO")
     raws = irqs.of(node)
-    found = irqs.configured(raws[0]) if raws else None
+    found = irqs.configured(raws[0], node.path) if raws else None
     if found is None:
         raise _broken(node)
     return Probed(lines=[found], is_main=True)

@@ -40,19 +40,19 @@ class Irqs:
     def on_the_gic(self, raw: Raw) -> bool:
         return raw.controller is self.host.gic
 
-    def configured(self, raw: Raw | None) -> Line | None:
+    def configured(self, raw: Raw | None, of: str) -> Line | None:
         """Return platform_get_irq(): the line, its sense now fixed; None if that fails.
 
         irq_set_type() refuses a second sense (irq_validate_new_type()), and looks up the
         descriptor without a bound: what is beyond the table overwrites Xen's memory.
         """
         found = line(raw) if raw is not None and self.on_the_gic(raw) else None
-        return found if found is not None and self.set_sense(found) else None
+        return found if found is not None and self.set_sense(found, of) else None
 
-    def set_sense(self, found: Line) -> bool:
-        """Fix the sense of the line; False (-EBUSY) if it has another one already."""
+    def set_sense(self, found: Line, of: str) -> bool:
+        """Fix the sense of a line of the node `of`; False (-EBUSY) if it has another already."""
         if found.intid >= TABLE:
-            raise Stops("panic", f"line {found.intid} is outside irq_desc[]")
+            raise Stops("panic", f"line {found.intid} of {of} is outside irq_desc[]")
         return self.senses.setdefault(found.intid, found.sense) == found.sense
 
     def route(self, domain: str, intid: int, limit: int) -> str | None:
@@ -68,7 +68,7 @@ class Irqs:
         holder = self.holders.setdefault(intid, domain)
         return None if holder == domain else f"IRQ {intid} is already used by {holder}"
 
-    def request(self, found: Line | None) -> None:
+    def request(self, found: Line | None, of: str) -> None:
         """Give the line to Xen itself, by request_irq(); one that a domain has stays there."""
-        if found is not None and self.set_sense(found):
+        if found is not None and self.set_sense(found, of):
             self.holders.setdefault(found.intid, XEN)

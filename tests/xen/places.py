@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from tests.xen.case import PAGE, Case, Triple, forced, host_pages, triple_cells, triples
 from tests.xen.nodes import Node, Span, absolute, covered, regions, rows
 
-# The vSMMU, and the virtual GIC of each version, are in every guest.
+# The vSMMU, and the virtual GIC of each version, are in every guest; of redistributors, one for
+# each CPU, at least the first.
 VSMMU = (0x4040000, 0x4080000)
 GIC_V2 = ((0x3001000, 0x3002000), (0x3002000, 0x3004000))
-GIC_V3 = ((0x3001000, 0x3011000), (0x3020000, 0x4020000))
+GIC_V3 = ((0x3001000, 0x3011000), (0x3020000, 0x3040000))
 
 
 def pair(case: Case) -> Iterator[str]:
@@ -117,7 +118,8 @@ def _clash(one: Triple, other: Triple) -> bool:
 
 def xen_windows(case: Case) -> Iterator[str]:
     """The guest map: "GUEST_VSMMUV3_BASE / SIZE 0x04040000 / 0x40000", "GICD 0x03001000 (v2 4K,
-    v3 64K); GICC 0x03002000/8K; GICR 0x03020000/16M". What is mapped there hides them.
+    v3 64K); GICC 0x03002000/8K", a redistributor of 0x20000 at 0x03020000. What is mapped there
+    hides them.
     """
     v3 = any("arm,gic-v3" in node.strings("compatible") for node in case.hosts.values())
     for node in case.devices:

@@ -25,26 +25,74 @@ class Ask(NamedTuple):
     ids: tuple[int, ...]
     named: str | None
     inside: int | None  # the place of the request that this one stands in
+    moved: int = 0  # how far from its host address the guest is to see it
+    has_bus: bool = False  # whether it stands on a bus of three address cells
+
+    def pages(self) -> list[tuple[int, int, int]]:
+        """The (host, size, guest) of xen,reg."""
+        found = []
+        for base, size in self.reg:
+            first, end = base & ~0xFFF, (base + size + 0xFFF) & ~0xFFF
+            found.append((first, end - first, first + self.moved))
+        return list(dict.fromkeys(found))
 
 
 class RandomGuest(NamedTuple):
+    """`padding`: bytes of a property of the first request; `page`: one of no device of the host;
+    `has_gic`: with a GIC below /passthrough.
+    """
+
     asks: tuple[Ask, ...]
     is_right: bool  # whether each says of its host node what is so
+    shared: tuple[tuple[int, int], ...] = ()
+    padding: int = 0
+    page: int | None = None
+    is_page_forced: bool = True
+    has_gic: bool = False
 
     @property
     def overlay(self) -> str:
-        lines = ["/ {", "passthrough {", "#address-cells = <2>;", "#size-cells = <2>;", "ranges;"]
+        lines = ["/ {"]
+        for base, size in self.shared:
+            lines += ["reserved-memory {", "#address-cells = <2>;", "#size-cells = <2>;", "ranges;"]
+            lines += [f"xen-shmem@{base:x} {{", 'compatible = "xen,shared-memory-v1";']
+            lines += [f"reg = <{_two(base)} {_two(size)}>;", 'xen,id = "0";', "};", "};"]
+        lines += ["passthrough {", "#address-cells = <2>;", "#size-cells = <2>;", "ranges;"]
         for place, ask in enumerate(self.asks):
             if ask.inside is None:
-                lines += self._node(place)
+                lines += self._on_its_bus(place)
+        if self.page is not None:
+            lines += [f"page@{self.page:x} {{", f"reg = <{_two(self.page)} 0x0 0x1000>;"]
+            lines.append(f"xen,reg = <{_two(self.page)} 0x0 0x1000 {_two(self.page)}>;")
+            lines += ["xen,force-assign-without-iommu;"] * self.is_page_forced + ["};"]
+        if self.has_gic:
+            lines += ["interrupt-controller@3001000 {", 'compatible = "arm,gic-v3";']
+            lines += ["interrupt-controller;", "#interrupt-cells = <3>;", "#address-cells = <0>;"]
+            lines += ["reg = <0x0 0x3001000 0x0 0x10000>, <0x0 0x3020000 0x0 0x1000000>;", "};"]
         return _indented([*lines, "};", "};"])
+
+    def _on_its_bus(self, place: int) -> list[str]:
+        ask = self.asks[place]
+        if not ask.has_bus:
+            return self._node(place)
+        rows = (f"<0x0 {_two(seen)} {_two(seen)} {size:#x}>" for _, size, seen in ask.pages())
+        lines = ["bus {", 'compatible = "simple-bus";', "#address-cells = <3>;"]
+        lines += ["#size-cells = <1>;", f"ranges = {', '.join(rows)};"]
+        return [*lines, *self._node(place), "};"]
 
     def _node(self, place: int) -> list[str]:
         ask = self.asks[place]
         lines = [f"{ask.name} {{", 'compatible = "t,dev";']
+        if place == 0 and self.padding:
+            lines.append(f't,padding = "{"x" * (self.padding - 1)}";')
         if ask.reg:
-            reg = ", ".join(f"<0x0 {base:#x} 0x0 {size:#x}>" for base, size in ask.reg)
-            lines.append(f"reg = {reg};")
+            width = "" if ask.has_bus else "0x0 "
+            more = "0x0 " if ask.has_bus else ""
+            reg = (f"<{more}{_two(base + ask.moved)} {width}{size:#x}>" for base, size in ask.reg)
+            lines.append(f"reg = {', '.join(reg)};")
+        if ask.moved:
+            maps = (f"<{_bus(ask, h)} {width}{n:#x} {_bus(ask, g)}>" for h, n, g in ask.pages())
+            lines.append(f"xen,reg = {', '.join(maps)};")
         if ask.spis:
             rows = (f"<GIC_SPI {spi} {how} IRQ_DEFAULT_PRIORITY>" for spi, how in ask.spis)
             lines.append(f"interrupts = {', '.join(rows)};")
@@ -58,6 +106,14 @@ class RandomGuest(NamedTuple):
         for other in below:
             lines += self._node(other)
         return [*lines, "};"]
+
+
+def _two(address: int) -> str:
+    return f"{address >> 32:#x} {address & 0xFFFFFFFF:#x}"
+
+
+def _bus(ask: Ask, address: int) -> str:
+    return f"0x0 {_two(address)}" if ask.has_bus else _two(address)
 
 
 def _indented(lines: list[str]) -> str:

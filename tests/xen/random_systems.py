@@ -2,6 +2,7 @@
 """Random systems of a host and a few guests: does the model of Xen agree with `viommu system`?
 
     python -m tests.xen.random_systems --count 1000 --seed 1
+    python -m tests.xen.random_systems --count 200 --seed 1 --shapes new
 
 Each guest is bound by itself, and what of its devices would be shared with the host is allowed, so
 that the judgement is left to the system. What that takes, the model must create without a fault,
@@ -28,10 +29,19 @@ import yaml
 from tests.xen.by_hand import with_marks
 from tests.xen.domains import AtBoot
 from tests.xen.irqs import XEN
-from tests.xen.judged import SIDES, Side, marked_by
+from tests.xen.judged import (
+    NEW_SIDES,
+    SIDES,
+    Side,
+    is_told_of,
+    is_warned_of,
+    layout_of,
+    marked_by,
+)
 from tests.xen.nodes import Node, blob_of
 from tests.xen.random_guests import RandomGuest, random_guest
 from tests.xen.random_hosts import random_host, with_other_iommus
+from tests.xen.random_shapes import shaped
 from tests.xen.running import DOM0
 from tests.xen.whole import World, faults, whole
 from west_viommu.__main__ import main as viommu
@@ -44,9 +54,12 @@ ERROR = re.compile(r"^\S+: error: \[([a-z0-9-]+)\] .*\(node (\S+?),", re.MULTILI
 
 
 class System(NamedTuple):
+    """`is_new`: with shapes of random_shapes.py."""
+
     host: Node
     guests: tuple[RandomGuest, ...]
     side: Side
+    is_new: bool = False
 
 
 class Verdict(NamedTuple):
@@ -55,14 +68,18 @@ class Verdict(NamedTuple):
     details: list[str]
 
 
-def system_of(seed: int) -> System:
+def system_of(seed: int, *, is_new: bool = False) -> System:
     """The system of a seed."""
     rng = Random(f"system {seed}")
-    side = rng.choice([side for side in SIDES if side.toolstack == "dom0less"])
+    sides = NEW_SIDES if is_new else SIDES
+    side = rng.choice([side for side in sides if side.toolstack == "dom0less"])
     host = random_host(rng)
     if side.profile == "xen" and rng.random() < 0.5:
         with_other_iommus(host, rng)
-    return System(host, tuple(random_guest(rng, host) for _ in range(rng.randint(2, 3))), side)
+    guests = tuple(random_guest(rng, host) for _ in range(rng.randint(2, 3)))
+    if is_new:
+        guests = (shaped(rng, host, guests[0], side.profile), *guests[1:])
+    return System(host, guests, side, is_new)
 
 
 def run(*command: str) -> tuple[int, str, str]:
@@ -102,34 +119,49 @@ def verdict(system: System) -> Verdict:
     with TemporaryDirectory() as top:
         folder = Path(top)
         (folder / "host.dtb").write_bytes(blob_of(system.host))
-        made = []
+        made, kept = [], []
         for place, guest in enumerate(system.guests):
             own = folder / f"g{place}"
             own.mkdir()
             if is_bound(system, guest, own):
                 made.append(own)
+                kept.append(guest)
         if len(made) < 2:
             return Verdict(True, "fewer than two guests can be bound", [])
         out = str(folder / "out")
         host = ("--host", str(folder / "host.dtb"), "--format", "json", "-o", out)
         status, told, err = run("system", *host, *map(str, made))
         guests = [
-            AtBoot((own / "viommu/passthrough-dom0less.dtb").read_bytes(), f"dom{place}")
-            for place, own in enumerate(made, 1)
+            AtBoot(
+                (own / "viommu/passthrough-dom0less.dtb").read_bytes(),
+                f"dom{place}",
+                layout_of((own / "viommu/viommu.json").read_bytes(), guest, has_uart=True),
+            )
+            for place, (own, guest) in enumerate(zip(made, kept, strict=True), 1)
         ]
         if status == 0:
             marked = marked_by(Path(out, "marks.overlay").read_text())
             world = whole(with_marks(system.host, marked), guests, system.side.xen)
-            return accepted(json.loads(told), made, world)
+            return accepted(json.loads(told), made, world, err if system.is_new else None)
         marked = set()
         for own in made:
             marked |= marked_by((own / "viommu/host.overlay").read_text())
-        world = whole(with_marks(system.host, marked), guests, system.side.xen)
-        return refused(err, world)
+        tree = with_marks(system.host, marked)
+        xens = [side.xen for side in NEW_SIDES if side.profile == system.side.profile]
+        return refused(
+            err,
+            whole(tree, guests, system.side.xen),
+            *(whole(tree, guests, xen) for xen in xens if system.is_new),
+        )
 
 
-def accepted(told: dict[str, object], made: Iterable[Path], world: World) -> Verdict:
+def accepted(
+    told: dict[str, object], made: Iterable[Path], world: World, err: str | None = None
+) -> Verdict:
+    """Judge what was taken; with `err`, what that tells is judged as well."""
     if any(fault.hand in (XEN, DOM0) for fault in world.faults):
+        if err is not None and not is_told_of(faults(world)[0], err):
+            return Verdict(False, "taken without a word; the host does not start", faults(world))
         return Verdict(True, "taken; the host does not start", [])
     allowed = 0
     for own in made:
@@ -140,15 +172,19 @@ def accepted(told: dict[str, object], made: Iterable[Path], world: World) -> Ver
         return Verdict(True, "taken, with what the plans allow", [])
     if world.is_sound:
         return Verdict(True, "taken, and Xen agrees", [])
+    if err is not None and all(is_warned_of(fault, err) for fault in faults(world)):
+        return Verdict(True, "taken, with a warning", faults(world))
     return Verdict(False, "taken, but not by Xen", faults(world))
 
 
-def refused(err: str, world: World) -> Verdict:
+def refused(err: str, *worlds: World) -> Verdict:
+    """Judge what was refused: one Xen of the profile at least must refuse it as well."""
     ids = {hazard for hazard, _ in ERROR.findall(err)}
     if not ids:
         return Verdict(False, "refused without a hazard", err.splitlines()[:4])
-    if not world.is_sound:
-        return Verdict(True, "refused, and Xen agrees", faults(world))
+    for world in worlds:
+        if not world.is_sound:
+            return Verdict(True, "refused, and Xen agrees", faults(world))
     if ids <= BY_DESIGN:
         return Verdict(True, f"refused by design: {' '.join(sorted(ids))}", [])
     return Verdict(False, f"refused falsely: {' '.join(sorted(ids))}", err.splitlines()[:4])
@@ -170,9 +206,11 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--shapes", choices=("old", "new"), default="old")
     arguments = parser.parse_args(argv)
     seeds = range(arguments.seed, arguments.seed + arguments.count)
-    found = {seed: verdict(system_of(seed)) for seed in seeds}
+    is_new = arguments.shapes == "new"
+    found = {seed: verdict(system_of(seed, is_new=is_new)) for seed in seeds}
     print(report(found))
     return 0 if all(each.agrees for each in found.values()) else 1
 

@@ -38,6 +38,7 @@ COMMON: tuple[Rule, ...] = (
     shape.nothing_on_passthrough,
     shape.aliases,
     shape.no_vsmmu,
+    shape.one_gic,
     shape.phandles,
     shape.references,
     places.host_nodes,

@@ -85,7 +85,8 @@ def started(host: Host, xen: Xen) -> Running:
     if console is not None:
         _hold(running, console)
         raws = irqs.of(console)
-        irqs.request(line(raws[0]) if raws and raws[0] is not None else None)
+        found = line(raws[0]) if raws and raws[0] is not None else None
+        irqs.request(found, console.path)
     return running
 
 
@@ -97,12 +98,15 @@ def map_v2m_frames(running: Running, domain: str) -> None:
     for frame, span, intids in _v2m_frames(running.host):
         running.map(domain, pages_mapped(*span, frame.path))
         for intid in intids:
-            if not running.irqs.set_sense(Line(intid, EDGE_RISING)):
-                raise Stops("panic", f"GICv2: Failed to set v2m MSI SPI[{intid}] type")
+            if not running.irqs.set_sense(Line(intid, EDGE_RISING), frame.path):
+                raise Stops(
+                    "panic", f"GICv2: Failed to set v2m MSI SPI[{intid}] type ({frame.path})"
+                )
             why = running.irqs.route(domain, intid, running.xen.lines_of_dom0)
             why = why or ("reserved already" if intid in given else None)
             if why is not None:
-                raise Stops("panic", f"GICv2: Failed to route v2m MSI SPI[{intid}]: {why}")
+                words = f"Failed to route v2m MSI SPI[{intid}]: {why} ({frame.path})"
+                raise Stops("panic", f"GICv2: {words}")
             given.add(intid)
 
 

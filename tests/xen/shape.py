@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from tests.xen.case import Case
 from tests.xen.guest import GUEST_PHANDLE_VSMMU
+from tests.xen.host import GICS, compatible
 from tests.xen.nodes import Node
 
 LAST_PHANDLE = 64998
@@ -105,6 +106,13 @@ def no_vsmmu(case: Case) -> Iterator[str]:
     for node in case.devices:
         if "arm,smmu-v3" in node.strings("compatible") or node.name == "iommu@4040000":
             yield f"{node.path}: a vSMMU node, Xen brings its own"
+
+
+def one_gic(case: Case) -> Iterator[str]:
+    """Xen makes the guest's GIC: a copy of it below /passthrough is a second one."""
+    for node in case.devices:
+        if "interrupt-controller" in node.props and compatible(node, GICS):
+            yield f"{node.path}: a second GIC beside Xen's own"
 
 
 def phandles(case: Case) -> Iterator[str]:

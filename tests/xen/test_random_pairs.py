@@ -14,7 +14,7 @@ from tests.support import blob
 from tests.xen import random_pairs
 from tests.xen.by_hand import guest_at_boot
 from tests.xen.host import GICS, Host, compatible, type_of
-from tests.xen.judged import SIDES, Outcome, Pair, Verdict, judged, pair_of
+from tests.xen.judged import SIDES, Outcome, Pair, Verdict, is_warned_of, judged, pair_of
 from tests.xen.nodes import Node, blob_of, tree
 from tests.xen.one_nic import HOST, SHARER, WIDE
 from tests.xen.random_guests import Ask, RandomGuest
@@ -76,6 +76,49 @@ def test_the_hosts_have_all_that_is_hard() -> None:
     assert list(left) == []
 
 
+def test_the_new_shapes_are_all_made() -> None:
+    """Each at times; and a seed is one pair with them as well."""
+    made = [pair_of(seed, is_new=True) for seed in range(200)]
+    again = pair_of(7, is_new=True)
+    assert (blob_of(made[7].host), made[7].guest) == (blob_of(again.host), again.guest)
+    hosts = [node for pair in made for node in pair.host.below()]
+    props = {name for node in hosts for name in node.props}
+    assert {"mmu-masters", "arm,msi-base-spi", "#global-interrupts"} <= props
+    assert any(node.cell("#iommu-cells", 1) == 2 for node in hosts)
+    assert any(len(node.cells("iommus")) > 30 for node in hosts)
+    assert any(max(node.cells("iommus"), default=0) >= 0x8000 for node in hosts)
+    assert {"/broken", "/broken-bus", "/other@fe000000"} <= {node.path for node in hosts}
+    guests = [pair.guest for pair in made]
+    asks = [ask for guest in guests for ask in guest.asks]
+    assert any(ask.moved for ask in asks) and any(ask.has_bus for ask in asks)
+    assert all(any(getattr(guest, name) for guest in guests) for name in GUEST_SHAPES)
+
+
+GUEST_SHAPES = ("shared", "padding", "page", "has_gic")
+
+
+def told(err: str) -> Verdict:
+    """Of a host on which no dom0 starts, bound with these words."""
+    pair = nic("xen,passthrough; interrupts-extended = <0>;")._replace(is_new=True)
+    return judged(pair, Outcome(0, err, files(pair, NIC.path, [72])))
+
+
+def test_a_host_that_does_not_start_is_told_of() -> None:
+    kind = "bound without a word, but panic: dom0: Unable to retrieve irq N for NODE"
+    assert told("") == Verdict(
+        False, kind, ["panic: dom0: Unable to retrieve irq 0 for /dma@9001000"]
+    )
+    assert not told("host.dtb: warning: [x] of /nic@9000000").agrees
+    assert told("host.dtb: warning: [x] dom0 cannot have /dma@9001000").agrees
+
+
+def test_a_warning_does_where_another_version_takes_it() -> None:
+    fault = "panic: dom1: Could not set up domain dom1: Device tree generation failed: 5000 bytes"
+    assert is_warned_of(fault, "g.dts: warning: [x] Xen 4.17 has 4096 bytes for the tree")
+    assert not is_warned_of(fault, "g.dts: warning: [x] something else")
+    assert not is_warned_of("panic: dom0: no", "g.dts: warning: [x] 4096 bytes")
+
+
 NIC = Ask("/nic@9000000", "nic0@9000000", ((0x9000000, 0x1000),), (), (0x20, 0x21), None, None)
 
 
@@ -97,7 +140,7 @@ def files(pair: Pair, marks: str, intids: list[int]) -> dict[str, bytes]:
     return {
         "host.overlay": "\n".join(fragments).encode(),
         "passthrough-dom0less.dtb": guest_at_boot(Host(pair.host), [NIC.path]).partial,
-        "viommu.json": json.dumps({"devices": [device]}).encode(),
+        "viommu.json": json.dumps({"devices": [device], "memory_limit": None}).encode(),
     }
 
 

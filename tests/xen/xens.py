@@ -129,5 +129,13 @@ V422 = replace(V421, name="4.22", tree_size=2048 + 128 * 128, passthrough_first=
 MASTER = replace(V422, name="master")
 RFC = replace(V417, name="rfc", stream_tree=True, vsmmu=True, tree_size=16384)
 AMD = replace(RFC, name="amd", keeps_ids_before_disabled=False)
-V3 = replace(MASTER, name="v3", stream_tree=True, vsmmu=True)
+# Of March 2026: before "Invalid address_cells" (July), and with the guest's tree in the old order.
+V3 = replace(
+    MASTER,
+    name="v3",
+    stream_tree=True,
+    vsmmu=True,
+    narrow_cells=False,
+    passthrough_first=False,
+)
 XENS = {xen.name: xen for xen in (V417, V418, V419, V420, V421, V422, MASTER, RFC, AMD, V3)}
