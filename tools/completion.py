@@ -37,7 +37,7 @@ def completion(shell: str) -> str:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
             elif action.metavar in _FOLDERS:
                 action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
-            elif action.dest == "profile" or (command, action.dest) == ("profiles", "name"):
+            elif action.dest == "profile" or (command, action.dest) == ("profiles", "topic"):
                 action.choices = PROFILES
             elif isinstance(action.metavar, str) and action.metavar in _CHOICES:
                 action.choices = _CHOICES[action.metavar]

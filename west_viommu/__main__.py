@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
                 # A parser of all commands would delay the start of each.
                 own = _Parser(prog=program, formatter_class=HelpFormatter)
                 own.line = argv
-                return run(name, configured(own, command).parse_args(argv[1:]), program)
+                return run(command, configured(own, command).parse_args(argv[1:]), program)
         parser().parse_args(argv)
     except SystemExit as stop:
         # argparse has printed help (0) or what is wrong with the command line (2).

@@ -34,7 +34,7 @@ class _ViommuCommand(WestCommand):
         return configured(parser_adder.add_parser(self.name, help=self.command.help), self.command)
 
     def do_run(self, args: argparse.Namespace, unknown: list[str]) -> None:
-        status = run(self.command.name, args, f"west {self.name}", lambda: self.color_ui)
+        status = run(self.command, args, f"west {self.name}", lambda: self.color_ui)
         if status:
             # The problems are printed; west ends with this status and prints nothing more.
             raise CommandError(returncode=status)  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.whole import Case, content, fill, remembered
 from tests.support import DEMO, Run, blob
-from west_viommu.cli import bind, job
+from west_viommu.cli import bind
 
 
 @pytest.fixture
@@ -38,6 +38,6 @@ def case(viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
         sets.append(content(folder))
     # The same plan again and again would take most of the time.
     monkeypatch.setattr(bind, "_both", remembered(bind._both, lambda *_: None))
-    monkeypatch.setattr(bind, "done", remembered(job.done, lambda *given: given[3:5]))
+    monkeypatch.setattr(bind, "done", remembered(bind.done, lambda *given: given[3:5]))
     befores = {"empty": {}, "other content": sets[1], "other profile": sets[2]}
     return Case(folder, command, sets[0], befores)

@@ -16,7 +16,7 @@ import yaml
 
 from tests.cli.refused_cases import CASES, prepared
 from tests.support import CHECKOUT, DEMO, PACKAGE, REWRITES, Run, environment
-from west_viommu.cli import explain
+from west_viommu.cli import reference
 from west_viommu.cli.hook import _no_host
 from west_viommu.hazards.table import HAZARDS
 from west_viommu.read.source import guest_tree
@@ -24,7 +24,7 @@ from west_viommu.write.messages import Page, text_lines
 
 PAGE_FILE = CHECKOUT / "docs" / "hazards.md"
 PAGE = PAGE_FILE.read_text()
-SECTIONS = explain.sections(PAGE)
+SECTIONS = reference.sections(PAGE)
 # The ids of what is no hazard, but an input that cannot be used.
 OF_A_SYSTEM = {"load-address", "domain-limits"}
 OTHERS = {"unreadable", "unwritable", "no-host", "dom0-tree", *OF_A_SYSTEM}
@@ -58,9 +58,9 @@ def case_of(hazard: str) -> dict[str, Any]:
 
 
 def test_each_id_has_a_section_and_a_line_and_nothing_else_has() -> None:
-    assert sorted(SECTIONS) == sorted(explain.overview(PAGE)) == sorted(IDS)
+    assert sorted(SECTIONS) == sorted(reference.overview(PAGE)) == sorted(IDS)
     # In the same order, so that the page can be read from top to end.
-    assert list(SECTIONS) == list(explain.overview(PAGE))
+    assert list(SECTIONS) == list(reference.overview(PAGE))
     for hazard in IDS:
         assert f"| [`{hazard}`](#{hazard}) | " in PAGE
 
@@ -183,7 +183,7 @@ def test_a_page_that_is_missing(
     viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "hazards.md"
-    monkeypatch.setattr(explain, "PAGE", str(file))
+    monkeypatch.setattr(reference, "PAGE", str(file))
     outcome = viommu("explain")
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err == (

@@ -27,10 +27,13 @@ from tests.cli.whole import (
     remembered,
 )
 from tests.support import Run
-from west_viommu.cli import bind, job
+from west_viommu.cli import bind
 from west_viommu.diagnostics import Refused
 from west_viommu.read.guest import sealed_plan
 from west_viommu.write.files import Output
+
+# As it is, while a case remembers what it returned.
+DONE = bind.done
 
 
 def faulty(case: Case, before: Files, first: int, fault: Fault) -> tuple[int, bool, str]:
@@ -100,7 +103,7 @@ def test_a_build_whose_hook_fails_at_some_operation(
     fault: Fault, place: str, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CMake stops when the preprocessor's command fails; the next configure starts afresh."""
-    monkeypatch.setattr(job, "done", remembered(job.done, lambda *_: None))
+    monkeypatch.setattr(bind, "done", remembered(bind.done, lambda *_: None))
     assert build.run() == 0
     files, source, rule = content(build.output), build.source.read_bytes(), build.rule.read_bytes()
     log = build.build / "log"
@@ -220,7 +223,7 @@ def test_a_run_that_needs_no_folder_inside_leaves_a_link_alone(
     (case.folder / "dts").symlink_to(elsewhere)
     before = content(elsewhere)
     monkeypatch.delenv("ZEPHYR_BASE")
-    monkeypatch.setattr(bind, "done", job.done)
+    monkeypatch.setattr(bind, "done", DONE)
     assert viommu(*case.command).status == 0
     assert content(elsewhere) == before
     assert sealed_plan(case.folder)

@@ -25,13 +25,18 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 class Command(NamedTuple):
-    """A command: what its help says, and what adds its arguments to a parser."""
+    """A command: its help texts, what adds its arguments to a parser, and the `function` that runs
+    it, in the `module` of this package that has its name or another. The module's record Options
+    names the arguments that the function needs.
+    """
 
     name: str
     help: str
     description: str
     epilog: str
     add_arguments: Callable[[ArgumentParser], None]
+    module: str = ""
+    function: str = "run"
 
 
 def _add_preprocessor_arguments(parser: ArgumentParser) -> None:
@@ -284,18 +289,18 @@ def _add_system_arguments(parser: ArgumentParser) -> None:
 
 def _add_profiles_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "name", metavar="NAME", nargs="?", type=_profile, help="print this one, as it is written"
+        "topic", metavar="NAME", nargs="?", type=_profile, help="print this one, as it is written"
     )
 
 
 def _add_explain_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "hazard", metavar="HAZARD", nargs="?", help="the id that a message has in brackets"
+        "topic", metavar="HAZARD", nargs="?", help="the id that a message has in brackets"
     )
 
 
 def _add_completion_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+    parser.add_argument("topic", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
 
 
 def _add_help_arguments(parser: ArgumentParser) -> None:
@@ -384,6 +389,8 @@ COMMANDS = (
         "numbered, and which addresses and interrupts are taken.",
         "examples:\n  %(prog)s\n  %(prog)s xen-rfc > my-xen.yaml",
         _add_profiles_arguments,
+        module="reference",
+        function="profiles",
     ),
     Command(
         "explain",
@@ -392,6 +399,8 @@ COMMANDS = (
         "or list all ids.",
         "examples:\n  %(prog)s\n  %(prog)s shared-page",
         _add_explain_arguments,
+        module="reference",
+        function="explain",
     ),
 )
 
@@ -406,6 +415,8 @@ ALONE = (
         '  eval "$(%(prog)s zsh)"     # in ~/.zshrc, after compinit\n'
         "  %(prog)s fish | source     # in ~/.config/fish/config.fish",
         _add_completion_arguments,
+        module="reference",
+        function="completion",
     ),
     Command(
         "help",

@@ -4,43 +4,87 @@
 from __future__ import annotations
 
 import os
-from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from west_viommu.api import Guest, Host, guest_of, read_guest_beside, read_host
+from west_viommu.api import (
+    Guest,
+    Host,
+    guest_of,
+    planned_by,
+    read_guest_beside,
+    read_host,
+    render,
+)
 from west_viommu.cli.console import Console, tell
-from west_viommu.cli.job import Done, chosen_by, done
-from west_viommu.cli.run import UsageError, named_config, no_host, or_is_host
+from west_viommu.cli.run import UsageError, chosen_by, named_config, no_host, or_is_host
 from west_viommu.cli.stage import Stage, application, devicetree_stage, found_build, image
 from west_viommu.diagnostics import Diagnostic, Refused, refusal
-from west_viommu.names import BINDINGS
+from west_viommu.names import BINDINGS, partial_tree
+from west_viommu.plan.records import Plan
 from west_viommu.read.settings import Settings
 from west_viommu.read.source import guest_tree_of
 from west_viommu.write.files import Output, Untouched
 from west_viommu.write.plan_table import plan_table
 
 
-def run(arguments: Namespace) -> None:
+class Options(NamedTuple):
+    """The arguments of the command."""
+
+    guests: list[str]
+    host: str | None
+    board: str | None
+    source_dir: str | None
+    build_dir: str | None
+    output: str | None
+    dry_run: bool
+    diff: bool
+    quiet: bool
+    config: str | None
+    profile: str | None
+    vsid: str | None
+    include: list[str]
+    define: list[str]
+
+
+class Done(NamedTuple):
+    """What a job made: the plan, the files by name in the order of writing, the warnings, and what
+    else to tell the user.
+    """
+
+    plan: Plan
+    files: dict[str, bytes]
+    warnings: tuple[Diagnostic, ...]
+    notes: tuple[str, ...]
+
+    def tell(self, console: Console) -> None:
+        """Print warnings and notes."""
+        console.report(self.warnings)
+        for note in self.notes:
+            console.note(note)
+
+
+def run(options: Options, console: Console) -> None:
     """Read both trees, plan, write. Raises Refused with all that is wrong with either."""
-    folder = next((name for name in arguments.guests if _is_application(name)), None)
+    folder = next((name for name in options.guests if _is_application(name)), None)
     if folder:
         raise UsageError(f"{folder} is the folder of an application: name it with -s {folder}")
-    if arguments.guests and (arguments.board or arguments.build_dir):
+    if options.guests and (options.board or options.build_dir):
         raise UsageError("give GUEST files, a board with -b, or a build with -d: one of the three")
-    if arguments.board and arguments.build_dir:
+    if options.board and options.build_dir:
         raise UsageError("-b runs Zephyr's devicetree stage, -d takes that of a build: give one")
-    if not (arguments.guests or arguments.board or arguments.build_dir):
-        arguments.build_dir = found_build(arguments)
-    is_dry = arguments.dry_run or arguments.diff
-    output = (Untouched if is_dry else Output)(_folder(arguments))
+    if not (options.guests or options.board or options.build_dir):
+        options = options._replace(build_dir=found_build(options.source_dir, console))
+    is_dry = options.dry_run or options.diff
+    output = (Untouched if is_dry else Output)(_folder(options))
     try:
-        chosen, result = _result(arguments, output)
+        chosen, result = _result(options, console, output)
         if not chosen.profile:
             about = result.plan.profile.about
-            arguments.console.note(f"no --profile: this assumes {about}")
-        _report(arguments, output, result)
+            console.note(f"no --profile: this assumes {about}")
+        _report(options, console, output, result)
     except Refused as refused:
         # Whatever refused it: settings before the job, or Zephyr after it.
         output.remove_after(refused)
@@ -51,48 +95,48 @@ def run(arguments: Namespace) -> None:
         raise
 
 
-def _report(arguments: Namespace, output: Output, result: Done) -> None:
+def _report(options: Options, console: Console, output: Output, result: Done) -> None:
     """Print what there is to tell of a run that was not refused."""
-    if arguments.diff and isinstance(output, Untouched):
+    if options.diff and isinstance(output, Untouched):
         from west_viommu.write.changes import changes
 
         # The text of files: no command in it is named as the user types it.
         tell(changes(str(output.folder), output.content(), result.files))
-    elif not arguments.quiet:
-        is_dry = arguments.dry_run
+    elif not options.quiet:
+        is_dry = options.dry_run
         told = plan_table(result.plan, str(output.folder), result.files, is_dry=is_dry)
-        arguments.console.result([told])
+        console.result([told])
 
 
-def _folder(arguments: Namespace) -> Path:
+def _folder(options: Options) -> Path:
     """The output folder: -o, else viommu in the build directory, else here."""
-    if arguments.output:
-        return Path(arguments.output)
-    return (image(arguments.build_dir) if arguments.build_dir else Path()) / "viommu"
+    if options.output:
+        return Path(options.output)
+    return (image(options.build_dir) if options.build_dir else Path()) / "viommu"
 
 
-def _result(arguments: Namespace, output: Output) -> tuple[Settings, Done]:
+def _result(options: Options, console: Console, output: Output) -> tuple[Settings, Done]:
     """What was chosen, and what was made of it."""
-    app = application(arguments)
-    chosen = chosen_by(arguments, app)
+    app = application(options.source_dir, options.build_dir)
+    chosen = chosen_by(options, app, options.vsid or os.environ.get("VIOMMU_VSID"))
     if not chosen.host:
         other_app = " (-s APP names another application)"
-        said = no_host(app, named_config(arguments), other_app)
-        raise UsageError(f"{said}{or_is_host(arguments.guests)}")
-    host = partial(read_host, chosen.host, arguments.include, arguments.define)
-    if arguments.guests:
+        said = no_host(app, named_config(options), other_app)
+        raise UsageError(f"{said}{or_is_host(options.guests)}")
+    host = partial(read_host, chosen.host, options.include, options.define)
+    if options.guests:
 
         def guest(meanwhile: Callable[[], None]) -> Guest:
-            given = (arguments.guests, arguments.include, arguments.define)
+            given = (options.guests, options.include, options.define)
             return read_guest_beside(meanwhile, *given)
 
         bindings = _zephyr_bindings(app)
-        return chosen, _bound(arguments.console, chosen, host, guest, output, bindings)
-    with devicetree_stage(arguments, app, chosen) as stage:
+        return chosen, _bound(console, chosen, host, guest, output, bindings)
+    with devicetree_stage(options.build_dir, options.board, app, chosen, console) as stage:
         of_stage = partial(_guest_of_stage, stage)
         bindings = stage.bindings() or _zephyr_bindings(app)
-        result = _bound(arguments.console, chosen, host, of_stage, output, bindings)
-        stage.check(output.folder, arguments.console)
+        result = _bound(console, chosen, host, of_stage, output, bindings)
+        stage.check(output.folder, console)
         return chosen, result
 
 
@@ -118,6 +162,20 @@ def _bound(
         result.tell(console)
         output.write(result.files)
     return result
+
+
+def done(host: Host, guest: Guest, chosen: Settings, binding_dirs: Sequence[str]) -> Done:
+    """Plan and render what the guest asks for. Raises Refused with every problem of the requests.
+
+    `binding_dirs`: the directories of Zephyr's bindings; () where they are not known, and no
+    bindings are generated.
+    """
+    made = planned_by(host, guest, chosen)
+    files = render(made, binding_dirs)
+    notes = made.notes
+    if made.trees and partial_tree(made.trees[0].toolstack, ".dtb") not in files:
+        notes += ("no dtc: passthrough-*.dtb are missing; install device-tree-compiler",)
+    return Done(made.plan, files, made.warnings, notes)
 
 
 def _both(

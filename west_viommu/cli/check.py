@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
-from argparse import Namespace
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from west_viommu.api import read_host
 from west_viommu.check.compare import between_plans, unasked, with_given, with_plan
@@ -13,8 +13,7 @@ from west_viommu.check.difference import Difference, first_ones
 from west_viommu.check.physical import physical
 from west_viommu.check.view import View, view
 from west_viommu.cli.console import Console
-from west_viommu.cli.job import chosen_by
-from west_viommu.cli.run import DONE, REFUSED, UsageError
+from west_viommu.cli.run import DONE, REFUSED, UsageError, chosen_by
 from west_viommu.cli.stage import application, found_build, image
 from west_viommu.diagnostics import Diagnostic, Refused, Where, bounded, refusal
 from west_viommu.guest.requests import asked
@@ -34,46 +33,79 @@ from west_viommu.write.differences import differences_json, differences_table
 BUILT = "zephyr/zephyr.dts"
 
 
-def run(arguments: Namespace) -> int:
+class Options(NamedTuple):
+    """The arguments of the command."""
+
+    build_dir: str | None
+    dts: str | None
+    host: str | None
+    guest_dtb: str | None
+    source_dir: str | None
+    system: list[str] | None
+    config: str | None
+    profile: str | None
+    vsid: str | None
+    include: list[str]
+    define: list[str]
+    format: str
+
+
+def run(options: Options, console: Console) -> int:
     """Compare, print, and say whether there is a difference."""
-    if arguments.system is not None:
+    if options.system is not None:
         # Of no use to a check of one guest.
+        from west_viommu.cli.system import Options as SystemOptions
         from west_viommu.cli.system import check
 
-        check(arguments)
+        check(
+            SystemOptions(
+                systems=options.system,
+                build_dir=options.build_dir,
+                host=options.host,
+                profile=options.profile,
+                include=options.include,
+                define=options.define,
+                output=None,
+                format=options.format,
+            ),
+            console,
+        )
         return DONE
-    if arguments.build_dir and arguments.dts:
+    if options.build_dir and options.dts:
         raise UsageError(
             "name what was built once: a build directory with -d, or a tree with --dts"
         )
-    if not arguments.build_dir and not arguments.dts:
-        arguments.build_dir = found_build(arguments)
-        if not arguments.build_dir:
+    if not options.build_dir and not options.dts:
+        options = options._replace(build_dir=found_build(options.source_dir, console))
+        if not options.build_dir:
             raise UsageError(
                 "there is no build here: name what was built, a build directory with -d or a tree "
                 "with --dts, or go where `west build` finds its build"
             )
-    chosen = chosen_by(arguments, application(arguments))
-    if not chosen.host and not arguments.guest_dtb:
+    app = application(options.source_dir, options.build_dir)
+    chosen = chosen_by(options, app, options.vsid or os.environ.get("VIOMMU_VSID"))
+    if not chosen.host and not options.guest_dtb:
         raise UsageError("name what to compare with: --host HOST, --guest-dtb DUMP, or both")
-    name, sealed = _built(arguments)
+    name, sealed = _built(options.dts, options.build_dir)
     guest = finished_tree(name)
     built = view(guest)
     found = [("build", each) for each in _of_build(guest, built, sealed)]
     if chosen.host:
-        found += [("host", each) for each in _of_host(chosen, arguments, guest, built, sealed)]
-    if arguments.guest_dtb:
-        given = view(finished_tree(arguments.guest_dtb))
+        found += [
+            ("host", each) for each in _of_host(chosen, options, console, guest, built, sealed)
+        ]
+    if options.guest_dtb:
+        given = view(finished_tree(options.guest_dtb))
         known = _profile_of(chosen, sealed)
         found += [("guest-dtb", each) for each in with_given(built, given, known)]
-    if arguments.format == "json":
+    if options.format == "json":
         if first_ones(found) < len(found):
             raise Refused([_too_many()])
         text = differences_json(found)
     else:
-        names = {"build": name, "host": chosen.host or "", "guest-dtb": arguments.guest_dtb or ""}
+        names = {"build": name, "host": chosen.host or "", "guest-dtb": options.guest_dtb or ""}
         text = differences_table(found, names, _count(built, sealed))
-    arguments.console.result([text])
+    console.result([text])
     return REFUSED if found else DONE
 
 
@@ -95,11 +127,11 @@ def _count(built: View, sealed: Plan | None) -> int:
     return sum(1 for device in built.devices.values() if device.streams or device.maps)
 
 
-def _built(arguments: Namespace) -> tuple[str, Plan | None]:
+def _built(dts: str | None, build_dir: str | None) -> tuple[str, Plan | None]:
     """The built tree's file, and the plan that it was built by, where that is known."""
-    if arguments.dts:
-        return str(arguments.dts), None
-    build = image(arguments.build_dir)
+    if dts:
+        return dts, None
+    build = image(build_dir or os.curdir)
     if not os.path.isfile(build / BUILT):
         what, hint = f"there is no {BUILT}", "build first: west build"
         raise refusal("unreadable", what, hint, str(build))
@@ -115,15 +147,15 @@ def _of_build(guest: GuestTree, built: View, sealed: Plan | None) -> Iterator[Di
 
 def _of_host(
     chosen: Settings,
-    arguments: Namespace,
+    options: Options,
+    console: Console,
     guest: GuestTree,
     built: View,
     sealed: Plan | None,
 ) -> Iterator[Difference]:
     """What the host tree makes of the built tree's requests: hazards, and another plan."""
     agreed = terms(_as_built(chosen, sealed))
-    console: Console = arguments.console
-    devices = read_host(chosen.host or "", arguments.include, arguments.define).devices
+    devices = read_host(chosen.host or "", options.include, options.define).devices
     planned = sealed.devices if sealed else None
     # One that is disabled by now is a difference from the plan, and the host is judged as planned.
     wanted = asked(guest, [device.node for device in planned or ()])
@@ -135,7 +167,7 @@ def _of_host(
     console.report(problem for problem in problems if problem.warning)
     wrong = [problem for problem in problems if not problem.warning]
     told = bounded(wrong)
-    if arguments.format == "json" and any(problem.more for problem in told):
+    if options.format == "json" and any(problem.more for problem in told):
         raise Refused([_too_many()])
     yield from map(_as_difference, told)
     today = as_sealed(made, Origins(devices.tree, guest.tree, agreed.domain))

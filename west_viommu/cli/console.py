@@ -12,8 +12,6 @@ from west_viommu.diagnostics import Diagnostic, Where, bounded, legible, printab
 from west_viommu.names import MESSAGE_FORMS, VARIABLES
 
 if TYPE_CHECKING:
-    from argparse import Namespace
-
     from west_viommu.write.messages import Page
 
 NO_FORM = f"VIOMMU_ERRORS must be one of {', '.join(MESSAGE_FORMS)}"
@@ -174,9 +172,9 @@ def columns(descriptor: int) -> int | None:
         return None
 
 
-def named_by(arguments: Namespace) -> list[str]:
-    """What the command line names, and the environment: paths, and words that are none."""
-    values = (each for value in vars(arguments).values() for each in _texts(value))
+def named_by(arguments: Iterable[object]) -> list[str]:
+    """Return the texts of the command line and the environment, whether or not they are paths."""
+    values = (each for value in arguments for each in _texts(value))
     return [*values, *filter(None, map(os.environ.get, (*VARIABLES, "ZEPHYR_BASE")))]
 
 

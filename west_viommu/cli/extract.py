@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import os
-from argparse import Namespace
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.api import Host, read_host
-from west_viommu.cli.console import tell
-from west_viommu.cli.run import host_of, terms_of
+from west_viommu.cli.console import Console, tell
+from west_viommu.cli.run import host_and_terms
 from west_viommu.diagnostics import Diagnostic, Refused, Severity, Where, refusal
 from west_viommu.extract.copy import copied
 from west_viommu.extract.lookup import labels, node_called
@@ -31,17 +30,29 @@ if TYPE_CHECKING:
 _ALWAYS = frozenset({"compatible", "status", "reg", "interrupts", "ranges", "dma-coherent"})
 
 
-def run(arguments: Namespace) -> None:
+class Options(NamedTuple):
+    """The arguments of the command."""
+
+    nodes: list[str]
+    host: str | None
+    zephyr_bindings: str | None
+    config: str | None
+    profile: str | None
+    include: list[str]
+    define: list[str]
+
+
+def run(options: Options, console: Console) -> None:
     """Find the nodes, copy them, print. What speaks against passing one through goes to stderr."""
-    host = host_of(arguments, arguments.nodes)
-    source = read_host(host, arguments.include, arguments.define)
+    host, terms = host_and_terms(options, options.nodes, console)
+    source = read_host(host, options.include, options.define)
     tree = source.devices.tree
-    wanted = dict.fromkeys(node.path for node in _nodes(source, arguments.nodes))
+    wanted = dict.fromkeys(node.path for node in _nodes(source, options.nodes))
     nodes = [node for path in wanted if (node := tree.node(path))]
-    made = [_copied(source, node, arguments.zephyr_bindings) for node in nodes]
+    made = [_copied(source, node, options.zephyr_bindings) for node in nodes]
     stubs = _stubs(tree, made)
-    agreed = terms_of(arguments) or Terms(DEFAULT)
-    arguments.console.report(_concerns(source, list(wanted), agreed))
+    agreed = terms or Terms(DEFAULT)
+    console.report(_concerns(source, list(wanted), agreed))
     name = os.path.basename(os.path.abspath(source.name))
     is_blob = tree.source is None
     together = _apart([*stubs, *made])

@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Where
 from west_viommu.extract.lookup import no_such_node, nodes_called
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Inventory, Master
 from west_viommu.tree.node import Tree, is_at_or_below, name_of
+
+if TYPE_CHECKING:
+    from west_viommu.cli.list import Options
 
 _GLOB = frozenset("*?[")
 # Of what is near, more would hide the nearest.
@@ -44,29 +46,29 @@ class _Host(NamedTuple):
         )
 
 
-def filters(arguments: Namespace, devices: Devices, found: Inventory) -> Filters:
+def filters(options: Options, devices: Devices, found: Inventory) -> Filters:
     """What the words of the command line filter, of the host of `devices`."""
     host, tree = _Host(devices, found), devices.tree
     tests: list[Callable[[Master], bool]] = []
     problems: list[Diagnostic] = []
-    if arguments.patterns:
-        named = {word: _called(tree, word) for word in arguments.patterns}
+    if options.patterns:
+        named = {word: _called(tree, word) for word in options.patterns}
         tests.append(lambda master: any(test(master.path) for test in named.values()))
         for word, test in named.items():
             if not any(test(master.path) for master in found.masters):
                 problems.append(_no_master(host, word))
-    if arguments.compatible:
-        fits = _fits(arguments.compatible)
+    if options.compatible:
+        fits = _fits(options.compatible)
         tests.append(lambda master: any(map(fits, master.compatible)))
         if not any(fits(each) for master in found.masters for each in master.compatible):
-            problems.append(_not_compatible(host, arguments.compatible, fits))
-    if arguments.iommu:
-        is_meant = _called(tree, arguments.iommu)
+            problems.append(_not_compatible(host, options.compatible, fits))
+    if options.iommu:
+        is_meant = _called(tree, options.iommu)
         tests.append(lambda master: any(map(is_meant, master.iommus)))
         if not any(is_meant(path) for master in found.masters for path in master.iommus):
-            problems.append(_not_behind(host, arguments.iommu, is_meant))
+            problems.append(_not_behind(host, options.iommu, is_meant))
     if tests and not problems and not _some(found.masters, tests):
-        words = [*arguments.patterns, arguments.compatible or "", arguments.iommu or ""]
+        words = [*options.patterns, options.compatible or "", options.iommu or ""]
         what = "each of these fits some master, but no master fits all of them"
         problems.append(host.problem(what, _ALL, " ".join(filter(None, words))))
     return Filters(tuple(tests), tuple(problems))

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.cli.console import NO_FORM, Console, named_by, tell
 from west_viommu.diagnostics import Diagnostic, Refused, Where, printable
-from west_viommu.guest.source import GuestTree
+from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.names import BINDINGS, MESSAGE_FORMS, OVERLAY, VENDOR_PREFIXES, VSMMU_LABEL
 from west_viommu.read.plain_file import content
 from west_viommu.tree.cells import counted
@@ -28,29 +27,51 @@ from west_viommu.write.files import Output
 if TYPE_CHECKING:
     # For a source that asks for nothing, not loaded.
     from west_viommu.api import Guest
-    from west_viommu.cli.job import Done
+    from west_viommu.cli.bind import Done
     from west_viommu.plan.records import Plan
+    from west_viommu.read.bindings import Bindings
     from west_viommu.read.settings import Settings
+    from west_viommu.tree.node import Node
 
 # Source without any of these words asks for nothing.
 _WORDS = (b"passthrough", b"xen,path")
 # What `_chosen` and `_done` import.
-_MODULES = ("west_viommu.cli.job", "west_viommu.read.settings")
+_MODULES = ("west_viommu.cli.bind", "west_viommu.read.settings")
 _NOTHING: tuple[list[str], list[str]] = ([], [])
 
 
-class Hook:
-    """The hook for one command line: `options` are ours (zephyr/cmake/dts.cmake), `command` is
-    the real preprocessor's.
-    """
+class Options(NamedTuple):
+    """The options that zephyr/cmake/dts.cmake gives, each `--NAME VALUE`."""
 
-    def __init__(self, options: Sequence[str], command: Sequence[str]):
-        self._arguments = _parser().parse_args(options)
+    zephyr_base: str
+    app: str
+    output: str
+    dts_roots: tuple[str, ...]
+    workspace: str | None = None
+    host_dtb: str | None = None
+    profile: str | None = None
+    vsid: str | None = None
+    config: str | None = None
+
+
+def _options(words: Sequence[str]) -> Options:
+    """Return the options in `words`."""
+    pairs = list(zip(words[::2], words[1::2], strict=True))
+    roots = tuple(value for name, value in pairs if name == "--dts-root")
+    others = {name[2:].replace("-", "_"): value for name, value in pairs if name != "--dts-root"}
+    return Options(dts_roots=roots, **others)
+
+
+class Hook:
+    """The hook for one command line: `words` are our options, `command` the real preprocessor's."""
+
+    def __init__(self, words: Sequence[str], command: Sequence[str]):
+        self._options = _options(words)
         self._form = os.environ.get("VIOMMU_ERRORS") or MESSAGE_FORMS[0]
-        self.console = _console(self._arguments, self._form)
+        self.console = _console(self._options, self._form)
         self._command = command
         # Zephyr's own dtlib is to read the source, as Zephyr's scripts will.
-        os.environ["ZEPHYR_BASE"] = self._arguments.zephyr_base
+        os.environ["ZEPHYR_BASE"] = self._options.zephyr_base
 
     def load(self) -> None:
         """Import what `run` will need, where the sources look as if they ask for a device."""
@@ -63,13 +84,13 @@ class Hook:
 
     def run(self) -> int:
         """Bind what the preprocessed source asks for; the exit status."""
-        return self._status(lambda: _bind(self._arguments, self._command, self.console))
+        return self._status(lambda: _bind(self._options, self._command, self.console))
 
     def clear(self) -> int:
         """Remove what an earlier configure left: there is no source that it could be of. The exit
         status.
         """
-        return self._status(lambda: Output(Path(self._arguments.output)).remove())
+        return self._status(lambda: Output(Path(self._options.output)).remove())
 
     def cannot_run(self, error: OSError) -> int:
         """As `clear`, where `error` kept the preprocessor from running."""
@@ -97,26 +118,16 @@ class Hook:
         return 0
 
 
-def _console(arguments: Namespace, form: str) -> Console:
+def _console(options: Options, form: str) -> Console:
     """Where the hook prints. The commands that its user has are west's where there is west."""
 
     def wants_colour() -> bool:
         from west_viommu.read.settings import west_wants_colour
 
-        return west_wants_colour(arguments.app, arguments.workspace)
+        return west_wants_colour(options.app, options.workspace)
 
-    program = "west build" if arguments.workspace else "cmake"
-    return Console(program, form, wants_colour, named=named_by(arguments))
-
-
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="preprocess.py", allow_abbrev=False)
-    for name in ("--zephyr-base", "--app", "--output"):
-        parser.add_argument(name, required=True)
-    parser.add_argument("--dts-root", action="append", default=[])
-    for name in ("--workspace", "--host_dtb", "--profile", "--vsid", "--config"):
-        parser.add_argument(name)
-    return parser
+    program = "west build" if options.workspace else "cmake"
+    return Console(program, form, wants_colour, named=named_by(options))
 
 
 def _asks(source: Path) -> bool:
@@ -128,14 +139,14 @@ def _asks(source: Path) -> bool:
     return any(word in found for word in _WORDS)
 
 
-def _bind(arguments: Namespace, command: Sequence[str], console: Console) -> None:
+def _bind(options: Options, command: Sequence[str], console: Console) -> None:
     """Bind what the preprocessed source asks for, and say which files the outcome depends on."""
     source = Path(_operand(command, "-o"))
-    with Output(Path(arguments.output)) as output:
+    with Output(Path(options.output)) as output:
         _leave_out_stale(source)
         inputs, written = _NOTHING
         if _asks(source):
-            inputs, written = _appended(arguments, command, source, output, console)
+            inputs, written = _appended(options, command, source, output, console)
         if not inputs:
             output.remove()
             # Zephyr has seen it by now (dts.cmake made it), and reads it later.
@@ -158,7 +169,7 @@ def _leave_out_stale(source: Path) -> None:
 
 
 def _appended(
-    arguments: Namespace,
+    options: Options,
     command: Sequence[str],
     source: Path,
     output: Output,
@@ -174,8 +185,8 @@ def _appended(
     guest = guest_of(_included(command), guest_tree_of(source))
     if not guest.asks:
         return _NOTHING
-    chosen = _chosen(arguments, guest)
-    result = _done(arguments, guest, chosen)
+    chosen = _chosen(options, guest)
+    result = _done(options, guest, chosen)
     _define_label(source, result.plan, output.folder)
     result.tell(console)
     output.write(result.files)
@@ -185,43 +196,76 @@ def _appended(
     return [*host_files(chosen.host or ""), *chosen.files], written
 
 
-def _chosen(arguments: Namespace, guest: Guest) -> Settings:
+def _chosen(options: Options, guest: Guest) -> Settings:
     """The settings of the build. Raises Refused where they name no host for the guest."""
     from west_viommu.read.settings import placed, settings
 
-    app = arguments.app
+    app = options.app
     chosen = settings(
         {
-            "host": placed("host", arguments.host_dtb, app),
-            "profile": placed("profile", arguments.profile, app),
-            "vsid": arguments.vsid,
+            "host": placed("host", options.host_dtb, app),
+            "profile": placed("profile", options.profile, app),
+            "vsid": options.vsid,
         },
         app,
-        arguments.config and os.path.join(app, arguments.config),
-        arguments.workspace,
+        options.config and os.path.join(app, options.config),
+        options.workspace,
     )
     if not chosen.host:
         wanted = guest.asked
         path = [*wanted.paths, *(each.node for each in wanted.errors), *wanted.disabled][0]
         raise Refused([_no_host(path, guest.tree)])
     chosen.check_host()
-    if arguments.host_dtb and not os.path.exists(chosen.host):
+    if options.host_dtb and not os.path.exists(chosen.host):
         raise Refused([_no_such_host(chosen.host)])
     return chosen
 
 
-def _done(arguments: Namespace, guest: Guest, chosen: Settings) -> Done:
+def _done(options: Options, guest: Guest, chosen: Settings) -> Done:
     """What there is to write for `guest`. Raises Refused, also where a binding is lacking."""
     from west_viommu.api import read_host
-    from west_viommu.cli.job import done
-    from west_viommu.cli.required import lacking
+    from west_viommu.cli.bind import done
 
-    binding_dirs = _binding_dirs(arguments)
+    binding_dirs = _binding_dirs(options)
     result = done(read_host(chosen.host or ""), guest, chosen, binding_dirs)
-    wanting = list(lacking(guest, binding_dirs))
+    wanting = list(_lacking(guest, binding_dirs))
     if wanting:
         raise Refused(wanting)
     return result
+
+
+def _lacking(guest: Guest, binding_dirs: Sequence[str]) -> Iterator[Diagnostic]:
+    """Yield a problem for each device that lacks a property which Zephyr's own binding requires.
+    Zephyr would name the generated binding, which only includes that one.
+    """
+    # Late: no other source needs the bindings.
+    from west_viommu.read.bindings import bindings_in
+    from west_viommu.write.bindings import compatibles, original_bindings
+
+    bus = guest.tree.tree.node(PASSTHROUGH)
+    if not bus:
+        return
+    known = bindings_in(binding_dirs, compatibles(bus))
+    asking = [request.path for request in guest.asked.requests]
+    for node, path in original_bindings(bus, asking, known):
+        missing = list(_missing(node, path, known))
+        if missing:
+            yield Diagnostic(
+                id="malformed",
+                what=f"Zephyr's binding of the device requires {' and '.join(missing)}",
+                hint=f"see {path}: copy what is of the host, choose the rest; or leave out the "
+                "compatible of that binding",
+                node=node.path,
+                where=guest.tree.locate(node.path, ""),
+            )
+
+
+def _missing(node: Node, path: str, known: Bindings) -> Iterator[str]:
+    """Yield what the binding requires, if the node's status is okay (edtlib, Node._prop_val)."""
+    if node.properties.get("status", b"okay\0") in (b"okay\0", b"ok\0"):
+        for name, spec in known.specs(path).items():
+            if spec.get("required") and name not in node.properties:
+                yield name
 
 
 def _append(source: Path, overlay: bytes, folder: Path) -> None:
@@ -263,12 +307,12 @@ def _bound(plan: Plan, chosen: Settings, folder: Path) -> str:
     return f"-- viommu: bound {devices} of {chosen.host} {vsmmu} ({terms}), see {folder}"
 
 
-def _binding_dirs(arguments: Namespace) -> list[str]:
+def _binding_dirs(options: Options) -> list[str]:
     """The directories of bindings, without the one that this fills: what an earlier run generated
     is not there already.
     """
-    own = os.path.realpath(arguments.output)
-    roots = [root for root in arguments.dts_root if os.path.realpath(root) != own]
+    own = os.path.realpath(options.output)
+    roots = [root for root in options.dts_roots if os.path.realpath(root) != own]
     return [os.path.join(root, BINDINGS) for root in roots]
 
 

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import os
-from argparse import Namespace
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
+from west_viommu.cli.console import Console
 from west_viommu.diagnostics import refusal
 from west_viommu.names import PROFILES, SCHEMAS, is_profile_path
 from west_viommu.read.host import inventory_of, read_host_tree
@@ -21,15 +22,23 @@ _OF_WEST = "west-commands.yml"
 _SCHEMA = "config.json"
 
 
-def run(arguments: Namespace) -> None:
+class Options(NamedTuple):
+    """The arguments of the command."""
+
+    source_dir: str | None
+    host: str | None
+    profile: str | None
+
+
+def run(options: Options, console: Console) -> None:
     """Check what was named, write the file, and say what to do next."""
-    folder = Path(arguments.source_dir or os.curdir)
+    folder = Path(options.source_dir or os.curdir)
     target = folder / FILE_NAME
     environment = os.environ.get
-    host = arguments.host or environment("VIOMMU_HOST_DTB")
+    host = options.host or environment("VIOMMU_HOST_DTB")
     if host:
         inventory_of(host, read_host_tree(host))
-    chosen = arguments.profile or environment("VIOMMU_PROFILE")
+    chosen = options.profile or environment("VIOMMU_PROFILE")
     profile(chosen, None)
     profiles = [profile(name, None) for name in PROFILES]
     text = config_text(
@@ -60,7 +69,7 @@ def run(arguments: Namespace) -> None:
         else "next: say in it where the host tree is"
     )
     try:
-        arguments.console.result([f"wrote {target}\n{following}\n"])
+        console.result([f"wrote {target}\n{following}\n"])
     except OSError:
         # Nobody was told of the file: by the exit status there is none.
         _remove(target)

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.cli.console import Console, columns, tell
-from west_viommu.cli.run import DONE, REFUSED, host_of, terms_of
+from west_viommu.cli.run import DONE, REFUSED, host_and_terms
 from west_viommu.diagnostics import refusal
 from west_viommu.host.collisions import Selection, selection
 from west_viommu.host.devices import Devices
@@ -29,11 +28,25 @@ _WIDTH = 80
 _RELEASED = "xen"
 
 
-def run(arguments: Namespace) -> int:
+class Options(NamedTuple):
+    """The arguments of the command."""
+
+    patterns: list[str]
+    host: str | None
+    compatible: str | None
+    iommu: str | None
+    passable: bool
+    config: str | None
+    profile: str | None
+    include: list[str]
+    define: list[str]
+    format: str
+
+
+def run(options: Options, console: Console) -> int:
     """Read the host, take its inventory, print what was asked for. 1 where that is nothing."""
-    host = host_of(arguments, arguments.patterns)
-    terms = terms_of(arguments)
-    tree = read_host_tree(host, arguments.include, arguments.define)
+    host, terms = host_and_terms(options, options.patterns, console)
+    tree = read_host_tree(host, options.include, options.define)
     found = inventory_of(host, tree)
     if terms:
         from west_viommu.plan.host_devices import as_driven
@@ -41,8 +54,8 @@ def run(arguments: Namespace) -> int:
         found = as_driven(found, terms.profile)
     devices = Devices(host, tree, found)
     asked = _Asked(found, devices, terms)
-    tests, problems = _filters(arguments, devices, found)
-    passable = [asked.is_passable] if arguments.passable else []
+    tests, problems = _filters(options, devices, found)
+    passable = [asked.is_passable] if options.passable else []
     try:
         selected = selection(found, (*tests, *passable))
     except TooManyIntervals:
@@ -53,17 +66,17 @@ def run(arguments: Namespace) -> int:
         what = "a list of this host would be many times as long as the host"
         hint = "correct the paths and the iommus of its nodes, or name the devices to list"
         raise refusal("malformed", what, hint, host)
-    arguments.console.report(problems)
+    console.report(problems)
     is_empty = selected.is_filtered and not selected.inventory.masters
     if is_empty and not problems:
         left = [m for m in found.masters if all(test(m) for test in tests)]
-        arguments.console.note(_nothing(left, asked))
-    if is_empty and arguments.format == "table":
+        console.note(_nothing(left, asked))
+    if is_empty and options.format == "table":
         return REFUSED
-    if arguments.format == "table":
-        arguments.console.result(_table(selected, asked, arguments.console))
+    if options.format == "table":
+        console.result(_table(selected, asked, console))
     else:
-        tell(_FORMATS[arguments.format](selected, asked))
+        tell(_FORMATS[options.format](selected, asked))
     return REFUSED if is_empty or problems else DONE
 
 
@@ -88,16 +101,16 @@ class _Asked:
 
 
 def _filters(
-    arguments: Namespace, devices: Devices, found: Inventory
+    options: Options, devices: Devices, found: Inventory
 ) -> tuple[Sequence[Callable[[Master], bool]], Sequence[Diagnostic]]:
     """What a master must pass to be listed, and the words that mean no master."""
-    if not (arguments.patterns or arguments.compatible or arguments.iommu):
+    if not (options.patterns or options.compatible or options.iommu):
         return (), ()
     if not found.masters:
         return (lambda master: True,), ()
     from west_viommu.cli.filters import filters
 
-    return filters(arguments, devices, found)
+    return filters(options, devices, found)
 
 
 def _nothing(left: Sequence[Master], asked: _Asked) -> str:

@@ -16,7 +16,22 @@ from west_viommu.diagnostics import Refused
 from west_viommu.names import MESSAGE_FORMS
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
+    from west_viommu.cli.arguments import Command
     from west_viommu.hypervisor.assignment import Terms
+    from west_viommu.read.settings import Settings
+
+    class HostOptions(Protocol):
+        """The options of each command that reads a host."""
+
+        @property
+        def host(self) -> str | None: ...
+        @property
+        def profile(self) -> str | None: ...
+        @property
+        def config(self) -> str | None: ...
+
 
 DONE, REFUSED, USAGE = 0, 1, 2
 # 128 + SIGINT, as a shell has it.
@@ -34,10 +49,13 @@ class UsageError(Exception):
 
 
 def run(
-    name: str, arguments: Namespace, program: str, wants_colour: Callable[[], bool] | None = None
+    command: Command,
+    arguments: Namespace,
+    program: str,
+    wants_colour: Callable[[], bool] | None = None,
 ) -> int:
-    """Run command `name`, a module of this package, and return its exit status. `program` is what
-    the user typed to get here; `wants_colour` whether west is to have colours.
+    """Run `command` with the `arguments` that argparse read, and return its exit status. `program`
+    is what the user typed; `wants_colour` returns whether west prints colours.
 
     Results go to stdout, everything else to stderr. Never a traceback for bad input, nor for
     Ctrl-C.
@@ -49,17 +67,18 @@ def run(
         form,
         wants_colour,
         is_quiet=getattr(arguments, "quiet", False),
-        named=named_by(arguments),
+        named=named_by(vars(arguments).values()),
     )
     if form not in MESSAGE_FORMS:
         console.fail("usage", NO_FORM)
         return USAGE
-    arguments.console = console
     if not _is_somewhere():
         console.fail("failed", _NOWHERE)
         return REFUSED
     try:
-        status: int | None = import_module(f"west_viommu.cli.{name}").run(arguments)
+        module = import_module(f"west_viommu.cli.{command.module or command.name}")
+        options = module.Options(*[getattr(arguments, name) for name in module.Options._fields])
+        status: int | None = getattr(module, command.function)(options, console)
         tell()
         return status or DONE
     except Refused as refused:
@@ -118,52 +137,58 @@ def or_is_host(files: Sequence[str]) -> str:
     return f"; if {first} is the host's tree, write --host {first}" if is_tree else ""
 
 
-def named_config(arguments: Namespace) -> str | None:
-    """The viommu.yml that the option names, or else the environment."""
-    return arguments.config or os.environ.get("VIOMMU_CONFIG")
+def named_config(options: HostOptions) -> str | None:
+    """Return the viommu.yml that the option names, or else the environment."""
+    return options.config or os.environ.get("VIOMMU_CONFIG")
 
 
-def host_of(arguments: Namespace, nodes: Iterable[str]) -> str:
-    """HOST: the option, else the environment, west's configuration or viommu.yml, here or of the
-    application whose build `west build` would find here. Raises UsageError where nobody says, and
-    where one of the `nodes` that the command line names is a file: HOST without its option.
+def chosen_by(options: HostOptions, app: str, vsid: str | None = None) -> Settings:
+    """Return the settings for the application in `app`: `vsid` and `options`, then the environment,
+    then west's configuration, then viommu.yml. Raises Refused.
     """
-    arguments.app = os.curdir
-    for named in () if arguments.host else filter(os.path.isfile, nodes):
+    from west_viommu.read.settings import settings
+
+    environment = os.environ.get
+    wanted = {
+        "host": options.host or environment("VIOMMU_HOST_DTB"),
+        "profile": options.profile or environment("VIOMMU_PROFILE"),
+        "vsid": vsid,
+    }
+    chosen = settings(wanted, app, named_config(options))
+    chosen.check_host()
+    return chosen
+
+
+def host_and_terms(
+    options: HostOptions, nodes: Iterable[str], console: Console
+) -> tuple[str, Terms | None]:
+    """Return HOST, and the terms on which its devices are judged; None if nothing names a profile,
+    and there is a dom0. If neither the options nor the files here name a host, those of the
+    application count that is built in the directory which `west build` would find here.
+
+    Raises UsageError if nothing names a host, and if one of the `nodes` is a file: HOST without
+    its option.
+    """
+    for named in () if options.host else filter(os.path.isfile, nodes):
         raise UsageError(f"{named} is a file: if it is the host's tree, write --host {named}")
-    host: str | None = arguments.host or os.environ.get("VIOMMU_HOST_DTB")
-    if not host:
-        from west_viommu.read.settings import settings
-
-        config = named_config(arguments)
-        chosen = settings({}, os.curdir, config)
+    chosen = chosen_by(options, os.curdir)
+    if not chosen.host:
+        app = _application_of_build(console) or os.curdir
+        chosen = chosen_by(options, app)
         if not chosen.host:
-            arguments.app = _application_of_build(arguments) or os.curdir
-            chosen = settings({}, arguments.app, config)
-        chosen.check_host()
-        host = chosen.host
-    if not host:
-        raise UsageError(no_host(arguments.app, named_config(arguments)))
-    return host
+            raise UsageError(no_host(app, named_config(options)))
+    if not chosen.profile and chosen.has_dom0:
+        return chosen.host, None
+    from west_viommu.read.settings import terms
+
+    return chosen.host, terms(chosen)
 
 
-def _application_of_build(arguments: Namespace) -> str | None:
+def _application_of_build(console: Console) -> str | None:
     from west_viommu.read.west_build import application_of, west_build_dir
 
     build = west_build_dir(None)
     app = application_of(build) if build else None
     if app:
-        arguments.console.note(f"this takes the host of {app}, which is built in {build}")
+        console.note(f"this takes the host of {app}, which is built in {build}")
     return app
-
-
-def terms_of(arguments: Namespace) -> Terms | None:
-    """On what a host is judged: the profile of the option, else of the environment, west's
-    configuration or viommu.yml where `host_of` found it, and what that says of dom0; None where
-    nobody says anything. To read a profile takes time.
-    """
-    from west_viommu.read.settings import settings, terms
-
-    options = {"profile": arguments.profile or os.environ.get("VIOMMU_PROFILE")}
-    chosen = settings(options, arguments.app, named_config(arguments))
-    return terms(chosen) if chosen.profile or not chosen.has_dom0 else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,17 +67,19 @@ class Stage(NamedTuple):
 
 
 @contextmanager
-def devicetree_stage(arguments: Namespace, app: str, chosen: Settings) -> Iterator[Stage]:
-    """The stage of -d BUILD_DIR, or one run for -b BOARD in a temporary build directory. Raises
-    UsageError where neither is known, Refused where there is no devicetree.
+def devicetree_stage(
+    build_dir: str | None, board: str | None, app: str, chosen: Settings, console: Console
+) -> Iterator[Stage]:
+    """Yield the stage of `build_dir`, or else run one for `board` (default: west's) in a temporary
+    build directory. Raises UsageError if neither is known, Refused if there is no devicetree.
     """
-    if arguments.build_dir:
-        build = image(arguments.build_dir)
+    if build_dir:
+        build = image(build_dir)
         stage = _found(build, str(build), "")
-        _tell_of_newer(stage, arguments.console)
+        _tell_of_newer(stage, console)
         yield stage
         return
-    board = arguments.board or west_board(app)
+    board = board or west_board(app)
     base = os.environ.get("ZEPHYR_BASE")
     if not board or not base:
         missing = "" if base else "; to build for a board, ZEPHYR_BASE must be set"
@@ -157,22 +158,20 @@ def _tell_of_newer(stage: Stage, console: Console) -> None:
         )
 
 
-def found_build(arguments: Namespace) -> str | None:
-    """The build directory that `west build` would find, where none is named; a note says so."""
-    build = west_build_dir(arguments.source_dir)
+def found_build(source_dir: str | None, console: Console) -> str | None:
+    """Return the build directory that `west build` would find, and print a note of it."""
+    build = west_build_dir(source_dir)
     if not build:
         return None
-    arguments.console.note(f"this takes the build in {build}")
+    console.note(f"this takes the build in {build}")
     return str(build)
 
 
-def application(arguments: Namespace) -> str:
-    """The application's folder: -s, else that of the build of -d, else here."""
-    if arguments.source_dir:
-        return str(arguments.source_dir)
-    if arguments.build_dir:
-        return application_of(image(arguments.build_dir)) or os.curdir
-    return os.curdir
+def application(source_dir: str | None, build_dir: str | None) -> str:
+    """Return the folder of the application: `source_dir`, else that of the build, else here."""
+    if source_dir:
+        return source_dir
+    return (build_dir and application_of(image(build_dir))) or os.curdir
 
 
 def image(build_dir: str) -> Path:

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import os
-from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from west_viommu.api_system import (
     Judged,
@@ -35,20 +35,33 @@ from west_viommu.write.system_dot import system_dot
 from west_viommu.write.system_table import system_table
 
 
-def run(arguments: Namespace) -> None:
+class Options(NamedTuple):
+    """The arguments of the command."""
+
+    systems: list[str]
+    build_dir: str | None
+    host: str | None
+    profile: str | None
+    include: list[str]
+    define: list[str]
+    output: str | None
+    format: str
+
+
+def run(options: Options, console: Console) -> None:
     """Read the plans, judge them together, write. Raises Refused with all that is wrong."""
-    _check_named(arguments, arguments.systems)
-    folder = Path(arguments.output or _folder(arguments))
+    _check_named(options)
+    folder = Path(options.output or _folder(options))
     try:
         with SystemOutput(folder) as output:
-            system = _read(arguments, arguments.systems)
+            system = _read(options)
             found = judged(system)
             files = render_system(system, found, folder)
-            told = shown(arguments.format, found, files)
+            told = shown(options.format, found, files)
             output.write(files)
-        tell_of(arguments.console, found, system, files)
-        if arguments.format == "table":
-            arguments.console.result([told, _written(folder, files)])
+        tell_of(console, found, system, files)
+        if options.format == "table":
+            console.result([told, _written(folder, files)])
         else:
             tell([told])
     except OSError:
@@ -57,34 +70,32 @@ def run(arguments: Namespace) -> None:
         raise
 
 
-def check(arguments: Namespace) -> None:
+def check(options: Options, console: Console) -> None:
     """`viommu check --system`: judge, and compare with what was written. Raises Refused with all
     that is wrong, or has changed.
     """
-    _check_named(arguments, arguments.system)
-    folder = _folder(arguments)
-    system = _read(arguments, arguments.system)
+    _check_named(options)
+    folder = _folder(options)
+    system = _read(options)
     found = judged(system)
     files = render_system(system, found, folder)
     # Whoever names plans one by one may mean a part of what was written.
-    is_whole = bool(arguments.build_dir) or not any(map(os.path.isdir, arguments.system))
+    is_whole = bool(options.build_dir) or not any(map(os.path.isdir, options.systems))
     has_files = is_whole and (folder / SYSTEM).is_file()
     if has_files:
         stale = [name for name, data in files.items() if not _has(folder / name, data)]
         if stale:
             raise Refused(map(partial(_stale, folder), stale))
-    tell_of(arguments.console, found, system, files if has_files else None)
+    tell_of(console, found, system, files if has_files else None)
     devices = sum(len(domain.plan.devices) for domain in found.domains)
     guests = counted(len(found.domains), "guest")
     agrees = f", as {folder} has it" if has_files else ""
-    arguments.console.result(
-        [f"{guests} of {system.host.name} with {counted(devices, 'device')}{agrees}\n"]
-    )
+    console.result([f"{guests} of {system.host.name} with {counted(devices, 'device')}{agrees}\n"])
 
 
-def _folder(arguments: Namespace) -> Path:
+def _folder(options: Options) -> Path:
     """Where the files of the system are, where nobody says."""
-    return Path(arguments.build_dir or "", SYSTEM_FOLDER)
+    return Path(options.build_dir or "", SYSTEM_FOLDER)
 
 
 def _has(file: Path, data: bytes) -> bool:
@@ -99,14 +110,14 @@ def _stale(folder: Path, name: str) -> Diagnostic:
     return Diagnostic(id="malformed", what=what, hint=hint, where=Where(str(folder / name)))
 
 
-def _check_named(arguments: Namespace, named: Sequence[str]) -> None:
+def _check_named(options: Options) -> None:
     """Raises UsageError where the command line names several systems, or none. Before anything is
     done to the output folder: what is there is of a command line that was right.
     """
-    files, folders = _files_and_folders(named)
-    if len(files) + bool(folders) + bool(arguments.build_dir) != 1:
+    files, folders = _files_and_folders(options.systems)
+    if len(files) + bool(folders) + bool(options.build_dir) != 1:
         what = "name one of these: a system.yml, the folders of plans, or a sysbuild with -d"
-        raise UsageError(what if arguments.host else f"{what}{or_is_host(named)}")
+        raise UsageError(what if options.host else f"{what}{or_is_host(options.systems)}")
 
 
 def _files_and_folders(named: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -114,16 +125,16 @@ def _files_and_folders(named: Sequence[str]) -> tuple[list[str], list[str]]:
     return [each for each in named if each not in folders], folders
 
 
-def _read(arguments: Namespace, named: Sequence[str]) -> System:
+def _read(options: Options) -> System:
     """The system that the command line names. Raises Refused."""
-    files, folders = _files_and_folders(named)
+    files, folders = _files_and_folders(options.systems)
     environment = os.environ.get
-    host = arguments.host or environment("VIOMMU_HOST_DTB")
-    profile = arguments.profile or environment("VIOMMU_PROFILE")
+    host = options.host or environment("VIOMMU_HOST_DTB")
+    profile = options.profile or environment("VIOMMU_PROFILE")
     if files:
-        return read_system(files[0], host, profile, arguments.include, arguments.define)
-    said = read_folders(folders) if folders else read_built(arguments.build_dir)
-    return system_of(_chosen(said, host, profile), arguments.include, arguments.define)
+        return read_system(files[0], host, profile, options.include, options.define)
+    said = read_folders(folders) if folders else read_built(options.build_dir or "")
+    return system_of(_chosen(said, host, profile), options.include, options.define)
 
 
 def _chosen(said: SystemFile, host: str | None, profile: str | None) -> SystemFile:
