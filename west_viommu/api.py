@@ -58,8 +58,8 @@ from west_viommu.names import partial_tree as name_of
 from west_viommu.plan.planning import plan_for
 from west_viommu.plan.records import Plan
 from west_viommu.plan.sealed import Origins
-from west_viommu.read.host import inventory_of, read_host_tree
 from west_viommu.read.settings import Settings, terms
+from west_viommu.read.tree import inventory_of, read_host_tree
 from west_viommu.tree.addresses import Region
 from west_viommu.write.files import Output
 from west_viommu.write.host_overlay import host_overlay

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import CHECKOUT, Run, blob, golden
 from west_viommu.__main__ import main
-from west_viommu.read.host import read_host_tree
+from west_viommu.read.tree import read_host_tree
 from west_viommu.tree.node import Node, Tree
 
 HOST = CHECKOUT / "tests" / "hosts" / "board.dts"

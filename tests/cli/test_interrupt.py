@@ -16,7 +16,7 @@ from tests.cli.faults import INTERRUPT, run_in_fork
 from tests.cli.whole import Case, assert_foreign_untouched, assert_whole_or_unsealed, content, fill
 from tests.support import CHECKOUT, DEMO, Run, environment, unmeasured
 from west_viommu.__main__ import main
-from west_viommu.read.children import end
+from west_viommu.read.programs import end
 from west_viommu.start import uninterrupted
 
 # Nothing of ours runs before Python has started: until then, the traceback is Python's own.

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import DEMO, PACKAGE, Run, golden
-from west_viommu.read.children import end
+from west_viommu.read.programs import end
 from west_viommu.tree.sha256 import sha256
 
 BIND = ("bind", "--host", DEMO / "host.dts", DEMO / "guest.overlay")

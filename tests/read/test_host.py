@@ -11,9 +11,8 @@ import pytest
 
 from tests.support import DEMO, blob, corpus_params, write_directory
 from west_viommu.diagnostics import Refused
-from west_viommu.read.directory import DirectoryError, tree_from_directory
 from west_viommu.read.dtb import MAX_DEPTH, tree_from_dtb
-from west_viommu.read.host import read_host_tree
+from west_viommu.read.tree import DirectoryError, read_host_tree, tree_from_directory
 from west_viommu.tree.node import Node
 
 

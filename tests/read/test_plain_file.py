@@ -151,7 +151,7 @@ def test_a_directory_with_what_is_no_plain_file(
 def test_a_directory_of_too_many_small_files(
     viommu: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("west_viommu.read.directory.MOST_OF_A_TREE", 1000)
+    monkeypatch.setattr("west_viommu.read.tree.MOST_OF_A_TREE", 1000)
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "#address-cells").write_bytes(bytes(4))
     for i in range(100):

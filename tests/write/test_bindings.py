@@ -11,7 +11,7 @@ from devicetree import edtlib
 
 from tests.support import CHECKOUT, IS_CHECKOUT, PACKAGE, tree
 from west_viommu.read.bindings import Bindings
-from west_viommu.read.shipped import shipped
+from west_viommu.read.plain_file import shipped
 from west_viommu.write.bindings import compatibles, generated_bindings
 
 BASE = """properties:

@@ -18,13 +18,13 @@ from west_viommu.extract.references import stub
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.names import BINDINGS
 from west_viommu.plan.host_devices import DEFAULT, concerns
-from west_viommu.read.host import malformed_host
+from west_viommu.read.tree import malformed_host
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree
 from west_viommu.write.guest_node import guest_nodes
 
 if TYPE_CHECKING:
-    from west_viommu.read.zephyr_binding import Declared
+    from west_viommu.read.bindings import Declared
 
 # What a binding need not name (edtlib), and what ours adds to every passthrough device.
 _ALWAYS = frozenset({"compatible", "status", "reg", "interrupts", "ranges", "dma-coherent"})
@@ -74,7 +74,7 @@ def _copied(source: Host, node: Node, bindings: str | None) -> Copied:
     known = None
     try:
         if directories:
-            from west_viommu.read.zephyr_binding import declared
+            from west_viommu.read.bindings import declared
 
             known = declared(node.compatible, directories)
         made = copied(node, source.devices, known and known.properties | _ALWAYS)

@@ -179,8 +179,8 @@ def _appended(
     from, and what was written; nothing where the source asks for nothing after all.
     """
     from west_viommu.api import guest_of
-    from west_viommu.read.host import host_files
     from west_viommu.read.source import guest_tree_of
+    from west_viommu.read.tree import host_files
 
     guest = guest_of(_included(command), guest_tree_of(source))
     if not guest.asks:
@@ -280,7 +280,7 @@ def _append(source: Path, overlay: bytes, folder: Path) -> None:
 def _define_label(source: Path, plan: Plan, folder: Path) -> None:
     """Make `&vsmmu { ... };` work in the source. Raises Refused where there is no vSMMU."""
     from west_viommu.read.outline import Outline
-    from west_viommu.read.vsmmu_label import with_vsmmu_node, without_vsmmu
+    from west_viommu.read.rewrite import with_vsmmu_node, without_vsmmu
 
     text = source.read_bytes().decode("utf-8", "surrogateescape")
     if f"&{VSMMU_LABEL}" not in text:

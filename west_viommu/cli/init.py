@@ -11,9 +11,9 @@ from typing import NamedTuple
 from west_viommu.cli.console import Console
 from west_viommu.diagnostics import refusal
 from west_viommu.names import PROFILES, SCHEMAS, is_profile_path
-from west_viommu.read.host import inventory_of, read_host_tree
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import FILE_NAME, west_topdir
+from west_viommu.read.tree import inventory_of, read_host_tree
 from west_viommu.write.config_text import config_text
 
 _CHECKOUT = Path(__file__).resolve().parent.parent.parent

@@ -15,7 +15,7 @@ from west_viommu.host.collisions import Selection, selection
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Inventory, Master
-from west_viommu.read.host import inventory_of, read_host_tree
+from west_viommu.read.tree import inventory_of, read_host_tree
 from west_viommu.write.list_length import is_endless
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from west_viommu.cli.run import UsageError
 from west_viommu.diagnostics import close_matches, printable, refusal
 from west_viommu.hypervisor.profile import switched_on
 from west_viommu.names import PROFILES
+from west_viommu.read.plain_file import shipped
 from west_viommu.read.profiles import profile, profile_file
-from west_viommu.read.shipped import shipped
 
 PAGE = shipped("hazards.md", "docs/hazards.md")
 # hatch_build.py puts completions there, in a wheel.

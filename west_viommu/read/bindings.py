@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
+from west_viommu.diagnostics import Refused, refusal
 from west_viommu.read.plain_file import content
 
 # Larger than any binding of Zephyr's.
@@ -25,6 +26,16 @@ class Binding(NamedTuple):
     compatible: str
     on_bus: str | None
     bus: str | None
+
+
+class Declared(NamedTuple):
+    """A binding: its compatible, the properties that it has, and those that it requires, each with
+    its type.
+    """
+
+    compatible: str
+    properties: frozenset[str]
+    required: tuple[tuple[str, str], ...]
 
 
 @lru_cache(maxsize=1)
@@ -269,3 +280,36 @@ def includes(content: Mapping[str, Any]) -> list[object]:
     """The items of the `include:` of `content`: one, or a list."""
     found = content.get("include")
     return [found] if isinstance(found, str) else _listed(found)
+
+
+def declared(compatibles: Iterable[str], directories: Sequence[str]) -> Declared | None:
+    """The binding that Zephyr takes for a device with `compatibles`: that of the first that has
+    one. None without any. Raises Refused where edtlib cannot read it.
+    """
+    wanted = list(compatibles)
+    known = Bindings(directories, wanted)
+    found = next(filter(None, (known.binding(each) for each in wanted)), None)
+    if found is None:
+        return None
+    from west_viommu.read.dtlib import UNFORESEEN, dtlib
+
+    dtlib()
+    import yaml
+    from devicetree import edtlib
+
+    try:
+        binding = edtlib.Binding(
+            found.path, known.paths(), require_compatible=False, require_description=False
+        )
+        specs = binding.prop2specs
+        required = tuple((name, spec.type) for name, spec in specs.items() if spec.required)
+    except RecursionError:
+        raise _rejected(found.path, "it includes itself, or is nested too deeply") from None
+    except (edtlib.EDTError, OSError, yaml.YAMLError, *UNFORESEEN) as error:
+        raise _rejected(found.path, str(error)) from None
+    return Declared(found.compatible, frozenset(specs), required)
+
+
+def _rejected(file: str, why: str) -> Refused:
+    what, hint = f"Zephyr's edtlib rejects it: {why}", "correct it, or what it includes"
+    return refusal("malformed", what, hint, file)

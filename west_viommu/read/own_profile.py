@@ -13,8 +13,8 @@ import yaml
 
 from west_viommu.diagnostics import Diagnostic, Refused, Where, close_matches, refusal
 from west_viommu.names import PROFILES
+from west_viommu.read.plain_file import PACKAGE
 from west_viommu.read.plain_yaml import Hints, composed, constructed
-from west_viommu.read.shipped import PACKAGE
 
 SCHEMA = os.path.join(PACKAGE, "schemas", "profile.json")
 # Keywords of JSON schema -> what they ask for.

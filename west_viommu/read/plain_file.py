@@ -26,6 +26,20 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISSOCK, "a socket"),
 )
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# How files begin that are given in place of a devicetree -> what each is, and the remedy, with the
+# file's name for {}.
+_FOREIGN = (
+    (b"\x1f\x8b", "compressed by gzip", "unpack it: gzip -dk {}, and give what comes out"),
+    (b"\xfd7zXZ\0", "compressed by xz", "unpack it: xz -dk {}, and give what comes out"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it: zstd -d {}, and give what comes out"),
+    (b"BZh", "compressed by bzip2", "unpack it: bzip2 -dk {}, and give what comes out"),
+    (b"PK\x03\x04", "a zip archive", "unpack it: unzip {}, and give the tree that was in it"),
+    (b"\x27\x05\x19\x56", "a U-Boot image", "take its header of 64 bytes off: tail -c +65 {}"),
+    (b"\x7fELF", "a program (ELF)", "give the devicetree: a blob, or its source"),
+)
+# So many bytes are enough to know one.
+LONGEST = max(len(magic) for magic, _, _ in _FOREIGN)
 
 
 class NotPlain(OSError):
@@ -143,3 +157,27 @@ def _check_kind(file: str, status: os.stat_result) -> None:
 def _too_large(file: str, most: int) -> NotPlain:
     hint = "name the right file: none of these is as large"
     return NotPlain(file, f"more than {most} bytes", hint)
+
+
+def foreign(file: str, beginning: bytes) -> Diagnostic | None:
+    """Return why the file `file`, of that `beginning`, is no devicetree; None if it may be one."""
+    for magic, what, remedy in _FOREIGN:
+        if beginning.startswith(magic):
+            return Diagnostic(
+                id="malformed",
+                what=f"this is {what}, not a devicetree",
+                hint=remedy.format(file),
+                where=Where(file),
+            )
+    return None
+
+
+def shipped(name: str, in_checkout: str) -> str:
+    """Return the path of a file or folder that a wheel installs as `name` beside the modules
+    (pyproject.toml), and that a checkout has at `in_checkout`. There is no link between the two, as
+    git on Windows makes text of links.
+    """
+    installed = os.path.join(PACKAGE, name)
+    if os.path.exists(installed):
+        return installed
+    return os.path.join(os.path.dirname(PACKAGE), *in_checkout.split("/"))

@@ -14,10 +14,8 @@ from typing import BinaryIO
 
 from west_viommu.diagnostics import Diagnostic, Refused, Where, refusal
 from west_viommu.names import OVERLAY, OVERLAY_FIRST_LINE
-from west_viommu.read.children import end
-from west_viommu.read.foreign import LONGEST, foreign
-from west_viommu.read.plain_file import beginning, check_plain, unreadable
-from west_viommu.read.scratch import scratch
+from west_viommu.read.plain_file import LONGEST, beginning, check_plain, foreign, unreadable
+from west_viommu.read.programs import end, scratch
 
 # As in Zephyr's zephyr_dt_preprocess() (cmake/modules/extensions.cmake).
 _OPTIONS = ("-x", "assembler-with-cpp", "-nostdinc", "-undef", "-D__DTS__", "-E")

@@ -25,7 +25,7 @@ from west_viommu.hypervisor.profile import (
     ViommuInterrupt,
 )
 from west_viommu.names import POLICIES, PROFILES, is_profile_path
-from west_viommu.read.shipped import PACKAGE
+from west_viommu.read.plain_file import PACKAGE
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 

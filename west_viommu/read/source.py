@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,18 +16,23 @@ from west_viommu.guest.gic import LINUX_CELLS, ZEPHYR_CELLS
 from west_viommu.guest.source import BASE, GuestTree, is_below_passthrough, links, without_source
 from west_viommu.names import OVERLAY, VSMMU_LABEL
 from west_viommu.read.decompiled import META, Fills, source_of
-from west_viommu.read.dtlib import bounded_dt, dtlib
-from west_viommu.read.macros import about_macro
+from west_viommu.read.dtb import DtbError, tree_from_dtb
+from west_viommu.read.dtlib import bounded_dt, dtlib, references
 from west_viommu.read.outline import Outline
 from west_viommu.read.plain_file import content
-from west_viommu.read.plugin import as_overlay, as_plain
 from west_viommu.read.preprocess import decoded, line_marker, preprocessed, unfit
-from west_viommu.read.references import references
-from west_viommu.read.scratch import scratch_path
-from west_viommu.read.sources import combined
-from west_viommu.read.stand_in import KNOWN, base, prelude, with_macros
-from west_viommu.read.tree import fragments, is_blob, not_applied, read_tree
-from west_viommu.read.vsmmu_label import with_vsmmu_node
+from west_viommu.read.programs import scratch_path
+from west_viommu.read.rewrite import (
+    KNOWN,
+    about_macro,
+    as_overlay,
+    as_plain,
+    base,
+    prelude,
+    with_macros,
+    with_vsmmu_node,
+)
+from west_viommu.read.tree import fragments, is_blob, not_applied, not_valid, read_tree
 from west_viommu.tree.node import Node, Tree
 from west_viommu.tree.references import Reference, Source
 
@@ -83,12 +89,43 @@ def guest_tree(
         tree = read_tree(files[0], _GIVE)
         if not fragments(tree):
             return without_source(tree, files[0])
-    return _guest_tree(combined(files, include_dirs, defines, meanwhile), files[0], blobs)
+    return _guest_tree(_combined(files, include_dirs, defines, meanwhile), files[0], blobs)
 
 
 def guest_tree_of(file: Path) -> GuestTree:
     """The tree of a guest's source that the preprocessor has been over. Raises Refused."""
     return _guest_tree(decoded(content(str(file)), str(file)), str(file))
+
+
+def _combined(
+    files: Sequence[str],
+    include_dirs: Sequence[str],
+    defines: Sequence[str],
+    meanwhile: Callable[[], None],
+) -> str:
+    """`files` one after the other, as the devicetree compiler is to see them. Line markers say
+    which line is whose. `meanwhile` is called while the preprocessor runs, each time that it does.
+    Raises Refused.
+    """
+    problems = [problem for file in files if (problem := unfit(file))]
+    if problems:
+        raise Refused(problems)
+    parts = []
+    for of_blobs, group in groupby(files, is_blob):
+        if of_blobs:
+            parts += [_decompiled(file) for file in group]
+        else:
+            parts.append(preprocessed([*group], include_dirs, defines, meanwhile))
+    return "\n".join(parts)
+
+
+def _decompiled(file: str) -> str:
+    try:
+        text = source_of(tree_from_dtb(content(file)), file)
+    except DtbError as error:
+        raise not_valid(file, error) from None
+    # One line, as a blob has none.
+    return f"{line_marker(file, 1)}\n" + text.replace("\n", " ") + "\n"
 
 
 def _guest_tree(text: str, name: str, blobs: Collection[str] = ()) -> GuestTree:

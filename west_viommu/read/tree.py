@@ -1,20 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tree in any of its forms: a blob, known by its magic, a .dts, or a directory."""
+"""A tree in any of its forms: a blob, known by its magic, a .dts, or a directory; and HOST of the
+command line, which is such a tree.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from types import MappingProxyType
 
-from west_viommu.diagnostics import Refused, refusal
-from west_viommu.read.dtb import MAGIC, DtbError, tree_from_dtb
-from west_viommu.read.foreign import LONGEST, foreign
-from west_viommu.read.plain_file import beginning, content, unreadable
+from west_viommu.diagnostics import Diagnostic, Refused, Where, refusal
+from west_viommu.host.inventory import Inventory, inventory
+from west_viommu.read.dtb import MAGIC, MAX_DEPTH, MAX_PATH, DtbError, tree_from_dtb
+from west_viommu.read.plain_file import (
+    LONGEST,
+    MOST_OF_A_TREE,
+    beginning,
+    content,
+    foreign,
+    unreadable,
+)
+from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree
 
 # What a fragment of an overlay merges into its target.
 OVERLAY_CONTENT = "__overlay__"
 _PATH = "check its path"
+_GIVE_HOST = "give the blob that Xen is booted with, its .dts, or a /proc/device-tree directory"
+# A node or property of a blob takes 12 bytes beside its name and value (devicetree specification
+# 0.4, 5.4).
+_ENTRY = 12
 
 
 def read_tree(
@@ -44,8 +59,6 @@ def is_blob(file: str) -> bool:
 
 def _read(file: str, give: str, include_dirs: Sequence[str], defines: Sequence[str]) -> Tree:
     if os.path.isdir(file):
-        from west_viommu.read.directory import DirectoryError, tree_from_directory
-
         try:
             return tree_from_directory(file)
         except DirectoryError as error:
@@ -99,3 +112,123 @@ def _in_its_place(found: bytes) -> str:
     except UnicodeDecodeError:
         pass
     return found[:4].hex() or "an empty file"
+
+
+class DirectoryError(Exception):
+    """The directory is not a devicetree."""
+
+
+def tree_from_directory(root: str) -> Tree:
+    """The tree below `root`. Nodes and properties come in name order: a directory keeps none.
+
+    The file `name`, which the kernel adds to every node, is left out. Raises DirectoryError, or
+    OSError where a file cannot be read.
+    """
+    # Devicetree specification 0.4, 3.1. The root node must have a compatible as well, but Xen
+    # gives a guest that it creates at boot none.
+    if not os.path.isfile(os.path.join(root, "#address-cells")):
+        raise DirectoryError("this is not a devicetree: it has no file '#address-cells'")
+    return Tree(_Reader().node(root, "/", "", 0))
+
+
+class _Reader:
+    """Reads nodes until they would make a larger blob than any that is read."""
+
+    def __init__(self) -> None:
+        self._left = MOST_OF_A_TREE
+
+    def node(self, directory: str, path: str, name: str, depth: int) -> Node:
+        """The node in `directory`."""
+        if depth == MAX_DEPTH:
+            raise DirectoryError(f"nodes are nested deeper than {MAX_DEPTH}")
+        if len(path) > MAX_PATH:
+            raise DirectoryError(f"a path is longer than {MAX_PATH} characters")
+        self._take(len(path))
+        properties: dict[str, bytes] = {}
+        children: list[Node] = []
+        for entry in self._entries(directory, path):
+            # A link could lead anywhere, and back to a folder above. The kernel makes none.
+            if entry.is_dir(follow_symlinks=False):
+                child_path = f"{path.rstrip('/')}/{entry.name}"
+                children.append(self.node(entry.path, child_path, entry.name, depth + 1))
+            elif entry.is_symlink():
+                raise DirectoryError(f"{path} has a link {entry.name!r}")
+            elif entry.name != "name":
+                properties[entry.name] = content(entry.path, self._left)
+                self._take(len(properties[entry.name]))
+        return Node(path, name, MappingProxyType(properties), tuple(children))
+
+    def _entries(self, directory: str, path: str) -> list[os.DirEntry[str]]:
+        """What is in `directory`, by name."""
+        found = []
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if not entry.name.isascii() and not _is_text(entry.name):
+                    raise DirectoryError(f"{path} has a name that is not UTF-8")
+                self._take(_ENTRY + len(entry.name))
+                found.append(entry)
+        return sorted(found, key=lambda entry: entry.name)
+
+    def _take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise DirectoryError(f"more than {MOST_OF_A_TREE} bytes")
+
+
+def _is_text(name: str) -> bool:
+    """Whether the name of a file was UTF-8. Python has other bytes as halves of surrogates."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_host_tree(
+    file: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
+) -> Tree:
+    """The host tree in `file`; the rest is for the preprocessor, if it is source. Raises Refused,
+    also for a tree that Xen made for dom0.
+    """
+    tree = read_tree(file, _GIVE_HOST, include_dirs, defines)
+    if fragments(tree):
+        raise not_applied(file)
+    if any(_is_xen(node) for node in tree.root.children):
+        raise refusal(
+            "dom0-tree",
+            "this is the tree that Xen made for dom0: it lacks the SMMUs and the stream IDs",
+            "give the blob that Xen was booted with; if a boot loader makes it, boot Linux in "
+            "place of Xen, and copy its /sys/firmware/fdt",
+            file,
+            expected="a tree without a xen,xen node",
+        )
+    return tree
+
+
+def _is_xen(node: Node) -> bool:
+    return b"xen,xen" in node.properties.get("compatible", b"").split(b"\0")
+
+
+def host_files(file: str) -> list[str]:
+    """The files that the host tree in `file` comes from: itself, and what its source includes."""
+    if os.path.isdir(file):
+        return []
+    if is_blob(file):
+        return [file]
+    from west_viommu.read.preprocess import source_files
+
+    return source_files(file)
+
+
+def inventory_of(file: str, tree: Tree) -> Inventory:
+    """The inventory of `tree`, which `file` holds. Raises Refused for what is malformed in it."""
+    found, errors = inventory(tree)
+    if errors:
+        raise Refused(malformed_host(file, error) for error in errors)
+    return found
+
+
+def malformed_host(file: str, error: TreeError) -> Diagnostic:
+    """Return the diagnostic of `error` in the host tree of `file`."""
+    hint = "correct the host tree: as it is, nobody can tell whose stream IDs are whose"
+    return error.diagnostic._replace(hint=hint, where=Where(file))

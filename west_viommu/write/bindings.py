@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
 from west_viommu.names import BINDING_FIRST_LINE, BINDINGS, VENDOR_PREFIXES
 from west_viommu.read.bindings import PASSTHROUGH_BUS, Bindings, includes, mapping
-from west_viommu.read.shipped import shipped
+from west_viommu.read.plain_file import shipped
 from west_viommu.tree.node import Node
 from west_viommu.write.smmu_binding import smmu_bindings
 

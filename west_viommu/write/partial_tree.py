@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from west_viommu.diagnostics import Diagnostic, Refused
 from west_viommu.hypervisor.partial import PartialTree
 from west_viommu.names import OVERLAY_FIRST_LINE
-from west_viommu.read.children import end
-from west_viommu.read.scratch import scratch
+from west_viommu.read.programs import end, scratch
 from west_viommu.write.dts import commented, dts
 
 _ABOUT = {

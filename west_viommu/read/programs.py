@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files for a moment, which nobody else sees: in memory where the system has such, else in its
-folder for temporary files.
+"""Other programs: files for them that nothing else sees, and their end.
 
-Not by tempfile alone: that imports shutil, random and bz2 besides, a twentieth of a run of `bind`.
+The files are in memory if the system has such, else in its folder for temporary files; not by
+tempfile alone, which imports shutil, random and bz2 besides, a twentieth of a run of `bind`.
 """
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 _NAME = "viommu"
@@ -52,3 +54,22 @@ def _in_memory() -> int | None:
         return os.memfd_create(_NAME)
     except (AttributeError, OSError):
         return None
+
+
+def end(process: subprocess.Popen[bytes], *, is_session: bool = False) -> None:
+    """Kill `process`, with all that it started where it has a session of its own, and take note of
+    its end.
+    """
+    if process.returncode is not None:
+        return
+    if not hasattr(os, "waitpid") or not hasattr(os, "killpg"):
+        process.kill()
+        process.wait()
+        return
+    # Not by its own methods: where Ctrl-C came within its wait(), the next one waits for ever for
+    # the lock that the first did not give back.
+    with suppress(ProcessLookupError):
+        (os.killpg if is_session else os.kill)(process.pid, signal.SIGKILL)
+    with suppress(ChildProcessError):
+        os.waitpid(process.pid, 0)
+    process.returncode = -signal.SIGKILL
