@@ -5,25 +5,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.cli.console import Console, columns, tell
 from west_viommu.cli.run import DONE, REFUSED, host_and_terms
-from west_viommu.diagnostics import refusal
+from west_viommu.diagnostics import Diagnostic, Where, refusal
+from west_viommu.extract.lookup import no_such_node, nodes_called
 from west_viommu.host.collisions import Selection, selection
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Inventory, Master
 from west_viommu.read.tree import inventory_of, read_host_tree
+from west_viommu.tree.node import Tree, is_at_or_below, name_of
 from west_viommu.write.list_length import is_endless
 
 if TYPE_CHECKING:
-    from west_viommu.diagnostics import Diagnostic
     from west_viommu.hypervisor.assignment import Terms
     from west_viommu.plan.host_devices import DeviceReport
 
 _WIDTH = 80
+_GLOB = frozenset("*?[")
+# Of what is near, more would hide the nearest.
+_MOST_NEAR = 4
+_ALL = "`viommu list` shows all masters"
 # The profile of a Xen without a vSMMU.
 _RELEASED = "xen"
 
@@ -53,9 +59,9 @@ def run(options: Options, console: Console) -> int:
 
         found = as_driven(found, terms.profile)
     devices = Devices(host, tree, found)
-    asked = _Asked(found, devices, terms)
-    tests, problems = _filters(options, devices, found)
-    passable = [asked.is_passable] if options.passable else []
+    listed = _Host(found, devices, terms)
+    tests, problems = _filters(options, listed)
+    passable = [listed.is_passable] if options.passable else []
     try:
         selected = selection(found, (*tests, *passable))
     except TooManyIntervals:
@@ -70,22 +76,22 @@ def run(options: Options, console: Console) -> int:
     is_empty = selected.is_filtered and not selected.inventory.masters
     if is_empty and not problems:
         left = [m for m in found.masters if all(test(m) for test in tests)]
-        console.note(_nothing(left, asked))
+        console.note(_nothing(left, listed))
     if is_empty and options.format == "table":
         return REFUSED
     if options.format == "table":
-        console.result(_table(selected, asked, console))
+        console.result(_table(selected, listed, console))
     else:
-        tell(_FORMATS[options.format](selected, asked))
+        tell(_FORMATS[options.format](selected, listed))
     return REFUSED if is_empty or problems else DONE
 
 
-class _Asked:
-    """A host that is listed, and on which terms."""
+class _Host:
+    """The host that is listed, and the terms on which its devices are judged."""
 
     def __init__(self, inventory: Inventory, devices: Devices, terms: Terms | None):
         self.inventory = inventory
-        self._devices = devices
+        self.devices = devices
         self.terms = terms
 
     @cached_property
@@ -93,33 +99,31 @@ class _Asked:
         """What there is to tell of each master."""
         from west_viommu.plan.host_devices import device_reports
 
-        return device_reports(self._devices, self.terms)
+        return device_reports(self.devices, self.terms)
 
     def is_passable(self, master: Master) -> bool:
         """Whether a guest of Xen could have it as it is."""
         return not self.reports[master.path].refused
 
-
-def _filters(
-    options: Options, devices: Devices, found: Inventory
-) -> tuple[Sequence[Callable[[Master], bool]], Sequence[Diagnostic]]:
-    """What a master must pass to be listed, and the words that mean no master."""
-    if not (options.patterns or options.compatible or options.iommu):
-        return (), ()
-    if not found.masters:
-        return (lambda master: True,), ()
-    from west_viommu.cli.filters import filters
-
-    return filters(options, devices, found)
+    def problem(self, what: str, hint: str, found: str, node: str = "") -> Diagnostic:
+        """Return the problem that the word `found` of the command line names no master."""
+        return Diagnostic(
+            id="unknown-host-node",
+            what=what,
+            hint=hint,
+            node=node,
+            found=found,
+            where=Where(self.devices.host_name),
+        )
 
 
-def _nothing(left: Sequence[Master], asked: _Asked) -> str:
+def _nothing(left: Sequence[Master], host: _Host) -> str:
     """Why nothing is listed: what refuses the masters that are `left` by the filters."""
     if not left:
-        return f"this host has no master: no node has `iommus` or `iommu-map`{_no_iommu(asked)}"
+        return f"this host has no master: no node has `iommus` or `iommu-map`{_no_iommu(host)}"
     counts: dict[str, int] = {}
     for master in left:
-        for hazard in asked.reports[master.path].refused:
+        for hazard in host.reports[master.path].refused:
             counts[hazard] = counts.get(hazard, 0) + 1
     if len(left) == 1:
         what = f"{left[0].path} cannot go to a guest of Xen as is: {', '.join(counts)}"
@@ -127,53 +131,170 @@ def _nothing(left: Sequence[Master], asked: _Asked) -> str:
         why = ", ".join(f"{hazard} ({count})" for hazard, count in counts.items())
         what = f"none of the {len(left)} masters can go to a guest of Xen as is: {why}"
     about = "`viommu explain HAZARD` says why, and what to do"
-    return f"{what}. {about}{_by_another_profile(left, asked)}"
+    return f"{what}. {about}{_by_another_profile(left, host)}"
 
 
-def _by_another_profile(left: Sequence[Master], asked: _Asked) -> str:
+def _by_another_profile(left: Sequence[Master], host: _Host) -> str:
     """Where nobody chose a profile, and a released Xen drives what a Xen with a vSMMU does not."""
-    if asked.terms:
+    if host.terms:
         return ""
     from west_viommu.plan.host_devices import as_driven
     from west_viommu.read.profiles import profile
 
-    known = as_driven(asked.inventory, profile(_RELEASED, None))
-    both = zip(asked.inventory.iommus, known.iommus, strict=True)
+    known = as_driven(host.inventory, profile(_RELEASED, None))
+    both = zip(host.inventory.iommus, known.iommus, strict=True)
     more = {ours.path for ours, theirs in both if theirs.supported and not ours.supported}
     if more.isdisjoint(path for master in left for path in master.iommus):
         return ""
     return f". A released Xen drives more IOMMUs of this host: --profile {_RELEASED}"
 
 
-def _no_iommu(asked: _Asked) -> str:
-    return "" if asked.inventory.iommus else ", and none is an IOMMU"
+def _no_iommu(host: _Host) -> str:
+    return "" if host.inventory.iommus else ", and none is an IOMMU"
 
 
-def _table(selected: Selection, asked: _Asked, console: Console) -> Iterable[str]:
+def _table(selected: Selection, host: _Host, console: Console) -> Iterable[str]:
     from west_viommu.write.inventory_table import inventory_table
 
     has_colour = console.has_colour(sys.stdout)
-    return inventory_table(selected, asked.reports, columns(1) or _WIDTH, colour=has_colour)
+    return inventory_table(selected, host.reports, columns(1) or _WIDTH, colour=has_colour)
 
 
-def _json(selected: Selection, asked: _Asked) -> Iterable[str]:
+def _json(selected: Selection, host: _Host) -> Iterable[str]:
     from west_viommu.write.inventory_json import inventory_json
 
     return inventory_json(selected)
 
 
-def _dot(selected: Selection, asked: _Asked) -> Iterable[str]:
+def _dot(selected: Selection, host: _Host) -> Iterable[str]:
     from west_viommu.write.inventory_dot import inventory_dot
 
-    return [inventory_dot(selected, asked.reports)]
+    return [inventory_dot(selected, host.reports)]
 
 
-def _svg(selected: Selection, asked: _Asked) -> Iterable[str]:
+def _svg(selected: Selection, host: _Host) -> Iterable[str]:
     from west_viommu.write.graphviz import svg
     from west_viommu.write.inventory_dot import inventory_dot
 
-    return [svg(inventory_dot(selected, asked.reports))]
+    return [svg(inventory_dot(selected, host.reports))]
 
 
 # Each: the text in pieces. What could be refused is refused before the first.
 _FORMATS = {"json": _json, "dot": _dot, "svg": _svg}
+
+
+def _filters(
+    options: Options, host: _Host
+) -> tuple[Sequence[Callable[[Master], bool]], Sequence[Diagnostic]]:
+    """Return the tests that a master must pass to be listed, and the problems of words that no
+    master fits.
+    """
+    if not (options.patterns or options.compatible or options.iommu):
+        return (), ()
+    if not host.inventory.masters:
+        return (lambda master: True,), ()
+    found, tree = host.inventory, host.devices.tree
+    tests: list[Callable[[Master], bool]] = []
+    problems: list[Diagnostic] = []
+    if options.patterns:
+        named = {word: _called(tree, word) for word in options.patterns}
+        tests.append(lambda master: any(test(master.path) for test in named.values()))
+        for word, test in named.items():
+            if not any(test(master.path) for master in found.masters):
+                problems.append(_no_master(host, word))
+    if options.compatible:
+        fits = _fits(options.compatible)
+        tests.append(lambda master: any(map(fits, master.compatible)))
+        if not any(fits(each) for master in found.masters for each in master.compatible):
+            problems.append(_not_compatible(host, options.compatible, fits))
+    if options.iommu:
+        is_meant = _called(tree, options.iommu)
+        tests.append(lambda master: any(map(is_meant, master.iommus)))
+        if not any(is_meant(path) for master in found.masters for path in master.iommus):
+            problems.append(_not_behind(host, options.iommu, is_meant))
+    if tests and not problems and not _some(found.masters, tests):
+        words = [*options.patterns, options.compatible or "", options.iommu or ""]
+        what = "each of these fits some master, but no master fits all of them"
+        problems.append(host.problem(what, _ALL, " ".join(filter(None, words))))
+    return tests, problems
+
+
+def _some(masters: Iterable[Master], tests: Sequence[Callable[[Master], bool]]) -> bool:
+    return any(all(test(master) for test in tests) for master in masters)
+
+
+def _called(tree: Tree, word: str) -> Callable[[str], bool]:
+    """Whether the node at a path is one that `word` means: as `extract` does, or, with a *, by its
+    path or its name.
+    """
+    if _GLOB.isdisjoint(word):
+        paths = {node.path for node in nodes_called(tree, word)}
+        return paths.__contains__
+    return lambda path: fnmatchcase(path, word) or fnmatchcase(name_of(path), word)
+
+
+def _fits(glob: str) -> Callable[[str], bool]:
+    return lambda text: fnmatchcase(text, glob)
+
+
+def _no_master(host: _Host, word: str) -> Diagnostic:
+    """Why no master is meant by `word`."""
+    masters = [master.path for master in host.inventory.masters]
+    nodes = nodes_called(host.devices.tree, word) if _GLOB.isdisjoint(word) else []
+    if not nodes:
+        if near := _near(host, word, masters):
+            what = "no master of this host has this name"
+            return host.problem(what, f"did you mean {near}?", word)
+        if _GLOB.isdisjoint(word):
+            return no_such_node(host.devices, word)
+        return host.problem("no master of this host has such a name", _ALL, word)
+    path = nodes[0].path
+    if any(iommu.path == path for iommu in host.inventory.iommus):
+        hint = f"--iommu {path} lists the masters behind it"
+        return host.problem("this is an IOMMU, not a master", hint, word, path)
+    around = [each for each in masters if is_at_or_below(each, path) or is_at_or_below(path, each)]
+    what = "this node is not a master: it has neither `iommus` nor `iommu-map`"
+    hint = f"did you mean {_listed(around)}?" if around else _ALL
+    return host.problem(what, hint, word, path)
+
+
+def _not_compatible(host: _Host, word: str, fits: Callable[[str], bool]) -> Diagnostic:
+    """Why no master has a compatible like `word`."""
+    for node in host.devices.tree.nodes():
+        if any(map(fits, node.compatible)):
+            what = "what is compatible with this is not a master: it has neither `iommus` nor"
+            return host.problem(f"{what} `iommu-map`", _ALL, word, node.path)
+    known = [each for master in host.inventory.masters for each in master.compatible]
+    near = _near(host, word, known)
+    hint = f"did you mean {near}?" if near else _ALL
+    return host.problem("no master of this host is compatible with this", hint, word)
+
+
+def _not_behind(host: _Host, word: str, is_meant: Callable[[str], bool]) -> Diagnostic:
+    """Why no master is behind an IOMMU called `word`."""
+    paths = [iommu.path for iommu in host.inventory.iommus]
+    meant = next(filter(is_meant, paths), "")
+    if meant:
+        return host.problem("no master is behind this IOMMU", _ALL, word, meant)
+    near = _near(host, word, paths)
+    hint = f"did you mean {near}?" if near else f"this host has {_listed(paths) or 'none'}"
+    return host.problem("no IOMMU of this host has this name", hint, word)
+
+
+def _near(host: _Host, word: str, known: Sequence[str]) -> str:
+    """Those of `known`, paths or compatibles, that `word` may be a slip of: whole, or the last part
+    of a path, with its unit address or without.
+    """
+    for shorter in (str, name_of, _bare):
+        if close := host.devices.close_names(word.strip("*/@"), dict.fromkeys(map(shorter, known))):
+            return _listed(close)
+    return ""
+
+
+def _bare(path: str) -> str:
+    return name_of(path).partition("@")[0]
+
+
+def _listed(words: Sequence[str]) -> str:
+    """`words` as alternatives, the first of them."""
+    return " or ".join(dict.fromkeys(words[:_MOST_NEAR]))
