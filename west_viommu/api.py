@@ -34,6 +34,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -167,23 +168,25 @@ def read_guest(
     base (.dts or .dtb), a base and overlays (source, with /plugin/ or without, or .dtbo), or
     overlays alone. Raises Refused.
     """
-    return read_guest_beside(lambda: None, paths, include_dirs, defines)
+    with reading_guest(paths, include_dirs, defines) as guest:
+        return guest()
 
 
-def read_guest_beside(
-    meanwhile: Callable[[], None],
+@contextmanager
+def reading_guest(
     paths: Sequence[str | os.PathLike[str]],
     include_dirs: Sequence[str] = (),
     defines: Sequence[str] = (),
-) -> Guest:
-    """As `read_guest`; `meanwhile` is called whenever the preprocessor runs. Raises what that does,
-    and Refused.
+) -> Iterator[Callable[[], Guest]]:
+    """Start the preprocessor for `read_guest`, and yield the function that returns the guest: what
+    else there is to read can be read meanwhile. Both raise Refused.
     """
-    # Imported late: whoever brings a tree of its own need not pay for it.
-    from west_viommu.read.source import guest_tree
+    # Imported late: a build tool with a tree of its own need not pay for it.
+    from west_viommu.read.source import reading_guest as reading
 
     names = tuple(os.fspath(path) for path in paths)
-    return guest_of(names, guest_tree(names, include_dirs, defines, meanwhile))
+    with reading(names, include_dirs, defines) as tree:
+        yield lambda: guest_of(names, tree())
 
 
 def guest_of(names: Iterable[str], tree: GuestTree) -> Guest:

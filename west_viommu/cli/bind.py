@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from west_viommu.api import (
     Guest,
     Host,
     guest_of,
     planned_by,
-    read_guest_beside,
     read_host,
+    reading_guest,
     render,
 )
 from west_viommu.cli.console import Console, tell
@@ -28,6 +29,8 @@ from west_viommu.read.settings import Settings
 from west_viommu.read.source import guest_tree_of
 from west_viommu.write.files import Output, Untouched
 from west_viommu.write.plan_table import plan_table
+
+T = TypeVar("T")
 
 
 class Options(NamedTuple):
@@ -125,15 +128,11 @@ def _result(options: Options, console: Console, output: Output) -> tuple[Setting
         raise UsageError(f"{said}{or_is_host(options.guests)}")
     host = partial(read_host, chosen.host, options.include, options.define)
     if options.guests:
-
-        def guest(meanwhile: Callable[[], None]) -> Guest:
-            given = (options.guests, options.include, options.define)
-            return read_guest_beside(meanwhile, *given)
-
+        guest = reading_guest(options.guests, options.include, options.define)
         bindings = _zephyr_bindings(app)
         return chosen, _bound(console, chosen, host, guest, output, bindings)
     with devicetree_stage(options.build_dir, options.board, app, chosen, console) as stage:
-        of_stage = partial(_guest_of_stage, stage)
+        of_stage = nullcontext(partial(_guest_of_stage, stage))
         bindings = stage.bindings() or _zephyr_bindings(app)
         result = _bound(console, chosen, host, of_stage, output, bindings)
         stage.check(output.folder, console)
@@ -144,7 +143,7 @@ def _is_application(name: str) -> bool:
     return os.path.isfile(os.path.join(name, "CMakeLists.txt"))
 
 
-def _guest_of_stage(stage: Stage, meanwhile: Callable[[], None]) -> Guest:
+def _guest_of_stage(stage: Stage) -> Guest:
     return guest_of([stage.name], guest_tree_of(stage.source))
 
 
@@ -152,7 +151,7 @@ def _bound(
     console: Console,
     chosen: Settings,
     host: Callable[[], Host],
-    guest: Callable[[Callable[[], None]], Guest],
+    guest: AbstractContextManager[Callable[[], Guest]],
     folder: Output,
     binding_dirs: Sequence[str],
 ) -> Done:
@@ -179,33 +178,27 @@ def done(host: Host, guest: Guest, chosen: Settings, binding_dirs: Sequence[str]
 
 
 def _both(
-    host: Callable[[], Host], guest: Callable[[Callable[[], None]], Guest]
+    host: Callable[[], Host], guest: AbstractContextManager[Callable[[], Guest]]
 ) -> tuple[Host, Guest]:
-    """What both read. What is wrong with the one does not hide the other's problems. The host is
-    read while the preprocessor works on the guest, if it does.
+    """Return both. What is wrong with one does not hide the other's problems. The host is read
+    while the preprocessor works on the guest.
     """
-    of_host: list[Host | Refused] = []
-    problems: list[Diagnostic] = []
-
-    def read_the_host() -> None:
-        if not of_host:
-            try:
-                of_host.append(host())
-            except Refused as refused:
-                of_host.append(refused)
-
-    guest_side = None
-    try:
-        guest_side = guest(read_the_host)
-    except Refused as refused:
-        problems += refused.problems
-    read_the_host()
-    host_side = of_host[0]
-    if isinstance(host_side, Refused):
-        problems = [*host_side.problems, *problems]
-    if problems or guest_side is None or isinstance(host_side, Refused):
-        raise Refused(problems)
+    with ExitStack() as running:
+        read_guest = _tried(lambda: running.enter_context(guest))
+        host_side = _tried(host)
+        guest_side = read_guest if isinstance(read_guest, Refused) else _tried(read_guest)
+    if isinstance(host_side, Refused) or isinstance(guest_side, Refused):
+        both = (side for side in (host_side, guest_side) if isinstance(side, Refused))
+        raise Refused(problem for side in both for problem in side.problems)
     return host_side, guest_side
+
+
+def _tried(read: Callable[[], T]) -> T | Refused:
+    """Return what `read` does, or why it was refused."""
+    try:
+        return read()
+    except Refused as refused:
+        return refused
 
 
 def _zephyr_bindings(app: str) -> list[str]:

@@ -7,8 +7,8 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,16 +46,51 @@ MARKER = re.compile(r'^#(?:line)?[ \t]+(\d+)[ \t]+"((?:[^\\"\n]|\\.)*)"[^\n]*', 
 _ODD_MARKER = re.compile(r'^(?:(# \d+ ")\./|# \d+ ""[^\n]*)', re.MULTILINE)
 
 
-def preprocessed(
-    files: Sequence[str],
-    include_dirs: Sequence[str] = (),
-    defines: Sequence[str] = (),
-    meanwhile: Callable[[], None] = lambda: None,
-) -> str:
-    """`files` one after the other, as the devicetree compiler is to see them.
+class Preprocessing:
+    """A preprocessor that runs."""
 
-    Line markers say which line is whose. What an earlier run of ours generated is left out.
-    `meanwhile` is called while the preprocessor runs. Raises Refused, and what that raises.
+    def __init__(
+        self,
+        program: str,
+        files: Sequence[str],
+        process: subprocess.Popen[bytes],
+        output: BinaryIO,
+        errors: BinaryIO,
+    ):
+        self._program = program
+        self._files = files
+        self._process = process
+        self._output = output
+        self._errors = errors
+
+    def text(self) -> str:
+        """Return the files one after the other, as the devicetree compiler is to see them. Line
+        markers say which line is of which file. What an earlier run of ours generated is left out.
+        Raises Refused.
+        """
+        try:
+            status = self._process.wait(MOST_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise Refused([_too_slow(self._files[0])]) from None
+        self._output.seek(0)
+        self._errors.seek(0)
+        errors = self._errors.read(_MOST_ERRORS).decode("utf-8", "replace")
+        if status > 0 and not errors.strip():
+            raise _no_preprocessor(f"the preprocessor {self._program} fails, and says nothing")
+        if status:
+            raise Refused(_errors(errors, self._files))
+        return decoded(self._output.read(), self._files[-1])
+
+
+@contextmanager
+def preprocessing(
+    files: Sequence[str], include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
+) -> Iterator[Preprocessing]:
+    """Run the preprocessor over `files` while the context lasts. Raises Refused.
+
+    A few macros can stand for more text than there is memory, and a device or a pipe can be
+    included. So the outputs go to files, of which the system limits the size, and the time is
+    limited as well.
     """
     problems = [problem for file in files if (problem := unfit(file))]
     if problems:
@@ -65,34 +100,27 @@ def preprocessed(
     command += [f"-D{define}" for define in defines]
     for file in files:
         command += ["-include", file]
-    status, output, errors = _bounded_run([*command, "-"], meanwhile)
-    if status is None:
-        raise Refused([_too_slow(files[0])])
-    if status > 0 and not errors.strip():
-        raise _no_preprocessor(f"the preprocessor {command[0]} fails, and says nothing")
-    if status:
-        raise Refused(_errors(errors.decode("utf-8", "replace"), files))
-    return decoded(output, files[-1])
-
-
-def _bounded_run(
-    command: Sequence[str], meanwhile: Callable[[], None]
-) -> tuple[int | None, bytes, bytes]:
-    """The exit status (None where it took too long), stdout and stderr of `command`. A few macros
-    can stand for more text than there is memory, and a device or a pipe can be included: so its
-    outputs go to files, of which the system limits the size, and its time is limited as well.
-    Raises Refused.
-    """
     with scratch() as output, scratch() as errors:
-        # One that came before we know the process would leave it to itself.
+        # An interrupt that came before we know the process would leave it to itself.
         _hold_interrupts(True)
         try:
-            status = _status_in_time(_started(command, output, errors), meanwhile)
+            process = _started([*command, "-"], output, errors)
+            try:
+                _hold_interrupts(False)
+                yield Preprocessing(command[0], files, process, output, errors)
+            finally:
+                # A session of its own does not hear of Ctrl-C.
+                end(process, is_session=True)
         finally:
             _hold_interrupts(False)
-        output.seek(0)
-        errors.seek(0)
-        return status, output.read(), errors.read(_MOST_ERRORS)
+
+
+def preprocessed(
+    files: Sequence[str], include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
+) -> str:
+    """Return the text of `files`, as Preprocessing.text() does. Raises Refused."""
+    with preprocessing(files, include_dirs, defines) as running:
+        return running.text()
 
 
 def _started(command: Sequence[str], output: BinaryIO, errors: BinaryIO) -> subprocess.Popen[bytes]:
@@ -118,19 +146,6 @@ def _hold_interrupts(is_held: bool) -> None:
     if hasattr(signal, "pthread_sigmask"):
         how = signal.SIG_BLOCK if is_held else signal.SIG_UNBLOCK
         signal.pthread_sigmask(how, {signal.SIGINT})
-
-
-def _status_in_time(process: subprocess.Popen[bytes], meanwhile: Callable[[], None]) -> int | None:
-    """The exit status of `process`; None if it had to be ended."""
-    try:
-        _hold_interrupts(False)
-        meanwhile()
-        return process.wait(MOST_SECONDS)
-    except subprocess.TimeoutExpired:
-        return None
-    finally:
-        # Also where the user interrupts us: a session of its own does not hear of that.
-        end(process, is_session=True)
 
 
 def _limiting() -> Callable[[], None] | None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +22,7 @@ from west_viommu.read.dtb import DtbError, tree_from_dtb
 from west_viommu.read.dtlib import bounded_dt, dtlib, references
 from west_viommu.read.outline import Outline
 from west_viommu.read.plain_file import content
-from west_viommu.read.preprocess import decoded, line_marker, preprocessed, unfit
+from west_viommu.read.preprocess import decoded, line_marker, preprocessed, preprocessing, unfit
 from west_viommu.read.programs import scratch_path
 from west_viommu.read.rewrite import (
     KNOWN,
@@ -75,48 +77,48 @@ def host_tree(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str
 
 
 def guest_tree(
-    files: Sequence[str],
-    include_dirs: Sequence[str] = (),
-    defines: Sequence[str] = (),
-    meanwhile: Callable[[], None] = lambda: None,
+    files: Sequence[str], include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
 ) -> GuestTree:
-    """The tree of a guest's files, in their order: a base (.dts or .dtb), a base and overlays
-    (plain, with /plugin/, or .dtbo), or only overlays for a base that is not given. `meanwhile` is
-    called whenever the preprocessor runs. Raises Refused.
+    """Return the tree of a guest's files, as `reading_guest` reads them. Raises Refused."""
+    with reading_guest(files, include_dirs, defines) as tree:
+        return tree()
+
+
+@contextmanager
+def reading_guest(
+    files: Sequence[str], include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
+) -> Iterator[Callable[[], GuestTree]]:
+    """Start the preprocessor, and yield the function that waits for it and returns the tree. Both
+    raise Refused.
+
+    The files are, in their order, a base (.dts or .dtb), a base and overlays (plain, with /plugin/,
+    or .dtbo), or overlays alone, for a base that is not given.
     """
-    blobs = frozenset(file for file in files if not unfit(file) and is_blob(file))
+    problems = [problem for file in files if (problem := unfit(file))]
+    if problems:
+        raise Refused(problems)
+    blobs = frozenset(filter(is_blob, files))
     if blobs and len(files) == 1:
         tree = read_tree(files[0], _GIVE)
         if not fragments(tree):
-            return without_source(tree, files[0])
-    return _guest_tree(_combined(files, include_dirs, defines, meanwhile), files[0], blobs)
+            yield lambda: without_source(tree, files[0])
+            return
+    with ExitStack() as running:
+        # Each returns the text of some files, one after the other.
+        texts: list[Callable[[], str]] = []
+        for of_blobs, group in groupby(files, is_blob):
+            if of_blobs:
+                texts += [partial(_decompiled, file) for file in group]
+            else:
+                texts.append(
+                    running.enter_context(preprocessing([*group], include_dirs, defines)).text
+                )
+        yield lambda: _guest_tree("\n".join(text() for text in texts), files[0], blobs)
 
 
 def guest_tree_of(file: Path) -> GuestTree:
     """The tree of a guest's source that the preprocessor has been over. Raises Refused."""
     return _guest_tree(decoded(content(str(file)), str(file)), str(file))
-
-
-def _combined(
-    files: Sequence[str],
-    include_dirs: Sequence[str],
-    defines: Sequence[str],
-    meanwhile: Callable[[], None],
-) -> str:
-    """`files` one after the other, as the devicetree compiler is to see them. Line markers say
-    which line is whose. `meanwhile` is called while the preprocessor runs, each time that it does.
-    Raises Refused.
-    """
-    problems = [problem for file in files if (problem := unfit(file))]
-    if problems:
-        raise Refused(problems)
-    parts = []
-    for of_blobs, group in groupby(files, is_blob):
-        if of_blobs:
-            parts += [_decompiled(file) for file in group]
-        else:
-            parts.append(preprocessed([*group], include_dirs, defines, meanwhile))
-    return "\n".join(parts)
 
 
 def _decompiled(file: str) -> str:
