@@ -37,7 +37,7 @@ def recipe(shell: str) -> str:
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the completions: of the wheel, or made as they are for one."""
     if not IS_CHECKOUT:
-        return COMPLETIONS
+        return Path(COMPLETIONS)
     if not HAS_SHTAB:
         pytest.skip(NO_SHTAB)
     folder = tmp_path_factory.mktemp("completions")
@@ -151,7 +151,7 @@ def test_zsh(scripts: Path, tmp_path: Path) -> None:
 def test_the_command_prints_what_came_with_the_wheel(shell: str, viommu: Run) -> None:
     outcome = viommu("completion", shell)
     if not IS_CHECKOUT:
-        text = (COMPLETIONS / f"viommu.{shell}").read_text()
+        text = Path(COMPLETIONS, f"viommu.{shell}").read_text()
         assert outcome == (0, text, "")
         return
     assert (outcome.status, outcome.out) == (1, "")

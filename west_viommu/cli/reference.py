@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from west_viommu.cli.console import Console, tell
@@ -12,12 +12,12 @@ from west_viommu.cli.run import UsageError
 from west_viommu.diagnostics import close_matches, printable, refusal
 from west_viommu.hypervisor.profile import switched_on
 from west_viommu.names import PROFILES
-from west_viommu.read.plain_file import shipped
+from west_viommu.read.plain_file import PACKAGE, shipped
 from west_viommu.read.profiles import profile, profile_file
 
 PAGE = shipped("hazards.md", "docs/hazards.md")
 # hatch_build.py puts completions there, in a wheel.
-COMPLETIONS = Path(__file__).resolve().parent.parent / "completions"
+COMPLETIONS = os.path.join(PACKAGE, "completions")
 _SECTION = "### "
 
 
@@ -30,7 +30,8 @@ class Options(NamedTuple):
 def completion(options: Options, console: Console) -> None:
     """Print the script for a shell as it was made with the package."""
     try:
-        tell([(COMPLETIONS / f"viommu.{options.topic}").read_text(encoding="utf-8")])
+        with open(os.path.join(COMPLETIONS, f"viommu.{options.topic}"), encoding="utf-8") as file:
+            tell([file.read()])
     except FileNotFoundError:
         what = "completions are made when the package is built, and this is a checkout"
         hint = f"install the package, or run here: python tools/completion.py {options.topic}"
