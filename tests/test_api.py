@@ -15,6 +15,7 @@ import pytest
 from tests.support import CHECKOUT, DEMO, HOSTS, PARTIAL_TREE, Run, environment
 from west_viommu import api, api_system
 from west_viommu.api import Explicit, Extra, Permission, Refused, Region, Where
+from west_viommu.plan.plan import PlanExtra, PlanPermission
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_choices(folder: Path) -> None:
     allow = Permission("unprotected", "/serial@200a0000", "no DMA", place)
     made = api.plan(host, guest, allow=[allow])
     assert [warning.id for warning in made.warnings] == ["unprotected"]
-    assert made.plan.allowed == (allow,)
+    assert made.plan.allowed == (PlanPermission(*allow[:3]),)
     with pytest.raises(Refused) as refused:
         api.plan(host, guest, vsids=[Explicit("/serial@200a0000", (), place)])
     problems = refused.value.problems
@@ -104,7 +105,7 @@ def test_registers_that_a_driver_needs_besides(folder: Path) -> None:
     with pytest.raises(Refused, match=r"\[region-mismatch\]"):
         api.plan(host, guest)
     made = api.plan(host, guest, regions=[clock])
-    assert made.plan.extra == (clock,)
+    assert made.plan.extra == (PlanExtra("/mmc@20010000", 0x2F000050, 4, "its clock"),)
     assert "added by build.py:7, because: its clock" in made.warnings[0].hint
 
 

@@ -6,7 +6,7 @@
 >>> guest = read_guest(["guest.overlay"])
 >>> planned = plan(host, guest, profile="xen-v3-dom0less")
 >>> for device in planned.plan.devices:
-...     print(device.assignment.request.path, [stream.vmaster for stream in device.streams])
+...     print(device.node, [stream.vmaster for stream in device.streams])
 /passthrough/ethernet@e0100000 [0]
 /passthrough/dma-controller@e0200000 [1, 2]
 >>> planned.warnings
@@ -36,15 +36,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Refused, Where, bounded, rendered
-from west_viommu.guest.requests import Asked, asked
+from west_viommu.guest.requests import Guest, asked
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
-from west_viommu.host.devices import Devices
-from west_viommu.hypervisor.assignment import Explicit, Extra, Permission, Terms
-from west_viommu.hypervisor.numbering import agreeing_toolstacks
-from west_viommu.hypervisor.partial import PartialTree, partial_tree
+from west_viommu.host.devices import Devices, Host
+from west_viommu.hypervisor.assignment import Explicit, Extra, Permission
 from west_viommu.names import (
     BINDINGS,
     HOST_OVERLAY,
@@ -56,15 +53,14 @@ from west_viommu.names import (
     XL_CFG,
 )
 from west_viommu.names import partial_tree as name_of
-from west_viommu.plan.planning import plan_for
-from west_viommu.plan.records import Plan
-from west_viommu.plan.sealed import Origins
+from west_viommu.plan.partial import PartialTree, partial_tree
+from west_viommu.plan.planning import Planned, planned
 from west_viommu.read.settings import Settings, terms
 from west_viommu.read.tree import inventory_of, read_host_tree
 from west_viommu.tree.addresses import Region
 from west_viommu.write.files import Output
 from west_viommu.write.host_overlay import host_overlay
-from west_viommu.write.overlay import Origin, overlay
+from west_viommu.write.overlay import overlay
 from west_viommu.write.partial_tree import Compilers, partial_tree_source
 from west_viommu.write.plan_json import plan_json
 from west_viommu.write.xenlib import xenlib_header
@@ -89,60 +85,6 @@ __all__ = [
     "rendered",
     "write",
 ]
-
-
-class Host(NamedTuple):
-    """A host: the file or directory that was named, the `model` of its root, and its devices."""
-
-    name: str
-    model: str | None
-    devices: Devices
-
-
-class Guest(NamedTuple):
-    """A guest: its sources as they were named, its tree, and what that asks for."""
-
-    names: tuple[str, ...]
-    tree: GuestTree
-    asked: Asked
-
-    @property
-    def asks(self) -> bool:
-        """Whether a node below /passthrough asks for a device, rightly or not, or would do so if
-        it were not disabled.
-        """
-        wanted = self.asked
-        return bool(wanted.requests or wanted.raw or wanted.disabled or wanted.errors)
-
-
-class Planned(NamedTuple):
-    """A plan that may be written: who gets what, what to warn of, and from what it was made."""
-
-    plan: Plan
-    warnings: tuple[Diagnostic, ...]
-    host: Host
-    guest: Guest
-    trees: tuple[PartialTree, ...]
-    profile_was_chosen: bool
-    domain: frozenset[str] = frozenset()
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What its user should know besides."""
-        return (*self.plan.notes, *self._left_out())
-
-    def _left_out(self) -> Iterator[str]:
-        for toolstack in self.plan.profile.toolstacks:
-            if toolstack not in (tree.toolstack for tree in self.trees):
-                other_ids = "it would give the guest other stream IDs than these"
-                yield f"nothing for {toolstack}: {self.plan.hindered.get(toolstack, other_ids)}"
-        for path, what in self.trees[0].told() if self.trees else ():
-            yield f"left out of {path} for Xen, whose guest has no such nodes: {what}"
-        for raw in self.guest.asked.raw:
-            memory = " ".join(str(host) for host, _ in raw.mapped)
-            yield f"{raw.path} maps host memory without a host device: {memory}"
-        for path in self.guest.asked.disabled:
-            yield f"{path} is disabled: it asks for nothing, and Xen maps nothing for it"
 
 
 def read_host(
@@ -235,12 +177,13 @@ def planned_by(host: Host, guest: Guest, chosen: Settings) -> Planned:
     if not guest.asks:
         raise Refused([*guest.asked.problems, _nothing_asked_for(guest)])
     agreed = terms(chosen)
-    made, problems = plan_for(guest.asked, guest.tree, host.devices, agreed)
-    trees, of_trees = _partial_trees(made, guest, agreed)
-    problems = bounded((*problems, *of_trees))
+    found = planned(host, guest, agreed)
+    trees, of_trees = _partial_trees(found)
+    problems = bounded((*found.problems, *of_trees))
     if any(not problem.warning for problem in problems):
         raise Refused(problems)
-    return Planned(made, problems, host, guest, trees, bool(chosen.profile), agreed.domain)
+    was_chosen = bool(chosen.profile)
+    return found._replace(problems=problems, trees=trees, profile_was_chosen=was_chosen)
 
 
 def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, bytes]:
@@ -251,13 +194,7 @@ def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, byte
     binding for each device. Without dtc, the blobs are missing. Raises Refused where dtc does not
     take a partial tree.
     """
-    made, guest = planned.plan, planned.guest
-    origin = Origin(
-        host=_base_name(planned.host.name),
-        host_model=planned.host.model,
-        guests=tuple(map(_base_name, guest.names)),
-        profile_was_chosen=planned.profile_was_chosen,
-    )
+    guest = planned.guest
     sources = {name_of(tree.toolstack, ".dts"): partial_tree_source(tree) for tree in planned.trees}
     bindings: dict[str, str] = {}
     with Compilers(sources) as compilers:
@@ -269,18 +206,17 @@ def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, byte
             bus = guest.tree.tree.node(PASSTHROUGH) or guest.tree.tree.root
             known = bindings_in(binding_dirs, compatibles(bus))
             asking = [*guest.asked.paths, *guest.asked.disabled]
-            viommu = made.profile.viommu
+            viommu = planned.profile.viommu
             given = guest.tree.given(f"/{viommu.node_name}", VSMMU_LABEL) if viommu else frozenset()
             bindings = generated_bindings(bus, asking, known, given)
         files = {name: text.encode() for name, text in bindings.items()}
         has_own_binding = f"{BINDINGS}/{VSMMU_COMPATIBLE}.yaml" in bindings
-        text = overlay(made, origin, _unbound(guest), has_own_binding)
-        files |= _for_xen(made, sources, compilers.blobs())
+        text = overlay(planned, has_own_binding=has_own_binding)
+        files |= _for_xen(planned, sources, compilers.blobs())
     # Late: in a folder that has our overlay, a killed run left out the plan alone. Not all builds
     # look for that.
     files[OVERLAY] = text.encode()
-    origins = Origins(planned.host.devices.tree, guest.tree.tree, planned.domain)
-    files[PLAN] = plan_json(made, origins, files).encode()
+    files[PLAN] = plan_json(planned.plan, files).encode()
     return files
 
 
@@ -296,42 +232,37 @@ def write(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> None:
 
 
 def _partial_trees(
-    made: Plan, guest: Guest, agreed: Terms
+    planned: Planned,
 ) -> tuple[tuple[PartialTree, ...], tuple[Diagnostic, ...]]:
-    """The partial trees of those toolstacks that would give the guest the IDs of the plan, and what
-    is wrong with them.
+    """The partial trees for the toolstacks that can make the domain, and what is wrong with
+    them.
     """
+    guest, profile = planned.guest, planned.profile
     if guest.asked.errors:
         return (), ()
     trees, problems = [], {}
-    for toolstack in agreeing_toolstacks(made.devices, agreed):
-        if toolstack in made.hindered:
-            continue
-        tree, of_tree = partial_tree(toolstack, made.devices, made.gic, guest.tree, made.profile)
-        trees.append(tree)
-        problems.update(dict.fromkeys(of_tree))
+    for toolstack in profile.toolstacks:
+        if toolstack not in planned.hindered:
+            devices, gic = planned.plan.devices, guest.asked.gic
+            tree, of_tree = partial_tree(toolstack, devices, gic, guest.tree, profile)
+            trees.append(tree)
+            problems.update(dict.fromkeys(of_tree))
     return tuple(trees), tuple(problems)
 
 
-def _unbound(guest: Guest) -> dict[str, list[str]]:
-    """By the path of each disabled request, those of its properties that refer to an IOMMU."""
-    nodes = filter(None, map(guest.tree.tree.node, guest.asked.disabled))
-    names = ("iommus", "iommu-map", "iommu-map-mask")
-    return {node.path: [name for name in names if name in node.properties] for node in nodes}
-
-
 def _for_xen(
-    made: Plan, sources: Mapping[str, str], compiled: Mapping[str, bytes]
+    planned: Planned, sources: Mapping[str, str], compiled: Mapping[str, bytes]
 ) -> dict[str, bytes]:
     """The files for Xen's side, by name: partial trees, `sources` and `compiled`, and the rest."""
+    plan, profile = planned.plan, planned.profile
     files = {name: text.encode() for name, text in sources.items()}
     files |= {name.replace(".dts", ".dtb"): blob for name, blob in compiled.items()}
     if name_of("libxl", ".dts") in sources:
-        files[XL_CFG] = xl_cfg(made).encode()
-        files[XENLIB] = xenlib_header(made).encode()
+        files[XL_CFG] = xl_cfg(plan, profile).encode()
+        files[XENLIB] = xenlib_header(plan).encode()
     if sources:
         sizes = {name: len(data) for name, data in files.items()}
-        files[HOST_OVERLAY] = host_overlay(made, sizes).encode()
+        files[HOST_OVERLAY] = host_overlay(plan, profile, sizes).encode()
     return files
 
 
@@ -347,10 +278,3 @@ def _nothing_asked_for(guest: Guest) -> Diagnostic:
         if any("#iommu-cells" in node.properties for node in tree.nodes()):
             hint = f"if this is the host's tree, give it by --host; in the guest's, {hint}"
     return Diagnostic(id="malformed", what=what, hint=hint, where=where or Where(guest.names[0]))
-
-
-def _base_name(path: str) -> str:
-    """What to call a file in output that must not depend on where the file lies, nor on the locale
-    by which Python read its name.
-    """
-    return os.fsencode(os.path.basename(os.path.abspath(path))).decode("utf-8", "surrogateescape")

@@ -5,7 +5,7 @@
 >>> system = read_system("system.yml")
 >>> found = judged(system)
 >>> for mark in found.marks:
-...     print(mark.path, "of", found.owners[mark.device])
+...     print(mark.node, "of", found.owners[mark.device])
 /soc@e0000000/ethernet@100000 of net
 /soc@e0000000/dma-controller@200000 of dma
 >>> files = render_system(system, found)

@@ -186,7 +186,7 @@ def test_what_is_below_a_device() -> None:
         [],
         [("/a", "/outside", "OFF", (0x3000, 0x3003))],
     )
-    assert [(mark.path, mark.why) for mark in result.marks] == [
+    assert [(mark.node, mark.why) for mark in result.marks] == [
         ("/a", ""),
         ("/a/part", "below /a"),
         ("/a/off", "below /a"),
@@ -258,7 +258,7 @@ BRIDGE = 'device_type = "pci"; #address-cells = <3>; #size-cells = <2>; #interru
 def test_what_is_marked_below_a_device(below: str, marked: list[str]) -> None:
     body = f"""chosen {{ stdout-path = "/a/console"; }};
         a {{ {BUS} reg = <0x1000 0x1000>; iommus = <1 0x10>; {below} }};"""
-    assert [mark.path for mark in found(body, "/a").marks][1:] == marked
+    assert [mark.node for mark in found(body, "/a").marks][1:] == marked
 
 
 @pytest.mark.parametrize("state", ['status = "disabled";', ""])

@@ -19,7 +19,7 @@ from tests.xen.nodes import cells, tree
 from tests.xen.rules import dom0less_vsids, libxl_vsids
 from west_viommu.api import plan, read_guest, read_host, render
 from west_viommu.diagnostics import Refused
-from west_viommu.plan.records import Plan
+from west_viommu.plan.plan import Plan
 
 AT_BOOT, BY_XL = "passthrough-dom0less.dtb", "passthrough-xl.dtb"
 CELLS = "#address-cells = <2>; #size-cells = <2>;"
@@ -148,8 +148,7 @@ def bound(
 def planned(made: Made) -> dict[str, list[int]]:
     """Path of each device -> its vMasterIDs in the plan."""
     return {
-        device.assignment.request.path: [stream.vmaster for stream in device.streams]
-        for device in made.plan.devices
+        device.node: [stream.vmaster for stream in device.streams] for device in made.plan.devices
     }
 
 

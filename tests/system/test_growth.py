@@ -15,7 +15,8 @@ from tests.support import Run, tree
 from tests.system.guests import KERNEL, Guest, bound
 from west_viommu.diagnostics import MOST_ALIKE, Refused, Where
 from west_viommu.host.devices import Devices
-from west_viommu.host.inventory import inventory
+from west_viommu.host.inventory import StreamId, inventory
+from west_viommu.hypervisor.assignment import AssignedStream
 from west_viommu.plan.plan import (
     Plan,
     PlanCompatible,
@@ -23,7 +24,6 @@ from west_viommu.plan.plan import (
     PlanHost,
     PlanRaw,
     PlanRegion,
-    PlanStream,
 )
 from west_viommu.read import plain_file
 from west_viommu.read.profiles import profile
@@ -87,7 +87,7 @@ def device(i: int) -> PlanDevice:
         regions=regions,
         pages=regions,
         intids=(i + 32,) if i < SPIS else (),
-        streams=(PlanStream(SMMU, 0x9000000, i, i),),
+        streams=(AssignedStream(SMMU, 0x9000000, StreamId(i), StreamId(i)),),
         omitted=(),
         maps=(),
     )

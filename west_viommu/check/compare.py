@@ -9,6 +9,7 @@ from west_viommu.check.difference import Difference
 from west_viommu.check.view import NodeView, View
 from west_viommu.guest.gic import GuestInterrupt
 from west_viommu.hazards.findings import listed
+from west_viommu.host.inventory import StreamId
 from west_viommu.hypervisor.profile import Profile, switched_on
 from west_viommu.plan.plan import Plan, PlanDevice
 from west_viommu.tree.addresses import Region
@@ -171,7 +172,9 @@ def _without_guest(device: PlanDevice) -> dict[str, object]:
 def _without_numbers(plan: Plan) -> Plan:
     """`plan` without what changes for all devices where one of them is not there."""
     devices = (
-        device._replace(streams=tuple(stream._replace(vmaster=0) for stream in device.streams))
+        device._replace(
+            streams=tuple(stream._replace(vmaster=StreamId(0)) for stream in device.streams)
+        )
         for device in plan.devices
     )
     return plan._replace(viommu=None, devices=tuple(devices))

@@ -22,9 +22,9 @@ from west_viommu.api import (
 from west_viommu.cli.console import Console, tell
 from west_viommu.cli.run import UsageError, chosen_by, named_config, no_host, or_is_host
 from west_viommu.cli.stage import Stage, application, devicetree_stage, found_build, image
-from west_viommu.diagnostics import Diagnostic, Refused, refusal
+from west_viommu.diagnostics import Refused, refusal
 from west_viommu.names import BINDINGS, partial_tree
-from west_viommu.plan.records import Plan
+from west_viommu.plan.planning import Planned
 from west_viommu.read.settings import Settings
 from west_viommu.read.source import guest_tree_of
 from west_viommu.write.files import Output, Untouched
@@ -53,18 +53,17 @@ class Options(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What a job made: the plan, the files by name in the order of writing, the warnings, and what
-    else to tell the user.
+    """A job that is done: what was planned, the files by name in the order of writing, and notes
+    for the user.
     """
 
-    plan: Plan
+    planned: Planned
     files: dict[str, bytes]
-    warnings: tuple[Diagnostic, ...]
     notes: tuple[str, ...]
 
     def tell(self, console: Console) -> None:
         """Print warnings and notes."""
-        console.report(self.warnings)
+        console.report(self.planned.warnings)
         for note in self.notes:
             console.note(note)
 
@@ -85,7 +84,7 @@ def run(options: Options, console: Console) -> None:
     try:
         chosen, result = _result(options, console, output)
         if not chosen.profile:
-            about = result.plan.profile.about
+            about = result.planned.profile.about
             console.note(f"no --profile: this assumes {about}")
         _report(options, console, output, result)
     except Refused as refused:
@@ -107,7 +106,7 @@ def _report(options: Options, console: Console, output: Output, result: Done) ->
         tell(changes(str(output.folder), output.content(), result.files))
     elif not options.quiet:
         is_dry = options.dry_run
-        told = plan_table(result.plan, str(output.folder), result.files, is_dry=is_dry)
+        told = plan_table(result.planned.plan, str(output.folder), result.files, is_dry=is_dry)
         console.result([told])
 
 
@@ -174,7 +173,7 @@ def done(host: Host, guest: Guest, chosen: Settings, binding_dirs: Sequence[str]
     notes = made.notes
     if made.trees and partial_tree(made.trees[0].toolstack, ".dtb") not in files:
         notes += ("no dtc: passthrough-*.dtb are missing; install device-tree-compiler",)
-    return Done(made.plan, files, made.warnings, notes)
+    return Done(made, files, notes)
 
 
 def _both(

@@ -16,15 +16,14 @@ from west_viommu.cli.console import Console
 from west_viommu.cli.run import DONE, REFUSED, UsageError, chosen_by
 from west_viommu.cli.stage import application, found_build, image
 from west_viommu.diagnostics import Diagnostic, Refused, Where, bounded, refusal
-from west_viommu.guest.requests import asked
+from west_viommu.guest.requests import Guest, asked
 from west_viommu.guest.source import GuestTree
 from west_viommu.host.inventory import StreamId
 from west_viommu.hypervisor.assignment import Explicit
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import PLAN, PROFILES
 from west_viommu.plan.plan import Plan
-from west_viommu.plan.planning import plan_for
-from west_viommu.plan.sealed import Origins, as_sealed
+from west_viommu.plan.planning import planned
 from west_viommu.read.guest import finished_tree, sealed_plan
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import Settings, terms
@@ -155,27 +154,26 @@ def _of_host(
 ) -> Iterator[Difference]:
     """What the host tree makes of the built tree's requests: hazards, and another plan."""
     agreed = terms(_as_built(chosen, sealed))
-    devices = read_host(chosen.host or "", options.include, options.define).devices
-    planned = sealed.devices if sealed else None
+    host = read_host(chosen.host or "", options.include, options.define)
+    bound = sealed.devices if sealed else None
     # One that is disabled by now is a difference from the plan, and the host is judged as planned.
-    wanted = asked(guest, [device.node for device in planned or ()])
-    wanted = physical(wanted, guest, planned, agreed.profile.policy)
-    made, problems = plan_for(wanted, guest, devices, agreed)
+    wanted = asked(guest, [device.node for device in bound or ()])
+    wanted = physical(wanted, guest, bound, agreed.profile.policy)
+    made = planned(host, Guest((), guest, wanted), agreed)
     if not sealed and not chosen.profile:
         note = f"no viommu.json and no --profile: this assumes {agreed.profile.about}"
         console.note(note)
-    console.report(problem for problem in problems if problem.warning)
-    wrong = [problem for problem in problems if not problem.warning]
+    console.report(made.warnings)
+    wrong = [problem for problem in made.problems if not problem.warning]
     told = bounded(wrong)
     if options.format == "json" and any(problem.more for problem in told):
         raise Refused([_too_many()])
     yield from map(_as_difference, told)
-    today = as_sealed(made, Origins(devices.tree, guest.tree, agreed.domain))
     if sealed:
         refused = made.refused.union(problem.node for problem in wrong)
-        yield from between_plans(sealed, today, refused, has_errors=bool(wrong))
+        yield from between_plans(sealed, made.plan, refused, has_errors=bool(wrong))
     elif not wrong:
-        yield from with_plan(built, today)
+        yield from with_plan(built, made.plan)
 
 
 def _too_many() -> Diagnostic:

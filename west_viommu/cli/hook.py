@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     # For a source that asks for nothing, not loaded.
     from west_viommu.api import Guest
     from west_viommu.cli.bind import Done
-    from west_viommu.plan.records import Plan
+    from west_viommu.plan.planning import Planned
     from west_viommu.read.bindings import Bindings
     from west_viommu.read.settings import Settings
     from west_viommu.tree.node import Node
@@ -187,11 +187,11 @@ def _appended(
         return _NOTHING
     chosen = _chosen(options, guest)
     result = _done(options, guest, chosen)
-    _define_label(source, result.plan, output.folder)
+    _define_label(source, result.planned, output.folder)
     result.tell(console)
     output.write(result.files)
     _append(source, result.files[OVERLAY], output.folder)
-    tell([f"{printable(_bound(result.plan, chosen, output.folder))}\n"])
+    tell([f"{printable(_bound(result.planned, chosen, output.folder))}\n"])
     written = [str(output.folder / name) for name in result.files]
     return [*host_files(chosen.host or ""), *chosen.files], written
 
@@ -277,7 +277,7 @@ def _append(source: Path, overlay: bytes, folder: Path) -> None:
         file.write(f"\n{place}\n".encode() + overlay)
 
 
-def _define_label(source: Path, plan: Plan, folder: Path) -> None:
+def _define_label(source: Path, planned: Planned, folder: Path) -> None:
     """Make `&vsmmu { ... };` work in the source. Raises Refused where there is no vSMMU."""
     from west_viommu.read.outline import Outline
     from west_viommu.read.rewrite import with_vsmmu_node, without_vsmmu
@@ -286,21 +286,21 @@ def _define_label(source: Path, plan: Plan, folder: Path) -> None:
     if f"&{VSMMU_LABEL}" not in text:
         return
     outline = Outline(text, "/")
-    viommu = plan.profile.viommu
-    if not viommu or not plan.has_viommu:
+    viommu = planned.plan.viommu
+    if not viommu:
         problems = list(without_vsmmu(outline))
         if problems:
             raise Refused(problems)
         return
-    bound = with_vsmmu_node(text, f"/{viommu.node_name}", outline, printable(str(folder / OVERLAY)))
+    bound = with_vsmmu_node(text, viommu.node, outline, printable(str(folder / OVERLAY)))
     source.write_bytes(bound.encode("utf-8", "surrogateescape"))
 
 
-def _bound(plan: Plan, chosen: Settings, folder: Path) -> str:
+def _bound(planned: Planned, chosen: Settings, folder: Path) -> str:
     """The line of CMake's log: what was bound, and on what assumption."""
-    devices = counted(len(plan.devices), "device")
-    vsmmu = "to one vSMMU" if plan.has_viommu else "and no vSMMU"
-    profile, policy = plan.profile.name, plan.profile.policy
+    devices = counted(len(planned.plan.devices), "device")
+    vsmmu = "to one vSMMU" if planned.plan.viommu else "and no vSMMU"
+    profile, policy = planned.plan.profile, planned.plan.vsid
     terms = f"{profile}, {policy}"
     if not chosen.profile:
         terms = f"{profile}: nobody chose, {policy}" if chosen.vsid else f"{terms}: nobody chose"

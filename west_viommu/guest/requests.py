@@ -120,6 +120,22 @@ class Asked(NamedTuple):
         return tuple(problem for problem in self.problems if not problem.warning)
 
 
+class Guest(NamedTuple):
+    """A guest: its sources as they were named, its tree, and what that asks for."""
+
+    names: tuple[str, ...]
+    tree: GuestTree
+    asked: Asked
+
+    @property
+    def asks(self) -> bool:
+        """Whether a node below /passthrough asks for a device, rightly or not, or would do so if
+        it were not disabled.
+        """
+        wanted = self.asked
+        return bool(wanted.requests or wanted.raw or wanted.disabled or wanted.errors)
+
+
 class _Reader:
     """Collects what is malformed, so that one problem does not hide the next."""
 

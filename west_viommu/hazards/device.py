@@ -199,7 +199,7 @@ def provides_to_host(ownership: Ownership) -> Found:
     said: set[tuple[str, str]] = set()
     first_of = ownership.first_of
     parts = (mark for mark in ownership.contests.marks if mark.device in first_of)
-    owners = {mark.path: first_of[mark.device] for mark in parts} | first_of
+    owners = {mark.node: first_of[mark.device] for mark in parts} | first_of
     for node, prop, provider in consumers(ownership.devices.tree, owners):
         path = next(at for at in (provider, *paths_above(provider)) if at in owners)
         key = (path, node.path)

@@ -218,6 +218,14 @@ class Device(NamedTuple):
         return tuple(intid for intid, _ in self.interrupts)
 
 
+class Host(NamedTuple):
+    """A host: the file or directory that was named, the `model` of its root, and its devices."""
+
+    name: str
+    model: str | None
+    devices: Devices
+
+
 class Devices:
     """The devices of a host tree and of its inventory; `host_name` is what its user calls it.
     `index` knows the registers and interrupts of each node; `close_names` finds what a

@@ -6,10 +6,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from west_viommu.diagnostics import Where
-from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Request
 from west_viommu.host.devices import Device
-from west_viommu.host.inventory import IdMap, StreamId
+from west_viommu.host.inventory import StreamId
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.tree.addresses import Region
 
@@ -94,18 +93,3 @@ class Assignment(NamedTuple):
     def names(self) -> tuple[str, str]:
         """By what viommu.yml may mean this one: the path of either node."""
         return self.device.path, self.request.path
-
-
-class PlannedDevice(NamedTuple):
-    """An assignment with its IDs on both sides.
-
-    `maps` are the host's iommu-map entries, for a hypervisor that programs them; `is_protected`
-    whether the hypervisor confines its DMA; `mapped` what xen,reg is to say: whole pages, host
-    and guest.
-    """
-
-    assignment: Assignment
-    streams: tuple[AssignedStream, ...]
-    maps: tuple[IdMap, ...]
-    is_protected: bool
-    mapped: tuple[Mapped, ...]

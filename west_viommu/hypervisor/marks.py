@@ -17,7 +17,7 @@ class Mark(NamedTuple):
     is "", else what keeps `device` from being its guest's alone.
     """
 
-    path: str
+    node: str
     device: str
     why: str
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.host.inventory import StreamId
-from west_viommu.hypervisor.assignment import Assignment, PlannedDevice, Terms
+from west_viommu.hypervisor.assignment import Assignment, Terms
 
 # What libxl keeps for the PCI devices of a guest (Xen v3, libxl_arm.c).
 _VPCI_IDS = 0x1000
@@ -47,14 +47,14 @@ def order_of(toolstack: str, assignments: Sequence[Assignment], terms: Terms) ->
     return numbered
 
 
-def agreeing_toolstacks(devices: Sequence[PlannedDevice], terms: Terms) -> list[str]:
-    """The toolstacks that give each stream the ID that `devices` have.
+def agreeing_toolstacks(
+    assignments: Sequence[Assignment], planned: Numbers, terms: Terms
+) -> list[str]:
+    """The toolstacks that give each stream of `assignments` the ID that is `planned` for it.
 
     Where the hypervisor numbers them anew, one toolstack may do so in another order than the
     profile's. Where it keeps them, only xl can be given another map (iommu_devid_map).
     """
-    assignments = [device.assignment for device in devices]
-    planned: Numbers = [tuple(s.vmaster for s in device.streams) for device in devices]
     if terms.profile.renumbers:
         return [t for t in terms.profile.toolstacks if order_of(t, assignments, terms) == planned]
     keeps = _identity(assignments, terms) == planned

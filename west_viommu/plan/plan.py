@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from west_viommu.host.intervals import Interval
+from west_viommu.hypervisor.assignment import AssignedStream
+from west_viommu.hypervisor.marks import Mark
+from west_viommu.hypervisor.pages import in_pages
 from west_viommu.tree.addresses import Region
 
 
@@ -48,14 +51,11 @@ class PlanRegion(NamedTuple):
         """Where the guest sees it."""
         return Region(self.guest, self.size)
 
-
-class PlanStream(NamedTuple):
-    """A stream ID behind the IOMMU at that path and address, and the one that the guest uses."""
-
-    iommu: str
-    iommu_base: int
-    pmaster: int
-    vmaster: int
+    @property
+    def whole_pages(self) -> PlanRegion:
+        """The pages that it touches."""
+        host = in_pages(self.on_host)
+        return PlanRegion(host.base, in_pages(Region(self.guest, 1)).base, host.size)
 
 
 class PlanOmission(NamedTuple):
@@ -92,7 +92,7 @@ class PlanDevice(NamedTuple):
     regions: tuple[PlanRegion, ...]
     pages: tuple[PlanRegion, ...]
     intids: tuple[int, ...]
-    streams: tuple[PlanStream, ...]
+    streams: tuple[AssignedStream, ...]
     omitted: tuple[PlanOmission, ...]
     maps: tuple[PlanMap, ...]
 
@@ -139,16 +139,17 @@ class PlanPermission(NamedTuple):
     reason: str
 
 
-class PlanMark(NamedTuple):
-    """A host node that host.overlay keeps from dom0, for which device, and why."""
-
-    node: str
-    device: str
-    why: str
-
-
 class Plan(NamedTuple):
-    """What viommu.json says, but for the number of its schema."""
+    """What a guest gets of its host.
+
+    `vsid`: the policy that numbered the streams. `domain`: what else the domain has
+    (names.DOMAIN). `viommu`: None if no device needs a vSMMU: Xen panics over an unused one.
+    `raw`: host memory that is mapped without a device. `extra`: what viommu.yml adds to devices.
+    `unasked`: the nodes below /passthrough with registers that ask for no device. `marks`: the host
+    nodes that dom0 must not get. `memory_limit`: the bytes of memory that the domain may have at
+    most, so that no device lies in its memory; None if no device could. `files`: the other files of
+    the run, and the SHA-256 of each.
+    """
 
     profile: str
     vsid: str
@@ -160,6 +161,26 @@ class Plan(NamedTuple):
     extra: tuple[PlanExtra, ...]
     unasked: tuple[str, ...]
     allowed: tuple[PlanPermission, ...]
-    marks: tuple[PlanMark, ...]
+    marks: tuple[Mark, ...]
     memory_limit: int | None
     files: dict[str, str]
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """What viommu.yml adds to single devices, for people."""
+        return tuple(
+            f"{Region(entry.host, entry.size)} for {entry.device}, because: {entry.reason}"
+            for entry in self.extra
+        )
+
+    @property
+    def pages(self) -> tuple[PlanRegion, ...]:
+        """What the hypervisor maps, in whole pages: once each, in the guest's order."""
+        regions = [region for device in self.devices for region in device.pages]
+        regions += [region for raw in self.raw for region in raw.regions]
+        return tuple(dict.fromkeys(region.whole_pages for region in regions))
+
+    @property
+    def intids(self) -> tuple[int, ...]:
+        """The interrupts of the devices: once each, in the guest's order."""
+        return tuple(dict.fromkeys(intid for device in self.devices for intid in device.intids))

@@ -6,10 +6,11 @@ and judge the rest.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic
-from west_viommu.guest.requests import Asked, Request
-from west_viommu.guest.source import GuestTree
+from west_viommu.guest.regions import Mapped
+from west_viommu.guest.requests import Asked, Guest, Request
 from west_viommu.hazards.contradictions import Examiner
 from west_viommu.hazards.matching import assigned_twice
 from west_viommu.hazards.ownership import Ownership
@@ -18,38 +19,110 @@ from west_viommu.hazards.permissions import Permissions
 from west_viommu.hazards.raw import of_raw
 from west_viommu.hazards.table import findings
 from west_viommu.hazards.told import Told
-from west_viommu.host.devices import Devices
-from west_viommu.hypervisor.assignment import (
-    AssignedStream,
-    Assignment,
-    Extra,
-    PlannedDevice,
-    Terms,
-)
+from west_viommu.host.devices import Devices, Host
+from west_viommu.hypervisor.assignment import AssignedStream, Assignment, Extra, Terms
 from west_viommu.hypervisor.contests import contests
 from west_viommu.hypervisor.holdings import Holdings
-from west_viommu.hypervisor.numbering import Numbers, given, numbers
+from west_viommu.hypervisor.numbering import Numbers, agreeing_toolstacks, given, numbers
 from west_viommu.hypervisor.pages import in_pages
+from west_viommu.hypervisor.profile import Profile, Viommu
 from west_viommu.plan.copied import with_pairs
 from west_viommu.plan.identity import Identity, Matcher
 from west_viommu.plan.own_tree import clashes
-from west_viommu.plan.records import Plan
+from west_viommu.plan.partial import PartialTree
+from west_viommu.plan.plan import (
+    Plan,
+    PlanCompatible,
+    PlanDevice,
+    PlanExtra,
+    PlanHost,
+    PlanMap,
+    PlanOmission,
+    PlanPermission,
+    PlanRaw,
+    PlanRegion,
+    PlanViommu,
+)
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.digest import digest
+from west_viommu.tree.node import Tree
 
 # For one device, where viommu.yml allows several. Each has all of its streams.
 MOST_REQUESTS = 16
 
 
-def plan_for(
-    asked: Asked, guest: GuestTree, devices: Devices, terms: Terms
-) -> tuple[Plan, tuple[Diagnostic, ...]]:
-    """The plan for what is `asked`, and its problems: errors and warnings, in the guest's order.
+class Planned(NamedTuple):
+    """A plan, what it was made from, and what there is to say of it.
 
-    A plan with errors must not be written.
+    With an error among the `problems`, nothing of it must be written. `hindered`: toolstack -> why
+    it cannot make the domain. `refused`: the guest's nodes that an error is about. `trees`: Xen's
+    partial trees.
     """
-    permissions = Permissions(terms.permissions, guest)
+
+    plan: Plan
+    profile: Profile
+    host: Host
+    guest: Guest
+    problems: tuple[Diagnostic, ...]
+    hindered: Mapping[str, str]
+    refused: frozenset[str]
+    trees: tuple[PartialTree, ...] = ()
+    profile_was_chosen: bool = True
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """The problems that refuse nothing."""
+        return tuple(problem for problem in self.problems if problem.warning)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What its user should know of the plan itself."""
+        asked = self.guest.asked
+        remarks = [
+            f"{path} asks for no host device (no iommus, no xen,path): nothing is mapped for it"
+            for path in asked.unasked
+        ]
+        remarks += [
+            f"{path} has interrupts that its device node does not have: Xen routes none of them"
+            for path in asked.unrouted
+            if path not in asked.unasked
+        ]
+        streams = (stream for device in self.plan.devices for stream in device.streams)
+        keeps_ids = self.profile.viommu and not self.profile.renumbers
+        if keeps_ids and any(stream.pmaster != stream.vmaster for stream in streams):
+            remarks.append(
+                f"{self.profile.name} keeps stream IDs, and the policy {self.profile.policy} does "
+                "not: the hypervisor must be given the map (iommu_devid_map in xl.cfg)"
+            )
+        return tuple(remarks)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its user should know besides the warnings."""
+        return (*self.remarks, *self._left_out())
+
+    def _left_out(self) -> Iterator[str]:
+        for toolstack in self.profile.toolstacks:
+            if toolstack in self.hindered:
+                yield f"nothing for {toolstack}: {self.hindered[toolstack]}"
+        for path, what in self.trees[0].told() if self.trees else ():
+            yield f"left out of {path} for Xen, whose guest has no such nodes: {what}"
+        for raw in self.guest.asked.raw:
+            memory = " ".join(str(host) for host, _ in raw.mapped)
+            yield f"{raw.path} maps host memory without a host device: {memory}"
+        for path in self.guest.asked.disabled:
+            yield f"{path} is disabled: it asks for nothing, and Xen maps nothing for it"
+
+
+def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
+    """Return the plan for what `guest` asks for, without partial trees; its problems are in the
+    guest's order.
+    """
+    asked, devices = guest.asked, host.devices
+    permissions = Permissions(terms.permissions, guest.tree)
     told = Told(permissions)
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
-    examiner = Examiner(holdings, terms, Paper(guest, asked.gic))
+    examiner = Examiner(holdings, terms, Paper(guest.tree, asked.gic))
     requests = [with_pairs(request, devices) for request in asked.requests]
     identities = Matcher(holdings, permissions, examiner).identities(requests)
     matched = dict(_each_once(identities, told))
@@ -64,29 +137,41 @@ def plan_for(
     is_known = not ownership.refused and not asked.errors
     problems = (
         *asked.problems,
-        *clashes(asked, guest, terms.profile),
+        *clashes(asked, guest.tree, terms.profile),
         *_judged(matched, ownership, told),
         *permissions.stale(is_known=is_known),
         *_stale_vsids(terms, assignments, is_known=is_known),
         *_stale_extra(terms, extra, is_known=is_known),
     )
+    made = [_device(assignment, ownership, guest.tree.tree) for assignment in assignments]
+    needs_viommu = any(device.is_protected for device in made)
     plan = Plan(
-        profile=terms.profile,
-        gic=asked.gic,
-        root_cells=asked.root_cells,
-        bus_compatible=asked.bus_compatible,
-        devices=tuple(_planned(assignment, ownership) for assignment in assignments),
-        allowed=permissions.used,
+        profile=terms.profile.name,
+        vsid=terms.profile.policy,
+        host=PlanHost(host.model, digest(devices.tree)),
+        domain=tuple(sorted(terms.domain)),
+        viommu=_viommu(terms.profile.viommu) if terms.profile.viommu and needs_viommu else None,
+        devices=tuple(made),
+        raw=tuple(PlanRaw(raw.path, tuple(map(_region, raw.mapped))) for raw in asked.raw),
+        extra=tuple(
+            PlanExtra(each.device, each.region.base, each.region.size, each.reason)
+            for each in extra
+        ),
+        unasked=asked.unasked,
+        allowed=tuple(PlanPermission(e.hazard, e.device, e.reason) for e in permissions.used),
         marks=ownership.contests.marks if ownership.profile.toolstacks else (),
         memory_limit=_memory_limit(ownership),
-        hindered=_hindered(ownership, extra),
-        raw=asked.raw,
-        extra=extra,
-        unasked=asked.unasked,
-        unrouted=asked.unrouted,
+        files={},
+    )
+    return Planned(
+        plan=plan,
+        profile=terms.profile,
+        host=host,
+        guest=guest,
+        problems=problems,
+        hindered=_hindered(ownership, assignments, made, extra),
         refused=told.refused,
     )
-    return plan, problems
 
 
 def _each_once(
@@ -177,16 +262,64 @@ def _judge(ownership: Ownership, told: Told) -> None:
             refused.add((hazard.id, path))
 
 
-def _planned(assignment: Assignment, ownership: Ownership) -> PlannedDevice:
-    master = assignment.device.master
+def _device(assignment: Assignment, ownership: Ownership, guest: Tree) -> PlanDevice:
+    request, device = assignment.request, assignment.device
+    master = device.master
+    used = set(assignment.ids)
     maps = master.maps if master and ownership.profile.programs_maps else ()
-    return PlannedDevice(
-        assignment=assignment,
-        streams=ownership.streams[assignment.request.path] or (),
-        maps=maps,
-        is_protected=bool(assignment.streams or maps),
-        mapped=ownership.pages[assignment.request.path],
+    return PlanDevice(
+        node=request.path,
+        host=device.path,
+        compatible=PlanCompatible(
+            _compatible(ownership.devices.tree, device.path), _compatible(guest, request.path)
+        ),
+        status=_status(guest, request.path),
+        regions=tuple(
+            PlanRegion(pair.host.base, pair.guest.base, pair.host.size)
+            for pair in request.regions
+            if pair.host
+        ),
+        pages=tuple(map(_region, ownership.pages[request.path])),
+        intids=request.intids,
+        streams=ownership.streams[request.path] or (),
+        omitted=tuple(
+            PlanOmission(stream.iommu, stream.id)
+            for stream in (master.streams if master else ())
+            if stream.id is not None and stream.id not in used
+        ),
+        maps=tuple(
+            PlanMap(entry.iommu, entry.rid, entry.id, entry.id, entry.length)
+            for entry in maps
+            if entry.id is not None
+        ),
     )
+
+
+def _region(mapped: Mapped) -> PlanRegion:
+    return PlanRegion(mapped.host.base, mapped.guest.base, mapped.host.size)
+
+
+def _viommu(viommu: Viommu) -> PlanViommu:
+    return PlanViommu(
+        node=f"/{viommu.node_name}",
+        compatible=viommu.compatible,
+        base=viommu.base,
+        size=viommu.size,
+        intids=tuple(interrupt.intid for interrupt in viommu.interrupts),
+    )
+
+
+def _compatible(tree: Tree, path: str) -> tuple[str, ...]:
+    node = tree.node(path)
+    return node.known_compatible if node else ()
+
+
+def _status(tree: Tree, path: str) -> str:
+    node = tree.node(path)
+    try:
+        return tree.status(node) if node else "okay"
+    except TreeError:
+        return "malformed"
 
 
 def _memory_limit(ownership: Ownership) -> int | None:
@@ -209,15 +342,29 @@ def _memory_limit(ownership: Ownership) -> int | None:
     return None
 
 
-def _hindered(ownership: Ownership, extra: Iterable[Extra]) -> dict[str, str]:
-    """The toolstacks that could not make the domain, and why: xl runs in dom0, and can hand on
-    only what dom0 has a right to.
-    """
+def _hindered(
+    ownership: Ownership,
+    assignments: Sequence[Assignment],
+    devices: Sequence[PlanDevice],
+    extra: Iterable[Extra],
+) -> dict[str, str]:
+    """Return the toolstacks that cannot make the domain, and why."""
+    ids: Numbers = [tuple(stream.vmaster for stream in device.streams) for device in devices]
+    terms = ownership.terms
+    agreeing = agreeing_toolstacks(assignments, ids, terms)
+    why = "it would give the guest other stream IDs than these"
+    hindered = {each: why for each in terms.profile.toolstacks if each not in agreeing}
+    of_xl = _hinders_xl(ownership, extra)
+    return {**hindered, "libxl": of_xl} if of_xl else hindered
+
+
+def _hinders_xl(ownership: Ownership, extra: Iterable[Extra]) -> str:
+    """Return what hinders xl: it runs in dom0, and can hand on only what dom0 has a right to."""
     if not ownership.terms.has_dom0:
-        return {"libxl": "there is no dom0, where xl would run"}
+        return "there is no dom0, where xl would run"
     for assignment in ownership.assignments:
         if ownership.holdings.left_out_by(assignment.device.path):
-            return {"libxl": f"Xen gives dom0 no right to {assignment.device.path}"}
+            return f"Xen gives dom0 no right to {assignment.device.path}"
     asked = [
         (f"the memory that {raw.path} maps", host)
         for raw in ownership.raws
@@ -226,10 +373,9 @@ def _hindered(ownership: Ownership, extra: Iterable[Extra]) -> dict[str, str]:
     asked += [(str(added.region), added.region) for added in extra]
     is_permitted = ownership.holdings.is_permitted() if asked else None
     for what, region in asked:
-        pages = in_pages(region)
-        if is_permitted and not is_permitted(*pages.ends):
-            return {"libxl": f"Xen gives dom0 no right to {what}"}
-    return {}
+        if is_permitted and not is_permitted(*in_pages(region).ends):
+            return f"Xen gives dom0 no right to {what}"
+    return ""
 
 
 def _extra(terms: Terms, assignments: Iterable[Assignment]) -> tuple[Extra, ...]:

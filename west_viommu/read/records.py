@@ -32,6 +32,8 @@ def _reader(kind: Any, known: dict[Any, _Reader]) -> _Reader:
 
 def _made(kind: Any, known: dict[Any, _Reader]) -> _Reader:
     origin, arguments = get_origin(kind), get_args(kind)
+    if hasattr(kind, "__supertype__"):
+        return _reader(kind.__supertype__, known)
     if origin is tuple:
         return _list_reader(_reader(arguments[0], known))
     if origin is dict:

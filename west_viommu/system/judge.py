@@ -99,7 +99,7 @@ def _with_the_host(
                 if not hazard.judged(finding).warning:
                     yield by_node[assignment.request.path], hazard.id, finding
     raws = [_raw(holder) for holder in held if not holder.assignment]
-    marked = {mark.path for mark in contested.marks}
+    marked = {mark.node for mark in contested.marks}
     for raw, hazard_id, finding in on_the_host(raws, ownership, marked) if raws else ():
         if hazard_id in _OF_HANDS and finding.severity is not Severity.WARNING:
             yield by_node[raw.path], hazard_id, finding
@@ -154,7 +154,7 @@ def _unneeded(
 
 def _stays(marks: Iterable[Mark], holdings: Holdings) -> Iterator[Stays]:
     """The masters that dom0 has once host.overlay is applied."""
-    marked = {mark.path for mark in marks}
+    marked = {mark.node for mark in marks}
     for master in holdings.devices.masters:
         if holdings.standing(master.path) is Standing.STAYS and master.path not in marked:
             streams = []

@@ -8,16 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import HOST_OVERLAY, OVERLAY_FIRST_LINE, partial_tree
-from west_viommu.plan.records import Plan
+from west_viommu.plan.plan import Plan
 from west_viommu.write.dts import commented, quoted
 
 
-def host_overlay(plan: Plan, sizes: Mapping[str, int]) -> str:
+def host_overlay(plan: Plan, profile: Profile, sizes: Mapping[str, int]) -> str:
     """The text of host.overlay, for dtc and then fdtoverlay. By path: a host blob without symbols
     will do. `sizes`: of the partial trees, in bytes, by name, for the comment on the module.
     """
-    lines = [OVERLAY_FIRST_LINE, " *", *_about(plan, sizes), " */", "/dts-v1/;", "/plugin/;", ""]
-    lines += ["/ {", *fragments(plan.marks)]
+    lines = [OVERLAY_FIRST_LINE, " *", *_about(plan, profile, sizes), " */"]
+    lines += ["/dts-v1/;", "/plugin/;", "", "/ {", *fragments(plan.marks)]
     return "".join(f"{line}\n" for line in [*lines, "};"])
 
 
@@ -28,7 +28,7 @@ def fragments(marks: Iterable[Mark]) -> Iterator[str]:
         if mark.why:
             yield f"\t/* {commented(mark.why)} */"
         yield f"\tfragment@{i} {{"
-        yield f"\t\ttarget-path = {quoted(mark.path)};"
+        yield f"\t\ttarget-path = {quoted(mark.node)};"
         yield ""
         yield "\t\t__overlay__ {"
         yield from ("\t\t\txen,passthrough;", "\t\t};", "\t};")
@@ -43,14 +43,14 @@ def applying(name: str) -> tuple[str, ...]:
     )
 
 
-def _about(plan: Plan, sizes: Mapping[str, int]) -> Iterator[str]:
+def _about(plan: Plan, profile: Profile, sizes: Mapping[str, int]) -> Iterator[str]:
     """How to apply it, and the domain's node for dom0less."""
     blob = partial_tree("dom0less", ".dtb")
     yield " * Keeps the assigned devices from dom0. Apply it to the tree that Xen is booted with:"
     yield from (f" *   {line}" for line in applying(HOST_OVERLAY))
-    if "dom0less" in plan.profile.toolstacks:
-        yield from _domain(plan, sizes.get(blob))
-    for text in command_line_switches(plan.profile) if plan.has_viommu else ():
+    if "dom0less" in profile.toolstacks:
+        yield from _domain(plan, profile, sizes.get(blob))
+    for text in command_line_switches(profile) if plan.viommu else ():
         yield " *"
         yield f" * For the vSMMU, Xen's own command line has {text}."
 
@@ -62,10 +62,10 @@ def command_line_switches(profile: Profile) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def _domain(plan: Plan, size: int | None) -> Iterator[str]:
+def _domain(plan: Plan, profile: Profile, size: int | None) -> Iterator[str]:
     """What the domain's node says."""
     blob = partial_tree("dom0less", ".dtb")
-    switches = plan.profile.switches_for("dom0less") if plan.has_viommu else ()
+    switches = profile.switches_for("dom0less") if plan.viommu else ()
     yield " *"
     yield f" * The domain's node in /chosen says where {blob} is loaded:"
     yield " *   module@ADDRESS {"

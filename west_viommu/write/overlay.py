@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+import os
+from collections.abc import Iterator, Sequence
 
 from west_viommu import __version__
 from west_viommu.guest.gic import (
@@ -15,11 +15,13 @@ from west_viommu.guest.gic import (
     ZEPHYR_LEVEL,
     ZEPHYR_PRIORITY,
 )
+from west_viommu.guest.requests import Asked, Request
 from west_viommu.guest.source import PASSTHROUGH
-from west_viommu.hypervisor.assignment import AssignedStream, PlannedDevice
+from west_viommu.hypervisor.assignment import AssignedStream
 from west_viommu.hypervisor.profile import Viommu, ViommuInterrupt
 from west_viommu.names import OVERLAY_FIRST_LINE, VSMMU_COMPATIBLE, VSMMU_LABEL
-from west_viommu.plan.records import Plan
+from west_viommu.plan.plan import PlanDevice
+from west_viommu.plan.planning import Planned
 from west_viommu.tree.interrupts import FIRST_SPI, SPI
 from west_viommu.write.dts import commented, quoted
 
@@ -27,49 +29,45 @@ from west_viommu.write.dts import commented, quoted
 BUS_COMPATIBLE = "viommu,passthrough"
 
 
-class Origin(NamedTuple):
-    """What a plan was made from, as the header tells it: names, no absolute paths."""
-
-    host: str
-    host_model: str | None
-    guests: tuple[str, ...]
-    profile_was_chosen: bool
+# Zephyr takes no phandle 0 in these, even of a disabled node.
+_UNBOUND = ("iommus", "iommu-map", "iommu-map-mask")
 
 
-def overlay(
-    plan: Plan,
-    origin: Origin,
-    unbound: Mapping[str, Sequence[str]],
-    has_own_binding: bool = False,
-) -> str:
-    """The text of viommu.overlay. Valid for dtc after the guest's own files. `unbound`: by the path
-    of a disabled node, properties that stay unbound: Zephyr takes no phandle 0, even there.
-    `has_own_binding`: the vSMMU has one of ours (write/smmu_binding.py), which another for its
+def overlay(planned: Planned, *, has_own_binding: bool = False) -> str:
+    """Return the text of viommu.overlay. Valid for dtc after the guest's own files.
+
+    `has_own_binding`: the vSMMU has one of ours (write/bindings.py), which another for its
     compatible must not hide.
     """
-    parts = [_header(plan, origin)]
-    if plan.profile.viommu and plan.has_viommu:
+    asked = planned.guest.asked
+    requests = {request.path: request for request in asked.requests}
+    parts = [_header(planned)]
+    if planned.profile.viommu and planned.plan.viommu:
         own = [VSMMU_COMPATIBLE] if has_own_binding else []
-        parts.append(_vsmmu(plan.profile.viommu, plan, [*own, plan.profile.viommu.compatible]))
-    parts += [_bus(plan.bus_compatible)]
-    parts += [_device(device, plan) for device in plan.devices]
-    parts += [_disabled(path, names) for path, names in unbound.items() if names]
+        viommu = planned.profile.viommu
+        parts.append(_vsmmu(viommu, asked, [*own, viommu.compatible]))
+    parts.append(_bus(asked.bus_compatible))
+    for device in planned.plan.devices:
+        parts.append(_device(device, requests[device.node], planned))
+    nodes = filter(None, map(planned.guest.tree.tree.node, asked.disabled))
+    unbound = ((node.path, [p for p in _UNBOUND if p in node.properties]) for node in nodes)
+    parts += [_disabled(path, names) for path, names in unbound if names]
     return "\n".join(parts)
 
 
-def _header(plan: Plan, origin: Origin) -> str:
-    model = f" ({origin.host_model})" if origin.host_model else ""
-    profile = plan.profile
+def _header(planned: Planned) -> str:
+    plan, profile = planned.plan, planned.profile
+    model = f" ({planned.host.model})" if planned.host.model else ""
     lines = [
         f"west-viommu {__version__}",
-        f"host:    {origin.host}{model}",
-        f"guest:   {' '.join(origin.guests)}",
+        f"host:    {_base_name(planned.host.name)}{model}",
+        f"guest:   {' '.join(map(_base_name, planned.guest.names))}",
         f"profile: {profile.name}, "
         + (f"stream IDs by the policy {profile.policy}" if profile.viommu else "no vSMMU"),
     ]
-    if not origin.profile_was_chosen:
+    if not planned.profile_was_chosen:
         lines.append(f"         nobody chose one: this assumes {profile.about}")
-    lines += [f"note:    {note}" for note in plan.notes]
+    lines += [f"note:    {remark}" for remark in planned.remarks]
     lines += [f"added:   {line}" for line in plan.added]
     lines += [
         f"allowed: {each.hazard} for {each.device}, because: {each.reason}" for each in plan.allowed
@@ -78,9 +76,16 @@ def _header(plan: Plan, origin: Origin) -> str:
     return f"{OVERLAY_FIRST_LINE}\n *\n{body} */\n"
 
 
-def _vsmmu(viommu: Viommu, plan: Plan, compatible: Sequence[str]) -> str:
-    address_cells, size_cells = plan.root_cells
-    interrupts = [_specifier(each, plan.gic.cells) for each in viommu.interrupts]
+def _base_name(path: str) -> str:
+    """What to call a file in output that must not depend on where the file lies, nor on the locale
+    by which Python read its name.
+    """
+    return os.fsencode(os.path.basename(os.path.abspath(path))).decode("utf-8", "surrogateescape")
+
+
+def _vsmmu(viommu: Viommu, guest: Asked, compatible: Sequence[str]) -> str:
+    address_cells, size_cells = guest.root_cells
+    interrupts = [_specifier(each, guest.gic.cells) for each in viommu.interrupts]
     names = [f'"{each.name}"' for each in viommu.interrupts]
     lines = [
         f"compatible = {', '.join(map(quoted, compatible))};",
@@ -88,8 +93,8 @@ def _vsmmu(viommu: Viommu, plan: Plan, compatible: Sequence[str]) -> str:
         f"interrupts = {', '.join(interrupts)}; /* {_meaning(viommu)} */",
         f"interrupt-names = {', '.join(names)};",
     ]
-    if plan.gic.reference:
-        lines.append(f"interrupt-parent = <{plan.gic.reference}>;")
+    if guest.gic.reference:
+        lines.append(f"interrupt-parent = <{guest.gic.reference}>;")
     lines.append("#iommu-cells = <1>;")
     lines += [f"{flag};" for flag in viommu.flags]
     if viommu.phandle is not None:
@@ -113,15 +118,16 @@ def _disabled(path: str, names: Sequence[str]) -> str:
     return f"/* disabled: it asks for nothing */\n&{{{path}}} {{\n{lines}}};\n"
 
 
-def _device(device: PlannedDevice, plan: Plan) -> str:
-    request = device.assignment.request
+def _device(device: PlanDevice, request: Request, planned: Planned) -> str:
     smmus = dict.fromkeys(f"{s.iommu} ({s.iommu_base:#x})" for s in device.streams)
     smmus |= dict.fromkeys(entry.iommu for entry in device.maps)
-    comment = [f"host {device.assignment.device.path}", f"behind {', '.join(smmus) or 'no IOMMU'}"]
+    comment = [f"host {device.host}", f"behind {', '.join(smmus) or 'no IOMMU'}"]
     if device.streams:
         comment.append(f"stream IDs {' '.join(shown(stream) for stream in device.streams)}")
-    if plan.profile.viommu:
-        lines = [*_iommus(device), *_iommu_map(device)]
+    if planned.profile.viommu:
+        master = planned.host.devices.master(device.host)
+        mask = master.map_mask if master else None
+        lines = [*_iommus(device, request), *_iommu_map(device, request, mask)]
     else:
         lines = [
             f"/delete-property/ {name}; /* this Xen gives the guest no vSMMU */"
@@ -131,23 +137,22 @@ def _device(device: PlannedDevice, plan: Plan) -> str:
             )
             if is_there
         ]
-    lines += _interrupt_parent(device, plan.gic.reference)
+    lines += _interrupt_parent(request, planned.guest.asked.gic.reference)
     return "".join(["/*\n", *(f" * {commented(line)}\n" for line in comment), " */\n"]) + "".join(
-        [f"&{{{request.path}}} {{\n", *(f"\t{line}\n" for line in lines), "};\n"]
+        [f"&{{{device.node}}} {{\n", *(f"\t{line}\n" for line in lines), "};\n"]
     )
 
 
-def _iommus(device: PlannedDevice) -> Iterator[str]:
+def _iommus(device: PlanDevice, request: Request) -> Iterator[str]:
     if device.streams:
         entries = ", ".join(f"<&{VSMMU_LABEL} {stream.vmaster:#x}>" for stream in device.streams)
         yield f"iommus = {entries};"
-    elif device.assignment.request.iommus is not None:
+    elif request.iommus is not None:
         yield "/delete-property/ iommus; /* its IDs are those of iommu-map */"
 
 
-def _interrupt_parent(device: PlannedDevice, gic: str) -> Iterator[str]:
+def _interrupt_parent(request: Request, gic: str) -> Iterator[str]:
     """The guest's own GIC, where the guest has the number that Xen gives to its."""
-    request = device.assignment.request
     if request.xens_gic and gic:
         yield f"interrupt-parent = <{gic}>; /* in place of Xen's number for it */"
     elif request.xens_gic == request.path:
@@ -171,21 +176,19 @@ def _extended(entries: Sequence[tuple[str | None, tuple[int, ...]]], gic: str) -
         yield f"interrupts = {', '.join(f'<{row}>' for row in rows)};"
 
 
-def _iommu_map(device: PlannedDevice) -> Iterator[str]:
-    """The host's iommu-map, each ID the same, to the vSMMU; a copied one that nobody programs must
-    go, as its phandle means nothing here.
+def _iommu_map(device: PlanDevice, request: Request, mask: int | None) -> Iterator[str]:
+    """The host's iommu-map, each ID the same, to the vSMMU, with the `mask` of the host node; a
+    copied one that nobody programs must go, as its phandle means nothing here.
     """
     if device.maps:
         entries = ", ".join(
-            f"<{entry.rid:#x} &{VSMMU_LABEL} {entry.id or 0:#x} {entry.length:#x}>"
+            f"<{entry.rid:#x} &{VSMMU_LABEL} {entry.vmaster:#x} {entry.length:#x}>"
             for entry in device.maps
         )
         yield f"iommu-map = {entries};"
-        master = device.assignment.device.master
-        mask = 0xFFFFFFFF if not master or master.map_mask is None else master.map_mask
         # Also where it is the default: a copy of the node may have another.
-        yield f"iommu-map-mask = <{mask:#x}>;"
-    elif device.assignment.request.has_map:
+        yield f"iommu-map-mask = <{0xFFFFFFFF if mask is None else mask:#x}>;"
+    elif request.has_map:
         yield "/delete-property/ iommu-map; /* the hypervisor programs none of its IDs */"
 
 

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Mapping
 
 from west_viommu.diagnostics import Diagnostic, Refused
-from west_viommu.hypervisor.partial import PartialTree
 from west_viommu.names import OVERLAY_FIRST_LINE
+from west_viommu.plan.partial import PartialTree
 from west_viommu.read.programs import end, scratch
 from west_viommu.write.dts import commented, dts
 

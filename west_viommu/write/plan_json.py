@@ -7,14 +7,13 @@ import json
 from collections.abc import Mapping
 
 from west_viommu.names import PLAN_SCHEMA
-from west_viommu.plan.records import Plan
-from west_viommu.plan.sealed import Origins, as_sealed
+from west_viommu.plan.plan import Plan
 from west_viommu.tree.sha256 import sha256
 from west_viommu.write.records import as_json
 
 
-def plan_json(plan: Plan, origins: Origins, files: Mapping[str, bytes]) -> str:
-    """The text of viommu.json for `plan` and the content of the other `files` by name."""
+def plan_json(plan: Plan, files: Mapping[str, bytes]) -> str:
+    """Return the text of viommu.json for `plan` and the content of the other `files` by name."""
     sums = {name: sha256(data) for name, data in files.items()}
-    document = as_json(as_sealed(plan, origins)._replace(files=sums))
-    return json.dumps({"schema": PLAN_SCHEMA, **document}, indent=2) + "\n"
+    document = {"schema": PLAN_SCHEMA, **as_json(plan._replace(files=sums))}
+    return json.dumps(document, indent=2) + "\n"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from west_viommu.diagnostics import printable
 from west_viommu.names import BINDINGS, HOST_OVERLAY, OVERLAY, PLAN
-from west_viommu.plan.records import Plan
+from west_viommu.plan.plan import Plan
 from west_viommu.tree.cells import counted
 from west_viommu.write.host_overlay import memory_limit
 from west_viommu.write.overlay import shown
@@ -21,9 +21,8 @@ def plan_table(plan: Plan, folder: str, files: Iterable[str], *, is_dry: bool = 
     wrote = "would write" if is_dry else "wrote"
     lines = []
     for device in plan.devices:
-        assignment = device.assignment
-        lines.append(assignment.request.path)
-        lines.append(f"  host        {assignment.device.path}")
+        lines.append(device.node)
+        lines.append(f"  host        {device.host}")
         iommus = [*(s.iommu for s in device.streams), *(entry.iommu for entry in device.maps)]
         for iommu in dict.fromkeys(iommus):
             lines.append(f"  behind      {iommu}")
@@ -31,19 +30,16 @@ def plan_table(plan: Plan, folder: str, files: Iterable[str], *, is_dry: bool = 
             lines.append(f"  stream IDs  {' '.join(map(shown, device.streams))}")
         for entry in device.maps:
             last = entry.length - 1
-            ids, rids = (f"{i or 0:#x}-{(i or 0) + last:#x}" for i in (entry.id, entry.rid))
+            ids, rids = (f"{i:#x}-{i + last:#x}" for i in (entry.pmaster, entry.rid))
             lines.append(f"  iommu-map   {ids} for requester IDs {rids}")
         if not device.is_protected:
             lines.append("  behind      no IOMMU: its DMA reaches all memory")
-    viommu = plan.profile.viommu
-    vsmmu = (
-        f"behind one vSMMU, /{viommu.node_name}" if viommu and plan.has_viommu else "and no vSMMU"
-    )
+    vsmmu = f"behind one vSMMU, {plan.viommu.node}" if plan.viommu else "and no vSMMU"
     lines.append(f"{counted(len(plan.devices), 'device')} {vsmmu}")
     lines += [
-        f"kept from dom0 as well, by {HOST_OVERLAY}: {mark.path}, which is {mark.why}"
+        f"kept from dom0 as well, by {HOST_OVERLAY}: {mark.node}, which is {mark.why}"
         if mark.why.startswith(("below", "on"))
-        else f"kept from dom0 as well, by {HOST_OVERLAY}: {mark.path}, which {mark.why}"
+        else f"kept from dom0 as well, by {HOST_OVERLAY}: {mark.node}, which {mark.why}"
         for mark in plan.marks
         if mark.why
     ]

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from west_viommu.hypervisor.assignment import AssignedStream
 from west_viommu.names import SYSTEM_SCHEMA
-from west_viommu.plan.plan import PlanPermission, PlanRaw, PlanRegion, PlanStream
+from west_viommu.plan.plan import PlanPermission, PlanRaw, PlanRegion
 from west_viommu.system.boot import is_placed
 from west_viommu.system.records import Domain, DomainFile, DomainFiles, Judged, Load, Stays
 from west_viommu.write.records import as_json
@@ -17,7 +18,7 @@ from west_viommu.write.records import as_json
 class _Device(NamedTuple):
     node: str
     host: str
-    streams: tuple[PlanStream, ...]
+    streams: tuple[AssignedStream, ...]
     pages: tuple[PlanRegion, ...]
     intids: tuple[int, ...]
 
@@ -52,7 +53,7 @@ def system_json(
     tree.
     """
     domains = [_domain(domain, files[domain.name]) for domain in judged.domains]
-    marks = [_Mark(m.path, judged.owners[m.device], m.device, m.why) for m in judged.marks]
+    marks = [_Mark(m.node, judged.owners[m.device], m.device, m.why) for m in judged.marks]
     allowed = [PlanPermission(e.hazard, e.device, e.reason) for e in judged.used]
     members = {
         "schema": str(SYSTEM_SCHEMA),

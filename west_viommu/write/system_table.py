@@ -57,7 +57,7 @@ def _marked(judged: Judged, domain: Domain) -> Iterator[str]:
     """What comes off dom0 with the devices of `domain`, and goes to nobody."""
     for mark in judged.marks:
         if mark.why and judged.owners[mark.device] == domain.name:
-            yield f"  kept from dom0 as well: {mark.path} ({mark.why})"
+            yield f"  kept from dom0 as well: {mark.node} ({mark.why})"
 
 
 def _dom0(judged: Judged) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from west_viommu.hypervisor.pages import PAGE
 from west_viommu.names import OVERLAY_FIRST_LINE
-from west_viommu.plan.records import Plan
+from west_viommu.plan.plan import Plan
 
 
 def xenlib_header(plan: Plan) -> str:
@@ -16,9 +16,8 @@ def xenlib_header(plan: Plan) -> str:
 
 
 def _lines(plan: Plan) -> Iterator[str]:
-    devices = plan.devices
-    intids = dict.fromkeys(i for device in devices for i in device.assignment.request.intids)
-    paths = [device.assignment.device.path for device in devices if device.is_protected]
+    intids = plan.intids
+    paths = [device.host for device in plan.devices if device.is_protected]
     yield OVERLAY_FIRST_LINE
     yield " *"
     yield " * For zephyr-xenlib, after its domain.h: write VIOMMU_DEVICES, into the initializer of"
@@ -28,9 +27,9 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield "#define VIOMMU_XENLIB_H"
     yield ""
     rows = [
-        f"{{.first_gfn = {guest.base // PAGE:#x}, .first_mfn = {host.base // PAGE:#x}, "
-        f".nr_mfns = {host.size // PAGE:#x}}}"
-        for host, guest in plan.pages
+        f"{{.first_gfn = {pages.guest // PAGE:#x}, .first_mfn = {pages.host // PAGE:#x}, "
+        f".nr_mfns = {pages.size // PAGE:#x}}}"
+        for pages in plan.pages
     ]
     yield from _array("struct xen_domain_iomem viommu_iomems", rows)
     yield from _array("uint32_t viommu_irqs", [str(intid) for intid in intids])

@@ -6,39 +6,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.hypervisor.pages import PAGE
-from west_viommu.hypervisor.profile import PLACES
+from west_viommu.hypervisor.profile import PLACES, Profile
 from west_viommu.names import XL_CFG_FIRST_LINE, partial_tree
-from west_viommu.plan.records import Plan
-from west_viommu.tree.addresses import Region
+from west_viommu.plan.plan import Plan, PlanRegion
 from west_viommu.write.dts import commented
 from west_viommu.write.host_overlay import memory_limit
 
 
-def xl_cfg(plan: Plan) -> str:
+def xl_cfg(plan: Plan, profile: Profile) -> str:
     """The fragment (xl.cfg(5)): paste it, or include it by `xl create guest.cfg xl.cfg`."""
-    return "".join(f"{line}\n" for line in (XL_CFG_FIRST_LINE, *_lines(plan)))
+    return "".join(f"{line}\n" for line in (XL_CFG_FIRST_LINE, *_lines(plan, profile)))
 
 
-def _lines(plan: Plan) -> Iterator[str]:
+def _lines(plan: Plan, profile: Profile) -> Iterator[str]:
     devices = plan.devices
     yield f'device_tree = "{partial_tree("libxl", ".dtb")}"'
     # libxl asks Xen to assign these to the guest's IOMMU context; others are behind none.
-    yield listed("dtdev", [quoted(d.assignment.device.path) for d in devices if d.is_protected])
-    yield listed(
-        "irqs",
-        [str(i) for i in dict.fromkeys(i for d in devices for i in d.assignment.request.intids)],
-    )
+    yield listed("dtdev", [quoted(d.host) for d in devices if d.is_protected])
+    yield listed("irqs", list(map(str, plan.intids)))
     yield "# Pages of the host, their number, and where the guest sees them, in hexadecimal."
-    yield listed(
-        "iomem",
-        [page_range(host, guest.base) for host, guest in plan.pages],
-    )
+    yield listed("iomem", list(map(page_range, plan.pages)))
     for line in plan.added:
         yield f"# Added: {commented(line)}"
     if plan.memory_limit is not None:
         yield f"# memory is {memory_limit(plan.memory_limit)}."
-    if plan.has_viommu:
-        for switch in plan.profile.switches_for("libxl"):
+    if plan.viommu:
+        for switch in profile.switches_for("libxl"):
             if switch.place == "xl.cfg":
                 yield switch.text
             else:
@@ -56,9 +49,9 @@ def _lines(plan: Plan) -> Iterator[str]:
         )
 
 
-def page_range(host: Region, guest: int) -> str:
+def page_range(pages: PlanRegion) -> str:
     """An item of iomem: whole pages of the host, and where the guest sees them."""
-    return f'"{host.base // PAGE:x},{host.size // PAGE:x}@{guest // PAGE:x}"'
+    return f'"{pages.host // PAGE:x},{pages.size // PAGE:x}@{pages.guest // PAGE:x}"'
 
 
 def listed(key: str, items: list[str]) -> str:

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import PLACES, Profile
 from west_viommu.names import SYSTEM_FIRST_LINE
 from west_viommu.system.records import Domain, DomainFiles
-from west_viommu.tree.addresses import Region
 from west_viommu.write.xl_cfg import listed, page_range, quoted
 
 
@@ -31,15 +29,9 @@ def _lines(domain: Domain, made_of: DomainFiles, profile: Profile) -> Iterator[s
         yield 'vuart = "sbsa_uart"'
     yield f"device_tree = {quoted(made_of.trees['libxl'].file)}"
     yield listed("dtdev", [quoted(each.host) for each in devices if each.is_protected])
-    intids = dict.fromkeys(intid for device in devices for intid in device.intids)
-    yield listed("irqs", [str(intid) for intid in intids])
-    pages = [page for device in devices for page in device.pages]
-    pages += [page for raw in domain.plan.raw for page in raw.regions]
-    ranges = (
-        page_range(in_pages(page.on_host), in_pages(Region(page.guest, 1)).base) for page in pages
-    )
+    yield listed("irqs", list(map(str, domain.plan.intids)))
     yield "# Pages of the host, their number, and where the guest sees them, in hexadecimal."
-    yield listed("iomem", list(dict.fromkeys(ranges)))
+    yield listed("iomem", list(map(page_range, domain.plan.pages)))
     for switch in profile.switches_for("libxl") if domain.plan.viommu else ():
         if switch.place == "xl.cfg":
             yield switch.text

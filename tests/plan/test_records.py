@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import pytest
 
-from west_viommu.plan.plan import PlanCompatible, PlanDevice, PlanMap, PlanStream
+from west_viommu.host.inventory import StreamId
+from west_viommu.hypervisor.assignment import AssignedStream
+from west_viommu.plan.plan import PlanCompatible, PlanDevice, PlanMap
 
 SMMU = "/smmu"
-STREAM = PlanStream(SMMU, 0x8000, 3, 3)
+STREAM = AssignedStream(SMMU, 0x8000, StreamId(3), StreamId(3))
 MAP = PlanMap(SMMU, 0, 8, 8, 4)
 ONE = PlanMap(SMMU, 4, 0x10, 0x10, 1)
 
@@ -22,7 +24,7 @@ ONE = PlanMap(SMMU, 4, 0x10, 0x10, 1)
     ],
 )
 def test_what_confines_a_device(
-    streams: tuple[PlanStream, ...],
+    streams: tuple[AssignedStream, ...],
     maps: tuple[PlanMap, ...],
     is_protected: bool,
     ids: dict[str, list[str]],

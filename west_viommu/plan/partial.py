@@ -14,16 +14,15 @@ from typing import NamedTuple
 from west_viommu.diagnostics import MOST_ALIKE, Diagnostic, first_few
 from west_viommu.guest.entries import VSMMU_PHANDLE
 from west_viommu.guest.gic import XEN_GIC_PHANDLE, Gic
-from west_viommu.guest.regions import Mapped, xen_reg
+from west_viommu.guest.regions import xen_reg
 from west_viommu.guest.requests import FORCE, is_raw
 from west_viommu.guest.source import PASSTHROUGH, GuestTree, is_below_passthrough
-from west_viommu.hypervisor.assignment import PlannedDevice
 from west_viommu.hypervisor.links import REPLACED, LeftOut, Links, phandle_of
-from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.partial_interrupts import Kept, kept_interrupts
 from west_viommu.hypervisor.partial_ranges import bus_ranges
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import BLOB_MARK
+from west_viommu.plan.plan import PlanDevice, PlanRegion
 from west_viommu.tree.addresses import AddressMap, bus_cells
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree, name_of
@@ -59,7 +58,7 @@ class PartialTree(NamedTuple):
 
 
 def partial_tree(
-    toolstack: str, devices: Sequence[PlannedDevice], gic: Gic, guest: GuestTree, profile: Profile
+    toolstack: str, devices: Sequence[PlanDevice], gic: Gic, guest: GuestTree, profile: Profile
 ) -> tuple[PartialTree, tuple[Diagnostic, ...]]:
     """The partial tree that gives `devices` to `guest`, for `toolstack`, and what of the guest it
     cannot have. `gic`: the guest's.
@@ -73,7 +72,7 @@ class _Builder:
     def __init__(
         self,
         toolstack: str,
-        devices: Sequence[PlannedDevice],
+        devices: Sequence[PlanDevice],
         gic: Gic,
         guest: GuestTree,
         profile: Profile,
@@ -83,7 +82,7 @@ class _Builder:
         self._gic = gic
         self._keeps_ids = not profile.renumbers
         self._has_viommu = profile.viommu is not None
-        self._devices = {device.assignment.request.path: device for device in devices}
+        self._devices = {device.node: device for device in devices}
         self._left_out: dict[str, tuple[LeftOut, ...]] = {}
         self._problems: list[Diagnostic] = []
         # Path of a node -> property -> its cells that are phandles, by their index.
@@ -247,18 +246,19 @@ class _Builder:
     def _raw(self, node: Node) -> Properties:
         """What Xen maps for a node without a host device, in whole pages."""
         pages = [
-            Mapped(in_pages(host), in_pages(guest)) for host, guest in xen_reg(self._guest, node)
+            PlanRegion(host.base, guest.base, host.size).whole_pages
+            for host, guest in xen_reg(self._guest, node)
         ]
         return {"xen,reg": self._triples(node, pages), FORCE: b""}
 
-    def _triples(self, node: Node, mapped: Sequence[Mapped]) -> bytes:
+    def _triples(self, node: Node, regions: Sequence[PlanRegion]) -> bytes:
         address, size = bus_cells(self._guest.tree.parent(node) or self._bus)
         return b"".join(
-            _cells(host.base, address) + _cells(host.size, size) + _cells(guest.base, address)
-            for host, guest in mapped
+            _cells(host, address) + _cells(length, size) + _cells(guest, address)
+            for host, guest, length in regions
         )
 
-    def _assigned(self, node: Node, device: PlannedDevice) -> Properties:
+    def _assigned(self, node: Node, device: PlanDevice) -> Properties:
         """What makes it an assigned device. xen,reg goes with xen,path even where it is empty."""
         # libxl rewrites only direct children; where IDs stay, what it would write can be given.
         is_rewritten = self._toolstack != "libxl" or node.path.count("/") == 2
@@ -270,8 +270,8 @@ class _Builder:
         iommus = b"".join(pack(">II", phandle, stream.pmaster) for stream in streams)
         return {
             **({"iommus": iommus} if iommus else {}),
-            "xen,reg": self._triples(node, device.mapped),
-            "xen,path": device.assignment.device.path.encode() + b"\0",
+            "xen,reg": self._triples(node, device.pages),
+            "xen,path": device.host.encode() + b"\0",
             **({} if device.is_protected else {FORCE: b""}),
         }
 
