@@ -20,11 +20,13 @@ MODULE_ALIGN = 0x200000
 
 STOPPED = r"Panic on CPU \d+:\n.*|Xen BUG at"
 
+# By conswitch=ax Xen keeps the console when a guest starts: from 4.20 on it does not name, in what
+# a guest prints, the guest that has the console.
 CHOSEN = """/dts-v1/;
 /plugin/;
 
 &{{/chosen}} {{
-	xen,xen-bootargs = "console=dtuart {bootargs}";
+	xen,xen-bootargs = "console=dtuart conswitch=ax {bootargs}";
 	#address-cells = <2>;
 	#size-cells = <2>;
 {nodes}}};

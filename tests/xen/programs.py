@@ -45,9 +45,9 @@ def idle_image(folder: Path) -> Path:
     return image(_linked(folder / "idle.elf", GUEST / "idle.S", macros=[]))
 
 
-def rtc_guest(folder: Path) -> Path:
-    """The guest that owns the clock of samples/xen-rtc, for Xen."""
-    macros = ["-DRTC=0x9010000UL", "-DRTC_INTID=34", "-DUART=0x22000000UL", "-DGICD=0x3001000UL"]
+def rtc_guest(folder: Path, rtc: int = 0x9010000) -> Path:
+    """The guest that owns the clock of samples/xen-rtc, for Xen, and sees it at `rtc`."""
+    macros = [f"-DRTC={rtc:#x}UL", "-DRTC_INTID=34", "-DUART=0x22000000UL", "-DGICD=0x3001000UL"]
     return image(built(folder, GUEST / "rtc.c", macros=macros))
 
 

@@ -3,7 +3,8 @@
 
 prepare_dtb_domU(), arch/arm/domain_build.c (4.17, 4.18; AMD 2023.2), dom0less-build.c (4.19, 4.20),
 common/device-tree/dom0less-build.c (4.21 on), and the functions that it calls. fdt_finish() packs
-nothing: what is written must fit while it is written, and libfdt writes as nodes.blob_of() does.
+nothing: what is written must fit while it is written, and libfdt writes as nodes.blob_of() does,
+but for 8 bytes behind the header, to which fdt_create() aligns the reserve map.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from tests.xen.running import Running
 from tests.xen.xens import Xen
 
 SZ_2M = 0x200000
+ALIGNMENT = 8
 TAKEN = ("xen,reg", "xen,path", "xen,force-assign-without-iommu")
 CPU = {"compatible": b"arm,cortex-a57\0"}  # of a host without /cpus, which no Xen would start on
 
@@ -26,7 +28,7 @@ def room(xen: Xen, module: int) -> int:
 
 def tree_bytes(running: Running, partial: Node, layout: Layout) -> int:
     """Return the size of the guest's tree. (Without a ramdisk, bootargs and xen,enhanced.)"""
-    return len(blob_of(guest_tree(running, partial, layout)))
+    return len(blob_of(guest_tree(running, partial, layout))) + ALIGNMENT
 
 
 def guest_tree(running: Running, partial: Node, layout: Layout) -> Node:
