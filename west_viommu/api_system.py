@@ -67,8 +67,7 @@ from west_viommu.system.records import (
     SystemTerms,
 )
 from west_viommu.tree.addresses import Region
-from west_viommu.tree.digest import digest
-from west_viommu.tree.sha256 import sha256, size_and_sum
+from west_viommu.tree.digest import digest, sha256, size_and_sum
 from west_viommu.write.boot_script import boot_script_of, is_plain_name, name_on_board
 from west_viommu.write.files import SystemOutput
 from west_viommu.write.imagebuilder import imagebuilder_config

@@ -205,7 +205,7 @@ def test_list_starts_without_what_only_bind_needs(tmp_path: Path) -> None:
 
 
 def test_bind_starts_without_what_only_others_need(tmp_path: Path) -> None:
-    """What each of these takes is told where it was left out: read/programs.py, tree/sha256.py,
+    """What each of these takes is told where it was left out: read/programs.py, tree/digest.py,
     read/profiles.py.
     """
     slow = {"yaml", "tempfile", "shutil", "random", "hashlib", "west", "jsonschema", "shlex"}

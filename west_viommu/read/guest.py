@@ -15,7 +15,7 @@ from west_viommu.plan.plan import Plan
 from west_viommu.read.plain_file import content
 from west_viommu.read.records import as_record
 from west_viommu.read.tree import is_blob, read_tree
-from west_viommu.tree.sha256 import sha256
+from west_viommu.tree.digest import sha256
 
 _GIVE = "give the guest's tree as a blob, as source, or as a /proc/device-tree directory"
 _NOT_OURS = "west-viommu did not write this viommu.json"

@@ -1,14 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sum of a tree: the same for the same nodes and properties, in whatever file they came."""
+"""SHA-256, of bytes and of a tree: the same for the same nodes and properties, in whatever file."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from west_viommu.tree.node import Tree
-from west_viommu.tree.sha256 import sha256
+
+# hashlib loads OpenSSL, which takes 5 ms. Python's own module has no public name, and another one
+# before 3.12.
+try:
+    from _sha2 import sha256 as _sha256
+except ImportError:
+    try:
+        from _sha256 import sha256 as _sha256
+    except ImportError:
+        from hashlib import sha256 as _sha256
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of `data`, in hexadecimal."""
+    return size_and_sum([data])[1]
+
+
+def size_and_sum(pieces: Iterable[bytes]) -> tuple[int, str]:
+    """Return the size of `pieces` one after the other, and the SHA-256 of them."""
+    size, found = 0, _sha256()
+    for piece in pieces:
+        size += len(piece)
+        found.update(piece)
+    return size, found.hexdigest()
 
 
 def digest(tree: Tree) -> str:
-    """The SHA-256 of the paths of all nodes of `tree` and of the names and values of their
+    """Return the SHA-256 of the paths of all nodes of `tree` and of the names and values of their
     properties. Neither the padding of a blob counts nor the order, which a directory has by chance.
     """
     pieces = []

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from west_viommu.tree.sha256 import sha256
+from west_viommu.tree.digest import sha256
 
 
 @contextmanager

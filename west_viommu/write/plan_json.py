@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from west_viommu.names import PLAN_SCHEMA
 from west_viommu.plan.plan import Plan
-from west_viommu.tree.sha256 import sha256
+from west_viommu.tree.digest import sha256
 from west_viommu.write.records import as_json
 
 
