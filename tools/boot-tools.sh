@@ -152,8 +152,14 @@ bring_dom0() (
     mkdir "$root/modules"
     find kernel -name '*.ko.xz' -exec unxz {} +
     find kernel -name '*.ko' -exec mv {} "$root/modules" \;
-    [ -e "$root/lib" ] || ln -s usr/lib "$root/lib"
     cd "$root"
+    # Packages from trixie on have all of it in /usr, those of bookworm some.
+    for folder in bin sbin lib; do
+        mkdir -p "$folder" "usr/$folder"
+        cp -a "$folder/." "usr/$folder"
+        rm -r "$folder"
+        ln -s "usr/$folder" "$folder"
+    done
     rm -rf usr/share usr/lib/*/gconv
     find . | cpio -o -H newc -R 0:0 --quiet | gzip -1 >"$work/dom0/root.cpio.gz"
 )
