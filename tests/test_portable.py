@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import CHECKOUT, DEMO, GOLDEN, IS_CHECKOUT, NO_CHECKOUT
-from west_viommu.write import lock
+from west_viommu.write import files
 
 pytestmark = pytest.mark.skipif(not IS_CHECKOUT, reason=NO_CHECKOUT)
 
@@ -156,11 +156,11 @@ def test_the_lock_of_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setitem(sys.modules, "fcntl", None)
     monkeypatch.setitem(sys.modules, "msvcrt", system)
-    with lock.locked(folder):
+    with files.locked(folder):
         assert system.locked == [(Msvcrt.LK_LOCK, 1)]
     assert list(folder.iterdir()) == []
-    with pytest.raises(FileNotFoundError), lock.locked(tmp_path / "none"):
+    with pytest.raises(FileNotFoundError), files.locked(tmp_path / "none"):
         pass
     monkeypatch.setitem(sys.modules, "msvcrt", None)
-    with lock.locked(folder):
+    with files.locked(folder):
         assert len(system.locked) == 1

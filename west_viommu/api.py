@@ -58,13 +58,12 @@ from west_viommu.plan.planning import Planned, planned
 from west_viommu.read.settings import Settings, terms
 from west_viommu.read.tree import inventory_of, read_host_tree
 from west_viommu.tree.addresses import Region
+from west_viommu.write.documents import plan_json
 from west_viommu.write.files import Output
 from west_viommu.write.host_overlay import host_overlay
 from west_viommu.write.overlay import overlay
-from west_viommu.write.partial_tree import Compilers, partial_tree_source
-from west_viommu.write.plan_json import plan_json
-from west_viommu.write.xenlib import xenlib_header
-from west_viommu.write.xl_cfg import xl_cfg
+from west_viommu.write.trees import Compilers, partial_tree_source
+from west_viommu.write.xl import xenlib_header, xl_cfg
 
 __all__ = [
     "Explicit",

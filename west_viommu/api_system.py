@@ -69,13 +69,12 @@ from west_viommu.system.records import (
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.digest import digest, sha256, size_and_sum
 from west_viommu.write.boot_script import boot_script_of, is_plain_name, name_on_board
+from west_viommu.write.documents import system_json
 from west_viommu.write.files import SystemOutput
+from west_viommu.write.host_overlay import marks_overlay, system_overlay
 from west_viommu.write.imagebuilder import imagebuilder_config
-from west_viommu.write.partial_tree import Compilers
-from west_viommu.write.system_json import system_json
-from west_viommu.write.system_overlay import marks_overlay, system_overlay
-from west_viommu.write.xen_tree import xen_tree
-from west_viommu.write.xl_domain import xl_domain
+from west_viommu.write.trees import Compilers, xen_tree
+from west_viommu.write.xl import xl_domain
 
 __all__ = [
     "Domain",

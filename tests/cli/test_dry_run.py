@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import DEMO, Run
-from west_viommu.write.changes import changes
+from west_viommu.write.files import changes
 
 BIND = ("bind", "--host", DEMO / "host.dts", DEMO / "guest.overlay")
 PROFILE = ("--profile", "xen-rfc")

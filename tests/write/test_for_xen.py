@@ -260,7 +260,7 @@ def test_a_dtc_that_does_not_end(
     slow.write_text("#!/bin/sh\nexec sleep 60\n")
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr("west_viommu.write.partial_tree.MOST_SECONDS", 0.3)
+    monkeypatch.setattr("west_viommu.write.trees.MOST_SECONDS", 0.3)
     started = time.monotonic()
     outcome = bound.run("net { iommus = <0x0 0x5>; };")
     assert time.monotonic() - started < 20

@@ -28,7 +28,7 @@ from west_viommu.plan.planning import Planned
 from west_viommu.read.settings import Settings
 from west_viommu.read.source import guest_tree_of
 from west_viommu.write.files import Output, Untouched
-from west_viommu.write.plan_table import plan_table
+from west_viommu.write.tables import plan_table
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ def run(options: Options, console: Console) -> None:
 def _report(options: Options, console: Console, output: Output, result: Done) -> None:
     """Print what there is to tell of a run that was not refused."""
     if options.diff and isinstance(output, Untouched):
-        from west_viommu.write.changes import changes
+        from west_viommu.write.files import changes
 
         # The text of files: no command in it is named as the user types it.
         tell(changes(str(output.folder), output.content(), result.files))

@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from west_viommu.cli.console import Console
 from west_viommu.diagnostics import refusal
-from west_viommu.names import PROFILES, SCHEMAS, is_profile_path
+from west_viommu.hypervisor.profile import Profile
+from west_viommu.names import DOMAIN, PROFILES, SCHEMAS, is_profile_path
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import FILE_NAME, west_topdir
 from west_viommu.read.tree import inventory_of, read_host_tree
-from west_viommu.write.config_text import config_text
 
 _CHECKOUT = Path(__file__).resolve().parent.parent.parent
 # What a checkout has, and an installed package has not.
@@ -41,7 +43,7 @@ def run(options: Options, console: Console) -> None:
     chosen = options.profile or environment("VIOMMU_PROFILE")
     profile(chosen, None)
     profiles = [profile(name, None) for name in PROFILES]
-    text = config_text(
+    text = _text(
         _relative(host, folder) if host else None,
         profiles,
         _relative(chosen, folder) if chosen and is_profile_path(chosen) else chosen,
@@ -101,3 +103,48 @@ def _relative(path: str, folder: Path) -> str:
     """`path` as it is written in a file in `folder`; it must look like a path."""
     relative = os.path.relpath(path, folder)
     return relative if os.sep in relative else f".{os.sep}{relative}"
+
+
+def _text(host: str | None, profiles: Sequence[Profile], chosen: str | None, schema: str) -> str:
+    """Return the text, with every key explained. `host` and the profile `chosen` as they are to
+    stand there, if any; `profiles` are those to choose from; `schema` is where an editor finds the
+    schema of the file.
+    """
+    widest = max(len(each.name) for each in profiles)
+    lines = [
+        f"# yaml-language-server: $schema={schema}",
+        "# What west-viommu binds the guest of this application to. Every key is optional.",
+        "",
+        "# The devicetree that Xen is booted with: a blob, a .dts, or a directory in",
+        "# /proc/device-tree form; relative to this file.",
+        f"host: {json.dumps(host, ensure_ascii=False)}" if host else "# host: boards/host.dtb",
+        "",
+        "# What the hypervisor gives the guest (`viommu profiles`):",
+        *(f"#   {each.name:{widest}}  {each.about}" for each in profiles),
+        "# or the path of a profile of your own.",
+        f"profile: {json.dumps(chosen, ensure_ascii=False)}"
+        if chosen
+        else f"# profile: {profiles[0].name}",
+        "",
+        "# How the guest's stream IDs are numbered; without, as the profile's hypervisor does:",
+        "# identity (the host's), first-free (from 0), explicit (by vsids below).",
+        "# vsid: identity",
+        "# vsids:",
+        '#   "/path/of/host/node": [0x10, 0x11]',
+        "",
+        f"# What else this domain has: {', '.join(DOMAIN)}. Each takes addresses and interrupts.",
+        "# domain: [vpl011]",
+        "",
+        "# Where there is no dom0, nobody gets what no guest asks for.",
+        "# dom0: none",
+        "",
+        "# Registers that a device's driver needs besides those of its host node, and what for",
+        "# (`viommu explain region-mismatch`).",
+        "# regions:",
+        '#   - {device: "/path/of/host/node", region: [0xff5e0050, 0x4], reason: "..."}',
+        "",
+        "# Hazards that you take, each for one device, and why (`viommu explain`).",
+        "# allow:",
+        '#   - {hazard: shared-page, device: "/path/of/host/node", reason: "..."}',
+    ]
+    return "".join(f"{line}\n" for line in lines)

@@ -13,13 +13,12 @@ from west_viommu.cli.console import Console, columns, tell
 from west_viommu.cli.run import DONE, REFUSED, host_and_terms
 from west_viommu.diagnostics import Diagnostic, Where, refusal
 from west_viommu.extract.lookup import no_such_node, nodes_called
-from west_viommu.host.collisions import Selection, selection
+from west_viommu.host.collisions import Meeting, Selection, selection
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Inventory, Master
 from west_viommu.read.tree import inventory_of, read_host_tree
-from west_viommu.tree.node import Tree, is_at_or_below, name_of
-from west_viommu.write.list_length import is_endless
+from west_viommu.tree.node import Node, Tree, is_at_or_below, name_of
 
 if TYPE_CHECKING:
     from west_viommu.hypervisor.assignment import Terms
@@ -32,6 +31,11 @@ _MOST_NEAR = 4
 _ALL = "`viommu list` shows all masters"
 # The profile of a Xen without a vSMMU.
 _RELEASED = "xen"
+# Of hosts with 20,000 devices, what is counted here is less.
+_SHORT = 1 << 20
+_TIMES = 16
+# What a node or a property of a blob takes beside its name and value.
+_HEAD = 12
 
 
 class Options(NamedTuple):
@@ -68,7 +72,7 @@ def run(options: Options, console: Console) -> int:
         what = "the stream IDs of this host overlap in more ways than can be listed"
         hint = "correct the iommu-map of its masters: on real hosts few IDs are shared"
         raise refusal("malformed", what, hint, host) from None
-    if is_endless(selected, tree):
+    if _is_endless(selected, tree):
         what = "a list of this host would be many times as long as the host"
         hint = "correct the paths and the iommus of its nodes, or name the devices to list"
         raise refusal("malformed", what, hint, host)
@@ -298,3 +302,33 @@ def _bare(path: str) -> str:
 def _listed(words: Sequence[str]) -> str:
     """`words` as alternatives, the first of them."""
     return " or ".join(dict.fromkeys(words[:_MOST_NEAR]))
+
+
+def _is_endless(selected: Selection, tree: Tree) -> bool:
+    """Whether the list of a host comes to many times the size of the host `tree`: a few
+    bytes of `iommus` can stand for a path of any length.
+    """
+    length = sum(_of_master(master, tree) for master in selected.inventory.masters)
+    length += sum(map(_of_meeting, selected.collisions))
+    length += sum(_of_meeting(meeting) for _, meeting in selected.shared)
+    return length > _SHORT and length > _TIMES * sum(map(_size, tree.nodes()))
+
+
+def _of_master(master: Master, tree: Tree) -> int:
+    """The characters of paths, and of what each IOMMU's row repeats."""
+    length = len(master.path)
+    if len(master.iommus) > 1:
+        node = tree.node(master.path)
+        length = (length + (_size(node) if node else 0)) * len(master.iommus)
+    length += sum(len(stream.iommu) for stream in master.streams)
+    return length + sum(len(entry.iommu) for entry in master.maps)
+
+
+def _of_meeting(meeting: Meeting) -> int:
+    return sum(map(len, meeting.paths))
+
+
+def _size(node: Node) -> int:
+    """What `node` takes in a blob, without its children."""
+    of_properties = sum(_HEAD + len(value) for value in node.properties.values())
+    return _HEAD + len(node.name) + of_properties

@@ -30,9 +30,8 @@ from west_viommu.read.system import SystemFile
 from west_viommu.read.west_build import application_of, host_given_to
 from west_viommu.tree.cells import counted
 from west_viommu.write.files import SystemOutput
-from west_viommu.write.graphviz import svg
-from west_viommu.write.system_dot import system_dot
-from west_viommu.write.system_table import system_table
+from west_viommu.write.graphviz import svg, system_dot
+from west_viommu.write.tables import system_table
 
 
 class Options(NamedTuple):

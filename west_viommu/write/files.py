@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from west_viommu.diagnostics import Refused, refusal
+from west_viommu.diagnostics import Refused, printable, refusal
 from west_viommu.names import (
     BINDING_FIRST_LINE,
     BINDINGS,
@@ -36,7 +38,7 @@ from west_viommu.names import (
 from west_viommu.read.dtb import MAGIC
 from west_viommu.read.plain_file import beginning as start_of
 from west_viommu.read.plain_file import content
-from west_viommu.write.lock import locked
+from west_viommu.tree.digest import sha256
 
 # How each begins when it is ours. The plan first: without it the rest counts for nothing.
 _BEGINNINGS = {
@@ -339,3 +341,67 @@ def _failed(folder: Path, error: OSError) -> Refused:
 
 def _refused(path: Path, what: str, hint: str) -> Refused:
     return refusal("unwritable", what, hint, str(path))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Wait until no other run changes the files in `folder`, and keep others waiting.
+
+    Not every network file system has locks, and not every system: the sums in the plan remain.
+    Raises OSError where there is no such folder.
+    """
+    os.scandir(folder).close()
+    fcntl = _module("fcntl")
+    msvcrt = None if fcntl else _module("msvcrt")
+    if fcntl:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+    elif msvcrt:
+        # It opens no folders, and locks bytes of files. That file stays: another run may wait.
+        import tempfile
+
+        name = sha256(os.path.normcase(os.path.realpath(folder)).encode())
+        file = Path(tempfile.gettempdir(), f"west-viommu-{name[:16]}.lock")
+        with file.open("ab") as stream:
+            with suppress(OSError):
+                msvcrt.locking(stream.fileno(), msvcrt.LK_LOCK, 1)
+            yield
+    else:
+        yield
+
+
+def _module(name: str) -> Any:
+    """The module called `name`; None where this system has none."""
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
+
+
+def changes(folder: str, before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterator[str]:
+    """The lines of `diff -u` for the files of `folder`, by name: those that are there `before` a
+    run, and those that it would leave. Of blobs that differ it says no more than that.
+    """
+    # Late: one run in a thousand asks for a diff.
+    from difflib import unified_diff
+
+    for name in sorted({*before, *after}):
+        old, new = before.get(name), after.get(name)
+        if old == new:
+            continue
+        path = printable(os.path.join(folder, name))
+        names = ("/dev/null" if old is None else path, "/dev/null" if new is None else path)
+        if b"\0" in (old or b"") or b"\0" in (new or b""):
+            yield f"Binary files {names[0]} and {names[1]} differ\n"
+            continue
+        for line in unified_diff(_lines(old), _lines(new), *names):
+            yield "\t".join(map(printable, line.rstrip("\n").split("\t"))) + "\n"
+
+
+def _lines(text: bytes | None) -> list[str]:
+    return (text or b"").decode("utf-8", "replace").splitlines(keepends=True)
