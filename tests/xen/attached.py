@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The IOMMUs that Xen drives, and the streams that it attaches to domains.
 
-Read in drivers/passthrough/device_tree.c, arm/iommu.c, arm/iommu_fwspec.c. What each driver does
-when it probes, reads an ID and attaches a master is in drivers.py.
+Read in drivers/passthrough/device_tree.c, arm/iommu.c, arm/iommu_fwspec.c. The probes of the
+drivers are in drivers.py.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PADDR_BITS, IPMMU_MAX_P2M_IPA_BITS = 48, 40
 
 @dataclass(frozen=True)
 class Added:
-    """What iommu_add_dt_device() says, and why."""
+    """The result of iommu_add_dt_device(), and the reason."""
 
     result: int
     why: str = ""
@@ -101,7 +101,7 @@ class Iommus:
         return True
 
     def _register(self, smmu: Node, master: Node, entries: list[Entry]) -> None:
-        """Add a master of mmu-masters: register_smmu_master(), where any error ends the probe."""
+        """Add a master of mmu-masters: register_smmu_master(). Any error ends the probe."""
         other, ids = self.specs.setdefault(master.path, (smmu.path, []))
         if other != smmu.path or ids:
             why = f"failed to add master {master.path} to {smmu.path}"
@@ -139,8 +139,8 @@ class Iommus:
         return result
 
     def _translated(self, provider: Node, cells: list[int]) -> tuple[Entry, str]:
-        """Return what the driver's dt_xlate makes of an entry, or why it fails. The driver is Xen's
-        only one, whatever the provider is.
+        """Translate an entry as dt_xlate of Xen's only driver, of whatever kind the provider is;
+        return the reason if that fails.
         """
         stream = cells[0] if cells else 0
         if self.ops == "ipmmu" and (len(cells) != 1 or stream >= IPMMU_UTLB_MAX):
@@ -151,7 +151,9 @@ class Iommus:
         return Entry(stream), ""
 
     def _add_device(self, node: Node) -> Added:
-        """arm_smmu_add_device(), arm_smmu_dt_add_device_legacy(), ipmmu_add_device()."""
+        """Add a master: arm_smmu_add_device(), arm_smmu_dt_add_device_legacy(),
+        ipmmu_add_device().
+        """
         smmu, ids = self.specs[node.path]
         if smmu not in self.driven or kind_of(self.driven[smmu], self.xen) != self.ops:
             return Added(-19, f"{smmu} is not driven")
@@ -175,7 +177,9 @@ class Iommus:
         return Added(OK)
 
     def assign(self, domain: str, node: Node) -> Added:
-        """iommu_assign_dt_device(): -EINVAL if unprotected, -EBUSY if assigned already."""
+        """Attach a master to a domain: iommu_assign_dt_device(), which is -EINVAL if it is
+        unprotected, -EBUSY if it is assigned already.
+        """
         if node.path not in self.protected:
             return Added(-22, "not protected by an IOMMU")
         if node.path in self.assigned:
@@ -204,9 +208,9 @@ class Iommus:
         return Added(OK)
 
     def _assign_v2(self, domain: str, path: str, smmu: str, ids: list[Entry]) -> str:
-        """Take a stream match register for each ID, and a context of the domain; return why that
-        fails. arm_smmu_master_alloc_smes(), arm_smmu_init_domain_context(). An ID that lies in a
-        register of another master shares it: arm_smmu_domain_add_master() then writes the last
+        """Take a stream match register for each ID, and a context of the domain; return the reason
+        if that fails. arm_smmu_master_alloc_smes(), arm_smmu_init_domain_context(). An ID that lies
+        in a register of another master shares it: arm_smmu_domain_add_master() then writes the last
         domain over the one before.
         """
         smrs, taken = list(self._smrs.get(smmu, ())), []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Xen's drivers of IOMMUs need to probe, and how they tell streams apart.
+"""The drivers of IOMMUs in Xen: their probes, and the streams that they know.
 
 Read in drivers/passthrough/arm/smmu-v3.c, smmu.c (SMMUv1 and v2) and ipmmu-vmsa.c, 4.17 to master.
 """
@@ -28,7 +28,7 @@ IPMMU_UTLB_MAX = 64
 
 
 class Stream(NamedTuple):
-    """What one entry of an SMMU's table stands for: by a mask, for several IDs."""
+    """An entry of the tables of an IOMMU: an ID, or by a mask several IDs."""
 
     smmu: str
     id: int
@@ -65,8 +65,9 @@ class Smr(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Probed:
-    """An IOMMU that was tried. `why`: it cannot be used (-ENODEV). `lines` are Xen's from now on,
-    `context_lines` as domains get contexts; `masters` are those of mmu-masters.
+    """An IOMMU after its probe. `why`: the reason if it cannot be used (-ENODEV). Xen takes `lines`
+    at once, and one of `context_lines` with each context of a domain. `masters` has the entries of
+    mmu-masters.
     """
 
     why: str = ""
@@ -86,7 +87,7 @@ def kind_of(node: Node, xen: Xen) -> str:
 
 
 def probed(node: Node, kind: str, irqs: Irqs, has_main: bool) -> Probed | None:
-    """Return what the driver finds, None for -EAGAIN; Stops for any error but -ENODEV."""
+    """Probe an IOMMU; return None for -EAGAIN. Stops for any error but -ENODEV."""
     if kind == "v3":
         return _smmu_v3(node, irqs)
     if kind == "v2":
@@ -106,8 +107,8 @@ def _region(node: Node) -> Span:
 
 
 def _smmu_v3(node: Node, irqs: Irqs) -> Probed:
-    """arm_smmu_device_dt_probe(): "invalid #iommu-cells value"; arm_smmu_device_probe(): "MMIO
-    region too small", and the combined line, or else the others.
+    """Probe an SMMUv3. arm_smmu_device_dt_probe(): "invalid #iommu-cells value";
+    arm_smmu_device_probe(): "MMIO region too small", and the combined line, or else the others.
     """
     smallest = HALF if PAGE0_REGS_ONLY in node.props else WHOLE
     if node.cells("#iommu-cells")[:1] != [1] or _region(node)[1] < smallest:
@@ -119,8 +120,8 @@ def _smmu_v3(node: Node, irqs: Irqs) -> Probed:
 
 
 def _smmu_v2(node: Node, irqs: Irqs) -> Probed:
-    """arm_smmu_device_dt_probe() of smmu.c. The interrupts count up to the first that cannot be
-    had. (That an SMMUv2 has as many contexts as context interrupts, its registers say.)
+    """Probe an SMMUv2: arm_smmu_device_dt_probe() of smmu.c. Interrupts count up to the first that
+    fails. (Xen also compares their number with a register of the SMMU.)
     """
     _region(node)
     if not node.cells("#global-interrupts"):
@@ -142,8 +143,8 @@ def _smmu_v2(node: Node, irqs: Irqs) -> Probed:
 
 
 def _ipmmu(node: Node, irqs: Irqs, has_main: bool) -> Probed | None:
-    """ipmmu_probe(): a cache waits for the main one, which needs an interrupt, and by
-    ipmmu_stage2_supported() a node renesas,prr. (Which SoC it is, that one's register says.)
+    """Probe an IPMMU: ipmmu_probe(). A cache waits for the main one, which needs an interrupt, and
+    by ipmmu_stage2_supported() a node renesas,prr. (Xen also reads the SoC in its register.)
     """
     _region(node)
     if "renesas,ipmmu-main" in node.props:

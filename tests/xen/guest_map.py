@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a guest has beside its devices, and what a device mapped there takes from it.
+"""The layout of a guest beside its devices, and the parts of it that a device hides.
 
-A mapping of stage 2 wins over what Xen emulates and over RAM, in silence: the guest is made, and
-lacks what is hidden. Read in xen/include/public/arch-arm.h, arch/arm/vgic-v3.c, vgic-v2.c,
-kernel.c, domain_build.c (master: dom0less-build.c); the same from 4.17 to master.
+A mapping of stage 2 wins over RAM and over the devices that Xen emulates, in silence: the guest is
+made, and lacks the hidden part. Read in xen/include/public/arch-arm.h, arch/arm/vgic-v3.c,
+vgic-v2.c, kernel.c, domain_build.c (master: dom0less-build.c); the same from 4.17 to master.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ VSMMU = (0x4040000, 0x40000)
 
 @dataclass(frozen=True)
 class Layout:
-    """What is said of the domain: bytes of memory, CPUs, vpl011, shared memory as (guest address,
+    """The settings of a domain: bytes of memory, CPUs, vpl011, shared memory as (guest address,
     size), bytes of the kernel.
     """
 
@@ -38,16 +38,16 @@ class Layout:
 
     @property
     def banks(self) -> list[Span]:
-        """allocate_memory(): what does not fit into the first bank is in the second."""
+        """Return the banks of RAM: allocate_memory() fills the first, then the second."""
         first = min(self.memory, RAM0_SIZE)
         banks = [(RAM0, first), (RAM1, self.memory - first)]
         return [bank for bank in banks if bank[1]]
 
 
 def place(running: Running, name: str, layout: Layout, tree: int) -> None:
-    """Add a fault for each thing of the guest that a device hides. With the bytes of a `tree`, Xen
-    itself copies that and the kernel into RAM: "Unable to copy the kernel in the domain memory",
-    "Unable to copy the DTB", if a page there is a device's.
+    """Add a fault for each part of the guest that a device hides. If Xen itself loads the guest,
+    with a `tree` of so many bytes, it stops if a device is in the place of the kernel or the tree:
+    "Unable to copy the kernel in the domain memory", "Unable to copy the DTB".
     """
     if tree:
         for what, span in _loaded(name, layout, tree):
@@ -72,8 +72,8 @@ def _hidden_by(running: Running, name: str, span: Span) -> str:
 
 
 def _emulated(running: Running, layout: Layout) -> Iterator[tuple[str, Span]]:
-    """vgic_v3_domain_init(): each vCPU has its redistributor, in a window for more of them. The
-    guest gets the GIC that the host has (XEN_DOMCTL_CONFIG_GIC_NATIVE).
+    """Yield the devices that Xen emulates. vgic_v3_domain_init(): each vCPU has a redistributor, in
+    a window for more of them. The guest gets the GIC of the host (XEN_DOMCTL_CONFIG_GIC_NATIVE).
     """
     gic = running.host.gic
     if gic is not None and compatible(gic, GIC_V2):
@@ -93,8 +93,9 @@ def _memory(layout: Layout) -> list[tuple[str, Span]]:
 
 
 def _loaded(name: str, layout: Layout, tree: int) -> list[tuple[str, Span]]:
-    """place_modules(), kernel.c: the kernel at the start of RAM (text_offset is 0 since Linux 5.10,
-    and for Zephyr), the tree at 128 MiB or as high as the first bank goes.
+    """Return the kernel and the tree with their places: place_modules(), kernel.c. The kernel is at
+    the start of RAM (text_offset is 0 since Linux 5.10, and for Zephyr), the tree at 128 MiB or as
+    high as the first bank goes.
     """
     if not layout.banks:
         raise Stops("panic", f"{name} has no memory")

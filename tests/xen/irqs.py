@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lines of a Xen that starts: how each is triggered, and who has it (arch/arm/irq.c)."""
+"""The lines of a Xen that starts: their triggers and their owners (arch/arm/irq.c)."""
 
 from __future__ import annotations
 

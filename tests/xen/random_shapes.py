@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands at the limits of Xen's drivers, trees and layouts, put into random pairs.
+"""Shapes at the limits of Xen's drivers, trees and layouts, for random pairs.
 
 `--shapes new` of random_pairs.py and random_systems.py asks for it. Each shape changes the host in
 place or returns another guest; a shape that does not fit the pair changes nothing.
@@ -41,7 +41,7 @@ def _iommus(host: Node) -> list[Node]:
 
 
 def _make_smmu_v2(host: Node) -> None:
-    """Make SMMUv2s of whatever IOMMUs the host has, with all that Xen needs of them."""
+    """Turn all IOMMUs of the host into SMMUv2s that probe."""
     for place, node in enumerate(_iommus(host)):
         if node.strings("compatible") != ["arm,mmu-500"]:
             node.props["compatible"] = b"arm,mmu-500\0"
@@ -51,7 +51,7 @@ def _make_smmu_v2(host: Node) -> None:
 
 
 def _entries(host: Node, node: Node) -> list[tuple[int, list[int]]]:
-    """The entries of iommus as they are made: a phandle, and the cells that belong to it."""
+    """Return the entries of iommus: a phandle, and the cells behind it."""
     known = {smmu.cell("phandle", 0): smmu.cell("#iommu-cells", 1) for smmu in _iommus(host)}
     values, found = node.cells("iommus"), []
     while values:
@@ -66,7 +66,7 @@ def _set_entries(node: Node, entries: list[tuple[int, list[int]]]) -> None:
 
 
 def _wide_ids(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
-    """Bits above the 15 of an SMMUv2, at times on an ID that another master has below."""
+    """Set bits above the 15 of an SMMUv2, at times on the ID of another master."""
     masters = _masters(host)
     ids = [rest[0] for node in masters for _, rest in _entries(host, node) if rest]
     if not masters or not ids:
@@ -84,7 +84,7 @@ def _wide_ids(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
 
 
 def _many_ids(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
-    """About as many IDs as there is room for."""
+    """Give a master about as many IDs as there is room for."""
     masters, smmus = _masters(host), _iommus(host)
     if not masters or not smmus:
         return guest
@@ -98,14 +98,14 @@ def _many_ids(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
 
 
 def _masks(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
-    """Entries of two cells, the second of which is a mask; or one mask for all of an SMMU."""
+    """Give entries a second cell, a mask; at times an SMMU has a mask for all as well."""
     lists = {node.path: _entries(host, node) for node in _masters(host)}
     for smmu in _iommus(host):
         if smmu.cell("#iommu-cells", 1) == 1 and rng.random() < 0.3:
             smmu.props["stream-match-mask"] = pack(rng.choice((1, 0xF, 0x7FFF)))
         smmu.props["#iommu-cells"] = pack(2)
     for node in host.below():
-        node.props.pop("iommu-map", None)  # whose entries have the cells of an ID as well
+        node.props.pop("iommu-map", None)  # its entries have the cells of an ID as well
     for node in _masters(host):
         mask = rng.choice((0, 0, 0, 1, 3, 0xF, 0x1F))
         entries = [(p, [*rest[:1], mask] if rest else rest) for p, rest in lists[node.path]]
@@ -114,7 +114,7 @@ def _masks(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
 
 
 def _old_binding(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
-    """mmu-masters in place of iommus, or beside it."""
+    """Put masters into mmu-masters, in place of iommus or beside it."""
     masters, smmus = _masters(host), _iommus(host)
     if not masters or not smmus:
         return guest
@@ -133,7 +133,7 @@ def _old_binding(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
 
 
 def _frames(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
-    """A GICv2 with one or two frames for MSIs, at times on the lines of devices."""
+    """Make the GIC a GICv2 with one or two frames for MSIs, at times on lines of devices."""
     gic = Host(host).gic
     if gic is None:
         return guest
@@ -153,7 +153,7 @@ def _frames(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
 
 
 def _triggers(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
-    """A line that one node has as level and another, or the same, as edge."""
+    """Give a line of one node to another, or to the same, with the other trigger."""
     found = Host(host)
     rows: list[tuple[Node, list[int]]] = []
     for node in found.nodes[1:]:
@@ -186,7 +186,7 @@ def _has_plain_lines(node: Node) -> bool:
 
 
 def _second_kind(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
-    """An IOMMU of another kind, before or behind the others, with a master or none."""
+    """Add an IOMMU of another kind, before or behind the others, with a master or none."""
     smmus = _iommus(host)
     if not smmus:
         return guest
@@ -212,7 +212,7 @@ def _insert(parent: Node, child: Node, place: int) -> None:
 
 
 def _unusable(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
-    """An IOMMU that lacks what its driver needs to probe."""
+    """Take from an IOMMU a property without which its driver does not probe."""
     smmus = _iommus(host)
     if not smmus:
         return guest
@@ -230,7 +230,7 @@ def _unusable(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
 
 
 def _unbuildable(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
-    """A node on which no dom0 starts, whatever its status."""
+    """Add a node on which no dom0 starts, at times disabled or marked."""
     kind = rng.choice(("address", "interrupt", "ranges"))
     if kind == "interrupt":
         node = host.add(Node("broken", {"interrupts-extended": pack(0)}))
@@ -245,7 +245,7 @@ def _unbuildable(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
 
 
 def _renamed(guest: RandomGuest, host: Node, node: Node) -> RandomGuest:
-    """The guest with the new IDs of the node where it lists them."""
+    """Return the guest, its request for the node with the new IDs."""
     new = tuple(dict.fromkeys(rest[0] for _, rest in _entries(host, node) if rest))
     asks = tuple(
         ask._replace(ids=new) if ask.path == node.path and ask.ids else ask for ask in guest.asks
@@ -254,7 +254,7 @@ def _renamed(guest: RandomGuest, host: Node, node: Node) -> RandomGuest:
 
 
 def _whole_ask(guest: RandomGuest) -> int | None:
-    """The place of a request that stands alone and has registers."""
+    """Return the place of a request that stands alone and has registers."""
     parents = {ask.inside for ask in guest.asks}
     for place, ask in enumerate(guest.asks):
         if ask.reg and ask.inside is None and place not in parents and ask.named is not None:
@@ -263,7 +263,7 @@ def _whole_ask(guest: RandomGuest) -> int | None:
 
 
 def _moved(guest: RandomGuest, address: int) -> RandomGuest:
-    """The guest with one request at another address than the host's."""
+    """Return the guest with one request at another address."""
     place = _whole_ask(guest)
     if place is None:
         return guest
@@ -279,7 +279,7 @@ def _with_ask(guest: RandomGuest, place: int, ask: Ask) -> RandomGuest:
 
 
 def _high(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
-    """At the end of the guest's addresses."""
+    """Move a device to the end of the guest's addresses."""
     bits = rng.choice((40, 48, 48, 49))
     return _moved(guest, (1 << bits) - rng.choice((0, 0x1000, 0x10000, 0x100000)))
 
@@ -300,19 +300,19 @@ def _three_cells(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
 
 
 def _shared_memory(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
-    """Memory that two guests share; at times a device is there as well."""
+    """Add memory that two guests share, at times with a device there."""
     base = RAM + rng.choice((256, 512)) * MIB
     guest = guest._replace(shared=((base, MIB),))
     return _moved(guest, base + rng.choice((0, MIB, 4 * MIB))) if rng.random() < 0.6 else guest
 
 
 def _large(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
-    """More, or less, than a tree of one version or another holds."""
+    """Add more, or less, than there is room for in the tree of one version or another."""
     return guest._replace(padding=rng.choice((1000, 6000, 6000, 20000)))
 
 
 def _page(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
-    """Pages of no device of the host, which Xen gives by xen,force-assign-without-iommu alone."""
+    """Add a page of no device, which Xen gives by xen,force-assign-without-iommu alone."""
     forced = rng.random() < 0.5
     return guest._replace(
         page=0xE0000000, is_page_forced=forced, is_right=guest.is_right and forced

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Xen that starts: what it has given to whom so far, and what went wrong."""
+"""A Xen that starts: the pages and permissions that it has given so far, and its faults."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def started(host: Host, xen: Xen) -> Running:
 
 
 def map_v2m_frames(running: Running, domain: str) -> None:
-    """Give the domain the frames of the GICv2m and their lines, as edge, whatever the status of a
-    frame: gicv2_map_hwdom_extra_mappings().
+    """Give the domain the frames of the GICv2m and their lines, as edge, be it disabled or not:
+    gicv2_map_hwdom_extra_mappings().
     """
     given: set[int] = set()
     for frame, span, intids in _v2m_frames(running.host):
@@ -111,8 +111,8 @@ def map_v2m_frames(running: Running, domain: str) -> None:
 
 
 def _v2m_frames(host: Host) -> Iterator[tuple[Node, Span, range]]:
-    """Yield each frame with its region and its INTIDs: gicv2_extension_dt_init(). A frame whose
-    lines the tree does not tell has them in a register, and none here.
+    """Yield each frame with its region and its INTIDs: gicv2_extension_dt_init(). A frame
+    without arm,msi-base-spi has its lines in a register, and none here.
     """
     if host.gic is None or not compatible(host.gic, GIC_V2):
         return

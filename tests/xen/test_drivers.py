@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Xen's IOMMU drivers can take, and which of them probes, each beside its harmless twin.
+"""The model of Xen's IOMMU drivers: their limits and their probes, each beside its harmless twin.
 
-Read at source (drivers.py and attached.py say where); "seen" is what a running Xen did.
+Read at source (drivers.py and attached.py name the functions); "seen" is of a running Xen.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NOT_DRIVEN = f"{UNPROTECTED}Xen drives no IOMMU"
 BROKEN = "panic: Xen: Couldn't configure correctly all the IOMMUs (%s)"
 SHORT = 'smmu@8200000 { compatible = "arm,smmu-v3"; reg = <0 0x8200000 0 0x10000>; '
 SHORT += "#iommu-cells = <1>; %s };"
-# A host whose SMMU takes masks, and the one of a stream match register as it has it.
+# A host with masks in the second cell of each entry.
 WIDE = with_iommus(HOST, V2).replace("#iommu-cells = <1>;", "#iommu-cells = <2>;", 1)
 NIC_OF_TWO = f"{NIC} iommus = <&smmu %s>; }};"
 ITS_SHARER = "dma@9001000 { %s iommus = <&smmu %s>; };"
@@ -44,7 +44,7 @@ def world(source: str, xen: Xen = V417, guest: str = GIVEN) -> World:
 
 
 def said(source: str, guest: str = GIVEN) -> dict[str, list[str]]:
-    """Return what is wrong in each Xen that finds anything wrong."""
+    """Return the faults by Xen, for each that has any."""
     host, guests = blob(source), [AtBoot(blob(GUEST % guest))]
     found = {name: faults(whole(host, guests, xen)) for name, xen in XENS.items()}
     return {name: lines for name, lines in found.items() if lines}
@@ -129,7 +129,7 @@ def test_masks_that_overlap_within_one_device() -> None:
 
 
 def test_the_mask_of_all_of_an_smmu() -> None:
-    """stream-match-mask, where an entry has one cell."""
+    """An entry of one cell has stream-match-mask."""
     source = with_iommus(HOST, V2).replace(
         "smmu@8000000 {", "smmu@8000000 { stream-match-mask = <0xf>;"
     )
@@ -155,7 +155,7 @@ def test_an_smmu_v2_needs_its_interrupts() -> None:
     assert said(
         source.replace("#global-interrupts = <1>;", "#global-interrupts = <2>;")
     ) == refused(NOT_DRIVEN)
-    # The second of a kind is not needed by this guest, but by what stays with dom0.
+    # This guest does not need the second one, but a master of dom0 does.
     one = source.replace("<0 102 4>, <0 103 4>", "<0 102 4>")
     assert said(one) == {}
     words = "Failed to add /dma to the IOMMU: /smmu@8100000 is not driven"
@@ -207,7 +207,7 @@ MASTER_OF_OLD = "dma: dma@9001000 { %s #stream-id-cells = <%d>; reg = <0 0x90010
 
 
 def test_the_old_binding_is_read() -> None:
-    """register_smmu_master(): the masters of mmu-masters are protected once the SMMU has probed."""
+    """register_smmu_master() protects the masters of mmu-masters during the probe."""
     source = with_iommus(HOST, V2)
     words = f"double stream: dom1 and dom0: stream 0x20 of {SMMU}"
     for listed, count, says in (("0x20", 1, words), ("0x21", 1, ""), ("0x21 0x20", 2, words)):

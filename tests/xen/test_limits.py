@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Xen's trees, lines and layouts can take, each case beside its harmless twin: the model.
+"""The model of Xen at the limits of trees, lines and layouts, each case beside its harmless twin.
 
-"Seen" is what a running Xen did; the others are read at source alone. The boots are in
-test_limits_boot.py.
+"Seen" is of a running Xen; the others are read at source alone. test_limits_boot.py has the boots.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def with_frame(host: str, lines: int = 16, status: str = "") -> str:
 
 
 def wrong(source: str, guests: Sequence[Guest], *, dom0: bool = True) -> dict[str, list[str]]:
-    """Return what is wrong in each Xen that finds anything wrong."""
+    """Return the faults by Xen, for each that has any."""
     host = blob(source)
     found = {x.name: faults(whole(host, guests, x, dom0=dom0)) for x in XENS.values()}
     return {name: lines for name, lines in found.items() if lines}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a running Xen does at the limits that test_limits.py has of the model: each boot ends as the
-model says, with the message of the function that it names.
+"""A running Xen at the limits of test_limits.py: each boot ends as in the model, with the message
+of the function.
 
-By Debian's Xen, or the one that VIOMMU_XEN names; nothing of the tool takes part.
+By Debian's Xen, or the one that VIOMMU_XEN names; the tool takes no part.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RTC, RTC_PATH = 0x9010000, "/pl031@9010000"
 NO_MARKS = "/dts-v1/;\n/plugin/;\n&{/chosen} { t,nothing; };\n"
 EDGE, LEVEL = 1, 4
 STARTED = r"Freed \d+kB init memory"
-LAYOUT = Layout(memory=64 * MIB, has_uart=True)  # as hypervisor.DOMAIN says
+LAYOUT = Layout(memory=64 * MIB, has_uart=True)  # of hypervisor.DOMAIN
 ROOT = {"#address-cells": pack(2), "#size-cells": pack(2)}
 
 Edit = Callable[[Node], None]
@@ -74,14 +74,14 @@ def clock(seen_at: int, *, cells: int = 2, path: str = RTC_PATH) -> Node:
 
 @dataclass(frozen=True)
 class Booted:
-    """What was printed, and what the model says of the same trees."""
+    """The console of a boot, and the model of the same trees."""
 
     console: str
     world: World
     xen: Xen
 
     def ends_with(self, message: str) -> None:
-        """Fail unless Xen did what the model says, and said so."""
+        """Fail unless Xen ended as in the model, with the message."""
         assert seen(self.console, self.xen) == expected(self.world), self.console
         assert re.search(message, self.console), self.console
 
@@ -241,7 +241,7 @@ UNBUILDABLE = {
 
 @pytest.mark.parametrize("name", UNBUILDABLE)
 def test_no_dom0_starts(name: str, tmp_path: Path) -> None:
-    """handle_device(), whatever the status says."""
+    """handle_device() looks at no status."""
     above, props, ends = UNBUILDABLE[name]
     bus = Node("bus", dict(above))
     bus.add(Node("part", {**props, "status": b"disabled\0"}))

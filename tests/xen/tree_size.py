@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many bytes the tree takes that Xen makes for a guest, and how many there are for it.
+"""The size of the tree that Xen makes for a guest, and the room that it has.
 
 prepare_dtb_domU(), arch/arm/domain_build.c (4.17, 4.18; AMD 2023.2), dom0less-build.c (4.19, 4.20),
 common/device-tree/dom0less-build.c (4.21 on), and the functions that it calls. fdt_finish() packs
-nothing: what is written must fit while it is written, and libfdt writes as nodes.blob_of() does,
-but for 8 bytes behind the header, to which fdt_create() aligns the reserve map.
+nothing: each property must fit when it is written. libfdt writes like nodes.blob_of(), but for 8
+bytes behind the header, to which fdt_create() aligns the reserve map.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CPU = {"compatible": b"arm,cortex-a57\0"}  # of a host without /cpus, which no X
 
 
 def room(xen: Xen, module: int) -> int:
-    """Return the bytes that fdt_create() is given, for a module with so many."""
+    """Return the bytes for fdt_create(), with a module of so many."""
     return min(xen.tree_size + (module if xen.adds_module else 0), SZ_2M)
 
 
@@ -32,7 +32,7 @@ def tree_bytes(running: Running, partial: Node, layout: Layout) -> int:
 
 
 def guest_tree(running: Running, partial: Node, layout: Layout) -> Node:
-    """Return the tree, with each value as long as Xen's."""
+    """Return the tree, each value of the right length."""
     xen, host = running.xen, running.host
     root = Node("", {"#address-cells": pack(2), "#size-cells": pack(2)})
     copied = [_copied(node) for node in partial.children if _is_scanned(node)]
@@ -64,7 +64,7 @@ def _is_scanned(node: Node) -> bool:
 
 
 def _copied(node: Node, in_aliases: bool = False) -> Node:
-    """handle_prop_pfdt() copies all but its own properties; those too, in /aliases."""
+    """Copy a node as handle_prop_pfdt(): without its own properties, but for /aliases."""
     in_aliases = in_aliases or node.name.lower() == "aliases"
     props = {k: v for k, v in node.props.items() if in_aliases or k not in TAKEN}
     copy = Node(node.name, props)
@@ -74,7 +74,7 @@ def _copied(node: Node, in_aliases: bool = False) -> Node:
 
 
 def _cpus(host: Host, layout: Layout) -> Node:
-    """make_cpus_node(): compatible and clock-frequency of the first CPU, for each vCPU."""
+    """Make /cpus: compatible and clock-frequency of the first CPU, for each vCPU."""
     above = host.with_path("/cpus")
     known = [node for node in above.children if type_of(node) == "cpu"] if above else []
     cpu = known[0].props if known else CPU
@@ -96,7 +96,7 @@ def _memory(layout: Layout) -> Node:
 
 
 def _shared(layout: Layout) -> Node:
-    """make_resv_memory_node(), make_shm_memory_node()."""
+    """Make /reserved-memory: make_resv_memory_node(), make_shm_memory_node()."""
     above = Node("reserved-memory", {"ranges": b""})
     above.props |= {"#address-cells": pack(2), "#size-cells": pack(2)}
     for base, _ in layout.shared:
@@ -135,7 +135,7 @@ def _uart() -> Node:
 
 
 def _vsmmu(xen: Xen) -> Node:
-    """make_vsmmuv3_node(); dma-coherent is AMD's."""
+    """Make the vSMMU: make_vsmmuv3_node(). Only AMD's has dma-coherent."""
     node = Node(f"iommu@{VSMMU[0]:x}", {"compatible": b"arm,smmu-v3\0", "reg": bytes(16)})
     node.props |= {"phandle": pack(0), "#iommu-cells": pack(1), "interrupt-names": b"combined\0"}
     node.props |= {"interrupts": bytes(12), "interrupt-parent": pack(0)}
