@@ -36,6 +36,7 @@ from tests.support import (
     blob,
     missing,
 )
+from tests.system.guests import KERNEL
 from tests.xen.machine import host_blob
 from west_viommu.__main__ import parser
 from west_viommu.cli.arguments import COMMANDS, Command
@@ -130,6 +131,7 @@ def demo(folder: Path, viommu: Run) -> None:
     """The host of samples/demo as blob and source, and its guest."""
     shutil.copytree(DEMO, folder, dirs_exist_ok=True)
     (folder / "host.dtb").write_bytes(blob((DEMO / "host.dts").read_text()))
+    (folder / "Image").write_bytes(KERNEL)
 
 
 def readme(folder: Path, viommu: Run) -> None:

@@ -32,6 +32,7 @@ LAYERS = (
     "write",
     "api",
     "api_system",
+    "api_assign",
     "cli",
 )
 CHANGELOG = CHECKOUT / "CHANGELOG.md"

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from west_viommu.api import Host, read_host
-from west_viommu.diagnostics import Diagnostic, Refused, bounded
+from west_viommu.diagnostics import Diagnostic, Refused, Where, bounded
 from west_viommu.hazards.wanted import Wanted, has_all
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import StreamId
@@ -157,7 +157,7 @@ def system_of(
         plan, _ = plans[entry.name]
         other = list(_other_plan(entry, plan, host.name, own, chosen.name))
         problems += other or _changed(entry, plan, host.devices)
-    sums = _Sums(said.base)
+    sums = Sums(said.base)
     files = {e.name: _files(e, plans[e.name], sums, problems) for e in said.domains}
     if problems:
         raise Refused(problems)
@@ -386,7 +386,7 @@ def _of_host(host: PlanHost) -> str:
 
 
 def _files(
-    entry: Entry, plan: tuple[Plan, Path], sums: _Sums, problems: list[Diagnostic]
+    entry: Entry, plan: tuple[Plan, Path], sums: Sums, problems: list[Diagnostic]
 ) -> DomainFiles:
     sealed, folder = plan
     trees = {
@@ -398,26 +398,17 @@ def _files(
     build = folder.parent if folder.name == "viommu" else folder
     kernel = Path(entry.kernel) if entry.kernel else build / _KERNEL
 
-    def module(file: Path, *, may_lack: bool) -> DomainFile | None:
-        try:
-            return sums.found(file, is_kernel=True)
-        except OSError as error:
-            if not (may_lack and isinstance(error, FileNotFoundError)):
-                problem = unreadable(str(file), error, "build it, or correct its path")
-                problems.append(problem._replace(where=entry.where, found=str(file)))
-            return None
-
-    of_kernel = module(kernel, may_lack=not entry.kernel)
+    of_kernel = sums.module(str(kernel), problems, entry.where, may_lack=not entry.kernel)
     return DomainFiles(
         plan=sums.found(folder / PLAN),
         kernel=of_kernel,
         trees=trees,
-        ramdisk=module(Path(entry.ramdisk), may_lack=False) if entry.ramdisk else None,
+        ramdisk=sums.module(entry.ramdisk, problems, entry.where) if entry.ramdisk else None,
         image=sums.image(kernel) if of_kernel else None,
     )
 
 
-class _Sums:
+class Sums:
     """The files of the domains, by paths from `base` on, each read once: many may have one."""
 
     def __init__(self, base: str):
@@ -441,6 +432,25 @@ class _Sums:
             path = Path(os.path.relpath(file, self._base)).as_posix()
             self._known[file] = DomainFile(path, size, digest)
         return self._known[file]
+
+    def module(
+        self,
+        file: str,
+        problems: list[Diagnostic],
+        where: Where | None = None,
+        *,
+        may_lack: bool = False,
+    ) -> DomainFile | None:
+        """Return the kernel or ramdisk `file`; None, and a problem at `where` (else about the file)
+        if it cannot be read. One that `may_lack` is no problem.
+        """
+        try:
+            return self.found(Path(file), is_kernel=True)
+        except OSError as error:
+            if not (may_lack and isinstance(error, FileNotFoundError)):
+                problem = unreadable(file, error, "build it, or correct its path")
+                problems.append(problem._replace(where=where, found=file) if where else problem)
+            return None
 
     def image(self, file: Path) -> Kernel | None:
         """Return the kernel in a `file` that was found; None if it has none that Xen takes."""

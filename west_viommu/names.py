@@ -38,6 +38,9 @@ MARKS_OVERLAY = "marks.overlay"
 MARKS_BLOB = "marks.dtbo"
 IMAGEBUILDER = "imagebuilder.config"
 XEN_TREE = "xen.dtb"
+GUEST_OVERLAY = "guest.overlay"
+# How an extracted overlay begins.
+COPIED_FIRST_LINE = "/* Copied from "
 BOOT_SCRIPT = "boot.cmd"
 XL_SUFFIX = ".cfg"
 SYSTEM_FIRST_LINE = (

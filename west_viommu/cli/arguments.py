@@ -287,6 +287,85 @@ def _add_system_arguments(parser: ArgumentParser) -> None:
     _add_json(parser)
 
 
+def _add_assign_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "nodes",
+        metavar="NODE",
+        nargs="*",
+        help="a device of the host: its path, its name if only one has that, an alias, or a label",
+    )
+    parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
+    parser.add_argument(
+        "--kernel",
+        metavar="FILE",
+        required=True,
+        help="the guest's kernel: an arm64 Image (Linux's Image, Zephyr's zephyr.bin), a zImage or "
+        "a uImage",
+    )
+    parser.add_argument("--ramdisk", metavar="FILE", help="the ramdisk of the guest's kernel")
+    parser.add_argument(
+        "--bootargs",
+        metavar="TEXT",
+        default="console=ttyAMA0",
+        help="the command line of the guest's kernel (default: console=ttyAMA0)",
+    )
+    parser.add_argument("--name", metavar="NAME", default="guest", help="default: guest")
+    parser.add_argument(
+        "--memory", metavar="MIB", type=_positive, default=512, help="in MiB (default: 512)"
+    )
+    parser.add_argument("--cpus", metavar="N", type=_positive, default=1, help="default: 1")
+    parser.add_argument(
+        "--toolstack",
+        choices=("dom0less", "xl"),
+        default="dom0less",
+        help="what creates the guest: Xen at boot (default), or xl in dom0",
+    )
+    parser.add_argument(
+        "--dom0-kernel", metavar="FILE", help="the kernel of dom0 (default: there is no dom0)"
+    )
+    parser.add_argument("--dom0-ramdisk", metavar="FILE", help="the ramdisk of dom0's kernel")
+    parser.add_argument(
+        "--xen",
+        metavar="FILE",
+        default="xen",
+        help="the image of the hypervisor, for its size and its line in boot.cmd (default: xen)",
+    )
+    parser.add_argument(
+        "--allow",
+        metavar="HAZARD:NODE:REASON",
+        action="append",
+        default=[],
+        help="let a hazard pass, as allow: of viommu.yml does; may be repeated",
+    )
+    parser.add_argument(
+        "--ram",
+        metavar="BASE:SIZE",
+        action="append",
+        default=[],
+        help="RAM of the host, if its tree does not state it; may be repeated",
+    )
+    parser.add_argument(
+        "--load",
+        metavar="NAME=ADDRESS",
+        action="append",
+        default=[],
+        help="the address of the kernel, the ramdisk or the partial tree (passthrough) of the "
+        "guest, in place of a free one; may be repeated",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", default="viommu", help="output folder (default: viommu)"
+    )
+    _add_profile_arguments(parser)
+    _add_preprocessor_arguments(parser)
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if not 0 < number < 1 << 21:
+        raise ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return number
+
+
 def _add_profiles_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "topic", metavar="NAME", nargs="?", type=_profile, help="print this one, as it is written"
@@ -336,6 +415,18 @@ COMMANDS = (
         "  %(prog)s --host /proc/device-tree --format json\n"
         "  %(prog)s --host host.dtb --format svg > host.svg",
         _add_list_arguments,
+    ),
+    Command(
+        "assign",
+        "give devices of the host to a guest that boots",
+        "Extract the devices, move them to free addresses of the guest, bind them, judge the\n"
+        "domain, and write a folder that boots: xen.dtb, boot.cmd for U-Boot, the partial trees,\n"
+        "xl.cfg or the domain's node, guest.overlay for a Zephyr guest, and the plan.",
+        "examples:\n"
+        "  %(prog)s --host host.dtb --kernel Image --ramdisk rd.gz usb@3100000\n"
+        "  %(prog)s --host host.dtb --profile xen-amd --kernel zephyr.bin ethernet0\n"
+        "  %(prog)s --host host.dtb --kernel Image --toolstack xl --dom0-kernel Image mmc0",
+        _add_assign_arguments,
     ),
     Command(
         "extract",

@@ -14,14 +14,13 @@ from west_viommu.diagnostics import Diagnostic, Refused, Severity, Where, refusa
 from west_viommu.extract.copy import copied
 from west_viommu.extract.lookup import labels, node_called
 from west_viommu.extract.records import Copied
-from west_viommu.extract.references import stub
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.names import BINDINGS
 from west_viommu.plan.host_devices import DEFAULT, concerns
 from west_viommu.read.tree import malformed_host
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.node import Node, Tree
-from west_viommu.write.guest_node import guest_nodes
+from west_viommu.tree.node import Node
+from west_viommu.write.guest_node import apart, guest_nodes, stubs
 
 if TYPE_CHECKING:
     from west_viommu.read.bindings import Declared
@@ -50,12 +49,12 @@ def run(options: Options, console: Console) -> None:
     wanted = dict.fromkeys(node.path for node in _nodes(source, options.nodes))
     nodes = [node for path in wanted if (node := tree.node(path))]
     made = [_copied(source, node, options.zephyr_bindings) for node in nodes]
-    stubs = _stubs(tree, made)
+    beside = stubs(tree, made)
     agreed = terms or Terms(DEFAULT)
     console.report(_concerns(source, list(wanted), agreed))
     name = os.path.basename(os.path.abspath(source.name))
     is_blob = tree.source is None
-    together = _apart([*stubs, *made])
+    together = apart([*beside, *made])
     tell([guest_nodes(together, name, source.model, labels(tree), is_blob=is_blob)])
 
 
@@ -94,13 +93,6 @@ def _of_binding(made: Copied, known: Declared | None) -> Iterator[str]:
             yield f"Zephyr requires: {name} ({kind}), by its binding of {known.compatible}"
 
 
-def _stubs(tree: Tree, made: list[Copied]) -> list[Copied]:
-    """A stub for each node outside of those `made` that they refer to."""
-    inside = {each.host for node in made for each in node.nodes()}
-    targets = dict.fromkeys(path for node in made for path in node.targets)
-    return [each for path in targets if path not in inside and (each := stub(tree, path))]
-
-
 def _directories(bindings: str | None) -> list[str]:
     base = os.environ.get("ZEPHYR_BASE")
     if bindings and not os.path.isdir(bindings):
@@ -121,18 +113,3 @@ def _concerns(source: Host, paths: list[str], agreed: Terms) -> Iterator[Diagnos
         yield finding._replace(
             id=hazard, node=path, where=Where(source.name), severity=Severity.WARNING
         )
-
-
-def _apart(nodes: list[Copied]) -> list[Copied]:
-    """`nodes` under names that differ, as two of one name would be one node."""
-    taken: set[str] = set()
-    result = []
-    for node in nodes:
-        name, count = node.name, 1
-        while name in taken:
-            count += 1
-            base, at, address = node.name.partition("@")
-            name = f"{base}-{count}{at}{address}"
-        taken.add(name)
-        result.append(node._replace(name=name))
-    return result

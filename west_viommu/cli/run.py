@@ -159,12 +159,10 @@ def chosen_by(options: HostOptions, app: str, vsid: str | None = None) -> Settin
     return chosen
 
 
-def host_and_terms(
-    options: HostOptions, nodes: Iterable[str], console: Console
-) -> tuple[str, Terms | None]:
-    """Return HOST, and the terms on which its devices are judged; None if nothing names a profile,
-    and there is a dom0. If neither the options nor the files here name a host, those of the
-    application count that is built in the directory which `west build` would find here.
+def settings_of_host(options: HostOptions, nodes: Iterable[str], console: Console) -> Settings:
+    """Return the settings, with a host. If neither the options nor the files here name a host,
+    those of the application count that is built in the directory which `west build` would find
+    here.
 
     Raises UsageError if nothing names a host, and if one of the `nodes` is a file: HOST without
     its option.
@@ -177,11 +175,22 @@ def host_and_terms(
         chosen = chosen_by(options, app)
         if not chosen.host:
             raise UsageError(no_host(app, named_config(options)))
+    return chosen
+
+
+def host_and_terms(
+    options: HostOptions, nodes: Iterable[str], console: Console
+) -> tuple[str, Terms | None]:
+    """Return HOST, and the terms by which its devices are judged; None if nothing names a profile,
+    and there is a dom0. Raises as `settings_of_host`.
+    """
+    chosen = settings_of_host(options, nodes, console)
+    host = chosen.host or ""
     if not chosen.profile and chosen.has_dom0:
-        return chosen.host, None
+        return host, None
     from west_viommu.read.settings import terms
 
-    return chosen.host, terms(chosen)
+    return host, terms(chosen)
 
 
 def _application_of_build(console: Console) -> str | None:

@@ -16,6 +16,8 @@ from west_viommu.names import (
     BINDINGS,
     BLOB_MARK,
     BOOT_SCRIPT,
+    COPIED_FIRST_LINE,
+    GUEST_OVERLAY,
     HOST_OVERLAY,
     IMAGEBUILDER,
     MARKS_BLOB,
@@ -47,6 +49,9 @@ _BEGINNINGS = {
     HOST_OVERLAY: OVERLAY_FIRST_LINE,
     XL_CFG: XL_CFG_FIRST_LINE,
     XENLIB: OVERLAY_FIRST_LINE,
+    GUEST_OVERLAY: COPIED_FIRST_LINE,
+    XEN_TREE: "",
+    BOOT_SCRIPT: XL_CFG_FIRST_LINE,
     **{partial_tree(each, ".dts"): OVERLAY_FIRST_LINE for each in TOOLSTACKS},
     # A blob has its mark inside.
     **dict.fromkeys((partial_tree(each, ".dtb") for each in TOOLSTACKS), ""),

@@ -7,9 +7,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from west_viommu.extract.records import Copied, Property
+from west_viommu.extract.references import stub
 from west_viommu.guest.gic import LINUX_EDGE
+from west_viommu.names import COPIED_FIRST_LINE
 from west_viommu.tree.cells import cells
 from west_viommu.tree.interrupts import FIRST_SPI
+from west_viommu.tree.node import Tree
 from west_viommu.write.dts import commented, value_text
 
 _FROM_A_BLOB = (
@@ -37,7 +40,7 @@ def guest_nodes(
     `is_blob`: its tree has no source.
     """
     origin = commented(f"{host} ({model})" if model else host)
-    lines = [f"/* Copied from {origin} by viommu extract: yours to change. */"]
+    lines = [f"{COPIED_FIRST_LINE}{origin} by viommu extract: yours to change. */"]
     lines += [f"/* {_FROM_A_BLOB} */"] if is_blob else []
     lines += [
         "/ {",
@@ -126,3 +129,25 @@ def _interrupts(prop: Property) -> Iterator[str]:
         end = ";" if i == len(rows) - 1 else ","
         yield f"{lead}{entry}{end} /* INTID {number + FIRST_SPI} */"
         lead = "\t     "
+
+
+def stubs(tree: Tree, made: Sequence[Copied]) -> list[Copied]:
+    """Return a stub for each node outside of those `made` that they refer to."""
+    inside = {each.host for node in made for each in node.nodes()}
+    targets = dict.fromkeys(path for node in made for path in node.targets)
+    return [each for path in targets if path not in inside and (each := stub(tree, path))]
+
+
+def apart(nodes: Sequence[Copied]) -> list[Copied]:
+    """Return `nodes` under names that differ, as two of one name would be one node."""
+    taken: set[str] = set()
+    result = []
+    for node in nodes:
+        name, count = node.name, 1
+        while name in taken:
+            count += 1
+            base, at, address = node.name.partition("@")
+            name = f"{base}-{count}{at}{address}"
+        taken.add(name)
+        result.append(node._replace(name=name))
+    return result

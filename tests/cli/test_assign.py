@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`viommu assign`: from a device to a folder that boots."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import DEMO, Run
+from tests.system.guests import KERNEL
+
+ETHERNET = "/soc@e0000000/ethernet@100000"
+# A host with devices where a guest of Xen has its redistributors, its RAM and its console.
+HOST = """/dts-v1/;
+/ { #address-cells = <2>; #size-cells = <2>; interrupt-parent = <&gic>; model = "h";
+gic: gic@6000000 { compatible = "arm,gic-v3"; #interrupt-cells = <3>; interrupt-controller;
+  reg = <0 0x6000000 0 0x10000>, <0 0x6100000 0 0x100000>; };
+%s
+clock: osc { compatible = "fixed-clock"; #clock-cells = <0>; clock-frequency = <1000000>; };
+cpg: cpg@7000000 { reg = <0 0x7000000 0 0x1000>; #clock-cells = <1>; };
+smmu: iommu@5000000 { compatible = "arm,smmu-v3"; reg = <0 0x5000000 0 0x40000>;
+  #iommu-cells = <1>; };
+usb@3100000 { compatible = "snps,dwc3"; reg = <0 0x3100000 0 0x10000>; interrupts = <0 80 4>;
+  iommus = <&smmu 0x1>; clocks = <&cpg 5>; clock-names = "ref"; };
+spi@40000000 { compatible = "t,spi"; reg = <0 0x40000000 0 0x100>, <0 0x8000000 0 0x1000>;
+  interrupts = <0 81 4>; iommus = <&smmu 0x2>; clocks = <&clock>; };
+uart@22000000 { compatible = "t,uart"; reg = <0 0x22000000 0 0x1000>; interrupts = <0 82 4>;
+  iommus = <&smmu 0x3>; };
+rtc@9000000 { compatible = "arm,pl031"; reg = <0 0x9000000 0 0x1000>; interrupts = <0 83 4>; };
+};
+"""
+MEMORY = 'memory@80000000 { device_type = "memory"; reg = <0 0x80000000 0 0x40000000>; };'
+
+
+@pytest.fixture
+def host() -> Path:
+    file = Path("host.dts")
+    file.write_text(HOST % MEMORY)
+    Path("Image").write_bytes(KERNEL)
+    return file
+
+
+def test_one_command_writes_all_that_boots(viommu: Run, host: Path) -> None:
+    host.write_text((DEMO / "host.dts").read_text())
+    outcome = viommu("assign", "--host", host, "--kernel", "Image", "ethernet@100000")
+    assert outcome.status == 0
+    assert outcome.err == "note: no --profile: xen, as no release of Xen has a vSMMU\n"
+    assert outcome.out.splitlines() == [
+        "guest  512 MiB, 1 CPU",
+        "  /soc@e0000000/ethernet@100000",
+        "      /soc@e0000000/iommu@800000  0x40",
+        "      INTID 88  0xe0100000/0x1000",
+        "Xen at 0x81000000, xen.dtb at 0x81200000",
+        "the kernel of guest (Image) at 0x81400000",
+        "the partial tree of guest (passthrough-dom0less.dtb) at 0x81600000",
+        "wrote to viommu: passthrough-dom0less.dts, passthrough-dom0less.dtb, host.overlay, "
+        "viommu.overlay, guest.overlay, xen.dtb, boot.cmd, viommu.json",
+    ]
+    plan = json.loads(Path("viommu/viommu.json").read_text())
+    assert set(plan["files"]) == {file.name for file in Path("viommu").iterdir()} - {"viommu.json"}
+    tree = ("fdtget", "-t", "x", "viommu/xen.dtb")
+    memory = subprocess.run([*tree, "/chosen/guest", "memory"], capture_output=True, check=True)
+    assert memory.stdout == b"0 80000\n"
+    marks = subprocess.run(["fdtget", "-p", "viommu/xen.dtb", ETHERNET], capture_output=True)
+    assert b"xen,passthrough" in marks.stdout.split()
+
+
+def test_bind_of_guest_overlay_gives_the_same_set(viommu: Run, host: Path) -> None:
+    arguments = ("--host", host, "--profile", "xen-amd")
+    assert viommu("assign", *arguments, "--kernel", "Image", "usb", "spi").status == 0
+    Path("viommu.yml").write_text("dom0: none\ndomain: [vpl011]\n")
+    assert viommu("bind", *arguments, "-o", "bound", "viommu/guest.overlay").status == 0
+    for name in ("passthrough-dom0less.dts", "viommu.overlay"):
+        assigned = Path("viommu", name).read_text()
+        assert assigned == Path("bound", name).read_text()
+
+
+def test_a_device_moves_off_what_the_guest_has_there(viommu: Run, host: Path) -> None:
+    outcome = viommu("assign", "--host", host, "--kernel", "Image", "usb", "spi", "uart")
+    assert outcome.status == 0, outcome.err
+    here = "here: the guest has something else at its own address"
+    assert [line for line in outcome.out.splitlines() if "here:" in line] == [
+        f"/usb@3100000: 0x3100000/0x10000 of the host is 0x5000000/0x10000 {here}",
+        f"/spi@40000000: 0x40000000/0x100 of the host is 0x5010000/0x100 {here}",
+        f"/uart@22000000: 0x22000000/0x1000 of the host is 0x5011000/0x1000 {here}",
+    ]
+    regions = {
+        device["host"]: [(each["host"], each["guest"]) for each in device["regions"]]
+        for device in json.loads(Path("viommu/viommu.json").read_text())["devices"]
+    }
+    assert regions == {
+        "/usb@3100000": [(0x3100000, 0x5000000)],
+        "/spi@40000000": [(0x40000000, 0x5010000), (0x8000000, 0x8000000)],
+        "/uart@22000000": [(0x22000000, 0x5011000)],
+    }
+
+
+def test_what_a_device_needs_besides_is_named(viommu: Run, host: Path) -> None:
+    outcome = viommu("assign", "--host", host, "--kernel", "Image", "usb", "spi")
+    assert [line for line in outcome.out.splitlines() if "needs" in line] == [
+        "      needs clocks 'ref': /cpg@7000000 <5> (registers), which stays behind",
+        "      needs clocks: /osc (fixed), which nobody switches",
+    ]
+
+
+def test_by_xl_the_configuration_is_whole(viommu: Run, host: Path) -> None:
+    outcome = viommu(
+        *("assign", "--host", host, "--kernel", "Image", "--toolstack", "xl", "usb"),
+        *("--dom0-kernel", "Image", "--memory", "64", "--cpus", "2"),
+    )
+    assert outcome.status == 0, outcome.err
+    lines = Path("viommu/xl.cfg").read_text().splitlines()
+    for line in ('kernel = "Image"', "memory = 64", "vcpus = 2", 'dtdev = [ "/usb@3100000" ]'):
+        assert line in lines
+    chosen = subprocess.run(["fdtget", "-l", "viommu/xen.dtb", "/chosen"], capture_output=True)
+    assert chosen.stdout == b"module@81400000\n"
+    assert "passthrough" not in Path("viommu/boot.cmd").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["us"], "host.dts: error: [unknown-host-node] the host tree has no node of this path"),
+        (["rtc"], "host.dts: error: [unprotected]"),
+        (["usb", "--kernel", "Imag"], "Imag: error: [unreadable] No such file or directory"),
+        (["usb", "--kernel", "host.dts"], "host.dts: error: [malformed] the kernel of guest is no"),
+        (["usb", "--ramdisk", "none.gz"], "none.gz: error: [unreadable] No such file"),
+        (["usb", "--memory", "3"], "Image: error: [domain-limits] guest has less memory than"),
+        (["usb", "--memory", "2048"], "Image: error: [domain-limits] the domains have more"),
+        (["usb", "--cpus", "129"], "Image: error: [domain-limits] guest has more CPUs"),
+        (["usb", "--xen", "host.dts"], "host.dts: error: [malformed] this is no image of a hyperv"),
+        (["usb", "--load", "kernel=0x1000"], "Image: error: [load-address] the kernel of guest"),
+        (["usb", "--profile", "qemu-virt"], "error: [unwritable] the hypervisor of the profile"),
+    ],
+)
+def test_what_is_wrong_is_one_message_and_leaves_nothing(
+    viommu: Run, host: Path, arguments: list[str], message: str
+) -> None:
+    kernel = [] if "--kernel" in arguments else ["--kernel", "Image"]
+    outcome = viommu("assign", "--host", host, *kernel, *arguments)
+    errors = [line for line in outcome.err.splitlines() if "error: [" in line]
+    assert outcome.status == 1
+    assert len(errors) == 1
+    assert errors[0].startswith(message)
+    assert not Path("viommu").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name the devices: `viommu list --passable`"),
+        (["usb", "--toolstack", "xl"], "--toolstack xl needs a dom0"),
+        (["usb", "--dom0-ramdisk", "Image"], "--dom0-ramdisk needs --dom0-kernel FILE"),
+        (["usb", "--allow", "unprotected"], "write HAZARD:NODE:REASON"),
+        (["usb", "--load", "kernal=1"], "write NAME=ADDRESS"),
+        (["usb", "--ram", "1"], "write BASE:SIZE"),
+        (["usb", "--name", "1"], "--name: a letter"),
+        (["usb", "--memory", "0"], "'0' is not a number from 1 on"),
+    ],
+)
+def test_a_wrong_command_line(viommu: Run, host: Path, arguments: list[str], message: str) -> None:
+    outcome = viommu("assign", "--host", host, "--kernel", "Image", *arguments)
+    assert outcome.status == 2
+    assert message in outcome.err
+
+
+def test_a_hazard_is_allowed_on_the_command_line(viommu: Run, host: Path) -> None:
+    allow = "unprotected:/rtc@9000000:it does no DMA"
+    outcome = viommu("assign", "--host", host, "--kernel", "Image", "rtc", "--allow", allow)
+    assert outcome.status == 0, outcome.err
+    assert "allowed by --allow" in outcome.err
+
+
+def test_a_host_without_ram(viommu: Run, host: Path) -> None:
+    host.write_text(HOST % "")
+    arguments = ("assign", "--host", host, "--kernel", "Image", "usb")
+    outcome = viommu(*arguments)
+    assert outcome.status == 1
+    assert "[load-address] the host tree states no RAM" in outcome.err
+    assert "--ram BASE:SIZE" in outcome.err
+    outcome = viommu(*arguments, "--ram", "0x40000000:0x40000000")
+    assert outcome.status == 0, outcome.err
+    assert "Xen at 0x41000000, xen.dtb at 0x41200000" in outcome.out
+
+
+def test_an_address_of_the_users_own(viommu: Run, host: Path) -> None:
+    arguments = ("--kernel", "Image", "usb", "--load", "kernel=0x90000000")
+    outcome = viommu("assign", "--host", host, *arguments)
+    assert "the kernel of guest (Image) at 0x90000000" in outcome.out
+
+
+def test_a_second_run_replaces_the_first(viommu: Run, host: Path) -> None:
+    for node in ("usb", "spi"):
+        outcome = viommu("assign", "--host", host, "--kernel", "Image", node)
+        assert outcome.status == 0, outcome.err
+    assert viommu("assign", "--host", host, "--kernel", "Image", "rtc").status == 1
+    assert not any(Path("viommu").iterdir())

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`viommu assign`, booted: by its xen.dtb, each file at the address that its boot.cmd names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.support import Run
+from tests.xen.edu import UNDER_XEN, Said, bound, host_tree
+from tests.xen.hypervisor import STOPPED, said_by
+from tests.xen.machine import ENDED, Machine, console, host_blob
+from tests.xen.programs import edu_guest, image
+from tests.xen.stage2 import FIRST, MACHINE, needs_stage2, right
+from tests.xen.tools import debian_xen, dom0, needs, smmu_xen
+from tests.xen.xl import ramdisk
+
+LOAD = re.compile(r"load \S+ \S+ (0x[0-9a-f]+) \$\{prefix\}(\S+)")
+LINUX = Machine("virt,virtualization=on,gic-version=3", memory=2048)
+# What a guest shows of its clock.
+INIT = """#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin
+mkdir -p /proc /sys
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+echo "clock $(cat /sys/class/rtc/rtc0/name) $(cat /sys/class/rtc/rtc0/date)"
+ls -d /proc/device-tree/passthrough/*@*
+echo PASS
+sleep 1000
+"""
+
+
+def booted(
+    folder: Path, machine: Machine, files: Path, xen: Path, own: list[Path], until: str
+) -> str:
+    """What the machine prints when a boot loader does what boot.cmd says, with the `files` of the
+    run and the user's `own`. QEMU starts Xen itself, with the tree.
+    """
+    board = {file.name: file for file in own}
+    options = []
+    for address, name in LOAD.findall((files / "boot.cmd").read_text()):
+        file = board.get(name, files / name)
+        if name == xen.name:
+            options += ["-kernel", str(xen)]
+        elif name == "xen.dtb":
+            options += ["-dtb", str(file)]
+        else:
+            options += ["-device", f"loader,file={file},addr={address},force-raw=on"]
+    return console(folder, machine, *options, until=f"{until}|{STOPPED}", seconds=120)
+
+
+@needs({"Debian's Xen for arm64": debian_xen(), "Debian's kernel for arm64": dom0()})
+def test_a_linux_guest_reads_the_clock_that_it_was_assigned(viommu: Run, tmp_path: Path) -> None:
+    base, xen = dom0(), debian_xen()
+    assert base and xen
+    init = tmp_path / "init"
+    init.write_text(INIT)
+    root = ramdisk(tmp_path, base / "root.cpio.gz", {"init": init})
+    outcome = viommu(
+        *("assign", "--host", host_blob(tmp_path, LINUX), "-o", tmp_path / "out"),
+        *("--kernel", base / "vmlinuz", "--ramdisk", root, "--xen", xen),
+        *("--allow", "unprotected:/pl031@9010000:it does no DMA", "pl031@9010000"),
+    )
+    assert outcome.status == 0, outcome.err
+    own = [base / "vmlinuz", root]
+    printed = booted(tmp_path, LINUX, tmp_path / "out", xen, own, "PASS")
+    assert re.search(r"clock rtc-pl031 9010000.pl031 20\d\d-", printed), printed
+    assert "/proc/device-tree/passthrough/pl031@9010000" in printed
+
+
+@needs_stage2
+def test_the_bytes_of_an_assigned_device_move(viommu: Run, tmp_path: Path) -> None:
+    xen = smmu_xen()
+    assert xen
+    host = host_tree(host_blob(tmp_path, MACHINE), Said(edu=FIRST))
+    # What the guest knows of its machine, as its own build would have it.
+    known = bound(viommu, tmp_path / "guest", host, "xen", UNDER_XEN, Said(edu=FIRST))
+    kernel = image(edu_guest(tmp_path / "guest", known.macros()))
+    outcome = viommu(
+        *("assign", "--host", host, "--kernel", kernel, "--xen", xen, "--memory", "64"),
+        *("-o", tmp_path / "out", FIRST.name),
+    )
+    assert outcome.status == 0, outcome.err
+    printed = booted(tmp_path, MACHINE, tmp_path / "out", xen, [kernel], ENDED)
+    assert said_by(1, printed) == right(FIRST), printed

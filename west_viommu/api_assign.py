@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From devices to files that boot, as functions: what `viommu assign` does.
+
+The devices are extracted, moved to free addresses of the guest if they must be, bound, judged as a
+system of one domain, and everything that Xen and a boot loader need is written.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from west_viommu.api import Host, Planned, planned_by, read_guest, read_host, render
+from west_viommu.api_system import Sums, System, judged, why_no_script
+from west_viommu.diagnostics import Diagnostic, Refused, Where
+from west_viommu.extract.copy import copied
+from west_viommu.extract.lookup import labels, node_called
+from west_viommu.extract.place import at_places
+from west_viommu.extract.records import Copied
+from west_viommu.host.needs import Need, Needs
+from west_viommu.hypervisor.guest_map import in_force, moved
+from west_viommu.hypervisor.profile import Profile
+from west_viommu.names import (
+    BOOT_SCRIPT,
+    GUEST_OVERLAY,
+    HOST_OVERLAY,
+    PLAN,
+    XEN_TREE,
+    XL_CFG,
+    partial_tree,
+)
+from west_viommu.read.settings import Settings, terms
+from west_viommu.system.boot import files_of, files_of_dom0, module
+from west_viommu.system.kernels import HEAD_BYTES, image_size
+from west_viommu.system.layout import ALIGNMENT
+from west_viommu.system.records import (
+    Dom0,
+    Domain,
+    DomainFile,
+    DomainFiles,
+    Judged,
+    Load,
+    SystemTerms,
+)
+from west_viommu.tree.addresses import Region
+from west_viommu.tree.digest import digest, sha256
+from west_viommu.tree.interrupts import GICV3
+from west_viommu.tree.node import Node
+from west_viommu.write.boot_script import boot_script_of
+from west_viommu.write.documents import plan_json
+from west_viommu.write.guest_node import apart, guest_nodes, stubs
+from west_viommu.write.host_overlay import system_overlay
+from west_viommu.write.trees import Compilers, xen_tree
+from west_viommu.write.xl import xl_domain
+
+__all__ = ["Assigned", "Wish", "assigned", "render_assigned"]
+
+_MIB = 20
+
+
+class Wish(NamedTuple):
+    """What `viommu assign` is asked for: the nodes of the host by any name, the guest's `name`, its
+    kernel and ramdisk and those of dom0 (paths), its command line, `memory` in MiB, CPUs, the
+    toolstack that creates it, the hypervisor's image, the RAM of the host if its tree states none,
+    and the load addresses that the user chose.
+    """
+
+    nodes: tuple[str, ...]
+    kernel: str
+    name: str = "guest"
+    ramdisk: str | None = None
+    bootargs: str = "console=ttyAMA0"
+    memory: int = 512
+    cpus: int = 1
+    toolstack: str = "dom0less"
+    dom0_kernel: str | None = None
+    dom0_ramdisk: str | None = None
+    xen: str = "xen"
+    ram: tuple[Region, ...] = ()
+    load: Load = Load()
+
+
+class Assigned(NamedTuple):
+    """A domain that can be written: its devices as a guest's source, its plan, the files that bind
+    would write, the system of this domain alone as it was judged, what each device needs besides,
+    and the choices that were made, for people.
+    """
+
+    overlay: str
+    planned: Planned
+    files: Mapping[str, bytes]
+    system: System
+    found: Judged
+    needs: Mapping[str, tuple[Need, ...]]
+    choices: tuple[str, ...]
+
+
+def assigned(
+    host_file: str,
+    wish: Wish,
+    chosen: Settings,
+    include_dirs: Sequence[str] = (),
+    defines: Sequence[str] = (),
+) -> Assigned:
+    """Return the domain that has the devices of `wish`, by the settings `chosen`. Raises Refused
+    with all that is wrong.
+    """
+    host = read_host(host_file, include_dirs, defines)
+    nodes = _nodes(host, wish.nodes)
+    chosen = chosen._replace(
+        has_dom0=wish.dom0_kernel is not None, domain=chosen.domain | {"vpl011"}
+    )
+    agreed = terms(chosen)
+    copies = _copies(host, nodes, agreed.profile, chosen.domain, wish.memory << _MIB)
+    overlay = guest_nodes(
+        apart([*stubs(host.devices.tree, copies), *copies]),
+        os.path.basename(os.path.abspath(host.name)),
+        host.model,
+        labels(host.devices.tree),
+        is_blob=host.devices.tree.source is None,
+    )
+    planned = _bound(host, overlay, chosen)
+    files = render(planned)
+    toolstack = _toolstack(wish)
+    if partial_tree(toolstack, ".dtb") not in files:
+        raise Refused([_no_blob(planned, toolstack)])
+    system = _system(host, planned, files, wish, agreed.profile)
+    found = judged(system)
+    if reason := why_no_script(system, _booted(found, toolstack)):
+        raise Refused([_no_script(reason, wish.kernel)])
+    needs = Needs(host.devices.tree)
+    paths = [node.path for node in nodes]
+    return Assigned(
+        overlay=overlay,
+        planned=planned,
+        files=files,
+        system=system,
+        found=found,
+        needs={path: needs.of(path, paths) for path in paths},
+        choices=tuple(_choices(copies, system, found)),
+    )
+
+
+def render_assigned(made: Assigned, wish: Wish) -> dict[str, bytes]:
+    """Return the files by name, in the order of writing; viommu.json is the last. Raises Refused if
+    dtc's tools, which make the blobs, are missing.
+    """
+    files = {name: data for name, data in made.files.items() if name != PLAN}
+    toolstack = _toolstack(wish)
+    found, system = made.found, made.system
+    files[GUEST_OVERLAY] = made.overlay.encode()
+    created = _booted(found, toolstack)
+    has_chosen = system.host.devices.tree.node("/chosen") is not None
+    text = system_overlay(created, system.files, has_chosen=has_chosen)
+    files[HOST_OVERLAY] = text.encode()
+    with Compilers({HOST_OVERLAY: text}) as compilers:
+        blob = compilers.blobs()[HOST_OVERLAY]
+    tree = xen_tree(system.host.name, system.host.devices.tree, blob)
+    if tree is None:
+        raise Refused([_no_blob(made.planned, toolstack)])
+    files[XEN_TREE] = tree
+    script = boot_script_of(created, system.files, system.xen, XEN_TREE)
+    files[BOOT_SCRIPT] = script.encode()
+    if toolstack == "libxl":
+        (domain,) = found.domains
+        text = xl_domain(domain, system.files[domain.name], made.planned.profile)
+        files[XL_CFG] = text.encode()
+    # The plan is the seal: the last, with the sums of the others.
+    return {**files, PLAN: plan_json(made.planned.plan, files).encode()}
+
+
+def _toolstack(wish: Wish) -> str:
+    return "libxl" if wish.toolstack == "xl" else "dom0less"
+
+
+def _booted(found: Judged, toolstack: str) -> Judged:
+    """Return the system that Xen starts: xl creates its domain later."""
+    return found if toolstack == "dom0less" else found._replace(domains=())
+
+
+def _nodes(host: Host, names: Sequence[str]) -> list[Node]:
+    """Return the nodes that are meant. Raises Refused with every name that means none."""
+    found = [node_called(host.devices, name) for name in names]
+    problems = [each for each in found if isinstance(each, Diagnostic)]
+    if problems:
+        raise Refused(problems)
+    nodes = (each for each in found if isinstance(each, Node))
+    return list({node.path: node for node in nodes}.values())
+
+
+def _copies(
+    host: Host, nodes: Sequence[Node], profile: Profile, domain: frozenset[str], memory: int
+) -> list[Copied]:
+    """Return a guest node for each of `nodes`, at addresses that the guest has free."""
+    copies = [copied(node, host.devices, None) for node in nodes]
+    gic = host.devices.index.gic
+    version = "gicv3" if gic and GICV3 in gic.known_compatible else "gicv2"
+    regions = [
+        region
+        for node in nodes
+        for region in host.devices.index.regions(node)
+        if region and region.size
+    ]
+    places = moved(regions, profile, in_force(profile, version, domain), memory)
+    return [at_places(copy, places) for copy in copies]
+
+
+def _bound(host: Host, overlay: str, chosen: Settings) -> Planned:
+    """Return the plan for the guest of `overlay`. Raises Refused, about host nodes, as its lines
+    are no file of the user's.
+    """
+    with tempfile.TemporaryDirectory(prefix="viommu-") as folder:
+        file = Path(folder, GUEST_OVERLAY)
+        file.write_text(overlay)
+        guest = read_guest([file])
+        try:
+            planned = planned_by(host, guest._replace(names=(GUEST_OVERLAY,)), chosen)
+        except Refused as refused:
+            raise Refused(_of_host(host, refused.problems)) from None
+    return planned._replace(problems=tuple(_of_host(host, planned.problems)))
+
+
+def _of_host(host: Host, problems: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
+    for problem in problems:
+        is_of_overlay = problem.where and posixpath.basename(problem.where.file) == GUEST_OVERLAY
+        yield problem._replace(where=Where(host.name)) if is_of_overlay else problem
+
+
+def _system(
+    host: Host, planned: Planned, blobs: Mapping[str, bytes], wish: Wish, profile: Profile
+) -> System:
+    """Return the system of the one domain. Raises Refused if a file of it cannot be read."""
+    problems: list[Diagnostic] = []
+    sums = Sums(os.curdir)
+
+    def module(path: str | None) -> DomainFile | None:
+        """By its name alone: all files lie in one folder on the board."""
+        file = sums.module(path, problems) if path else None
+        return file and file._replace(file=posixpath.basename(file.file))
+
+    kernel, ramdisk = module(wish.kernel), module(wish.ramdisk)
+    dom0_kernel, dom0_ramdisk = module(wish.dom0_kernel), module(wish.dom0_ramdisk)
+    xen_size = _size_of_xen(wish.xen, problems)
+    if problems:
+        raise Refused(problems)
+    trees = {
+        toolstack: DomainFile(name, len(blobs[name]), sha256(blobs[name]))
+        for toolstack in [_toolstack(wish)]
+        for name in [partial_tree(toolstack, ".dtb")]
+    }
+    where = Where(wish.kernel)
+    domain = Domain(
+        name=wish.name,
+        plan=planned.plan,
+        where=where,
+        cpus=wish.cpus,
+        memory=wish.memory,
+        has_vpl011=wish.toolstack == "dom0less",
+        load=wish.load,
+        bootargs=wish.bootargs,
+    )
+    files = DomainFiles(
+        plan=DomainFile(PLAN, 0, ""),
+        kernel=kernel,
+        trees=trees,
+        ramdisk=ramdisk,
+        image=sums.image(Path(wish.kernel)),
+    )
+    dom0 = None
+    if dom0_kernel and wish.dom0_kernel:
+        image = sums.image(Path(wish.dom0_kernel))
+        place = Where(wish.dom0_kernel)
+        dom0 = Dom0(dom0_kernel, image, place, dom0_ramdisk, "console=hvc0")
+    return System(
+        base=os.curdir,
+        host=host,
+        sha256=digest(host.devices.tree),
+        terms=SystemTerms(profile, has_dom0=dom0 is not None),
+        domains=(domain,),
+        files={wish.name: files},
+        dom0=dom0,
+        ram=wish.ram,
+        xen=posixpath.basename(wish.xen),
+        xen_size=xen_size,
+    )
+
+
+def _size_of_xen(file: str, problems: list[Diagnostic]) -> int:
+    """Return the bytes that the hypervisor takes in memory, by its header; 2 MiB if `file` is not
+    here, as it may lie on the board alone.
+    """
+    from west_viommu.read.plain_file import beginning, unreadable
+
+    try:
+        size = image_size(beginning(file, HEAD_BYTES))
+    except FileNotFoundError:
+        return ALIGNMENT
+    except OSError as error:
+        problems.append(unreadable(file, error, "correct its path"))
+        return ALIGNMENT
+    if size is None:
+        what = "this is no image of a hypervisor that booti of U-Boot takes"
+        hint = "name Xen's own image, xen of its build: not xen.gz, xen-syms or an EFI program"
+        problems.append(
+            Diagnostic(id="malformed", what=what, hint=hint, where=Where(file), found="no header")
+        )
+    return size or ALIGNMENT
+
+
+def _no_blob(planned: Planned, toolstack: str) -> Diagnostic:
+    profile = planned.profile
+    if toolstack not in profile.toolstacks:
+        what = f"the hypervisor of the profile {profile.name} creates no domains this way"
+        hint = "choose the profile of your Xen, or the other --toolstack"
+    elif hindered := planned.hindered.get(toolstack):
+        what, hint = f"nothing can be written: {hindered}", "choose the other --toolstack"
+    else:
+        what = "dtc and fdtoverlay, which make the blobs, are missing"
+        hint = "install device-tree-compiler"
+    return Diagnostic(id="unwritable", what=what, hint=hint)
+
+
+def _no_script(reason: str, kernel: str) -> Diagnostic:
+    what, _, hint = reason.partition(": ")
+    return Diagnostic(id="load-address", what=what, hint=hint, where=Where(kernel))
+
+
+def _choices(copies: Sequence[Copied], system: System, found: Judged) -> Iterator[str]:
+    """Yield the choices that were made, for people."""
+    for copy in copies:
+        for remark in copy.remarks:
+            yield f"{copy.host}: {remark}"
+    (domain,) = found.domains
+    if found.boot and found.boot.xen and found.boot.tree:
+        yield f"Xen at {found.boot.xen.base:#x}, {XEN_TREE} at {found.boot.tree.base:#x}"
+        for kind, file, address in files_of(domain, system.files[domain.name]):
+            yield f"{module(kind, domain.name)} ({file.file}) at {address:#x}"
+        for kind, file, address in files_of_dom0(found.boot.dom0) if found.boot.dom0 else ():
+            yield f"{module(kind, 'dom0')} ({file.file}) at {address:#x}"

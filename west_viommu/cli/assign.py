@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`viommu assign`: from a device of the host to a folder that boots."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from west_viommu.api_assign import Assigned, Wish, assigned, render_assigned
+from west_viommu.cli.console import Console, tell
+from west_viommu.cli.run import UsageError, settings_of_host
+from west_viommu.diagnostics import Where, printable
+from west_viommu.hypervisor.assignment import Permission
+from west_viommu.system.records import Load
+from west_viommu.tree.addresses import Region
+from west_viommu.write.files import Output
+
+# No release of Xen has a vSMMU.
+_DEFAULT = "xen"
+_NAME = r"[A-Za-z][A-Za-z0-9_-]{0,30}"
+
+
+class Options(NamedTuple):
+    """The arguments of the command."""
+
+    nodes: list[str]
+    host: str | None
+    kernel: str
+    ramdisk: str | None
+    bootargs: str
+    name: str
+    memory: int
+    cpus: int
+    toolstack: str
+    dom0_kernel: str | None
+    dom0_ramdisk: str | None
+    xen: str
+    allow: list[str]
+    ram: list[str]
+    load: list[str]
+    output: str
+    config: str | None
+    profile: str | None
+    include: list[str]
+    define: list[str]
+
+
+def run(options: Options, console: Console) -> None:
+    """Plan the domain, write its folder, and print what was chosen. Raises Refused with all that is
+    wrong, and leaves nothing then.
+    """
+    wish = _wish(options)
+    allowed = tuple(map(_permission, options.allow))
+    chosen = settings_of_host(options, options.nodes, console)
+    if not chosen.profile:
+        chosen = chosen._replace(profile=_DEFAULT)
+        console.note(f"no --profile: {_DEFAULT}, as no release of Xen has a vSMMU")
+    chosen = chosen._replace(permissions=(*chosen.permissions, *allowed))
+    with Output(Path(options.output)) as output:
+        made = assigned(chosen.host or "", wish, chosen, options.include, options.define)
+        files = render_assigned(made, wish)
+        console.report((*made.planned.warnings, *made.found.problems))
+        output.write(files)
+    tell(f"{printable(line)}\n" for line in _report(made, options.output, files))
+
+
+def _wish(options: Options) -> Wish:
+    """Return what the command line asks for. Raises UsageError."""
+    if not options.nodes:
+        what = "name the devices: `viommu list --passable` shows those that can go to a guest"
+        raise UsageError(what)
+    if not re.fullmatch(_NAME, options.name):
+        raise UsageError("--name: a letter, then letters, digits, - and _: 31 characters at most")
+    if options.toolstack == "xl" and not options.dom0_kernel:
+        raise UsageError("--toolstack xl needs a dom0, where xl runs: --dom0-kernel FILE")
+    if options.dom0_ramdisk and not options.dom0_kernel:
+        raise UsageError("--dom0-ramdisk needs --dom0-kernel FILE")
+    load = dict(map(_load, options.load))
+    return Wish(
+        nodes=tuple(options.nodes),
+        kernel=options.kernel,
+        name=options.name,
+        ramdisk=options.ramdisk,
+        bootargs=options.bootargs,
+        memory=options.memory,
+        cpus=options.cpus,
+        toolstack=options.toolstack,
+        dom0_kernel=options.dom0_kernel,
+        dom0_ramdisk=options.dom0_ramdisk,
+        xen=options.xen,
+        ram=tuple(map(_ram, options.ram)),
+        load=Load(**load),
+    )
+
+
+def _ram(text: str) -> Region:
+    base, _, size = text.partition(":")
+    try:
+        return Region(int(base, 0), int(size, 0))
+    except ValueError:
+        raise UsageError(f"--ram {text}: write BASE:SIZE, as 0x80000000:0x40000000") from None
+
+
+def _load(text: str) -> tuple[str, int]:
+    name, _, address = text.partition("=")
+    try:
+        number = int(address, 0)
+    except ValueError:
+        number = -1
+    if name not in Load._fields or number < 0:
+        names = ", ".join(Load._fields)
+        raise UsageError(f"--load {text}: write NAME=ADDRESS, with a NAME of {names}")
+    return name, number
+
+
+def _permission(text: str) -> Permission:
+    hazard, _, rest = text.partition(":")
+    device, _, reason = rest.partition(":")
+    if not (hazard and device.strip() and reason.strip()):
+        raise UsageError(f"--allow {text!r}: write HAZARD:NODE:REASON")
+    return Permission(hazard, device, reason.strip(), Where("--allow"))
+
+
+def _report(made: Assigned, folder: str, files: Iterable[str]) -> Iterator[str]:
+    """Yield the lines that say who gets what, what else it needs, and every choice."""
+    (domain,) = made.found.domains
+    yield f"{domain.name}  {domain.memory} MiB, {domain.cpus} CPU{'s' if domain.cpus > 1 else ''}"
+    for device in domain.plan.devices:
+        yield f"  {device.host}"
+        for iommu, numbers in device.ids_by_iommu.items():
+            yield f"      {iommu}  {' '.join(numbers)}"
+        parts = [f"INTID {' '.join(map(str, device.intids))}"] if device.intids else []
+        parts += [str(page.on_host) for page in device.pages]
+        if parts:
+            yield f"      {'  '.join(parts)}"
+        for need in made.needs.get(device.host, ()):
+            stays = "which nobody switches" if need.kind == "fixed" else "which stays behind"
+            others = f"; also of {', '.join(need.users[:3])}" if need.users else ""
+            yield f"      needs {need} ({need.kind}), {stays}{others}"
+    yield from made.choices
+    yield f"wrote to {folder}: {', '.join(files)}"

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A copied node at other addresses than the host's: reg, xen,reg and ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from struct import iter_unpack, pack
+
+from west_viommu.extract.records import Copied, Property
+from west_viommu.hypervisor.pages import in_pages
+from west_viommu.tree.addresses import Region
+
+
+def at_places(node: Copied, places: Mapping[Region, Region]) -> Copied:
+    """Return `node` with the regions that `places` move at the guest's addresses, and xen,reg for
+    all of its regions; as it is, if none of them moves.
+    """
+    reg = next((prop for prop in node.properties if prop.name == "reg"), None)
+    hosts = [Region(*row) for row in iter_unpack(">QQ", reg.value)] if reg else []
+    if not any(host in places for host in hosts):
+        return node
+    guests = [places.get(host, host) for host in hosts]
+    # Two registers may share a page: Xen maps it once.
+    pages = dict.fromkeys(
+        (in_pages(host), in_pages(guest)) for host, guest in zip(hosts, guests, strict=True)
+    )
+    triples = b"".join(pack(">QQQ", *host, guest.base) for host, guest in pages)
+    changed = {
+        "reg": b"".join(pack(">QQ", *guest) for guest in guests),
+        "ranges": _ranges(node, places),
+    }
+    properties = []
+    for prop in node.properties:
+        value = changed.get(prop.name)
+        properties.append(prop if value is None else prop._replace(value=value))
+        if prop.name == "reg":
+            properties.append(Property("xen,reg", triples))
+    moves = [
+        f"{host} of the host is {guest} here: the guest has something else at its own address"
+        for host, guest in zip(hosts, guests, strict=True)
+        if host != guest
+    ]
+    stem = node.name.partition("@")[0]
+    return node._replace(
+        name=f"{stem}@{guests[0].base:x}",
+        properties=tuple(properties),
+        remarks=(*node.remarks, *moves),
+    )
+
+
+def _ranges(node: Copied, places: Mapping[Region, Region]) -> bytes | None:
+    """Return `ranges` with the windows into moved regions moved as well; None without such."""
+    named = {prop.name: prop.value for prop in node.properties}
+    value = named.get("ranges")
+    if not value:
+        return None
+    address = int.from_bytes(named.get("#address-cells", pack(">I", 2)), "big")
+    size = int.from_bytes(named.get("#size-cells", pack(">I", 1)), "big")
+    width = 4 * (address + 2 + size)
+    rows = []
+    for at in range(0, len(value), width):
+        row = value[at : at + width]
+        base = int.from_bytes(row[4 * address : 4 * address + 8], "big")
+        for host, guest in places.items():
+            if host.contains(base):
+                base += guest.base - host.base
+                break
+        rows.append(row[: 4 * address] + pack(">Q", base) + row[4 * address + 8 :])
+    return b"".join(rows)
