@@ -200,7 +200,7 @@ def test_a_node_without_interrupt_cells_is_no_controller() -> None:
     )
 
 
-@pytest.mark.parametrize(("count", "is_right"), [(15, True), (16, False)])
+@pytest.mark.parametrize(("count", "is_right"), [(79, True), (80, False)])
 def test_nexuses_in_a_row(count: int, is_right: bool) -> None:
     last = "&gic 0 7 4"
     nexuses = "".join(

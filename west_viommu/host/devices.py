@@ -255,14 +255,14 @@ class Devices:
             return None
         interrupts = self.index.interrupts(node)
         return Device(
-            node.path,
-            node.name,
-            self.tree.status(node),
-            self._addresses.regions(node),
-            interrupts.by_gic,
-            interrupts.others,
-            interrupts.unroutable,
-            self._masters.get(path),
+            path=node.path,
+            name=node.name,
+            status=self.tree.status(node),
+            regions=self._addresses.regions(node),
+            interrupts=interrupts.by_gic,
+            other_controllers=interrupts.others,
+            unroutable=interrupts.unroutable,
+            master=self._masters.get(path),
         )
 
     def master(self, path: str) -> Master | None:

@@ -14,6 +14,13 @@ from west_viommu.tree.node import NO_PHANDLES, Node, Tree
 StreamId = NewType("StreamId", int)
 RequesterId = NewType("RequesterId", int)
 
+SMMUV3_COMPATIBLE = "arm,smmu-v3"
+# Xen's SMMUv3 driver takes one cell, the stream ID, and nothing else (arm_smmu_dt_xlate).
+SMMUV3_CELLS = 1
+# Pieces into which the masks of all masters together cut their maps.
+_MAX_PIECES = 1 << 16
+# IOMMUs that one master is behind. On real hosts, two.
+_MAX_IOMMUS = 256
 _ID_SPACE = 1 << 32
 _NULLS = tuple(phandle.to_bytes(4, "big") for phandle in NO_PHANDLES)
 
@@ -35,6 +42,64 @@ class IdMap(NamedTuple):
     rid: RequesterId
     id: StreamId | None
     length: int
+
+
+class Iommu(NamedTuple):
+    """A node with #iommu-cells. `base` and `size` are its first region's, None without one."""
+
+    path: str
+    compatible: tuple[str, ...]
+    base: int | None
+    size: int | None
+    cells: int
+    status: str
+    supported: bool
+
+
+class Master(NamedTuple):
+    """A node with `iommus` or `iommu-map`, even if no entry of it remains.
+
+    `regions` are absolute; `status` is the effective one; `map_mask` is iommu-map-mask or None.
+    """
+
+    path: str
+    compatible: tuple[str, ...]
+    status: str
+    regions: tuple[Region, ...]
+    streams: tuple[Stream, ...]
+    maps: tuple[IdMap, ...]
+    map_mask: int | None
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the host uses the device."""
+        return self.status == "okay"
+
+    @property
+    def iommus(self) -> tuple[str, ...]:
+        """The paths of the IOMMUs that it is behind, each once."""
+        if len(self.streams) == 1 and not self.maps:
+            return (self.streams[0].iommu,)
+        behind = [stream.iommu for stream in self.streams]
+        behind += [entry.iommu for entry in self.maps]
+        return tuple(dict.fromkeys(behind))
+
+    @property
+    def stream_ids(self) -> tuple[StreamId, ...]:
+        """The IDs of its `iommus`, in order."""
+        return tuple(stream.id for stream in self.streams if stream.id is not None)
+
+    def has_stream(self, stream_id: StreamId) -> bool:
+        """Whether its `iommus` have the ID."""
+        return any(stream.id == stream_id for stream in self.streams)
+
+
+class Inventory(NamedTuple):
+    """A host tree as this tool sees it, everything in document order."""
+
+    model: str | None
+    iommus: tuple[Iommu, ...]
+    masters: tuple[Master, ...]
 
 
 def streams(tree: Tree, master: Node) -> tuple[Stream, ...]:
@@ -89,7 +154,7 @@ def id_maps(tree: Tree, master: Node) -> tuple[IdMap, ...]:
         rid, phandle = numbers[at : at + 2]
         at += 2
         if phandle in NO_PHANDLES:
-            # What is to come has the width of an IOMMU that is not there; Linux and the
+            # The rest of the entry has the width of an IOMMU that is not there; Linux and the
             # binding's examples know one cell.
             at += 2
             continue
@@ -175,71 +240,6 @@ def _cut(master: Node, prop: str, width: int) -> TreeError:
     )
 
 
-SMMUV3_COMPATIBLE = "arm,smmu-v3"
-# Xen's SMMUv3 driver takes one cell, the stream ID, and nothing else (arm_smmu_dt_xlate).
-SMMUV3_CELLS = 1
-# Pieces into which the masks of all masters together cut their maps.
-_MAX_PIECES = 1 << 16
-# IOMMUs that one master is behind. On real hosts, two.
-_MAX_IOMMUS = 256
-
-
-class Iommu(NamedTuple):
-    """A node with #iommu-cells. `base` and `size` are its first region's, None without one."""
-
-    path: str
-    compatible: tuple[str, ...]
-    base: int | None
-    size: int | None
-    cells: int
-    status: str
-    supported: bool
-
-
-class Master(NamedTuple):
-    """A node with `iommus` or `iommu-map`, even if no entry of it remains.
-
-    `regions` are absolute; `status` is the effective one; `map_mask` is iommu-map-mask or None.
-    """
-
-    path: str
-    compatible: tuple[str, ...]
-    status: str
-    regions: tuple[Region, ...]
-    streams: tuple[Stream, ...]
-    maps: tuple[IdMap, ...]
-    map_mask: int | None
-
-    @property
-    def enabled(self) -> bool:
-        """Whether the host uses the device."""
-        return self.status == "okay"
-
-    @property
-    def iommus(self) -> tuple[str, ...]:
-        """The paths of the IOMMUs that it is behind, each once."""
-        behind = [stream.iommu for stream in self.streams]
-        behind += [entry.iommu for entry in self.maps]
-        return tuple(dict.fromkeys(behind))
-
-    @property
-    def stream_ids(self) -> tuple[StreamId, ...]:
-        """The IDs of its `iommus`, in order."""
-        return tuple(stream.id for stream in self.streams if stream.id is not None)
-
-    def has_stream(self, stream_id: StreamId) -> bool:
-        """Whether its `iommus` have the ID."""
-        return any(stream.id == stream_id for stream in self.streams)
-
-
-class Inventory(NamedTuple):
-    """A host tree as this tool sees it, everything in document order."""
-
-    model: str | None
-    iommus: tuple[Iommu, ...]
-    masters: tuple[Master, ...]
-
-
 def inventory(tree: Tree) -> tuple[Inventory, tuple[TreeError, ...]]:
     """The inventory of `tree`, and what could not be read of it.
 
@@ -319,31 +319,31 @@ def _iommu_at(tree: Tree, addresses: AddressMap, node: Node) -> Iommu:
     regions = addresses.regions(node)
     first = regions[0] if regions else None
     return Iommu(
-        node.path,
-        compatible,
-        first.base if first else None,
-        first.size if first else None,
-        cells,
-        tree.status(node),
-        SMMUV3_COMPATIBLE in compatible and cells == SMMUV3_CELLS,
+        path=node.path,
+        compatible=compatible,
+        base=first.base if first else None,
+        size=first.size if first else None,
+        cells=cells,
+        status=tree.status(node),
+        supported=SMMUV3_COMPATIBLE in compatible and cells == SMMUV3_CELLS,
     )
 
 
 def _master(tree: Tree, addresses: AddressMap, node: Node) -> Master:
     mask = node.properties.get("iommu-map-mask")
     return Master(
-        node.path,
-        node.compatible,
-        tree.status(node),
-        _translated(addresses.regions(node)),
-        streams(tree, node),
-        id_maps(tree, node),
-        None if mask is None else node.number("iommu-map-mask", 0),
+        path=node.path,
+        compatible=node.compatible,
+        status=tree.status(node),
+        regions=_translated(addresses.regions(node)),
+        streams=streams(tree, node),
+        maps=id_maps(tree, node) if "iommu-map" in node.properties else (),
+        map_mask=None if mask is None else node.number("iommu-map-mask", 0),
     )
 
 
 def _translated(regions: tuple[Region | None, ...]) -> tuple[Region, ...]:
-    # The same tuple where it is the same: of thousands, they are a megabyte.
+    # The same tuple if nothing is left out: of thousands, they are a megabyte.
     absolute = tuple(region for region in regions if region)
     return absolute if len(absolute) < len(regions) else cast("tuple[Region, ...]", regions)
 

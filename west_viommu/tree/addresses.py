@@ -28,7 +28,7 @@ class Region(NamedTuple):
 
     @classmethod
     def between(cls, first: int, last: int) -> Region:
-        """The region from the address `first` to `last`, both included."""
+        """Return the region from the address `first` to `last`, both included."""
         return cls(first, last - first + 1)
 
     @property
@@ -43,15 +43,15 @@ class Region(NamedTuple):
         return base, base + size - 1
 
     def contains(self, address: int) -> bool:
-        """Whether `address` is one of its own."""
+        """Return whether `address` lies in the region."""
         return self.base <= address < self.end
 
     def overlaps(self, other: Region) -> bool:
-        """Whether the two have an address in common."""
+        """Return whether the two regions have an address in common."""
         return self.base < other.end and other.base < self.end
 
     def __str__(self) -> str:
-        """As a person reads it: 0x20000000/0x1000."""
+        """Return the region as people read it: 0x20000000/0x1000."""
         return f"{self.base:#x}/{self.size:#x}"
 
 
@@ -64,7 +64,7 @@ class Range(NamedTuple):
 
 
 def address_map(tree: Tree) -> AddressMap:
-    """The one AddressMap of a host `tree`."""
+    """Return the AddressMap of a host `tree`, made once."""
     return tree.decoded(_of_host, tree.root)
 
 
@@ -73,14 +73,14 @@ def _of_host(tree: Tree, root: Node) -> AddressMap:
 
 
 class AddressMap:
-    """Translates the addresses of one tree, each once; keeps what it learnt of each bus.
+    """Translates the addresses of one tree; reads each bus and node once.
 
-    A bus without #address-cells or #size-cells has those of the specification; where it `inherits`,
-    those of the next node above that says them, as Xen and Linux read a host (__dt_n_addr_cells()
-    and of_bus_n_addr_cells(); booted).
+    Without #address-cells or #size-cells, a bus has the defaults of the specification; if the map
+    `inherits`, the cells of the nearest bus above that has the property, as Xen and Linux read a
+    host (__dt_n_addr_cells() and of_bus_n_addr_cells(); booted).
 
-    What is malformed raises TreeError; but not where all is read `as_xen` would map it: whole
-    entries count and what trails does not, and a region goes where its first byte does
+    Raises TreeError for malformed properties. With `as_xen`, reads them as Xen maps them: whole
+    entries count, a rest does not, and a region goes to the address of its first byte
     (dt_number_of_address() and dt_translate_one(), 4.17 to 4.21).
     """
 
@@ -94,14 +94,14 @@ class AddressMap:
         self._windows: dict[str, Windows] = {}
 
     def cells(self, bus: Node) -> tuple[int, int]:
-        """#address-cells and #size-cells for the children of `bus`. Raises TreeError."""
+        """Return #address-cells and #size-cells for the children of `bus`. Raises TreeError."""
         if bus.path not in self._cells:
             saying = [self._saying(bus, name) for name in ("#address-cells", "#size-cells")]
             self._cells[bus.path] = bus_cells(saying[0])[0], bus_cells(saying[1])[1]
         return self._cells[bus.path]
 
     def _saying(self, bus: Node, name: str) -> Node:
-        """The node that says `name` for `bus`."""
+        """Return the node with property `name` that counts for `bus`."""
         if self._inherits and name not in bus.properties:
             for above in self._tree.lineage(bus):
                 if name in above.properties:
@@ -109,9 +109,10 @@ class AddressMap:
         return bus
 
     def reg(self, node: Node) -> tuple[Region, ...]:
-        """The `reg` entries of `node` as its bus numbers them; () where the bus has 0 size cells.
+        """Return the `reg` entries of `node` in the addresses of its bus; () if the bus has 0 size
+        cells.
 
-        Raises TreeError where the length fits no number of entries.
+        Raises TreeError if the length is no whole number of entries.
         """
         value = node.properties.get("reg")
         parent = self._tree.parent(node)
@@ -131,8 +132,8 @@ class AddressMap:
         return tuple(entries)
 
     def regions(self, node: Node) -> tuple[Region | None, ...]:
-        """The `reg` entries of `node` at absolute addresses; None for one that has none. Raises
-        TreeError as `reg` does.
+        """Return the `reg` entries of `node` at absolute addresses; None for an entry without an
+        absolute address. Raises TreeError as `reg` does.
         """
         known = self._regions.get(node.path)
         if known is None:
@@ -141,19 +142,19 @@ class AddressMap:
         return known
 
     def ranges(self, bus: Node) -> tuple[Range, ...] | None:
-        """The entries of `ranges`; () for the identity, None where the bus has no mapping."""
+        """Return the entries of `ranges`; () for the identity, None if the bus has no mapping."""
         if bus.path not in self._ranges:
             self._ranges[bus.path] = self._decoded_ranges(bus)
         return self._ranges[bus.path]
 
     def dma_ranges(self, bus: Node) -> tuple[Range, ...]:
-        """The entries of `dma-ranges`: where the devices of `bus` see the memory of its parent; ()
-        where they see it as that does. Raises TreeError.
+        """Return the entries of `dma-ranges`, at which the devices of `bus` see the memory of its
+        parent; () for the identity. Raises TreeError.
         """
         return self._decoded_ranges(bus, "dma-ranges") or ()
 
     def absolute(self, node: Node, entry: Region) -> Region | None:
-        """`entry`, at an address of the bus that `node` is on, seen from the root.
+        """Return `entry`, an address range on the bus of `node`, as the root sees it.
 
         A bus without `ranges` has no mapping to its parent, an empty `ranges` is the identity
         (devicetree specification 0.4, 2.3.8). An entry must lie inside one range as a whole.
@@ -175,7 +176,7 @@ class AddressMap:
         return entry if base == entry.base else Region(base, size)
 
     def _around(self, bus: Node, ranges: tuple[Range, ...], base: int, size: int) -> Range | None:
-        """Which of the `ranges` of `bus` holds the entry."""
+        """Return the entry of the `ranges` of `bus` that holds the region."""
         if bus.path not in self._windows:
             self._windows[bus.path] = Windows(ranges)
         windows = self._windows[bus.path]
@@ -210,7 +211,7 @@ class AddressMap:
 
 
 class Windows:
-    """Ranges of one property, to be searched: of several that hold an address, the first counts
+    """Entries of one property, to be searched. If several hold an address, the first counts
     (dt_translate_one() of Xen, of_translate_one() of Linux).
     """
 
@@ -219,7 +220,7 @@ class Windows:
         self._pieces = _pieces(self._ranges) if len(self._ranges) > _FEW else None
 
     def at(self, address: int) -> Range | None:
-        """The one that counts for `address`."""
+        """Return the entry that counts for `address`."""
         if self._pieces:
             starts, firsts = self._pieces
             at = bisect_right(starts, address)
@@ -230,13 +231,13 @@ class Windows:
         return None
 
     def around(self, base: int, size: int) -> Range | None:
-        """The one that counts for `base`, if it holds all of `size` bytes from there."""
+        """Return the entry that counts for `base`, if it holds all of `size` bytes from there."""
         window = self.at(base)
         return window if window and base + size <= window.child + window.size else None
 
 
 def _pieces(ranges: Sequence[Range]) -> tuple[list[int], list[Range | None]]:
-    """The addresses at which another of `ranges` begins to count, and which that is."""
+    """Return the addresses at which another entry of `ranges` begins to count, and that entry."""
     # Late: real buses have few ranges.
     from heapq import heappop, heappush
 
@@ -265,7 +266,7 @@ def _unfit(value: bytes, node: Node, address_cells: int, size_cells: int) -> Tre
 
 
 def bus_cells(bus: Node) -> tuple[int, int]:
-    """#address-cells and #size-cells that `bus` sets for its children. Raises TreeError."""
+    """Return #address-cells and #size-cells that `bus` sets for its children. Raises TreeError."""
     return (
         cell_count(bus, "#address-cells", DEFAULT_ADDRESS_CELLS),
         cell_count(bus, "#size-cells", DEFAULT_SIZE_CELLS),
@@ -273,7 +274,9 @@ def bus_cells(bus: Node) -> tuple[int, int]:
 
 
 def cell_count(bus: Node, prop: str, default: int) -> int:
-    """How many cells `prop` of `bus` says; `default` without it. Raises TreeError."""
+    """Return the number of cells in `prop` of `bus`; `default` without the property. Raises
+    TreeError.
+    """
     count = bus.number(prop, default)
     if count > MAX_CELLS:
         raise TreeError(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Property values as the numbers and strings that they hold (devicetree specification, 2.2.4)."""
+"""Property values as numbers and strings (devicetree specification, 2.2.4)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TreeError(Refused):
 
 
 def cells(value: bytes, path: str, prop: str) -> tuple[int, ...]:
-    """The 32-bit cells of `value`. Raises TreeError where its length is no multiple of 4."""
+    """Return the 32-bit cells of `value`. Raises TreeError if its length is no multiple of 4."""
     if len(value) % 4:
         raise TreeError(
             f"the length of {prop} is not a multiple of 4 bytes",
@@ -55,8 +55,8 @@ def cells(value: bytes, path: str, prop: str) -> tuple[int, ...]:
 def rows(
     value: bytes, width: int, path: str, prop: str, what: str, expected: str
 ) -> tuple[tuple[int, ...], ...]:
-    """The cells of `value`, `width` at a time. Raises TreeError, with `what` is wrong and what is
-    `expected`, where they do not come out even.
+    """Return the cells of `value`, `width` at a time. Raises TreeError, with the message `what` and
+    `expected`, if the last row is incomplete.
     """
     numbers = cells(value, path, prop)
     if numbers and (width < 1 or len(numbers) % width):
@@ -65,12 +65,12 @@ def rows(
 
 
 def whole_rows(value: bytes, width: int) -> bytes:
-    """`value` without what trails the last whole row of `width` cells."""
+    """Return `value` up to the end of its last whole row of `width` cells."""
     return value[: len(value) - len(value) % (4 * max(width, 1))]
 
 
 def u32(value: bytes, path: str, prop: str) -> int:
-    """The one 32-bit cell of `value`. Raises TreeError for any other length."""
+    """Return the one 32-bit cell of `value`. Raises TreeError for any other length."""
     if len(value) != 4:
         raise TreeError(
             f"{prop} is not one cell", path, prop, "4 bytes", counted(len(value), "byte")
@@ -79,7 +79,7 @@ def u32(value: bytes, path: str, prop: str) -> int:
 
 
 def strings(value: bytes, path: str, prop: str) -> tuple[str, ...]:
-    """The nul-terminated strings of `value`. Raises TreeError where it is no string list."""
+    """Return the nul-terminated strings of `value`. Raises TreeError if it is no string list."""
     if not value.endswith(b"\0"):
         raise TreeError(
             f"{prop} is not a list of strings",
@@ -103,12 +103,12 @@ def _texts(value: bytes) -> tuple[str, ...]:
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """ "1 cell", "2 cells"."""
+    """Return "1 cell" or "2 cells"."""
     return f"{number} {noun}" if number == 1 else f"{number} {plural or f'{noun}s'}"
 
 
 def joined(parts: tuple[int, ...]) -> int:
-    """The number that `parts` spell, the most significant cell first."""
+    """Return the number that `parts` make, the most significant cell first."""
     number = 0
     for part in parts:
         number = number << 32 | part

@@ -19,8 +19,8 @@ class Interrupt(NamedTuple):
 
 
 def interrupt_map(tree: Tree, nexus: Node, address: int, specifier: int) -> InterruptMap:
-    """The interrupt-map of `nexus`, read once for so many cells of a unit address and of a
-    specifier. Raises TreeError.
+    """Return the interrupt-map of `nexus`, read once for each count of cells of a unit address and
+    of a specifier. Raises TreeError.
     """
     known = tree.decoded(_no_maps, nexus)
     if (address, specifier) not in known:
@@ -33,21 +33,22 @@ def _no_maps(tree: Tree, nexus: Node) -> dict[tuple[int, int], InterruptMap]:
 
 
 def address_cells(tree: Tree, nexus: Node) -> int:
-    """How many cells a unit address has in the interrupt-map of `nexus`: as it or the nearest node
-    above says ("the old linux trick", dt_irq_map_raw() of Xen, of_irq_parse_raw() of Linux).
+    """Return how many cells a unit address has in the interrupt-map of `nexus`: by its own
+    #address-cells or the nearest above ("the old linux trick", dt_irq_map_raw() of Xen,
+    of_irq_parse_raw() of Linux).
     """
     saying = (above for above in tree.lineage(nexus) if "#address-cells" in above.properties)
     return cell_count(next(saying, nexus), "#address-cells", DEFAULT_ADDRESS_CELLS)
 
 
 class InterruptMap:
-    """The interrupt-map of a nexus, its rows by what they match.
+    """The interrupt-map of a nexus, its rows by their keys.
 
     A row is: child unit address, child specifier, parent phandle, parent unit address, parent
-    specifier. A row matches where address and specifier, both ANDed with interrupt-map-mask, are
-    equal to its own (devicetree specification 0.4, 2.4.3.1). Of rows that match alike, the first
-    counts; a malformed row, only where none before it matches. `targets`: the interrupts of the
-    parents in all rows before a malformed one.
+    specifier. A row matches if address and specifier, both ANDed with interrupt-map-mask, are equal
+    to its own (devicetree specification 0.4, 2.4.3.1). Of rows that match alike, the first counts;
+    a malformed row counts only if no row before it matches. `targets`: the parent interrupts of all
+    rows before a malformed one.
     """
 
     def __init__(self, tree: Tree, nexus: Node, address: int, specifier: int):
@@ -69,8 +70,8 @@ class InterruptMap:
     def parent_interrupt(
         self, address: tuple[int, ...], specifier: tuple[int, ...]
     ) -> tuple[Interrupt, tuple[int, ...]] | None:
-        """What becomes of `specifier` from a child at `address`: the interrupt of the parent, and
-        the unit address there; None where no row matches. Raises TreeError.
+        """Return the interrupt of the parent for `specifier` from a child at `address`, and the
+        unit address there; None if no row matches. Raises TreeError.
         """
         # A child without reg has unit address 0, as in Linux (of_irq_parse_one).
         unit_address = (*address, *(0,) * self._address_cells)[: self._address_cells]
@@ -99,7 +100,7 @@ class InterruptMap:
 
 
 def interrupt_cells(controller: Node) -> int:
-    """How many cells an interrupt of `controller` has. Raises TreeError."""
+    """Return how many cells an interrupt of `controller` has. Raises TreeError."""
     count = controller.number("#interrupt-cells", 0)
     if not 0 < count <= 16:
         raise TreeError(
@@ -113,7 +114,7 @@ def interrupt_cells(controller: Node) -> int:
 
 
 def cut(node: Node, prop: str) -> TreeError:
-    """The error of a list whose last entry is incomplete."""
+    """Return the error of a list with an incomplete last entry."""
     return TreeError(f"the last entry of {prop} is cut off", node.path, prop, "a whole entry")
 
 
@@ -151,16 +152,15 @@ LAST_SPI = Intid(1019)
 # Type -> INTID of interrupt number 0 of that type, and the last one.
 _FIRST_INTID = {SPI: FIRST_SPI, PPI: FIRST_PPI}
 _LAST_INTID = {SPI: LAST_SPI, PPI: Intid(31)}
-# Nexus upon nexus: real trees have two at most. The bound also ends any loop of maps.
-_MAX_NEXUS_DEPTH = 16
-# The same for interrupt-parent, from node to node; by way of parents a tree has 64 levels at most.
-_MAX_PARENTS = 80
+# From one node to the next: a tree has 64 levels, and real trees two maps on the way of an
+# interrupt. The bound ends any loop.
+_MAX_STEPS = 80
 
 
 class Received(NamedTuple):
-    """The interrupts of a node, in their order: `by_gic` the INTIDs on the GIC, and the flags of
-    each (0 where it has no cell for them); `others` the controllers that receive some and are not
-    that GIC; `unroutable` says of each of the rest why no INTID is meant by it.
+    """The interrupts of a node, in their order. `by_gic`: the INTIDs on the GIC, with the flags of
+    each (0 without a cell for flags); `others`: the other controllers that receive some;
+    `unroutable`: for each of the rest, why it has no INTID.
     """
 
     by_gic: tuple[tuple[Intid, int], ...]
@@ -169,7 +169,7 @@ class Received(NamedTuple):
 
 
 def interrupts(tree: Tree, node: Node) -> tuple[Interrupt, ...]:
-    """The interrupts of `node` as specifiers of the controllers that receive them.
+    """Return the interrupts of `node` as specifiers of the controllers that receive them.
 
     interrupts-extended wins over interrupts (devicetree specification 0.4, 2.4.1). An interrupt
     that a nexus does not map, or that has no controller, is left out.
@@ -178,14 +178,15 @@ def interrupts(tree: Tree, node: Node) -> tuple[Interrupt, ...]:
 
 
 def is_gic(node: Node) -> bool:
-    """Whether `node` is an Arm generic interrupt controller."""
+    """Return whether `node` is an Arm generic interrupt controller."""
     return not GIC_COMPATIBLES.isdisjoint(node.compatible)
 
 
 def primary_gic(tree: Tree) -> Node | None:
-    """The GIC that a hypervisor drives: the first node that is one of those Xen knows, is an
+    """Return the GIC that a hypervisor drives: the first node that Xen knows as a GIC, is an
     interrupt-controller below the root, and is enabled by its own status (gic_dt_preinit() and
-    device_init() of Xen, 4.17 to 4.21). On a host without, the first GIC of any kind.
+    device_init() of Xen, 4.17 to 4.21). On a host without such a node, return the first GIC of any
+    kind.
     """
     other = None
     for node in tree.nodes():
@@ -199,7 +200,7 @@ def primary_gic(tree: Tree) -> Node | None:
 
 
 def gic_intid(specifier: tuple[int, ...]) -> Intid | None:
-    """The INTID that a GIC specifier (type, number, ...) names: SPI + 32, PPI + 16.
+    """Return the INTID of a GIC specifier (type, number, ...): SPI + 32, PPI + 16.
 
     None for a type that neither Xen nor Zephyr knows, as the extended ranges of GICv3.1, and for a
     number beyond the last of its type.
@@ -211,14 +212,17 @@ def gic_intid(specifier: tuple[int, ...]) -> Intid | None:
 
 
 def xen_intid(specifier: tuple[int, ...]) -> Intid:
-    """The INTID that Xen makes of a GIC specifier: it takes type 0 for an SPI, and any other for a
-    PPI (gic_irq_xlate() in arch/arm/gic.c, 4.17 to 4.21; booted: type 2 came out as another line).
+    """Return the INTID that Xen makes of a GIC specifier: it takes type 0 for an SPI, and any other
+    for a PPI (gic_irq_xlate() in arch/arm/gic.c, 4.17 to 4.21; booted: type 2 came out as another
+    line).
     """
     return Intid(specifier[1] + (FIRST_SPI if specifier[0] == SPI else _FIRST_INTID[PPI]))
 
 
 def received(tree: Tree, node: Node, gic: Node | None) -> Received:
-    """What receives the interrupts of `node`, where `gic` is the hypervisor's. Raises TreeError."""
+    """Return the interrupts of `node`, sorted by what receives them; `gic` is the GIC of the
+    hypervisor. Raises TreeError.
+    """
     by_gic = []
     others: dict[str, None] = {}
     unroutable = []
@@ -241,14 +245,14 @@ def received(tree: Tree, node: Node, gic: Node | None) -> Received:
 
 
 def interrupt_parent(tree: Tree, node: Node) -> Node | None:
-    """What receives the `interrupts` of `node`.
+    """Return the node that receives the `interrupts` of `node`.
 
-    The first node with #interrupt-cells on the way that goes from a node to its interrupt-parent,
-    or else to its parent (devicetree specification 0.4, 2.4; of_irq_find_parent in Linux).
+    It is the first node with #interrupt-cells on the way from a node to its interrupt-parent, or
+    else to its parent (devicetree specification 0.4, 2.4; of_irq_find_parent in Linux).
     """
     current = node
     seen = {node.path}
-    while True:
+    for _ in range(_MAX_STEPS):
         value = current.properties.get("interrupt-parent")
         if value is None:
             parent = tree.parent(current)
@@ -260,22 +264,36 @@ def interrupt_parent(tree: Tree, node: Node) -> Node | None:
         if "#interrupt-cells" in parent.properties:
             return parent
         seen.add(parent.path)
-        if len(seen) > _MAX_PARENTS:
-            raise TreeError(
-                "interrupt-parent leads through too many nodes",
-                node.path,
-                "interrupt-parent",
-                f"a controller after at most {_MAX_PARENTS} nodes",
-            )
         current = parent
+    raise TreeError(
+        "interrupt-parent leads through too many nodes",
+        node.path,
+        "interrupt-parent",
+        f"a controller after at most {_MAX_STEPS} nodes",
+    )
+
+
+def _receiver(tree: Tree, node: Node) -> Node | None:
+    """Return `interrupt_parent` of `node`, computed once for all nodes of a bus that have no
+    interrupt-parent of their own.
+    """
+    bus = tree.parent(node)
+    if bus is None or "interrupt-parent" in node.properties:
+        return interrupt_parent(tree, node)
+    receiver = tree.decoded(_receiver_of_children, bus)
+    return receiver if receiver is not node else None
+
+
+def _receiver_of_children(tree: Tree, bus: Node) -> Node | None:
+    return bus if "#interrupt-cells" in bus.properties else interrupt_parent(tree, bus)
 
 
 def _generated(tree: Tree, node: Node) -> list[Interrupt]:
-    """The interrupts of `node` before any nexus translates them."""
+    """Return the interrupts of `node` before any nexus translates them."""
     if "interrupts-extended" in node.properties:
         return extended(tree, node)
     value = node.properties.get("interrupts")
-    parent = tree.decoded(interrupt_parent, node) if value is not None else None
+    parent = _receiver(tree, node) if value is not None else None
     if value is None or parent is None:
         return []
     width = interrupt_cells(parent)
@@ -291,7 +309,7 @@ def _generated(tree: Tree, node: Node) -> list[Interrupt]:
 
 
 def extended(tree: Tree, node: Node) -> list[Interrupt]:
-    """The entries of `interrupts-extended`. Raises TreeError."""
+    """Return the entries of `interrupts-extended`. Raises TreeError."""
     numbers = cells(node.properties["interrupts-extended"], node.path, "interrupts-extended")
     generated = []
     at = 0
@@ -306,24 +324,26 @@ def extended(tree: Tree, node: Node) -> list[Interrupt]:
 
 
 def _all_routed(tree: Tree, node: Node) -> Iterator[tuple[Interrupt, Interrupt | None]]:
-    """Each interrupt of `node`, and what becomes of it; None where it is mapped nowhere."""
+    """Yield each interrupt of `node` with the interrupt that the controller receives; None if it is
+    mapped nowhere.
+    """
     for interrupt in _generated(tree, node):
         yield interrupt, routed(tree, node, interrupt)
 
 
 def routed(tree: Tree, node: Node, interrupt: Interrupt) -> Interrupt | None:
-    """`interrupt` of `node` followed through every interrupt-map on its way; None where it is
-    dropped. Raises TreeError.
+    """Return `interrupt` of `node` after every interrupt-map on its way; None if a map drops it.
+    Raises TreeError.
 
-    It ends at an interrupt-controller, even if that has a map. A node with #interrupt-cells that is
-    neither hands it on to its interrupt parent (dt_irq_map_raw() of Xen, of_irq_parse_raw() of
-    Linux).
+    It ends at an interrupt-controller, even at one with a map. A node with #interrupt-cells that
+    has neither property hands it on to its interrupt parent (dt_irq_map_raw() of Xen,
+    of_irq_parse_raw() of Linux).
     """
     if "interrupt-controller" in interrupt.controller.properties:
         return interrupt
     address = cells(whole_rows(node.properties.get("reg", b""), 1), node.path, "reg")
     width = address_cells(tree, interrupt.controller)
-    for _ in range(_MAX_NEXUS_DEPTH):
+    for _ in range(_MAX_STEPS):
         nexus, specifier = interrupt
         if "interrupt-controller" in nexus.properties:
             return interrupt
@@ -345,7 +365,7 @@ def routed(tree: Tree, node: Node, interrupt: Interrupt) -> Interrupt | None:
 
 
 def _unroutable(specifier: tuple[int, ...]) -> str:
-    """Why a specifier of the GIC names no INTID that Xen could route."""
+    """Return why a specifier of the GIC has no INTID that Xen could route."""
     numbers = " ".join(map(str, specifier))
     if len(specifier) < 2:
         return f"<{numbers}> is too short"
@@ -358,5 +378,5 @@ def _unroutable(specifier: tuple[int, ...]) -> str:
 
 
 def _is_okay(node: Node) -> bool:
-    """Whether the node's own status is "okay": of those above, Xen asks nothing."""
+    """Return whether the own status of `node` is "okay": Xen does not look at the nodes above."""
     return node.properties.get("status", b"okay\0") in (b"okay\0", b"ok\0")

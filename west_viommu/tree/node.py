@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An immutable devicetree: the same one whichever reader made it."""
+"""An immutable devicetree, the same for every reader of files."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Node(NamedTuple):
     children: tuple[Node, ...]
 
     def string_list(self, name: str) -> tuple[str, ...]:
-        """The strings of property `name`; () where the node does not have it."""
+        """Return the strings of property `name`; () if the node does not have the property."""
         value = self.properties.get(name)
         return () if value is None else strings(value, self.path, name)
 
     def number(self, name: str, default: int) -> int:
-        """The u32 property `name`, or `default` where the node does not have it."""
+        """Return the u32 property `name`, or `default` if the node does not have the property."""
         value = self.properties.get(name)
         return default if value is None else u32(value, self.path, name)
 
@@ -51,7 +51,9 @@ class Node(NamedTuple):
 
     @property
     def known_compatible(self) -> tuple[str, ...]:
-        """As `compatible`; () where that is malformed: whoever needs it says so."""
+        """The compatible strings; () if they are malformed: code that needs them reads
+        `compatible`.
+        """
         try:
             return self.compatible
         except TreeError:
@@ -59,12 +61,12 @@ class Node(NamedTuple):
 
 
 def name_of(path: str) -> str:
-    """The name of the node at `path`, with its unit address."""
+    """Return the name of the node at `path`, with its unit address."""
     return path.rpartition("/")[2]
 
 
 def unit_address(name: str) -> int | None:
-    """The unit address in the name of a node; None where it has none that is a number."""
+    """Return the unit address in the name of a node; None if it has no number there."""
     try:
         return int(name.partition("@")[2], 16)
     except ValueError:
@@ -72,12 +74,14 @@ def unit_address(name: str) -> int | None:
 
 
 def is_at_or_below(path: str, above: str) -> bool:
-    """Whether the node at `path` is the one at `above`, or below it; below the root counts none."""
+    """Return whether the node at `path` is the node at `above` or below it; no node counts as below
+    the root.
+    """
     return path == above or path.startswith(f"{above}/")
 
 
 def paths_above(path: str) -> Iterator[str]:
-    """The paths of the nodes above the one at `path`, the nearest first, but for the root."""
+    """Yield the paths of the nodes above `path`, the nearest first, without the root."""
     at = path.rfind("/")
     while at > 0:
         path = path[:at]
@@ -86,9 +90,8 @@ def paths_above(path: str) -> Iterator[str]:
 
 
 class Tree:
-    """Nodes by path, by phandle and in document order. `source`: what only its source tells, None
-    where it comes from a blob. `memreserve`: the rows (address, size) of its memory reservation
-    block.
+    """Nodes by path, by phandle and in document order. `source`: facts of the source, None for a
+    blob. `memreserve`: the rows (address, size) of the memory reservation block.
     """
 
     __slots__ = (
@@ -129,7 +132,7 @@ class Tree:
             pending.extend(reversed(node.children))
 
     def decoded(self, make: Callable[[Tree, Node], T], node: Node) -> T:
-        """What `make` makes of `node` of this tree, made once for all who ask."""
+        """Return `make(tree, node)`, computed once for each `make` and node."""
         key = make, node.path
         if key not in self._decoded:
             self._decoded[key] = make(self, node)
@@ -137,38 +140,39 @@ class Tree:
         return known
 
     def nodes(self) -> Iterable[Node]:
-        """Every node, a node before its children, in document order."""
+        """Return every node, a node before its children, in document order."""
         return self._by_path.values()
 
     def node(self, path: str) -> Node | None:
-        """The node at `path`, or None."""
+        """Return the node at `path`, or None."""
         return self._by_path.get(path)
 
     def parent(self, node: Node) -> Node | None:
-        """The parent of `node`; None for the root."""
+        """Return the parent of `node`; None for the root."""
         if node.path == "/":
             return None
         return self._by_path[node.path.rpartition("/")[0] or "/"]
 
     def lineage(self, node: Node) -> Iterator[Node]:
-        """`node`, its parent, and so on up to the root."""
+        """Yield `node`, its parent, and so on up to the root."""
         current: Node | None = node
         while current is not None:
             yield current
             current = self.parent(current)
 
     def with_phandle(self, phandle: int) -> Node | None:
-        """The one node with `phandle`; None where none or several have it."""
+        """Return the only node with `phandle`; None if no node or several nodes have it."""
         return None if phandle in self._shared_phandles else self._by_phandle.get(phandle)
 
     def by_number(self, number: int) -> Node | None:
-        """The node that `number` means where it stands for a phandle."""
+        """Return the node to which `number` refers, if it is a phandle."""
         node = self.with_phandle(number)
         return node if node and self.is_numbered(node) else None
 
     def is_numbered(self, node: Node) -> bool:
-        """Whether the phandle of `node` is a number of its own, so that a number elsewhere may mean
-        it: not where the compiler gives it one. Of a blob that is not known.
+        """Return whether the phandle of `node` was written as a number, so that a number elsewhere
+        may refer to the node: not if the compiler chose the phandle. A blob does not show which, so
+        any phandle counts.
         """
         if self.source:
             return node.path in self.source.numbered
@@ -176,13 +180,13 @@ class Tree:
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """Label -> path; none where the source is not known."""
+        """Label -> path; empty without the source."""
         return self.source.labels if self.source else {}
 
     def phandle_target(self, phandle: int, user: Node, prop: str) -> Node:
-        """The node with `phandle`, which property `prop` of `user` refers to.
+        """Return the node with `phandle`, to which property `prop` of `user` refers.
 
-        Raises TreeError where no node, or more than one, has it.
+        Raises TreeError if no node, or more than one, has the phandle.
         """
         target = self._by_phandle.get(phandle)
         if target is None:
@@ -196,10 +200,10 @@ class Tree:
         return target
 
     def status(self, node: Node) -> str:
-        """ "okay", or the first other status value found from `node` up to the root.
+        """Return "okay", or the first other status value from `node` up to the root.
 
-        A device is usable only when its own status and that of every ancestor is (devicetree
-        specification 0.4, 2.3.4).
+        A device is usable only if its own status and the status of every ancestor is "okay"
+        (devicetree specification 0.4, 2.3.4).
         """
         for value in node.string_list("status")[:1]:
             if value not in _OKAY:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Properties by which a node refers to others: clocks, resets, power. A table, as in dtc's
-checks.c: where only numbers are known, it says which of them are phandles.
+"""Properties that refer to other nodes (clocks, resets, power), as a table like the one in dtc's
+checks.c: if only numbers are known, the table shows which of them are phandles.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import NamedTuple
 class Provider(NamedTuple):
     """A kind of property that is a list of entries, each a phandle and arguments.
 
-    `cells`: the property of the node referred to that says how many arguments follow; "" where
-    none do; None where the value is no such list. `names`: the property that names the entries.
-    `why`: what it means for a guest of Xen that the property is left out.
+    `cells`: the property of the target node with the number of arguments; "" without arguments;
+    None if the value is no such list. `names`: the property that names the entries. `why`: the
+    meaning for a guest of Xen that has to do without the property.
     """
 
     cells: str | None
@@ -82,7 +82,7 @@ _PROVIDERS = {
 
 
 def _is_plain(pattern: str) -> bool:
-    """Whether `pattern` is a name, or some."""
+    """Return whether `pattern` is one name, or several."""
     return pattern.translate({ord("-"): None, ord("|"): None}).isalnum()
 
 
@@ -111,7 +111,7 @@ _NUMBER = (
 
 @lru_cache(1024)
 def provider(name: str) -> Provider | None:
-    """What the table has of property `name`."""
+    """Return the row of the table for property `name`."""
     known = _BY_NAME.get(name)
     if known:
         return known
@@ -119,22 +119,22 @@ def provider(name: str) -> Provider | None:
 
 
 def is_syscon(name: str) -> bool:
-    """Whether property `name` begins with the phandle of a block of registers."""
+    """Return whether property `name` begins with the phandle of a block of registers."""
     return bool(re.fullmatch(_SYSCON, name))
 
 
 def is_number(name: str) -> bool:
-    """Whether what property `name` holds are numbers by the name, and no phandles."""
+    """Return whether, by its name, property `name` has numbers and no phandles."""
     return bool(re.fullmatch(_NUMBER, name))
 
 
 def companions(name: str) -> list[str]:
-    """The properties that mean nothing without property `name`."""
+    """Return the properties that mean nothing without property `name`."""
     row = provider(name)
     return [row.names] if row and row.names else []
 
 
 def meaning(name: str) -> str:
-    """What it means that property `name`, which refers to another node, is left out."""
+    """Return what a guest loses if property `name`, which refers to another node, is left out."""
     row = provider(name)
     return row.why if row else _SYSCON_WHY if is_syscon(name) else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which cells of a property are phandles: as its source shows, or as tables and numbers tell."""
+"""Which cells of a property are phandles: by its source, or by tables and equal numbers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from west_viommu.tree.providers import Provider, is_number, is_syscon, provider
 
 
 class Reference(NamedTuple):
-    """What one property refers to. `cells`: index of a cell -> path of the node whose phandle it
-    is. `others`: nodes that it refers to in another way, by their paths or beside odd lengths.
+    """The nodes to which one property refers. `cells`: index of a cell -> path of the node with
+    that phandle. `others`: nodes referred to by path, or beside cells of other sizes.
     """
 
     cells: Mapping[int, str]
@@ -25,8 +25,9 @@ class Reference(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a property is: `reference` where it refers to nodes. `is_open`: by its name it refers to
-    nodes, and to which could not be told. `is_guess`: nothing but equal numbers says that it does.
+    """A property as far as it can be read: `reference` if it refers to nodes. `is_open`: by its
+    name the property refers to nodes, but it is unknown to which. `is_guess`: only equal numbers
+    show that it does.
     """
 
     reference: Reference
@@ -39,9 +40,9 @@ PLAIN = Reading(NO_REFERENCE)
 
 
 class Source(NamedTuple):
-    """What only the source of a tree tells. `labels`: label -> path. `numbered`: the paths of the
-    nodes whose phandle is a number of their own, which a number elsewhere may mean. `references`:
-    path of a node -> property -> what its value refers to by label or path.
+    """Facts of a tree that only its source has. `labels`: label -> path. `numbered`: the paths of
+    the nodes with a phandle that was written as a number, to which a number elsewhere may refer.
+    `references`: path of a node -> property -> its references by label or path.
     """
 
     labels: Mapping[str, str]
@@ -50,8 +51,8 @@ class Source(NamedTuple):
 
 
 def reading_of(tree: Tree, node: Node, name: str) -> Reading:
-    """What property `name` of a `node` of `tree` refers to: what was written as a reference, and
-    where nothing was, numbers that are the phandle of a node, where the name says so.
+    """Return to which nodes property `name` of a `node` of `tree` refers: by the references in the
+    source; without any, by numbers that are phandles, if the name of the property allows that.
     """
     value = node.properties[name]
     of_source = tree.source.references(node.path) if tree.source else {}
@@ -75,8 +76,9 @@ def reading_of(tree: Tree, node: Node, name: str) -> Reading:
 
 
 def _of_table(tree: Tree, row: Provider, value: bytes, written: Reference) -> Reading:
-    """An entry is a phandle and as many arguments as the node with it says. What does not come out
-    so is what was written, or open.
+    """Return the reading by a row of the table: an entry is a phandle and as many arguments as its
+    node wants. If the value does not come out even, return the references in the source, or an open
+    reading.
     """
     fallback = Reading(written, is_open=not written.targets)
     if row.cells is None or written.others or len(value) % 4:
