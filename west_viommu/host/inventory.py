@@ -8,7 +8,7 @@ from typing import NamedTuple, NewType, cast
 
 from west_viommu.host.intervals import Interval, TooManyIntervals, submask_intervals
 from west_viommu.tree.addresses import AddressMap, Region, address_map
-from west_viommu.tree.cells import TreeError, cells
+from west_viommu.tree.cells import TreeError, cells, whole_rows
 from west_viommu.tree.node import NO_PHANDLES, Node, Tree
 
 StreamId = NewType("StreamId", int)
@@ -22,6 +22,9 @@ _MAX_PIECES = 1 << 16
 # IOMMUs that one master is behind. On real hosts, two.
 _MAX_IOMMUS = 256
 _ID_SPACE = 1 << 32
+_MMU_MASTERS = "mmu-masters"
+# MAX_PHANDLE_ARGS of Xen.
+_MOST_ARGUMENTS = 16
 _NULLS = tuple(phandle.to_bytes(4, "big") for phandle in NO_PHANDLES)
 
 
@@ -57,7 +60,7 @@ class Iommu(NamedTuple):
 
 
 class Master(NamedTuple):
-    """A node with `iommus` or `iommu-map`, even if no entry of it remains.
+    """A node with `iommus` or `iommu-map`, even if no entry of it remains, or in `mmu-masters`.
 
     `regions` are absolute; `status` is the effective one; `map_mask` is iommu-map-mask or None.
     """
@@ -108,6 +111,34 @@ def streams(tree: Tree, master: Node) -> tuple[Stream, ...]:
     (Linux, iommu.txt binding.) An entry whose phandle says "none" is one cell, and left out.
     """
     return tuple(stream for stream in _streams(tree, master) if stream)
+
+
+def mmu_masters(tree: Tree) -> dict[str, tuple[Stream, ...]]:
+    """Return, by the path of a master, its streams in the `mmu-masters` of SMMUs: the old binding,
+    in which an SMMU lists its masters, each a phandle and as many IDs as its #stream-id-cells.
+
+    Xen still registers these masters when the SMMU probes, and does not read their `iommus` then
+    (arm_smmu_device_dt_probe() in smmu.c and iommu_add_dt_device(), 4.17 to 4.22). It stops reading
+    at an entry that is malformed or has no phandle, and takes 16 IDs of an entry at most
+    (__dt_parse_phandle_with_args()).
+    """
+    listed: dict[str, tuple[Stream, ...]] = {}
+    for smmu in tree.nodes():
+        value = smmu.properties.get(_MMU_MASTERS, b"")
+        numbers = cells(whole_rows(value, 1), smmu.path, _MMU_MASTERS) if value else ()
+        at = 0
+        while at < len(numbers):
+            master = tree.with_phandle(numbers[at])
+            if master is None or numbers[at] == 0:
+                break
+            width = int.from_bytes(master.properties.get("#stream-id-cells", b"")[:4], "big")
+            ids = numbers[at + 1 : at + 1 + width]
+            if "#stream-id-cells" not in master.properties or len(ids) < width:
+                break
+            streams = (Stream(smmu.path, StreamId(id), None) for id in ids[:_MOST_ARGUMENTS])
+            listed[master.path] = (*listed.get(master.path, ()), *streams)
+            at += 1 + width
+    return listed
 
 
 def first_null_entry(tree: Tree, master: Node) -> int | None:
@@ -250,13 +281,15 @@ def inventory(tree: Tree) -> tuple[Inventory, tuple[TreeError, ...]]:
     masters: list[Master] = []
     errors: list[TreeError] = []
     pieces_left = _MAX_PIECES
+    listed = mmu_masters(tree)
     for node in tree.nodes():
         properties = node.properties
         try:
-            if "#iommu-cells" in properties:
+            if "#iommu-cells" in properties or _MMU_MASTERS in properties:
                 iommus.append(_iommu_at(tree, addresses, node))
-            if "iommus" in properties or "iommu-map" in properties:
-                master = _master(tree, addresses, node)
+            is_listed = bool(listed) and node.path in listed
+            if "iommus" in properties or "iommu-map" in properties or is_listed:
+                master = _master(tree, addresses, node, listed.get(node.path))
                 if len(master.iommus) > _MAX_IOMMUS:
                     raise _behind_too_many(master)
                 masters.append(master)
@@ -315,7 +348,8 @@ def claimed(master: Master) -> Iterator[tuple[str, Interval]]:
 
 def _iommu_at(tree: Tree, addresses: AddressMap, node: Node) -> Iommu:
     compatible = node.compatible
-    cells = node.number("#iommu-cells", 0)
+    # An SMMU that lists its masters need not have the property; it then says nothing of cells.
+    cells = node.number("#iommu-cells", 1 if _MMU_MASTERS in node.properties else 0)
     regions = addresses.regions(node)
     first = regions[0] if regions else None
     return Iommu(
@@ -329,14 +363,16 @@ def _iommu_at(tree: Tree, addresses: AddressMap, node: Node) -> Iommu:
     )
 
 
-def _master(tree: Tree, addresses: AddressMap, node: Node) -> Master:
+def _master(
+    tree: Tree, addresses: AddressMap, node: Node, listed: tuple[Stream, ...] | None
+) -> Master:
     mask = node.properties.get("iommu-map-mask")
     return Master(
         path=node.path,
         compatible=node.compatible,
         status=tree.status(node),
         regions=_translated(addresses.regions(node)),
-        streams=streams(tree, node),
+        streams=streams(tree, node) if listed is None else listed,
         maps=id_maps(tree, node) if "iommu-map" in node.properties else (),
         map_mask=None if mask is None else node.number("iommu-map-mask", 0),
     )

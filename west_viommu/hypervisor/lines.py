@@ -22,9 +22,17 @@ from west_viommu.tree.interrupts import (
 )
 from west_viommu.tree.node import Node, Tree
 
+# IRQ_TYPE_SENSE_MASK, of the third cell of a GIC specifier.
+_TRIGGERS = 0xF
+
 
 def lines(tree: Tree, node: Node, gic: Node | None) -> Iterator[Intid]:
-    """The INTIDs that Xen makes of the interrupts of `node` on its `gic`, in their order."""
+    """Yield the INTIDs that Xen makes of the interrupts of `node` on its `gic`, in their order."""
+    return (intid for intid, _ in typed_lines(tree, node, gic))
+
+
+def typed_lines(tree: Tree, node: Node, gic: Node | None) -> Iterator[tuple[Intid, int]]:
+    """Yield the INTIDs of `lines`, each with its trigger (gic_irq_xlate())."""
     for interrupt in _counted(tree, node):
         try:
             found = routed(tree, node, interrupt)
@@ -48,7 +56,7 @@ def map_targets(tree: Tree, bridge: Node, gic: Node | None) -> Iterator[Intid]:
     except TreeError:
         return
     for interrupt in targets:
-        yield from _on_gic(interrupt, gic)
+        yield from (intid for intid, _ in _on_gic(interrupt, gic))
 
 
 def _counted(tree: Tree, node: Node) -> list[Interrupt]:
@@ -70,6 +78,7 @@ def _counted(tree: Tree, node: Node) -> list[Interrupt]:
     return [Interrupt(parent, specifier) for specifier in specifiers]
 
 
-def _on_gic(interrupt: Interrupt, gic: Node | None) -> Iterator[Intid]:
+def _on_gic(interrupt: Interrupt, gic: Node | None) -> Iterator[tuple[Intid, int]]:
     if gic and interrupt.controller.path == gic.path and len(interrupt.specifier) > 1:
-        yield xen_intid(interrupt.specifier)
+        flags = interrupt.specifier[2] if len(interrupt.specifier) > 2 else 0
+        yield xen_intid(interrupt.specifier), flags & _TRIGGERS

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The IOMMUs of a host that Xen's drivers can use, and the limits of these drivers.
+
+Read in Xen's drivers/passthrough/arm: smmu-v3.c, smmu.c (SMMUv1 and v2), ipmmu-vmsa.c and iommu.c,
+in 4.17, 4.20 and 4.22.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from west_viommu.diagnostics import Diagnostic, Severity
+from west_viommu.host.devices import Devices
+from west_viommu.host.inventory import Iommu, Master, Stream
+from west_viommu.hypervisor.lines import lines, typed_lines
+from west_viommu.hypervisor.profile import Profile
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.interrupts import FIRST_SPI, LAST_SPI, Intid
+from west_viommu.tree.node import Node, Tree
+
+SMMUV3, SMMUV2, IPMMU = "SMMUv3", "SMMUv2", "IPMMU"
+# The registers of an SMMUv3: two pages, or one with this property (arm_smmu_resource_size()).
+_SMMUV3_BYTES, _SMMUV3_PAGE_0 = 0x20000, 0x10000
+_ONE_PAGE = "cavium,cn9900-broken-page1-regspace"
+# The bits of an ID and of a mask that the SMMUv2 driver keeps (SMR_ID_MASK, SMR_MASK_MASK in
+# arm_smmu_dt_xlate_generic()).
+SMR_BITS = 0x7FFF
+# IDs of one master for which the SMMUv2 driver has room: MAX_MASTER_STREAMIDS, which
+# arm_smmu_dt_add_device_legacy() does not check when it fills smendx[].
+MOST_IDS = 16
+# Bits of a guest address: of the stage 2 of an SMMUv3 or v2 with 4 levels, and of an IPMMU
+# (IPMMU_MAX_P2M_IPA_BITS).
+_ADDRESS_BITS = {SMMUV3: 48, SMMUV2: 48, IPMMU: 40}
+
+
+def kind(iommu: Iommu) -> str:
+    """Return the driver of Xen for `iommu`: SMMUV3, SMMUV2 or IPMMU; "" for none of them."""
+    for name in iommu.compatible:
+        if name == "arm,smmu-v3":
+            return SMMUV3
+        if name.startswith(("arm,smmu-", "arm,mmu-")):
+            return SMMUV2
+        if name.startswith("renesas,ipmmu-"):
+            return IPMMU
+    return ""
+
+
+def unusable(devices: Devices, profile: Profile) -> dict[str, Diagnostic]:
+    """Return, for each IOMMU that Xen has a driver for and leaves alone, why it does.
+
+    An IOMMU that is disabled or marked is not tried (device_init()) and has no entry. Of the kinds
+    of IOMMUs that probe, the first in tree order is the only one that Xen uses (iommu_set_ops());
+    a cache of an IPMMU is tried after all others (iommu_hardware_setup()).
+    """
+    if not profile.toolstacks:
+        return {}
+    candidates = [iommu for iommu in devices.iommus.values() if _is_tried(devices, iommu, profile)]
+    faults: dict[str, Diagnostic] = {}
+    probed: list[Iommu] = []
+    late = [iommu for iommu in candidates if _is_cache(devices.tree, iommu)]
+    for iommu in candidates:
+        if iommu in late:
+            continue
+        fault = _fault(devices, iommu)
+        if fault:
+            faults[iommu.path] = fault
+        else:
+            probed.append(iommu)
+    has_root = any(kind(iommu) == IPMMU for iommu in probed)
+    for iommu in late:
+        if has_root:
+            probed.append(iommu)
+        else:
+            faults[iommu.path] = _without_root(iommu)
+    for iommu in probed[1:]:
+        if kind(iommu) != kind(probed[0]):
+            faults[iommu.path] = _second_kind(iommu, probed[0])
+    return faults
+
+
+def address_bits(devices: Devices, profile: Profile) -> int:
+    """Return the bits that a guest address may have: as the IOMMUs that Xen drives allow
+    (p2m_restrict_ipa_bits()).
+    """
+    without = unusable(devices, profile)
+    kinds = {
+        kind(iommu)
+        for iommu in devices.iommus.values()
+        if iommu.path not in without and _is_tried(devices, iommu, profile)
+    }
+    return min((_ADDRESS_BITS[each] for each in kinds), default=48)
+
+
+def too_many(master: Master, iommu: Iommu) -> int:
+    """Return how many IDs `master` has behind an SMMUv2, if they are more than its driver has room
+    for; else 0. The driver then writes over other memory of Xen (4.17 to 4.22).
+    """
+    count = sum(stream.iommu == iommu.path for stream in master.streams)
+    return count if kind(iommu) == SMMUV2 and count > MOST_IDS else 0
+
+
+def cut_id(stream: Stream, iommu: Iommu) -> int | None:
+    """Return the ID that the driver programs for `stream`: an SMMUv2 keeps 15 bits of it."""
+    return stream.id & SMR_BITS if stream.id is not None and kind(iommu) == SMMUV2 else stream.id
+
+
+class Entry(NamedTuple):
+    """A stream match register of an SMMUv2: IDs equal to `id` but for the bits of `mask`."""
+
+    id: int
+    mask: int
+
+    def holds(self, other: Entry) -> bool:
+        """Return whether each ID of `other` is one of this entry."""
+        return other.mask & self.mask == other.mask and not (self.id ^ other.id) & ~self.mask
+
+    def overlaps(self, other: Entry) -> bool:
+        """Return whether the two entries have an ID in common."""
+        return not (self.id ^ other.id) & ~(self.mask | other.mask)
+
+
+def entries(master: Master, iommu: Iommu) -> list[Entry]:
+    """Return the entries that Xen from 4.20 on makes of the streams of `master` on an SMMUv2."""
+    if kind(iommu) != SMMUV2:
+        return []
+    return [
+        Entry(stream.id & SMR_BITS, (stream.mask or 0) & SMR_BITS)
+        for stream in master.streams
+        if stream.iommu == iommu.path and stream.id is not None
+    ]
+
+
+def refused_entry(new: Iterable[Entry], old: Iterable[Entry] = ()) -> tuple[Entry, Entry] | None:
+    """Return the first of the `new` entries that arm_smmu_find_sme() refuses with -EINVAL (4.20
+    on), and the entry before it, or of the `old` ones, that it overlaps without lying inside it.
+    """
+    there = list(old)
+    for entry in new:
+        if any(known.holds(entry) for known in there):
+            continue
+        for known in there:
+            if known.overlaps(entry):
+                return entry, known
+        there.append(entry)
+    return None
+
+
+class Frame(NamedTuple):
+    """A GICv2m frame at `path`, with the SPIs that Xen gives dom0 for it. `intids` is empty if only
+    a register of the frame has them.
+    """
+
+    path: str
+    intids: range
+
+
+def v2m_frames(devices: Devices) -> Iterator[Frame]:
+    """Yield the GICv2m frames of the GIC that Xen drives: gicv2_extension_dt_init() takes the
+    children that are compatible with arm,gic-v2m-frame, and arm,msi-base-spi and arm,msi-num-spis,
+    both of them not 0, as INTIDs; gicv2_map_hwdom_extra_mappings() routes all of them to dom0 as
+    edge (4.17 to 4.22).
+    """
+    gic = devices.index.gic
+    for child in gic.children if gic else ():
+        if "arm,gic-v2m-frame" in child.known_compatible:
+            first, count = (_u32(child, f"arm,msi-{name}") for name in ("base-spi", "num-spis"))
+            stated = range(first, min(first + count, LAST_SPI + 1)) if first and count else range(0)
+            yield Frame(child.path, stated if first >= FIRST_SPI else range(0))
+
+
+def triggers(devices: Devices, node: Node) -> Iterator[tuple[Intid, int]]:
+    """Yield each SPI of `node` with the trigger that Xen sets for it."""
+    for intid, trigger in typed_lines(devices.tree, node, devices.index.gic):
+        if intid >= FIRST_SPI:
+            yield intid, trigger
+
+
+def _is_tried(devices: Devices, iommu: Iommu, profile: Profile) -> bool:
+    node = devices.tree.node(iommu.path)
+    if node is None or "xen,passthrough" in node.properties or not kind(iommu):
+        return False
+    status = node.properties.get("status", b"okay\0")
+    # A Xen has the driver of SMMUv2 unless somebody leaves it out (Kconfig: default y).
+    is_built = kind(iommu) == SMMUV2 or profile.driver(iommu.compatible) is not None
+    return is_built and status in (b"okay\0", b"ok\0")
+
+
+def _is_cache(tree: Tree, iommu: Iommu) -> bool:
+    node = tree.node(iommu.path)
+    return kind(iommu) == IPMMU and node is not None and "renesas,ipmmu-main" in node.properties
+
+
+def _fault(devices: Devices, iommu: Iommu) -> Diagnostic | None:
+    """Return why the driver does not take `iommu`; None if it does."""
+    node = devices.tree.node(iommu.path)
+    if node is None:
+        return None
+    if kind(iommu) == SMMUV3:
+        return _of_smmuv3(iommu, node)
+    count = len(list(lines(devices.tree, node, devices.index.gic)))
+    return _of_smmuv2(iommu, node, count) if kind(iommu) == SMMUV2 else _of_ipmmu(iommu, count)
+
+
+def _of_smmuv3(iommu: Iommu, node: Node) -> Diagnostic | None:
+    """arm_smmu_device_probe() fails with -EINVAL, and Xen stops ("Couldn't configure correctly all
+    the IOMMUs").
+    """
+    smallest = _SMMUV3_PAGE_0 if _ONE_PAGE in node.properties else _SMMUV3_BYTES
+    if iommu.size is not None and iommu.size < smallest:
+        return Diagnostic(
+            what=f"the registers of {iommu.path} are too few for an SMMUv3: Xen stops at boot",
+            hint="correct `reg` in the host tree: an SMMUv3 has two pages of 64 KiB",
+            prop="iommus",
+            expected=f"a region of {smallest:#x} bytes or more",
+            found=f"{iommu.size:#x}",
+            cause=iommu.path,
+        )
+    return None
+
+
+def _of_smmuv2(iommu: Iommu, node: Node, count: int) -> Diagnostic | None:
+    """arm_smmu_device_dt_probe() fails with -ENODEV, and Xen goes on without the SMMU."""
+    value = node.properties.get("#global-interrupts", b"")
+    alone = f"Xen cannot use {iommu.path}, and would confine no device behind it"
+    if len(value) < 4:
+        return Diagnostic(
+            what=f"{alone}: it has no #global-interrupts",
+            hint="correct the host tree: an SMMUv2 has #global-interrupts, and the "
+            "interrupts of its contexts after the global ones",
+            prop="iommus",
+            expected="#global-interrupts",
+            cause=iommu.path,
+        )
+    least = int.from_bytes(value[:4], "big") + 1
+    if count < least:
+        return Diagnostic(
+            what=f"{alone}: it has no interrupt for a context",
+            hint="correct the host tree: list the interrupts of the contexts after the global ones",
+            prop="iommus",
+            expected=f"{least} interrupts or more",
+            found=str(count),
+            cause=iommu.path,
+        )
+    return None
+
+
+def _of_ipmmu(iommu: Iommu, count: int) -> Diagnostic | None:
+    """ipmmu_probe(): the main IPMMU must have an interrupt, or Xen stops."""
+    if count:
+        return None
+    return Diagnostic(
+        what=f"{iommu.path} has no interrupt: Xen stops at boot",
+        hint="correct the host tree: the main IPMMU has an interrupt",
+        prop="iommus",
+        expected="interrupts",
+        cause=iommu.path,
+    )
+
+
+def _without_root(iommu: Iommu) -> Diagnostic:
+    """ipmmu_probe() is -EAGAIN for ever, and so is iommu_hardware_setup()."""
+    return Diagnostic(
+        what=f"{iommu.path} waits for a main IPMMU, and there is none: no IOMMU works",
+        hint="give the tree in which the main IPMMU (renesas,ipmmu-mm) is enabled",
+        prop="iommus",
+        expected="an enabled IPMMU without renesas,ipmmu-main",
+        cause=iommu.path,
+    )
+
+
+def _second_kind(iommu: Iommu, first: Iommu) -> Diagnostic:
+    return Diagnostic(
+        what=f"Xen drives one kind of IOMMU: with {first.path}, an {kind(first)}, it does not use "
+        f"{iommu.path}",
+        hint="build Xen without the driver of the other kind "
+        f"({_OPTIONS[kind(first)]}), or disable the other IOMMUs in the host tree",
+        prop="iommus",
+        expected=f"IOMMUs that are all of one kind ({kind(iommu)})",
+        found=f"{first.path} ({kind(first)}) before it",
+        # The configuration of a Xen chooses its drivers; this tool does not see it.
+        severity=Severity.WARNING,
+        cause=iommu.path,
+    )
+
+
+_OPTIONS = {SMMUV3: "CONFIG_ARM_SMMU_V3", SMMUV2: "CONFIG_ARM_SMMU", IPMMU: "CONFIG_IPMMU_VMSA"}
+
+
+def _u32(node: Node, name: str) -> int:
+    try:
+        return node.number(name, 0)
+    except TreeError:
+        return 0
