@@ -193,6 +193,7 @@ Prepare = Callable[[Path, Run], None]
 # Page -> what its reader has before it begins.
 SCENES: dict[str, Prepare] = {
     "README.md": readme,
+    "assign.md": demo,
     "build-step.md": demo,
     "formats.md": mistaken,
     "index.md": demo,
