@@ -95,7 +95,7 @@ def nexus(root: Node) -> None:
         (
             Said(edu=THIRD, interrupts=pack(SPI, 987, LEVEL_HIGH)),
             None,
-            "Unable to map IRQ1019 to dom0",
+            "Unable to map IRQ1019 to d",  # dom0, or from 4.20 on d0
         ),
     ],
     ids=["nexus without a row", "beyond the last line"],
