@@ -15,6 +15,7 @@ from tests.support import blob
 from tests.xen.domains import AtBoot, ByXl, Guest, HardwareDomain, Iomem
 from tests.xen.guest_map import MIB, Layout
 from tests.xen.one_nic import (
+    BUS,
     GIVEN,
     GUEST,
     HOST,
@@ -217,6 +218,11 @@ def test_a_hardware_domain_is_like_dom0() -> None:
     assert ends(twin % "", guests, V421) == [left]
     assert ends(twin % "", guests, V420) == []
     assert ends(twin % "xen,passthrough;", guests, V421) == []
+    page = "other@9000800 { reg = <0 0x9000800 0 0x100>; };"
+    shared = "double page: dom1 and hw: page 0x9000000 of /passthrough/nic and /other@9000800"
+    assert ends(PLAIN + page, guests, V421) == [shared]
+    reserved = f"reserved-memory {{ {BUS} tee@e000000 {{ reg = <0 0xe000000 0 0x1000>; }}; }};"
+    assert ends(PLAIN + reserved, guests, V421) == []
 
 
 def test_a_hardware_domain_stands_last() -> None:

@@ -96,7 +96,8 @@ def whole(
         kind = error.kind if isinstance(error, Stops) else "panic"
         running.fault(kind, making, str(error))
     hands = _hands(running)
-    doubles = tuple(_doubles(running, hands))
+    hosts = {XEN, DOM0} | {guest.name for guest in guests if isinstance(guest, HardwareDomain)}
+    doubles = tuple(_doubles(running, hands, hosts))
     return World(hands, tuple(running.faults), doubles, dict(running.iommus.assigned))
 
 
@@ -126,10 +127,13 @@ def _hands(running: Running) -> dict[str, Hand]:
     }
 
 
-def _doubles(running: Running, hands: dict[str, Hand]) -> Iterator[Double]:
-    guests = [name for name in hands if name not in (XEN, DOM0)]
+def _doubles(running: Running, hands: dict[str, Hand], hosts: set[str]) -> Iterator[Double]:
+    """Yield what a guest has beside another guest, or beside Xen, dom0 and a hardware domain, which
+    are the `hosts`.
+    """
+    guests = [name for name in hands if name not in hosts]
     for place, name in enumerate(guests):
-        for other in (XEN, DOM0, *guests[:place]):
+        for other in (*[name for name in hands if name in hosts], *guests[:place]):
             yield from _pages_of_both(name, hands[name], other, hands[other])
             for stream in sorted(hands[name].streams & hands[other].streams):
                 words = f"stream {stream.id:#x} of {stream.smmu}"
