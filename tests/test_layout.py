@@ -84,7 +84,7 @@ def test_diagnostics_are_built_by_keyword() -> None:
         for call in ast.walk(ast.parse(module.read_text()))
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Name)
-        and call.func.id in ("Diagnostic", "Difference")
+        and call.func.id == "Diagnostic"
         and call.args
     ]
     assert not wrong

@@ -1,166 +1,142 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two views of a guest, or a view and a plan, field by field."""
+"""Two sides of a guest, field by field: each is a built tree, the tree that the hypervisor gave, or
+a plan. A difference is a Diagnostic without a place in a file.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, NamedTuple
 
-from west_viommu.check.difference import Difference
 from west_viommu.check.view import NodeView, View
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.gic import GuestInterrupt
 from west_viommu.hazards.findings import listed
 from west_viommu.host.inventory import StreamId
 from west_viommu.hypervisor.profile import Profile, switched_on
-from west_viommu.plan.plan import Plan, PlanDevice
+from west_viommu.plan.plan import Plan, PlanDevice, PlanViommu
 from west_viommu.tree.addresses import Region
 
 # Of a stream ID behind the vSMMU, as in the overlay that is written.
 _VSMMU_CELLS = 1
-# The fields of a NodeView -> what to call them.
-_FIELDS = {
-    "compatible": "compatible",
-    "status": "status",
-    "regions": "regions",
-    "interrupts": "interrupts",
-    "interrupt_names": "interrupt-names",
-    "iommu_cells": "#iommu-cells",
-    "streams": "stream IDs",
-    "maps": "iommu-map",
-}
+_UNPLANNED = "none: the plan does not have it"
+# What differs, and its value on each side.
+_Rows = Iterable[tuple[str, Any, Any]]
 
 
-def with_given(built: View, given: View, profile: Profile | None) -> Iterator[Difference]:
-    """Where the tree that the hypervisor gave is not the one that was built. `profile`: that of the
-    build, where it is known.
+def with_given(built: View, given: View, profile: Profile | None) -> Iterator[Diagnostic]:
+    """Yield where the tree that the hypervisor gave is not the built one. `profile`: that of the
+    build, if it is known.
     """
     yield from given.faults
-    yield from _of_vsmmu(built.vsmmu, given.vsmmu, profile)
+    yield from _vsmmus(built.vsmmu, given.vsmmu, profile)
     for path in dict.fromkeys([*built.devices, *given.devices]):
         mine, theirs = built.devices.get(path), given.devices.get(path)
         if mine and theirs:
-            yield from _fields(path, mine, theirs)
+            yield from _of_views(path, mine, theirs)
         elif _matters(mine or theirs):
-            yield Difference(
-                node=path,
-                what="node",
-                expected="present" if mine else "none",
-                found="present" if theirs else "none",
-            )
+            yield _presence(path, "node", mine, theirs)
 
 
-def with_plan(built: View, plan: Plan) -> Iterator[Difference]:
-    """Where the tree that was built is not what the plan for it says."""
+def with_plan(built: View, plan: Plan) -> Iterator[Diagnostic]:
+    """Yield where the built tree is not what its plan says."""
     if plan.viommu and built.vsmmu:
-        intids = [interrupt.intid for interrupt in built.vsmmu.interrupts]
-        for what, expected, found in (
-            ("node", plan.viommu.node, built.vsmmu.path),
-            ("compatible", plan.viommu.compatible, " ".join(built.vsmmu.compatible)),
-            ("#iommu-cells", f"{_VSMMU_CELLS:#x}", f"{built.vsmmu.iommu_cells:#x}"),
-            (
-                "region",
-                str(Region(plan.viommu.base, plan.viommu.size)),
-                _node_field(built.vsmmu.regions),
-            ),
-            ("interrupts", str(list(plan.viommu.intids)), str(intids)),
-        ):
-            if expected != found:
-                yield Difference(node=built.vsmmu.path, what=what, expected=expected, found=found)
-    elif plan.viommu:
-        yield Difference(node=plan.viommu.node, what="vSMMU", expected="present", found="none")
-    elif built.vsmmu:
-        yield Difference(node=built.vsmmu.path, what="vSMMU", expected="none", found="present")
+        yield from _planned_vsmmu(plan.viommu, built.vsmmu)
+    elif plan.viommu or built.vsmmu:
+        path = plan.viommu.node if plan.viommu else built.vsmmu.path if built.vsmmu else ""
+        yield _presence(path, "vSMMU", plan.viommu, built.vsmmu)
     for device in plan.devices:
-        yield from _of_device(built, device)
+        mine = built.devices.get(device.node)
+        if mine is None:
+            yield _presence(device.node, "node", device, None)
+            continue
+        for field in _FIELDS:
+            if field.planned:
+                found = getattr(mine, field.planned_name or field.name)
+                rows = [(field.what, field.planned(device), found)]
+                yield from _differences(device.node, rows, field.shown)
     known = {device.node for device in plan.devices}
     for path, mine in built.devices.items():
         if (mine.streams or mine.maps) and path not in known:
-            yield Difference(
-                node=path,
-                what="stream IDs",
-                expected="none: the plan does not have it",
-                found=listed(mine.streams),
+            yield Diagnostic(
+                node=path, what="stream IDs", expected=_UNPLANNED, found=listed(mine.streams)
             )
 
 
-def unasked(planned: Iterable[str], built: Iterable[str]) -> Iterator[Difference]:
-    """The nodes with registers that ask for no device, where the plan has other ones."""
+def unasked(planned: Iterable[str], built: Iterable[str]) -> Iterator[Diagnostic]:
+    """Yield the nodes with registers that ask for no device on one side alone."""
     expected, found = dict.fromkeys(planned), dict.fromkeys(built)
     for path in found:
         if path not in expected:
-            yield Difference(
-                node=path, what="node", expected="none: the plan does not have it", found="present"
-            )
+            yield Diagnostic(node=path, what="node", expected=_UNPLANNED, found="present")
     for path in expected:
         if path not in found:
-            yield Difference(
-                node=path,
-                what="node",
-                expected="present, and asks for no device",
-                found="another, or none",
-            )
+            asks = "present, and asks for no device"
+            yield Diagnostic(node=path, what="node", expected=asks, found="another, or none")
 
 
 def between_plans(
     earlier: Plan, now: Plan, refused: Collection[str], *, has_errors: bool
-) -> Iterator[Difference]:
-    """What the host tree makes of the same requests now, against what it made of them then.
+) -> Iterator[Diagnostic]:
+    """Yield what the host tree makes of the same requests `now`, and made of them `earlier`.
     `refused`: the nodes of which the errors of now are; of those, no more is said.
     """
     if has_errors:
         # A refused device gets no mark, and is in the way of no memory.
-        now = _without_numbers(now._replace(marks=(), memory_limit=None))
-        earlier = _without_numbers(earlier._replace(marks=(), memory_limit=None))
-    for what, expected, found in (
-        # That the tree's sum is another says nothing: what of it counts here is compared.
-        ("host model", now.host.model, earlier.host.model),
-        ("profile", now.profile, earlier.profile),
-        ("vsid", now.vsid, earlier.vsid),
-        ("domain", now.domain, earlier.domain),
-        ("extra", now.extra, earlier.extra),
-        ("allowed", now.allowed, earlier.allowed),
-        ("marks", now.marks, earlier.marks),
-        ("memory_limit", now.memory_limit, earlier.memory_limit),
-    ):
-        if expected != found:
-            yield Difference(
-                node="/", what=what, expected=_plan_value(expected), found=_plan_value(found)
-            )
-    for difference in _of_devices(earlier, now):
-        if difference.node not in refused:
-            yield difference
-
-
-def _of_devices(earlier: Plan, now: Plan) -> Iterator[Difference]:
-    """What of the vSMMU and of the devices is not as it was."""
-    if earlier.viommu != now.viommu:
-        viommu = earlier.viommu or now.viommu
-        yield Difference(
-            node=viommu.node if viommu else "/",
-            what="vSMMU",
-            expected=_plan_value(now.viommu),
-            found=_plan_value(earlier.viommu),
-        )
-    plans = [
-        {device.node: _without_guest(device) for device in plan.devices} for plan in (now, earlier)
+        now, earlier = _without_refused(now), _without_refused(earlier)
+    # That the tree's sum is another says nothing: what of it counts here is compared.
+    rows = [("host model", now.host.model, earlier.host.model)]
+    rows += [
+        (key, getattr(now, key), getattr(earlier, key))
+        for key in ("profile", "vsid", "domain", "extra", "allowed", "marks", "memory_limit")
     ]
-    for path in dict.fromkeys([*plans[1], *plans[0]]):
-        new, old = (plan.get(path) for plan in plans)
-        if new is None or old is None:
-            yield Difference(
-                node=path,
-                what="plan",
-                expected="present" if new else "none",
-                found="present" if old else "none",
-            )
+    yield from _differences("/", rows, _plan_value)
+    viommu = earlier.viommu or now.viommu
+    path = viommu.node if viommu else "/"
+    if path not in refused:
+        yield from _differences(path, [("vSMMU", now.viommu, earlier.viommu)], _plan_value)
+    new, old = ({each.node: _by_key(each) for each in plan.devices} for plan in (now, earlier))
+    for path in dict.fromkeys([*old, *new]):
+        if path in refused:
             continue
-        for what, expected, found in _leaves(new, old, ""):
-            yield Difference(
-                node=path, what=what, expected=_plan_value(expected), found=_plan_value(found)
+        if path in new and path in old:
+            yield from _differences(path, _leaves(new[path], old[path], ""), _plan_value)
+        else:
+            yield _presence(path, "plan", new.get(path), old.get(path))
+
+
+def _differences(
+    node: str, rows: _Rows, shown: Callable[[Any], str], hint: str = ""
+) -> Iterator[Diagnostic]:
+    """Yield those of `rows` with two values, `shown` as text."""
+    for what, expected, found in rows:
+        if expected != found:
+            yield Diagnostic(
+                node=node, what=what, expected=shown(expected), found=shown(found), hint=hint
             )
 
 
-def _without_guest(device: PlanDevice) -> dict[str, object]:
-    """What the plan says of `device` by key, but for what the guest's node says of itself:
+def _presence(
+    node: str, what: str, expected: object | None, found: object | None, hint: str = ""
+) -> Diagnostic:
+    """Return the difference that one side has a node and the other has none."""
+    texts = ("present" if side else "none" for side in (expected, found))
+    return Diagnostic(node=node, what=what, expected=next(texts), found=next(texts), hint=hint)
+
+
+def _without_refused(plan: Plan) -> Plan:
+    """Return `plan` without what changes for all devices if one of them is refused."""
+    devices = (
+        device._replace(
+            streams=tuple(stream._replace(vmaster=StreamId(0)) for stream in device.streams)
+        )
+        for device in plan.devices
+    )
+    return plan._replace(viommu=None, devices=tuple(devices), marks=(), memory_limit=None)
+
+
+def _by_key(device: PlanDevice) -> dict[str, object]:
+    """Return what the plan says of `device` by key, without what the guest's node says of itself:
     `with_plan` compares that.
     """
     of_host = device._asdict()
@@ -169,19 +145,8 @@ def _without_guest(device: PlanDevice) -> dict[str, object]:
     return {**of_host, "host compatible": device.compatible.host}
 
 
-def _without_numbers(plan: Plan) -> Plan:
-    """`plan` without what changes for all devices where one of them is not there."""
-    devices = (
-        device._replace(
-            streams=tuple(stream._replace(vmaster=StreamId(0)) for stream in device.streams)
-        )
-        for device in plan.devices
-    )
-    return plan._replace(viommu=None, devices=tuple(devices))
-
-
 def _leaves(new: object, old: object, name: str) -> Iterator[tuple[str, object, object]]:
-    """The values that differ, each under its name: streams[0].pmaster."""
+    """Yield the values that differ, each under its name: streams[0].pmaster."""
     if (mine := _by_name(old)) is not None and (theirs := _by_name(new)) is not None:
         for key in dict.fromkeys([*theirs, *mine]):
             yield from _leaves(theirs.get(key), mine.get(key), f"{name}.{key}" if name else key)
@@ -193,77 +158,45 @@ def _leaves(new: object, old: object, name: str) -> Iterator[tuple[str, object, 
 
 
 def _by_name(value: object) -> dict[str, object] | None:
-    """The fields of a record by name; None for anything else."""
+    """Return the fields of a record by name; None for anything else."""
     if isinstance(value, dict):
         return value
     fields = getattr(value, "_fields", None)
     return dict(zip(fields, value, strict=True)) if isinstance(value, tuple) and fields else None
 
 
-def _of_vsmmu(
+def _planned_vsmmu(viommu: PlanViommu, built: NodeView) -> Iterator[Diagnostic]:
+    rows = [
+        ("node", viommu.node, built.path),
+        ("compatible", viommu.compatible, " ".join(built.compatible)),
+        ("#iommu-cells", f"{_VSMMU_CELLS:#x}", f"{built.iommu_cells:#x}"),
+        ("region", str(Region(viommu.base, viommu.size)), _node_field(built.regions)),
+        ("interrupts", str(list(viommu.intids)), str(list(built.intids))),
+    ]
+    return _differences(built.path, rows, str)
+
+
+def _vsmmus(
     mine: NodeView | None, theirs: NodeView | None, profile: Profile | None
-) -> Iterator[Difference]:
+) -> Iterator[Diagnostic]:
     if mine and theirs:
-        yield from _fields(theirs.path, mine, theirs)
-        if profile and profile.viommu and profile.viommu.phandle not in (None, theirs.phandle):
-            expected, found = _node_field(profile.viommu.phandle), _node_field(theirs.phandle)
+        yield from _of_views(theirs.path, mine, theirs)
+        if profile and profile.viommu and profile.viommu.phandle is not None:
             hint = (
                 f"this is not the Xen of the profile {profile.name}: `viommu profiles` lists them"
             )
-            yield Difference(
-                node=theirs.path, what="phandle", expected=expected, found=found, hint=hint
-            )
+            rows = [("phandle", profile.viommu.phandle, theirs.phandle)]
+            yield from _differences(theirs.path, rows, _node_field, hint)
     elif mine or theirs:
         path = mine.path if mine else theirs.path if theirs else ""
         switch = "; ".join(switched_on(profile)) if profile and mine else ""
         hint = f"this Xen gives a guest a vSMMU only if it is switched on; {switch}"
-        yield Difference(
-            node=path,
-            what="vSMMU",
-            expected="present" if mine else "none",
-            found="present" if theirs else "none",
-            hint=hint if switch else "",
-        )
+        yield _presence(path, "vSMMU", mine, theirs, hint if switch else "")
 
 
-def _of_device(built: View, device: PlanDevice) -> Iterator[Difference]:
-    path = device.node
-    mine = built.devices.get(path)
-    if mine is None:
-        yield Difference(node=path, what="node", expected="present", found="none")
-        return
-    regions = [region.in_guest for region in device.regions]
-    for what, expected, found in (
-        ("compatible", _plan_value(device.compatible.guest), _plan_value(mine.compatible)),
-        ("status", device.status, mine.status),
-        ("regions", _node_field(regions), _node_field(mine.regions)),
-        (
-            "interrupts",
-            str(list(device.intids)),
-            str([interrupt.intid for interrupt in mine.interrupts]),
-        ),
-        (
-            "stream IDs",
-            listed(stream.vmaster for stream in device.streams),
-            listed(mine.streams),
-        ),
-        (
-            "iommu-map",
-            _plan_value([(e.rid, e.vmaster, e.length) for e in device.maps]),
-            _plan_value(list(mine.maps)),
-        ),
-    ):
-        if expected != found:
-            yield Difference(node=path, what=what, expected=expected, found=found)
-
-
-def _fields(path: str, mine: NodeView, theirs: NodeView) -> Iterator[Difference]:
-    for field, what in _FIELDS.items():
-        expected, found = getattr(mine, field), getattr(theirs, field)
-        if expected != found:
-            yield Difference(
-                node=path, what=what, expected=_node_field(expected), found=_node_field(found)
-            )
+def _of_views(path: str, mine: NodeView, theirs: NodeView) -> Iterator[Diagnostic]:
+    rows = ((f.what, getattr(mine, f.name), getattr(theirs, f.name)) for f in _FIELDS)
+    return _differences(path, rows, _node_field)
 
 
 def _matters(device: NodeView | None) -> bool:
@@ -272,7 +205,7 @@ def _matters(device: NodeView | None) -> bool:
 
 
 def _node_field(value: object) -> str:
-    """A field of a NodeView, for people."""
+    """Return a field of a NodeView, for people."""
     if isinstance(value, GuestInterrupt):
         return f"INTID {value.intid} {'edge' if value.is_edge else 'level'}"
     if isinstance(value, Region):
@@ -285,10 +218,47 @@ def _node_field(value: object) -> str:
 
 
 def _plan_value(value: object) -> str:
-    """A value of viommu.json for people: its numbers in hexadecimal."""
+    """Return a value of viommu.json for people: its numbers in hexadecimal."""
     fields = _by_name(value)
     if fields is not None:
         return ", ".join(f"{key} {_plan_value(field)}" for key, field in fields.items())
     if isinstance(value, (list, tuple)):
         return "; ".join(map(_plan_value, value)) or "none"
     return f"{value:#x}" if isinstance(value, int) else str(value or "none")
+
+
+def _numbers(value: Iterable[int]) -> str:
+    return str(list(value))
+
+
+class _Field(NamedTuple):
+    """A field of a device: what it is called, its name in a NodeView, and its value in a plan, if a
+    plan has it. `planned_name`: the name in a NodeView of what a plan has, if that is another.
+    """
+
+    what: str
+    name: str
+    planned: Callable[[PlanDevice], object] | None = None
+    shown: Callable[[Any], str] = str
+    planned_name: str = ""
+
+
+_FIELDS = (
+    _Field("compatible", "compatible", lambda device: device.compatible.guest, _plan_value),
+    _Field("status", "status", lambda device: device.status),
+    _Field(
+        "regions", "regions", lambda device: tuple(r.in_guest for r in device.regions), _node_field
+    ),
+    _Field("interrupts", "interrupts", lambda device: device.intids, _numbers, "intids"),
+    _Field("interrupt-names", "interrupt_names"),
+    _Field("#iommu-cells", "iommu_cells"),
+    _Field(
+        "stream IDs", "streams", lambda device: tuple(s.vmaster for s in device.streams), listed
+    ),
+    _Field(
+        "iommu-map",
+        "maps",
+        lambda device: tuple((each.rid, each.vmaster, each.length) for each in device.maps),
+        _plan_value,
+    ),
+)

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a guest's finished tree says of its vSMMU and its devices, whoever made the tree."""
+"""A guest's finished tree, whoever made it: its vSMMU and devices as the check compares them, and
+its requests.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from west_viommu.check.difference import Difference
+from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.gic import NO_GIC, Gic, GuestInterrupt, guest_gic, guest_interrupts
+from west_viommu.guest.requests import Asked, Entry, Request
 from west_viommu.guest.source import PASSTHROUGH, GuestTree, is_below_passthrough
-from west_viommu.host.inventory import is_smmuv3
+from west_viommu.host.inventory import StreamId, is_smmuv3
 from west_viommu.names import VSMMU_COMPATIBLE
+from west_viommu.plan.plan import PlanDevice
 from west_viommu.tree.addresses import AddressMap, Region
 from west_viommu.tree.cells import TreeError, cells, counted
 from west_viommu.tree.node import Node
@@ -36,13 +40,18 @@ class NodeView(NamedTuple):
     streams: tuple[int, ...] = ()
     maps: tuple[MapEntry, ...] = ()
 
+    @property
+    def intids(self) -> tuple[int, ...]:
+        """The INTIDs of its interrupts, in order."""
+        return tuple(interrupt.intid for interrupt in self.interrupts)
+
 
 class View(NamedTuple):
     """A tree as the check compares it, and what is wrong with it by itself."""
 
     vsmmu: NodeView | None
     devices: Mapping[str, NodeView]
-    faults: tuple[Difference, ...]
+    faults: tuple[Diagnostic, ...]
 
 
 def view(guest: GuestTree) -> View:
@@ -57,7 +66,7 @@ class _Viewer:
         self._guest = guest
         self._tree = guest.tree
         self._addresses = AddressMap(guest.tree)
-        self._faults: list[Difference] = []
+        self._faults: list[Diagnostic] = []
         self._gic = self._tried(guest.tree.root, lambda: guest_gic(guest), NO_GIC)
 
     def view(self) -> View:
@@ -169,8 +178,44 @@ class _Viewer:
             return otherwise
 
     def _fault(self, node: Node, what: str, expected: str, found: str) -> None:
-        self._faults.append(Difference(node=node.path, what=what, expected=expected, found=found))
+        self._faults.append(Diagnostic(node=node.path, what=what, expected=expected, found=found))
 
 
 def _depth(node: Node) -> int:
     return node.path.count("/")
+
+
+def physical(
+    asked: Asked, guest: GuestTree, devices: Sequence[PlanDevice] | None, policy: str
+) -> Asked:
+    """`asked` with the host's stream IDs in place of the guest's: as the `devices` of viommu.json
+    have them; where those are not known, the same by the policy identity, and by any other those
+    of the host node that xen,path names.
+    """
+    planned = {device.node: device for device in devices or ()}
+    requests, problems = [], list(asked.problems)
+    for request in asked.requests:
+        if request.path in planned:
+            requests.append(_as_planned(request, planned[request.path]))
+        elif policy == "identity" or devices is not None:
+            requests.append(request)
+        elif request.xen_path:
+            requests.append(request._replace(entries=()))
+        else:
+            problems.append(_unknown(request, guest))
+    return asked._replace(requests=tuple(requests), problems=tuple(problems))
+
+
+def _as_planned(request: Request, device: PlanDevice) -> Request:
+    entries = (Entry(None, StreamId(stream.pmaster)) for stream in device.streams)
+    return request._replace(entries=tuple(entries), xen_path=request.xen_path or device.host)
+
+
+def _unknown(request: Request, guest: GuestTree) -> Diagnostic:
+    return Diagnostic(
+        id="malformed",
+        what="its stream IDs are the guest's, and nothing says which host device they stand for",
+        hint="give the build directory with its viommu.json (-d), or add xen,path to the node",
+        node=request.path,
+        where=guest.locate(request.path, "iommus"),
+    )

@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from west_viommu.api import read_host
 from west_viommu.check.compare import between_plans, unasked, with_given, with_plan
-from west_viommu.check.difference import Difference, first_ones
-from west_viommu.check.physical import physical
-from west_viommu.check.view import View, view
+from west_viommu.check.view import View, physical, view
 from west_viommu.cli.console import Console
 from west_viommu.cli.run import DONE, REFUSED, UsageError, chosen_by
 from west_viommu.cli.stage import application, found_build, image
-from west_viommu.diagnostics import Diagnostic, Refused, Where, bounded, refusal
+from west_viommu.diagnostics import (
+    Diagnostic,
+    Refused,
+    Where,
+    bounded,
+    printable,
+    refusal,
+    shortened,
+)
 from west_viommu.guest.requests import Guest, asked
 from west_viommu.guest.source import GuestTree
 from west_viommu.host.inventory import StreamId
@@ -27,9 +34,22 @@ from west_viommu.plan.planning import planned
 from west_viommu.read.guest import finished_tree, sealed_plan
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import Settings, terms
-from west_viommu.write.differences import differences_json, differences_table
+from west_viommu.tree.cells import counted
 
 BUILT = "zephyr/zephyr.dts"
+SCHEMA = 1
+# One cell that is longer must not make all of its column as long.
+_WIDEST = 200
+# Characters of all differences. A few bytes of a tree may stand for a long path in each.
+_MOST_TEXT = 1 << 20
+# Against what -> what "expected" and "found" are then.
+_SIDES = {
+    "build": ("the build itself", "planned", "built"),
+    "host": ("the host", "host", "built"),
+    "guest-dtb": ("the guest's tree", "built", "given"),
+}
+# Each difference, and the side that it is on.
+_Found = Sequence[tuple[str, Diagnostic]]
 
 
 class Options(NamedTuple):
@@ -98,12 +118,12 @@ def run(options: Options, console: Console) -> int:
         known = _profile_of(chosen, sealed)
         found += [("guest-dtb", each) for each in with_given(built, given, known)]
     if options.format == "json":
-        if first_ones(found) < len(found):
+        if _first_ones(found) < len(found):
             raise Refused([_too_many()])
-        text = differences_json(found)
+        text = _json(found)
     else:
         names = {"build": name, "host": chosen.host or "", "guest-dtb": options.guest_dtb or ""}
-        text = differences_table(found, names, _count(built, sealed))
+        text = _table(found, names, _count(built, sealed))
     console.result([text])
     return REFUSED if found else DONE
 
@@ -137,7 +157,7 @@ def _built(dts: str | None, build_dir: str | None) -> tuple[str, Plan | None]:
     return str(build / BUILT), sealed_plan(build / "viommu")
 
 
-def _of_build(guest: GuestTree, built: View, sealed: Plan | None) -> Iterator[Difference]:
+def _of_build(guest: GuestTree, built: View, sealed: Plan | None) -> Iterator[Diagnostic]:
     yield from built.faults
     if sealed:
         yield from with_plan(built, sealed)
@@ -151,7 +171,7 @@ def _of_host(
     guest: GuestTree,
     built: View,
     sealed: Plan | None,
-) -> Iterator[Difference]:
+) -> Iterator[Diagnostic]:
     """What the host tree makes of the built tree's requests: hazards, and another plan."""
     agreed = terms(_as_built(chosen, sealed))
     host = read_host(chosen.host or "", options.include, options.define)
@@ -168,7 +188,7 @@ def _of_host(
     told = bounded(wrong)
     if options.format == "json" and any(problem.more for problem in told):
         raise Refused([_too_many()])
-    yield from map(_as_difference, told)
+    yield from told
     if sealed:
         refused = made.refused.union(problem.node for problem in wrong)
         yield from between_plans(sealed, made.plan, refused, has_errors=bool(wrong))
@@ -180,14 +200,6 @@ def _too_many() -> Diagnostic:
     what = "there are more differences than --format json lists: it is complete or refused"
     return Diagnostic(
         id="malformed", what=what, hint="correct the first ones, or look at the table"
-    )
-
-
-def _as_difference(problem: Diagnostic) -> Difference:
-    node = problem.node or (f"{problem.where.file}" if problem.where else "/")
-    what = f"[{problem.id}] {problem.what}"
-    return Difference(
-        node=node, what=what, expected=problem.expected, found=problem.found, hint=problem.hint
     )
 
 
@@ -215,3 +227,64 @@ def _numbered(sealed: Plan) -> Iterator[Explicit]:
         ids = tuple(StreamId(stream.vmaster) for stream in device.streams)
         if ids:
             yield Explicit(device.node, ids, Where(PLAN))
+
+
+def _first_ones(found: _Found) -> int:
+    """Return how many of the differences people are shown: as much as they could read."""
+    room = _MOST_TEXT
+    for number, (_, each) in enumerate(found):
+        room -= sum(map(len, _texts(each).values()))
+        if room < 0:
+            return number
+    return len(found)
+
+
+def _texts(each: Diagnostic) -> dict[str, str]:
+    """Return a difference as it is shown: one of the host has an id, and may have no node."""
+    file = each.where.file if each.where else "/"
+    return {
+        "node": each.node or file,
+        "what": f"[{each.id}] {each.what}" if each.id else each.what,
+        "expected": each.expected,
+        "found": each.found,
+        "hint": each.hint,
+    }
+
+
+def _json(found: _Found) -> str:
+    """Return the text of `viommu check --format json`."""
+    rows = [{"with": against, **_texts(each)} for against, each in found]
+    return json.dumps({"schema": SCHEMA, "differences": rows}, indent=2) + "\n"
+
+
+def _table(found: _Found, names: Mapping[str, str], devices: int) -> str:
+    """Return the text of `viommu check`: a table for each side that differs, or that they agree.
+    `names`: the file of each side; `devices`: how many were bound.
+    """
+    lines = []
+    shown = found[: _first_ones(found)]
+    for against, (title, expected, actual) in _SIDES.items():
+        total = sum(side == against for side, _ in found)
+        if not total:
+            continue
+        rows = [tuple(_texts(each).values()) for side, each in shown if side == against]
+        lines += [f"{title}, {names[against]}: {counted(total, 'difference')}"]
+        cells = [tuple(shortened(cell or "-") for cell in row[:-1]) for row in rows]
+        lines += _aligned([("NODE", "WHAT", expected.upper(), actual.upper()), *cells])
+        lines += [f"  and {total - len(rows):,} more"] if total > len(rows) else []
+        hints = dict.fromkeys(hint for *_, hint in rows if hint)
+        lines += [*(f"hint: {hint}" for hint in hints), ""]
+    if not found:
+        others = [names[side] for side in ("host", "guest-dtb") if names[side]]
+        count = counted(devices, "device")
+        lines = [f"{names['build']} agrees with {' and '.join(others)} ({count})"]
+    return "\n".join(map(printable, lines)).rstrip("\n") + "\n"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [min(max(map(len, column)), _WIDEST) for column in zip(*rows, strict=True)]
+    return [
+        "  "
+        + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
