@@ -41,7 +41,8 @@ LINES = 288  # of QEMU's GIC
 KEPT = {"cpus", "psci", "timer", "intc@8000000", "smmuv3@9050000", "pl011@9000000", "apb-pclk"}
 KEPT |= {"memory@40000000"}
 KERNEL, PARTIAL, DOM0_KERNEL = 0x50000000, 0x58000000, 0x5C000000
-BOOTARGS = "console=dtuart dtuart=/pl011@9000000 dom0_mem=128M loglvl=all guest_loglvl=all"
+BOOTARGS = "console=dtuart conswitch=ax dtuart=/pl011@9000000 dom0_mem=128M loglvl=all "
+BOOTARGS += "guest_loglvl=all"
 END = "guest starts|Panic on CPU|Freed|fault at"
 SECONDS = 60
 

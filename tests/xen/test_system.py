@@ -25,7 +25,7 @@ BOOTARGS = """/dts-v1/;
 /plugin/;
 
 &{/chosen} {
-	xen,xen-bootargs = "console=dtuart";
+	xen,xen-bootargs = "console=dtuart conswitch=ax";
 };
 """
 
