@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A device as viommu.json has it."""
+"""A plan, and a device of it, as viommu.json has them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ import pytest
 
 from west_viommu.host.inventory import StreamId
 from west_viommu.hypervisor.assignment import AssignedStream
-from west_viommu.plan.plan import PlanCompatible, PlanDevice, PlanMap
+from west_viommu.plan.plan import (
+    Plan,
+    PlanCompatible,
+    PlanDevice,
+    PlanExtra,
+    PlanHost,
+    PlanMap,
+    PlanRaw,
+    PlanRegion,
+)
+from west_viommu.tree.addresses import Region
 
 SMMU = "/smmu"
 STREAM = AssignedStream(SMMU, 0x8000, StreamId(3), StreamId(3))
@@ -32,3 +42,35 @@ def test_what_confines_a_device(
     compatible = PlanCompatible((), ())
     device = PlanDevice("/x", "/d", compatible, "okay", (), (), (), streams, (), maps)
     assert (device.is_protected, device.ids_by_iommu) == (is_protected, ids)
+
+
+def plan(*devices: PlanDevice, raw: tuple[PlanRaw, ...] = ()) -> Plan:
+    return Plan(
+        profile="xen-rfc",
+        vsid="identity",
+        host=PlanHost(None, "0" * 64),
+        domain=(),
+        viommu=None,
+        devices=devices,
+        raw=raw,
+        extra=(PlanExtra("/d", 0x50, 4, "its clock"),),
+        unasked=(),
+        allowed=(),
+        marks=(),
+        memory_limit=None,
+        files={},
+    )
+
+
+def device(pages: tuple[PlanRegion, ...], intids: tuple[int, ...]) -> PlanDevice:
+    return PlanDevice("/x", "/d", PlanCompatible((), ()), "okay", (), pages, intids, (), (), ())
+
+
+def test_what_is_mapped_is_whole_pages_once_each() -> None:
+    page = PlanRegion(0x1000, 0x5000, 0x1000)
+    raw = PlanRaw("/r", (PlanRegion(0x1FF8, 0x5FF8, 0x10), PlanRegion(0x1010, 0x5010, 8)))
+    made = plan(device((page,), (40, 41)), device((page,), (41, 39)), raw=(raw,))
+    assert made.pages == (page, PlanRegion(0x1000, 0x5000, 0x2000))
+    assert made.intids == (40, 41, 39)
+    assert made.added == ("0x50/0x4 for /d, because: its clock",)
+    assert (page.on_host, page.in_guest) == (Region(0x1000, 0x1000), Region(0x5000, 0x1000))
