@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from tests.flat import GUEST, cells, device, host
 
-SOME = 300
+SOME = 120
 
 
 def all_of_them(more: str = "") -> str:

@@ -15,7 +15,7 @@ from west_viommu.hazards.wanted import Wanted, candidates, has_all
 from west_viommu.host.devices import Device
 from west_viommu.host.intervals import Interval, covered_by, meetings
 from west_viommu.host.inventory import Master
-from west_viommu.hypervisor.assignment import Assignment, Terms
+from west_viommu.hypervisor.assignment import Assigned, Assignment, Terms
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.pages import PAGE, in_pages
 from west_viommu.tree.addresses import Region
@@ -222,7 +222,7 @@ def or_else(finding: Diagnostic, request: Request, master: Master | None, path: 
     return finding._replace(hint=f"{hint}; or, if you mean {path}, {line}")
 
 
-def owners(hosts: Sequence[Region], assignment: Assignment, holdings: Holdings) -> str:
+def owners(hosts: Sequence[Region], assignment: Assignment | Assigned, holdings: Holdings) -> str:
     """Whose the pages of `hosts` are, as the end of a sentence."""
     asked = [(*host.ends, "") for host in hosts]
     claims = ((first, last, path) for first, last, path in holdings.all_pages())

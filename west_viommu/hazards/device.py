@@ -9,7 +9,7 @@ from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.hazards.findings import as_allowed
 from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.host.needs import consumers
-from west_viommu.hypervisor.assignment import Assignment
+from west_viommu.hypervisor.assignment import Assigned
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.roles import RESERVED, console
 from west_viommu.tree.addresses import address_map
@@ -19,13 +19,13 @@ from west_viommu.tree.node import Node, paths_above
 
 
 @of_each
-def hypervisor_owned(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def hypervisor_owned(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """A node that is no device: what Xen itself drives, or no hardware of its own."""
-    role = ownership.holdings.role(assignment.device.path)
+    role = ownership.holdings.role(assigned.host)
     # That of reserved memory is another hazard.
     if role and role != RESERVED:
         yield Diagnostic(
-            what=f"{assignment.device.path} is {role}, not a device that a guest could have",
+            what=f"{assigned.host} is {role}, not a device that a guest could have",
             hint="remove the node",
             expected="a device of the host",
             found=role,
@@ -33,15 +33,11 @@ def hypervisor_owned(assignment: Assignment, ownership: Ownership) -> Iterator[D
 
 
 @of_each
-def ambiguous_path(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def ambiguous_path(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """Two paths that differ in case alone: Xen finds the first by strcasecmp (booted: the other
     device was assigned).
     """
-    alike = [
-        path
-        for path in ownership.devices.alike(assignment.device.path)
-        if path != assignment.device.path
-    ]
+    alike = [path for path in ownership.devices.alike(assigned.host) if path != assigned.host]
     if alike and ownership.profile.toolstacks:
         yield Diagnostic(
             what=f"the host tree has {' and '.join(alike)} as well, and Xen compares paths without "
@@ -49,17 +45,17 @@ def ambiguous_path(assignment: Assignment, ownership: Ownership) -> Iterator[Dia
             hint="rename one of the nodes in the host tree: Xen takes the first that it finds",
             prop="xen,path",
             expected="a path that differs from every other by more than case",
-            found=assignment.device.path,
+            found=assigned.host,
         )
 
 
 @of_each
-def not_given_to_dom0(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def not_given_to_dom0(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """A device below a node that Xen leaves out of dom0: xl can hand on only what dom0 has a right
     to (booted: "failed give domain access to iomem range").
     """
-    path = assignment.device.path
-    has_own_reason = any(intid < FIRST_SPI for intid in assignment.device.intids)
+    path = assigned.host
+    has_own_reason = any(intid < FIRST_SPI for intid in assigned.device.intids)
     by = ownership.holdings.left_out_by(path)
     if by and not has_own_reason and "libxl" in ownership.profile.toolstacks:
         node = "it" if by == path else f"{by}, above it,"
@@ -79,15 +75,16 @@ def unassigned_child(ownership: Ownership) -> Found:
     """A DMA master below the device that nobody asks for: it stays with dom0, with streams of its
     own, and is driven by what the guest has (booted: the child went to dom0).
     """
-    for assignment, child in ownership.contests.children:
+    hosts = {assigned.node: assigned.host for assigned in ownership.assigned}
+    for node, child in ownership.conflicts.children:
+        host = hosts[node]
         yield (
-            assignment,
+            node,
             Diagnostic(
-                what=f"{child}, below {assignment.device.path}, is a DMA master of its own, and "
-                "stays with dom0",
+                what=f"{child}, below {host}, is a DMA master of its own, and stays with dom0",
                 hint=f'pass it through as well: give it a node with xen,path = "{child}"; or '
                 f"disable it in the host tree; or "
-                f"{as_allowed('unassigned-child', assignment.device.path)}",
+                f"{as_allowed('unassigned-child', host)}",
                 expected="all masters of the device with one domain",
                 found=child,
             ),
@@ -97,47 +94,46 @@ def unassigned_child(ownership: Ownership) -> Found:
 def marked_for_another(ownership: Ownership) -> Found:
     """A node with xen,passthrough in the host tree that holds something of the device."""
     kinds = (
-        ("a stream ID", ownership.contests.streams),
-        ("a page", ownership.contests.pages),
-        ("an interrupt", ownership.contests.lines),
+        ("a stream ID", ownership.conflicts.streams),
+        ("a page", ownership.conflicts.pages),
+        ("an interrupt", ownership.conflicts.lines),
     )
-    for what, contests in kinds:
-        for contest in contests:
-            if contest.standing is Standing.MARKED:
+    for what, conflicts in kinds:
+        for conflict in conflicts:
+            if conflict.standing is Standing.MARKED:
                 yield (
-                    contest.assignment,
+                    conflict.node,
                     Diagnostic(
-                        what=f"{contest.other}, marked for passthrough, shares {what} with "
-                        f"{contest.assignment.device.path}",
+                        what=f"{conflict.other}, marked for passthrough, shares {what} with "
+                        f"{conflict.host}",
                         hint="dom0 does not get it: give it to no other domain either",
                         expected=f"{what} of this device alone",
                         found="xen,passthrough",
-                        more=contest.more,
                     ),
                 )
 
 
 @of_each
-def device_disabled(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def device_disabled(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """A device that the host does not use."""
-    if assignment.device.status != "okay":
+    if assigned.device.status != "okay":
         yield Diagnostic(
-            what=f"{assignment.device.path} is not enabled in the host tree",
+            what=f"{assigned.host} is not enabled in the host tree",
             hint="its clocks or pins may not be set up; check what the firmware leaves it in",
             prop="iommus",
             expected='status "okay"',
-            found=f'"{assignment.device.status}"',
+            found=f'"{assigned.device.status}"',
         )
 
 
 @of_each
-def needs_memory(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def needs_memory(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """A device with memory set aside for it: the guest has no such memory."""
-    node = ownership.devices.tree.node(assignment.device.path)
+    node = ownership.devices.tree.node(assigned.host)
     properties = [n for n in ("memory-region", "iommu-addresses") if node and n in node.properties]
     if properties:
         yield Diagnostic(
-            what=f"{assignment.device.path} has memory of its own on the host",
+            what=f"{assigned.host} has memory of its own on the host",
             hint="Xen gives the guest none of it: make sure that its driver can do without it",
             expected="a device without reserved memory",
             found=" ".join(properties),
@@ -145,17 +141,17 @@ def needs_memory(assignment: Assignment, ownership: Ownership) -> Iterator[Diagn
 
 
 @of_each
-def dma_ranges(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def dma_ranges(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """A device that sees memory at other addresses than the CPU: /passthrough says nothing of
     it.
     """
     tree = ownership.devices.tree
-    node = tree.node(assignment.device.path)
+    node = tree.node(assigned.host)
     for bus in tree.lineage(node) if node else ():
         offset = _dma_offset(bus, ownership) if bus is not node else None
         if offset:
             yield Diagnostic(
-                what=f"{assignment.device.path} is on a bus that moves its DMA, {bus.path}",
+                what=f"{assigned.host} is on a bus that moves its DMA, {bus.path}",
                 hint="the guest's tree must say the same: its addresses for DMA differ by the bus' "
                 "dma-ranges, behind the SMMU as well",
                 expected="a bus with the CPU's addresses",
@@ -174,23 +170,25 @@ def _dma_offset(bus: Node, ownership: Ownership) -> str | None:
 
 
 @of_each
-def coherence(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def coherence(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """dma-coherent on one side alone: one of the two would see stale data."""
+    if assigned.request is None:
+        return
     tree = ownership.devices.tree
-    node = tree.node(assignment.device.path)
+    node = tree.node(assigned.host)
     lineage = tree.lineage(node) if node else ()
     on_host = any("dma-coherent" in above.properties for above in lineage)
-    if on_host != assignment.request.is_coherent:
+    if on_host != assigned.request.is_coherent:
         yield Diagnostic(
-            what=f"{assignment.device.path} is dma-coherent on the host, and not in the guest"
+            what=f"{assigned.host} is dma-coherent on the host, and not in the guest"
             if on_host
-            else f"{assignment.device.path} is dma-coherent in the guest, and not on the host",
+            else f"{assigned.host} is dma-coherent in the guest, and not on the host",
             hint="copy dma-coherent; without it, a driver would take its buffers out of the caches"
             if on_host
             else "remove dma-coherent: the guest would not maintain its caches for DMA",
             prop="dma-coherent",
             expected="dma-coherent" if on_host else "no dma-coherent",
-            found="dma-coherent" if assignment.request.is_coherent else "none",
+            found="dma-coherent" if assigned.request.is_coherent else "none",
         )
 
 
@@ -198,7 +196,7 @@ def provides_to_host(ownership: Ownership) -> Found:
     """A device, or a part of it that is kept from dom0, that serves nodes which stay there."""
     said: set[tuple[str, str]] = set()
     first_of = ownership.first_of
-    parts = (mark for mark in ownership.contests.marks if mark.device in first_of)
+    parts = (mark for mark in ownership.conflicts.marks if mark.device in first_of)
     owners = {mark.node: first_of[mark.device] for mark in parts} | first_of
     for node, prop, provider in consumers(ownership.devices.tree, owners):
         path = next(at for at in (provider, *paths_above(provider)) if at in owners)
@@ -221,13 +219,13 @@ def provides_to_host(ownership: Ownership) -> Found:
 def xen_console(ownership: Ownership) -> Found:
     """The UART on which Xen itself writes: it keeps that from dom0 (dt_device_set_used_by())."""
     path = console(ownership.devices.tree)
-    assignment = ownership.first_of.get(path) if path else None
+    node = ownership.first_of.get(path) if path else None
     is_told = path is not None and ownership.holdings.role(path)
-    if assignment and ownership.profile.toolstacks and not is_told:
+    if node and ownership.profile.toolstacks and not is_told:
         yield (
-            assignment,
+            node,
             Diagnostic(
-                what=f"{assignment.device.path} is the console of Xen itself",
+                what=f"{path} is the console of Xen itself",
                 hint="Xen keeps its interrupt: give Xen another one (dtuart=... on its command "
                 "line), or leave this to Xen",
                 expected="a UART that Xen does not use",

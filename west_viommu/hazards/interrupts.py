@@ -4,26 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
-from west_viommu.hazards.findings import first_ones
 from west_viommu.hazards.ownership import Found, Ownership, of_each
-from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.hypervisor.contest import Contest
+from west_viommu.hypervisor.assignment import Assigned
 from west_viommu.hypervisor.holdings import Standing
-from west_viommu.hypervisor.roles import CONSOLE, IOMMU
+from west_viommu.hypervisor.sweep import Conflict
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
 
 _ROUTES_ALL = "dom0less routes every interrupt of the host node, whatever the guest's node lists"
 
 
 @of_each
-def other_trigger(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def other_trigger(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """An interrupt that is edge-triggered on one side and level-sensitive on the other."""
-    triggers = dict(assignment.device.interrupts)
-    for intid, is_edge in assignment.request.interrupts:
+    triggers = dict(assigned.device.interrupts)
+    for intid, is_edge in assigned.request.interrupts if assigned.request else ():
         # Only rising edge and high level: an SPI knows no other. What is above is for CPUs.
         host = {LINUX_EDGE: True, LINUX_LEVEL: False}.get(triggers.get(intid, 0) & 0xF)
         if host is not None and host != is_edge:
@@ -39,15 +36,15 @@ def other_trigger(assignment: Assignment, ownership: Ownership) -> Iterator[Diag
 
 
 @of_each
-def interrupt_private(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def interrupt_private(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """Xen routes SPIs to guests, no PPIs ("IRQ can only be routed to an SPI"); and a node with a
     PPI is left out of dom0 (handle_node()), so that xl can hand none of its interrupts on (booted:
     "failed give domain access to irq": Operation not permitted).
     """
-    own = [intid for intid in assignment.device.intids if intid < FIRST_SPI]
+    own = [intid for intid in assigned.device.intids if intid < FIRST_SPI]
     if own and ownership.profile.toolstacks:
         yield Diagnostic(
-            what=f"{assignment.device.path} has a private interrupt (PPI), and Xen gives such a "
+            what=f"{assigned.host} has a private interrupt (PPI), and Xen gives such a "
             "node to "
             "nobody: it routes no PPI to a guest, and leaves the node out of dom0, which then "
             "cannot hand its other interrupts on either",
@@ -58,7 +55,7 @@ def interrupt_private(assignment: Assignment, ownership: Ownership) -> Iterator[
 
 
 @of_each
-def interrupt_unroutable(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def interrupt_unroutable(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """An interrupt of the host node that names no line of Xen's GIC: gic_irq_xlate() takes each
     type but 0 for a PPI, so the guest gets another line (booted); a row that a nexus lacks, or a
     line beyond the last, panics dom0's creation.
@@ -66,10 +63,9 @@ def interrupt_unroutable(assignment: Assignment, ownership: Ownership) -> Iterat
     if not ownership.profile.toolstacks:
         return
     routes_all = ownership.profile.routes_all
-    yield from first_ones(
-        assignment.device.unroutable,
-        lambda why: Diagnostic(
-            what=f"Xen cannot route an interrupt of {assignment.device.path}: {why}",
+    for why in assigned.device.unroutable:
+        yield Diagnostic(
+            what=f"Xen cannot route an interrupt of {assigned.host}: {why}",
             hint="dom0less routes what the host node has, whatever the guest's node lists: "
             "correct the host node, or remove the interrupt from it by an overlay"
             if routes_all
@@ -77,8 +73,7 @@ def interrupt_unroutable(assignment: Assignment, ownership: Ownership) -> Iterat
             expected="<0 NUMBER FLAGS> on the GIC",
             found=why.split(">")[0] + ">",
             severity=Severity.ERROR if routes_all else Severity.WARNING,
-        ),
-    )
+        )
 
 
 def interrupt_clash(ownership: Ownership) -> Found:
@@ -86,28 +81,25 @@ def interrupt_clash(ownership: Ownership) -> Found:
     have a line for two devices (route_irq_to_guest(); booted).
     """
     yield from _guest_clashes(ownership)
-    for contest in ownership.contests.lines:
-        kind = ownership.holdings.role(contest.other)
-        # Xen takes the lines of its SMMUs and its console; others of what it keeps are nobody's.
-        is_taken = contest.standing is Standing.STAYS or kind in (IOMMU, CONSOLE)
-        if contest.part_of or not is_taken:
+    listed = {assigned.node: frozenset(assigned.intids) for assigned in ownership.assigned}
+    for conflict in ownership.conflicts.lines:
+        kind = ownership.holdings.role(conflict.other)
+        if conflict.part_of or conflict.standing not in (Standing.STAYS, Standing.OWN):
             continue
-        assignment = contest.assignment
-        is_asked = contest.first in assignment.request.intids
-        whose = f"{contest.other}, {kind}" if kind else f"{contest.other}, which stays with dom0"
+        is_asked = conflict.first in listed[conflict.node]
+        whose = f"{conflict.other}, {kind}" if kind else f"{conflict.other}, which stays with dom0"
         yield (
-            assignment,
+            conflict.node,
             Diagnostic(
-                what=f"INTID {contest.first} also belongs to {whose}",
+                what=f"INTID {conflict.first} also belongs to {whose}",
                 hint="Xen gives an interrupt to one domain only: leave this device to the host, or "
-                f"disable {contest.other} there, so that host.overlay can keep it from dom0"
+                f"disable {conflict.other} there, so that host.overlay can keep it from dom0"
                 if is_asked
-                else f"{_ROUTES_ALL}: leave this device to the host, or disable {contest.other} "
+                else f"{_ROUTES_ALL}: leave this device to the host, or disable {conflict.other} "
                 "there, so that host.overlay can keep it from dom0",
                 prop="interrupts",
                 expected="an interrupt of this device alone",
-                found=f"INTID {contest.first}",
-                more=contest.more,
+                found=f"INTID {conflict.first}",
             ),
         )
 
@@ -126,15 +118,14 @@ def _guest_clashes(ownership: Ownership) -> Found:
                 taken.setdefault(Intid(number), []).append(holder)
     for path, intid in ownership.lines:
         taken.setdefault(intid, []).append((f"{path}, a node of the guest", path))
-    for assignment in ownership.assignments:
-        asked = frozenset(assignment.request.intids)
-        routed = assignment.device.intids if profile.routes_all else ()
-        for intid in dict.fromkeys((*assignment.request.intids, *routed)):
-            is_asked = intid in asked
-            below = f"{assignment.request.path}/"
-            others = (name for name, path in taken.get(intid, ()) if not path.startswith(below))
-            for finding in first_ones(others, partial(_taken, intid, is_asked=is_asked)):
-                yield assignment, finding
+    for assigned in ownership.assigned:
+        asked = frozenset(assigned.intids)
+        routed = assigned.device.intids if profile.routes_all else ()
+        below = f"{assigned.node}/"
+        for intid in dict.fromkeys((*assigned.intids, *routed)):
+            for name, path in taken.get(intid, ()):
+                if not path.startswith(below):
+                    yield assigned.node, _taken(intid, name, is_asked=intid in asked)
 
 
 def _taken(intid: Intid, name: str, *, is_asked: bool) -> Diagnostic:
@@ -153,49 +144,45 @@ def interrupt_shared_with_disabled(ownership: Ownership) -> Found:
     """A node that is not enabled, with the same line: handle_device() routes it to dom0 all the
     same (booted: "already used by domain 0"; with xen,passthrough on that node the guest starts).
     """
-    for contest in ownership.contests.lines:
-        if contest.standing is Standing.OFF and not contest.part_of:
-            yield contest.assignment, _shared_with_disabled(contest, ownership)
+    for conflict in ownership.conflicts.lines:
+        if conflict.standing is Standing.OFF and not conflict.part_of:
+            yield conflict.node, _shared_with_disabled(conflict, ownership)
 
 
-def _shared_with_disabled(contest: Contest, ownership: Ownership) -> Diagnostic:
+def _shared_with_disabled(conflict: Conflict, ownership: Ownership) -> Diagnostic:
     return Diagnostic(
-        what=f"{contest.other}, not enabled, has the interrupt INTID {contest.first} of "
-        f"{contest.assignment.device.path} as well",
+        what=f"{conflict.other}, not enabled, has the interrupt INTID {conflict.first} of "
+        f"{conflict.host} as well",
         hint="Xen would route it to dom0, and then not to the guest: host.overlay keeps the node "
         "from dom0, so apply that",
         prop="interrupts",
         expected="an interrupt of this device alone",
-        found=f'status "{ownership.holdings.status(contest.other)}"',
-        more=contest.more,
+        found=f'status "{ownership.holdings.status(conflict.other)}"',
     )
 
 
 @of_each
-def interrupt_not_routed(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def interrupt_not_routed(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """An interrupt of the host device that goes to another controller than Xen's GIC: Xen skips it
     (handle_device_interrupts()).
     """
-    yield from first_ones(
-        assignment.device.other_controllers,
-        lambda controller: Diagnostic(
-            what=f"an interrupt of {assignment.device.path} goes to {controller}, which is not "
-            "Xen's GIC",
+    for controller in assigned.device.other_controllers:
+        yield Diagnostic(
+            what=f"an interrupt of {assigned.host} goes to {controller}, which is not Xen's GIC",
             hint="Xen does not route it to a guest: the guest's driver must do without",
             expected="interrupts of the GIC",
             found=controller,
-        ),
-    )
+        )
 
 
 @of_each
-def msi_only(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def msi_only(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """A device that signals by messages alone: the guest has no ITS."""
-    node = ownership.devices.tree.node(assignment.device.path)
+    node = ownership.devices.tree.node(assigned.host)
     has_messages = node and not {"msi-parent", "msi-map"}.isdisjoint(node.properties)
-    if has_messages and not assignment.device.intids and not assignment.device.other_controllers:
+    if has_messages and not assigned.device.intids and not assigned.device.other_controllers:
         yield Diagnostic(
-            what=f"{assignment.device.path} signals by messages (MSIs) alone",
+            what=f"{assigned.host} signals by messages (MSIs) alone",
             hint="Xen gives a guest no ITS, so the device cannot interrupt: the driver must poll",
             expected="interrupts on the GIC",
             found="msi-parent" if node and "msi-parent" in node.properties else "msi-map",

@@ -6,28 +6,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.diagnostics import Diagnostic
-from west_viommu.hazards.findings import first_ones, listed
+from west_viommu.hazards.findings import listed
 from west_viommu.hazards.matching import not_protected
 from west_viommu.hazards.ownership import Ownership, of_each
 from west_viommu.host.inventory import Iommu
-from west_viommu.hypervisor.assignment import Assignment
+from west_viommu.hypervisor.assignment import Assigned
 
 
 @of_each
-def unprotected(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def unprotected(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """Behind no IOMMU, nothing confines the DMA of a device."""
-    if not ownership.iommus(assignment):
-        yield not_protected(assignment.device)
+    if not ownership.iommus(assigned):
+        yield not_protected(assigned.device)
 
 
 @of_each
-def unsupported_iommu(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def unsupported_iommu(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """An IOMMU that no driver of the hypervisor takes, or not with these cells."""
-    strange = (i for i in ownership.iommus(assignment) if ownership.holdings.driver(i.path) is None)
-    yield from first_ones(strange, lambda iommu: _not_driven(assignment, iommu, ownership))
+    for iommu in ownership.iommus(assigned):
+        if ownership.holdings.driver(iommu.path) is None:
+            yield _not_driven(assigned, iommu, ownership)
 
 
-def _not_driven(assignment: Assignment, iommu: Iommu, ownership: Ownership) -> Diagnostic:
+def _not_driven(assigned: Assigned, iommu: Iommu, ownership: Ownership) -> Diagnostic:
     profile = ownership.profile
     driver = profile.driver(iommu.compatible)
     if driver is None:
@@ -36,7 +37,7 @@ def _not_driven(assignment: Assignment, iommu: Iommu, ownership: Ownership) -> D
             "which is not an SMMUv3" if known == ["arm,smmu-v3"] else "which Xen has no driver for"
         )
         return Diagnostic(
-            what=f"{assignment.device.path} is behind {iommu.path}, {what}",
+            what=f"{assigned.host} is behind {iommu.path}, {what}",
             hint="Xen gives a guest a vSMMU for devices behind an SMMUv3 only: leave this one to "
             "the host"
             if profile.viommu
@@ -59,46 +60,43 @@ def _not_driven(assignment: Assignment, iommu: Iommu, ownership: Ownership) -> D
 
 
 @of_each
-def iommu_disabled(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def iommu_disabled(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """Xen does not drive an IOMMU whose own status is not okay (device_init()); below a node that
     is not, nobody has set it up.
     """
-    yield from first_ones(
-        (iommu for iommu in ownership.iommus(assignment) if iommu.status != "okay"),
-        lambda iommu: Diagnostic(
-            what=f"{iommu.path}, the IOMMU of {assignment.device.path}, is not enabled in this "
-            "host tree",
-            hint="give the tree that you boot Xen with: fdtoverlay -i HOST.dtb -o XEN.dtb "
-            "SMMU.dtbo "
-            "applies the board's overlay that enables the SMMU; where the boot loader enables "
-            "it, boot Linux in place of Xen, and copy its /sys/firmware/fdt",
-            prop="iommus",
-            expected='status "okay" on it and all its parents',
-            found=f'"{iommu.status}"',
-            cause=iommu.path,
-        ),
-    )
-    yield from first_ones(
-        (i for i in ownership.iommus(assignment) if ownership.holdings.is_marked(i.path)),
-        lambda iommu: Diagnostic(
-            what=f"{iommu.path}, the IOMMU of {assignment.device.path}, has xen,passthrough: Xen "
-            "does not drive it",
-            hint="take xen,passthrough out of the SMMU's node: it is for the devices of guests",
-            prop="iommus",
-            expected="an SMMU that Xen drives",
-            found="xen,passthrough",
-            cause=iommu.path,
-        ),
-    )
+    for iommu in ownership.iommus(assigned):
+        if iommu.status != "okay":
+            yield Diagnostic(
+                what=f"{iommu.path}, the IOMMU of {assigned.host}, is not enabled in this host "
+                "tree",
+                hint="give the tree that you boot Xen with: fdtoverlay -i HOST.dtb -o XEN.dtb "
+                "SMMU.dtbo applies the board's overlay that enables the SMMU; where the boot "
+                "loader enables it, boot Linux in place of Xen, and copy its /sys/firmware/fdt",
+                prop="iommus",
+                expected='status "okay" on it and all its parents',
+                found=f'"{iommu.status}"',
+                cause=iommu.path,
+            )
+    for iommu in ownership.iommus(assigned):
+        if ownership.holdings.is_marked(iommu.path):
+            yield Diagnostic(
+                what=f"{iommu.path}, the IOMMU of {assigned.host}, has xen,passthrough: Xen does "
+                "not drive it",
+                hint="take xen,passthrough out of the SMMU's node: it is for the devices of guests",
+                prop="iommus",
+                expected="an SMMU that Xen drives",
+                found="xen,passthrough",
+                cause=iommu.path,
+            )
 
 
 @of_each
-def stream_id_range(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def stream_id_range(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """An ID that is too wide for the driver of the IOMMU: that of SMMUv2 cuts it, and attaches
     another stream (arm_smmu_dt_xlate_generic()), that of the IPMMU fails (ipmmu_dt_xlate()).
     """
-    master = assignment.device.master
-    for iommu in ownership.iommus(assignment):
+    master = assigned.device.master
+    for iommu in ownership.iommus(assigned):
         driver = ownership.holdings.driver(iommu.path)
         if master is None or driver is None or driver.last_id is None:
             continue
@@ -106,7 +104,7 @@ def stream_id_range(assignment: Assignment, ownership: Ownership) -> Iterator[Di
         wide = [stream_id for stream_id in of_this if stream_id > driver.last_id]
         if wide:
             yield Diagnostic(
-                what=f"{assignment.device.path} has a stream ID that Xen's driver of {iommu.path} "
+                what=f"{assigned.host} has a stream ID that Xen's driver of {iommu.path} "
                 "cannot take",
                 hint="Xen would attach another stream or none: leave this one to the host",
                 prop="iommus",
@@ -116,17 +114,16 @@ def stream_id_range(assignment: Assignment, ownership: Ownership) -> Iterator[Di
 
 
 @of_each
-def mask_dropped(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def mask_dropped(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """A mask beside an ID, before Xen 4.20 (ef3b4768b3): the SMMU matches the ID alone, and DMA
     under the other IDs of the device faults (sCR0_USFCFG in arm_smmu_device_reset()).
     """
-    master = assignment.device.master
+    master = assigned.device.master
     for stream in master.streams if master else ():
         driver = ownership.holdings.driver(stream.iommu)
         if stream.mask and stream.id is not None and driver and driver.drops_masks:
             yield Diagnostic(
-                what="Xen before 4.20 leaves out the mask of a stream ID of "
-                f"{assignment.device.path}",
+                what=f"Xen before 4.20 leaves out the mask of a stream ID of {assigned.host}",
                 hint="only the ID itself is attached, and DMA under the others that the mask "
                 "stands for "
                 "faults: use Xen 4.20 or later, or list each ID in the host tree without a mask",
@@ -137,12 +134,12 @@ def mask_dropped(assignment: Assignment, ownership: Ownership) -> Iterator[Diagn
 
 
 @of_each
-def two_iommus(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def two_iommus(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """Xen attaches a device to one IOMMU (iommu_fwspec_init() fails for a second)."""
-    paths = [iommu.path for iommu in ownership.iommus(assignment)]
+    paths = [iommu.path for iommu in ownership.iommus(assigned)]
     if len(paths) > 1:
         yield Diagnostic(
-            what=f"{assignment.device.path} is behind {len(paths)} IOMMUs",
+            what=f"{assigned.host} is behind {len(paths)} IOMMUs",
             hint="Xen takes a device behind one IOMMU only: leave it to the host",
             prop="iommus",
             expected="one IOMMU",
@@ -151,12 +148,12 @@ def two_iommus(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnos
 
 
 @of_each
-def map_only(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def map_only(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """IDs of iommu-map alone, on a hypervisor that programs none of them for a devicetree node."""
-    master = assignment.device.master
+    master = assigned.device.master
     if master and master.maps and not master.streams and not ownership.profile.programs_maps:
         yield Diagnostic(
-            what=f"{assignment.device.path} has its stream IDs from iommu-map alone",
+            what=f"{assigned.host} has its stream IDs from iommu-map alone",
             hint="Xen programs only the IDs of `iommus` for a node that it passes through, so the "
             "DMA of this device would be blocked or unprotected: leave it to the host",
             prop="iommus",

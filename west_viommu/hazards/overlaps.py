@@ -12,7 +12,6 @@ from itertools import groupby
 
 from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.regions import Mapped
-from west_viommu.hazards.findings import first_ones
 from west_viommu.hazards.ownership import Found, Mapper, Ownership
 from west_viommu.host.intervals import met
 from west_viommu.hypervisor.pages import in_pages
@@ -25,9 +24,8 @@ _Overlaps = Iterator[tuple[Mapper, Diagnostic]]
 
 def guest_overlap(ownership: Ownership) -> Found:
     """A region of the guest over what is there already. Whole pages, as those are mapped."""
-    by_path = {assignment.request.path: assignment for assignment in ownership.assignments}
     for mapper, finding in overlaps(ownership, of_raw=False):
-        yield by_path[mapper.path], finding
+        yield mapper.path, finding
 
 
 def overlaps(ownership: Ownership, *, of_raw: bool) -> _Overlaps:
@@ -56,9 +54,9 @@ def _over_occupied(ownership: Ownership, count: Callable[[], None], *, of_raw: b
                 if region != told and not _is_related(mapper, path):
                     page = _common(pages.guest, region) if of_raw else pages.guest
                     page_over.setdefault(at, page)
-        over = ((taken[at][0], page, taken[at][2]) for at, page in page_over.items())
-        for finding in first_ones(over, partial(_overlap, mapper)):
-            yield mapper, finding
+        for at, page in page_over.items():
+            name, _, region = taken[at]
+            yield mapper, _overlap(mapper, name, page, region)
 
 
 def _over_mapped(ownership: Ownership, count: Callable[[], None], *, of_raw: bool) -> _Overlaps:
@@ -85,12 +83,9 @@ def _over_mapped(ownership: Ownership, count: Callable[[], None], *, of_raw: boo
                 if at < number and is_apart and not is_refused:
                     pair_with.setdefault(earlier, (mine, theirs))
         itself = f"another region of this {'node' if of_raw else 'device'}"
-        over = (
-            (itself if at == place else mappers[at].path, mine.guest, theirs.guest)
-            for at, (mine, theirs) in pair_with.items()
-        )
-        for finding in first_ones(over, partial(_overlap, mapper)):
-            yield mapper, finding
+        for at, (mine, theirs) in pair_with.items():
+            name = itself if at == place else mappers[at].path
+            yield mapper, _overlap(mapper, name, mine.guest, theirs.guest)
 
 
 def _occupied(ownership: Ownership, *, of_raw: bool) -> list[tuple[str, str, Region]]:
@@ -118,9 +113,8 @@ def _common(page: Region, region: Region) -> Region:
     return Region.between(max(first, other_first), min(last, other_last))
 
 
-def _overlap(mapper: Mapper, found: tuple[str, Region, Region]) -> Diagnostic:
-    """What a page of the guest is over: something of that name, at that region."""
-    name, page, region = found
+def _overlap(mapper: Mapper, name: str, page: Region, region: Region) -> Diagnostic:
+    """Return what a page of the guest is over: something of that name, at that region."""
     return Diagnostic(
         what=f"this region overlaps {name}",
         hint="map the device elsewhere: xen,reg = <host size guest>, and reg with the guest "

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, wraps
 from typing import NamedTuple
 
@@ -12,11 +12,11 @@ from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Raw
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Iommu, StreamId
-from west_viommu.hypervisor.assignment import AssignedStream, Assignment, Terms
-from west_viommu.hypervisor.contests import Contests
+from west_viommu.hypervisor.assignment import Assigned, AssignedStream, Terms
 from west_viommu.hypervisor.holdings import Holdings
-from west_viommu.hypervisor.pages import mapped_pages, whole_pages
+from west_viommu.hypervisor.pages import whole_pages
 from west_viommu.hypervisor.profile import GICS, Profile
+from west_viommu.hypervisor.sweep import Conflicts
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import GICV3, Intid
 
@@ -32,39 +32,32 @@ class Mapper(NamedTuple):
 
 
 class Ownership:
-    """The `assignments` in the guest's order, what of the host others hold (`holdings`) and what is
-    contested of it, and what the guest's own tree has: `occupied` addresses and `lines`, each with
-    the path of its node. By the path of a request, the `streams` that it gets, and the IDs `given`
-    to it by a hypervisor that numbers them itself; both are None where there are none for it.
-    `is_alone`: each of the assignments is looked at as if there were no other. `refused`: the
-    paths of requests that mean no one device: what else they say is not what their user means.
-    `raws`: what the guest maps without a device.
+    """The devices that guests get, `assigned`, in their order, and their `conflicts` with what
+    others hold of the host (`holdings`).
+
+    Of the guest's own tree: `occupied` addresses and `lines`, each with the path of its node;
+    `raws`: what it maps without a device; `refused`: the paths of requests that mean no one device:
+    what else they say is not what their user means.
     """
 
     def __init__(
         self,
         terms: Terms,
-        assignments: Sequence[Assignment],
+        assigned: Sequence[Assigned],
         holdings: Holdings,
-        contests: Contests,
-        occupied: Sequence[tuple[str, Region]],
-        lines: Sequence[tuple[str, Intid]],
-        streams: Mapping[str, tuple[AssignedStream, ...] | None],
-        given: Mapping[str, tuple[StreamId, ...] | None],
+        conflicts: Conflicts,
         *,
-        is_alone: bool = False,
+        occupied: Sequence[tuple[str, Region]] = (),
+        lines: Sequence[tuple[str, Intid]] = (),
         refused: frozenset[str] = frozenset(),
         raws: Sequence[Raw] = (),
     ):
         self.terms = terms
-        self.assignments = assignments
+        self.assigned = assigned
         self.holdings = holdings
-        self.contests = contests
+        self.conflicts = conflicts
         self.occupied = occupied
         self.lines = lines
-        self.streams = streams
-        self.given = given
-        self.is_alone = is_alone
         self.refused = refused
         self.raws = raws
 
@@ -87,89 +80,58 @@ class Ownership:
             return gic is None or (GICV3 in gic.known_compatible) is (when == "gicv3")
         return when == "always" or when in self.terms.domain
 
-    def iommus(self, assignment: Assignment) -> list[Iommu]:
-        """The IOMMUs of the device of `assignment`: by its `iommus`, and by its iommu-map
-        where the hypervisor reads that, or there is nothing else.
+    def iommus(self, assigned: Assigned) -> list[Iommu]:
+        """The IOMMUs of the device: by its `iommus`, and by its iommu-map if the hypervisor reads
+        that, or there is nothing else.
         """
-        return self._behind[assignment.request.path]
-
-    @cached_property
-    def _behind(self) -> dict[str, list[Iommu]]:
-        behind = {}
-        for assignment in self.assignments:
-            master = assignment.device.master
-            paths: Iterable[str] = ()
-            if master and master.streams and not self.profile.programs_maps:
-                paths = dict.fromkeys(stream.iommu for stream in master.streams)
-            elif master:
-                paths = master.iommus
-            behind[assignment.request.path] = [self.devices.iommus[path] for path in paths]
-        return behind
-
-    @cached_property
-    def pages(self) -> dict[str, tuple[Mapped, ...]]:
-        """What Xen maps for each request, by its path, in whole pages."""
-        return {
-            assignment.request.path: mapped_pages(assignment.request)
-            for assignment in self.assignments
-        }
+        master = assigned.device.master
+        if master is None:
+            return []
+        if master.streams and not self.profile.programs_maps:
+            paths: Iterable[str] = dict.fromkeys(stream.iommu for stream in master.streams)
+        else:
+            paths = master.iommus
+        return [self.devices.iommus[path] for path in paths]
 
     @cached_property
     def mappers(self) -> list[Mapper]:
-        """Who maps what into the guest: the requests, then the raw mappings, in their order."""
-        requests = [Mapper(path, pages, is_raw=False) for path, pages in self.pages.items()]
-        return requests + [
+        """The nodes that map memory into the guest: devices, then raw mappings, in their order."""
+        devices = [Mapper(each.node, each.pages, is_raw=False) for each in self.assigned]
+        return devices + [
             Mapper(raw.path, tuple(map(whole_pages, raw.mapped)), is_raw=True) for raw in self.raws
         ]
 
     @cached_property
-    def first_of(self) -> dict[str, Assignment]:
-        """The first assignment of each host node, in the guest's order."""
-        first: dict[str, Assignment] = {}
-        for assignment in self.assignments:
-            first.setdefault(assignment.device.path, assignment)
+    def first_of(self) -> dict[str, str]:
+        """The first node that gets each host node, in the guest's order."""
+        first: dict[str, str] = {}
+        for assigned in self.assigned:
+            first.setdefault(assigned.host, assigned.node)
         return first
-
-    def guest_ids(self, assignment: Assignment) -> Sequence[StreamId]:
-        """The IDs that the guest uses for its streams; of a device by itself, its own by
-        the policy identity, and by any other the lowest.
-        """
-        if self.is_alone:
-            is_kept = self.profile.policy == "identity"
-            return assignment.ids if is_kept else [StreamId(i) for i in range(len(assignment.ids))]
-        return [stream.vmaster for stream in self.streams[assignment.request.path] or ()]
-
-    def is_first(self, device: str, assignment: Assignment) -> bool:
-        """Whether the host node at `device` is asked for before `assignment`."""
-        return self._places[device] < self._places[assignment.device.path]
-
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        return {path: place for place, path in enumerate(self.first_of)}
 
     @cached_property
     def first_with(self) -> dict[StreamId, tuple[AssignedStream, str]]:
-        """The first stream that gets each of the guest's IDs, and the host node whose it is."""
+        """The first stream that gets each of the guest's IDs, and the host node that has it."""
         first: dict[StreamId, tuple[AssignedStream, str]] = {}
-        for assignment in self.assignments:
-            for stream in self.streams[assignment.request.path] or ():
-                first.setdefault(stream.vmaster, (stream, assignment.device.path))
+        for assigned in self.assigned:
+            for stream in assigned.streams or ():
+                first.setdefault(stream.vmaster, (stream, assigned.host))
         return first
 
 
-# What is found, and of which assignment.
-Found = Iterator[tuple[Assignment, Diagnostic]]
+# The guest node that a diagnostic is about, and the diagnostic.
+Found = Iterator[tuple[str, Diagnostic]]
 Check = Callable[[Ownership], Found]
 
 
-def of_each(check: Callable[[Assignment, Ownership], Iterator[Diagnostic]]) -> Check:
-    """The check of all assignments that looks at one after the other."""
+def of_each(check: Callable[[Assigned, Ownership], Iterator[Diagnostic]]) -> Check:
+    """Return the check of all devices that looks at one after the other."""
 
     # tools/mutants finds the check itself by it.
     @wraps(check)
-    def found(ownership: Ownership) -> Found:
-        for assignment in ownership.assignments:
-            for finding in check(assignment, ownership):
-                yield assignment, finding
+    def of_all(ownership: Ownership) -> Found:
+        for assigned in ownership.assigned:
+            for diagnostic in check(assigned, ownership):
+                yield assigned.node, diagnostic
 
-    return found
+    return of_all

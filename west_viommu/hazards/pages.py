@@ -7,31 +7,31 @@ from collections.abc import Iterator
 
 from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.hazards.contradictions import owners
-from west_viommu.hazards.findings import as_allowed, first_ones
+from west_viommu.hazards.findings import as_allowed
 from west_viommu.hazards.ownership import Found, Ownership, of_each
-from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.hypervisor.contest import Contest
+from west_viommu.hypervisor.assignment import Assigned
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
+from west_viommu.hypervisor.sweep import Conflict
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.node import is_at_or_below
 
 
 @of_each
-def added_region(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def added_region(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """What viommu.yml adds to the device, and its node lists: whose it is, and with what."""
-    extra = ownership.terms.extra_of(assignment)
-    for _, host in assignment.request.regions if extra else ():
+    extra = ownership.terms.extra_of(assigned)
+    for _, host in assigned.request.regions if extra and assigned.request else ():
         if host in extra:
             (file, line), reason = extra[host].where, extra[host].reason
-            of = owners([host], assignment, ownership.holdings)
+            of = owners([host], assigned, ownership.holdings)
             yield Diagnostic(
-                what=f"this region does not belong to {assignment.device.path}{of}",
+                what=f"this region does not belong to {assigned.host}{of}",
                 hint=f"added by {file}:{line}, because: {reason}; the guest gets the whole of "
                 f"{in_pages(host)}",
                 prop="reg",
-                expected=" or ".join(str(region) for region in assignment.device.regions if region)
+                expected=" or ".join(str(region) for region in assigned.device.regions if region)
                 or "no region",
                 found=str(host),
                 severity=Severity.WARNING,
@@ -39,54 +39,52 @@ def added_region(assignment: Assignment, ownership: Ownership) -> Iterator[Diagn
 
 
 @of_each
-def untranslatable_region(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def untranslatable_region(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """Xen maps, and finds its SMMUs, by absolute address."""
-    if None in assignment.device.regions:
+    if None in assigned.device.regions:
         yield Diagnostic(
-            what=f"a region of {assignment.device.path} has no absolute address",
+            what=f"a region of {assigned.host} has no absolute address",
             hint="a bus above it has no `ranges`, or none that covers the region: correct the host "
             "tree, or leave this device to the host",
             prop="reg",
             expected="`ranges` from each bus to the root",
-            found=f"region {assignment.device.regions.index(None)}",
+            found=f"region {assigned.device.regions.index(None)}",
         )
-    yield from first_ones(
-        (iommu for iommu in ownership.iommus(assignment) if iommu.base is None),
-        lambda iommu: Diagnostic(
-            what=f"{iommu.path}, the SMMU of {assignment.device.path}, has no absolute address",
-            hint="correct the host tree: Xen finds its SMMU by address",
-            prop="iommus",
-            expected="a reg that translates to the root",
-            found="none",
-        ),
-    )
+    for iommu in ownership.iommus(assigned):
+        if iommu.base is None:
+            yield Diagnostic(
+                what=f"{iommu.path}, the SMMU of {assigned.host}, has no absolute address",
+                hint="correct the host tree: Xen finds its SMMU by address",
+                prop="iommus",
+                expected="a reg that translates to the root",
+                found="none",
+            )
 
 
 def host_memory(ownership: Ownership) -> Found:
     """Registers in RAM, or in memory that is set aside: Xen maps them without a word (booted), and
     gives the same RAM to whomever it likes.
     """
-    for assignment in ownership.assignments:
-        if ownership.holdings.role(assignment.device.path) == RESERVED:
+    for assigned in ownership.assigned:
+        if ownership.holdings.role(assigned.host) == RESERVED:
             yield (
-                assignment,
+                assigned.node,
                 Diagnostic(
-                    what=f"{assignment.device.path} is reserved memory of the host, not a device",
+                    what=f"{assigned.host} is reserved memory of the host, not a device",
                     hint="remove the node",
                     expected="a device of the host",
                     found=RESERVED,
                 ),
             )
-    for contest in ownership.contests.pages:
-        kind = ownership.holdings.role(contest.other)
-        is_told = ownership.holdings.role(contest.assignment.device.path) == RESERVED
-        if contest.standing is Standing.OWN and kind in (MEMORY, RESERVED) and not is_told:
+    for conflict in ownership.conflicts.pages:
+        kind = ownership.holdings.role(conflict.other)
+        is_told = ownership.holdings.role(conflict.host) == RESERVED
+        if conflict.standing is Standing.OWN and kind in (MEMORY, RESERVED) and not is_told:
             is_reserved = kind == RESERVED
             yield (
-                contest.assignment,
+                conflict.node,
                 Diagnostic(
-                    what=f"a region of {contest.assignment.device.path} lies in the host's {kind}, "
-                    f"{contest.other}",
+                    what=f"a region of {conflict.host} lies in the host's {kind}, {conflict.other}",
                     hint="what firmware or the host keeps there belongs to no device: leave this "
                     "one to the host"
                     if is_reserved
@@ -94,28 +92,25 @@ def host_memory(ownership: Ownership) -> Found:
                     "this device to the host",
                     prop="reg",
                     expected="registers outside of the host's memory",
-                    found=str(_region(contest)),
-                    more=contest.more,
+                    found=str(_region(conflict)),
                 ),
             )
 
 
 def owned_page(ownership: Ownership) -> Found:
     """Registers on a page of what the hypervisor itself drives."""
-    for contest in ownership.contests.pages:
-        kind = ownership.holdings.role(contest.other)
-        if contest.standing is Standing.OWN and kind not in (MEMORY, RESERVED):
+    for conflict in ownership.conflicts.pages:
+        kind = ownership.holdings.role(conflict.other)
+        if conflict.standing is Standing.OWN and kind not in (MEMORY, RESERVED):
             yield (
-                contest.assignment,
+                conflict.node,
                 Diagnostic(
-                    what=f"a page of {contest.assignment.device.path} has registers of "
-                    f"{contest.other}, {kind}",
+                    what=f"a page of {conflict.host} has registers of {conflict.other}, {kind}",
                     hint="the guest could reach what Xen itself relies on: leave this region out "
                     "of reg, or the device to the host",
                     prop="reg",
                     expected="pages with registers of this device alone",
-                    found=str(_region(contest)),
-                    more=contest.more,
+                    found=str(_region(conflict)),
                 ),
             )
 
@@ -124,10 +119,10 @@ def shared_page(ownership: Ownership) -> Found:
     """A node that dom0 keeps has registers on a page that the guest gets: map_range_to_domain()
     maps it for both.
     """
-    for contest in ownership.contests.pages:
-        device, other = contest.assignment.device.path, contest.other
-        if contest.part_of not in ("", device) or not (
-            contest.part_of or contest.standing is Standing.STAYS
+    for conflict in ownership.conflicts.pages:
+        device, other = conflict.host, conflict.other
+        if conflict.part_of not in ("", device) or not (
+            conflict.part_of or conflict.standing is Standing.STAYS
         ):
             continue
         has = "has a window" if ownership.holdings.is_bridge(other) else "has registers"
@@ -138,7 +133,7 @@ def shared_page(ownership: Ownership) -> Found:
             f"them: {as_allowed('shared-page', device)}"
         )
         severity = Severity.ERROR
-        if contest.part_of:
+        if conflict.part_of:
             what = f"{other}, a part of {device}, is on a page that the guest gets"
             hint = "dom0 must not use it: host.overlay keeps it from dom0"
             severity = Severity.WARNING
@@ -148,15 +143,14 @@ def shared_page(ownership: Ownership) -> Found:
         elif is_at_or_below(device, other):
             what = f"{other}, above {device}, has registers on its page, and stays with the host"
         yield (
-            contest.assignment,
+            conflict.node,
             Diagnostic(
                 what=what,
                 hint=hint,
                 prop="reg",
                 expected="pages with registers of this device alone",
-                found=str(_region(contest)),
+                found=str(_region(conflict)),
                 severity=severity,
-                more=contest.more,
             ),
         )
 
@@ -165,34 +159,33 @@ def page_shared_with_disabled(ownership: Ownership) -> Found:
     """A node that is not enabled, on a page that the guest gets: Xen maps those into dom0 as
     well.
     """
-    for contest in ownership.contests.pages:
-        if contest.standing is Standing.OFF and not contest.part_of:
+    for conflict in ownership.conflicts.pages:
+        if conflict.standing is Standing.OFF and not conflict.part_of:
             yield (
-                contest.assignment,
+                conflict.node,
                 Diagnostic(
-                    what=f"{contest.other}, not enabled, has registers on a page of "
-                    f"{contest.assignment.device.path}",
+                    what=f"{conflict.other}, not enabled, has registers on a page of "
+                    f"{conflict.host}",
                     hint="Xen maps disabled nodes into dom0 too: host.overlay keeps it from dom0",
                     prop="reg",
                     expected="pages with registers of this device alone",
-                    found=f"{_region(contest)}, "
-                    f'status "{ownership.holdings.status(contest.other)}"',
-                    more=contest.more,
+                    found=f"{_region(conflict)}, "
+                    f'status "{ownership.holdings.status(conflict.other)}"',
                 ),
             )
 
 
 @of_each
-def device_without_region(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def device_without_region(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """A device that no region of its own gives access to."""
-    if not assignment.device.regions:
+    if not assigned.device.regions:
         yield Diagnostic(
-            what=f"{assignment.device.path} has no region of its own",
+            what=f"{assigned.host} has no region of its own",
             hint="the guest can reach it only through another device",
             expected="reg on the host node",
             found="none",
         )
 
 
-def _region(contest: Contest) -> Region:
-    return Region.between(contest.first, contest.last)
+def _region(conflict: Conflict) -> Region:
+    return Region.between(conflict.first, conflict.last)

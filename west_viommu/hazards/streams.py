@@ -5,49 +5,49 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from west_viommu.diagnostics import Diagnostic, Severity
-from west_viommu.hazards.findings import first_ones, listed
+from west_viommu.hazards.findings import listed
 from west_viommu.hazards.ownership import Found, Ownership, of_each
-from west_viommu.host.intervals import met
+from west_viommu.host.intervals import meetings
 from west_viommu.host.inventory import first_null_entry
-from west_viommu.hypervisor.assignment import Assignment
-from west_viommu.hypervisor.contest import MOST_IDS, Contest
+from west_viommu.hypervisor.assignment import Assigned
 from west_viommu.hypervisor.holdings import ID_BITS, ID_MASK, Standing
+from west_viommu.hypervisor.sweep import MOST_IDS, OF_A_CONFLICT, Conflict
 from west_viommu.tree.cells import counted
 
 
 @of_each
-def stray_streams(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def stray_streams(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """Stream IDs for a device that is behind no IOMMU, and is to be assigned all the same."""
     if (
-        assignment.request.entries
-        and not assignment.device.master
-        and ownership.terms.permission("unprotected", assignment)
+        assigned.request
+        and assigned.request.entries
+        and not assigned.device.master
+        and ownership.terms.permission("unprotected", assigned)
     ):
         yield Diagnostic(
-            what=f"{assignment.device.path} is behind no IOMMU, so it has no stream IDs",
+            what=f"{assigned.host} is behind no IOMMU, so it has no stream IDs",
             hint="leave iommus out",
             prop="iommus",
             expected="no iommus",
-            found=listed(assignment.ids),
+            found=listed(assigned.ids),
         )
 
 
 @of_each
-def stream_list(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def stream_list(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """A list of stream IDs that Xen reads to its end only where it is whole: a phandle of 0 ends it
     (dt_parse_phandle_with_args(), 4.17 to 4.21; booted: "Failed to assign device").
     """
-    node = ownership.devices.tree.node(assignment.device.path)
-    master = assignment.device.master
+    node = ownership.devices.tree.node(assigned.host)
+    master = assigned.device.master
     if node is None or master is None or not master.streams:
         return
     before = first_null_entry(ownership.devices.tree, node)
     if before is not None and ownership.profile.toolstacks:
         yield Diagnostic(
-            what=f"`iommus` of {assignment.device.path} has an entry without an IOMMU, and Xen "
+            what=f"`iommus` of {assigned.host} has an entry without an IOMMU, and Xen "
             "reads no further",
             hint="correct the host tree: remove the entry whose phandle is 0"
             + ("" if before else "; as it is, Xen cannot assign the device"),
@@ -59,7 +59,7 @@ def stream_list(assignment: Assignment, ownership: Ownership) -> Iterator[Diagno
     twice = [stream_id for stream_id, count in ids.items() if count > 1]
     if twice and not ownership.profile.repeats_ids:
         yield Diagnostic(
-            what=f"`iommus` of {assignment.device.path} lists a stream ID twice",
+            what=f"`iommus` of {assigned.host} lists a stream ID twice",
             hint="correct the host tree: list each ID once. This Xen finds the stream in its tree "
             "already, and does not assign the device",
             prop="iommus",
@@ -75,63 +75,44 @@ def colliding_stream_id(ownership: Ownership) -> Found:
     """
     if ownership.profile.viommu is None:
         return
-    # viommu.yml may allow what one of the two has.
-    named = {permission.device for permission in ownership.terms.permissions}
-    for place, ids_of in _collisions(ownership):
-        assignment = ownership.assignments[place]
-        others = [(ownership.assignments[earlier], ids) for earlier, ids in sorted(ids_of.items())]
-        for is_named in (True, False):
-            alike = [other for other in others if (other[0].device.path in named) is is_named]
-            for finding in first_ones(alike, partial(_colliding, assignment)):
-                yield assignment, finding
+    for (place, earlier), ids in sorted(_collisions(ownership).items()):
+        assigned = ownership.assigned[place]
+        yield assigned.node, _colliding(assigned, ownership.assigned[earlier], ids)
 
 
-def _collisions(ownership: Ownership) -> Iterator[tuple[int, dict[int, list[int]]]]:
-    """The place of each assignment that may collide, and by the place of each before it, behind
-    another SMMU, where their common IDs begin.
-    """
+def _collisions(ownership: Ownership) -> dict[tuple[int, int], list[int]]:
+    """Return the places of each two devices that collide, and where their common IDs begin."""
     mine = [
         (first & ID_MASK, last & ID_MASK, (place, first >> ID_BITS))
-        for place, assignment in enumerate(ownership.assignments)
-        if assignment.device.master and ownership.first_of[assignment.device.path] is assignment
+        for place, assigned in enumerate(ownership.assigned)
+        if assigned.device.master and ownership.first_of[assigned.host] == assigned.node
         for first, last, _ in ownership.holdings.streams(
-            assignment.device.master, maps=ownership.profile.programs_maps
+            assigned.device.master, maps=ownership.profile.programs_maps
         )
     ]
-    count = partial(ownership.devices.steps.count, "the same stream ID")
-    there = met(((first, last) for first, last, _ in mine), mine, count)
-    # Most IDs are behind one SMMU alone.
-    collide = {
-        interval for interval, met_by in there.items() if len({mine[at][2][1] for at in met_by}) > 1
-    }
-    by_place: dict[int, list[tuple[int, int, int]]] = {}
-    for first, last, (place, iommu) in mine:
-        if (first, last) in collide:
-            by_place.setdefault(place, []).append((first, last, iommu))
-    for place, intervals in by_place.items():
-        ids_of: dict[int, list[int]] = {}
-        for first, last, iommu in intervals:
-            for at in there[first, last]:
-                count()
-                other_first, _, (earlier, other_iommu) = mine[at]
-                if earlier < place and iommu != other_iommu:
-                    ids_of.setdefault(earlier, []).append(max(first, other_first))
-        yield place, ids_of
+    collisions: dict[tuple[int, int], list[int]] = {}
+    if len({iommu for _, _, (_, iommu) in mine}) < 2:
+        return collisions
+    for (place, iommu), (earlier, other_iommu), first, _ in meetings(mine, mine):
+        ownership.devices.steps.count()
+        if earlier < place and iommu != other_iommu:
+            ownership.devices.steps.count(steps=OF_A_CONFLICT)
+            collisions.setdefault((place, earlier), []).append(first)
+    return collisions
 
 
-def _colliding(assignment: Assignment, found: tuple[Assignment, Sequence[int]]) -> Diagnostic:
-    other, ids = found
-    behind = " and ".join(assignment.device.master.iommus) if assignment.device.master else ""
+def _colliding(assigned: Assigned, other: Assigned, ids: Sequence[int]) -> Diagnostic:
+    behind = " and ".join(assigned.device.master.iommus) if assigned.device.master else ""
     other_behind = " and ".join(other.device.master.iommus) if other.device.master else ""
     return Diagnostic(
-        what=f"{assignment.device.path} behind {behind} and {other.device.path} behind "
-        f"{other_behind} have the same stream ID",
+        what=f"{assigned.host} behind {behind} and {other.host} behind {other_behind} have the "
+        "same stream ID",
         hint="the vSMMU tells the streams of a guest apart by ID alone: give one of the two to "
         "another guest",
         prop="iommus",
         expected="IDs that no other SMMU of this guest's devices has",
         found=listed(sorted(set(ids))[:MOST_IDS]),
-        other=other.device.path,
+        other=other.host,
     )
 
 
@@ -140,22 +121,20 @@ def shared_stream_id(ownership: Ownership) -> Found:
     BUG as the second is attached (4.17 smmu-v3.c:747, master 753), or does not assign it (RFC to
     v3).
     """
-    for contest in ownership.contests.streams:
-        assignment = contest.assignment
-        iommu, _ = ownership.holdings.stream(contest.first)
+    for conflict in ownership.conflicts.streams:
+        iommu, _ = ownership.holdings.stream(conflict.first)
         driver = ownership.holdings.driver(iommu)
-        if contest.standing is None:
-            may_share = driver is not None and driver.may_share
-            if not may_share and ownership.is_first(contest.other, assignment):
-                yield assignment, _shared(contest, iommu, is_assigned=True)
-        elif contest.standing in (Standing.STAYS, Standing.OWN):
-            yield assignment, _shared(contest, iommu, is_assigned=False)
+        if conflict.rival:
+            if driver is None or not driver.may_share:
+                yield conflict.node, _shared(conflict, iommu, is_assigned=True)
+        elif conflict.standing in (Standing.STAYS, Standing.OWN):
+            yield conflict.node, _shared(conflict, iommu, is_assigned=False)
 
 
-def _shared(contest: Contest, iommu: str, *, is_assigned: bool) -> Diagnostic:
-    other = contest.other
+def _shared(conflict: Conflict, iommu: str, *, is_assigned: bool) -> Diagnostic:
+    other = conflict.other
     return Diagnostic(
-        what=f"{contest.assignment.device.path} and {other} share a stream ID on {iommu}",
+        what=f"{conflict.host} and {other} share a stream ID on {iommu}",
         hint="Xen stops, or does not assign the second: leave one of them out"
         if is_assigned
         else "Xen attaches both, and stops; and the SMMU cannot tell them apart: disable "
@@ -163,9 +142,8 @@ def _shared(contest: Contest, iommu: str, *, is_assigned: bool) -> Diagnostic:
         "dom0, or leave this device to the host",
         prop="iommus",
         expected="IDs of this device alone",
-        found=listed(sorted(contest.ids)),
+        found=listed(sorted(conflict.ids)),
         severity=Severity.FATAL if is_assigned else Severity.ERROR,
-        more=contest.more,
     )
 
 
@@ -173,49 +151,48 @@ def stream_shared_with_disabled(ownership: Ownership) -> Found:
     """A node with the ID that is not enabled: Xen looks at no status, and attaches it to dom0, if
     host.overlay does not keep it (handle_device(); booted: BUG without the mark, works with it).
     """
-    for contest in ownership.contests.streams:
-        if contest.standing is Standing.OFF:
-            other, assignment = contest.other, contest.assignment
+    for conflict in ownership.conflicts.streams:
+        if conflict.standing is Standing.OFF:
+            other = conflict.other
             yield (
-                assignment,
+                conflict.node,
                 Diagnostic(
-                    what=f"{other}, not enabled, shares a stream ID with {assignment.device.path}",
+                    what=f"{other}, not enabled, shares a stream ID with {conflict.host}",
                     hint="Xen would attach it to dom0 all the same, and stop: host.overlay keeps "
                     "it from dom0, so apply that",
                     prop="iommus",
                     expected="IDs of this device alone",
-                    found=f"{listed(sorted(contest.ids))}, status "
+                    found=f"{listed(sorted(conflict.ids))}, status "
                     f'"{ownership.holdings.status(other)}"',
-                    more=contest.more,
                 ),
             )
 
 
 @of_each
-def streams_omitted(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def streams_omitted(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """The guest lists fewer stream IDs than the host; Xen attaches all."""
-    master = assignment.device.master
-    asked = frozenset(assignment.ids)
+    master = assigned.device.master
+    asked = frozenset(assigned.ids)
     omitted = [i for i in master.stream_ids if i not in asked] if master else []
     if omitted:
         entries = ", ".join(f"<0x0 {stream_id:#x}>" for stream_id in omitted)
         yield Diagnostic(
-            what=f"the host lists more stream IDs for {assignment.device.path}",
+            what=f"the host lists more stream IDs for {assigned.host}",
             hint=f"the guest's driver would set up no stream for them: add {entries} unless the "
             "device never uses them",
             prop="iommus",
             expected=listed(master.stream_ids) if master else "",
-            found=listed(assignment.ids),
+            found=listed(assigned.ids),
         )
 
 
 @of_each
-def maps_not_programmed(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def maps_not_programmed(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """An iommu-map beside iommus, on a hypervisor that programs none of its IDs."""
-    master = assignment.device.master
+    master = assigned.device.master
     if master and master.streams and master.maps and not ownership.profile.programs_maps:
         yield Diagnostic(
-            what=f"{assignment.device.path} has an iommu-map beside its `iommus`",
+            what=f"{assigned.host} has an iommu-map beside its `iommus`",
             hint="Xen programs only the IDs of `iommus` for this node: DMA under an ID of the map "
             "will fault",
             prop="iommus",

@@ -6,13 +6,12 @@ A check sees what all assignments hold and who else holds it, and yields what it
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.hazards import device, interrupts, iommu, overlaps, pages, streams, vsids
 from west_viommu.hazards.ownership import Check, Ownership
-from west_viommu.hypervisor.assignment import Assignment
 
 
 class Hazard(NamedTuple):
@@ -51,6 +50,8 @@ class Hazard(NamedTuple):
         return self.severity is Severity.ERROR
 
 
+# What a finding takes, in steps of a run.
+_OF_A_FINDING = 4
 _FATAL, _WARNING = Severity.FATAL, Severity.WARNING
 # What is on no IOMMU of Xen's has no streams.
 _DRIVEN = ("unprotected", "unsupported-iommu")
@@ -114,13 +115,11 @@ HAZARDS = (
 
 
 def findings(
-    ownership: Ownership,
-) -> Iterator[tuple[Hazard, Assignment, Diagnostic]]:
-    """All that the checks find, in the order of the table; of devices by themselves, only what
-    refuses them.
-    """
-    for hazard in HAZARDS:
-        is_left_out = ownership.is_alone and (hazard.is_warning or not hazard.of_device)
-        if hazard.check and not is_left_out:
-            for assignment, finding in hazard.check(ownership):
-                yield hazard, assignment, hazard.judged(finding)
+    ownership: Ownership, hazards: Iterable[Hazard] = HAZARDS
+) -> Iterator[tuple[Hazard, str, Diagnostic]]:
+    """Yield all that the checks of `hazards` find, in their order, with the guest node of each."""
+    count = ownership.devices.steps.count
+    for hazard in hazards:
+        for node, finding in hazard.check(ownership) if hazard.check else ():
+            count(steps=_OF_A_FINDING)
+            yield hazard, node, hazard.judged(finding)

@@ -9,33 +9,30 @@ from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.hazards.findings import listed
 from west_viommu.hazards.ownership import Ownership, of_each
-from west_viommu.hypervisor.assignment import AssignedStream, Assignment
+from west_viommu.hypervisor.assignment import Assigned, AssignedStream
 from west_viommu.tree.cells import counted
+from west_viommu.tree.node import name_of
 
 
 @of_each
-def not_numbered(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def not_numbered(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """A device that the policy, or the hypervisor, gives no stream IDs."""
-    streams = ownership.streams[assignment.request.path]
-    renumbers = ownership.profile.renumbers
-    if streams is not None and (
-        not renumbers or ownership.given[assignment.request.path] is not None
-    ):
+    streams, renumbers = assigned.streams, ownership.profile.renumbers
+    if streams is not None and (not renumbers or assigned.fixed_ids is not None):
         return
     if streams is None and ownership.profile.policy == "explicit":
-        count = len(assignment.streams)
+        count = len(assigned.ids)
         yield Diagnostic(
-            what=f"the policy explicit needs {counted(count, 'stream ID')} for "
-            f"{assignment.device.path}",
-            hint=f'write into viommu.yml: vsids: {{"{assignment.device.path}": '
-            f"[{', '.join(f'{stream_id:#x}' for stream_id, _ in assignment.streams)}]}}",
+            what=f"the policy explicit needs {counted(count, 'stream ID')} for {assigned.host}",
+            hint=f'write into viommu.yml: vsids: {{"{assigned.host}": '
+            f"[{', '.join(f'{stream_id:#x}' for stream_id in assigned.ids)}]}}",
             prop="iommus",
             expected=counted(count, "ID"),
             found=next(
                 (
                     counted(len(e.ids), "ID")
                     for e in ownership.terms.explicit
-                    if e.device in assignment.names
+                    if e.device in assigned.names
                 ),
                 "none",
             ),
@@ -43,19 +40,18 @@ def not_numbered(assignment: Assignment, ownership: Ownership) -> Iterator[Diagn
     else:
         yield Diagnostic(
             what=f"{renumbers} numbers the streams of direct children of {PASSTHROUGH} only",
-            hint=f"move the node up, to {PASSTHROUGH}/{assignment.request.name}",
+            hint=f"move the node up, to {PASSTHROUGH}/{name_of(assigned.node)}",
             expected=f"a child of {PASSTHROUGH}",
-            found=assignment.request.path,
+            found=assigned.node,
         )
 
 
 @of_each
-def vsid_clash(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def vsid_clash(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """Two streams with one vMasterID, or one that is not the ID that the hypervisor gives."""
     if ownership.profile.viommu is None:
         return
-    own = ownership.streams[assignment.request.path] or ()
-    for mine, theirs, other in _clashes(assignment, ownership):
+    for mine, theirs, other in _clashes(assigned, ownership):
         yield Diagnostic(
             what=f"two streams get the guest's stream ID {mine.vmaster:#x}: {mine.pmaster:#x} "
             f"behind {mine.iommu}, and {theirs.pmaster:#x} of {other} behind {theirs.iommu}",
@@ -69,28 +65,28 @@ def vsid_clash(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnos
             expected="an ID for each stream",
             found=f"{mine.vmaster:#x} twice",
         )
-    given = ownership.given.get(assignment.request.path)
-    wrong = [mine.vmaster for mine in own]
-    if given is not None and list(given) != wrong:
+    fixed = assigned.fixed_ids
+    wrong = [mine.vmaster for mine in assigned.streams or ()]
+    if fixed is not None and list(fixed) != wrong:
         yield Diagnostic(
             what=f"this hypervisor gives a guest other stream IDs than the policy "
             f"{ownership.profile.policy}",
             hint="leave the policy to the profile (no --vsid, no vsid: in viommu.yml), or choose "
             "the profile of the Xen that you have",
             prop="iommus",
-            expected=listed(given),
+            expected=listed(fixed),
             found=listed(wrong),
         )
 
 
 @of_each
-def vsid_range(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnostic]:
+def vsid_range(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """A vMasterID that is wider than what the vSMMU has (SMMU_IDR1.SIDSIZE)."""
     viommu = ownership.profile.viommu
     if viommu is None:
         return
     bits = viommu.id_bits
-    wide = [vmaster for vmaster in ownership.guest_ids(assignment) if vmaster >> bits]
+    wide = [s.vmaster for s in assigned.streams or () if s.vmaster >> bits]
     if wide:
         yield Diagnostic(
             what=f"the vSMMU has stream IDs of {bits} bits",
@@ -104,15 +100,15 @@ def vsid_range(assignment: Assignment, ownership: Ownership) -> Iterator[Diagnos
 
 
 def _clashes(
-    assignment: Assignment, ownership: Ownership
+    assigned: Assigned, ownership: Ownership
 ) -> Iterator[tuple[AssignedStream, AssignedStream, str]]:
     """A stream, one before it with the same vMasterID, and whose that is. By the policy
     identity that is a collision of pMasterIDs, which has its own hazard, unless that is allowed.
     """
-    is_said = not ownership.terms.permission("colliding-stream-id", assignment)
+    is_said = not ownership.terms.permission("colliding-stream-id", assigned)
     if ownership.profile.policy == "identity" and is_said:
         return
-    for stream in ownership.streams[assignment.request.path] or ():
+    for stream in assigned.streams or ():
         theirs, path = ownership.first_with[stream.vmaster]
-        if theirs[:3] != stream[:3]:
+        if (theirs.iommu, theirs.pmaster) != (stream.iommu, stream.pmaster):
             yield stream, theirs, path

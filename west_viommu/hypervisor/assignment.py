@@ -6,11 +6,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from west_viommu.diagnostics import Where
+from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Request
 from west_viommu.host.devices import Device
 from west_viommu.host.inventory import StreamId
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.tree.addresses import Region
+from west_viommu.tree.interrupts import Intid
 
 
 class Permission(NamedTuple):
@@ -55,11 +57,11 @@ class Terms(NamedTuple):
     has_dom0: bool = True
     extra: tuple[Extra, ...] = ()
 
-    def extra_of(self, assignment: Assignment) -> dict[Region, Extra]:
+    def extra_of(self, assignment: Assignment | Assigned) -> dict[Region, Extra]:
         """The regions that viommu.yml adds to this device."""
         return {entry.region: entry for entry in self.extra if entry.device in assignment.names}
 
-    def permission(self, hazard: str, assignment: Assignment) -> Permission | None:
+    def permission(self, hazard: str, assignment: Assignment | Assigned) -> Permission | None:
         """The entry of viommu.yml that allows the hazard for this device."""
         for entry in self.permissions:
             if entry.hazard == hazard and entry.device in assignment.names:
@@ -93,3 +95,47 @@ class Assignment(NamedTuple):
     def names(self) -> tuple[str, str]:
         """By what viommu.yml may mean this one: the path of either node."""
         return self.device.path, self.request.path
+
+
+class Assigned(NamedTuple):
+    """A device that the guest called `guest` gets by its node at `node`, as the sweep and the
+    hazards see it: from a request, from a plan, or a host device by itself.
+
+    `pages`: what is mapped; `intids`: those that the node lists; `ids` and `streams`: the stream
+    IDs of the host that it names, and those with the guest's; `streams` is None if the policy has
+    none for them. `fixed_ids`: the guest's IDs that the hypervisor gives whatever the policy; None
+    if it can be given others. `request`: what the guest's tree says; None if that is not known.
+    """
+
+    guest: str
+    node: str
+    device: Device
+    pages: tuple[Mapped, ...]
+    intids: tuple[Intid, ...]
+    ids: tuple[StreamId, ...]
+    streams: tuple[AssignedStream, ...] | None
+    fixed_ids: tuple[StreamId, ...] | None = None
+    request: Request | None = None
+
+    @property
+    def host(self) -> str:
+        """The path of the host node."""
+        return self.device.path
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The paths by which viommu.yml may name the device."""
+        return self.device.path, self.node
+
+
+class RawMapping(NamedTuple):
+    """Host memory that a guest's node maps without a host device, in whole pages."""
+
+    guest: str
+    node: str
+    pages: tuple[Mapped, ...]
+
+    @property
+    def host(self) -> str:
+        """No host node."""
+        return ""

@@ -214,8 +214,9 @@ class Holdings:
         return known
 
     def all_lines(self, wanted: frozenset[int] | None = None) -> list[Claim]:
-        """The SPIs that dom0 gets with every node, those of a PCI bridge's interrupt-map too; with
-        `wanted`, at least of the nodes that have one of these.
+        """The SPIs that dom0 gets with every node, those of a PCI bridge's interrupt-map too, and
+        those that Xen takes for its SMMUs and its console: the lines of whatever else it keeps are
+        free. With `wanted`, at least of the nodes that have one of these.
         """
         claims = []
         cells = _as_cells(wanted) if wanted is not None and not self._has_nexus() else None
@@ -224,7 +225,7 @@ class Holdings:
             has_any = _interrupts(node) and (
                 cells is None or _has_cell(node, cells) or node.path.startswith(bridges)
             )
-            if has_any and not self._is_idle_iommu(node):
+            if has_any and self._has_handler(node):
                 gic = self.devices.index.gic
                 of_map = map_targets(self._tree, node, gic) if _is_bridge(node) else ()
                 for intid in (*self.lines(node), *of_map):
@@ -232,13 +233,14 @@ class Holdings:
                         claims.append(Claim(intid, intid, node.path))
         return claims
 
-    def _is_idle_iommu(self, node: Node) -> bool:
-        """Whether `node` is an IOMMU that Xen does not drive (iommu_hardware_setup() skips what is
-        not available): its interrupts are nobody's, as dom0 gets no IOMMU.
+    def _has_handler(self, node: Node) -> bool:
+        """Whether dom0 or Xen takes the lines of `node`. Of an IOMMU that Xen does not drive
+        (iommu_hardware_setup() skips what is not available) neither does, as dom0 gets no IOMMU.
         """
-        if self.role(node.path) != IOMMU:
-            return False
-        return _own_status(node) != "okay" or self.is_marked(node.path)
+        role = self.role(node.path)
+        if role == IOMMU:
+            return _own_status(node) == "okay" and not self.is_marked(node.path)
+        return role in ("", CONSOLE)
 
     def _on(self, iommu: str, first: int, last: int, path: str) -> Claim:
         base = self._places[iommu] << ID_BITS

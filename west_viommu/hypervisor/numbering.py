@@ -20,8 +20,8 @@ def numbers(assignments: Sequence[Assignment], terms: Terms) -> Numbers:
     return _POLICIES[terms.profile.policy](assignments, terms)
 
 
-def given(assignments: Sequence[Assignment], terms: Terms) -> Numbers | None:
-    """The IDs that the hypervisor gives, whatever the policy; None where xl may be told others."""
+def fixed_numbers(assignments: Sequence[Assignment], terms: Terms) -> Numbers | None:
+    """Return the IDs that the hypervisor gives whatever the policy; None if xl can give others."""
     if terms.profile.renumbers:
         return _first_free(assignments, terms)
     return None if "libxl" in terms.profile.toolstacks else _identity(assignments, terms)

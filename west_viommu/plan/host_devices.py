@@ -6,20 +6,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from west_viommu.diagnostics import Diagnostic, Severity
-from west_viommu.guest.gic import LINUX_EDGE, GuestInterrupt
-from west_viommu.guest.regions import RegionPair
-from west_viommu.guest.requests import Request
+from west_viommu.diagnostics import Diagnostic
+from west_viommu.guest.regions import Mapped
 from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.hazards.ownership import Ownership
-from west_viommu.hazards.table import Hazard, findings
+from west_viommu.hazards.table import HAZARDS, findings
 from west_viommu.host.devices import Device, Devices
-from west_viommu.host.inventory import Inventory, Iommu
-from west_viommu.hypervisor.assignment import AssignedStream, Assignment, Terms
-from west_viommu.hypervisor.contests import contests, contests_alone
+from west_viommu.host.inventory import Inventory, Iommu, StreamId
+from west_viommu.hypervisor.assignment import Assigned, AssignedStream, Terms
 from west_viommu.hypervisor.holdings import Holdings
+from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import SMMUV3, Profile, Viommu, ViommuInterrupt
-from west_viommu.plan.match import whole
+from west_viommu.hypervisor.sweep import conflicts, conflicts_of_each
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
@@ -50,6 +48,10 @@ DEFAULT = Profile(
     reserved=(),
     reserved_interrupts=(),
 )
+
+
+# The hazards that refuse a device by itself, whatever a guest's node says of it.
+_OF_A_DEVICE = tuple(hazard for hazard in HAZARDS if hazard.of_device and not hazard.is_warning)
 
 
 class Concern(NamedTuple):
@@ -100,8 +102,9 @@ def device_reports(devices: Devices, terms: Terms | None = None) -> dict[str, De
         if device:
             fit.append(device)
     refused: dict[str, dict[str, None]] = {}
-    for hazard, assignment, _ in _refusing(fit, devices, agreed):
-        refused.setdefault(assignment.device.path, {})[hazard.id] = None
+    for hazard, path, finding in findings(_alone(fit, devices, agreed), _OF_A_DEVICE):
+        if not finding.warning:
+            refused.setdefault(path, {})[hazard.id] = None
     for device in fit:
         unroutable = (*device.unroutable, *(f"to {path}" for path in device.other_controllers))
         ids = tuple(refused.get(device.path, ()))
@@ -110,86 +113,52 @@ def device_reports(devices: Devices, terms: Terms | None = None) -> dict[str, De
 
 
 def concerns(together: Sequence[Device], devices: Devices, terms: Terms) -> Iterator[Concern]:
-    """What speaks against giving the whole of these devices to one guest."""
-    assignments = [whole(_whole_request(device, devices), device) for device in together]
+    """Yield what speaks against giving the whole of these devices to one guest."""
+    assigned = [_assigned(device, f"{PASSTHROUGH}{device.path}") for device in together]
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
-    ownership = _ownership(assignments, holdings, terms, alone=False)
+    # The policy identity: which IDs the guest uses, and where it has the pages, is not known.
+    profile = terms.profile._replace(policy="identity", renumbers=None, reserved=())
+    ownership = Ownership(
+        terms._replace(profile=profile), assigned, holdings, conflicts(assigned, holdings)
+    )
+    hosts = {each.node: each.host for each in assigned}
     refused: set[tuple[str, str]] = set()
-    for hazard, assignment, finding in findings(ownership):
-        path = assignment.device.path
-        if hazard.is_moot(path, refused):
+    for hazard, node, finding in findings(ownership):
+        if hazard.is_moot(node, refused):
             continue
         if not finding.warning:
-            refused.add((hazard.id, path))
-        yield Concern(path, hazard.id, finding)
+            refused.add((hazard.id, node))
+        yield Concern(hosts[node], hazard.id, finding)
 
 
-def _refusing(
-    fit: Sequence[Device], devices: Devices, terms: Terms
-) -> Iterator[tuple[Hazard, Assignment, Diagnostic]]:
-    """What refuses each of `fit`, as if it were assigned alone."""
-    assignments = [whole(_request(device), device) for device in fit]
+def _alone(fit: Sequence[Device], devices: Devices, terms: Terms) -> Ownership:
+    """Return each of `fit` as if its guest got nothing else."""
+    is_kept = terms.profile.policy == "identity"
+    assigned = [_assigned(device, device.path, is_kept=is_kept) for device in fit]
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
-    ownership = _ownership(assignments, holdings, terms, alone=True)
-    for hazard, assignment, finding in findings(ownership):
-        if finding.severity is not Severity.WARNING:
-            yield hazard, assignment, finding
-
-
-def _ownership(
-    assignments: Sequence[Assignment], holdings: Holdings, terms: Terms, *, alone: bool
-) -> Ownership:
-    streams = {
-        assignment.request.path: tuple(
-            AssignedStream(iommu, 0, stream_id, stream_id)
-            for stream_id, iommu in assignment.streams
-        )
-        for assignment in (() if alone else assignments)
-    }
-    judge = contests_alone if alone else contests
-    # Of several devices, by the policy identity: which numbers the guest uses is not their affair.
-    policy = terms.profile.policy if alone else "identity"
-    profile = terms.profile._replace(policy=policy, renumbers=None, reserved=())
+    profile = terms.profile._replace(renumbers=None, reserved=())
     return Ownership(
-        terms._replace(profile=profile),
-        assignments,
-        holdings,
-        judge(assignments, holdings),
-        (),
-        (),
-        streams,
-        {},
-        is_alone=alone,
+        terms._replace(profile=profile), assigned, holdings, conflicts_of_each(assigned, holdings)
     )
 
 
-def _request(device: Device) -> Request:
-    """The request for a host node of which it does not matter where the guest has it."""
-    return Request(
-        path=device.path,
-        name=device.name,
-        xen_path=device.path,
-        entries=(),
-        regions=(),
-        mapped=(),
-        interrupts=tuple(
-            GuestInterrupt(intid, flags == LINUX_EDGE)
-            for intid, flags in dict.fromkeys(device.interrupts)
-            # A private one is the hypervisor's concern, not something that a guest asks for.
-            if intid >= FIRST_SPI
+def _assigned(device: Device, node: str, *, is_kept: bool = True) -> Assigned:
+    """Return the whole of `device`, at its own addresses, by a guest's `node`: with its own stream
+    IDs if they are kept, else with the lowest.
+    """
+    pages = tuple(in_pages(region) for region in device.regions if region and region.size)
+    listed = device.master.streams if device.master else ()
+    streams = [(stream.id, stream.iommu) for stream in listed if stream.id is not None]
+    return Assigned(
+        guest="",
+        node=node,
+        device=device,
+        pages=tuple(Mapped(page, page) for page in pages),
+        # A private one is the hypervisor's concern, not something that a guest asks for.
+        intids=tuple(intid for intid in device.intids if intid >= FIRST_SPI),
+        ids=device.master.stream_ids if device.master else (),
+        streams=tuple(
+            AssignedStream(iommu, 0, stream_id, stream_id if is_kept else StreamId(number))
+            for number, (stream_id, iommu) in enumerate(streams)
         ),
-        has_map=bool(device.master and device.master.maps),
-        malformed_ids=None,
-    )
-
-
-def _whole_request(device: Device, devices: Devices) -> Request:
-    """The request for all that the host node has, at its own addresses."""
-    tree = devices.tree
-    node = tree.node(device.path)
-    lineage = tree.lineage(node) if node else ()
-    return _request(device)._replace(
-        path=f"{PASSTHROUGH}{device.path}",
-        regions=tuple(RegionPair(region, region) for region in device.regions if region),
-        is_coherent=any("dma-coherent" in above.properties for above in lineage),
     )

@@ -20,12 +20,19 @@ from west_viommu.hazards.raw import of_raw
 from west_viommu.hazards.table import findings
 from west_viommu.hazards.told import Told
 from west_viommu.host.devices import Devices, Host
-from west_viommu.hypervisor.assignment import AssignedStream, Assignment, Extra, Terms
-from west_viommu.hypervisor.contests import contests
+from west_viommu.hypervisor.assignment import (
+    Assigned,
+    AssignedStream,
+    Assignment,
+    Extra,
+    RawMapping,
+    Terms,
+)
 from west_viommu.hypervisor.holdings import Holdings
-from west_viommu.hypervisor.numbering import Numbers, agreeing_toolstacks, given, numbers
-from west_viommu.hypervisor.pages import in_pages
+from west_viommu.hypervisor.numbering import Numbers, agreeing_toolstacks, fixed_numbers, numbers
+from west_viommu.hypervisor.pages import in_pages, mapped_pages, whole_pages
 from west_viommu.hypervisor.profile import Profile, Viommu
+from west_viommu.hypervisor.sweep import conflicts
 from west_viommu.plan.copied import with_pairs
 from west_viommu.plan.identity import Identity, Matcher
 from west_viommu.plan.own_tree import clashes
@@ -131,6 +138,7 @@ def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
         r.path for r, identity in identities.items() if identity.assignment != matched[r].assignment
     }
     ownership = _ownership(matched, again, asked, terms, holdings)
+    by_node = {assigned.node: assigned for assigned in ownership.assigned}
     assignments = [identity.assignment for identity in matched.values() if identity.assignment]
     extra = _extra(terms, assignments)
     # Of what was refused for what it says, it is not known what it would need.
@@ -143,7 +151,10 @@ def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
         *_stale_vsids(terms, assignments, is_known=is_known),
         *_stale_extra(terms, extra, is_known=is_known),
     )
-    made = [_device(assignment, ownership, guest.tree.tree) for assignment in assignments]
+    made = [
+        _device(each.request, by_node[each.request.path], ownership, guest.tree.tree)
+        for each in assignments
+    ]
     needs_viommu = any(device.is_protected for device in made)
     plan = Plan(
         profile=terms.profile.name,
@@ -159,7 +170,7 @@ def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
         ),
         unasked=asked.unasked,
         allowed=tuple(PlanPermission(e.hazard, e.device, e.reason) for e in permissions.used),
-        marks=ownership.contests.marks if ownership.profile.toolstacks else (),
+        marks=ownership.conflicts.marks if ownership.profile.toolstacks else (),
         memory_limit=_memory_limit(ownership),
         files={},
     )
@@ -207,25 +218,42 @@ def _ownership(
         request.path for request, identity in matched.items() if identity.is_refused
     )
     candidates = (identity.stand_in or identity.assignment for identity in matched.values())
-    assignments = [assignment for assignment in candidates if assignment]
-    paths = [assignment.request.path for assignment in assignments]
-    streams = (
-        None if ids is None else _streams(assignment, ids, holdings.devices)
-        for assignment, ids in zip(assignments, numbers(assignments, terms), strict=True)
-    )
-    nothing: Numbers = []
+    assigned = list(_assigned([each for each in candidates if each], terms, holdings.devices))
+    mappings = [
+        RawMapping(guest="", node=raw.path, pages=tuple(map(whole_pages, raw.mapped)))
+        for raw in asked.raw
+    ]
     return Ownership(
         terms,
-        assignments,
+        assigned,
         holdings,
-        contests(assignments, holdings, (permission.device for permission in terms.permissions)),
-        tuple(node for node in asked.occupied if node[0] not in refused.union(again)),
-        asked.lines,
-        dict(zip(paths, streams, strict=True)),
-        dict(zip(paths, given(assignments, terms) or nothing, strict=False)),
+        conflicts(assigned, holdings, mappings),
+        occupied=tuple(node for node in asked.occupied if node[0] not in refused.union(again)),
+        lines=asked.lines,
         refused=refused,
         raws=asked.raw,
     )
+
+
+def _assigned(
+    assignments: Sequence[Assignment], terms: Terms, devices: Devices
+) -> Iterator[Assigned]:
+    """Yield what the guest gets by each of `assignments`, with its stream IDs on both sides."""
+    by_policy = numbers(assignments, terms)
+    fixed = fixed_numbers(assignments, terms) or [None for _ in assignments]
+    for assignment, ids, fixed_ids in zip(assignments, by_policy, fixed, strict=True):
+        request = assignment.request
+        yield Assigned(
+            guest="",
+            node=request.path,
+            device=assignment.device,
+            pages=mapped_pages(request),
+            intids=request.intids,
+            ids=assignment.ids,
+            streams=None if ids is None else _streams(assignment, ids, devices),
+            fixed_ids=fixed_ids,
+            request=request,
+        )
 
 
 def _streams(
@@ -244,8 +272,8 @@ def _judged(requests: Iterable[Request], ownership: Ownership, told: Told) -> It
     _judge(ownership, told)
     for request in requests:
         yield from told.of(request.path)
-    for path, hazard, finding in of_raw(ownership):
-        told.add(hazard, finding, path, (path,))
+    for path, finding in of_raw(ownership):
+        told.add(finding.id, finding, path, (path,))
     for raw in ownership.raws:
         yield from told.of(raw.path)
     yield from told.rest()
@@ -254,18 +282,18 @@ def _judged(requests: Iterable[Request], ownership: Ownership, told: Told) -> It
 def _judge(ownership: Ownership, told: Told) -> None:
     """What the hazards say of each request is `told`; nothing of those that are refused before."""
     refused: set[tuple[str, str]] = set()
-    for hazard, assignment, finding in findings(ownership):
-        path = assignment.request.path
+    names = {assigned.node: assigned.names for assigned in ownership.assigned}
+    for hazard, path, finding in findings(ownership):
         if path in ownership.refused or hazard.is_moot(path, refused):
             continue
-        if told.add(hazard.id, finding, path, assignment.names, of=hazard):
+        if told.add(hazard.id, finding, path, names[path], of=hazard):
             refused.add((hazard.id, path))
 
 
-def _device(assignment: Assignment, ownership: Ownership, guest: Tree) -> PlanDevice:
-    request, device = assignment.request, assignment.device
+def _device(request: Request, assigned: Assigned, ownership: Ownership, guest: Tree) -> PlanDevice:
+    device = assigned.device
     master = device.master
-    used = set(assignment.ids)
+    used = set(assigned.ids)
     maps = master.maps if master and ownership.profile.programs_maps else ()
     return PlanDevice(
         node=request.path,
@@ -279,9 +307,9 @@ def _device(assignment: Assignment, ownership: Ownership, guest: Tree) -> PlanDe
             for pair in request.regions
             if pair.host
         ),
-        pages=tuple(map(_region, ownership.pages[request.path])),
+        pages=tuple(map(_region, assigned.pages)),
         intids=request.intids,
-        streams=ownership.streams[request.path] or (),
+        streams=assigned.streams or (),
         omitted=tuple(
             PlanOmission(stream.iommu, stream.id)
             for stream in (master.streams if master else ())
@@ -362,9 +390,9 @@ def _hinders_xl(ownership: Ownership, extra: Iterable[Extra]) -> str:
     """Return what hinders xl: it runs in dom0, and can hand on only what dom0 has a right to."""
     if not ownership.terms.has_dom0:
         return "there is no dom0, where xl would run"
-    for assignment in ownership.assignments:
-        if ownership.holdings.left_out_by(assignment.device.path):
-            return f"Xen gives dom0 no right to {assignment.device.path}"
+    for assigned in ownership.assigned:
+        if ownership.holdings.left_out_by(assigned.host):
+            return f"Xen gives dom0 no right to {assigned.host}"
     asked = [
         (f"the memory that {raw.path} maps", host)
         for raw in ownership.raws

@@ -9,25 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 
-from west_viommu.diagnostics import Diagnostic, Severity, bounded
-from west_viommu.guest.requests import Raw
+from west_viommu.diagnostics import Diagnostic, Severity, Where, bounded
+from west_viommu.guest.regions import Mapped
 from west_viommu.hazards.findings import as_allowed
 from west_viommu.hazards.ownership import Ownership
 from west_viommu.hazards.permissions import AllowList
 from west_viommu.hazards.raw import on_the_host
-from west_viommu.hazards.table import HAZARDS
+from west_viommu.hazards.table import HAZARDS, findings
 from west_viommu.host.devices import Devices
-from west_viommu.hypervisor.assignment import Terms
-from west_viommu.hypervisor.contests import Contests, contests
+from west_viommu.host.intervals import meetings
+from west_viommu.host.inventory import StreamId
+from west_viommu.hypervisor.assignment import Assigned, AssignedStream, RawMapping, Terms
 from west_viommu.hypervisor.holdings import Holdings, Standing
 from west_viommu.hypervisor.marks import Mark
-from west_viommu.system.clashes import Clash, clashes
-from west_viommu.system.given import given
-from west_viommu.system.held import Holder, first_held, holders, mapped
+from west_viommu.hypervisor.pages import in_pages, whole_pages
+from west_viommu.hypervisor.profile import Profile
+from west_viommu.hypervisor.sweep import Conflicts, conflicts, routed
+from west_viommu.plan.plan import PlanRegion
+from west_viommu.system.between import Holder, between, once
 from west_viommu.system.records import Domain, Judged, Stays, SystemTerms, Unneeded
+from west_viommu.tree.interrupts import Intid
 
 # The hazards of one thing in two hands: what another guest has does not stay with the host.
-_OF_HANDS = (
+_HAND_IDS = (
     "hypervisor-owned",
     "shared-stream-id",
     "unassigned-child",
@@ -35,120 +39,159 @@ _OF_HANDS = (
     "shared-page",
     "interrupt-clash",
 )
+_OF_HANDS = tuple(hazard for hazard in HAZARDS if hazard.id in _HAND_IDS)
 _LINE = "interrupt-clash"
 # Of those, the ones that a clash between domains can be allowed for, in system.yml.
 ALLOWABLE = ("shared-page", "unassigned-child")
+_VPL011 = "vpl011"
+_BIND = "write domain: [vpl011] into its viommu.yml and bind it again"
 
 
 def judge(domains: Sequence[Domain], devices: Devices, terms: SystemTerms) -> Judged:
-    """The system of `domains`, whose plans are for the host of `devices`, and its problems."""
+    """Return the system of `domains`, whose plans are for the host of `devices`, and its
+    problems.
+    """
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
-    held = list(holders(domains, devices))
-    once = list(first_held(held))
-    assigned = [holder.assignment for holder in once if holder.assignment]
-    contested = contests(assigned, holdings, every=True)
-    between = [contest for contest in contested.streams if contest.standing is None]
+    by_name = {domain.name: domain for domain in domains}
+    places = {name: place for place, name in enumerate(by_name)}
+    holders = [holder for domain in domains for holder in _holders(domain, devices)]
+    first = once(holders)
+    assigned = [holder for holder in first if isinstance(holder, Assigned)]
+    mappings = [holder for holder in first if isinstance(holder, RawMapping)]
+    swept = conflicts(assigned, holdings, mappings)
     allowed = _Allowed(terms.permissions)
     problems = [
-        *bounded(map(allowed.problem, clashes(held, between, holdings))),
-        *given(domains, terms.profile),
+        *bounded(
+            allowed.problem(later, earlier, diagnostic, by_name[later.guest].where)
+            for later, earlier, diagnostic in between(holders, swept, places, holdings)
+        ),
+        *_beside_devices(domains, terms.profile),
     ]
     needed: set[tuple[str, str, str]] = set()
-    for holder, hazard, finding in _with_the_host(once, contested, holdings, terms):
-        taken = _taken(holder, hazard, finding)
-        needed |= taken
-        if not taken:
-            problems.append(_problem(holder, hazard, finding))
+    by_node = {holder.node: holder for holder in first}
+    for node, finding in _with_the_host(assigned, swept, holdings, terms):
+        domain = by_name[by_node[node].guest]
+        excuses = _excuses(by_node[node], domain, finding)
+        needed |= excuses
+        if not excuses:
+            problems.append(
+                finding._replace(node=node, where=domain.where, severity=Severity.ERROR)
+            )
     problems += allowed.stale()
     return Judged(
         domains=tuple(domains),
         terms=terms,
         problems=bounded(problems),
-        marks=contested.marks if terms.profile.toolstacks else (),
-        owners=_owners(held),
-        stays=tuple(_stays(contested.marks, holdings)),
+        marks=swept.marks if terms.profile.toolstacks else (),
+        owners=_owners(holders),
+        stays=tuple(_stays(swept.marks, holdings)),
         used=allowed.used,
-        unneeded=tuple(_unneeded(domains, contested, needed)),
+        unneeded=tuple(_unneeded(domains, _with_another(assigned, holdings), needed)),
     )
 
 
-def _owners(held: Iterable[Holder]) -> dict[str, str]:
+def _holders(domain: Domain, devices: Devices) -> Iterator[Holder]:
+    """Yield what a domain gets by each node of its plan, which is for the host of `devices`."""
+    for device in domain.plan.devices:
+        host_device = devices.device(device.host)
+        if host_device:
+            yield Assigned(
+                guest=domain.name,
+                node=f"{domain.name}:{device.node}",
+                device=host_device,
+                pages=_in_pages(device.pages),
+                intids=tuple(map(Intid, device.intids)),
+                ids=tuple(StreamId(stream.pmaster) for stream in device.streams),
+                streams=tuple(
+                    AssignedStream(
+                        iommu=stream.iommu,
+                        iommu_base=stream.iommu_base,
+                        pmaster=StreamId(stream.pmaster),
+                        vmaster=StreamId(stream.vmaster),
+                    )
+                    for stream in device.streams
+                ),
+            )
+    for raw in domain.plan.raw:
+        yield RawMapping(domain.name, f"{domain.name}:{raw.node}", _in_pages(raw.regions))
+
+
+def _in_pages(regions: Iterable[PlanRegion]) -> tuple[Mapped, ...]:
+    return tuple(whole_pages(Mapped(region.on_host, region.in_guest)) for region in regions)
+
+
+def _owners(holders: Iterable[Holder]) -> dict[str, str]:
     owners: dict[str, str] = {}
-    for holder in held:
-        if holder.assignment:
-            owners.setdefault(holder.assignment.device.path, holder.domain.name)
+    for holder in holders:
+        if holder.host:
+            owners.setdefault(holder.host, holder.guest)
     return owners
 
 
 def _with_the_host(
-    held: Sequence[Holder], contested: Contests, holdings: Holdings, terms: SystemTerms
-) -> Iterator[tuple[Holder, str, Diagnostic]]:
-    """What dom0 or the hypervisor has as well of what a domain holds: who holds it, the hazard and
-    what was found. Errors alone: each domain's own run has warned of the rest.
+    assigned: Sequence[Assigned], swept: Conflicts, holdings: Holdings, terms: SystemTerms
+) -> Iterator[tuple[str, Diagnostic]]:
+    """Yield what dom0 or the hypervisor has as well of what a domain gets, with the guest node.
+    Errors alone: each domain's own run has warned of the rest.
     """
-    by_node = {holder.qualified: holder for holder in held}
-    assigned = [holder.assignment for holder in held if holder.assignment]
-    apart = tuple(contest for contest in contested.streams if contest.standing is not None)
     # What else a domain has is between it and its own devices: its own run has judged that.
+    beside = swept._replace(streams=tuple(each for each in swept.streams if not each.rival))
     agreed = Terms(terms.profile, has_dom0=terms.has_dom0)
-    beside = contested._replace(streams=apart)
-    ownership = Ownership(agreed, assigned, holdings, beside, (), (), {}, {})
-    for hazard in HAZARDS:
-        if hazard.id in _OF_HANDS and hazard.check:
-            for assignment, finding in hazard.check(ownership):
-                if not hazard.judged(finding).warning:
-                    yield by_node[assignment.request.path], hazard.id, finding
-    raws = [_raw(holder) for holder in held if not holder.assignment]
-    marked = {mark.node for mark in contested.marks}
-    for raw, hazard_id, finding in on_the_host(raws, ownership, marked) if raws else ():
-        if hazard_id in _OF_HANDS and finding.severity is not Severity.WARNING:
-            yield by_node[raw.path], hazard_id, finding
+    ownership = Ownership(agreed, assigned, holdings, beside)
+    for hazard, node, finding in findings(ownership, _OF_HANDS):
+        if not finding.warning:
+            yield node, finding._replace(id=hazard.id)
+    for node, finding in on_the_host(ownership):
+        if finding.id in _HAND_IDS and not finding.warning:
+            yield node, finding
 
 
-def _raw(holder: Holder) -> Raw:
-    regions = (mapped(region) for region in holder.pages)
-    return Raw(holder.qualified, tuple(regions))
-
-
-def _taken(holder: Holder, hazard: str, finding: Diagnostic) -> set[tuple[str, str, str]]:
-    """The permissions of the domain's own plan that excuse `finding`: domain, hazard, device."""
-    names = {holder.node, finding.other}
-    if holder.assignment:
-        names.add(holder.assignment.device.path)
+def _excuses(holder: Holder, domain: Domain, finding: Diagnostic) -> set[tuple[str, str, str]]:
+    """Return the permissions of the domain's own plan that excuse `finding`: domain, hazard,
+    device.
+    """
+    names = {holder.node.partition(":")[2], holder.host, finding.other}
     return {
-        (holder.domain.name, permission.hazard, permission.device)
-        for permission in holder.domain.plan.allowed
-        if permission.hazard == hazard and permission.device in names
+        (domain.name, permission.hazard, permission.device)
+        for permission in domain.plan.allowed
+        if permission.hazard == finding.id and permission.device in names
     }
 
 
-def _problem(holder: Holder, hazard: str, finding: Diagnostic) -> Diagnostic:
-    return finding._replace(
-        id=hazard, node=holder.qualified, where=holder.domain.where, severity=Severity.ERROR
-    )
+def _with_another(assigned: Sequence[Assigned], holdings: Holdings) -> set[tuple[str, str]]:
+    """Return the domains, and the names of their devices, with a line that the host device of
+    another domain has as well.
+    """
+    tree = holdings.devices.tree
+    guests: dict[Intid, set[str]] = {}
+    for each in assigned:
+        node = tree.node(each.host)
+        for intid in holdings.lines(node) if node else ():
+            guests.setdefault(intid, set()).add(each.guest)
+    return {
+        (each.guest, name)
+        for each in assigned
+        if any(guests.get(intid, set()) - {each.guest} for intid in routed(each, holdings))
+        for name in (each.host, each.node.partition(":")[2])
+    }
 
 
 def _unneeded(
-    domains: Iterable[Domain], contested: Contests, needed: Container[tuple[str, str, str]]
+    domains: Iterable[Domain],
+    with_another: Container[tuple[str, str]],
+    needed: Container[tuple[str, str, str]],
 ) -> Iterator[Unneeded]:
-    """The permissions of plans that excused what does not stay with the host after all. Of an
-    interrupt, the guest's own tree may be the reason, which is not known here: only one that
-    another domain has tells.
+    """Yield the permissions of plans that excused what does not stay with the host after all. Of an
+    interrupt, the guest's own tree may be the reason, which is not known here: only one
+    `with_another` domain tells.
     """
-    with_another = {
-        (domain, name)
-        for contest in contested.lines
-        if contest.standing is None
-        for domain, _, node in [contest.assignment.request.path.partition(":")]
-        for name in (contest.assignment.device.path, node)
-    }
     for domain in domains:
         for permission in domain.plan.allowed:
             is_known = (
                 permission.hazard != _LINE or (domain.name, permission.device) in with_another
             )
             is_needed = (domain.name, permission.hazard, permission.device) in needed
-            if permission.hazard in _OF_HANDS and is_known and not is_needed:
+            if permission.hazard in _HAND_IDS and is_known and not is_needed:
                 yield Unneeded(domain.name, permission)
 
 
@@ -167,23 +210,24 @@ def _stays(marks: Iterable[Mark], holdings: Holdings) -> Iterator[Stays]:
 class _Allowed(AllowList):
     """The permissions of system.yml."""
 
-    def problem(self, clash: Clash) -> Diagnostic:
-        """`clash` as a problem: a warning where it is allowed."""
-        reason = self.use(clash.hazard, clash.later.names | clash.earlier.names)
-        if not clash.allowable:
+    def problem(
+        self, later: Holder, earlier: Holder, diagnostic: Diagnostic, where: Where
+    ) -> Diagnostic:
+        """Return the `diagnostic` of two holders at the place of its domain: a warning if it is
+        allowed.
+        """
+        names = {name for each in (later, earlier) for name in (each.node, each.host or each.node)}
+        reason = self.use(diagnostic.id, names)
+        hint = diagnostic.hint
+        if diagnostic.id not in ALLOWABLE:
             reason = None
-        hint = reason or clash.hint
-        if clash.allowable and not reason:
-            line_of_yaml = as_allowed(clash.hazard, clash.later.allowed_as)
-            hint += f"; or, if you trust both guests with it, in system.yml: {line_of_yaml}"
-        return Diagnostic(
-            id=clash.hazard,
-            what=clash.what,
-            hint=hint,
-            node=clash.later.qualified,
-            expected=clash.expected,
-            found=clash.found,
-            where=clash.later.domain.where,
+        elif not reason:
+            line = as_allowed(diagnostic.id, later.host or later.node)
+            hint += f"; or, if you trust both guests with it, in system.yml: {line}"
+        return diagnostic._replace(
+            hint=reason or hint,
+            node=later.node,
+            where=where,
             severity=Severity.WARNING if reason else Severity.ERROR,
         )
 
@@ -207,4 +251,63 @@ class _Allowed(AllowList):
                     hint="remove the entry, or correct its device: the path of the host node, or "
                     "DOMAIN:/path of the guest node",
                     where=entry.where,
+                )
+
+
+def _beside_devices(domains: Sequence[Domain], profile: Profile) -> Iterator[Diagnostic]:
+    """Yield what is wrong with the memory and the console of each domain."""
+    for domain in domains:
+        yield from _memory(domain)
+        if domain.has_vpl011 and _VPL011 not in domain.plan.domain:
+            yield from _vpl011(domain, profile)
+
+
+def _memory(domain: Domain) -> Iterator[Diagnostic]:
+    """Xen panics over a device in the domain's memory ("Unable to copy the DTB", booted)."""
+    limit = domain.plan.memory_limit
+    if limit is not None and domain.memory << 20 > limit:
+        yield Diagnostic(
+            id="guest-overlap",
+            what=f"a device of {domain.name} is mapped where its memory would be",
+            hint="give it less memory, or map the device elsewhere (xen,reg)",
+            expected=f"at most {limit >> 20} MiB",
+            found=f"{domain.memory} MiB",
+            where=domain.where,
+        )
+
+
+def _vpl011(domain: Domain, profile: Profile) -> Iterator[Diagnostic]:
+    """The plan did not know of the emulated UART: its place and its interrupt must be free."""
+    places = [reserved for reserved in profile.reserved if reserved.when == _VPL011]
+    pages = [
+        (*in_pages(page.in_guest).ends, node)
+        for node, own in [
+            *((device.node, device.pages) for device in domain.plan.devices),
+            *((raw.node, raw.regions) for raw in domain.plan.raw),
+        ]
+        for page in own
+    ]
+    taken = [(*place.region.ends, place.region) for place in places]
+    for node, region, _, _ in meetings(pages, taken):
+        yield Diagnostic(
+            id="guest-overlap",
+            what=f"the vpl011 of {domain.name} is where its device is",
+            hint=f"leave one of the two out: {_BIND} to see all that is in its way",
+            node=f"{domain.name}:{node}",
+            expected="addresses of one thing alone",
+            found=str(region),
+            where=domain.where,
+        )
+    lines = [reserved for reserved in profile.reserved_interrupts if reserved.when == _VPL011]
+    for device in domain.plan.devices:
+        for intid in device.intids:
+            if any(line.first <= intid <= line.last for line in lines):
+                yield Diagnostic(
+                    id="interrupt-clash",
+                    what=f"the vpl011 of {domain.name} has the interrupt of its device",
+                    hint=f"leave one of the two out: {_BIND} to see all that is in its way",
+                    node=f"{domain.name}:{device.node}",
+                    expected="an interrupt of this device alone",
+                    found=f"INTID {intid}",
+                    where=domain.where,
                 )

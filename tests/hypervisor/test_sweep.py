@@ -6,15 +6,15 @@ from __future__ import annotations
 import pytest
 
 from tests.support import tree
-from west_viommu.guest.regions import RegionPair
-from west_viommu.guest.requests import Request
+from west_viommu.guest.regions import Mapped
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
-from west_viommu.hypervisor.contest import Contest, Facts, Resource, with_ids
-from west_viommu.hypervisor.contests import Contests, contests, contests_alone
-from west_viommu.hypervisor.holdings import Holdings, Standing
+from west_viommu.hypervisor.assignment import Assigned
+from west_viommu.hypervisor.holdings import Holdings
+from west_viommu.hypervisor.pages import in_pages
+from west_viommu.hypervisor.profile import Profile
+from west_viommu.hypervisor.sweep import Conflict, Conflicts, conflicts, conflicts_of_each
 from west_viommu.plan.host_devices import DEFAULT
-from west_viommu.plan.match import whole
 
 BASE = """interrupt-parent = <9>; #address-cells = <1>; #size-cells = <1>;
     gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>; phandle = <9>; };
@@ -23,26 +23,34 @@ BASE = """interrupt-parent = <9>; #address-cells = <1>; #size-cells = <1>;
 BUS = "#address-cells = <1>; #size-cells = <1>; ranges;"
 
 
-def found(body: str, *assigned: str, alone: bool = False) -> Contests:
+def found(body: str, *nodes: str, alone: bool = False, profile: Profile = DEFAULT) -> Conflicts:
     host = tree(f"{BASE} {body}")
     devices = Devices("host.dts", host, inventory(host)[0])
-    assignments = []
-    for path in assigned:
+    assigned = []
+    for path in nodes:
         device = devices.device(path)
         assert device
-        pairs = tuple(RegionPair(region, region) for region in device.regions if region)
-        request = Request(f"/passthrough{path}", path[1:], path, (), pairs, (), (), False, None)
-        assignments.append(whole(request, device))
-    holdings = Holdings(devices, DEFAULT)
-    judge = contests_alone if alone else contests
-    return judge(assignments, holdings)
+        regions = [in_pages(region) for region in device.regions if region and region.size]
+        each = Assigned(
+            guest="",
+            node=path if alone else f"/passthrough{path}",
+            device=device,
+            pages=tuple(Mapped(region, region) for region in regions),
+            intids=(),
+            ids=(),
+            streams=(),
+        )
+        assigned.append(each)
+    holdings = Holdings(devices, profile)
+    search = conflicts_of_each if alone else conflicts
+    return search(assigned, holdings)
 
 
-def told(of: tuple[Contest, ...]) -> list[tuple[str, str, str, tuple[int, ...]]]:
-    """Of each contest the device, the other node, whose that is, and the IDs or numbers."""
+def told(of: tuple[Conflict, ...]) -> list[tuple[str, str, str, tuple[int, ...]]]:
+    """Of each conflict the device, the other node, its owner, and the IDs or numbers."""
     return [
         (
-            each.assignment.device.path,
+            each.host,
             each.other,
             each.standing.name if each.standing else "GUEST",
             each.ids or (each.first, each.last),
@@ -61,7 +69,7 @@ A = "a { iommus = <1 0x10 1 0x11>; };"
         # The same number behind another SMMU is another stream.
         (f"{A} b {{ iommus = <2 0x10>; }};", []),
         (f"{A} b {{ iommus = <1 0x11>; }};", [("/a", "/b", "STAYS", (0x11,))]),
-        (f"{A} b {{ iommus = <1 0x11 1 0x10>; }};", [("/a", "/b", "STAYS", (0x10, 0x11))]),
+        (f"{A} b {{ iommus = <1 0x11 1 0x10>; }};", [("/a", "/b", "STAYS", (0x11, 0x10))]),
         (
             f'{A} b {{ iommus = <1 0x10>; status = "disabled"; }};'
             " c { iommus = <1 0x11>; xen,passthrough; };",
@@ -84,20 +92,18 @@ def test_of_many_ids_sixteen_are_told() -> None:
     assert contest.ids == tuple(range(16))
 
 
-def test_of_an_interval_so_many_are_told_as_are_left() -> None:
-    (contest,) = found(f"{A} b {{ iommus = <1 0x11>; }};", "/a").streams
-    more = with_ids(contest, 0x20, 0x21, Resource.STREAMS)
-    assert more.ids == (0x11, 0x20, 0x21)
-    more = with_ids(more, 0x30, 0x50, Resource.STREAMS)
-    assert more.ids == (0x11, 0x20, 0x21, *range(0x30, 0x3D))
-    assert with_ids(more, 0x60, 0x60, Resource.STREAMS) == more
-    assert with_ids(contest, 0x20, 0x21, Resource.LINES) == contest
+def test_of_an_interval_so_many_are_shown_as_are_left() -> None:
+    body = (
+        "a { iommus = <1 2>; iommu-map = <0 1 0x20 40>; }; b { iommus = <1 2>; iommu-map = %s; };"
+    )
+    maps = DEFAULT._replace(programs_maps=True)
+    (conflict,) = found(body % "<0 1 0x22 60>", "/a", profile=maps).streams
+    assert conflict.ids == (2, *range(0x22, 0x31))
 
 
 def test_both_may_be_the_guests() -> None:
     body = "a { iommus = <1 0x10>; }; b { iommus = <1 0x10>; };"
     assert told(found(body, "/a", "/b").streams) == [
-        ("/a", "/b", "GUEST", (0x10,)),
         ("/b", "/a", "GUEST", (0x10,)),
     ]
 
@@ -177,9 +183,9 @@ def test_what_is_below_a_device() -> None:
         off {{ iommus = <1 0x12>; status = "disabled"; }}; }};
         outside {{ reg = <0x3000 4>; status = "disabled"; }};"""
     result = found(body, "/a")
-    assert [(this.device.path, child) for this, child in result.children] == [
-        ("/a", "/a/master"),
-        ("/a", "/a/master/in"),
+    assert [*result.children] == [
+        ("/passthrough/a", "/a/master"),
+        ("/passthrough/a", "/a/master/in"),
     ]
     # What dom0 would drive by itself is told as that, and not as having what the device has.
     assert (told(result.streams), told(result.pages)) == (
@@ -210,33 +216,6 @@ def test_of_devices_by_themselves_one_contest_of_a_kind_is_enough() -> None:
     ]
     assert told(result.lines) == [("/a", "/b", "STAYS", (37, 37)), ("/b", "/a", "STAYS", (37, 37))]
     assert result.marks == ()
-
-
-@pytest.mark.parametrize(
-    ("known", "first", "last", "expected"),
-    [
-        (0, 3, 3, [3]),
-        (0, 3, 30, [*range(3, 19)]),
-        (15, 3, 30, [*range(15), 3]),
-        (16, 3, 30, [*range(16)]),
-    ],
-)
-def test_no_more_than_16_ids_are_told(
-    known: int, first: int, last: int, expected: list[int]
-) -> None:
-    (contest,) = found(f"{A} b {{ iommus = <1 0x10>; }};", "/a").streams
-    before = contest._replace(ids=tuple(range(known)))
-    assert list(with_ids(before, first, last, Resource.STREAMS).ids) == expected
-    assert with_ids(before, first, last, Resource.PAGES) == before
-
-
-@pytest.mark.parametrize(
-    ("standing", "whole_of", "expected"),
-    [(Standing.OFF, None, True), (Standing.STAYS, "/a", True), (Standing.STAYS, None, False)],
-)
-def test_what_may_be_marked(standing: Standing, whole_of: str | None, expected: bool) -> None:
-    facts = Facts("/b", standing, False, whole_of, False, "/b/", "kind")
-    assert facts.may_be_marked is expected
 
 
 BRIDGE = 'device_type = "pci"; #address-cells = <3>; #size-cells = <2>; #interrupt-cells = <1>;'
