@@ -49,7 +49,8 @@ def this_xen() -> Xen:
     assert FILE is not None
     found = re.search(rb"xen,xen-(4\.\d+)", FILE.read_bytes())
     name = os.environ.get("VIOMMU_XEN_LIKE") or (found[1].decode() if found else "")
-    return replace(XENS.get(name, MASTER), lines=LINES)
+    # hypervisor.DOMAIN asks for no vSMMU.
+    return replace(XENS.get(name, MASTER), lines=LINES, vsmmu=False)
 
 
 def partial_tree(*nodes: Node, padding: int = 0) -> bytes:
@@ -151,7 +152,8 @@ def test_twenty_small_devices(tmp_path: Path) -> None:
     props = {"compatible": b"vendor-with-a-name,device-with-a-long-name\0", "reg": bytes(16)}
     props |= {"interrupts": bytes(12), "iommus": bytes(8), "clock-frequency": bytes(4)}
     nodes = (Node(f"dev@200{place:02x}000", dict(props)) for place in range(20))
-    ends = "PASS" if this_xen().adds_module else "Could not set up domain guest1"
+    has_room = room(this_xen(), 1) > 4096
+    ends = "PASS" if has_room else "Could not set up domain guest1"
     boot(tmp_path, mark, partial_tree(clock(RTC), *nodes)).ends_with(ends)
 
 
