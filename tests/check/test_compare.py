@@ -19,6 +19,7 @@ from west_viommu.plan.plan import (
     PlanRegion,
     PlanViommu,
 )
+from west_viommu.read.profiles import profile
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 
@@ -149,6 +150,8 @@ def test_a_built_tree_and_its_plan(built: View, expected: list[tuple[str, str, s
             True,
             [(PATH, "intids[0]", "0x59", "0x58")],
         ),
+        # The guest's node says that of itself: with_plan compares it.
+        (PLAN._replace(devices=(DEVICE._replace(status="disabled"),)), (), False, []),
         (
             PLAN._replace(devices=(DEVICE._replace(compatible=PlanCompatible(("w",), ())),)),
             (),
@@ -171,3 +174,21 @@ def test_nodes_that_ask_for_nothing() -> None:
     found = [(d.node, d.expected, d.found) for d in unasked(["/a"], ["/b"])]
     asks = "present, and asks for no device"
     assert found == [("/b", ABSENT, "present"), ("/a", asks, "another, or none")]
+
+
+@pytest.mark.parametrize(("phandle", "is_other"), [(None, False), (0, False), (0xFDE9, True)])
+def test_the_phandle_of_another_xen(phandle: int | None, is_other: bool) -> None:
+    chosen = profile("xen-rfc", None)
+    assert chosen.viommu
+    other = chosen._replace(viommu=chosen.viommu._replace(phandle=phandle))
+    found = [(d.node, d.what, d.expected, d.found) for d in with_given(BUILT, BUILT, other)]
+    assert found == ([(SMMU, "phandle", "0xfde9", "0x0")] if is_other else [])
+
+
+def test_a_vsmmu_that_is_not_switched_on() -> None:
+    given, chosen = View(None, {PATH: NODE}, ()), profile("xen-rfc", None)
+    (difference,) = with_given(BUILT, given, chosen)
+    assert (difference.what, difference.expected, difference.found) == ("vSMMU", "present", "none")
+    assert "only if it is switched on; " in difference.hint
+    (difference,) = with_given(given, BUILT, chosen)
+    assert (difference.expected, difference.found, difference.hint) == ("none", "present", "")
