@@ -10,21 +10,8 @@ import pytest
 
 from tests.many import SOME, all_of_them, on_one_id_each, on_one_page_each
 from tests.support import HOSTS, PARTIAL_TREE, Run
-from west_viommu.diagnostics import MOST_ALIKE, Diagnostic
-from west_viommu.hazards.findings import first_ones
+from west_viommu.diagnostics import MOST_ALIKE
 from west_viommu.plan.planning import MOST_REQUESTS
-
-
-def numbered(number: int) -> Diagnostic:
-    return Diagnostic(what=f"w{number}", hint="h")
-
-
-@pytest.mark.parametrize("count", [0, 1, MOST_ALIKE, MOST_ALIKE + 1, 10_000])
-def test_the_first_are_found_and_the_rest_is_one(count: int) -> None:
-    found = list(first_ones(range(count), numbered))
-    told = [numbered(i) for i in range(min(count, MOST_ALIKE))]
-    rest = [numbered(count - 1)._replace(more=count - MOST_ALIKE)] if count > MOST_ALIKE else []
-    assert found == [*told, *rest]
 
 
 def test_the_first_are_those_of_the_first_requests(viommu: Run, tmp_path: Path) -> None:

@@ -3,27 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable
 
-from west_viommu.diagnostics import MOST_ALIKE, Diagnostic, Severity
+from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.source import GuestTree
 from west_viommu.hypervisor.assignment import Assignment
-
-T = TypeVar("T")
-
-
-def first_ones(of: Iterable[T], finding: Callable[[T], Diagnostic]) -> Iterator[Diagnostic]:
-    """The findings of the first, and one more for the rest: there may be thousands."""
-    more = 0
-    for number, item in enumerate(of):
-        if number < MOST_ALIKE:
-            yield finding(item)
-        else:
-            more += 1
-            last = item
-    if more:
-        yield finding(last)._replace(more=more, cause="")
 
 
 class NoMatch(Exception):

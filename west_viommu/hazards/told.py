@@ -67,9 +67,9 @@ class Told:
             else:
                 severity = Severity.WARNING
                 finding = finding._replace(hint=reason)
-        if finding.more or not self._first_ones.take((hazard, severity, of)):
+        if not self._first_ones.take((hazard, severity, of)):
             kind = hazard, severity
-            self._more[kind] = self._more.get(kind, 0) + (finding.more or 1)
+            self._more[kind] = self._more.get(kind, 0) + 1
         else:
             made = problem(hazard, finding, path, self._permissions.guest, severity)
             here = self._problems.setdefault(path, [])
