@@ -115,7 +115,7 @@ def test_bash_by_the_completion_of_west(scripts: Path, tmp_path: Path) -> None:
     assert offered("viommu-list", "--host", "h") == {"host.dtb"}
     assert offered("viommu-extract", "--profile", "xen-v") == {"xen-v3-dom0less", "xen-v3-libxl"}
     assert offered("viommu-e") == {"viommu-extract", "viommu-explain"}
-    assert offered("viommu-a") == {"viommu-assign"}
+    assert offered("viommu-a") == {"viommu-assign", "viommu-audit"}
     assert offered("bu") == {"build"}
 
 

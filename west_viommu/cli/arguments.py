@@ -366,6 +366,31 @@ def _positive(text: str) -> int:
     return number
 
 
+def _add_audit_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="+",
+        help="a file of the set, known by its content: an xl.cfg, a partial tree (.dtb or .dts), a "
+        "host.overlay, a host tree with domains in /chosen, a configuration of ImageBuilder",
+    )
+    parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
+    _add_profile_arguments(parser)
+    parser.add_argument(
+        "--allow",
+        metavar="HAZARD:NODE:REASON",
+        action="append",
+        default=[],
+        help="a hazard that you take, for one device, and why, as allow in viommu.yml; may be "
+        "repeated",
+    )
+    _add_preprocessor_arguments(parser)
+    parser.add_argument(
+        "--format", choices=("table", "json"), default="table", help="default: table"
+    )
+    _add_json(parser)
+
+
 def _add_profiles_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "topic", metavar="NAME", nargs="?", type=_profile, help="print this one, as it is written"
@@ -464,6 +489,18 @@ COMMANDS = (
         "  %(prog)s -d build --host host.dtb\n"
         "  %(prog)s --host host.dtb net/build disk/build",
         _add_system_arguments,
+    ),
+    Command(
+        "audit",
+        "judge a set of files for Xen that somebody else wrote",
+        "Compare xl configurations, partial trees, marks and configurations of ImageBuilder that\n"
+        "are there already with the host's tree: what is missing, what is another's, what is\n"
+        "wrong, each with its line and the value that is right. Nothing is executed or changed.",
+        "examples:\n"
+        "  %(prog)s --host host.dtb --profile xen guest.cfg\n"
+        "  %(prog)s --host host.dtb guest.cfg other.cfg host.overlay\n"
+        "  %(prog)s --host host.dtb imagebuilder.config",
+        _add_audit_arguments,
     ),
     Command(
         "init",

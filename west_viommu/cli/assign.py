@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 from west_viommu.api_assign import Assigned, Wish, assigned, render_assigned
 from west_viommu.cli.console import Console, tell
-from west_viommu.cli.run import UsageError, settings_of_host
-from west_viommu.diagnostics import Where, printable
-from west_viommu.hypervisor.assignment import Permission
+from west_viommu.cli.run import UsageError, permission, settings_of_host
+from west_viommu.diagnostics import printable
 from west_viommu.system.records import Load
 from west_viommu.tree.addresses import Region
 from west_viommu.write.files import Output
@@ -52,7 +51,7 @@ def run(options: Options, console: Console) -> None:
     wrong, and leaves nothing then.
     """
     wish = _wish(options)
-    allowed = tuple(map(_permission, options.allow))
+    allowed = tuple(map(permission, options.allow))
     chosen = settings_of_host(options, options.nodes, console)
     if not chosen.profile:
         chosen = chosen._replace(profile=_DEFAULT)
@@ -113,14 +112,6 @@ def _load(text: str) -> tuple[str, int]:
         names = ", ".join(Load._fields)
         raise UsageError(f"--load {text}: write NAME=ADDRESS, with a NAME of {names}")
     return name, number
-
-
-def _permission(text: str) -> Permission:
-    hazard, _, rest = text.partition(":")
-    device, _, reason = rest.partition(":")
-    if not (hazard and device.strip() and reason.strip()):
-        raise UsageError(f"--allow {text!r}: write HAZARD:NODE:REASON")
-    return Permission(hazard, device, reason.strip(), Where("--allow"))
 
 
 def _report(made: Assigned, folder: str, files: Iterable[str]) -> Iterator[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from west_viommu.cli.arguments import Command
-    from west_viommu.hypervisor.assignment import Terms
+    from west_viommu.hypervisor.assignment import Permission, Terms
     from west_viommu.read.settings import Settings
 
     class HostOptions(Protocol):
@@ -201,3 +201,14 @@ def _application_of_build(console: Console) -> str | None:
     if app:
         console.note(f"this takes the host of {app}, which is built in {build}")
     return app
+
+
+def permission(text: str) -> Permission:
+    hazard, _, rest = text.partition(":")
+    device, _, reason = rest.partition(":")
+    if not (hazard and device.strip() and reason.strip()):
+        raise UsageError(f"--allow {text!r}: write HAZARD:NODE:REASON")
+    from west_viommu.diagnostics import Where
+    from west_viommu.hypervisor.assignment import Permission
+
+    return Permission(hazard, device, reason.strip(), Where("--allow"))

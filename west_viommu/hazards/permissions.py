@@ -39,7 +39,8 @@ class AllowList:
         if not naming:
             return None
         file, line = naming[0].where
-        return f"allowed by {file}:{line}, because: {naming[0].reason}"
+        place = file if line is None else f"{file}:{line}"
+        return f"allowed by {place}, because: {naming[0].reason}"
 
 
 class Permissions(AllowList):

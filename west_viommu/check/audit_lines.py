@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the lines, streams and the guest's own tree of a domain are those of its devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from west_viommu.check.audit_given import Given
+from west_viommu.check.audit_host import line_text
+from west_viommu.check.sets import Line, TreeNode
+from west_viommu.diagnostics import first_few
+from west_viommu.host.devices import Device
+from west_viommu.tree.interrupts import FIRST_SPI
+
+
+def judge_lines(given: Given) -> None:
+    """Report lines and streams that are missing, or another's, and what the guest's tree says."""
+    judge = _Lines(given)
+    if given.domain.is_xl:
+        judge.judge_lines()
+        judge.judge_dtdev()
+    judge.judge_trees()
+
+
+class _Lines:
+    """Judges the lines, streams and nodes of one domain."""
+
+    def __init__(self, given: Given):
+        self._set = given
+
+    def judge_lines(self) -> None:
+        missing = [(path, i) for path in self._set.found for i in self._missing_lines(path)]
+        own = {intid for path in self._set.found for intid in self._set.own_lines(path)}
+        extras: list[Line] = []
+        twice: list[Line] = []
+        seen: set[int] = set()
+        for line in self._set.domain.lines:
+            if line.intid in seen:
+                twice.append(line)
+            elif line.intid not in own:
+                extras.append(line)
+            seen.add(line.intid)
+        for path, intid in [*missing]:
+            slip = next((line for line in extras if line.intid + FIRST_SPI == intid), None)
+            if slip:
+                missing.remove((path, intid))
+                extras.remove(slip)
+                hint = f"irqs has INTIDs: SPI {slip.intid} is {intid}"
+                self._wrong_line(path, intid, slip, hint)
+        for others in (extras, twice):
+            for path, intid in [*missing]:
+                if others:
+                    nearest = min(others, key=lambda line: abs(line.intid - intid))
+                    others.remove(nearest)
+                    missing.remove((path, intid))
+                    self._wrong_line(path, intid, nearest, f"write {intid}")
+        for path in dict.fromkeys(path for path, _ in missing):
+            intids = [intid for of, intid in missing if of == path]
+            self._tell_missing_lines(path, intids)
+        self._tell_extra_lines(extras)
+        for line in twice:
+            self._set.add(
+                "wrong",
+                f"INTID {line.intid} is in irqs twice: Xen refuses the second "
+                "(vgic_reserve_virq())",
+                "remove one",
+                line.where,
+                found=str(line.intid),
+            )
+
+    def _missing_lines(self, path: str) -> list[int]:
+        """Return the lines that the guest's tree lists, or without it all of the device, and that
+        are not in irqs.
+        """
+        nodes = self._set.nodes.get(path, ())
+        device = self._set.host.device(path)
+        own = dict.fromkeys(device.intids if device else ())
+        lines = [int(intid) for intid in own if intid >= FIRST_SPI]
+        if nodes and all(node.intids is not None for node in nodes):
+            listed = {intid for node in nodes for intid in node.intids or ()}
+            lines = [intid for intid in self._set.own_lines(path) if intid in listed]
+        return [intid for intid in lines if intid not in self._set.intids]
+
+    def _wrong_line(self, path: str, intid: int, line: Line, hint: str) -> None:
+        whose = self._owner_of_line(line.intid)
+        what = f"{line_text(intid)} of {path} is not given"
+        if whose and whose != path:
+            what += f", and INTID {line.intid} is of {whose}"
+        self._set.add(
+            "wrong", what, hint, line.where, expected=str(intid), found=str(line.intid), path=path
+        )
+
+    def _tell_missing_lines(self, path: str, intids: Sequence[int]) -> None:
+        names = ", ".join(first_few(map(line_text, intids)))
+        verb = "is" if len(intids) == 1 else "are"
+        numbers = ", ".join(first_few(map(str, intids)))
+        self._set.add(
+            "missing",
+            f"{names} of {path} {verb} not in irqs",
+            f"add to irqs: {numbers}",
+            self._set.domain.keys.get("irqs") or self._set.found[path],
+            expected=numbers,
+            path=path,
+        )
+
+    def _tell_extra_lines(self, extras: Sequence[Line]) -> None:
+        for line in extras:
+            owner = self._owner_of_line(line.intid)
+            what = f"no device of the host has INTID {line.intid}"
+            hint = "remove it: Xen routes SPIs of this host alone"
+            if owner:
+                what = f"INTID {line.intid} is of {owner}, of which nothing else is given"
+                hint = "remove it, or give the guest the whole device"
+            if line.intid < FIRST_SPI:
+                what = f"INTID {line.intid} is no SPI: Xen refuses it"
+                hint = f"irqs has INTIDs: SPI {line.intid} is {line.intid + FIRST_SPI}"
+            self._set.add("extra", what, hint, line.where, found=str(line.intid))
+
+    def _owner_of_line(self, intid: int) -> str:
+        claims = self._set.host.holdings.all_lines(frozenset({intid})) if intid >= FIRST_SPI else []
+        return next((claim.path for claim in claims if claim.first == intid), "")
+
+    def judge_dtdev(self) -> None:
+        missing = [
+            path
+            for path in self._set.found
+            if path not in self._set.dtdev
+            and self._set.is_protected(path)
+            and path not in self._set.wrong
+            and path not in self._set.meant
+        ]
+        extras = [path for path in self._set.dtdev if path not in self._set.found]
+        for path, other in zip([*missing], [*extras], strict=False):
+            missing.remove(path)
+            extras.remove(other)
+            self._set.add(
+                "wrong",
+                f"{path} is not in dtdev, and nothing else of {other}, which is, is given",
+                f'write "{path}"',
+                self._set.dtdev[other].where,
+                expected=path,
+                found=self._set.dtdev[other].path,
+                path=path,
+            )
+        for path in missing:
+            self._set.add(
+                "missing",
+                f"{path} is not in dtdev: its DMA has no way to the guest's memory",
+                f'add to dtdev: "{path}"',
+                self._set.domain.keys.get("dtdev") or self._set.found[path],
+                expected=path,
+                path=path,
+            )
+        for path in extras:
+            self._set.add(
+                "extra",
+                f"dtdev has {path}, of which no page and no line is given",
+                "remove it, or give the rest of it",
+                self._set.dtdev[path].where,
+                found=self._set.dtdev[path].path,
+            )
+        for path, named in self._set.dtdev.items():
+            device = self._set.host.device(path)
+            if path in self._set.found and device and not self._set.has_streams(device):
+                self._set.add(
+                    "wrong",
+                    f"dtdev has {path}, which is behind no IOMMU: Xen refuses it (-EINVAL)",
+                    "remove it from dtdev",
+                    named.where,
+                    found=named.path,
+                    path=path,
+                )
+
+    def judge_trees(self) -> None:
+        """Report what the guest reads in its tree and the host does not have."""
+        for path, nodes in self._set.nodes.items():
+            device = self._set.host.device(path)
+            for node in nodes if device else ():
+                assert device
+                own = self._set.own_lines(path)
+                listed = node.intids or ()
+                foreign = [intid for intid in listed if intid not in own]
+                if len(set(own)) == len(device.intids):
+                    foreign += [i for at, i in enumerate(listed) if i in listed[:at]]
+                if foreign and path not in self._set.wrong:
+                    self._set.add(
+                        "wrong",
+                        f"{node.path} has interrupts that {path} does not have",
+                        "write those of the host node: "
+                        + ", ".join(first_few(f"<0 {i - FIRST_SPI} ...>" for i in own)),
+                        self._set.at(node.path, "interrupts"),
+                        node.path,
+                        expected=", ".join(first_few(map(line_text, own))) or "none",
+                        found=", ".join(first_few(map(line_text, foreign))),
+                        path=path,
+                    )
+                self._judge_ids(path, node, device)
+                if self._set.domain.is_xl or self._set.is_protected(path) or node.is_forced:
+                    continue
+                if not self._set.has_streams(device):
+                    self._set.add(
+                        "wrong",
+                        f"{path} is behind no IOMMU: Xen panics (iommu_assign_dt_device())",
+                        "add xen,force-assign-without-iommu, if the guest may reach all memory",
+                        self._set.at(node.path, "xen,path"),
+                        node.path,
+                        path=path,
+                    )
+
+    def _judge_ids(self, path: str, node: TreeNode, device: Device) -> None:
+        """Report stream IDs that the host device does not have, if the guest has a vSMMU."""
+        if not self._set.host.terms.profile.viommu or not device.master:
+            return
+        ids = [stream.id for stream in device.master.streams]
+        foreign = [number for number in node.ids if number not in ids]
+        if foreign:
+            self._set.add(
+                "wrong",
+                f"{node.path} has stream IDs that {path} does not have",
+                "write the IDs of the host node",
+                self._set.at(node.path, "iommus"),
+                node.path,
+                expected=" ".join(
+                    first_few(f"{number:#x}" for number in ids if number is not None)
+                ),
+                found=" ".join(first_few(f"{number:#x}" for number in foreign)),
+                path=path,
+            )

@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the pages that a domain is given are those of its devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from west_viommu.check.audit_given import Given
+from west_viommu.check.audit_host import Cover, pages_text
+from west_viommu.check.sets import Pages, TreeNode
+from west_viommu.diagnostics import Severity, first_few
+from west_viommu.host.intervals import Interval, merged
+from west_viommu.hypervisor.holdings import Standing
+from west_viommu.hypervisor.pages import PAGE, in_pages
+from west_viommu.hypervisor.roles import MEMORY, RESERVED
+from west_viommu.tree.addresses import Region
+
+
+class _MissingPages(NamedTuple):
+    """Pages of a device that are not given."""
+
+    path: str
+    pages: Interval
+
+
+class _Extra(NamedTuple):
+    """Pages that are given, and are of no device of the domain; `owners`: whose they are."""
+
+    given: Pages
+    pages: Interval
+    owners: tuple[str, ...]
+
+
+def judge_pages(given: Given) -> None:
+    """Report what is missing of the devices, and what is another's."""
+    judge = _Pages(given)
+    told = judge.swapped()
+    given.find_owners()
+    missing = [part for path in given.found for part in judge.missing_pages(path)]
+    judge.judge(missing, told)
+
+
+class _Pages:
+    """Judges the pages of one domain."""
+
+    def __init__(self, given: Given):
+        self._set = given
+
+    def swapped(self) -> list[Interval]:
+        """Report nodes that name one device and map another; return the pages that this tells."""
+        told: list[Interval] = []
+        for path, nodes in [*self._set.nodes.items()]:
+            for node in nodes:
+                pages = [each for each in self._set.domain.pages if each.node == node.path]
+                own = self._set.host.own_pages(path)
+                if self._set.domain.is_xl or not pages or not own:
+                    continue
+                given = [Interval(*each.host.ends) for each in pages]
+                others = [
+                    {claim.path for claim in claims}
+                    for claims in self._set.host.owners(given).values()
+                ]
+                meant = set.intersection(*others) if others else set()
+                if Cover(own).common(given) or not meant:
+                    continue
+                other = sorted(meant)[0]
+                self._set.add(
+                    "wrong",
+                    f"xen,path names {path}, and xen,reg maps the pages of {other}: Xen gives the "
+                    f"guest the interrupts and streams of {path}",
+                    f'write xen,path = "{other}", or the pages of {path} into xen,reg',
+                    self._set.at(node.path, "xen,path"),
+                    node.path,
+                    expected=other,
+                    found=path,
+                )
+                self._set.wrong.add(path)
+                told += [*own, *given]
+        return told
+
+    def missing_pages(self, path: str) -> Iterator[_MissingPages]:
+        """Yield the pages that the guest needs of a device, and does not get."""
+        wanted = list(self._wanted_regions(path))
+        if path in self._set.wrong:
+            return
+        for interval in self._set.given.rest(wanted):
+            yield _MissingPages(path=path, pages=interval)
+
+    def _wanted_regions(self, path: str) -> Iterator[Interval]:
+        """Yield the pages of the registers that the guest's tree lists; without it, of all."""
+        device = self._set.host.device(path)
+        on_host = [r for r in (device.regions if device else ()) if r and r.size]
+        listed = [(node, r) for node in self._set.nodes.get(path, ()) for r in node.regions]
+        if not listed:
+            yield from (Interval(*in_pages(region).ends) for region in on_host)
+            return
+        for at, (node, region) in enumerate(listed):
+            seen = self._set.on_host(region.base)
+            expected = _expected(region, at, len(listed), on_host)
+            if seen is not None:
+                own = next((r for r in on_host if in_pages(r).contains(seen)), None)
+                if own is not None or path in self._set.wrong:
+                    yield Interval(*in_pages(Region(seen, region.size)).ends)
+                    self._judge_end(node, region, seen)
+                    continue
+                if not on_host:
+                    continue
+                self._seen_elsewhere(path, node, region, seen, expected)
+            elif expected and self._set.given.has(*in_pages(expected).ends):
+                self._mapped_elsewhere(path, node, region, expected)
+            if expected:
+                size = min(expected.size, region.size) if seen is None else expected.size
+                yield Interval(*in_pages(Region(expected.base, size)).ends)
+
+    def _judge_end(self, node: TreeNode, region: Region, seen: int) -> None:
+        """Report registers of which a later page is seen elsewhere than the first."""
+        last = region.end - 1
+        end = self._set.on_host(last)
+        if end is not None and end != seen + region.size - 1:
+            entry = self._set.entry_at(last)
+            self._set.add(
+                "wrong",
+                f"{node.path} has registers that go on in another place of the host",
+                "map the pages of a region side by side",
+                entry.where if entry else self._set.at(node.path, "reg"),
+                node.path,
+                expected=f"{seen + region.size - 1:#x} at {last:#x}",
+                found=f"{end:#x}",
+            )
+
+    def _seen_elsewhere(
+        self, path: str, node: TreeNode, region: Region, seen: int, expected: Region | None
+    ) -> None:
+        entry = self._set.entry_at(region.base)
+        claims = self._set.host.owners([Interval(seen, seen)])
+        owners = sorted({claim.path for found in claims.values() for claim in found})
+        whose = f", {', '.join(first_few(owners))}" if owners else ""
+        self._set.add(
+            "wrong",
+            f"the guest sees {seen:#x}{whose} where {node.path} has registers of {path}",
+            "map the pages of the device there",
+            entry.where if entry else self._set.at(node.path, "reg"),
+            node.path,
+            expected=f"{expected} at {region.base:#x}" if expected else f"a region of {path}",
+            found=f"{seen:#x}",
+        )
+        self._set.wrong.add(path)
+
+    def _mapped_elsewhere(
+        self, path: str, node: TreeNode, region: Region, expected: Region
+    ) -> None:
+        entry = next((e for e in self._set.domain.pages if e.host.contains(expected.base)), None)
+        there = entry.guest + expected.base - entry.host.base if entry else 0
+        right = in_pages(region).base // PAGE
+        self._set.add(
+            "wrong",
+            f"the registers of {path} are mapped to {there:#x}, and {node.path} has them at "
+            f"{region.base:#x}",
+            f"map them there: @{right:x}" if self._set.domain.is_xl else "correct xen,reg, or reg",
+            entry.where if entry else self._set.at(node.path, "reg"),
+            node.path,
+            expected=f"{region.base:#x}",
+            found=f"{there:#x}",
+        )
+        self._set.wrong.add(path)
+
+    def judge(self, missing: Sequence[_MissingPages], told: Sequence[Interval]) -> None:
+        """Report what is missing, what is another's, and the slips that are both."""
+        own = [*told, *(p for path in self._set.found for p in self._set.host.own_pages(path))]
+        extras = list(self._extras(own))
+        twice = list(self._twice())
+        left = list(missing)
+        for extra in [*extras]:
+            part = _meant(extra, left)
+            if part:
+                left.remove(part)
+                extras.remove(extra)
+                self._wrong_pages(part, extra.given, _slip(part, extra.given), extra.owners)
+        for part in [*left]:
+            entry = self._adjacent(part)
+            if entry:
+                left.remove(part)
+                self._wrong_pages(part, entry, _slip(part, entry), (), is_short=True)
+            elif twice:
+                left.remove(part)
+                self._wrong_pages(part, twice.pop(0), "", (), is_twice=True)
+        for path in dict.fromkeys(part.path for part in left):
+            parts = [part.pages for part in left if part.path == path]
+            self._missing(path, parts)
+        self._tell_extras(extras)
+        self._judge_guest_side()
+        for entry in twice:
+            self._set.add(
+                "wrong",
+                "these pages are mapped twice",
+                "remove one of the two",
+                entry.where,
+                entry.node,
+                found=entry.text,
+                severity=Severity.WARNING,
+            )
+
+    def _extras(self, own: Sequence[Interval]) -> Iterator[_Extra]:
+        """Yield what is given and is not among the pages `own` to the devices, in whole entries."""
+        devices = Cover(own)
+        entries = self._set.domain.pages
+        left = {each: devices.rest([Interval(*each.host.ends)]) for each in entries}
+        claims = self._set.host.owners(part for parts in left.values() for part in parts)
+        for each, parts in left.items():
+            for part in parts:
+                owners = dict.fromkeys(claim.path for claim in claims[part])
+                yield _Extra(given=each, pages=part, owners=tuple(owners))
+
+    def _twice(self) -> Iterator[Pages]:
+        """Yield the entries of which earlier ones map all pages; in a tree, those of one node."""
+        entries = self._set.domain.pages
+        covered = sum(last + 1 - first for first, last in self._set.given.parts)
+        if sum(each.host.size for each in entries) == covered:
+            return
+        of_node: dict[str, list[Interval]] = {}
+        for each in entries:
+            before = of_node.setdefault(each.node, [])
+            if before and Cover(before).has(*each.host.ends):
+                yield each
+            before.append(Interval(*each.host.ends))
+
+    def _judge_guest_side(self) -> None:
+        """Report pages of the guest that two entries map to different pages of the host."""
+        entries = sorted(self._set.domain.pages, key=lambda each: each.guest)
+        reach: Pages | None = None
+        for each in entries:
+            if reach and each.guest < reach.guest + reach.host.size:
+                later = max(each, reach, key=self._set.domain.pages.index)
+                there = each.host.base - each.guest != reach.host.base - reach.guest
+                if there:
+                    self._set.add(
+                        "wrong",
+                        f"the guest's page at {each.guest:#x} is mapped to two places of the host",
+                        "remove one of the two",
+                        later.where,
+                        later.node,
+                        found=f"{each.text} and {reach.text}",
+                    )
+            if reach is None or each.guest + each.host.size > reach.guest + reach.host.size:
+                reach = each
+
+    def _adjacent(self, part: _MissingPages) -> Pages | None:
+        """Return the entry that has other pages of the same region."""
+        for region in merged(self._set.host.own_pages(part.path)):
+            if region.first <= part.pages.first <= region.last:
+                for each in self._set.domain.pages:
+                    self._set.host.devices.steps.count()
+                    if each.host.base <= region.last and region.first < each.host.end:
+                        return each
+        return None
+
+    def _wrong_pages(
+        self,
+        part: _MissingPages,
+        entry: Pages,
+        slip: str,
+        owners: Sequence[str],
+        *,
+        is_short: bool = False,
+        is_twice: bool = False,
+    ) -> None:
+        what = f"{pages_text(part.pages)} of {part.path} is not given"
+        if owners:
+            what += f", and what is belongs to {', '.join(first_few(owners))}"
+        elif is_twice:
+            what += ", and these pages are given twice"
+        elif is_short:
+            what += ": the range is too short"
+        self._set.add(
+            "wrong",
+            what,
+            slip or f"write {self._right(part)}",
+            entry.where,
+            entry.node,
+            expected=self._right(part),
+            found=entry.text,
+        )
+        self._set.wrong.add(part.path)
+
+    def _missing(self, path: str, parts: Sequence[Interval]) -> None:
+        """Report pages of a device that nothing gives, at the list that lacks them."""
+        node = self._set.nodes[path][0].path if path in self._set.nodes else ""
+        where = self._set.domain.keys.get("iomem")
+        if not self._set.domain.is_xl and node:
+            where = self._set.domain.locate(node, "xen,reg")
+        items = [self._right(_MissingPages(path=path, pages=part)) for part in parts]
+        right = " ".join(first_few(items))
+        key = "iomem" if self._set.domain.is_xl else "xen,reg"
+        pages = ", ".join(first_few(map(pages_text, parts)))
+        verb = "is" if len(parts) == 1 and parts[0].last - parts[0].first < PAGE else "are"
+        self._set.add(
+            "missing",
+            f"{pages} of {path} {verb} not given",
+            f"add to {key}: {right}",
+            where or self._set.found[path],
+            node if not self._set.domain.is_xl else "",
+            expected=right,
+        )
+        self._set.wrong.add(path)
+
+    def _right(self, part: _MissingPages) -> str:
+        """Return the entry that gives `part`, as its file would have it."""
+        first = part.pages.first
+        count = (part.pages.last + 1 - first) // PAGE
+        there = self._guest_of(part)
+        if self._set.domain.is_xl:
+            at = "" if there == first else f"@{there // PAGE:x}"
+            return f'"{first // PAGE:x},{count:x}{at}"'
+        return f"<{first:#x} {count * PAGE:#x} {there:#x}>"
+
+    def _guest_of(self, part: _MissingPages) -> int:
+        """Return where the guest has missing pages: by its tree, else at the same address."""
+        device = self._set.host.device(part.path)
+        on_host = [r for r in (device.regions if device else ()) if r and r.size]
+        listed = [r for node in self._set.nodes.get(part.path, ()) for r in node.regions]
+        for at, region in enumerate(listed):
+            expected = _expected(region, at, len(listed), on_host)
+            if expected and in_pages(expected).contains(part.pages.first):
+                return in_pages(region).base + part.pages.first - in_pages(expected).base
+        return part.pages.first
+
+    def _tell_extras(self, extras: Sequence[_Extra]) -> None:
+        """Report pages of others, once for each owner."""
+        told: dict[tuple[str, str], list[_Extra]] = {}
+        for extra in extras:
+            owners = [path for path in extra.owners if not self._is_above_or_idle(path)]
+            for owner in owners or [""]:
+                told.setdefault((owner, "" if owner else extra.given.text), []).append(extra)
+        for (owner, _), together in told.items():
+            pages = merged(extra.pages for extra in together)
+            self._tell_extra(owner, pages, together[0])
+
+    def _tell_extra(self, owner: str, pages: Sequence[Interval], first: _Extra) -> None:
+        holdings = self._set.host.holdings
+        given = first.given
+        spans = ", ".join(first_few(map(pages_text, pages)))
+        count = sum(interval.last + 1 - interval.first for interval in pages) // PAGE
+        verb = "is" if count == 1 else "are"
+        node = self._set.host.devices.tree.node(owner)
+        role = holdings.role(owner) if owner else ""
+        is_raw = bool(given.node) and not self._names_a_device(given.node)
+        hint = self._count_slip(given) or "give the pages of the devices alone"
+        if not owner:
+            if is_raw:
+                return
+            what = f"no node of the host has registers on {spans}, nor a device of this set"
+            self._set.add("extra", what, hint, given.where, given.node, found=given.text)
+        elif role == RESERVED and node and "no-map" in node.properties:
+            self._set.notes.append(f"{spans} {verb} reserved memory of the host, {owner}")
+        elif role in (MEMORY, RESERVED):
+            self._allowable(
+                "shared-page" if role == RESERVED else "host-memory",
+                f"{spans} {verb} the host's {role}, {owner}",
+                "Xen may give that memory to anybody: set it aside in reserved-memory, with no-map",
+                first,
+                owner,
+            )
+        elif role:
+            what = f"{spans} {verb} of {owner}, {role}"
+            hint = "the guest could reach what Xen itself relies on"
+            self._set.add("hypervisor-owned", what, hint, given.where, given.node, found=given.text)
+        elif holdings.standing(owner) in (Standing.STAYS, Standing.OFF):
+            self._allowable(
+                "shared-page",
+                f"{spans} {verb} of {owner}, which stays with the host",
+                self._count_slip(given)
+                or "two owners of one page: leave it out, or give the guest the whole device",
+                first,
+                owner,
+            )
+        else:
+            what = f"{spans} {verb} of {owner}, of which nothing else is given"
+            hint = "leave it out, or give the guest the whole device"
+            self._set.add("extra", what, hint, given.where, given.node, found=given.text)
+
+    def _allowable(self, hazard: str, what: str, hint: str, extra: _Extra, owner: str) -> None:
+        names = {owner, extra.given.node} - {""}
+        names |= {path for path in self._set.found if self._shares(path, extra)}
+        reason = self._set.allowed.use(hazard, names) if hazard == "shared-page" else None
+        self._set.add(
+            hazard,
+            what,
+            reason or hint,
+            extra.given.where,
+            extra.given.node,
+            found=extra.given.text,
+            severity=Severity.WARNING if reason else Severity.ERROR,
+        )
+
+    def _shares(self, path: str, extra: _Extra) -> bool:
+        return any(node.path == extra.given.node for node in self._set.nodes.get(path, ()))
+
+    def _names_a_device(self, path: str) -> bool:
+        return any(node.path == path for nodes in self._set.nodes.values() for node in nodes)
+
+    def _count_slip(self, entry: Pages) -> str:
+        """Return what to do about a count that was written in decimal; "" if it was not."""
+        count = entry.text.partition(",")[2].partition("@")[0].strip()
+        if entry.node or not count.isdecimal() or len(count) > 9:
+            return ""
+        meant = Interval(entry.host.base, entry.host.base + int(count) * PAGE - 1)
+        own = [p for path in self._set.found for p in self._set.host.own_pages(path)]
+        if meant not in merged(own) and meant not in own:
+            return ""
+        return f"counts are hexadecimal: write {int(count):x} for {count} pages"
+
+    def _is_above_or_idle(self, path: str) -> bool:
+        """Whether a node is a bus above a device of this set, whose pages it has by its nature."""
+        holdings = self._set.host.holdings
+        is_above = any(found.startswith(f"{path}/") for found in self._set.found)
+        return is_above and holdings.is_for_all(path)
+
+
+def _expected(region: Region, at: int, count: int, on_host: Sequence[Region]) -> Region | None:
+    """Return the host region that the guest's region number `at` of `count` stands for."""
+    if count == len(on_host):
+        return on_host[at]
+    same = [r for r in on_host if r == region] or [r for r in on_host if r.size == region.size]
+    if same:
+        return same[0]
+    return next((r for r in on_host if r.contains(region.base)), None)
+
+
+def _meant(extra: _Extra, missing: Sequence[_MissingPages]) -> _MissingPages | None:
+    """Return the missing pages that an entry with others may stand for."""
+    size = extra.given.host.size
+    for part in missing:
+        if extra.given.host.base // PAGE == part.pages.first:
+            return part
+    alike = [part for part in missing if part.pages.last + 1 - part.pages.first == size]
+    if alike and extra.pages.last + 1 - extra.pages.first == size:
+        return min(alike, key=lambda part: abs(part.pages.first - extra.pages.first))
+    beside = (extra.pages.first - 1, extra.pages.last + 1)
+    for part in missing:
+        if part.pages.last + 1 == extra.given.host.base:
+            return part
+        if part.pages.first in beside or part.pages.last in beside:
+            return part
+    return None
+
+
+def _slip(part: _MissingPages, entry: Pages) -> str:
+    """Return what to do about a slip that is known; "" for any other."""
+    if not entry.node and entry.host.base // PAGE == part.pages.first:
+        number = part.pages.first // PAGE
+        return f"iomem has page numbers: {part.pages.first:#x} is page {number:x}"
+    return ""

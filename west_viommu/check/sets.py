@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What somebody's own files give to a domain, as they say it: records, each with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import NamedTuple
+
+from west_viommu.diagnostics import Diagnostic, Where
+from west_viommu.guest.gic import NO_GIC, guest_gic, guest_interrupts
+from west_viommu.guest.requests import FORCE
+from west_viommu.guest.source import PASSTHROUGH, GuestTree, Locate
+from west_viommu.hypervisor.pages import PAGE, in_pages
+from west_viommu.tree.addresses import AddressMap, Region, bus_cells
+from west_viommu.tree.cells import TreeError, cells
+from west_viommu.tree.node import Node
+
+# What makes a node of a partial tree one that uses something of the host.
+_USES = ("reg", "interrupts", "interrupts-extended", "iommus", "xen,path", "xen,reg")
+# An address of 64 bits ends here: a page beyond it has no address.
+MOST_PAGES = 1 << 52
+
+
+class HostPath(NamedTuple):
+    """A path of a host node, as a file has it."""
+
+    path: str
+    where: Where
+
+
+class Line(NamedTuple):
+    """An interrupt line that a file gives, by its INTID."""
+
+    intid: int
+    where: Where
+
+
+class Pages(NamedTuple):
+    """Host pages that a file maps, and where the guest sees them; None if it does not say. `node`:
+    the node of a partial tree with this xen,reg, "" for an item of iomem. `text`: as it is written.
+    """
+
+    host: Region
+    guest: int
+    where: Where
+    node: str
+    text: str
+
+
+class TreeNode(NamedTuple):
+    """A node of a partial tree that uses something of the host. `regions`: where the guest sees its
+    registers. `intids`: its lines on the guest's GIC; None if they cannot be read.
+    `ids`: the stream IDs of its iommus.
+    """
+
+    path: str
+    xen_path: str | None
+    regions: tuple[Region, ...]
+    intids: tuple[int, ...] | None
+    ids: tuple[int, ...]
+    compatible: tuple[str, ...]
+    is_forced: bool
+    is_coherent: bool
+
+
+class SetDomain(NamedTuple):
+    """What the files of one domain give it. `is_xl`: xl takes all of it from the configuration;
+    else Xen takes it from the partial tree. `has_tree`: its partial tree is among what was read.
+    `keys`: the place of the lists of an xl.cfg, by key. `locate`: of its partial tree. `marked`:
+    the paths that ImageBuilder marks for it.
+    """
+
+    name: str
+    where: Where
+    is_xl: bool
+    dtdev: tuple[HostPath, ...]
+    lines: tuple[Line, ...]
+    pages: tuple[Pages, ...]
+    nodes: tuple[TreeNode, ...]
+    has_tree: bool
+    keys: Mapping[str, Where]
+    locate: Locate
+    marked: tuple[HostPath, ...]
+
+
+class SetMarks(NamedTuple):
+    """The nodes of the host that get xen,passthrough beside those of its tree, each with its place,
+    and whether that is all: without `is_known`, some other file may have them.
+    """
+
+    is_known: bool
+    paths: tuple[HostPath, ...]
+
+
+def copied_nodes(
+    guest: GuestTree, roots: tuple[str, ...], problems: list[Diagnostic]
+) -> Iterator[TreeNode]:
+    """Yield the nodes at and below `roots` that use something of the host. What of one cannot be
+    read is left out, as Xen and libxl copy it without a look.
+    """
+    addresses = AddressMap(guest.tree)
+    try:
+        gic = guest_gic(guest)
+    except TreeError:
+        gic = NO_GIC
+    pending = [node for root in reversed(roots) if (node := guest.tree.node(root))]
+    while pending:
+        node = pending.pop()
+        pending += reversed(node.children)
+        if node.path == PASSTHROUGH or not any(name in node.properties for name in _USES):
+            continue
+        regions: tuple[Region | None, ...] = ()
+        intids: tuple[int, ...] | None = None
+        with suppress(TreeError):
+            regions = addresses.regions(node)
+        with suppress(TreeError):
+            intids = tuple(each.intid for each in guest_interrupts(guest, gic, node))
+        yield TreeNode(
+            path=node.path,
+            xen_path=_xen_path(guest, node, problems),
+            regions=tuple(region for region in regions if region and region.size),
+            intids=intids,
+            ids=_ids(node),
+            compatible=node.known_compatible,
+            is_forced=FORCE in node.properties,
+            is_coherent=any("dma-coherent" in n.properties for n in guest.tree.lineage(node)),
+        )
+
+
+def mapped_by_tree(
+    guest: GuestTree, roots: tuple[str, ...], problems: list[Diagnostic]
+) -> Iterator[Pages]:
+    """Yield what the xen,reg of the nodes below `roots` map, in the cells of the parent; Xen drops
+    a rest (handle_passthrough_prop() in domain_build.c, 4.17 to 4.22).
+    """
+    pending = [node for root in reversed(roots) if (node := guest.tree.node(root))]
+    while pending:
+        node = pending.pop()
+        pending += reversed(node.children)
+        value = node.properties.get("xen,reg")
+        bus = guest.tree.parent(node)
+        if value is None or bus is None:
+            continue
+        where = guest.locate(node.path, "xen,reg") or Where("")
+        try:
+            address_cells, size_cells = bus_cells(bus)
+        except TreeError as error:
+            problems.append(error.diagnostic._replace(where=where))
+            continue
+        size = 4 * (2 * address_cells + size_cells)
+        rest = len(value) % size if size else len(value)
+        if rest:
+            problems.append(
+                Diagnostic(
+                    id="wrong",
+                    what="xen,reg has a rest, which Xen drops",
+                    hint="write <host size guest> in the cells of the parent: "
+                    f"{address_cells} + {size_cells} + {address_cells}",
+                    node=node.path,
+                    found=f"{rest // 4} cells",
+                    where=where,
+                )
+            )
+        for at in range(0, len(value) - rest if size else 0, size):
+            row = value[at : at + size]
+            host = int.from_bytes(row[: 4 * address_cells], "big")
+            length = int.from_bytes(row[4 * address_cells : size - 4 * address_cells], "big")
+            there = int.from_bytes(row[size - 4 * address_cells :], "big")
+            text = f"{host:#x} {length:#x} {there:#x}"
+            if host % PAGE or length % PAGE or there % PAGE:
+                problems.append(
+                    Diagnostic(
+                        id="wrong",
+                        what="xen,reg is not in whole pages: Xen panics",
+                        hint="write multiples of 0x1000",
+                        node=node.path,
+                        found=text,
+                        where=where,
+                    )
+                )
+            if length:
+                region = in_pages(Region(host, length))
+                yield Pages(region, there // PAGE * PAGE, where, node.path, text)
+
+
+def _ids(node: Node) -> tuple[int, ...]:
+    """Return the stream IDs of pairs, whatever stands before each; () if iommus has no pairs."""
+    try:
+        numbers = cells(node.properties.get("iommus", b""), node.path, "iommus")
+    except TreeError:
+        return ()
+    return () if len(numbers) % 2 else numbers[1::2]
+
+
+def _xen_path(guest: GuestTree, node: Node, problems: list[Diagnostic]) -> str | None:
+    if "xen,path" not in node.properties:
+        return None
+    try:
+        paths = node.string_list("xen,path")
+    except TreeError as error:
+        where = guest.locate(node.path, "xen,path")
+        problems.append(error.diagnostic._replace(where=where))
+        return None
+    return paths[0] if paths else ""

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`viommu audit`: what somebody's own files for Xen give, against what the host's devices have."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from west_viommu.api import read_host
+from west_viommu.check.audit_set import audit_set
+from west_viommu.check.sets import SetDomain
+from west_viommu.cli.console import Console, tell
+from west_viommu.cli.run import DONE, REFUSED, permission, settings_of_host
+from west_viommu.diagnostics import bounded
+from west_viommu.host.devices import Devices, Host
+from west_viommu.hypervisor.assignment import Terms
+from west_viommu.read.sets import read_sets
+from west_viommu.read.settings import terms
+from west_viommu.read.tree import inventory_of
+from west_viommu.tree.node import Tree
+from west_viommu.write.audit_report import audit_json, audit_table
+
+
+class Options(NamedTuple):
+    """The arguments of the command."""
+
+    files: list[str]
+    host: str | None
+    config: str | None
+    profile: str | None
+    allow: list[str]
+    include: list[str]
+    define: list[str]
+    format: str
+
+
+def run(options: Options, console: Console) -> int:
+    """Read host and set, judge, print. 1 if anything is wrong."""
+    permissions = tuple(map(permission, options.allow))
+    chosen = settings_of_host(options, (), console)
+    name = chosen.host or ""
+    agreed = terms(chosen)
+    agreed = agreed._replace(permissions=(*agreed.permissions, *permissions))
+    sets = read_sets(options.files, options.include, options.define)
+    host = read_host(name, options.include, options.define)
+
+    def terms_of(domain: SetDomain) -> Terms:
+        has_vpl011 = domain.name in sets.has_vpl011
+        return agreed._replace(domain=agreed.domain | {"vpl011"}) if has_vpl011 else agreed
+
+    def with_tree(tree: Tree) -> Host:
+        return host._replace(devices=Devices(name, tree, inventory_of(name, tree)))
+
+    audited = audit_set(sets.domains, sets.marks, host, terms_of, with_tree)
+    problems = bounded((*sets.problems, *audited.problems))
+    audited = audited._replace(problems=problems, notes=(*sets.notes, *audited.notes))
+    console.report(problems)
+    for note in audited.notes:
+        console.note(note)
+    if options.format == "json":
+        tell([audit_json(audited, agreed.profile.name)])
+    else:
+        console.result([audit_table(audited)])
+    return REFUSED if any(not problem.warning for problem in problems) else DONE

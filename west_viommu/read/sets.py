@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a set that somebody else wrote, each known by its content, as domains and marks."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from west_viommu.check.sets import (
+    HostPath,
+    SetDomain,
+    SetMarks,
+    copied_nodes,
+    mapped_by_tree,
+)
+from west_viommu.diagnostics import Diagnostic, Refused, Where, close_matches, refusal
+from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.read.dtb import MAGIC
+from west_viommu.read.imagebuilder import Script, read_script
+from west_viommu.read.plain_file import LONGEST, content, foreign, unreadable
+from west_viommu.read.tree import fragments, read_tree
+from west_viommu.read.xl_config import XlConfig, read_xl_config
+from west_viommu.read.xl_domain import xl_domain
+from west_viommu.tree.node import Node
+
+_GIVE = "give an xl.cfg, a partial tree, a host.overlay, or a configuration of ImageBuilder"
+_MARK = "xen,passthrough"
+# What only a configuration of ImageBuilder has, and what only one of xl has.
+_SHELL = re.compile(
+    rb"^[ \t]*(?:export[ \t]+)?[A-Z][A-Z0-9]*_[A-Z0-9_]+(?:\[[^]\n]*\])?[ \t]*=", re.M
+)
+_XL = re.compile(rb"^[ \t]*[a-z][._0-9a-z]*[ \t]*\+?=[ \t]*['\"\[0-9]", re.M)
+_C = re.compile(rb"^[ \t]*(?:#include\b|struct\b|\.(?:iomems|irqs|dtdevs)[ \t]*=)", re.M)
+_SOURCE = re.compile(rb"/dts-v1/|/plugin/|^[ \t]*(?:/|&\{?[\w/@,.-]+\}?)[ \t]*\{", re.M)
+_TARGET = re.compile(r'target-path\s*=\s*"([^"\n]*)"')
+_MOST_DOMAINS = 64
+_NO_TREE = "the partial tree {} was not found among the files: its nodes are not judged"
+
+
+class Sets(NamedTuple):
+    """What the files say: `configs` are those of xl, by the name of the domain."""
+
+    domains: tuple[SetDomain, ...]
+    marks: SetMarks
+    problems: tuple[Diagnostic, ...]
+    notes: tuple[str, ...]
+    has_vpl011: frozenset[str]
+    memory: dict[str, int]
+    configs: dict[str, XlConfig]
+
+
+def read_sets(
+    files: Sequence[str], include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
+) -> Sets:
+    """Return what the files of a set say. Raises Refused for one that cannot be read."""
+    reader = _Reader(files, include_dirs, defines)
+    problems: list[Diagnostic] = []
+    for file in files:
+        try:
+            reader.read(file)
+        except Refused as refused:
+            problems += refused.problems
+    if problems:
+        raise Refused((*problems, *reader.problems))
+    return reader.sets()
+
+
+class _Reader:
+    """Reads one file after the other."""
+
+    def __init__(self, files: Sequence[str], include_dirs: Sequence[str], defines: Sequence[str]):
+        self._files = files
+        self._preprocessor = include_dirs, defines
+        self._trees: dict[str, GuestTree] = {}
+        self._used: set[str] = set()
+        self._domains: list[SetDomain] = []
+        self._marks: list[HostPath] = []
+        self._marks_known = False
+        self._of_chosen = 0
+        self._vpl011: set[str] = set()
+        self._memory: dict[str, int] = {}
+        self._configs: dict[str, XlConfig] = {}
+        self._notes: list[str] = []
+        self.problems: list[Diagnostic] = []
+
+    def read(self, file: str) -> None:
+        """Take what `file` says. Raises Refused."""
+        try:
+            found = content(file)
+        except OSError as error:
+            raise Refused([unreadable(file, error, "check its path")]) from None
+        if found.startswith(MAGIC) or _SOURCE.search(found):
+            self._read_tree(file, is_blob=found.startswith(MAGIC))
+            return
+        other = foreign(file, found[:LONGEST])
+        if other:
+            raise Refused([other])
+        if _C.search(found) and not _XL.search(found):
+            raise refusal(
+                "malformed",
+                "this is C source, which is not read",
+                "of a Zephyr dom0, audit the xl.cfg that its arrays were copied from",
+                file,
+            )
+        if len(_SHELL.findall(found)) > len(_XL.findall(found)):
+            self._read_script(read_script(file))
+        else:
+            self._read_xl(read_xl_config(file))
+
+    def sets(self) -> Sets:
+        """Return all that was read; partial trees that no configuration names are domains too."""
+        for file, tree in self._trees.items():
+            if file not in self._used:
+                self._domains.append(self._of_tree(_base_name(file), file, tree))
+        if self._of_chosen > len(self._domains):
+            self._notes.append(
+                f"/chosen has {self._of_chosen} domains, and the files have "
+                f"{len(self._domains)} partial trees: name the others too"
+            )
+        if len(self._domains) > _MOST_DOMAINS:
+            raise refusal("malformed", "these are too many domains", "name fewer files")
+        return Sets(
+            domains=tuple(_named_apart(self._domains)),
+            marks=SetMarks(is_known=self._marks_known, paths=tuple(self._marks)),
+            problems=tuple(self.problems),
+            notes=tuple(dict.fromkeys(self._notes)),
+            has_vpl011=frozenset(self._vpl011),
+            memory=self._memory,
+            configs=self._configs,
+        )
+
+    def _read_tree(self, file: str, *, is_blob: bool) -> None:
+        if is_blob:
+            tree = read_tree(file, _GIVE)
+            is_overlay = bool(fragments(tree))
+        else:
+            text = content(file)
+            is_overlay = b"/plugin/" in text or b"/dts-v1/" not in text
+        guest = self._tree(file)
+        nodes = tuple(guest.tree.nodes())
+        if is_overlay:
+            self._add_marks(file, guest, nodes)
+        elif guest.tree.node(PASSTHROUGH) and not self._has_domains(guest):
+            self._trees[file] = guest
+        elif self._has_domains(guest):
+            self._of_chosen += len(self._domain_nodes(guest))
+            self._add_marks(file, guest, nodes)
+        else:
+            raise refusal(
+                "malformed",
+                f"this tree is neither a partial tree nor has it domains: no {PASSTHROUGH}, and no "
+                "xen,domain in /chosen",
+                "if it is the host's tree, give it by --host; libxl wants /passthrough in a "
+                "partial tree, even an empty one",
+                file,
+            )
+
+    def _tree(self, file: str) -> GuestTree:
+        # Imported late: a set may have no tree.
+        from west_viommu.read.source import guest_tree
+
+        return guest_tree([file], *self._preprocessor)
+
+    def _has_domains(self, guest: GuestTree) -> bool:
+        return bool(self._domain_nodes(guest))
+
+    def _domain_nodes(self, guest: GuestTree) -> list[Node]:
+        chosen = guest.tree.node("/chosen")
+        children = chosen.children if chosen else ()
+        return [node for node in children if "xen,domain" in node.known_compatible]
+
+    def _add_marks(self, file: str, guest: GuestTree, nodes: Sequence[Node]) -> None:
+        self._marks_known = True
+        lines = _mark_lines(file) if any(_MARK in node.properties for node in nodes) else {}
+        for node in nodes:
+            if _MARK in node.properties:
+                where = guest.locate(node.path, _MARK) or Where(file)
+                if where.line is None and node.path in lines:
+                    where = Where(file, lines[node.path])
+                self._marks.append(HostPath(node.path, where))
+
+    def _read_xl(self, config: XlConfig) -> None:
+        found = xl_domain(config)
+        self.problems += found.problems
+        name = found.name or _base_name(config.file)
+        guest = None
+        if found.device_tree:
+            guest = self._named_tree(found.device_tree, config.file)
+            if guest is None:
+                self._notes.append(_NO_TREE.format(found.device_tree.path))
+        roots: tuple[str, ...] = (PASSTHROUGH,)
+        if guest:
+            if guest.tree.node(PASSTHROUGH) is None and found.device_tree:
+                self.problems.append(
+                    Diagnostic(
+                        id="wrong",
+                        what=f"{found.device_tree.path} has no {PASSTHROUGH}: libxl refuses it",
+                        hint="give it one, even an empty one (copy_partial_fdt(), libxl_arm.c)",
+                        where=found.device_tree.where,
+                    )
+                )
+            roots = (*roots, *self._copied(found.copied, guest))
+        domain = SetDomain(
+            name=name,
+            where=Where(config.file),
+            is_xl=True,
+            dtdev=found.dtdev,
+            lines=found.lines,
+            pages=found.pages,
+            nodes=tuple(copied_nodes(guest, roots, self.problems)) if guest else (),
+            has_tree=guest is not None,
+            keys=found.keys,
+            locate=guest.locate if guest else _nowhere,
+            marked=(),
+        )
+        self._domains.append(domain)
+        self._configs[config.file] = config
+        if found.has_vuart:
+            self._vpl011.add(name)
+        if found.memory is not None:
+            self._memory[name] = found.memory
+
+    def _copied(self, copied: Sequence[HostPath], guest: GuestTree) -> Iterator[str]:
+        """Yield the subtrees that dt_passthrough_nodes copies from the partial tree."""
+        if copied:
+            self._notes.append(
+                "dt_passthrough_nodes is a key of EPAM's xl: a released one ignores it"
+            )
+        paths = [node.path for node in guest.tree.nodes()]
+        for each in copied:
+            if guest.tree.node(each.path):
+                yield each.path
+                continue
+            close = close_matches(each.path, paths, 1)
+            self.problems.append(
+                Diagnostic(
+                    id="wrong",
+                    what=f"the file of device_tree has no {each.path}: xl passes over it",
+                    hint=f"did you mean {close[0]}?" if close else "remove it, or add the node",
+                    expected="a node of the file of device_tree",
+                    found=each.path,
+                    where=each.where,
+                )
+            )
+
+    def _read_script(self, script: Script) -> None:
+        self.problems += script.problems
+        count = script.value("NUM_DOMUS")
+        names = ("DOMU_PASSTHROUGH_PATHS", "DOMU_PASSTHROUGH_DTB", "DOMU_KERNEL")
+        numbers = sorted({v.number or 0 for v in script.variables if v.name in names})
+        if count and count.value.isdecimal() and len(count.value) < 5:
+            unread = [number for number in numbers if number >= int(count.value)]
+            if unread:
+                self._notes.append(
+                    f"{script.file}: NUM_DOMUS={count.value} leaves domain {unread[0]} out"
+                )
+            numbers = [number for number in numbers if number not in unread]
+        for variable in script.variables:
+            if variable.name == "DT_OVERLAY":
+                self._read_overlay(variable.value, Where(script.file, variable.line))
+        if any(v.name == "DOMU_PASSTHROUGH_PATHS" for v in script.variables):
+            self._marks_known = True
+        for number in numbers:
+            self._domains.append(self._of_script(script, number))
+
+    def _read_overlay(self, name: str, where: Where) -> None:
+        file = self._found(name, where.file)
+        if file is None:
+            self._notes.append(f"the overlay {name} was not found: its marks are not judged")
+        elif file not in self._files:
+            self._read_tree(file, is_blob=content(file).startswith(MAGIC))
+
+    def _of_script(self, script: Script, number: int) -> SetDomain:
+        paths = script.value("DOMU_PASSTHROUGH_PATHS", number)
+        tree = script.value("DOMU_PASSTHROUGH_DTB", number)
+        place = next(v for v in (paths, tree, *script.variables) if v)
+        where = Where(script.file, place.line)
+        marked: tuple[HostPath, ...] = ()
+        if paths:
+            at = Where(script.file, paths.line)
+            marked = tuple(HostPath(path, at) for path in paths.value.split())
+            self._marks += marked
+        name = f"domU{number}"
+        guest = None
+        if tree:
+            named = HostPath(tree.value, Where(script.file, tree.line))
+            guest = self._named_tree(named, script.file)
+            if guest is None:
+                self._notes.append(_NO_TREE.format(tree.value))
+        elif paths:
+            self._notes.append(
+                f"{name} has no DOMU_PASSTHROUGH_DTB: what its partial tree gives is not known"
+            )
+        if guest is None:
+            return _empty(name, where)._replace(marked=marked)
+        return self._of_tree(name, script.file, guest)._replace(where=where, marked=marked)
+
+    def _of_tree(self, name: str, file: str, guest: GuestTree) -> SetDomain:
+        """Return the domain of a partial tree that Xen itself reads."""
+        roots = (PASSTHROUGH,)
+        return _empty(name, Where(file))._replace(
+            pages=tuple(mapped_by_tree(guest, roots, self.problems)),
+            nodes=tuple(copied_nodes(guest, roots, self.problems)),
+            has_tree=True,
+            locate=guest.locate,
+        )
+
+    def _named_tree(self, named: HostPath, beside: str) -> GuestTree | None:
+        """Return the partial tree that a configuration names by its path on the target."""
+        file = self._found(named.path, beside)
+        if file is None:
+            return None
+        self._used.add(file)
+        if file not in self._trees:
+            try:
+                self._trees[file] = self._tree(file)
+            except Refused as refused:
+                self.problems += refused.problems
+                return None
+        return self._trees[file]
+
+    def _found(self, path: str, beside: str) -> str | None:
+        """Return the file that `path` means: among the files, beside the configuration, and last
+        as source in place of the blob.
+        """
+        name = _base_name(path)
+        stem, ending = os.path.splitext(name)
+        folder = os.path.dirname(beside)
+        for wanted in (name, f"{stem}.dts") if ending == ".dtb" else (name,):
+            for file in self._files:
+                if _base_name(file) == wanted:
+                    return file
+            relative = os.path.join(os.path.dirname(path), wanted)
+            for place in (os.path.join(folder, relative), os.path.join(folder, wanted)):
+                if wanted and "\0" not in place and os.path.isfile(place):
+                    return place
+        return None
+
+
+def _empty(name: str, where: Where) -> SetDomain:
+    return SetDomain(
+        name=name,
+        where=where,
+        is_xl=False,
+        dtdev=(),
+        lines=(),
+        pages=(),
+        nodes=(),
+        has_tree=False,
+        keys={},
+        locate=_nowhere,
+        marked=(),
+    )
+
+
+def _named_apart(domains: Sequence[SetDomain]) -> Iterator[SetDomain]:
+    """Yield the domains; of one name, the later ones by their number."""
+    seen: dict[str, int] = {}
+    for domain in domains:
+        count = seen[domain.name] = seen.get(domain.name, 0) + 1
+        yield domain if count == 1 else domain._replace(name=f"{domain.name}#{count}")
+
+
+def _nowhere(path: str, prop: str) -> Where | None:
+    return None
+
+
+def _base_name(path: str) -> str:
+    return path.replace("\\", "/").rpartition("/")[2]
+
+
+def _mark_lines(file: str) -> dict[str, int]:
+    """Return the line of the mark of each target-path of an overlay in source."""
+    text = content(file)
+    if text.startswith(MAGIC):
+        return {}
+    found: dict[str, int] = {}
+    target = None
+    for number, line in enumerate(text.decode("utf-8", "replace").splitlines(), 1):
+        match = _TARGET.search(line)
+        if match:
+            target = match[1]
+        if _MARK in line and target:
+            found.setdefault(target, number)
+            target = None
+    return found
