@@ -32,8 +32,11 @@ def holdings(body: str, *, has_dom0: bool = True) -> Holdings:
         ("0x5 0x8000", [(5, 5)]),
         ("0x5 0x8001", [(4, 5)]),
         # 2^8 pieces are told apart; more stand for all between.
-        ("0x8000 0x1fe", [(0x8000 + i, 0x8000 + i) for i in range(0, 0x200, 2)]),
-        ("0x8001 0x3fe", [(0x8001, 0x83FF)]),
+        ("0x4000 0x1fe", [(0x4000 + i, 0x4000 + i) for i in range(0, 0x200, 2)]),
+        ("0x4001 0x3fe", [(0x4001, 0x43FF)]),
+        # Of an ID as well.
+        ("0x8012 0", [(0x12, 0x12)]),
+        ("0x8012 1", [(0x12, 0x13)]),
     ],
 )
 def test_a_mask_stands_for_many_ids(specifier: str, expected: list[tuple[int, int]]) -> None:

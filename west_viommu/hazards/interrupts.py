@@ -9,6 +9,7 @@ from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.hypervisor.assignment import Assigned
+from west_viommu.hypervisor.drivers import v2m_frames
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.sweep import Conflict
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
@@ -82,7 +83,11 @@ def interrupt_clash(ownership: Ownership) -> Found:
     """
     yield from _guest_clashes(ownership)
     listed = {assigned.node: frozenset(assigned.intids) for assigned in ownership.assigned}
+    frames = {frame.path for frame in v2m_frames(ownership.devices)}
     for conflict in ownership.conflicts.lines:
+        if conflict.other in frames and ownership.holdings.has_dom0:
+            yield conflict.node, _of_frame(conflict)
+            continue
         kind = ownership.holdings.role(conflict.other)
         if conflict.part_of or conflict.standing not in (Standing.STAYS, Standing.OWN):
             continue
@@ -102,6 +107,21 @@ def interrupt_clash(ownership: Ownership) -> Found:
                 found=f"INTID {conflict.first}",
             ),
         )
+
+
+def _of_frame(conflict: Conflict) -> Diagnostic:
+    """gicv2_map_hwdom_extra_mappings() routes the lines of each GICv2m frame to dom0, whatever its
+    status (4.17 to 4.22; booted: dom0 panics).
+    """
+    return Diagnostic(
+        what=f"INTID {conflict.first} also belongs to {conflict.other}, a GICv2m frame, all lines "
+        "of which Xen gives dom0",
+        hint="leave this device to the host, or remove the frame from the host tree that Xen is "
+        "booted with: its status does not count",
+        prop="interrupts",
+        expected="an interrupt of this device alone",
+        found=f"INTID {conflict.first}",
+    )
 
 
 def _guest_clashes(ownership: Ownership) -> Found:

@@ -12,6 +12,7 @@ from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.host.intervals import meetings
 from west_viommu.host.inventory import first_null_entry
 from west_viommu.hypervisor.assignment import Assigned
+from west_viommu.hypervisor.drivers import MOST_IDS_OF_A_MASTER, too_many
 from west_viommu.hypervisor.holdings import ID_BITS, ID_MASK, Standing
 from west_viommu.hypervisor.sweep import MOST_IDS, OF_A_CONFLICT, Conflict
 from west_viommu.tree.cells import counted
@@ -55,6 +56,19 @@ def stream_list(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic
             expected="an IOMMU in each entry",
             found=f"{counted(before, 'entry', 'entries')} before it",
         )
+    for path in dict.fromkeys(stream.iommu for stream in master.streams):
+        count = too_many(master, ownership.devices.iommus[path])
+        if count and ownership.profile.toolstacks:
+            yield Diagnostic(
+                what=f"{assigned.host} has more stream IDs than Xen's driver of {path} "
+                "has room for: it would write over other memory of Xen",
+                hint="leave this device to the host, and list in the host tree the IDs alone that "
+                "the device uses",
+                prop="iommus",
+                expected=f"at most {MOST_IDS_OF_A_MASTER}",
+                found=str(count),
+                severity=Severity.FATAL,
+            )
     ids = Counter((stream.iommu, stream.id) for stream in master.streams)
     twice = [stream_id for stream_id, count in ids.items() if count > 1]
     if twice and not ownership.profile.repeats_ids:

@@ -28,7 +28,7 @@ _ONE_PAGE = "cavium,cn9900-broken-page1-regspace"
 SMR_BITS = 0x7FFF
 # IDs of one master for which the SMMUv2 driver has room: MAX_MASTER_STREAMIDS, which
 # arm_smmu_dt_add_device_legacy() does not check when it fills smendx[].
-MOST_IDS = 16
+MOST_IDS_OF_A_MASTER = 16
 # Bits of a guest address: of the stage 2 of an SMMUv3 or v2 with 4 levels, and of an IPMMU
 # (IPMMU_MAX_P2M_IPA_BITS).
 _ADDRESS_BITS = {SMMUV3: 48, SMMUV2: 48, IPMMU: 40}
@@ -97,7 +97,7 @@ def too_many(master: Master, iommu: Iommu) -> int:
     for; else 0. The driver then writes over other memory of Xen (4.17 to 4.22).
     """
     count = sum(stream.iommu == iommu.path for stream in master.streams)
-    return count if kind(iommu) == SMMUV2 and count > MOST_IDS else 0
+    return count if kind(iommu) == SMMUV2 and count > MOST_IDS_OF_A_MASTER else 0
 
 
 def cut_id(stream: Stream, iommu: Iommu) -> int | None:

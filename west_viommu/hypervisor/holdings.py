@@ -17,6 +17,7 @@ from typing import NamedTuple
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import Interval, covered_by, submask_intervals
 from west_viommu.host.inventory import Master, Stream, map_intervals
+from west_viommu.hypervisor.drivers import SMR_BITS, cut_id, v2m_frames
 from west_viommu.hypervisor.lines import lines, map_targets
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import Driver, Profile
@@ -38,8 +39,6 @@ ID_BITS = 32
 ID_MASK = (1 << ID_BITS) - 1
 # Blocks of registers for several drivers, by their nature.
 _FOR_ALL = frozenset({"syscon", "simple-mfd"})
-# What an SMMUv2 compares of a stream ID (SMR_ID_MASK in Xen's smmu.c).
-_SMR_BITS = 0x7FFF
 # A mask that cuts an ID space into more pieces is taken for the whole range that it spans.
 _MOST_PIECES = 256
 
@@ -150,7 +149,7 @@ class Holdings:
         """
         claims = []
         for stream in master.streams:
-            for first, last in _ids(stream):
+            for first, last in _ids(stream, cut_id(stream, self.devices.iommus[stream.iommu])):
                 claims.append(self._on(stream.iommu, first, last, master.path))
         for entry in master.maps if maps else ():
             for first, last in map_intervals(entry, master.map_mask):
@@ -231,6 +230,8 @@ class Holdings:
                 for intid in (*self.lines(node), *of_map):
                     if intid >= FIRST_SPI:
                         claims.append(Claim(intid, intid, node.path))
+        for frame in v2m_frames(self.devices) if self.has_dom0 else ():
+            claims += [Claim(intid, intid, frame.path) for intid in frame.intids]
         return claims
 
     def _has_handler(self, node: Node) -> bool:
@@ -315,16 +316,16 @@ def _has_cell(node: Node, cells: frozenset[bytes]) -> bool:
     return any(value[at : at + 4] in cells for at in range(0, len(value), 4))
 
 
-def _ids(stream: Stream) -> list[Interval]:
-    """The stream IDs of an entry of `iommus`: a second cell is a mask of the bits of the first that
-    do not count (arm_smmu_dt_xlate_generic() in Xen's smmu.c).
+def _ids(stream: Stream, stream_id: int | None) -> list[Interval]:
+    """Return the stream IDs of an entry of `iommus` that the driver takes for `stream_id`: a second
+    cell is a mask of the bits that do not count (arm_smmu_dt_xlate_generic() in Xen's smmu.c).
     """
-    if stream.id is None:
+    if stream_id is None:
         return []
-    mask = (stream.mask or 0) & _SMR_BITS
+    mask = (stream.mask or 0) & SMR_BITS
     if not mask:
-        return [Interval(stream.id, stream.id)]
-    base = stream.id & ~mask
+        return [Interval(stream_id, stream_id)]
+    base = stream_id & ~mask
     pieces = submask_intervals(mask, Interval(0, mask))
     if len(pieces) > _MOST_PIECES:
         return [Interval(base, base | mask)]
