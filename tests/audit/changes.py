@@ -91,6 +91,37 @@ def found(each: Set, change: Change) -> Finding:
     return Finding(False, _harmless(each, change, problems), problems)
 
 
+def is_fixed(each: Set, change: Change) -> bool:
+    """Whether the changed configuration of xl audits clean once --fix is applied."""
+    path = each.folder / change.file
+    before = path.read_text()
+    path.write_text(change.text)
+    try:
+        diff = each.audit("--fix").out
+        path.write_text(patched(change.text, diff))
+        return each.audit().status == 0
+    finally:
+        path.write_text(before)
+
+
+def patched(text: str, diff: str) -> str:
+    """Apply a unified diff, as patch does."""
+    lines, after, at = text.splitlines(keepends=True), [], 0
+    for line in diff.splitlines(keepends=True)[2:]:
+        hunk = re.match(r"@@ -(\d+)", line)
+        if hunk:
+            start = int(hunk[1]) - 1
+            after += lines[at:start]
+            at = start
+        elif line.startswith("+"):
+            after.append(line[1:])
+        else:
+            assert lines[at] == line[1:], (lines[at], line)
+            after += [lines[at]] if line.startswith(" ") else []
+            at += 1
+    return "".join([*after, *lines[at:]])
+
+
 def _harmless(each: Set, change: Change, problems: list[dict[str, object]]) -> str:
     if change.kind == "iomem added" and any(p["line"] == change.line for p in problems):
         return "twice"
@@ -236,6 +267,7 @@ def run() -> int:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--show", type=int, default=8)
+    parser.add_argument("--fix", action="store_true", help="of xl.cfg alone: does --fix mend it?")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     kinds: Counter[tuple[str, str]] = Counter()
@@ -245,7 +277,16 @@ def run() -> int:
             change = changed(each, rng)
             if change is None or done == options.count:
                 continue
+            if options.fix and change.file != "xl.cfg":
+                continue
             done += 1
+            if options.fix:
+                mended = is_fixed(each, change)
+                kinds[change.kind, "mended" if mended else "not mended"] += 1
+                missed += not mended
+                if not mended and missed <= options.show:
+                    print("NOT MENDED", each.name, change)
+                continue
             finding = found(each, change)
             outcome = "found" if finding.is_found else finding.reason or "missed"
             kinds[change.kind, outcome] += 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.audit.changes import HARMLESS, changed, found
+from tests.audit.changes import HARMLESS, changed, found, is_fixed, patched
 from tests.audit.sets import all_sets
 from tests.support import Run
 from west_viommu.check.audit_host import Cover
@@ -171,6 +171,54 @@ def test_what_is_allowed_is_a_warning(viommu: Run, demo_host: Path) -> None:
     assert viommu(*command, "--allow", "shared-page").status == 2
 
 
+def test_fix_prints_a_diff_and_changes_nothing(viommu: Run, demo_host: Path) -> None:
+    wrong = f"""name = "net"
+dtdev = [ "{ETHERNET}", # and the DMA controller
+ "{DMA}" ]
+irqs = [
+    56, # the Ethernet
+    92,
+    93,
+    93,
+]
+iomem = []
+iomem += [ "e0100,1", "e0200000,1" ]
+"""
+    Path("g.cfg").write_text(wrong)
+    command = ("audit", "--host", demo_host, "--profile", "xen")
+    outcome = viommu(*command, "--fix", "g.cfg")
+    assert outcome.status == 1 and Path("g.cfg").read_text() == wrong
+    fixed = patched(wrong, outcome.out)
+    assert (
+        fixed
+        == f"""name = "net"
+dtdev = [ "{ETHERNET}", # and the DMA controller
+ "{DMA}" ]
+irqs = [
+    # the Ethernet
+    92,
+    93,
+    88,
+]
+iomem = []
+iomem += [ "e0100,1", "e0200,1", ]
+"""
+    )
+    Path("g.cfg").write_text(fixed)
+    assert (viommu(*command, "g.cfg").status, viommu(*command, "--fix", "g.cfg").out) == (0, "")
+
+
+def test_fix_adds_lists_that_are_not_there(viommu: Run, demo_host: Path) -> None:
+    wrong = f'irqs = [ 88 ]\niomem = "e0100,1"\ndtdev = [ "{ETHERNET}" ]\n'
+    Path("g.cfg").write_text(wrong)
+    command = ("audit", "--host", demo_host, "--profile", "xen")
+    fixed = patched(wrong, viommu(*command, "--fix", "g.cfg").out)
+    assert fixed == f'irqs = [ 88 ]\niomem = [ "e0100,1" ]\ndtdev = [ "{ETHERNET}" ]\n'
+    Path("g.cfg").write_text('irqs = [ 88 ]\niomem = [ "e0100,1" ]')
+    added = viommu(*command, "--fix", "g.cfg").out
+    assert f'+dtdev = [ "{ETHERNET}" ]\n' in added
+
+
 def test_json_has_devices_and_problems(viommu: Run, demo_host: Path) -> None:
     Path("g.cfg").write_text(RIGHT.replace("88, ", ""))
     command = ("audit", "--host", demo_host, "--profile", "xen", "--json", "g.cfg")
@@ -202,6 +250,8 @@ def test_sets_of_our_own_are_clean_and_changes_are_found() -> None:
         assert each.audit().status == 0, each
         change = changed(each, rng)
         finding = found(each, change) if change else None
+        if change and change.file == "xl.cfg":
+            assert is_fixed(each, change), change
         assert finding is None or finding.is_found or finding.reason in HARMLESS, (each, change)
 
 

@@ -22,6 +22,20 @@ def judge_lines(given: Given) -> None:
     judge.judge_trees()
 
 
+def missing_lines(given: Given, path: str) -> list[int]:
+    """Return the lines that the guest's tree lists, or without it all of the device, and that
+    are not in irqs.
+    """
+    nodes = given.nodes.get(path, ())
+    device = given.host.device(path)
+    own = dict.fromkeys(device.intids if device else ())
+    lines = [int(intid) for intid in own if intid >= FIRST_SPI]
+    if nodes and all(node.intids is not None for node in nodes):
+        listed = {intid for node in nodes for intid in node.intids or ()}
+        lines = [intid for intid in given.own_lines(path) if intid in listed]
+    return [intid for intid in lines if intid not in given.intids]
+
+
 class _Lines:
     """Judges the lines, streams and nodes of one domain."""
 
@@ -29,7 +43,7 @@ class _Lines:
         self._set = given
 
     def judge_lines(self) -> None:
-        missing = [(path, i) for path in self._set.found for i in self._missing_lines(path)]
+        missing = [(path, i) for path in self._set.found for i in missing_lines(self._set, path)]
         own = {intid for path in self._set.found for intid in self._set.own_lines(path)}
         extras: list[Line] = []
         twice: list[Line] = []
@@ -67,19 +81,6 @@ class _Lines:
                 line.where,
                 found=str(line.intid),
             )
-
-    def _missing_lines(self, path: str) -> list[int]:
-        """Return the lines that the guest's tree lists, or without it all of the device, and that
-        are not in irqs.
-        """
-        nodes = self._set.nodes.get(path, ())
-        device = self._set.host.device(path)
-        own = dict.fromkeys(device.intids if device else ())
-        lines = [int(intid) for intid in own if intid >= FIRST_SPI]
-        if nodes and all(node.intids is not None for node in nodes):
-            listed = {intid for node in nodes for intid in node.intids or ()}
-            lines = [intid for intid in self._set.own_lines(path) if intid in listed]
-        return [intid for intid in lines if intid not in self._set.intids]
 
     def _wrong_line(self, path: str, intid: int, line: Line, hint: str) -> None:
         whose = self._owner_of_line(line.intid)

@@ -97,7 +97,7 @@ class _Pages:
             return
         for at, (node, region) in enumerate(listed):
             seen = self._set.on_host(region.base)
-            expected = _expected(region, at, len(listed), on_host)
+            expected = stands_for(region, at, len(listed), on_host)
             if seen is not None:
                 own = next((r for r in on_host if in_pages(r).contains(seen)), None)
                 if own is not None or path in self._set.wrong:
@@ -320,7 +320,7 @@ class _Pages:
         on_host = [r for r in (device.regions if device else ()) if r and r.size]
         listed = [r for node in self._set.nodes.get(part.path, ()) for r in node.regions]
         for at, region in enumerate(listed):
-            expected = _expected(region, at, len(listed), on_host)
+            expected = stands_for(region, at, len(listed), on_host)
             if expected and in_pages(expected).contains(part.pages.first):
                 return in_pages(region).base + part.pages.first - in_pages(expected).base
         return part.pages.first
@@ -417,7 +417,7 @@ class _Pages:
         return is_above and holdings.is_for_all(path)
 
 
-def _expected(region: Region, at: int, count: int, on_host: Sequence[Region]) -> Region | None:
+def stands_for(region: Region, at: int, count: int, on_host: Sequence[Region]) -> Region | None:
     """Return the host region that the guest's region number `at` of `count` stands for."""
     if count == len(on_host):
         return on_host[at]

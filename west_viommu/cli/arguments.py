@@ -384,6 +384,11 @@ def _add_audit_arguments(parser: ArgumentParser) -> None:
         help="a hazard that you take, for one device, and why, as allow in viommu.yml; may be "
         "repeated",
     )
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="print what makes the lists of each xl.cfg right, as a unified diff; no file changes",
+    )
     _add_preprocessor_arguments(parser)
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="default: table"
@@ -499,7 +504,8 @@ COMMANDS = (
         "examples:\n"
         "  %(prog)s --host host.dtb --profile xen guest.cfg\n"
         "  %(prog)s --host host.dtb guest.cfg other.cfg host.overlay\n"
-        "  %(prog)s --host host.dtb imagebuilder.config",
+        "  %(prog)s --host host.dtb imagebuilder.config\n"
+        "  %(prog)s --host host.dtb --fix guest.cfg | patch -p0",
         _add_audit_arguments,
     ),
     Command(

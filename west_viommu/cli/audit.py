@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from west_viommu.api import read_host
+from west_viommu.check.audit_fix import right_lists
+from west_viommu.check.audit_host import AuditedHost
 from west_viommu.check.audit_set import audit_set
 from west_viommu.check.sets import SetDomain
 from west_viommu.cli.console import Console, tell
@@ -13,11 +16,13 @@ from west_viommu.cli.run import DONE, REFUSED, permission, settings_of_host
 from west_viommu.diagnostics import bounded
 from west_viommu.host.devices import Devices, Host
 from west_viommu.hypervisor.assignment import Terms
-from west_viommu.read.sets import read_sets
+from west_viommu.hypervisor.holdings import Holdings
+from west_viommu.read.sets import Sets, read_sets
 from west_viommu.read.settings import terms
 from west_viommu.read.tree import inventory_of
 from west_viommu.tree.node import Tree
 from west_viommu.write.audit_report import audit_json, audit_table
+from west_viommu.write.xl_fix import xl_diff
 
 
 class Options(NamedTuple):
@@ -28,6 +33,7 @@ class Options(NamedTuple):
     config: str | None
     profile: str | None
     allow: list[str]
+    fix: bool
     include: list[str]
     define: list[str]
     format: str
@@ -56,8 +62,20 @@ def run(options: Options, console: Console) -> int:
     console.report(problems)
     for note in audited.notes:
         console.note(note)
-    if options.format == "json":
+    if options.fix:
+        tell(_diffs(sets, host, terms_of))
+    elif options.format == "json":
         tell([audit_json(audited, agreed.profile.name)])
     else:
         console.result([audit_table(audited)])
     return REFUSED if any(not problem.warning for problem in problems) else DONE
+
+
+def _diffs(sets: Sets, host: Host, terms_of: Callable[[SetDomain], Terms]) -> Iterator[str]:
+    """Yield what makes the lists of each configuration of xl right."""
+    for domain in sets.domains:
+        config = sets.configs.get(domain.where.file)
+        if config and domain.is_xl:
+            agreed = terms_of(domain)
+            holdings = Holdings(host.devices, agreed.profile, has_dom0=agreed.has_dom0)
+            yield from xl_diff(config, right_lists(domain, AuditedHost(holdings, agreed)))
