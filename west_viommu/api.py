@@ -27,7 +27,7 @@ What cannot be right is refused, with all that is wrong with it:
 ...         print(problem.id, problem.where)
 ...         print(problem.hint)
 stream-mismatch Where(file='guest.overlay', line=18)
-copy the IDs of that host node: iommus = <0x0 0x50>;
+write iommus = <0x0 0x50>;
 """
 
 from __future__ import annotations

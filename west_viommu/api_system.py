@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 from west_viommu.api import Host, read_host
 from west_viommu.diagnostics import Diagnostic, Refused, Where, bounded
-from west_viommu.hazards.wanted import Wanted, has_all
+from west_viommu.hazards.parts import Wanted, has_all
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import StreamId
 from west_viommu.names import (

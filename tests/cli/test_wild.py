@@ -153,7 +153,7 @@ def test_a_zephyr_overlay_gets_its_own_gic_in_interrupts_extended(
         (
             f'xen,path = "{ETH}"; xen,smmu-stream-ids = <0x5>;',
             1,
-            f"[stream-mismatch] the stream IDs are not those of {ETH} (node {NODE}, expected 0x6 "
+            f"[stream-mismatch] this stream ID does not belong to {ETH} (node {NODE}, expected 0x6 "
             "behind /bus@40000000/iommu@0, found 0x5 of no master)",
         ),
         (f"{IDS} xen,smmu-stream-ids = <0x7>;", 1, "[stream-mismatch]"),

@@ -10,7 +10,7 @@ from west_viommu.guest.requests import Request, asked
 from west_viommu.guest.source import without_source
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
-from west_viommu.plan.copied import with_pairs
+from west_viommu.plan.match import with_pairs
 
 HOST = tree("""#address-cells = <1>; #size-cells = <1>;
     one { compatible = "arm,smmu-v3"; #iommu-cells = <1>; phandle = <1>; };

@@ -9,11 +9,10 @@ from tests.support import tree
 from west_viommu.guest.entries import Entry
 from west_viommu.guest.regions import RegionPair
 from west_viommu.guest.requests import Request
-from west_viommu.hazards.findings import NoMatch
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import StreamId, inventory
 from west_viommu.hypervisor.holdings import Holdings
-from west_viommu.plan.match import assignment
+from west_viommu.plan.match import NoMatch, named_device, wanted_ids
 from west_viommu.read.profiles import profile
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.node import Phandle
@@ -40,7 +39,7 @@ HOLDINGS = Holdings(Devices("host.dts", HOST, inventory(HOST)[0]), profile("xen-
         ("x", 0x30000, [0x10], "ambiguous-master"),
         ("x", 0x30000, [0x11], "unknown-stream-id"),
         # Of two nodes at one address, the name says which: one is behind no IOMMU.
-        ("plain@50000", 0x50000, [0x11], "unprotected"),
+        ("plain@50000", 0x50000, [0x11], "/plain@50000"),
         ("other@50000", 0x50000, [0x11], "unknown-stream-id"),
         ("x", 0x50000, [0x11], "unknown-stream-id"),
         ("x", 0x30000, [0x4F], "/m@40000"),
@@ -56,7 +55,7 @@ def test_the_address_then_the_name(name: str, reg: int, ids: list[int], expected
     pairs = (RegionPair(region, region),)
     request = Request("/passthrough/x", name, None, entries, pairs, (), (), False, None)
     try:
-        found = assignment(request, HOLDINGS).device.path
+        found = named_device(request, wanted_ids(request, HOLDINGS.devices), HOLDINGS).path
     except NoMatch as no_match:
         found = no_match.hazard
     assert found == expected

@@ -7,20 +7,6 @@ from collections.abc import Iterable
 
 from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.source import GuestTree
-from west_viommu.hypervisor.assignment import Assignment
-
-
-class NoMatch(Exception):
-    """A request that means no one host device: the hazard id and what was found.
-
-    `otherwise`: the assignment that it is where the hazard is allowed; None where there is none.
-    """
-
-    def __init__(self, hazard: str, finding: Diagnostic, otherwise: Assignment | None = None):
-        super().__init__(finding.what)
-        self.hazard = hazard
-        self.finding = finding
-        self.otherwise = otherwise
 
 
 def problem(

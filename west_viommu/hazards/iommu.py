@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.diagnostics import Diagnostic
-from west_viommu.hazards.findings import listed
-from west_viommu.hazards.matching import not_protected
+from west_viommu.hazards.findings import as_allowed, listed
 from west_viommu.hazards.ownership import Ownership, of_each
 from west_viommu.host.inventory import Iommu
 from west_viommu.hypervisor.assignment import Assigned
@@ -17,7 +16,15 @@ from west_viommu.hypervisor.assignment import Assigned
 def unprotected(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """Behind no IOMMU, nothing confines the DMA of a device."""
     if not ownership.iommus(assigned):
-        yield not_protected(assigned.device)
+        path = assigned.device.path
+        yield Diagnostic(
+            what=f"{path} is behind no IOMMU in the host tree, so its DMA would reach all memory",
+            hint="take the host tree whose node has `iommus`, or another device of `viommu list`; "
+            f"for one that does no DMA: {as_allowed('unprotected', path)}",
+            prop="iommus",
+            expected="`iommus` on the host node",
+            found="none",
+        )
 
 
 @of_each

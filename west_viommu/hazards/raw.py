@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.requests import Raw
-from west_viommu.hazards.contradictions import differs_within_a_page
 from west_viommu.hazards.findings import as_allowed
+from west_viommu.hazards.odd import differs_within_a_page
 from west_viommu.hazards.overlaps import overlaps
 from west_viommu.hazards.ownership import Found, Ownership
 from west_viommu.host.intervals import Interval, covered_by

@@ -57,7 +57,7 @@ _FATAL, _WARNING = Severity.FATAL, Severity.WARNING
 _DRIVEN = ("unprotected", "unsupported-iommu")
 
 # In the order in which they are reported for each request. Those without a check are found where
-# the host device is looked for (plan/identity.py, plan/planning.py).
+# the host device is looked for (plan/match.py, plan/planning.py).
 HAZARDS = (
     Hazard("wrong-host", None, _FATAL),
     Hazard("unknown-host-node", None, _FATAL),

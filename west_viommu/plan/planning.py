@@ -11,8 +11,7 @@ from typing import NamedTuple
 from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Asked, Guest, Request
-from west_viommu.hazards.contradictions import Examiner
-from west_viommu.hazards.matching import assigned_twice
+from west_viommu.hazards.odd import Examiner, assigned_twice
 from west_viommu.hazards.ownership import Ownership
 from west_viommu.hazards.paste import Paper
 from west_viommu.hazards.permissions import Permissions
@@ -33,8 +32,7 @@ from west_viommu.hypervisor.numbering import Numbers, agreeing_toolstacks, fixed
 from west_viommu.hypervisor.pages import in_pages, mapped_pages, whole_pages
 from west_viommu.hypervisor.profile import Profile, Viommu
 from west_viommu.hypervisor.sweep import conflicts
-from west_viommu.plan.copied import with_pairs
-from west_viommu.plan.identity import Identity, Matcher
+from west_viommu.plan.match import Identity, Matcher
 from west_viommu.plan.own_tree import clashes
 from west_viommu.plan.partial import PartialTree
 from west_viommu.plan.plan import (
@@ -130,8 +128,7 @@ def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
     told = Told(permissions)
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
     examiner = Examiner(holdings, terms, Paper(guest.tree, asked.gic))
-    requests = [with_pairs(request, devices) for request in asked.requests]
-    identities = Matcher(holdings, permissions, examiner).identities(requests)
+    identities = Matcher(holdings, permissions, examiner).identities(asked.requests)
     matched = dict(_each_once(identities, told))
     # A node that appears twice is not in the way of the other.
     again = {

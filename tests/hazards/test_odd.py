@@ -4,9 +4,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support import tree
-from west_viommu.guest.requests import Request
-from west_viommu.hazards.matching import mismatch
-from west_viommu.hazards.wanted import Wanted
+from west_viommu.hazards.odd import with_owners
+from west_viommu.hazards.parts import Wanted
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import StreamId, inventory
 
@@ -31,6 +30,5 @@ HOST = tree(
 )
 def test_whose_the_ids_are(ids: list[int], found: str) -> None:
     devices = Devices("host.dts", HOST, inventory(HOST)[0])
-    request = Request("/passthrough/x", "x", "/d", (), (), (), (), False, None)
     wanted = [Wanted(StreamId(each), None) for each in ids]
-    assert mismatch(request, wanted, devices, devices.device("/d")).found == found
+    assert with_owners(wanted, devices) == found
