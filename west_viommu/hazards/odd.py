@@ -305,7 +305,9 @@ def in_one(odd: Sequence[Odd], path: str, table: Table) -> Diagnostic:
 
 def or_else(finding: Diagnostic, request: Request, master: Master | None, path: str) -> Diagnostic:
     """Return `finding` with a second reading: the request may as well mean the device at `path`."""
-    line = as_entries(master) if master and not request.xen_path else path_line(path)
+    line = path_line(path)
+    if master and not request.xen_path and {*master.stream_ids} - {e.id for e in request.entries}:
+        line = as_entries(master)
     return finding._replace(hint=f"{finding.hint.rstrip(';')}; or, if you mean {path}, {line}")
 
 

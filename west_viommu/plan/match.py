@@ -135,7 +135,7 @@ class Matcher:
         If the parts have no majority, the device is the named one, and the message has both.
         """
         named, best = doubt.named, table.best(taken)
-        meant = self._meant(request, doubt, best)
+        meant = self._meant(request, doubt, table, best)
         if meant is None:
             problem = self._without_device(request, doubt.reason, best)
             return Identity(None, (problem,), is_refused=True)
@@ -158,7 +158,9 @@ class Matcher:
         stand_in = None if is_named or path in taken else _stand_in(request, meant.device)
         return Identity(named, tuple(problems), is_refused=True, stand_in=stand_in)
 
-    def _meant(self, request: Request, doubt: _Doubt, best: Sequence[str]) -> Assignment | None:
+    def _meant(
+        self, request: Request, doubt: _Doubt, table: Table, best: Sequence[str]
+    ) -> Assignment | None:
         """Return the assignment of the device that the most parts fit, if there is one and some
         part does not fit it; else of the device that the request names.
         """
@@ -167,7 +169,7 @@ class Matcher:
         if device is None or (named and named.device.path == device.path):
             return named
         other = whole(request, device)
-        return other if any(self._examiner.odd_parts(other, doubt.wanted)) else named
+        return other if any(self._examiner.odd_parts(other, doubt.wanted, table)) else named
 
     def _without_device(
         self, request: Request, reason: NoMatch | None, best: Sequence[str]
