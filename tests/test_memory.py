@@ -299,9 +299,9 @@ def test_bind_takes_its_size_times_a_constant(
 
 def test_a_profile_takes_its_size_times_a_constant(tmp_path: Path) -> None:
     shipped = (PACKAGE / "profiles" / "xen-rfc.yaml").read_text()
-    rows = "    - {name: v, first: 32, last: 1019, if: always}\n" * 1000
-    text = shipped.replace("    - {name: vpl011, first", f"{rows}    - {{name: vpl011, first")
-    (tmp_path / "own.yml").write_text(text.replace("name: xen-rfc", "name: own"))
+    rows = "{name: v, first: 32, last: 1019, if: always},\n" * 1000
+    text = shipped.replace('{"name": "vpl011", "first"', f'{rows}{{"name": "vpl011", "first"')
+    (tmp_path / "own.yml").write_text(text.replace('"name": "xen-rfc"', '"name": "own"'))
     (tmp_path / "host.dtb").write_bytes(on_one_line_each())
     (tmp_path / "guest.dts").write_text(GUEST % 'm0 { xen,path = "/m0"; interrupts = <0 7 4>; };')
     command = ("bind", "--host", "host.dtb", "--profile", "own.yml", "guest.dts")

@@ -20,8 +20,7 @@ from tests.system.guests import Guest, bound, judged
 from west_viommu.diagnostics import Refused
 from west_viommu.names import PROFILES
 from west_viommu.names import SCHEMAS as ON_THE_NETWORK
-from west_viommu.read.config import config_of
-from west_viommu.read.settings import settings, terms
+from west_viommu.read.settings import config_of, settings, terms
 from west_viommu.read.system import system_file
 
 SCHEMAS = PACKAGE / "schemas"

@@ -370,7 +370,7 @@ def test_another_profile_than_that_of_the_build(viommu: Run) -> None:
 
 def test_a_profile_of_its_users_own(viommu: Run) -> None:
     shipped = (PACKAGE / "profiles/xen-rfc.yaml").read_text()
-    own = shipped.replace("name: xen-rfc", "name: mine").replace("0x04040000", "0x05040000")
+    own = shipped.replace('"name": "xen-rfc"', '"name": "mine"').replace("0x04040000", "0x05040000")
     Path("mine.yaml").write_text(own)
     make_pair(viommu, options=("--profile", "./mine.yaml"))
     command = ("check", "-d", "build", "--host", "host.dts")

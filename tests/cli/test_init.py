@@ -12,7 +12,7 @@ import yaml
 
 from tests.support import DEMO, PACKAGE, Run, blob
 from west_viommu.cli.console import Console
-from west_viommu.read.config import config_of
+from west_viommu.read.settings import config_of
 
 SCHEMAS = PACKAGE / "schemas"
 

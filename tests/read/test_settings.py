@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from west_viommu.diagnostics import Refused
-from west_viommu.read.settings import Settings, settings, west_board
+from west_viommu.read.settings import Settings, settings
+from west_viommu.read.west import west_board
 
 
 @pytest.fixture

@@ -127,7 +127,11 @@ def test_without_dtc_there_is_no_blob_of_it(
 
 def test_plans_by_a_profile_of_ones_own(viommu: Run) -> None:
     """viommu.json has its name, and not its file."""
-    own = (PACKAGE / "profiles" / "xen-rfc.yaml").read_text().replace("name: xen-rfc", "name: mine")
+    own = (
+        (PACKAGE / "profiles" / "xen-rfc.yaml")
+        .read_text()
+        .replace('"name": "xen-rfc"', '"name": "mine"')
+    )
     Path("mine.yaml").write_text(own)
     bound(viommu, "./mine.yaml", {"net": Guest(["/net@10000000"])})
     outcome = viommu("system", "--host", "host.dts", "net")

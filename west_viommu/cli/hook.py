@@ -122,7 +122,7 @@ def _console(options: Options, form: str) -> Console:
     """Where the hook prints. The commands that its user has are west's where there is west."""
 
     def wants_colour() -> bool:
-        from west_viommu.read.settings import west_wants_colour
+        from west_viommu.read.west import west_wants_colour
 
         return west_wants_colour(options.app, options.workspace)
 

@@ -15,8 +15,9 @@ from west_viommu.diagnostics import refusal
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import DOMAIN, PROFILES, SCHEMAS, is_profile_path
 from west_viommu.read.profiles import profile
-from west_viommu.read.settings import FILE_NAME, west_topdir
+from west_viommu.read.settings import FILE_NAME
 from west_viommu.read.tree import inventory_of, read_host_tree
+from west_viommu.read.west import west_topdir
 
 _CHECKOUT = Path(__file__).resolve().parent.parent.parent
 # What a checkout has, and an installed package has not.

@@ -194,7 +194,7 @@ def host_and_terms(
 
 
 def _application_of_build(console: Console) -> str | None:
-    from west_viommu.read.west_build import application_of, west_build_dir
+    from west_viommu.read.west import application_of, west_build_dir
 
     build = west_build_dir(None)
     app = application_of(build) if build else None

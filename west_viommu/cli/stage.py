@@ -16,9 +16,9 @@ from west_viommu.diagnostics import refusal
 from west_viommu.names import BINDINGS
 from west_viommu.read.plain_file import content
 from west_viommu.read.preprocess import decoded, named_files
-from west_viommu.read.settings import Settings, west_board
+from west_viommu.read.settings import Settings
 from west_viommu.read.sysbuild import DOMAINS, images
-from west_viommu.read.west_build import application_of, west_build_dir
+from west_viommu.read.west import application_of, west_board, west_build_dir
 
 _PREPROCESSED = "zephyr/zephyr.dts.pre"
 # What zephyr/cmake/dts.cmake leaves.

@@ -27,7 +27,7 @@ from west_viommu.names import SYSTEM, SYSTEM_FOLDER
 from west_viommu.read.plain_file import content
 from west_viommu.read.settings import settings
 from west_viommu.read.system import SystemFile
-from west_viommu.read.west_build import application_of, host_given_to
+from west_viommu.read.west import application_of, host_given_to
 from west_viommu.tree.cells import counted
 from west_viommu.write.files import SystemOutput
 from west_viommu.write.graphviz import svg, system_dot

@@ -2,18 +2,18 @@
 """Profiles: data files with what one hypervisor gives its guests. Some are shipped; a user's own is
 named by its path.
 
-What is shipped is YAML with its reasons beside it, for people, and the same as JSON, to be read: to
-import yaml and read one takes a seventh of `bind`. A test holds the two together.
+To import yaml and read a profile would take a seventh of `bind`, and json as much of `list` as the
+profile itself. So the shipped files are YAML in flow style with quotes, which is an expression of
+Python as well.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
 
-from west_viommu.diagnostics import close_matches, refusal
+from west_viommu.diagnostics import Diagnostic, Refused, close_matches, refusal
 from west_viommu.hypervisor.profile import (
     SMMUV3,
     Driver,
@@ -29,8 +29,7 @@ from west_viommu.read.plain_file import PACKAGE
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 
-# The profiles that are shipped, by name.
-SHIPPED = os.path.join(PACKAGE, "profiles", "shipped.json")
+_NAMES: dict[str, Any] = {"__builtins__": {}, "null": None, "true": True, "false": False}
 _LIST = "`viommu profiles` shows those that are shipped; a file of your own goes by its path"
 
 
@@ -114,14 +113,29 @@ def _viommu(data: Any) -> Viommu | None:
 
 
 def _content(name: str | None) -> Any:
-    """The data of profile `name`."""
+    """Return the data of profile `name`. Raises Refused."""
+    file = profile_file(name)
     if name and is_profile_path(name):
-        # Late: YAML and JSON schema cost more than a plan.
-        from west_viommu.read.own_profile import own_profile
+        return _own(file)
+    with open(file, encoding="utf-8") as shipped:
+        return eval(shipped.read(), dict(_NAMES))
 
-        return own_profile(name)
-    with open(SHIPPED, encoding="utf-8") as file:
-        return json.load(file)[_shipped_name(name)]
+
+def _own(file: str) -> Any:
+    """Return the data of a user's own profile. Raises Refused."""
+    # Late: YAML costs more than a plan.
+    from west_viommu.read.yaml_reader import Hints, read_document
+
+    hints = Hints(
+        "correct the path; the shipped profiles (`viommu profiles`) go by name",
+        "start from what `viommu profiles NAME` prints",
+    )
+    document = read_document(os.path.normpath(file), "profile", hints)
+    if document.value["name"] in PROFILES:
+        what, hint = "a shipped profile has this name", "give yours a name of its own"
+        where = document.where("name")
+        raise Refused([Diagnostic(id="malformed", what=what, hint=hint, where=where)])
+    return document.value
 
 
 def _shipped_name(name: str | None) -> str:

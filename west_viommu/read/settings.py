@@ -4,56 +4,59 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Refused, Where, refusal
-from west_viommu.hypervisor.assignment import Explicit, Extra, Permission, Terms
 from west_viommu.names import is_profile_path
-from west_viommu.read.plain_file import content, is_missing, near, unreadable
+from west_viommu.read.plain_file import is_missing, near
 
 if TYPE_CHECKING:
-    from configparser import ConfigParser
-
-    from west_viommu.read.config import Config
+    from west_viommu.hypervisor.assignment import Explicit, Extra, Permission, Terms
+    from west_viommu.read.yaml_reader import Document
 
 FILE_NAME = "viommu.yml"
-# West's own has a few lines.
-_MOST_OF_WEST = 1 << 20
 # By which people call viommu.yml.
 _NEAR_MISSES = ("viommu.yaml", ".viommu.yml", "viommu.yml.txt", "west-viommu.yml")
-_WEST_FILES = (os.path.join(".west", "config"), ".westconfig")
 # Key of viommu.yml -> key of west's section [viommu].
 _KEYS = {"host": "host-dtb", "profile": "profile", "vsid": "vsid"}
 
 
 class Settings(NamedTuple):
-    """What was chosen, None where nobody did. `files` are those that the answer came from. The
-    next five are those of viommu.yml, docs/zephyr.md; `host_where`: the line that names the host.
+    """What was chosen; None if nothing chooses it. `files`: those that the answer came from.
+    `host_where`: the line that names the host. The others are those of viommu.yml
+    (docs/formats.md).
     """
 
     host: str | None
     profile: str | None
     vsid: str | None
-    files: tuple[str, ...]
+    files: tuple[str, ...] = ()
     domain: frozenset[str] = frozenset()
     permissions: tuple[Permission, ...] = ()
     explicit: tuple[Explicit, ...] = ()
     has_dom0: bool = True
     extra: tuple[Extra, ...] = ()
     host_where: Where | None = None
+    xen_version: str | None = None
+    cpus: int = 1
+    has_hardware_domain: bool = False
 
     def check_host(self) -> None:
-        """Raises Refused where a file names the host tree, and it is not there."""
+        """Raises Refused if a file names the host tree, and it is not there."""
         if self.host and self.host_where and is_missing(self.host):
-            is_own = not self.host_where.file.endswith(_WEST_FILES)
+            from west_viommu.read.west import WEST_FILES
+
+            is_own = not self.host_where.file.endswith(WEST_FILES)
             of = "this file" if is_own else "the application: west config viommu.host-dtb PATH"
+            hint = f"{near(self.host)}correct the path, which is relative to {of}"
+            what = "this names a host tree that does not exist"
             raise Refused(
                 [
                     Diagnostic(
                         id="unreadable",
-                        what="this names a host tree that does not exist",
-                        hint=f"{near(self.host)}correct the path, which is relative to {of}",
+                        what=what,
+                        hint=hint,
                         found=self.host,
                         where=self.host_where,
                     )
@@ -67,32 +70,30 @@ def settings(
     config: str | None = None,
     workspace: str | None = None,
 ) -> Settings:
-    """The settings for the application in folder `app`, which is in the west `workspace`, or else
-    in the one above it.
+    """Return the settings for the application in folder `app`, which is in the west `workspace`, or
+    else in the one above it.
 
     `options` come first, then `west config viommu.*` (a relative host is relative to `app`), then
     `config` or viommu.yml in `app` (relative to that file). Raises Refused.
     """
     west, west_files = _of_west(app, workspace)
-    own, own_files = _of_file(app, config)
-    chosen = {key: options.get(key) or west.get(key) or getattr(own, key, None) for key in _KEYS}
-    host, profile, vsid = (chosen[key] for key in _KEYS)
-    where = _host_place(own, own_files, west, west_files) if not options.get("host") else None
-    found = Settings(host, profile, vsid, (*west_files, *own_files), host_where=where)
-    if own is None:
-        return found
-    return found._replace(
-        domain=own.domain,
-        permissions=own.permissions,
-        explicit=own.explicit,
-        has_dom0=own.has_dom0,
-        extra=own.extra,
+    own = _of_file(app, config)
+    host, profile, vsid = (options.get(key) or west.get(key) or getattr(own, key) for key in _KEYS)
+    where = own.host_where
+    if options.get("host") or west.get("host"):
+        where = None if options.get("host") else _host_place(west_files)
+    return own._replace(
+        host=host,
+        profile=profile,
+        vsid=vsid,
+        files=(*west_files, *own.files),
+        host_where=where,
     )
 
 
 def terms(chosen: Settings) -> Terms:
-    """The terms of a plan, with the profile read. Raises Refused."""
-    # Late: JSON and six profiles, which a run that only lists does not need.
+    """Return the terms of a plan, with the profile read. Raises Refused."""
+    from west_viommu.hypervisor.assignment import Terms
     from west_viommu.read.profiles import profile
 
     return Terms(
@@ -105,40 +106,61 @@ def terms(chosen: Settings) -> Terms:
     )
 
 
-def west_option(app: str, section: str, key: str) -> str | None:
-    """What `west config SECTION.KEY` says in the workspace of `app`."""
-    values = (parser.get(section, key, fallback=None) for parser, _ in _configs(app, None))
-    return next((value for value in values if value), None)
+def config_of(file: str) -> Settings:
+    """Return what the viommu.yml `file` says. Raises Refused, with all that is wrong with it."""
+    # Late: YAML takes a tenth of a run, and most have no such file.
+    from west_viommu.hypervisor.assignment import Explicit, Extra
+    from west_viommu.read.yaml_reader import Hints, read_document
+    from west_viommu.tree.addresses import Region
+
+    hints = Hints("check its path", "write what docs/formats.md shows")
+    document = read_document(file, "config", hints)
+    found = document.value
+    return Settings(
+        host=found.get("host"),
+        profile=found.get("profile"),
+        vsid=found.get("vsid"),
+        files=(file,),
+        domain=frozenset(found.get("domain", ())),
+        permissions=permissions(document),
+        explicit=tuple(
+            Explicit(device, tuple(ids), document.where("vsids", device))
+            for device, ids in found.get("vsids", {}).items()
+        ),
+        has_dom0="dom0" not in found,
+        extra=tuple(
+            Extra(
+                each["device"],
+                Region(*each["region"]),
+                each["reason"],
+                document.where("regions", number),
+            )
+            for number, each in enumerate(found.get("regions", ()))
+        ),
+        host_where=document.where("host") if "host" in found else None,
+        xen_version=found.get("xen-version"),
+        cpus=found.get("cpus", 1),
+        has_hardware_domain=found.get("hardware-domain", False),
+    )
 
 
-def west_board(app: str) -> str | None:
-    """The board that `west build` would take for a new build."""
-    return os.environ.get("BOARD") or west_option(app, "build", "board")
+def permissions(document: Document) -> tuple[Permission, ...]:
+    """Return the permissions of a viommu.yml or system.yml."""
+    from west_viommu.hypervisor.assignment import Permission
 
-
-def west_wants_colour(app: str, workspace: str | None = None) -> bool:
-    """Whether `west config color.ui`, in the workspace of `app`, leaves west its colours."""
-    try:
-        for parser, _ in _configs(app, workspace):
-            value = parser.get("color", "ui", fallback=None)
-            if value is not None:
-                return parser.BOOLEAN_STATES.get(value.lower(), True)
-    except Refused:
-        # What is wrong with that file is told where it matters.
-        pass
-    return True
-
-
-def west_topdir(app: str) -> str | None:
-    """The west workspace of `app`."""
-    file = _workspace_config(app)
-    return file and os.path.dirname(os.path.dirname(file))
+    return tuple(
+        Permission(each["hazard"], each["device"], each["reason"], document.where("allow", number))
+        for number, each in enumerate(document.value.get("allow", ()))
+    )
 
 
 def _of_west(app: str, workspace: str | None) -> tuple[dict[str, str | None], list[str]]:
+    """Return what west's configuration says, and its files."""
+    from west_viommu.read.west import west_configs
+
     values: dict[str, str] = {}
     files = []
-    for parser, file in _configs(app, workspace):
+    for parser, file in west_configs(app, workspace):
         files.append(file)
         if parser.has_section("viommu"):
             for key, name in _KEYS.items():
@@ -147,75 +169,17 @@ def _of_west(app: str, workspace: str | None) -> tuple[dict[str, str | None], li
     return {key: placed(key, value, app) for key, value in values.items()}, files
 
 
-def _configs(app: str, workspace: str | None) -> list[tuple[ConfigParser, str]]:
-    """West's configuration files, the workspace's before the user's. Read with configparser: to
-    import west costs more than the rest of a run.
-    """
-    files = [_workspace_config(workspace or app), _user_config()]
-    there = [file for file in files if file and os.path.exists(file)]
-    if not there:
-        return []
-    from configparser import ConfigParser
-    from configparser import Error as ConfigError
-
-    found = []
-    for file in there:
-        if file:
-            parser = ConfigParser(interpolation=None)
-            try:
-                text = content(file, _MOST_OF_WEST).decode("utf-8", "surrogateescape")
-                parser.read_string(text, file)
-                text.encode()
-            except OSError as error:
-                raise Refused([unreadable(file, error, "check its permissions")]) from None
-            except (ConfigError, UnicodeEncodeError) as error:
-                raise Refused([_not_of_west(file, error)]) from None
-            found.append((parser, file))
-    return found
-
-
-def _not_of_west(file: str, error: Exception) -> Diagnostic:
-    """Why west cannot read its configuration `file` either, by what configparser says."""
-    line, hint = getattr(error, "lineno", None), "correct the line"
-    name = getattr(error, "option", None) or getattr(error, "section", None)
-    if isinstance(error, UnicodeEncodeError):
-        what, hint = "this is not UTF-8 text", "write it in UTF-8"
-        line = error.object.count("\n", 0, error.start) + 1
-    elif hasattr(error, "errors"):
-        what, line = "this is neither a [section] nor a line `key = value`", error.errors[0][0]
-    elif name:
-        what, hint = f"{name} appears twice", "remove one"
-    else:
-        what, hint = "this is not below a [section]", "write the section above it: [viommu]"
-    return Diagnostic(id="malformed", what=what, hint=hint, where=Where(file, line))
-
-
-def _workspace_config(app: str) -> str | None:
-    folder = os.path.abspath(app)
-    while not os.path.isdir(os.path.join(folder, ".west")):
-        above = os.path.dirname(folder)
-        if above == folder:
-            return None
-        folder = above
-    return os.path.join(folder, ".west", "config")
-
-
-def _user_config() -> str:
-    return os.environ.get("WEST_CONFIG_GLOBAL") or os.path.expanduser("~/.westconfig")
-
-
-def _of_file(app: str, config: str | None) -> tuple[Config | None, list[str]]:
-    """What viommu.yml says, and its name; None where there is none."""
+def _of_file(app: str, config: str | None) -> Settings:
+    """Return what viommu.yml says, its paths relative to here."""
     file = config or os.path.normpath(os.path.join(app, FILE_NAME))
     if not config and not os.path.exists(file):
         _check_no_other(os.path.dirname(file))
-        return None, []
-    from west_viommu.read.config import config_of
-
+        return Settings(None, None, None)
     own = config_of(file)
     folder = os.path.dirname(file)
-    host, profile = placed("host", own.host, folder), placed("profile", own.profile, folder)
-    return own._replace(host=host, profile=profile), [file]
+    return own._replace(
+        host=placed("host", own.host, folder), profile=placed("profile", own.profile, folder)
+    )
 
 
 def _check_no_other(folder: str) -> None:
@@ -230,20 +194,14 @@ def _check_no_other(folder: str) -> None:
             raise refusal("malformed", what, hint, file, expected=FILE_NAME, found=name)
 
 
-def _host_place(
-    own: Config | None,
-    own_files: Sequence[str],
-    west: Mapping[str, str | None],
-    west_files: Sequence[str],
-) -> Where | None:
-    """Which line names the host."""
-    if not west.get("host"):
-        return Where(own_files[0], own.lines.get("host")) if own and own.host else None
+def _host_place(west_files: list[str]) -> Where | None:
+    """Return which line of west's configuration names the host."""
+    from west_viommu.read.west import line_in
+
     for file in west_files:
-        lines = content(file, _MOST_OF_WEST).decode("utf-8").splitlines()
-        for number, line in enumerate(lines, 1):
-            if line.partition("=")[0].strip() == _KEYS["host"]:
-                return Where(file, number)
+        line = line_in(file, _KEYS["host"])
+        if line:
+            return Where(file, line)
     return None
 
 

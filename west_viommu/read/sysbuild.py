@@ -25,10 +25,10 @@ def images(build: Path) -> Images | None:
     file = build / DOMAINS
     if not os.path.exists(file):
         return None
-    from west_viommu.read.plain_yaml import Hints, composed, constructed
+    from west_viommu.read.yaml_reader import Hints, read_plain
 
     hints = Hints(_AGAIN, _AGAIN, _AGAIN)
-    found = constructed(str(file), composed(str(file), hints), hints)
+    found = read_plain(str(file), hints)
     try:
         directories = {str(each["name"]): Path(each["build_dir"]) for each in found["domains"]}
         return Images(next(n for n in directories if n == found["default"]), directories)

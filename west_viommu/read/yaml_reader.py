@@ -1,174 +1,377 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of ours that people write, by their composed YAML: that has the lines, so each mistake is
-told with its own.
+"""YAML files that people write, checked against the schema of each.
+
+A schema (west_viommu/schemas) is the one table of the keys of a file, and editors use it as well.
+Beside keywords of JSON schema it has texts for messages: `errorMessage`, what is wrong with a value
+or anything in it; `patternErrorMessage`; `lacks`, the message if a required key is missing;
+`expected`; and `hint`. The composed YAML has the lines, so each mistake is reported with its own.
+
+The files are plain. A file of a few lines of aliases or merge keys stands for gigabytes, and a tag
+on a value that is not of its kind ends PyYAML with any exception. Neither has a use in them.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import yaml
 
-from west_viommu.diagnostics import Diagnostic, Where, close_matches
-from west_viommu.hypervisor.assignment import Permission
+from west_viommu.diagnostics import Diagnostic, Refused, Where, close_matches
 from west_viommu.names import PROFILES, is_profile_path
-from west_viommu.read.plain_file import is_missing, near
-from west_viommu.read.plain_yaml import Hints, composed
+from west_viommu.read.plain_file import PACKAGE, content, is_missing, near, unreadable
 
-_TEXT = "tag:yaml.org,2002:str"
-_NUMBER = "tag:yaml.org,2002:int"
-_PERMISSION = 'write - {hazard: ID, device: "/path/of/host/node", reason: "why it is safe"}'
+# Ours have about 50 lines. PyYAML reads 200 KB in a second.
+_MOST_BYTES = 1 << 16
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+# A 64-bit number in any notation, with room for underscores. Python refuses to print a number of
+# more than 4,300 digits.
+_LONGEST_NUMBER = 100
+_LONGEST_SHOWN = 80
+_LAST_ADDRESS = (1 << 64) - 1
+_RESOLVED = ("bool", "float", "int", "null")
+_LINES = "write `key: value` lines"
+# Type of JSON schema -> the test of a value, what is wrong if it fails, and what to write.
+_TYPES: dict[str, tuple[Callable[[Any], bool], str, str]] = {
+    "string": (lambda value: isinstance(value, str), "{key} is not text", "quote the value"),
+    "integer": (
+        lambda value: isinstance(value, int) and not isinstance(value, bool),
+        "{key} is not a number",
+        "write a number, such as 1 or 0x50000000",
+    ),
+    "boolean": (
+        lambda value: isinstance(value, bool),
+        "{key} is neither true nor false",
+        "write true or false",
+    ),
+    "null": (lambda value: value is None, "{key} is not null", "write null"),
+    "array": (
+        lambda value: isinstance(value, list),
+        "{key} is not a list",
+        "write [..., ...] or `- ` lines",
+    ),
+    "object": (lambda value: isinstance(value, dict), "{key} is not a mapping", _LINES),
+}
 
 
-class YamlReader:
-    """Reads one file, and collects what is wrong with it."""
+class Hints(NamedTuple):
+    """What to do if a file cannot be read, is nested too deeply, or is no YAML."""
 
-    def __init__(self, file: str):
+    missing: str
+    deep: str
+    syntax: str = "correct the syntax"
+
+
+class Document(NamedTuple):
+    """The content of a file, and the line of each value by the keys and indices that lead to it."""
+
+    file: str
+    value: Any
+    lines: Mapping[tuple[object, ...], int]
+
+    def where(self, *path: object) -> Where:
+        """Return the place of the value at `path`."""
+        return Where(self.file, self.lines.get(path))
+
+
+def read_document(file: str, schema: str, hints: Hints) -> Document:
+    """Return the content of `file`, as the schema of that name has it. Raises Refused, with all
+    that is wrong.
+    """
+    with open(os.path.join(PACKAGE, "schemas", f"{schema}.json"), encoding="utf-8") as of_schema:
+        table = json.load(of_schema)
+    with _refusing(file, hints):
+        root = yaml.compose(content(file, _MOST_BYTES).decode("utf-8"), Loader=_PlainLoader)
+        if root is None:
+            root = yaml.MappingNode("", [], yaml.Mark(file, 0, 0, 0, None, 0))
+        reader = _Reader(file, table)
+        value = reader.value(root, table, (), "the file")
+    if reader.problems:
+        raise Refused(reader.problems)
+    return Document(file, value, reader.lines)
+
+
+def read_plain(file: str, hints: Hints) -> Any:
+    """Return the content of a `file` that another program wrote. Raises Refused."""
+    with _refusing(file, hints):
+        return yaml.load(content(file, _MOST_BYTES).decode("utf-8"), Loader=_PlainLoader)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Composes and constructs text, numbers, truth values, lists and mappings, and refuses anything
+    else as an error of the syntax.
+    """
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if tag.rpartition(":")[2] in _RESOLVED]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "anchor", None):
+            raise _refused("anchors and aliases are not read here: write the value out", event)
+        if getattr(event, "tag", None):
+            raise _refused("tags are not read here: leave it out", event)
+        return super().compose_node(parent, index)
+
+    def compose_scalar_node(self, anchor: Any) -> Any:
+        node = super().compose_scalar_node(anchor)
+        # "\0" or "\ud800", which no name of a file and no output can have.
+        if _NO_TEXT.search(node.value):
+            raise _refused("this has a character that is no text", node)
+        return node
+
+
+def _number_by(construct: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return `construct` of PyYAML without what only looks like a number: 0x_ is none."""
+
+    def number(loader: _PlainLoader, node: Any) -> Any:
+        if len(node.value) > _LONGEST_NUMBER:
+            raise _refused("this number is too long", node)
+        try:
+            return construct(loader, node)
+        except (ValueError, LookupError):
+            raise _refused("this is not a number", node) from None
+
+    return number
+
+
+for _kind, _construct in (
+    ("int", yaml.SafeLoader.construct_yaml_int),
+    ("float", yaml.SafeLoader.construct_yaml_float),
+):
+    _PlainLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _number_by(_construct))
+
+
+@contextmanager
+def _refusing(file: str, hints: Hints) -> Iterator[None]:
+    line = None
+    try:
+        yield
+        return
+    except OSError as error:
+        raise Refused([unreadable(file, error, hints.missing)]) from None
+    except RecursionError:
+        what, hint = "it is nested too deeply", hints.deep
+    except yaml.MarkedYAMLError as error:
+        what, hint = f"not valid YAML: {error.problem}", hints.syntax
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        what, hint = "not valid YAML: no text", "write UTF-8 text"
+    raise Refused([Diagnostic(id="malformed", what=what, hint=hint, where=Where(file, line))])
+
+
+def _refused(what: str, at: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=what, problem_mark=at.start_mark)
+
+
+class _Reader:
+    """Reads the composed YAML of one file by its schema, and collects what is wrong."""
+
+    def __init__(self, file: str, table: Mapping[str, Any]):
+        self.problems: list[Diagnostic] = []
+        self.lines: dict[tuple[object, ...], int] = {}
         self._file = file
-        self._problems: list[Diagnostic] = []
+        self._definitions = table.get("$defs", {})
+        self._hint = table.get("hint", "write all that is expected")
+        self._scalars = _PlainLoader("")
 
-    def _root(self) -> yaml.Node | None:
-        hints = Hints("check its path", "write what docs/formats.md shows")
-        root: yaml.Node | None = composed(self._file, hints)
-        return root
+    def value(self, node: Any, schema: Mapping[str, Any], path: Any, key: str) -> Any:
+        """Return the value of `node`, at that path, which messages call `key`."""
+        if "$ref" in schema:
+            schema = {**self._definitions[schema["$ref"].rpartition("/")[2]], **schema}
+        self.lines[path] = _line_of(node)
+        before = len(self.problems)
+        value = self._value(node, schema, path, key)
+        if len(self.problems) > before and "errorMessage" in schema:
+            # One message for all that is wrong in it.
+            found = self.problems[before]
+            self.problems[before:] = [
+                found._replace(
+                    what=schema["errorMessage"],
+                    hint=schema.get("hint", found.hint),
+                    expected=schema.get("expected", found.expected),
+                    where=Where(self._file, _line_of(node)),
+                )
+            ]
+        return value
 
-    def _entries(
-        self, node: yaml.Node | None, known: Mapping[str, object]
-    ) -> Iterator[tuple[str, yaml.Node]]:
-        """Keys, all of them `known`, and values of a mapping."""
-        for name, _, value in self._lines(node, known):
-            yield name, value
+    def _value(self, node: Any, schema: Mapping[str, Any], path: Any, key: str) -> Any:
+        kinds = schema.get("type", ())
+        kinds = [kinds] if isinstance(kinds, str) else kinds
+        if isinstance(node, yaml.MappingNode) and "object" in kinds:
+            return self._mapping(node, schema, path, key)
+        if isinstance(node, yaml.SequenceNode) and "array" in kinds:
+            return self._list(node, schema, path, key)
+        value: Any = None
+        if isinstance(node, yaml.CollectionNode):
+            value = [] if isinstance(node, yaml.SequenceNode) else {}
+        else:
+            value = self._scalars.construct_object(node)
+        if "const" in schema:
+            if value != schema["const"]:
+                what, expected = f"{key} can only be {schema['const']}", str(schema["const"])
+                self._wrong(
+                    node, what, schema.get("hint", f"write {expected}"), expected, _shown(node)
+                )
+        elif kinds and not any(_TYPES[kind][0](value) for kind in kinds):
+            self._wrong_type(node, schema, kinds, key)
+        elif "enum" in schema:
+            self._check_choice(node, schema, value, key)
+        elif isinstance(value, str):
+            self._check_text(node, schema, value, key)
+        elif isinstance(value, int) and not _is_in_range(value, schema):
+            self._wrong_type(node, schema, ["integer"], key)
+        return value
 
-    def _lines(
-        self, node: yaml.Node | None, known: Mapping[str, object]
-    ) -> Iterator[tuple[str, int, yaml.Node]]:
-        """As `_entries`, with the line of each key."""
-        if node is None:
-            return
-        if not isinstance(node, yaml.MappingNode):
-            what = (
-                "the file is not a mapping"
-                if node.start_mark.index == 0
-                else "this is not a mapping"
-            )
-            self._wrong(line_of(node), what, "write `key: value` lines")
-            return
-        seen = set()
+    def _wrong_type(
+        self, node: Any, schema: Mapping[str, Any], kinds: Iterable[str], key: str
+    ) -> None:
+        kind = next(iter(kinds))
+        _, what, hint = _TYPES[kind]
+        found = _shown(node)
+        expected = schema.get("expected", "")
+        if kind == "integer" and not expected and "maximum" in schema:
+            expected = f"{schema.get('minimum', 0)} to {schema['maximum']}"
+        if kind in ("array", "object"):
+            found = ""
+        elif kind == "string" and not isinstance(node, yaml.ScalarNode):
+            hint = "write a single value"
+        if kind == "object":
+            hint = schema.get("hint", hint)
+            key = key if key.startswith(("the file", "an entry")) else "this"
+        self._wrong(node, what.format(key=key), hint, expected, found)
+
+    def _check_choice(self, node: Any, schema: Mapping[str, Any], value: Any, key: str) -> None:
+        known = schema["enum"]
+        names = [each if isinstance(each, str) else json.dumps(each) for each in known]
+        if not isinstance(value, str) and all(isinstance(each, str) for each in known):
+            self._wrong_type(node, schema, ["string"], key)
+        elif not any(each == value and type(each) is type(value) for each in known):
+            joint = ", " if "errorMessage" in schema else " or "
+            self._no_such(node, key.removeprefix("an entry of "), names, joint)
+
+    def _no_such(self, node: Any, key: str, names: Iterable[str], joint: str = " or ") -> None:
+        hint = _meant(_shown(node), names)
+        self._wrong(node, f"no {key} has this name", hint, joint.join(names), _shown(node))
+
+    def _check_text(self, node: Any, schema: Mapping[str, Any], value: str, key: str) -> None:
+        if len(value) < schema.get("minLength", 0):
+            self._wrong_type(node, schema, ["string"], key)
+        elif not re.search(schema.get("pattern", ""), value):
+            what = schema.get("patternErrorMessage", f"{key} has other characters")
+            hint = schema.get("hint", f"write text like {schema['pattern']}")
+            self._wrong(node, what, hint, found=_shown(node))
+        elif schema.get("format") == "profile":
+            file = os.path.join(os.path.dirname(self._file), value)
+            if not is_profile_path(value):
+                if value not in PROFILES:
+                    self._no_such(node, key, PROFILES)
+            elif is_missing(file):
+                hint = f"{near(file)}correct the path, which is relative to this file"
+                what = "this names a profile that does not exist"
+                self._wrong(node, what, hint, found=value)
+
+    def _list(self, node: Any, schema: Mapping[str, Any], path: Any, key: str) -> list[Any]:
+        entry = f"an entry of {key}"
+        values = [
+            self.value(item, schema.get("items", {}), (*path, i), entry)
+            for i, item in enumerate(node.value)
+        ]
+        least, most = schema.get("minItems", 0), schema.get("maxItems", len(values))
+        if not least <= len(values) <= most:
+            hint = "write as many entries as are expected"
+            self._wrong(node, f"{key} has {len(values)} entries", hint, f"at least {least}")
+        elif schema.get("uniqueItems") and len({repr(each) for each in values}) < len(values):
+            self._wrong(node, f"{key} has an entry twice", "remove one")
+        elif schema.get("format") == "region" and all(map(_TYPES["integer"][0], values)):
+            base, size = values
+            if size == 0 or base + size - 1 > _LAST_ADDRESS:
+                self._wrong(node, f"{key} is not a region", "write [ADDRESS, SIZE]")
+        return values
+
+    def _mapping(self, node: Any, schema: Mapping[str, Any], path: Any, key: str) -> dict[str, Any]:
+        known = schema.get("properties", {})
+        more = schema.get("additionalProperties")
+        names = self._names(node, schema, known if more is False else ())
+        missing = [name for name in schema.get("required", ()) if name not in names]
+        if "lacks" in schema:
+            if (missing or len(names) < schema.get("minProperties", 0)) and not self.problems:
+                of = schema["lacks"]
+                where = node if path else None
+                self._wrong(where, of["what"].format(*path[-1:]), of["hint"])
+        elif missing:
+            hint = schema.get("hint", self._hint)
+            what = f"{key} lacks {' and '.join(missing)}"
+            self._wrong(node, what, hint, ", ".join(known))
+        values = {}
+        for name, value in names.items():
+            of = name if name in known or len(path) != 1 else f"{key} of {name}"
+            values[name] = self.value(value, known.get(name, more or {}), (*path, name), of)
+        return values
+
+    def _names(
+        self, node: Any, schema: Mapping[str, Any], known: Mapping[str, Any] | tuple[()]
+    ) -> dict[str, Any]:
+        """Return the values of a mapping by their keys, all of them `known` unless none is."""
+        names: dict[str, Any] = {}
+        of_names = schema.get("propertyNames", {})
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                self._wrong(line_of(key), "this key is not text", "write `key: value` lines")
+                self._wrong(key, "this key is not text", _LINES)
                 continue
             name = str(key.value)
             if known and name not in known:
-                hint = meant(name, known)
-                self._wrong(line_of(key), f"unknown key {name}", hint, ", ".join(known), name)
-            elif name in seen:
-                self._wrong(line_of(key), f"{name} appears twice", "remove one")
+                hint = _meant(name, known)
+                self._wrong(key, f"unknown key {name}", hint, ", ".join(known), name)
+            elif name in names:
+                self._wrong(key, f"{name} appears twice", "remove one")
+            elif not re.search(of_names.get("pattern", ""), name):
+                what, hint = of_names["patternErrorMessage"], of_names["hint"]
+                self._wrong(key, what, hint, found=name[:_LONGEST_SHOWN])
             else:
-                seen.add(name)
-                yield name, line_of(key), value
+                # A mapping or a list may begin below its key, which is what people look for.
+                value.start_mark = key.start_mark
+                names[name] = value
+        return names
 
-    def _items(self, node: yaml.Node, what: str) -> Sequence[yaml.Node]:
-        if isinstance(node, yaml.SequenceNode):
-            return list(node.value)
-        self._wrong(line_of(node), f"{what} is not a list", "write [..., ...] or `- ` lines")
-        return []
-
-    def _text(self, key: str, node: yaml.Node) -> str | None:
-        if node.tag == _TEXT and node.value:
-            return str(node.value)
-        hint = "quote the value" if isinstance(node, yaml.ScalarNode) else "write a single value"
-        self._wrong(line_of(node), f"{key} is not text", hint, found=shown(node))
-        return None
-
-    def _choice(self, key: str, known: Sequence[str], node: yaml.Node) -> str | None:
-        value = self._text(key, node)
-        if value and value not in known:
-            what, expected = f"no {key} has this name", " or ".join(known)
-            self._wrong(line_of(node), what, meant(value, known), expected, value)
-        return value
-
-    def _profile(self, node: yaml.Node) -> str | None:
-        if node.tag == _TEXT and is_profile_path(str(node.value)):
-            file = os.path.join(os.path.dirname(self._file), str(node.value))
-            if is_missing(file):
-                hint = f"{near(file)}correct the path, which is relative to this file"
-                what = "this names a profile that does not exist"
-                self._wrong(line_of(node), what, hint, found=str(node.value))
-            return str(node.value)
-        return self._choice("profile", PROFILES, node)
-
-    def _permissions(self, node: yaml.Node) -> Iterator[Permission]:
-        for item, found in self._mappings(node, "allow", Permission._fields[:3], _PERMISSION):
-            hazard, device, reason = (self._text(key, node) or "" for key, node in found.items())
-            yield Permission(hazard, device, reason, Where(self._file, line_of(item)))
-
-    def _mappings(
-        self, node: yaml.Node, name: str, fields: Sequence[str], hint: str
-    ) -> Iterator[tuple[yaml.Node, dict[str, yaml.Node]]]:
-        """The entries of the list `name`, and the values in each, in the order of `fields`."""
-        for item in self._items(node, name):
-            if not isinstance(item, yaml.MappingNode):
-                self._wrong(line_of(item), f"an entry of {name} is not a mapping", hint)
-                continue
-            found = dict(self._entries(item, dict.fromkeys(fields)))
-            missing = [key for key in fields if key not in found]
-            if missing:
-                what = f"an entry of {name} lacks {' and '.join(missing)}"
-                self._wrong(line_of(item), what, hint, ", ".join(fields))
-            else:
-                yield item, {key: found[key] for key in fields}
-
-    def _dom0(self, node: yaml.Node) -> bool:
-        if isinstance(node, yaml.ScalarNode) and node.value == "none":
-            return False
-        what, hint = (
-            "dom0 can only be none",
-            "write dom0: none where there is no dom0, or remove it",
-        )
-        self._wrong(line_of(node), what, hint, "none", shown(node))
-        return True
-
-    def _wrong(
-        self,
-        line: int | None,
-        what: str,
-        hint: str,
-        expected: str = "",
-        found: str = "",
-    ) -> None:
-        where = Where(self._file, line)
-        self._problems.append(
+    def _wrong(self, node: Any, what: str, hint: str, expected: str = "", found: str = "") -> None:
+        self.problems.append(
             Diagnostic(
-                id="malformed", what=what, hint=hint, expected=expected, found=found, where=where
+                id="malformed",
+                what=what,
+                hint=hint,
+                expected=expected,
+                found=found,
+                where=Where(self._file, None if node is None else _line_of(node)),
             )
         )
 
 
-def meant(name: str, known: Iterable[str]) -> str:
-    """The hint for a name that is not one of `known`."""
+def _is_in_range(value: int, schema: Mapping[str, Any]) -> bool:
+    return bool(
+        schema.get("minimum", value) <= value <= schema.get("maximum", value)
+        and value > schema.get("exclusiveMinimum", value - 1)
+        and value % schema.get("multipleOf", 1) == 0
+    )
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """Return the hint for a name that is not one of `known`."""
     close = close_matches(name, known, 1)
     return f"did you mean {close[0]}?" if close else "write one of those, or remove it"
 
 
-def line_of(node: yaml.Node) -> int:
+def _line_of(node: Any) -> int:
     return int(node.start_mark.line) + 1
 
 
-def shown(node: yaml.Node) -> str:
+def _shown(node: Any) -> str:
     if isinstance(node, yaml.ScalarNode):
-        return str(node.value)[:80]
+        return str(node.value)[:_LONGEST_SHOWN]
     return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
-
-
-def number_of(node: yaml.Node) -> int | None:
-    """The number at `node`; None where there is none, or one below 0."""
-    if not isinstance(node, yaml.ScalarNode) or node.tag != _NUMBER:
-        return None
-    try:
-        number = int(yaml.SafeLoader("").construct_yaml_int(node))
-    except ValueError:
-        # "0x_", or a number of thousands of digits.
-        return None
-    return number if number >= 0 else None
