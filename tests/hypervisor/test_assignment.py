@@ -9,8 +9,10 @@ from west_viommu.guest.requests import Request
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
 from west_viommu.hypervisor.assignment import Permission, Terms
-from west_viommu.plan.host_devices import DEFAULT
 from west_viommu.plan.match import whole
+from west_viommu.read.profiles import profile
+
+DEFAULT = profile(None, None)
 
 
 @pytest.mark.parametrize(

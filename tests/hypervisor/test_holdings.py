@@ -9,7 +9,9 @@ from tests.support import tree
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
 from west_viommu.hypervisor.holdings import Holdings, Standing
-from west_viommu.plan.host_devices import DEFAULT
+from west_viommu.read.profiles import profile
+
+DEFAULT = profile(None, None)
 
 SMMU = 'smmu { compatible = "arm,mmu-500"; #iommu-cells = <2>; phandle = <1>; };'
 

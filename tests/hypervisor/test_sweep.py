@@ -14,7 +14,9 @@ from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.hypervisor.sweep import Conflict, Conflicts, conflicts, conflicts_of_each
-from west_viommu.plan.host_devices import DEFAULT
+from west_viommu.read.profiles import profile
+
+DEFAULT = profile(None, None)
 
 BASE = """interrupt-parent = <9>; #address-cells = <1>; #size-cells = <1>;
     gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>; phandle = <9>; };

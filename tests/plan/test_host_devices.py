@@ -10,7 +10,10 @@ from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.hypervisor.profile import Profile
-from west_viommu.plan.host_devices import DEFAULT, as_driven, concerns, device_reports
+from west_viommu.plan.host_devices import as_driven, concerns, device_reports
+from west_viommu.read.profiles import profile
+
+DEFAULT = profile(None, None)
 
 HOST = """interrupt-parent = <9>; #address-cells = <1>; #size-cells = <1>;
     gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>; phandle = <9>; };

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.api import Host, read_host
 from west_viommu.cli.console import Console, tell
-from west_viommu.cli.run import host_and_terms
+from west_viommu.cli.run import settings_of_host
 from west_viommu.diagnostics import Diagnostic, Refused, Severity, Where, refusal
 from west_viommu.extract.copy import copied
 from west_viommu.extract.lookup import labels, node_called
 from west_viommu.extract.records import Copied
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.names import BINDINGS
-from west_viommu.plan.host_devices import DEFAULT, concerns
+from west_viommu.plan.host_devices import concerns
+from west_viommu.read.settings import terms_of_host
 from west_viommu.read.tree import malformed_host
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node
@@ -43,14 +44,15 @@ class Options(NamedTuple):
 
 def run(options: Options, console: Console) -> None:
     """Find the nodes, copy them, print. What speaks against passing one through goes to stderr."""
-    host, terms = host_and_terms(options, options.nodes, console)
+    chosen = settings_of_host(options, options.nodes, console)
+    host = chosen.host or ""
+    agreed = terms_of_host(chosen)
     source = read_host(host, options.include, options.define)
     tree = source.devices.tree
     wanted = dict.fromkeys(node.path for node in _nodes(source, options.nodes))
     nodes = [node for path in wanted if (node := tree.node(path))]
     made = [_copied(source, node, options.zephyr_bindings) for node in nodes]
     beside = stubs(tree, made)
-    agreed = terms or Terms(DEFAULT)
     console.report(_concerns(source, list(wanted), agreed))
     name = os.path.basename(os.path.abspath(source.name))
     is_blob = tree.source is None

@@ -10,13 +10,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.cli.console import Console, columns, tell
-from west_viommu.cli.run import DONE, REFUSED, host_and_terms
+from west_viommu.cli.run import DONE, REFUSED, settings_of_host
 from west_viommu.diagnostics import Diagnostic, Where, refusal
 from west_viommu.extract.lookup import no_such_node, nodes_called
 from west_viommu.host.collisions import Meeting, Selection, selection
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Inventory, Master
+from west_viommu.read.settings import Settings, terms_of_host
 from west_viommu.read.tree import inventory_of, read_host_tree
 from west_viommu.tree.node import Node, Tree, is_at_or_below, name_of
 
@@ -55,15 +56,17 @@ class Options(NamedTuple):
 
 def run(options: Options, console: Console) -> int:
     """Read the host, take its inventory, print what was asked for. 1 where that is nothing."""
-    host, terms = host_and_terms(options, options.patterns, console)
+    chosen = settings_of_host(options, options.patterns, console)
+    host = chosen.host or ""
+    agreed = terms_of_host(chosen) if chosen.profile or not chosen.has_dom0 else None
     tree = read_host_tree(host, options.include, options.define)
     found = inventory_of(host, tree)
-    if terms:
+    if agreed:
         from west_viommu.plan.host_devices import as_driven
 
-        found = as_driven(found, terms.profile)
+        found = as_driven(found, agreed.profile)
     devices = Devices(host, tree, found)
-    listed = _Host(found, devices, terms)
+    listed = _Host(found, devices, chosen, agreed)
     tests, problems = _filters(options, listed)
     passable = [listed.is_passable] if options.passable else []
     try:
@@ -91,19 +94,22 @@ def run(options: Options, console: Console) -> int:
 
 
 class _Host:
-    """The host that is listed, and the terms on which its devices are judged."""
+    """The host that is listed, and the terms by which its devices are judged; None by default."""
 
-    def __init__(self, inventory: Inventory, devices: Devices, terms: Terms | None):
+    def __init__(
+        self, inventory: Inventory, devices: Devices, chosen: Settings, terms: Terms | None
+    ):
         self.inventory = inventory
         self.devices = devices
         self.terms = terms
+        self._chosen = chosen
 
     @cached_property
     def reports(self) -> dict[str, DeviceReport]:
         """What there is to tell of each master."""
         from west_viommu.plan.host_devices import device_reports
 
-        return device_reports(self.devices, self.terms)
+        return device_reports(self.devices, self.terms or terms_of_host(self._chosen))
 
     def is_passable(self, master: Master) -> bool:
         """Whether a guest of Xen could have it as it is."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from west_viommu.cli.arguments import Command
-    from west_viommu.hypervisor.assignment import Permission, Terms
+    from west_viommu.hypervisor.assignment import Permission
     from west_viommu.read.settings import Settings
 
     class HostOptions(Protocol):
@@ -176,21 +176,6 @@ def settings_of_host(options: HostOptions, nodes: Iterable[str], console: Consol
         if not chosen.host:
             raise UsageError(no_host(app, named_config(options)))
     return chosen
-
-
-def host_and_terms(
-    options: HostOptions, nodes: Iterable[str], console: Console
-) -> tuple[str, Terms | None]:
-    """Return HOST, and the terms by which its devices are judged; None if nothing names a profile,
-    and there is a dom0. Raises as `settings_of_host`.
-    """
-    chosen = settings_of_host(options, nodes, console)
-    host = chosen.host or ""
-    if not chosen.profile and chosen.has_dom0:
-        return host, None
-    from west_viommu.read.settings import terms
-
-    return host, terms(chosen)
 
 
 def _application_of_build(console: Console) -> str | None:

@@ -16,39 +16,11 @@ from west_viommu.host.inventory import Inventory, Iommu, StreamId
 from west_viommu.hypervisor.assignment import Assigned, AssignedStream, Terms
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.pages import in_pages
-from west_viommu.hypervisor.profile import SMMUV3, Profile, Viommu, ViommuInterrupt
+from west_viommu.hypervisor.profile import Profile
 from west_viommu.hypervisor.sweep import conflicts, conflicts_of_each
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
-
-# What the default profile says of devices, as `list` must not pay for JSON and six profiles; a test
-# holds it to that. Not where the vSMMU is: a device can be mapped elsewhere.
-DEFAULT = Profile(
-    name="xen-rfc",
-    about="",
-    source="",
-    viommu=Viommu(
-        compatible="arm,smmu-v3",
-        base=0,
-        size=0,
-        phandle=None,
-        interrupts=(ViommuInterrupt("combined", Intid(33), is_edge=False),),
-        flags=(),
-        id_bits=16,
-    ),
-    policy="identity",
-    renumbers=None,
-    programs_maps=False,
-    drivers=(SMMUV3,),
-    repeats_ids=False,
-    toolstacks=("dom0less", "libxl"),
-    ram=(),
-    switches=(),
-    reserved=(),
-    reserved_interrupts=(),
-)
-
 
 # The hazards that refuse a device by itself, whatever a guest's node says of it.
 _OF_A_DEVICE = tuple(hazard for hazard in HAZARDS if hazard.of_device and not hazard.is_warning)
@@ -86,11 +58,10 @@ def _is_driven(iommu: Iommu, profile: Profile) -> bool:
     return driver is not None and iommu.cells in driver.cells
 
 
-def device_reports(devices: Devices, terms: Terms | None = None) -> dict[str, DeviceReport]:
+def device_reports(devices: Devices, terms: Terms) -> dict[str, DeviceReport]:
     """What there is to tell of each master of the host, by its path. A node with a malformed
     interrupt is refused as that.
     """
-    agreed = terms or Terms(DEFAULT)
     reports: dict[str, DeviceReport] = {}
     fit: list[Device] = []
     for master in devices.masters:
@@ -102,7 +73,7 @@ def device_reports(devices: Devices, terms: Terms | None = None) -> dict[str, De
         if device:
             fit.append(device)
     refused: dict[str, dict[str, None]] = {}
-    for hazard, path, finding in findings(_alone(fit, devices, agreed), _OF_A_DEVICE):
+    for hazard, path, finding in findings(_alone(fit, devices, terms), _OF_A_DEVICE):
         if not finding.warning:
             refused.setdefault(path, {})[hazard.id] = None
     for device in fit:

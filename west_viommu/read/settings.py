@@ -106,6 +106,15 @@ def terms(chosen: Settings) -> Terms:
     )
 
 
+def terms_of_host(chosen: Settings) -> Terms:
+    """Return the terms by which the devices of a host are judged for a guest that is not known: if
+    nothing names a profile and there is a dom0, those of the default profile alone. Raises Refused.
+    """
+    if chosen.profile or not chosen.has_dom0:
+        return terms(chosen)
+    return terms(Settings(None, None, None))
+
+
 def config_of(file: str) -> Settings:
     """Return what the viommu.yml `file` says. Raises Refused, with all that is wrong with it."""
     # Late: YAML takes a tenth of a run, and most have no such file.

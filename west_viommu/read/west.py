@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from west_viommu.diagnostics import Diagnostic, Refused, Where
@@ -17,6 +16,7 @@ from west_viommu.read.settings import placed
 
 if TYPE_CHECKING:
     from configparser import ConfigParser
+    from pathlib import Path
 
 # West's own has a few lines.
 _MOST_OF_WEST = 1 << 20
@@ -163,6 +163,8 @@ def host_given_to(build: str, app: str) -> str | None:
 
 
 def _candidates(app: str) -> Iterator[Path]:
+    from pathlib import Path
+
     here = Path()
     form = west_option(app, "build", "dir-fmt")
     if form:
@@ -204,8 +206,10 @@ def _is_below(path: str, folder: str) -> bool:
 
 def _cache(build: Path) -> str:
     try:
-        return content(str(build / _CACHE)).decode("utf-8", "replace")
+        return content(os.path.join(build, _CACHE)).decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise Refused([unreadable(str(build / _CACHE), error, "configure it again")]) from None
+        raise Refused(
+            [unreadable(os.path.join(build, _CACHE), error, "configure it again")]
+        ) from None

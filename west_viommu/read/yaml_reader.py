@@ -212,7 +212,7 @@ class _Reader:
         if isinstance(node, yaml.CollectionNode):
             value = [] if isinstance(node, yaml.SequenceNode) else {}
         else:
-            value = self._scalars.construct_object(node)
+            value = self._scalar(node)
         if "const" in schema:
             if value != schema["const"]:
                 what, expected = f"{key} can only be {schema['const']}", str(schema["const"])
@@ -228,6 +228,13 @@ class _Reader:
         elif isinstance(value, int) and not _is_in_range(value, schema):
             self._wrong_type(node, schema, ["integer"], key)
         return value
+
+    def _scalar(self, node: Any) -> Any:
+        try:
+            return self._scalars.construct_object(node)
+        except yaml.MarkedYAMLError:
+            # Only PyYAML takes it for a number, and it is no text either.
+            return float("nan")
 
     def _wrong_type(
         self, node: Any, schema: Mapping[str, Any], kinds: Iterable[str], key: str
