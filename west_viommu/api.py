@@ -207,7 +207,7 @@ def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, byte
             asking = [*guest.asked.paths, *guest.asked.disabled]
             viommu = planned.profile.viommu
             given = guest.tree.given(f"/{viommu.node_name}", VSMMU_LABEL) if viommu else frozenset()
-            bindings = generated_bindings(bus, asking, known, given)
+            bindings = generated_bindings(bus, asking, known, viommu, given)
         files = {name: text.encode() for name, text in bindings.items()}
         has_own_binding = f"{BINDINGS}/{VSMMU_COMPATIBLE}.yaml" in bindings
         text = overlay(planned, has_own_binding=has_own_binding)

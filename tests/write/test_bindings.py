@@ -12,6 +12,7 @@ from devicetree import edtlib
 from tests.support import CHECKOUT, IS_CHECKOUT, PACKAGE, tree
 from west_viommu.read.bindings import Bindings
 from west_viommu.read.plain_file import shipped
+from west_viommu.read.profiles import profile
 from west_viommu.write.bindings import compatibles, generated_bindings
 
 BASE = """properties:
@@ -68,14 +69,18 @@ DEVICES = """
 """
 
 
-def generated(zephyr: Path, folder: Path, *more: Path, vsmmu: str = "") -> dict[str, str]:
+def generated(
+    zephyr: Path, folder: Path, *more: Path, vsmmu: str = "", profile_name: str = "xen-rfc"
+) -> dict[str, str]:
     """Generates the bindings for DEVICES into `folder`. `vsmmu`: what the guest gives the vSMMU."""
     found = tree(f"v: v {{ #iommu-cells = <1>; }}; p {{ {DEVICES} }};").node("/p")
     assert found
     dirs = [str(zephyr), *map(str, more)]
     requests = [node.path for node in found.children if "iommus" in node.properties]
-    given = set(re.findall(r"(\S+) =", vsmmu))
-    files = generated_bindings(found, requests, Bindings(dirs, compatibles(found)), given)
+    given = set(re.findall(r"([\w,-]+)(?: =[^;]*)?;", vsmmu))
+    known = Bindings(dirs, compatibles(found))
+    viommu = profile(profile_name, None).viommu
+    files = generated_bindings(found, requests, known, viommu, given)
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -155,8 +160,18 @@ QUEUES = "properties: {cmdq-size: {type: int, required: true}, evtq-size: {type:
         (f"{SMMU}{QUEUES}", "cmdq-size = <8>; evtq-size = <8>;", ["viommu,smmu-v3.yaml"]),
         (f"{SMMU}iommu-cells: [sid, ssid]\n", "", ["viommu,smmu-v3.yaml"]),
         (SMMU.replace("[base.yaml]", "[cells.yaml]"), "", []),
+        (f"{SMMU}iommu-cells: [sid]\n", "dma-coherent;", ["viommu,smmu-v3.yaml"]),
     ],
-    ids=["fits", "given what it wants", "wants more", "no cells", "both", "two", "by include"],
+    ids=[
+        "fits",
+        "given what it wants",
+        "wants more",
+        "no cells",
+        "both",
+        "two",
+        "by include",
+        "given more than it declares",
+    ],
 )
 def test_beside_another_smmu_binding(
     binding: str, vsmmu: str, files: list[str], zephyr: Path, tmp_path: Path
@@ -170,6 +185,17 @@ def test_beside_another_smmu_binding(
     found = edt(tmp_path, zephyr, shipped, tmp_path / "dts/bindings", vsmmu=vsmmu, own=compatible)
     (entry,) = found.get_node("/passthrough/a").props["iommus"].val
     assert list(entry.data.values()) == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("xen-rfc", "device"), ("xen-amd", "device"), ("qemu-virt", "stream")]
+)
+def test_the_binding_has_what_the_profile_knows_of_stage_1(
+    name: str, value: str, zephyr: Path, tmp_path: Path
+) -> None:
+    generated(zephyr, tmp_path, CHECKOUT / "bindings", profile_name=name)
+    found = edt(tmp_path, zephyr, CHECKOUT / "bindings", tmp_path / "dts/bindings")
+    assert found.get_node("/v").props["viommu,stage1-settings"].val == value
 
 
 def test_without_the_module_the_folder_stands_alone(zephyr: Path, tmp_path: Path) -> None:

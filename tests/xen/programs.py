@@ -9,14 +9,14 @@ from tests.support import CHECKOUT
 from tests.xen.tools import CROSS, run
 
 GUEST = Path(__file__).parent / "guest"
-STAGE1 = CHECKOUT / "samples" / "stage1" / "src"
+DRIVERS = CHECKOUT / "zephyr" / "drivers"
 CFLAGS = "-O2 -Wall -Wextra -Werror -ffreestanding -mgeneral-regs-only -mstrict-align -fno-pie"
 LDFLAGS = "-nostdlib -static -no-pie -Wl,--build-id=none,--no-warn-rwx-segments"
 
 
 def _linked(program: Path, *sources: Path, macros: list[str]) -> Path:
     options = [*CFLAGS.split(), *LDFLAGS.split(), *macros, "-T", str(GUEST / "guest.ld")]
-    includes = [f"-I{GUEST}", f"-I{STAGE1}"]
+    includes = [f"-I{GUEST}", f"-I{DRIVERS}"]
     run(f"{CROSS}gcc", *options, *includes, *map(str, sources), "-o", str(program))
     return program
 
@@ -53,8 +53,8 @@ def rtc_guest(folder: Path, rtc: int = 0x9010000) -> Path:
 
 def edu_guest(folder: Path, macros: list[str], *, stage1: bool = False, seed: int = 1) -> Path:
     """The guest that owns an edu, which the macros describe. With `stage1`, it programs the SMMU by
-    the code that samples/stage1 shows. Guests of another `seed` move other bytes."""
+    the code of the Zephyr driver. Guests of another `seed` move other bytes."""
     macros = [*macros, f"-DSEED={seed}"]
     if not stage1:
         return built(folder, GUEST / "edu.c", macros=macros)
-    return built(folder, GUEST / "edu.c", STAGE1 / "stage1.c", macros=[*macros, "-DSTAGE1"])
+    return built(folder, GUEST / "edu.c", DRIVERS / "viommu_smmu.c", macros=[*macros, "-DSTAGE1"])

@@ -3,7 +3,7 @@
 
 The SMMU is the machine's own, so what is seen is the guest's half of the promise: with the base and
 the stream ID of the bound tree, DMA goes by the guest's own addresses, and with another ID it does
-not go at all. The code that programs the SMMU is that of samples/stage1.
+not go at all. The code that programs the SMMU is that of the Zephyr driver.
 """
 
 from __future__ import annotations

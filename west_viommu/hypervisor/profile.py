@@ -20,7 +20,8 @@ class ViommuInterrupt(NamedTuple):
 class Viommu(NamedTuple):
     """The vSMMU of a guest. `base` and `size` in bytes; `phandle` is what the hypervisor gives its
     node, None if that is not fixed; `flags` are properties without a value that the node has;
-    `id_bits`: how many bits of stream ID it has.
+    `id_bits`: how many bits of stream ID it has; `stage1_settings`: "device" if all streams of a
+    device share one setting of stage 1, else "stream".
     """
 
     compatible: str
@@ -30,6 +31,7 @@ class Viommu(NamedTuple):
     interrupts: tuple[ViommuInterrupt, ...]
     flags: tuple[str, ...]
     id_bits: int
+    stage1_settings: str = "device"
 
     @property
     def node_name(self) -> str:

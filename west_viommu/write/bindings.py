@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
+from west_viommu.hypervisor.profile import Viommu
 from west_viommu.names import BINDING_FIRST_LINE, BINDINGS, VENDOR_PREFIXES
 from west_viommu.read.bindings import PASSTHROUGH_BUS, Bindings, includes, mapping
 from west_viommu.read.plain_file import shipped
@@ -58,11 +59,12 @@ def generated_bindings(
     passthrough: Node,
     requests: Iterable[str],
     known: Bindings,
+    viommu: Viommu | None = None,
     of_vsmmu: Set[str] = frozenset(),
 ) -> dict[str, str]:
     """File name below the output folder -> text, for the nodes at the paths `requests` below
-    /passthrough, in a build with `known` bindings. `of_vsmmu`: the properties that the guest's
-    sources give the vSMMU.
+    /passthrough, in a build with `known` bindings, and for the node of `viommu`, if there is one.
+    `of_vsmmu`: the properties that the guest's sources give that node.
 
     What is shipped in bindings/ is added where the build does not have it, as a module would.
     """
@@ -70,7 +72,8 @@ def generated_bindings(
     if not known.has(_DEVICE):
         for own in sorted(Path(shipped("bindings", "bindings")).glob("*.yaml")):
             files[own.name] = f"{BINDING_FIRST_LINE}\n{own.read_text(encoding='utf-8')}"
-    files |= smmu_bindings(known, of_vsmmu)
+    if viommu is not None:
+        files |= smmu_bindings(known, viommu, of_vsmmu)
     placed = list(_placed(passthrough, PASSTHROUGH_BUS, known))
     wanted = set(requests)
     ours = _declared_by_us()

@@ -14,31 +14,39 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from west_viommu.host.inventory import SMMUV3_COMPATIBLE
+from west_viommu.hypervisor.profile import Viommu
 from west_viommu.names import BINDING_FIRST_LINE, VSMMU_COMPATIBLE
 from west_viommu.read.bindings import Bindings
 
 _COMMON = "arm,smmu-v3-common.yaml"
 _CELLS = "iommu-cells"
+_SETTINGS = "viommu,stage1-settings"
 # What write/overlay.py gives the node and edtlib does not take undeclared.
 _OURS = frozenset({"reg", "interrupts", "interrupt-names"})
+# What edtlib takes undeclared.
+_FREE = frozenset({"compatible", "status", "phandle", "interrupt-parent", "#iommu-cells"})
 
 
-def smmu_bindings(known: Bindings, of_guest: Set[str]) -> dict[str, str]:
-    """File name -> text of the binding that the vSMMU needs in a build with `known` bindings; {}
-    where the build's own serves. `of_guest`: the properties that the guest's sources give the node.
+def smmu_bindings(known: Bindings, viommu: Viommu, of_guest: Set[str]) -> dict[str, str]:
+    """Return file name -> text of the binding that the node of `viommu` needs in a build with
+    `known` bindings; {} if the build has a binding that fits. `of_guest`: the properties that the
+    guest's sources give the node.
     """
+    settings = {_SETTINGS: {"default": viommu.stage1_settings}}
     found = known.binding(SMMUV3_COMPATIBLE)
     if found is None:
-        return {f"{SMMUV3_COMPATIBLE}.yaml": _text(SMMUV3_COMPATIBLE, {})}
+        return {f"{SMMUV3_COMPATIBLE}.yaml": _text(SMMUV3_COMPATIBLE, settings)}
     specs = known.specs(found.path)
-    if _fits(known, found.path, specs, of_guest | _OURS):
+    if _fits(known, found.path, specs, of_guest | _OURS | set(viommu.flags)):
         return {}
-    return {f"{VSMMU_COMPATIBLE}.yaml": _text(VSMMU_COMPATIBLE, _taken_over(specs, known))}
+    properties = settings | _taken_over(specs, known)
+    return {f"{VSMMU_COMPATIBLE}.yaml": _text(VSMMU_COMPATIBLE, properties)}
 
 
 def _fits(known: Bindings, path: str, specs: Mapping[str, Any], present: Set[str]) -> bool:
-    """Whether edtlib takes a vSMMU node with the properties `present` by the binding at `path`: one
-    cell for the stream ID, whatever its name, and no property that is required and not there.
+    """Return whether edtlib takes a vSMMU node with the properties `present` by the binding at
+    `path`: one cell for the stream ID, whatever its name, and each property that is required is
+    there, and each that is there is declared.
     """
     cells = known.setting(path, _CELLS)
     count = specs.get("#iommu-cells", {}).get("const", 1)
@@ -49,7 +57,7 @@ def _fits(known: Bindings, path: str, specs: Mapping[str, Any], present: Set[str
         and len(cells) == 1
         and count == 1
         and required <= is_there
-        and specs.keys() >= _OURS
+        and specs.keys() | _FREE >= present
     )
 
 

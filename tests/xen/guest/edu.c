@@ -14,7 +14,7 @@
 
 #include "guest.h"
 #ifdef STAGE1
-#include "stage1.h"
+#include "viommu_smmu.h"
 #endif
 
 #define PCI_ID      0x00
@@ -60,24 +60,49 @@ static void move(uint64_t source, uint64_t target, uint64_t direction)
 }
 
 #ifdef STAGE1
+#define ALIGNED(n) __attribute__((aligned(n)))
+#define QUEUE_LOG2 4
+
+static uint64_t groups[VIOMMU_SMMU_GROUPS] ALIGNED(8 * VIOMMU_SMMU_GROUPS);
+static struct viommu_smmu_stream entries[VIOMMU_SMMU_GROUP_SIZE]
+	ALIGNED(64 * VIOMMU_SMMU_GROUP_SIZE);
+static struct viommu_smmu_context context ALIGNED(64);
+static struct viommu_smmu_command commands[1 << QUEUE_LOG2] ALIGNED(16 << QUEUE_LOG2);
+static struct viommu_smmu_record records[1 << QUEUE_LOG2] ALIGNED(32 << QUEUE_LOG2);
+static struct viommu_smmu_table tables[3] ALIGNED(PAGE);
+
+static struct viommu_smmu smmu = {
+	.registers = SMMU,
+	.groups = groups,
+	.commands = commands,
+	.commands_log2 = QUEUE_LOG2,
+	.records = records,
+	.records_log2 = QUEUE_LOG2,
+	.tables = &tables[1],
+	.num_tables = 2,
+};
+
+#define ROOT (&tables[0])
+#define ASID 1
+
 /* The device asks again and again; a page is told once. */
 static void print_faults(void)
 {
-	struct stage1_fault fault;
-	struct stage1_fault told = {0};
+	struct viommu_smmu_event event;
+	struct viommu_smmu_event last = {0};
 
-	while (stage1_next_fault(&fault)) {
-		fault.address &= ~(PAGE - 1UL);
-		if (fault.event == told.event && fault.stream == told.stream &&
-		    fault.address == told.address)
+	while (viommu_smmu_next_event(&smmu, &event)) {
+		event.address &= ~(PAGE - 1UL);
+		if (event.type == last.type && event.stream_id == last.stream_id &&
+		    event.address == last.address)
 			continue;
-		told = fault;
+		last = event;
 		print("event ");
-		print_number(fault.event, 16);
+		print_number(event.type, 16);
 		print(" of stream ");
-		print_number(fault.stream, 16);
+		print_number(event.stream_id, 16);
 		print(" for ");
-		print_number(fault.address, 16);
+		print_number(event.address, 16);
 		print("\n");
 	}
 }
@@ -137,15 +162,27 @@ static bool takes_its_interrupt(void)
 }
 
 #ifdef STAGE1
-#define IOVA_FROM   (STAGE1_IOVA + 0x5000)
-#define IOVA_TO     (STAGE1_IOVA + 0x9000)
-#define IOVA_NOBODY (STAGE1_IOVA + 0x7000)
+#define IOVA_FROM   0x4000005000UL
+#define IOVA_TO     0x4000009000UL
+#define IOVA_NOBODY 0x4000007000UL
+
+static bool is_mapped(uint64_t iova, const uint8_t *page)
+{
+	return !viommu_smmu_map(&smmu, ROOT, iova, (uintptr_t)page, PAGE);
+}
+
+static bool is_attached(void)
+{
+	viommu_smmu_set_group(&smmu, STREAM_ID, entries);
+	if (viommu_smmu_enable(&smmu))
+		return false;
+	viommu_smmu_set_context(&smmu, &context, ROOT, ASID);
+	return !viommu_smmu_translate(&smmu, STREAM_ID, &context);
+}
 
 static bool dma_is_right(void)
 {
-	stage1_map(IOVA_FROM, (uintptr_t)from);
-	stage1_map(IOVA_TO, (uintptr_t)to);
-	if (!stage1_enable(SMMU) || !stage1_attach(STREAM_ID)) {
+	if (!is_mapped(IOVA_FROM, from) || !is_mapped(IOVA_TO, to) || !is_attached()) {
 		print("the SMMU does not answer\n");
 		return false;
 	}
@@ -155,9 +192,8 @@ static bool dma_is_right(void)
 	    moves("physical addresses", (uintptr_t)from, (uintptr_t)to))
 		return false;
 
-	stage1_unmap(IOVA_TO);
-	stage1_map(IOVA_NOBODY, (uintptr_t)to);
-	return stage1_forget() && moves("changed addresses", IOVA_FROM, IOVA_NOBODY);
+	return !viommu_smmu_unmap(&smmu, ROOT, ASID, IOVA_TO, PAGE) && is_mapped(IOVA_NOBODY, to) &&
+	       moves("changed addresses", IOVA_FROM, IOVA_NOBODY);
 }
 #else
 static bool dma_is_right(void)

@@ -83,7 +83,7 @@
 /**
  * @brief A stream of a device, for the configuration of its driver.
  *
- * No pointer to a device: Zephyr has no driver for the vSMMU.
+ * <viommu/stage1.h> takes one; without CONFIG_VIOMMU_STAGE1 there is no driver for the vSMMU.
  */
 struct viommu_dt_spec {
 	/** Address of the registers of the vSMMU. */
