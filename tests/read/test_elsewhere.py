@@ -60,12 +60,7 @@ def test_without_sha256_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_jsonschema(viommu: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It checks profiles of users; those that are shipped need it not."""
+    """The tests alone need it: profiles of users are checked by the reader of viommu.yml."""
     monkeypatch.setitem(sys.modules, "jsonschema", None)
-    assert viommu(*BIND, "--profile", "xen-rfc").status == 0
-    outcome = viommu(*BIND, "--profile", PACKAGE / "profiles" / "xen-rfc.yaml")
-    assert (outcome.status, outcome.out) == (1, "")
-    assert outcome.err == (
-        "error: [unreadable] a profile of your own needs the Python package jsonschema\n"
-        "hint: pip install jsonschema\n"
-    )
+    for profile in ("xen-rfc", PACKAGE / "profiles" / "xen-rfc.yaml"):
+        assert viommu(*BIND, "--profile", profile).status == 0
