@@ -151,12 +151,16 @@ class Given:
             above.update(paths_above(path))
 
     def _is_whole_and_alone(self, path: str, pages: Sequence[Interval]) -> bool:
-        """Whether all pages of a node without lines are given, and it serves no other by nature."""
+        """Whether all pages of a node without lines are given, by a range that begins there, and it
+        serves no other by nature.
+        """
         node = self.host.devices.tree.node(path)
+        begin = {each.host.base for each in self.domain.pages}
         return (
             node is not None
             and not self.host.holdings.is_for_all(path)
             and not any(name in node.properties for name in _PROVIDES)
+            and any(interval.first in begin for interval in pages)
             and all(self.given.has(*interval) for interval in pages)
         )
 

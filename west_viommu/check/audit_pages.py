@@ -213,17 +213,22 @@ class _Pages:
                 yield _Extra(given=each, pages=part, owners=tuple(owners))
 
     def _twice(self) -> Iterator[Pages]:
-        """Yield the entries of which earlier ones map all pages; in a tree, those of one node."""
+        """Yield the entries of which earlier ones map all pages; in a tree, those of one node, or
+        that are seen at another place.
+        """
         entries = self._set.domain.pages
         covered = sum(last + 1 - first for first, last in self._set.given.parts)
         if sum(each.host.size for each in entries) == covered:
             return
-        of_node: dict[str, list[Interval]] = {}
-        for each in entries:
-            before = of_node.setdefault(each.node, [])
+        for number, each in enumerate(entries):
+            self._set.host.devices.steps.count(steps=number)
+            before = [
+                Interval(*other.host.ends)
+                for other in entries[:number]
+                if other.node == each.node or other.moved != each.moved
+            ]
             if before and Cover(before).has(*each.host.ends):
                 yield each
-            before.append(Interval(*each.host.ends))
 
     def _judge_guest_side(self) -> None:
         """Report pages of the guest that two entries map to different pages of the host."""

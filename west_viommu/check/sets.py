@@ -47,6 +47,11 @@ class Pages(NamedTuple):
     node: str
     text: str
 
+    @property
+    def moved(self) -> int:
+        """How far the guest sees the pages from where they are on the host."""
+        return self.guest - self.host.base
+
 
 class TreeNode(NamedTuple):
     """A node of a partial tree that uses something of the host. `regions`: where the guest sees its
