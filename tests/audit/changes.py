@@ -123,7 +123,9 @@ def patched(text: str, diff: str) -> str:
 
 
 def _harmless(each: Set, change: Change, problems: list[dict[str, object]]) -> str:
-    if change.kind in ("iomem added", "xen,reg altered") and any(p["line"] == change.line for p in problems):
+    if change.kind in ("iomem added", "xen,reg altered") and any(
+        p["line"] == change.line for p in problems
+    ):
         return "twice"
     if change.kind == "interrupts altered" and _is_own_line(each, change):
         return "own line"
