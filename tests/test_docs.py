@@ -157,6 +157,15 @@ def boards(folder: Path, viommu: Run) -> None:
         shutil.copy(CORPUS / name, folder)
 
 
+def audited(folder: Path, viommu: Run) -> None:
+    """The demo, and the configuration that the page shows."""
+    demo(folder, viommu)
+    text = (CHECKOUT / "docs" / "audit.md").read_text()
+    (block,) = (block for _, block in blocks(text) if block[0].startswith("name = "))
+    lines = block[: next(at for at, line in enumerate(block) if not line)]
+    (folder / "guest.cfg").write_text("".join(f"{line}\n" for line in lines))
+
+
 def xen_rtc(folder: Path, viommu: Run) -> None:
     """What `west build` makes of samples/xen-rtc, without Zephyr, and the page's domain.dts."""
     if not shutil.which(QEMU[0]):
@@ -194,6 +203,7 @@ Prepare = Callable[[Path, Run], None]
 SCENES: dict[str, Prepare] = {
     "README.md": readme,
     "assign.md": demo,
+    "audit.md": audited,
     "build-step.md": demo,
     "formats.md": mistaken,
     "index.md": demo,

@@ -74,7 +74,7 @@ SMMU = (b"compatible", b"arm,smmu-v3\0"), (b"#iommu-cells", cells(1))
 
 def behind_many_with_long_paths() -> bytes:
     """Each of 4 bytes of a phandle is a row of the table, with a path of 750 characters."""
-    smmus = (device(b"s%x" % i, *SMMU, (b"phandle", cells(10 + i))) for i in range(100))
+    smmus = (device(b"s%x" % i, *SMMU, (b"phandle", cells(10 + i))) for i in range(250))
     numbers = [cell for i in range(250) for cell in (10 + i, 1)]
     masters = [device(b"m%x" % i, (b"iommus", cells(*numbers))) for i in range(120)]
     below: list[Part] = [part for master in masters for part in master]

@@ -62,7 +62,9 @@ def configs() -> list[str]:
 def profiles() -> list[str]:
     found = []
     for file in sorted((Path(west_viommu.__file__).parent / "profiles").glob("*.yaml")):
-        found.append(re.sub("^name: .*", "name: mine", file.read_text(), count=1, flags=re.M))
+        found.append(
+            re.sub('^  "name": ".*"', '  "name": "mine"', file.read_text(), count=1, flags=re.M)
+        )
     return found
 
 

@@ -189,7 +189,8 @@ class _Sweep:
         """Return the conflicts of `mine`, the claims of holders by their places, with the host's
         `claims` and with each other: by holder, then in the order of the tree, then of the rivals.
         """
-        mine = list(mine)
+        # A node may list one region or one ID many times.
+        mine, claims = list(dict.fromkeys(mine)), list(dict.fromkeys(claims))
         size = len(claims)
         theirs = [
             (first, last, at)
