@@ -50,7 +50,11 @@ def test_what_a_node_is_to_xen(body: str, path: str, is_what: str, is_out: bool)
         ('stdout-path = "/soc/uart:115200n8";', "/soc/uart"),
         ('stdout-path = "serial0:115200n8";', "/soc/uart"),
         ('stdout-path = "serial1";', None),
-        ('linux,stdout-path = "/soc/uart";', "/soc/uart"),
+        # Xen reads stdout-path alone.
+        ('linux,stdout-path = "/soc/uart";', None),
+        ('xen,dom0-bootargs = ""; bootargs = "dtuart=serial0";', "/soc/uart"),
+        ('bootargs = "dtuart=serial0";', None),
+        ('xen,xen-bootargs = ""; xen,dom0-bootargs = ""; bootargs = "dtuart=serial0";', None),
         ('stdout-path = "/other"; linux,stdout-path = "/soc/uart";', "/other"),
         ('stdout-path = "/soc";', "/soc"),
         ('stdout-path = "/nowhere";', None),

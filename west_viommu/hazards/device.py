@@ -217,7 +217,9 @@ def provides_to_host(ownership: Ownership) -> Found:
 
 
 def xen_console(ownership: Ownership) -> Found:
-    """The UART on which Xen itself writes: it keeps that from dom0 (dt_device_set_used_by())."""
+    """The UART on which Xen itself writes. With xen,passthrough on its node, device_init() is
+    -ENODEV, and Xen boots without a word (booted).
+    """
     path = console(ownership.devices.tree)
     node = ownership.first_of.get(path) if path else None
     is_told = path is not None and ownership.holdings.role(path)
@@ -226,8 +228,8 @@ def xen_console(ownership: Ownership) -> Found:
             node,
             Diagnostic(
                 what=f"{path} is the console of Xen itself",
-                hint="Xen keeps its interrupt: give Xen another one (dtuart=... on its command "
-                "line), or leave this to Xen",
+                hint="with the mark of host.overlay on it, Xen boots without a console: give Xen "
+                "another one (dtuart=... on its command line), or leave this to Xen",
                 expected="a UART that Xen does not use",
                 found="stdout-path, or dtuart, of /chosen",
             ),

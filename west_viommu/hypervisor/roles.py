@@ -92,14 +92,20 @@ def is_left_out(node: Node) -> bool:
 
 
 def console(tree: Tree) -> str | None:
-    """The path of the UART that is Xen's console: what `dtuart` of its command line names, else
-    stdout-path (dt_uart_init() in drivers/char/arm-uart.c). It takes aliases, and ends at a colon.
+    """Return the path of the UART that is Xen's console, if there is one: the UART that `dtuart` of
+    Xen's command line names, else stdout-path (dt_uart_init() in drivers/char/arm-uart.c), up to a
+    colon; both may be aliases. The command line is xen,xen-bootargs, else bootargs beside
+    xen,dom0-bootargs (boot_fdt_cmdline() in arch/arm/bootfdt.c, 4.17). Xen does not read
+    linux,stdout-path.
     """
     chosen = tree.node("/chosen")
     if chosen is None:
         return None
-    name = _first(chosen, "stdout-path") or _first(chosen, "linux,stdout-path")
-    for word in _first(chosen, "xen,xen-bootargs").split():
+    name = _first(chosen, "stdout-path")
+    arguments = _first(chosen, "xen,xen-bootargs")
+    if "xen,xen-bootargs" not in chosen.properties and "xen,dom0-bootargs" in chosen.properties:
+        arguments = _first(chosen, "bootargs")
+    for word in arguments.split():
         if word.startswith("dtuart="):
             name = word.removeprefix("dtuart=")
     name = name.split(":")[0]
