@@ -43,8 +43,8 @@ def test_the_console_of_xen(chosen: str, is_console: bool, viommu: Run) -> None:
         "guest.dts:3: warning: [xen-console] /serial@20000000 is the console of Xen itself (node "
         "/passthrough/serial, expected a UART that Xen does not use, found stdout-path, or dtuart, "
         f"of /chosen)\n    3 | {SERIAL}"
-        "hint: with the mark of host.overlay on it, Xen boots without a console: give Xen another one "
-        "(dtuart=... on its command line), or leave this to Xen\n"
+        "hint: with the mark of host.overlay on it, Xen boots without a console: give Xen another "
+        "one (dtuart=... on its command line), or leave this to Xen\n"
     )
     assert said == (warning if is_console else "")
 
