@@ -17,12 +17,11 @@ from typing import NamedTuple
 from west_viommu.api import Host, Planned, planned_by, read_guest, read_host, render
 from west_viommu.api_system import Sums, System, judged, why_no_script
 from west_viommu.diagnostics import Diagnostic, Refused, Where
-from west_viommu.extract.copy import copied
+from west_viommu.extract.copy import Copied, copied
 from west_viommu.extract.lookup import labels, node_called
 from west_viommu.extract.place import at_places
-from west_viommu.extract.records import Copied
 from west_viommu.host.needs import Need, Needs
-from west_viommu.hypervisor.guest_map import in_force, moved
+from west_viommu.hypervisor.pages import in_force, moved
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import (
     BOOT_SCRIPT,
@@ -50,7 +49,7 @@ from west_viommu.tree.addresses import Region
 from west_viommu.tree.digest import digest, sha256
 from west_viommu.tree.interrupts import GICV3
 from west_viommu.tree.node import Node
-from west_viommu.write.boot_script import boot_script_of
+from west_viommu.write.boot import boot_script_of
 from west_viommu.write.documents import plan_json
 from west_viommu.write.guest_node import apart, guest_nodes, stubs
 from west_viommu.write.host_overlay import system_overlay

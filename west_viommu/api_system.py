@@ -50,10 +50,9 @@ from west_viommu.names import (
 )
 from west_viommu.plan.plan import Plan, PlanHost
 from west_viommu.read.guest import sealed_plan
-from west_viommu.read.named_plans import read_built, read_folders
 from west_viommu.read.plain_file import NotPlain, pieces, unreadable
 from west_viommu.read.profiles import profile as profile_of
-from west_viommu.read.system import Entry, SystemFile, system_file
+from west_viommu.read.system import Entry, SystemFile, read_built, read_folders, system_file
 from west_viommu.system.boot import boot, files_of, files_of_dom0, is_placed
 from west_viommu.system.judge import judge
 from west_viommu.system.kernels import HEAD_BYTES, TAIL_BYTES, Kernel, kernel
@@ -68,11 +67,10 @@ from west_viommu.system.records import (
 )
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.digest import digest, sha256, size_and_sum
-from west_viommu.write.boot_script import boot_script_of, is_plain_name, name_on_board
+from west_viommu.write.boot import boot_script_of, imagebuilder_config, is_plain_name, name_on_board
 from west_viommu.write.documents import system_json
 from west_viommu.write.files import SystemOutput
 from west_viommu.write.host_overlay import marks_overlay, system_overlay
-from west_viommu.write.imagebuilder import imagebuilder_config
 from west_viommu.write.trees import Compilers, xen_tree
 from west_viommu.write.xl import xl_domain
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from struct import pack
 
+from west_viommu.extract.copy import Copied, Property
 from west_viommu.extract.place import at_places
-from west_viommu.extract.records import Copied, Property
 from west_viommu.tree.addresses import Region
 
 HOST, GUEST = Region(0x3100000, 0x10000), Region(0x5000000, 0x10000)

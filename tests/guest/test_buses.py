@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import tree
-from west_viommu.guest.buses import misread
+from west_viommu.guest.regions import misread
 from west_viommu.guest.source import without_source
 
 ONE_ONE = "#address-cells = <1>; #size-cells = <1>;"

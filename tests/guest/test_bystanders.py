@@ -8,9 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import tree
-from west_viommu.guest.bystanders import unrouted
 from west_viommu.guest.gic import guest_gic
-from west_viommu.guest.requests import asked
+from west_viommu.guest.requests import asked, unrouted
 from west_viommu.guest.source import without_source
 from west_viommu.tree.interrupts import Intid
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support import tree
+from west_viommu.guest.faults import misspelt
 from west_viommu.guest.source import without_source
-from west_viommu.guest.spelling import misspelt
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from west_viommu.hypervisor.guest_map import in_force, moved
+from west_viommu.hypervisor.pages import in_force, moved
 from west_viommu.read.profiles import profile
 from west_viommu.tree.addresses import Region
 

@@ -9,7 +9,7 @@ from tests.support import tree
 from west_viommu.guest.gic import guest_gic
 from west_viommu.guest.source import without_source
 from west_viommu.hypervisor.links import Links
-from west_viommu.hypervisor.partial_interrupts import kept_interrupts
+from west_viommu.hypervisor.partial import kept_interrupts
 
 GIC_PHANDLE = 0x77
 # 1: a controller that comes along. 2: one that does not. 3: the guest's GIC. 4: a nexus before it.

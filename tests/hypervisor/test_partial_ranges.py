@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import tree
-from west_viommu.hypervisor.partial_ranges import bus_ranges
+from west_viommu.hypervisor.partial import bus_ranges
 from west_viommu.tree.addresses import AddressMap
 
 

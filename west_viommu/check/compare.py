@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from west_viommu.check.view import NodeView, View
 from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.gic import GuestInterrupt
-from west_viommu.hazards.findings import listed
+from west_viommu.hazards.parts import listed
 from west_viommu.host.inventory import StreamId
 from west_viommu.hypervisor.profile import Profile, switched_on
 from west_viommu.plan.plan import Plan, PlanDevice, PlanViommu

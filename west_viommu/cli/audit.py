@@ -22,7 +22,7 @@ from west_viommu.read.settings import terms
 from west_viommu.read.tree import inventory_of
 from west_viommu.tree.node import Tree
 from west_viommu.write.audit_report import audit_json, audit_table
-from west_viommu.write.xl_fix import xl_diff
+from west_viommu.write.xl import xl_diff
 
 
 class Options(NamedTuple):

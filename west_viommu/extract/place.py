@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from struct import iter_unpack, pack
 
-from west_viommu.extract.records import Copied, Property
+from west_viommu.extract.copy import Copied, Property
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.tree.addresses import Region
 

@@ -2,22 +2,21 @@
 """The passthrough requests of a guest tree: which host device each node below /passthrough wants.
 
 A request is a node with `iommus = <0x0 SID ...>`, xen,smmu-stream-ids, `xen,path`, or several of
-them; or with `iommu-map`. One that is disabled, by itself or above, asks for nothing.
+them; or with `iommu-map`. One that is disabled, by itself or above, asks for nothing. A bystander
+is a node of the guest that asks for nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from west_viommu.diagnostics import Diagnostic
-from west_viommu.guest.buses import misread
-from west_viommu.guest.bystanders import occupied, unasked, unrouted
 from west_viommu.guest.entries import PLACEHOLDERS as PLACEHOLDERS
 from west_viommu.guest.entries import STREAM_IDS, entries
 from west_viommu.guest.entries import Entry as Entry
 from west_viommu.guest.faults import COPY_HINT as COPY_HINT
-from west_viommu.guest.faults import malformed, misplaced, told_once
+from west_viommu.guest.faults import malformed, misplaced, misspelt, told_once
 from west_viommu.guest.gic import (
     NO_GIC,
     Gic,
@@ -29,13 +28,76 @@ from west_viommu.guest.gic import (
     own_lines,
     specifiers,
 )
-from west_viommu.guest.regions import Mapped, RegionPair, region_pairs, xen_reg
+from west_viommu.guest.regions import Mapped, RegionPair, misread, region_pairs, xen_reg
 from west_viommu.guest.source import PASSTHROUGH, GuestTree, is_below_passthrough
-from west_viommu.guest.spelling import misspelt
+from west_viommu.host.intervals import Spans
 from west_viommu.tree.addresses import AddressMap, Region, bus_cells
 from west_viommu.tree.cells import TreeError, cells
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import Node
+
+
+def unrouted(guest: GuestTree, gic: Gic, asking: Mapping[str, Sequence[Intid]]) -> Iterator[str]:
+    """Nodes below /passthrough with interrupts on the GIC that no request at or above them has.
+    `asking`: the INTIDs of each request, by its path.
+    """
+    intids_of = {path: frozenset(intids) for path, intids in asking.items()}
+    for node in guest.tree.nodes():
+        if is_below_passthrough(node.path) and node.path not in asking:
+            try:
+                own = {interrupt.intid for interrupt in guest_interrupts(guest, gic, node)}
+            except TreeError:
+                # What is malformed counts where somebody asks for it.
+                continue
+            for ancestor in guest.tree.lineage(node):
+                # Not in place: that may go through all of the other.
+                own = own - intids_of.get(ancestor.path, frozenset())
+            if own:
+                yield node.path
+
+
+def unasked(
+    guest: GuestTree,
+    addresses: AddressMap,
+    asking: Mapping[str, Sequence[Region]],
+    disabled: Collection[str],
+) -> Iterator[str]:
+    """Nodes with registers at an address of the guest that no request at or above them has, and
+    that nobody `disabled`. `asking`: the regions of each request, by its path.
+    """
+    spans_of = {
+        path: Spans((*region.ends, None) for region in regions) for path, regions in asking.items()
+    }
+    for node in guest.tree.nodes():
+        if is_below_passthrough(node.path) and "reg" in node.properties:
+            try:
+                regions = [region for region in addresses.regions(node) if region]
+            except TreeError:
+                # A malformed reg counts where somebody asks for the node.
+                continue
+            above = [ancestor.path for ancestor in guest.tree.lineage(node)]
+            mapped = [spans_of[path] for path in above if path in spans_of]
+            is_mapped = all(
+                any(spans.has_around(*region.ends) for spans in mapped) for region in regions
+            )
+            if not is_mapped and not any(path in disabled for path in above):
+                yield node.path
+
+
+def occupied(guest: GuestTree, addresses: AddressMap) -> Iterator[tuple[Node, Region | TreeError]]:
+    """Every enabled node with registers or memory at an address of the guest, and each of its
+    regions; for memory whose reg is malformed, why. That of a device counts where it is asked for.
+    """
+    tree = guest.tree
+    for node in tree.nodes():
+        if "reg" in node.properties:
+            try:
+                regions = addresses.regions(node) if tree.status(node) == "okay" else ()
+                yield from ((node, region) for region in regions if region and region.size)
+            except TreeError as error:
+                if node.properties.get("device_type") == b"memory\0":
+                    yield node, error
+
 
 T = TypeVar("T")
 

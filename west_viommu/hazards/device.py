@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.diagnostics import Diagnostic, Severity
-from west_viommu.hazards.findings import as_allowed
 from west_viommu.hazards.ownership import Found, Ownership, of_each
+from west_viommu.hazards.parts import as_allowed
 from west_viommu.host.needs import consumers
 from west_viommu.hypervisor.assignment import Assigned
 from west_viommu.hypervisor.holdings import Standing

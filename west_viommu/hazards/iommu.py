@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.diagnostics import Diagnostic
-from west_viommu.hazards.findings import as_allowed, listed
 from west_viommu.hazards.ownership import Ownership, of_each
+from west_viommu.hazards.parts import as_allowed, listed
 from west_viommu.host.inventory import Iommu
 from west_viommu.hypervisor.assignment import Assigned
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Severity, first_few
 from west_viommu.guest.requests import Request
-from west_viommu.hazards.findings import listed
 from west_viommu.hazards.parts import (
     IDS,
     INTERRUPTS,
@@ -17,6 +16,7 @@ from west_viommu.hazards.parts import (
     Table,
     Wanted,
     candidates,
+    listed,
     strange,
 )
 from west_viommu.hazards.paste import Paper, as_entries, path_line, path_lines

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.diagnostics import Diagnostic, Severity
-from west_viommu.hazards.findings import as_allowed
 from west_viommu.hazards.odd import owners
 from west_viommu.hazards.ownership import Found, Ownership, of_each
+from west_viommu.hazards.parts import as_allowed
 from west_viommu.hypervisor.assignment import Assigned
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import in_pages

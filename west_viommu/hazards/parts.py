@@ -7,12 +7,42 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.requests import Request
+from west_viommu.guest.source import GuestTree
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import covered_by
 from west_viommu.host.inventory import Master, StreamId, map_intervals
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import unit_address
+
+
+def problem(
+    hazard: str,
+    finding: Diagnostic,
+    path: str,
+    guest: GuestTree,
+    severity: Severity = Severity.ERROR,
+) -> Diagnostic:
+    """`finding` of the guest node at `path`, at its place: the property it names, else what the
+    node has of a request.
+    """
+    place = None
+    for prop in (finding.prop, "iommus", "xen,path", ""):
+        place = place or guest.locate(path, prop)
+    return finding._replace(id=hazard, node=path, where=place, severity=severity)
+
+
+def as_allowed(hazard: str, device: str) -> str:
+    """The line of viommu.yml that allows `hazard` for `device`, but for its reason."""
+    # YAML's quotes, as a path may have what YAML would take for its own.
+    return f'allow: [{{hazard: {hazard}, device: "{device}", reason: "..."}}]'
+
+
+def listed(ids: Iterable[int]) -> str:
+    """Stream IDs as a person reads them: "0x0 0x1 0x8"."""
+    return " ".join(f"{stream_id:#x}" for stream_id in ids)
+
 
 # The hard parts of a request, as messages name them: each must fit the device.
 PATH, IDS, REG, INTERRUPTS = "xen,path", "stream IDs", "reg", "interrupts"

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Severity
-from west_viommu.hazards import device, interrupts, iommu, overlaps, pages, streams, vsids
+from west_viommu.hazards import device, interrupts, iommu, overlaps, pages, streams
 from west_viommu.hazards.ownership import Check, Ownership
 
 
@@ -78,9 +78,9 @@ HAZARDS = (
     Hazard("colliding-stream-id", streams.colliding_stream_id, of_device=False),
     Hazard("shared-stream-id", streams.shared_stream_id),
     Hazard("unassigned-child", device.unassigned_child),
-    Hazard("malformed", vsids.not_numbered, _FATAL, of_device=False),
-    Hazard("vsid-clash", vsids.vsid_clash, of_device=False),
-    Hazard("vsid-range", vsids.vsid_range),
+    Hazard("malformed", streams.not_numbered, _FATAL, of_device=False),
+    Hazard("vsid-clash", streams.vsid_clash, of_device=False),
+    Hazard("vsid-range", streams.vsid_range),
     Hazard("region-mismatch", pages.added_region, of_device=False),
     Hazard("untranslatable-region", pages.untranslatable_region),
     Hazard("host-memory", pages.host_memory, _FATAL, ("hypervisor-owned",)),

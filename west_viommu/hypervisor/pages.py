@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Xen maps for a device: whole pages."""
+"""The addresses of a guest: those that its hypervisor uses, those that are free for its devices,
+and the whole pages that Xen maps.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+
 from west_viommu.guest.regions import Mapped, one_where_touching
 from west_viommu.guest.requests import Request
+from west_viommu.hypervisor.profile import Profile
 from west_viommu.tree.addresses import Region
 
 # What Xen maps at least (docs/misc/arm/passthrough.txt: all addresses 4 KiB aligned).
@@ -39,3 +44,77 @@ def mapped_pages(request: Request) -> tuple[Mapped, ...]:
         Mapped(pair.host, pair.guest) for pair in request.regions if pair.host and pair.host.size
     ]
     return one_where_touching(map(whole_pages, pairs))
+
+
+# Above the GIC and the vSMMU of every guest that Xen has made so far.
+_FIRST = 0x5000000
+# As far as an IPMMU reaches (ipmmu_context_init() of Xen, 40 bits).
+_END = 1 << 40
+# Large regions begin at a multiple of this, so that Xen maps them by blocks of 2 MiB.
+_BLOCK = 2 << 20
+
+
+def in_force(profile: Profile, gic: str, domain: Iterable[str]) -> list[Region]:
+    """Return the regions that the hypervisor of `profile` uses for a guest with that GIC ("gicv2"
+    or "gicv3") and what its `domain` has, with the vSMMU.
+    """
+    words = {"always", gic, *domain}
+    regions = [reserved.region for reserved in profile.reserved if reserved.when in words]
+    return [*regions, profile.viommu.region] if profile.viommu else regions
+
+
+def moved(
+    regions: Sequence[Region], profile: Profile, taken: Sequence[Region], memory: int
+) -> dict[Region, Region]:
+    """Return the guest's region for each of the host's `regions` that cannot have its own address:
+    those that overlap what is `taken`, or `memory` bytes of the guest's RAM.
+
+    A free place has the same offset in its page, and lies outside all that the hypervisor may use
+    for any guest. A region that fits nowhere is left out.
+    """
+    ram = list(_ram(profile, memory))
+    wrong = [
+        region
+        for region in dict.fromkeys(regions)
+        if any(in_pages(region).overlaps(other) for other in (*taken, *ram)) or region.end > _END
+    ]
+    others = [in_pages(region) for region in regions if region not in wrong]
+    everything = [reserved.region for reserved in profile.reserved]
+    places: dict[Region, Region] = {}
+    for region in wrong:
+        # A place that no guest uses, else one that this guest does not use.
+        for used in ((*everything, *taken, *profile.ram), (*taken, *profile.ram)):
+            chosen = _free(region, [*used, *others, *map(in_pages, places.values())])
+            if chosen:
+                places[region] = chosen
+                break
+    return places
+
+
+def _ram(profile: Profile, memory: int) -> Iterable[Region]:
+    """Yield the parts of the banks that `memory` bytes fill; of the first bank at least a page."""
+    for bank in profile.ram:
+        size = min(bank.size, max(memory, PAGE if bank is profile.ram[0] else 0))
+        if size:
+            yield Region(bank.base, size)
+        memory -= size
+
+
+def _free(region: Region, used: Sequence[Region]) -> Region | None:
+    """Return the lowest region of that size that overlaps none of those `used`."""
+    offset = region.base % PAGE
+    pages = in_pages(Region(offset, region.size)).size
+    step = min(_BLOCK, 1 << max(pages - 1, PAGE - 1).bit_length())
+    at = _FIRST
+    for other in sorted(used):
+        if at + pages <= other.base:
+            break
+        at = max(at, -(-other.end // step) * step)
+    return Region(at + offset, region.size) if at + pages <= _END else None
+
+
+def guest_regions(
+    regions: Iterable[Region], places: Mapping[Region, Region]
+) -> list[tuple[Region, Region]]:
+    """Return each of the host's `regions` with the guest's."""
+    return [(region, places.get(region, region)) for region in regions]

@@ -3,21 +3,73 @@
 well. The holders are dom0, the hypervisor itself, and the other devices that guests get.
 
 One sweep over the claims of all holders finds them, for a guest with all its devices (bind), for
-several guests (system), and for each device by itself (list).
+several guests (system), and for each device by itself (list). `Marks` are what host.overlay takes
+from dom0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
 from west_viommu.host.intervals import meetings
 from west_viommu.hypervisor.assignment import Assigned, RawMapping
 from west_viommu.hypervisor.holdings import ID_BITS, ID_MASK, Claim, Holdings, Standing
-from west_viommu.hypervisor.marks import Mark, marked
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
-from west_viommu.tree.node import paths_above
+from west_viommu.tree.node import Node, paths_above
+
+_LINES = frozenset({"interrupts", "interrupts-extended", "iommus"})
+
+
+class Mark(NamedTuple):
+    """A node that gets xen,passthrough, so that dom0 does not get it: the device itself where `why`
+    is "", else what keeps `device` from being its guest's alone.
+    """
+
+    node: str
+    device: str
+    why: str
+
+
+def marked(
+    assigned: Iterable[str],
+    stay: Collection[str],
+    contested: Mapping[str, Iterable[tuple[str, str]]],
+    holdings: Holdings,
+) -> tuple[Mark, ...]:
+    """The `assigned` devices; what is below them and holds something, but for those that `stay`;
+    and, by why they are in the way, the nodes `contested` so, each with the device.
+    """
+    marks = {path: Mark(path, path, "") for path in assigned}
+    tree = holdings.devices.tree
+    for path in tuple(marks):
+        for node in _holders_below(tree.node(path), holdings):
+            if node.path not in stay and holdings.has_dom0:
+                marks.setdefault(node.path, Mark(node.path, path, f"below {path}"))
+    for why, nodes in contested.items():
+        for path, device in nodes:
+            marks.setdefault(path, Mark(path, device, f"{why} {device}"))
+    return tuple(marks.values())
+
+
+def _holders_below(node: Node | None, holdings: Holdings) -> Iterator[Node]:
+    """The nodes below `node` of which dom0 would get something: not what Xen keeps, its SMMUs and
+    its console, which it drives only where they are not marked.
+    """
+    index = holdings.devices.index
+    for child in node.children if node else ():
+        regions = index.regions(child)
+        has_lines = not _LINES.isdisjoint(child.properties)
+        if holdings.is_bridge(child.path):
+            # Its windows, and the targets of its map (map_device_children()).
+            regions += index.windows(child)
+            has_lines = has_lines or "interrupt-map" in child.properties
+        holds = has_lines or any(region and region.size for region in regions)
+        if holds and not holdings.role(child.path) and child.path != holdings.console:
+            yield child
+        yield from _holders_below(child, holdings)
+
 
 # Of one conflict, no more stream IDs are shown.
 MOST_IDS = 16

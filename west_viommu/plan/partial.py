@@ -18,8 +18,7 @@ from west_viommu.guest.regions import xen_reg
 from west_viommu.guest.requests import FORCE, is_raw
 from west_viommu.guest.source import PASSTHROUGH, GuestTree, is_below_passthrough
 from west_viommu.hypervisor.links import REPLACED, LeftOut, Links, phandle_of
-from west_viommu.hypervisor.partial_interrupts import Kept, kept_interrupts
-from west_viommu.hypervisor.partial_ranges import bus_ranges
+from west_viommu.hypervisor.partial import Kept, bus_ranges, kept_interrupts
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import BLOB_MARK
 from west_viommu.plan.plan import PlanDevice, PlanRegion

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from west_viommu.host.intervals import Interval
 from west_viommu.hypervisor.assignment import AssignedStream
-from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.pages import in_pages
+from west_viommu.hypervisor.sweep import Mark
 from west_viommu.tree.addresses import Region
 
 

@@ -12,12 +12,11 @@ from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Asked, Guest, Request
 from west_viommu.hazards.odd import Examiner, assigned_twice
+from west_viommu.hazards.overlaps import of_raw
 from west_viommu.hazards.ownership import Ownership
 from west_viommu.hazards.paste import Paper
-from west_viommu.hazards.permissions import Permissions
-from west_viommu.hazards.raw import of_raw
+from west_viommu.hazards.permissions import Permissions, Told
 from west_viommu.hazards.table import findings
-from west_viommu.hazards.told import Told
 from west_viommu.host.devices import Devices, Host
 from west_viommu.hypervisor.assignment import (
     Assigned,

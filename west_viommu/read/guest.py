@@ -1,21 +1,110 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run of ours, or a hypervisor, left: a guest's finished tree, and a plan under its seal."""
+"""A guest's finished tree, as a run of ours or a hypervisor left it, and a plan under its seal.
+
+JSON is read as the records that describe it: what does not fit them is refused in one place.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from west_viommu.diagnostics import refusal
 from west_viommu.guest.source import GuestTree, without_source
 from west_viommu.names import OVERLAY, PLAN, PLAN_SCHEMA
 from west_viommu.plan.plan import Plan
 from west_viommu.read.plain_file import content
-from west_viommu.read.records import as_record
 from west_viommu.read.tree import is_blob, read_tree
 from west_viommu.tree.digest import sha256
+
+T = TypeVar("T")
+_Reader = Callable[[object], Any]
+
+
+class NotLike(ValueError):
+    """The JSON is not what the record says."""
+
+
+def as_record(value: object, kind: type[T]) -> T:
+    """`value` of JSON as the NamedTuple `kind`. A key that the record does not have is ignored: it
+    may be of a later version. Raises NotLike.
+    """
+    found: T = _reader(kind, {})(value)
+    return found
+
+
+def _reader(kind: Any, known: dict[Any, _Reader]) -> _Reader:
+    """What reads a value of that type: each type is looked at once, whatever its number."""
+    if kind not in known:
+        known[kind] = _made(kind, known)
+    return known[kind]
+
+
+def _made(kind: Any, known: dict[Any, _Reader]) -> _Reader:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if hasattr(kind, "__supertype__"):
+        return _reader(kind.__supertype__, known)
+    if origin is tuple:
+        return _list_reader(_reader(arguments[0], known))
+    if origin is dict:
+        return _dict_reader(_reader(arguments[1], known))
+    if origin in (UnionType, Union):
+        (one,) = (each for each in arguments if each is not NoneType)
+        read = _reader(one, known)
+        return lambda value: None if value is None else read(value)
+    if hasattr(kind, "_fields"):
+        hints = get_type_hints(kind)
+        return _record_reader(kind, [(name, _reader(hints[name], known)) for name in kind._fields])
+    return _plain_reader(kind)
+
+
+def _plain_reader(kind: type) -> _Reader:
+    def read(value: object) -> object:
+        # Not isinstance: True is no number.
+        if type(value) is not kind:
+            _refuse()
+        return value
+
+    return read
+
+
+def _list_reader(read_item: _Reader) -> _Reader:
+    def read(value: object) -> tuple[object, ...]:
+        if type(value) is not list:
+            _refuse()
+        return tuple([read_item(item) for item in value])
+
+    return read
+
+
+def _dict_reader(read_item: _Reader) -> _Reader:
+    def read(value: object) -> dict[str, object]:
+        if type(value) is not dict:
+            _refuse()
+        return {key: read_item(item) for key, item in value.items()}
+
+    return read
+
+
+def _record_reader(kind: Any, fields: list[tuple[str, _Reader]]) -> _Reader:
+    def read(value: object) -> object:
+        if type(value) is not dict:
+            _refuse()
+        try:
+            return kind._make([read_field(value[name]) for name, read_field in fields])
+        except KeyError as error:
+            raise NotLike(f"no {error}") from None
+
+    return read
+
+
+def _refuse() -> NoReturn:
+    raise NotLike("another type")
+
 
 _GIVE = "give the guest's tree as a blob, as source, or as a /proc/device-tree directory"
 _NOT_OURS = "west-viommu did not write this viommu.json"

@@ -1,17 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
-"""system.yml: the guests of one host, each with the line of its name."""
+"""system.yml: the guests of one host, each with the line of its name; or, without a system.yml,
+those of a sysbuild, or of plans.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
-from west_viommu.diagnostics import Where
+from west_viommu.diagnostics import Where, refusal
 from west_viommu.hypervisor.assignment import Permission
-from west_viommu.names import is_profile_path
+from west_viommu.names import PLAN, is_profile_path
 from west_viommu.read.settings import permissions
+from west_viommu.read.sysbuild import images
 from west_viommu.read.yaml_reader import Hints, read_document
 from west_viommu.system.records import Load
+
+
+def read_built(build: str | os.PathLike[str]) -> SystemFile:
+    """The images of the sysbuild in `build` that have a plan, as a system.yml would name them.
+    Raises Refused where it is no sysbuild, or has none.
+    """
+    folder = Path(build)
+    found = images(folder)
+    if found is None:
+        what, hint = "there is no domains.yaml", "name the build directory of a sysbuild"
+        raise refusal("unreadable", what, hint, str(folder))
+    entries = [
+        Entry(_as_name(name), str(directory), Where(str(directory / "viommu" / PLAN)))
+        for name, directory in found.directories.items()
+        if os.path.isfile(directory / "viommu" / PLAN)
+    ]
+    if not entries:
+        what, hint = "no image of this sysbuild has passthrough devices", "configure it again"
+        raise refusal("malformed", what, hint, str(folder))
+    return SystemFile(str(folder), domains=tuple(entries))
+
+
+def read_folders(folders: Iterable[str]) -> SystemFile:
+    """Plans, each in its folder or in a build directory, as a system.yml would name them. Each
+    domain is called as its folder is, or as the one above where that is `viommu`.
+    """
+    entries: dict[str, Entry] = {}
+    for folder in folders:
+        parts = [part for part in Path(os.path.abspath(folder)).parts if part != "viommu"]
+        stem, number = _as_name(parts[-1]), 2
+        name = stem
+        while name in entries:
+            name, number = f"{stem}-{number}", number + 1
+        entries[name] = Entry(name, folder, Where(_plan_in(folder)))
+    return SystemFile(os.curdir, domains=tuple(entries.values()))
+
+
+def _as_name(text: str) -> str:
+    """`text` as the name of a domain: of a node of /chosen, an xl guest and a file."""
+    found = re.sub(r"[^A-Za-z0-9_-]", "-", text)[:24]
+    return found if found[:1].isalpha() else f"guest-{found}"
+
+
+def _plan_in(folder: str) -> str:
+    """Where the plan is: in `folder` itself, or where a build has it."""
+    own = os.path.join(folder, PLAN)
+    built = os.path.join(folder, "viommu", PLAN)
+    return built if os.path.isfile(built) and not os.path.isfile(own) else own
+
 
 # Keys that are paths, relative to the file.
 _PATHS = ("build", "kernel", "ramdisk")
@@ -36,7 +91,7 @@ class Entry(NamedTuple):
 
 class SystemFile(NamedTuple):
     """What a system.yml says; its paths are those of the file's folder. `base`: that folder.
-    `file`: the system.yml itself; "" where plans were named in its place (read/named_plans.py).
+    `file`: the system.yml itself; "" where plans were named in its place (read/system.py).
     """
 
     base: str

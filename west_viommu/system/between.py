@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from west_viommu.diagnostics import Diagnostic
-from west_viommu.hazards.findings import listed
+from west_viommu.hazards.parts import listed
 from west_viommu.hypervisor.assignment import Assigned, RawMapping
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.profile import SMMUV3

@@ -11,20 +11,19 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 
 from west_viommu.diagnostics import Diagnostic, Severity, Where, bounded
 from west_viommu.guest.regions import Mapped
-from west_viommu.hazards.findings import as_allowed
+from west_viommu.hazards.overlaps import on_the_host
 from west_viommu.hazards.ownership import Ownership
+from west_viommu.hazards.parts import as_allowed
 from west_viommu.hazards.permissions import AllowList
-from west_viommu.hazards.raw import on_the_host
 from west_viommu.hazards.table import HAZARDS, findings
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import meetings
 from west_viommu.host.inventory import StreamId
 from west_viommu.hypervisor.assignment import Assigned, AssignedStream, RawMapping, Terms
 from west_viommu.hypervisor.holdings import Holdings, Standing
-from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.pages import in_pages, whole_pages
 from west_viommu.hypervisor.profile import Profile
-from west_viommu.hypervisor.sweep import Conflicts, conflicts, routed
+from west_viommu.hypervisor.sweep import Conflicts, Mark, conflicts, routed
 from west_viommu.plan.plan import PlanRegion
 from west_viommu.system.between import Holder, between, once
 from west_viommu.system.records import Domain, Judged, Stays, SystemTerms, Unneeded

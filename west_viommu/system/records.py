@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Where
 from west_viommu.hypervisor.assignment import Permission
-from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.profile import Profile
+from west_viommu.hypervisor.sweep import Mark
 from west_viommu.plan.plan import Plan, PlanPermission
 from west_viommu.system.kernels import Kernel
 from west_viommu.tree.addresses import Region

@@ -6,8 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from west_viommu.extract.records import Copied, Property
-from west_viommu.extract.references import stub
+from west_viommu.extract.copy import Copied, Property, stub
 from west_viommu.guest.gic import LINUX_EDGE
 from west_viommu.names import COPIED_FIRST_LINE
 from west_viommu.tree.cells import cells

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from west_viommu.hypervisor.marks import Mark
 from west_viommu.hypervisor.profile import Profile
+from west_viommu.hypervisor.sweep import Mark
 from west_viommu.names import (
     BLOB_MARK,
     HOST_OVERLAY,

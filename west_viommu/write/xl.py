@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What dom0 creates a guest by: xl.cfg and NAME.cfg of a system for xl, and xenlib.h for a Zephyr
-dom0 (zephyr-xenlib).
+"""Configurations by which dom0 creates a guest: xl.cfg and NAME.cfg of a system for xl, xenlib.h
+for a Zephyr dom0 (zephyr-xenlib); and the corrections of an xl.cfg as a unified diff.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from west_viommu.check.audit_fix import RightLists
 from west_viommu.hypervisor.pages import PAGE
 from west_viommu.hypervisor.profile import PLACES, Profile
 from west_viommu.names import (
@@ -17,12 +19,105 @@ from west_viommu.names import (
     partial_tree,
 )
 from west_viommu.plan.plan import Plan, PlanRegion
+from west_viommu.read.xl_config import XlConfig, XlList, XlSetting, XlText
 from west_viommu.write.dts import commented
 from west_viommu.write.host_overlay import memory_limit
 
 if TYPE_CHECKING:
-    # A bind run does without them.
     from west_viommu.system.records import Domain, DomainFiles
+
+
+# The bytes from a first to behind a last one, and what is to stand there.
+_Edit = tuple[int, int, bytes]
+
+
+def xl_diff(config: XlConfig, right: RightLists) -> Iterator[str]:
+    """Yield the lines of the diff; none if nothing changes."""
+    fixed = fixed_source(config, right)
+    before, after = (
+        text.decode("utf-8", "backslashreplace").splitlines(keepends=True)
+        for text in (config.source, fixed)
+    )
+    for line in difflib.unified_diff(before, after, config.file, config.file):
+        yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+
+
+def fixed_source(config: XlConfig, right: RightLists) -> bytes:
+    """Return the text of the configuration with right lists."""
+    stays: dict[str, Callable[[str], object]] = {
+        "dtdev": lambda text: text if text in right.paths else None,
+        "irqs": lambda text: _intid(text) if _intid(text) in right.intids else None,
+        "iomem": lambda text: text if text in right.pages else None,
+    }
+    edits: list[_Edit] = []
+    appended = b""
+    for key, stay in stays.items():
+        setting = config.last.get(key)
+        added = [item.encode() for item in right.added[key]]
+        if setting and isinstance(setting.value, XlList):
+            edits += _edits(config.source, setting, setting.value, stay, added)
+        elif setting:
+            first, last = setting.written.span
+            edits.append((first, last, b"[ " + b", ".join(added) + b" ]"))
+        elif added:
+            appended += key.encode() + b" = [ " + b", ".join(added) + b" ]\n"
+    text = config.source
+    for first, last, new in sorted(edits, reverse=True):
+        text = text[:first] + new + text[last:]
+    if appended and text and not text.endswith(b"\n"):
+        text += b"\n"
+    return text + appended
+
+
+def _edits(
+    source: bytes,
+    setting: XlSetting,
+    value: XlList,
+    stay: Callable[[str], object],
+    added: list[bytes],
+) -> Iterator[_Edit]:
+    """Yield what takes items out of a list, and puts others in behind its last one."""
+    seen: set[object] = set()
+    left: list[XlText] = []
+    for item in value.items:
+        meaning = stay(item.text) if isinstance(item, XlText) else None
+        if meaning is None or meaning in seen:
+            yield _removal(source, item)
+            continue
+        seen.add(meaning)
+        if isinstance(item, XlText) and setting.written.span[0] < item.span[0]:
+            left.append(item)
+    if not added:
+        return
+    if left:
+        at = left[-1].span[1]
+        line = source.rfind(b"\n", 0, left[-1].span[0]) + 1
+        indent = source[line : left[-1].span[0]]
+        between = b"\n" + indent if not indent.strip() else b" "
+        yield at, at, b"".join(b"," + between + item for item in added)
+    else:
+        at = setting.written.span[0] + 1
+        yield at, at, b" " + b", ".join(added) + b","
+
+
+def _removal(source: bytes, item: XlText | XlList) -> _Edit:
+    """Return what takes an item out, with its comma, and with its line if it stands there alone."""
+    first, last = item.span
+    end = last
+    while source[end : end + 1] in (b" ", b"\t", b"\n"):
+        end += 1
+    last = end + 1 if source[end : end + 1] == b"," else last
+    while source[last : last + 1] in (b" ", b"\t"):
+        last += 1
+    line = source.rfind(b"\n", 0, first) + 1
+    if not source[line:first].strip() and source[last : last + 1] == b"\n":
+        return line, last + 1, b""
+    return first, last, b""
+
+
+def _intid(text: str) -> int | None:
+    text = text.strip()
+    return int(text) if text.isdecimal() and len(text) < 12 else None
 
 
 def xl_cfg(plan: Plan, profile: Profile) -> str:

@@ -1,22 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
-"""boot.cmd: a script for U-Boot that loads what Xen starts, and starts Xen.
+"""Texts by which a system boots.
+
+boot.cmd is a script for U-Boot that loads what Xen starts, and starts Xen.
 
 Every line was seen to be needed with Debian's U-Boot 2023.01 and 2025.01 (tests/xen/test_uboot.py):
 a failed load does not stop a script, so the loads are joined by &&; the addresses are numbers, as
 ${fdt_addr_r} may be unset; fdt_high keeps the tree in its place, as booti would copy it over a
 module; no fdt command runs, as many U-Boots lack fdt apply.
+
+imagebuilder.config has the domains of a system for ImageBuilder's uboot-script-gen, which writes
+their nodes itself.
 """
 
 from __future__ import annotations
 
 import posixpath
+import shlex
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from west_viommu.names import XL_CFG_FIRST_LINE
+from west_viommu.names import SYSTEM_FIRST_LINE, XL_CFG_FIRST_LINE
 from west_viommu.system.boot import files_of, files_of_dom0
-from west_viommu.system.records import DomainFiles, Judged
+from west_viommu.system.records import Domain, DomainFiles, Judged
+from west_viommu.write.host_overlay import command_line_switches
+
+
+def imagebuilder_config(judged: Judged, files: Mapping[str, DomainFiles], overlay: str) -> str:
+    """The text, which bash sources. `overlay`: the path of marks.dtbo. All paths are those of
+    system.json, for `-d` with the folder that they are relative to.
+    """
+    return "".join(f"{line}\n" for line in _domain_lines(judged, files, overlay))
+
+
+def _domain_lines(judged: Judged, files: Mapping[str, DomainFiles], overlay: str) -> Iterator[str]:
+    profile = judged.terms.profile
+    yield SYSTEM_FIRST_LINE
+    yield "# Source it from the configuration that has the rest: MEMORY_START, DEVICE_TREE, XEN."
+    if any(domain.plan.viommu for domain in judged.domains):
+        for text in command_line_switches(profile):
+            yield f"# For the vSMMUs, XEN_CMD has {text}."
+    yield f"NUM_DOMUS={len(judged.domains)}"
+    for number, domain in enumerate(judged.domains):
+        made_of = files[domain.name]
+        yield f"# {domain.name}"
+        if made_of.kernel:
+            yield f"DOMU_KERNEL[{number}]={shlex.quote(made_of.kernel.file)}"
+        tree = made_of.trees["dom0less"].file
+        yield f"DOMU_PASSTHROUGH_DTB[{number}]={shlex.quote(tree)}"
+        yield f"DOMU_MEM[{number}]={domain.memory}"
+        yield f"DOMU_VCPUS[{number}]={domain.cpus}"
+        yield from _by_hand(domain, judged, number)
+    yield "NUM_DT_OVERLAY=1"
+    yield f"DT_OVERLAY[0]={shlex.quote(overlay)}"
+
+
+def _by_hand(domain: Domain, judged: Judged, number: int) -> Iterator[str]:
+    """What the script does not write, or writes though nobody asked for it."""
+    for switch in judged.terms.profile.switches_for("dom0less") if domain.plan.viommu else ():
+        if switch.place == "domain-node":
+            name, _, value = switch.text.rstrip(";").partition(" = ")
+            yield f"# It writes no {name}: add `fdt set /chosen/domU{number} {name} {value}`."
+    if not domain.has_vpl011:
+        yield "# It gives every domain a vpl011, also this one, which asks for none."
+
 
 _PLAIN = string.ascii_letters + string.digits + "._/+-@"
 _FROM = "load ${devtype} ${devnum}:${distro_bootpart}"
@@ -63,10 +110,10 @@ def boot_script_of(
 
 def boot_script(loads: Sequence[Load], xen: Load, tree: Load) -> str:
     """Return the text: it loads the modules, `tree` and `xen`, and boots."""
-    return "".join(f"{line}\n" for line in _lines([*loads, tree, xen], xen, tree))
+    return "".join(f"{line}\n" for line in _script_lines([*loads, tree, xen], xen, tree))
 
 
-def _lines(loads: Sequence[Load], xen: Load, tree: Load) -> Iterator[str]:
+def _script_lines(loads: Sequence[Load], xen: Load, tree: Load) -> Iterator[str]:
     yield XL_CFG_FIRST_LINE
     yield "# mkimage -A arm64 -T script -C none -d boot.cmd boot.scr makes it a script for U-Boot."
     steps = []
