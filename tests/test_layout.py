@@ -28,6 +28,7 @@ LAYERS = (
     "check",
     "extract",
     "system",
+    "audit",
     "read",
     "write",
     "api",
@@ -36,7 +37,7 @@ LAYERS = (
     "cli",
 )
 CHANGELOG = CHECKOUT / "CHANGELOG.md"
-CORE = LAYERS[LAYERS.index("diagnostics") : LAYERS.index("system") + 1]
+CORE = LAYERS[LAYERS.index("diagnostics") : LAYERS.index("audit") + 1]
 FORBIDDEN_IN_CORE = {"os", "sys", "pathlib", "subprocess", "yaml", "devicetree", "west", "argparse"}
 
 

@@ -13,8 +13,8 @@ import pytest
 from tests.audit.changes import HARMLESS, changed, found, is_fixed, patched
 from tests.audit.sets import all_sets
 from tests.support import Run
-from west_viommu.check.audit_host import Cover
-from west_viommu.check.audit_set import with_marks
+from west_viommu.audit.host import Cover
+from west_viommu.audit.judge import with_marks
 from west_viommu.host.intervals import Interval
 
 ETHERNET = "/soc@e0000000/ethernet@100000"

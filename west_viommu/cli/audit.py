@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from west_viommu.api import read_host
-from west_viommu.check.audit_fix import right_lists
-from west_viommu.check.audit_host import AuditedHost
-from west_viommu.check.audit_set import audit_set
-from west_viommu.check.sets import SetDomain
+from west_viommu.audit.fix import right_lists
+from west_viommu.audit.host import AuditedHost
+from west_viommu.audit.judge import audit_set
+from west_viommu.audit.records import SetDomain
 from west_viommu.cli.console import Console, tell
 from west_viommu.cli.run import DONE, REFUSED, permission, settings_of_host
 from west_viommu.diagnostics import bounded

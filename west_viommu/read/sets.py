@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from west_viommu.check.sets import (
+from west_viommu.audit.records import (
     HostPath,
     SetDomain,
     SetMarks,

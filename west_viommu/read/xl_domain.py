@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from west_viommu.check.sets import MOST_PAGES, HostPath, Line, Pages
+from west_viommu.audit.records import MOST_PAGES, HostPath, Line, Pages
 from west_viommu.diagnostics import Diagnostic, Where
 from west_viommu.hypervisor.pages import PAGE
 from west_viommu.read.xl_config import XlConfig, XlList, XlText

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from west_viommu.check.audit import SetDevice
-from west_viommu.check.audit_set import AuditedSet
+from west_viommu.audit.domain import SetDevice
+from west_viommu.audit.judge import AuditedSet
 from west_viommu.diagnostics import Diagnostic, printable, shortened
 from west_viommu.hypervisor.pages import PAGE
 from west_viommu.tree.cells import counted

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from west_viommu.check.audit_fix import RightLists
+from west_viommu.audit.fix import RightLists
 from west_viommu.hypervisor.pages import PAGE
 from west_viommu.hypervisor.profile import PLACES, Profile
 from west_viommu.names import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from west_viommu.check.audit_given import Given
-from west_viommu.check.audit_host import line_text
-from west_viommu.check.sets import Line, TreeNode
+from west_viommu.audit.given import Given
+from west_viommu.audit.host import line_text
+from west_viommu.audit.records import Line, TreeNode
 from west_viommu.diagnostics import first_few
 from west_viommu.host.devices import Device
 from west_viommu.tree.interrupts import FIRST_SPI

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from west_viommu.check.audit_given import Given
-from west_viommu.check.audit_host import AuditedHost
-from west_viommu.check.audit_lines import judge_lines
-from west_viommu.check.audit_pages import judge_pages
-from west_viommu.check.sets import SetDomain
+from west_viommu.audit.given import Given
+from west_viommu.audit.host import AuditedHost
+from west_viommu.audit.lines import judge_lines
+from west_viommu.audit.pages import judge_pages
+from west_viommu.audit.records import SetDomain
 from west_viommu.diagnostics import Diagnostic, Where
 from west_viommu.hazards.permissions import AllowList
 from west_viommu.host.devices import Device

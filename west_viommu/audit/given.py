@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from west_viommu.check.audit_host import AuditedHost, Cover
-from west_viommu.check.sets import HostPath, Pages, SetDomain, TreeNode
+from west_viommu.audit.host import AuditedHost, Cover
+from west_viommu.audit.records import HostPath, Pages, SetDomain, TreeNode
 from west_viommu.diagnostics import Diagnostic, Severity, Where, first_few
 from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.hazards.permissions import AllowList

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from west_viommu.check.audit_given import Given
-from west_viommu.check.audit_host import AuditedHost, Cover
-from west_viommu.check.audit_lines import missing_lines
-from west_viommu.check.audit_pages import judge_pages, stands_for
-from west_viommu.check.sets import Pages, SetDomain
+from west_viommu.audit.given import Given
+from west_viommu.audit.host import AuditedHost, Cover
+from west_viommu.audit.lines import missing_lines
+from west_viommu.audit.pages import judge_pages, stands_for
+from west_viommu.audit.records import Pages, SetDomain
 from west_viommu.hazards.permissions import AllowList
 from west_viommu.host.intervals import Interval
 from west_viommu.hypervisor.pages import PAGE, in_pages

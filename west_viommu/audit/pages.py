@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from west_viommu.check.audit_given import Given
-from west_viommu.check.audit_host import Cover, pages_text
-from west_viommu.check.sets import Pages, TreeNode
+from west_viommu.audit.given import Given
+from west_viommu.audit.host import Cover, pages_text
+from west_viommu.audit.records import Pages, TreeNode
 from west_viommu.diagnostics import Severity, first_few
 from west_viommu.host.intervals import Interval, merged
 from west_viommu.hypervisor.holdings import Standing

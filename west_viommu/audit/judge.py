@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from west_viommu.check.audit import Audit, SetDevice, audit_domain
-from west_viommu.check.audit_host import AuditedHost
-from west_viommu.check.sets import HostPath, Pages, SetDomain, SetMarks
+from west_viommu.audit.domain import Audit, SetDevice, audit_domain
+from west_viommu.audit.host import AuditedHost
+from west_viommu.audit.records import HostPath, Pages, SetDomain, SetMarks
 from west_viommu.diagnostics import Diagnostic, Severity, Where, first_few
 from west_viommu.guest.gic import NO_GIC, GuestInterrupt
 from west_viommu.guest.regions import RegionPair
