@@ -19,9 +19,8 @@ from west_viommu.api_system import Sums, System, judged, why_no_script
 from west_viommu.diagnostics import Diagnostic, Refused, Where
 from west_viommu.extract.copy import Copied, copied
 from west_viommu.extract.lookup import labels, node_called
-from west_viommu.extract.place import at_places
+from west_viommu.extract.place import placed
 from west_viommu.host.needs import Need, Needs
-from west_viommu.hypervisor.pages import in_force, moved
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import (
     BOOT_SCRIPT,
@@ -47,7 +46,6 @@ from west_viommu.system.records import (
 )
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.digest import digest, sha256
-from west_viommu.tree.interrupts import GICV3
 from west_viommu.tree.node import Node
 from west_viommu.write.boot import boot_script_of
 from west_viommu.write.documents import plan_json
@@ -114,9 +112,16 @@ def assigned(
         has_dom0=wish.dom0_kernel is not None, domain=chosen.domain | {"vpl011"}
     )
     agreed = terms(chosen)
-    copies = _copies(host, nodes, agreed.profile, chosen.domain, wish.memory << _MIB)
+    along = [node.path for node in nodes]
+    copies = placed(
+        [copied(node, host.devices, along=along) for node in nodes],
+        host.devices,
+        agreed.profile,
+        chosen.domain,
+        wish.memory << _MIB,
+    )
     overlay = guest_nodes(
-        apart([*stubs(host.devices.tree, copies), *copies]),
+        apart([*stubs(copies), *copies]),
         os.path.basename(os.path.abspath(host.name)),
         host.model,
         labels(host.devices.tree),
@@ -189,23 +194,6 @@ def _nodes(host: Host, names: Sequence[str]) -> list[Node]:
         raise Refused(problems)
     nodes = (each for each in found if isinstance(each, Node))
     return list({node.path: node for node in nodes}.values())
-
-
-def _copies(
-    host: Host, nodes: Sequence[Node], profile: Profile, domain: frozenset[str], memory: int
-) -> list[Copied]:
-    """Return a guest node for each of `nodes`, at addresses that the guest has free."""
-    copies = [copied(node, host.devices, None) for node in nodes]
-    gic = host.devices.index.gic
-    version = "gicv3" if gic and GICV3 in gic.known_compatible else "gicv2"
-    regions = [
-        region
-        for node in nodes
-        for region in host.devices.index.regions(node)
-        if region and region.size
-    ]
-    places = moved(regions, profile, in_force(profile, version, domain), memory)
-    return [at_places(copy, places) for copy in copies]
 
 
 def _bound(host: Host, overlay: str, chosen: Settings) -> Planned:

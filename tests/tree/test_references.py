@@ -60,3 +60,31 @@ def test_what_a_property_refers_to(prop: str, value: str, expected: Reading) -> 
     user = found.node("/user")
     assert user
     assert reading_of(found, user, prop) == expected
+
+
+MAPS = """gic { phandle = <1>; #interrupt-cells = <3>; #address-cells = <2>; };
+    bus { #address-cells = <1>; #interrupt-cells = <1>; interrupt-map = %s;
+        intc { phandle = <2>; #interrupt-cells = <1>; }; };
+    bare { phandle = <3>; };"""
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("<0 1 2 7>", Reading(to(at2="/bus/intc"))),
+        ("<0 1 2 7>, <0 2 2 8>", Reading(to(at2="/bus/intc", at6="/bus/intc"))),
+        # The unit address of the parent has its cells.
+        ("<0 1 1 0 0 0 9 4>, <0 2 2 8>", Reading(to(at2="/gic", at10="/bus/intc"))),
+        # Cut off; no node has the phandle; the node is no interrupt parent; no cells.
+        ("<0 1 2>", OPEN),
+        ("<0 1 2 7 0>", OPEN),
+        ("<0 1 9 7>", OPEN),
+        ("<0 1 3 7>", OPEN),
+        ("[00 01]", OPEN),
+    ],
+)
+def test_the_rows_of_an_interrupt_map(rows: str, expected: Reading) -> None:
+    found = tree(MAPS % rows)
+    bus = found.node("/bus")
+    assert bus
+    assert reading_of(found, bus, "interrupt-map") == expected

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.api import Host, read_host
@@ -13,6 +13,7 @@ from west_viommu.cli.run import settings_of_host
 from west_viommu.diagnostics import Diagnostic, Refused, Severity, Where, refusal
 from west_viommu.extract.copy import Copied, copied
 from west_viommu.extract.lookup import labels, node_called
+from west_viommu.extract.place import placed
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.names import BINDINGS
 from west_viommu.plan.host_devices import concerns
@@ -50,12 +51,15 @@ def run(options: Options, console: Console) -> None:
     tree = source.devices.tree
     wanted = dict.fromkeys(node.path for node in _nodes(source, options.nodes))
     nodes = [node for path in wanted if (node := tree.node(path))]
-    made = [_copied(source, node, options.zephyr_bindings) for node in nodes]
-    beside = stubs(tree, made)
+    copies = [_copied(source, node, options.zephyr_bindings, list(wanted)) for node in nodes]
+    made = placed(copies, source.devices, agreed.profile, chosen.domain)
+    for before, after in zip(copies, made, strict=True):
+        for move in after.remarks[len(before.remarks) :]:
+            console.note(f"{after.host}: {move}")
     console.report(_concerns(source, list(wanted), agreed))
     name = os.path.basename(os.path.abspath(source.name))
     is_blob = tree.source is None
-    together = apart([*beside, *made])
+    together = apart([*stubs(made), *made])
     tell([guest_nodes(together, name, source.model, labels(tree), is_blob=is_blob)])
 
 
@@ -68,8 +72,10 @@ def _nodes(source: Host, names: list[str]) -> list[Node]:
     return [each for each in found if isinstance(each, Node)]
 
 
-def _copied(source: Host, node: Node, bindings: str | None) -> Copied:
-    """The guest node, with remarks on what Zephyr's binding requires besides."""
+def _copied(source: Host, node: Node, bindings: str | None, along: Sequence[str]) -> Copied:
+    """Return the guest node, with remarks on what Zephyr's binding requires besides. `along`: the
+    paths of all nodes of the run.
+    """
     directories = _directories(bindings)
     known = None
     try:
@@ -77,7 +83,7 @@ def _copied(source: Host, node: Node, bindings: str | None) -> Copied:
             from west_viommu.read.bindings import declared
 
             known = declared(node.compatible, directories)
-        made = copied(node, source.devices, known and known.properties | _ALWAYS)
+        made = copied(node, source.devices, known and known.properties | _ALWAYS, along)
     except TreeError as error:
         raise Refused([malformed_host(source.name, error)]) from None
     return made._replace(remarks=tuple(_of_binding(made, known))) if directories else made

@@ -12,69 +12,86 @@ from typing import NamedTuple
 
 from west_viommu.diagnostics import first_few
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
+from west_viommu.host.clocks import FIXED_CLOCK, Clock, Rates, clocks
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Master
 from west_viommu.hypervisor.links import LeftOut as LeftOut
 from west_viommu.hypervisor.pages import widest
 from west_viommu.tree.addresses import Range, Region, address_map, bus_cells
-from west_viommu.tree.cells import cells, counted
+from west_viommu.tree.cells import TreeError, cells, counted
 from west_viommu.tree.interrupts import (
     FIRST_SPI,
     Intid,
     interrupts,
     is_gic,
 )
-from west_viommu.tree.node import NODE_NAME, PROPERTY_NAME, Node, Tree, is_at_or_below
+from west_viommu.tree.node import NODE_NAME, PROPERTY_NAME, Node, Tree, paths_above
 from west_viommu.tree.providers import companions, meaning
 from west_viommu.tree.references import Reading, reading_of
 
-_CLOCK = "fixed-clock"
-_OF_A_CLOCK = ("clock-frequency", "clock-accuracy")
+# As long as a node's name may be.
+_MOST_OF_A_NAME = 31
 
 
-def kept_property(tree: Tree, device: Node, node: Node, name: str) -> Property | LeftOut:
-    """Property `name` of `node`, which is `device` or below it: as it is where it refers to
-    nothing, or to what comes along; else why it is left out, with what belongs to it.
+def kept_property(tree: Tree, own: Collection[str], node: Node, name: str) -> Property | LeftOut:
+    """Return property `name` of `node`, which is one of the devices `own` (paths) or below one: as
+    it is if it refers to nothing, or to what comes along; else why it is left out, with what
+    belongs to it.
     """
     reading = reading_of(tree, node, name)
     targets = reading.reference.targets
     if not targets and not reading.is_open:
         return Property(name, node.properties[name])
     is_whole = not (reading.is_open or reading.is_guess or reading.reference.others)
-    if is_whole and all(_comes_along(tree, device, name, path) for path in targets):
+    if is_whole and all(_comes_along(own, path) for path in targets):
         return Property(name, node.properties[name], cells=reading.reference.cells)
     names = (name, *(n for n in companions(name) if n in node.properties))
     return _left_out(node, names, reading)
 
 
-def stub(tree: Tree, path: str) -> Copied | None:
-    """A node that stands in a guest for that of the host at `path`: a clock of a fixed frequency,
-    which is no more than a number. None where nothing can.
+def _comes_along(own: Collection[str], path: str) -> bool:
+    """Return whether the node at `path` is copied with the devices `own`."""
+    above = next((each for each in (path, *paths_above(path)) if each in own), None)
+    if above is None:
+        return False
+    return all(re.fullmatch(NODE_NAME, part) for part in path[len(above) :].split("/")[1:])
+
+
+def _stub(tree: Tree, clock: Clock, rate: int) -> Copied:
+    """Return the node that stands in a guest for a clock of the host: a clock of a fixed frequency,
+    which is no more than a number.
     """
-    node = tree.node(path)
-    if node is None or not _is_fixed_clock(node):
-        return None
+    provider = tree.node(clock.provider)
+    is_fixed = provider is not None and FIXED_CLOCK in provider.known_compatible
     properties = [
-        Property("compatible", f"{_CLOCK}\0".encode()),
+        Property("compatible", f"{FIXED_CLOCK}\0".encode()),
         Property("#clock-cells", pack(">I", 0)),
-        *(Property(n, node.properties[n]) for n in _OF_A_CLOCK if n in node.properties),
+        Property("clock-frequency", pack(">I", rate)),
     ]
-    remark = f"stands for the host's {path}, which runs at this rate whatever the guest does"
-    return Copied(node.name.split("@")[0], path, tuple(properties), (), (), (remark,))
+    if is_fixed and provider and "clock-accuracy" in provider.properties:
+        properties.append(Property("clock-accuracy", provider.properties["clock-accuracy"]))
+    runs = "which runs at this rate whatever the guest does"
+    if not is_fixed:
+        runs = "which runs at this rate by the host's tree: whoever has it must leave it so"
+    stem = clock.provider.rpartition("/")[2].partition("@")[0]
+    name = "-".join([stem[:_MOST_OF_A_NAME], *map(str, clock.specifier)])
+    if not re.fullmatch(NODE_NAME, name):
+        name = "clock"
+    return Copied(
+        name, _key(clock), tuple(properties), (), (), (f"stands for the host's {clock}, {runs}",)
+    )
 
 
-def _comes_along(tree: Tree, device: Node, name: str, path: str) -> bool:
-    if is_at_or_below(path, device.path):
-        return True
-    target = tree.node(path)
-    return name == "clocks" and target is not None and _is_fixed_clock(target)
+def _key(clock: Clock) -> str:
+    """Return what stands for the host node of a stub: no path has a blank."""
+    return str(clock)
 
 
-def _is_fixed_clock(node: Node) -> bool:
-    compatibles = node.properties.get("compatible", b"").split(b"\0")
-    is_plain = node.properties.get("#clock-cells", b"\0" * 4) == b"\0" * 4
-    rate = node.properties.get("clock-frequency", b"")
-    return _CLOCK.encode() in compatibles and is_plain and len(rate) == 4
+def _texts(node: Node, name: str) -> tuple[str, ...]:
+    try:
+        return node.string_list(name)
+    except TreeError:
+        return ()
 
 
 def _left_out(node: Node, names: tuple[str, ...], reading: Reading) -> LeftOut:
@@ -103,7 +120,9 @@ class Property(NamedTuple):
 
 
 class Copied(NamedTuple):
-    """A node for the guest, with the host node that it stands for. `remarks` are for its reader."""
+    """A node for the guest, with the `host` node that it stands for. `remarks` are for its reader;
+    `stubs`: the nodes beside it that stand for clocks of the host.
+    """
 
     name: str
     host: str
@@ -111,6 +130,7 @@ class Copied(NamedTuple):
     left_out: tuple[LeftOut, ...]
     children: tuple[Copied, ...]
     remarks: tuple[str, ...] = ()
+    stubs: tuple[Copied, ...] = ()
 
     def nodes(self) -> Iterator[Copied]:
         """It and all below it."""
@@ -151,19 +171,28 @@ _REPLACED = frozenset(
 _END_OF_SIZES = 1 << 64
 
 
-def copied(node: Node, devices: Devices, declared: Collection[str] | None) -> Copied:
-    """The guest node for the host's `node`. `declared`: what Zephyr's binding of it has, None where
-    that is not known. Raises TreeError for what is malformed.
+def copied(
+    node: Node,
+    devices: Devices,
+    declared: Collection[str] | None = None,
+    along: Collection[str] = (),
+) -> Copied:
+    """Return the guest node for the host's `node`. `declared`: the properties of Zephyr's binding,
+    None if no binding is known; `along`: the paths of the other devices of the same guest. Raises
+    TreeError for what is malformed.
     """
-    return _Copier(devices, node).copy(declared)
+    return _Copier(devices, node, along).copy(declared)
 
 
 class _Copier:
     """Copies one device of a host, and what is below it."""
 
-    def __init__(self, devices: Devices, device: Node):
+    def __init__(self, devices: Devices, device: Node, along: Collection[str]):
         self._tree = devices.tree
         self._device = device
+        self._own = frozenset((device.path, *along))
+        self._rates = Rates(devices.tree)
+        self._stubs: dict[str, Copied] = {}
         self._devices = devices
         self._addresses = address_map(devices.tree)
 
@@ -203,6 +232,7 @@ class _Copier:
             tuple(properties),
             tuple(left_out),
             children,
+            stubs=tuple(self._stubs.values()),
         )
 
     def _children(
@@ -244,10 +274,11 @@ class _Copier:
         along go to `left_out`.
         """
         kept = {
-            name: kept_property(self._tree, self._device, node, name)
+            name: kept_property(self._tree, self._own, node, name)
             for name in node.properties
             if name not in _REPLACED and not name.startswith(("iommu-map", "xen,"))
         }
+        kept |= self._clocks(node, left_out)
         gone = {
             companion
             for lost in kept.values()
@@ -265,6 +296,39 @@ class _Copier:
                 left_out.append(prop)
             else:
                 yield prop
+
+    def _clocks(self, node: Node, left_out: list[LeftOut]) -> dict[str, Property | LeftOut]:
+        """Return `clocks` and clock-names of `node` with a stub in place of each clock whose rate
+        the host tree states. If it does not state all of them, those with names are kept.
+        """
+        listed = clocks(self._tree, node) if "clocks" in node.properties else None
+        if not listed or all(_comes_along(self._own, clock.provider) for clock in listed):
+            return {}
+        names = _texts(node, "clock-names")
+        value = node.properties["clocks"]
+        kept, cells_of, kept_names, lost = b"", {}, b"", []
+        for i, clock in enumerate(listed):
+            name = names[i] if len(names) == len(listed) else ""
+            if _comes_along(self._own, clock.provider):
+                cells_of[len(kept) // 4] = clock.provider
+                end = clock.at + 1 + len(clock.specifier)
+                kept += value[4 * clock.at : 4 * end]
+            elif rate := self._rates.of(clock.provider, clock.specifier):
+                stub = self._stubs.setdefault(_key(clock), _stub(self._tree, clock, rate))
+                cells_of[len(kept) // 4] = stub.host
+                kept += value[4 * clock.at : 4 * clock.at + 4]
+            else:
+                lost.append(f"{name}, {clock}" if name else str(clock))
+                continue
+            kept_names += name.encode() + b"\0"
+        if not kept or (lost and len(names) != len(listed)):
+            return {}
+        found: dict[str, Property | LeftOut] = {"clocks": Property("clocks", kept, cells=cells_of)}
+        if lost:
+            found["clock-names"] = Property("clock-names", kept_names)
+            why = f"{' and '.join(lost)}: the host tree states no rate; it must be running already"
+            left_out.append(LeftOut(("clocks",), why))
+        return found
 
     def _by_gic(self, node: Node) -> tuple[tuple[Intid, int], ...]:
         return self._devices.index.interrupts(node).by_gic

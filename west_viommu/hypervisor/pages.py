@@ -5,6 +5,7 @@ and the whole pages that Xen maps.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 
 from west_viommu.guest.regions import Mapped, one_where_touching
@@ -73,21 +74,21 @@ def moved(
     for any guest. A region that fits nowhere is left out.
     """
     ram = list(_ram(profile, memory))
-    wrong = [
-        region
-        for region in dict.fromkeys(regions)
+    wrong = {
+        region: None
+        for region in regions
         if any(in_pages(region).overlaps(other) for other in (*taken, *ram)) or region.end > _END
-    ]
-    others = [in_pages(region) for region in regions if region not in wrong]
-    everything = [reserved.region for reserved in profile.reserved]
+    }
+    own = [*taken, *profile.ram, *(in_pages(region) for region in regions if region not in wrong)]
+    # A place that no guest uses, else one that this guest does not use.
+    used = (sorted([*own, *(reserved.region for reserved in profile.reserved)]), sorted(own))
     places: dict[Region, Region] = {}
     for region in wrong:
-        # A place that no guest uses, else one that this guest does not use.
-        for used in ((*everything, *taken, *profile.ram), (*taken, *profile.ram)):
-            chosen = _free(region, [*used, *others, *map(in_pages, places.values())])
-            if chosen:
-                places[region] = chosen
-                break
+        chosen = next(filter(None, (_free(region, each) for each in used)), None)
+        if chosen:
+            places[region] = chosen
+            for each in used:
+                insort(each, in_pages(chosen))
     return places
 
 
@@ -101,12 +102,12 @@ def _ram(profile: Profile, memory: int) -> Iterable[Region]:
 
 
 def _free(region: Region, used: Sequence[Region]) -> Region | None:
-    """Return the lowest region of that size that overlaps none of those `used`."""
+    """Return the lowest region of that size that overlaps none of those `used`, in their order."""
     offset = region.base % PAGE
     pages = in_pages(Region(offset, region.size)).size
     step = min(_BLOCK, 1 << max(pages - 1, PAGE - 1).bit_length())
     at = _FIRST
-    for other in sorted(used):
+    for other in used:
         if at + pages <= other.base:
             break
         at = max(at, -(-other.end // step) * step)

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.interrupts import address_cells, interrupt_cells
 from west_viommu.tree.node import Node, Tree
 from west_viommu.tree.providers import Provider, is_number, is_syscon, provider
 
@@ -58,6 +60,8 @@ def reading_of(tree: Tree, node: Node, name: str) -> Reading:
     of_source = tree.source.references(node.path) if tree.source else {}
     written = of_source.get(name, NO_REFERENCE)
     row = provider(name)
+    if name == "interrupt-map":
+        return _of_interrupt_map(tree, node, written)
     if row:
         return _of_table(tree, row, value, written)
     if written.targets:
@@ -73,6 +77,36 @@ def reading_of(tree: Tree, node: Node, name: str) -> Reading:
     if not named or is_number(name):
         return PLAIN
     return Reading(Reference(named), is_guess=True)
+
+
+def _of_interrupt_map(tree: Tree, nexus: Node, written: Reference) -> Reading:
+    """Return the reading of an interrupt-map: a row is a child's unit address and interrupt, and
+    the phandle, unit address and interrupt of its parent.
+    """
+    value = nexus.properties["interrupt-map"]
+    fallback = Reading(written, is_open=not written.targets)
+    try:
+        key = address_cells(tree, nexus) + nexus.number("#interrupt-cells", 0)
+    except TreeError:
+        return fallback
+    if written.others or len(value) % 4:
+        return fallback
+    numbers = [int.from_bytes(value[i : i + 4], "big") for i in range(0, len(value), 4)]
+    named: dict[int, str] = {}
+    at = 0
+    while at + key < len(numbers):
+        at += key
+        path = written.cells.get(at)
+        parent = tree.node(path) if path else tree.by_number(numbers[at])
+        if parent is None:
+            return fallback
+        named[at] = parent.path
+        try:
+            at += 1 + parent.number("#address-cells", 0) + interrupt_cells(parent)
+        except TreeError:
+            return fallback
+    is_whole = at == len(numbers) and set(written.cells) <= set(named)
+    return Reading(Reference(named)) if is_whole else fallback
 
 
 def _of_table(tree: Tree, row: Provider, value: bytes, written: Reference) -> Reading:

@@ -6,12 +6,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from west_viommu.extract.copy import Copied, Property, stub
+from west_viommu.extract.copy import Copied, Property
 from west_viommu.guest.gic import LINUX_EDGE
 from west_viommu.names import COPIED_FIRST_LINE
 from west_viommu.tree.cells import cells
 from west_viommu.tree.interrupts import FIRST_SPI
-from west_viommu.tree.node import Tree
 from west_viommu.write.dts import commented, value_text
 
 _FROM_A_BLOB = (
@@ -130,11 +129,11 @@ def _interrupts(prop: Property) -> Iterator[str]:
         lead = "\t     "
 
 
-def stubs(tree: Tree, made: Sequence[Copied]) -> list[Copied]:
-    """Return a stub for each node outside of those `made` that they refer to."""
-    inside = {each.host for node in made for each in node.nodes()}
-    targets = dict.fromkeys(path for node in made for path in node.targets)
-    return [each for path in targets if path not in inside and (each := stub(tree, path))]
+def stubs(made: Sequence[Copied]) -> list[Copied]:
+    """Return the stubs that the nodes `made` refer to, each once."""
+    targets = {path for node in made for path in node.targets}
+    by_clock = {each.host: each for node in made for each in node.stubs}
+    return [each for clock, each in by_clock.items() if clock in targets]
 
 
 def apart(nodes: Sequence[Copied]) -> list[Copied]:

@@ -68,10 +68,14 @@ def system_overlay(
             about.append(f"{domain.name} is not created here ({missing}). Its node would be:")
             node = _node(domain, made_of, profile, lambda _: "")
             about += [line.expandtabs(8) for line in node]
-    if judged.boot and judged.boot.dom0:
-        created.insert(0, list(_dom0(judged.boot.dom0)))
+    dom0 = judged.boot.dom0 if judged.boot else None
+    if dom0:
+        created.insert(0, list(_dom0(dom0)))
     # fdtoverlay and U-Boot put each node before those that are there: Xen sees the first one first.
     nodes = [line for node in reversed(created) for line in node]
+    if dom0:
+        # Of its modules, which lie in /chosen itself. dtc wants properties before nodes.
+        nodes = ["#address-cells = <2>;", "#size-cells = <2>;", *nodes]
     return _system_overlay(judged, about, HOST_OVERLAY, nodes, has_chosen=has_chosen)
 
 
@@ -210,7 +214,6 @@ def _dom0(dom0: Dom0) -> Iterator[str]:
     """Yield the modules of dom0, which lie in /chosen itself."""
     from west_viommu.system.boot import files_of_dom0
 
-    yield from ("", "#address-cells = <2>;", "#size-cells = <2>;")
     for kind, file, address in files_of_dom0(dom0):
         yield from _module(kind, file, address, dom0.bootargs, _remark, "")
 
