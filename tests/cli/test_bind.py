@@ -506,4 +506,4 @@ def test_a_copy_of_two_cells_for_a_xen_that_drives_the_smmu(viommu: Run, tmp_pat
     files = (tmp_path / "guest.dts", tmp_path / "viommu/viommu.overlay")
     (tmp_path / "all.dts").write_text("".join(file.read_text() for file in files))
     device = dtlib.DT(str(tmp_path / "all.dts")).get_node("/passthrough/dma@9000000")
-    assert list(device.props) == ["reg"]
+    assert list(device.props) == ["reg", "xen,smmu-stream-ids", "xen,path"]

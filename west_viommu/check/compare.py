@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from west_viommu.check.view import NodeView, View
 from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.gic import GuestInterrupt
+from west_viommu.guest.requests import Raw
 from west_viommu.hazards.parts import listed
 from west_viommu.host.inventory import StreamId
 from west_viommu.hypervisor.profile import Profile, switched_on
-from west_viommu.plan.plan import Plan, PlanDevice, PlanViommu
+from west_viommu.plan.plan import Plan, PlanDevice, PlanRaw, PlanViommu
 from west_viommu.tree.addresses import Region
 
 # Of a stream ID behind the vSMMU, as in the overlay that is written.
@@ -50,6 +51,9 @@ def with_plan(built: View, plan: Plan) -> Iterator[Diagnostic]:
         if mine is None:
             yield _presence(device.node, "node", device, None)
             continue
+        if plan.viommu is None:
+            # The IDs are the host's alone: bind leaves none for which the guest needs a vSMMU.
+            device = device._replace(streams=(), maps=())
         for field in _FIELDS:
             if field.planned:
                 found = getattr(mine, field.planned_name or field.name)
@@ -61,6 +65,15 @@ def with_plan(built: View, plan: Plan) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 node=path, what="stream IDs", expected=_UNPLANNED, found=listed(mine.streams)
             )
+
+
+def raw_mappings(planned: Iterable[PlanRaw], built: Iterable[Raw]) -> Iterator[Diagnostic]:
+    """Yield where the built tree maps other host memory than planned without a host device."""
+    expected = {raw.node: [(r.on_host, r.in_guest) for r in raw.regions] for raw in planned}
+    found = {raw.path: [(host, guest) for host, guest in raw.mapped] for raw in built}
+    for path in dict.fromkeys([*expected, *found]):
+        rows = [("xen,reg", expected.get(path, ()), found.get(path, ()))]
+        yield from _differences(path, rows, _raw_value)
 
 
 def unasked(planned: Iterable[str], built: Iterable[str]) -> Iterator[Diagnostic]:
@@ -225,6 +238,10 @@ def _plan_value(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "; ".join(map(_plan_value, value)) or "none"
     return f"{value:#x}" if isinstance(value, int) else str(value or "none")
+
+
+def _raw_value(mapped: Iterable[tuple[Region, Region]]) -> str:
+    return ", ".join(f"{host} at {guest.base:#x}" for host, guest in mapped) or "none"
 
 
 def _numbers(value: Iterable[int]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from west_viommu.api import read_host
-from west_viommu.check.compare import between_plans, unasked, with_given, with_plan
+from west_viommu.check.compare import between_plans, raw_mappings, unasked, with_given, with_plan
 from west_viommu.check.view import View, physical, view
 from west_viommu.cli.console import Console
 from west_viommu.cli.run import DONE, REFUSED, UsageError, chosen_by
@@ -19,16 +19,17 @@ from west_viommu.diagnostics import (
     Refused,
     Where,
     bounded,
+    first_few,
     printable,
     refusal,
     shortened,
 )
-from west_viommu.guest.requests import Guest, asked
-from west_viommu.guest.source import GuestTree
+from west_viommu.guest.requests import Asked, Guest, asked
+from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.host.inventory import StreamId
 from west_viommu.hypervisor.assignment import Explicit
 from west_viommu.hypervisor.profile import Profile
-from west_viommu.names import PLAN, PROFILES
+from west_viommu.names import BUS_COMPATIBLE, PLAN, PROFILES, RELEASED
 from west_viommu.plan.plan import Plan
 from west_viommu.plan.planning import planned
 from west_viommu.read.guest import finished_tree, sealed_plan
@@ -106,9 +107,14 @@ def run(options: Options, console: Console) -> int:
     if not chosen.host and not options.guest_dtb:
         raise UsageError("name what to compare with: --host HOST, --guest-dtb DUMP, or both")
     name, sealed = _built(options.dts, options.build_dir)
-    guest = finished_tree(name)
-    built = view(guest)
-    found = [("build", each) for each in _of_build(guest, built, sealed)]
+    tree = finished_tree(name)
+    # A node that is disabled by now is a difference from the plan.
+    wanted = asked(tree, [device.node for device in sealed.devices] if sealed else ())
+    guest = Guest((), tree, wanted)
+    built = view(tree)
+    if not sealed and not chosen.profile:
+        chosen = _as_bound(chosen, guest, built, console)
+    found = [("build", each) for each in _of_build(wanted, built, sealed)]
     if chosen.host:
         found += [
             ("host", each) for each in _of_host(chosen, options, console, guest, built, sealed)
@@ -117,13 +123,17 @@ def run(options: Options, console: Console) -> int:
         given = view(finished_tree(options.guest_dtb))
         known = _profile_of(chosen, sealed)
         found += [("guest-dtb", each) for each in with_given(built, given, known)]
+    if not sealed:
+        _check_compared(options, console, wanted, built, has_host=bool(chosen.host), found=found)
     if options.format == "json":
         if _first_ones(found) < len(found):
             raise Refused([_too_many()])
         text = _json(found)
     else:
         names = {"build": name, "host": chosen.host or "", "guest-dtb": options.guest_dtb or ""}
-        text = _table(found, names, _count(built, sealed))
+        with_registers = [each for each in built.devices.values() if each.regions]
+        count = len(sealed.devices if sealed else wanted.requests or with_registers)
+        text = _table(found, names, count)
     console.result([text])
     return REFUSED if found else DONE
 
@@ -139,11 +149,37 @@ def _profile_of(chosen: Settings, sealed: Plan | None) -> Profile | None:
     return profile(None, None)
 
 
-def _count(built: View, sealed: Plan | None) -> int:
-    """How many devices were bound, as the build's log says it."""
-    if sealed:
-        return len(sealed.devices)
-    return sum(1 for device in built.devices.values() if device.streams or device.maps)
+def _as_bound(chosen: Settings, guest: Guest, built: View, console: Console) -> Settings:
+    """Return `chosen` with the profile of a released Xen if bind made the tree for a Xen without
+    vSMMU: its overlay is in the tree, and has none.
+    """
+    if built.vsmmu or BUS_COMPATIBLE not in guest.asked.bus_compatible:
+        return chosen
+    about = profile(RELEASED, None).about
+    console.note(f"no viommu.json and no --profile, and no vSMMU in the tree: this assumes {about}")
+    return chosen._replace(profile=RELEASED)
+
+
+def _check_compared(
+    options: Options,
+    console: Console,
+    wanted: Asked,
+    built: View,
+    *,
+    has_host: bool,
+    found: _Found,
+) -> None:
+    """Name the nodes of a tree without a plan that say of no host device that they are it. Raises
+    Refused if no other node was compared.
+    """
+    hint = "give the build directory with its viommu.json (-d), or give each node "
+    hint += 'xen,path = "HOST-NODE"'
+    is_compared = wanted.requests or wanted.raw or (options.guest_dtb and built.devices)
+    if not is_compared and not found:
+        what = f"nothing was compared: no node below {PASSTHROUGH} names a host device"
+        raise refusal("malformed", what, hint, options.dts or options.build_dir or "")
+    for path in first_few(wanted.unasked) if has_host else ():
+        console.note(f"{path} was not compared with the host: it names no host device")
 
 
 def _built(dts: str | None, build_dir: str | None) -> tuple[str, Plan | None]:
@@ -157,18 +193,19 @@ def _built(dts: str | None, build_dir: str | None) -> tuple[str, Plan | None]:
     return str(build / BUILT), sealed_plan(build / "viommu")
 
 
-def _of_build(guest: GuestTree, built: View, sealed: Plan | None) -> Iterator[Diagnostic]:
+def _of_build(wanted: Asked, built: View, sealed: Plan | None) -> Iterator[Diagnostic]:
     yield from built.faults
     if sealed:
         yield from with_plan(built, sealed)
-        yield from unasked(sealed.unasked, asked(guest).unasked)
+        yield from unasked(sealed.unasked, wanted.unasked)
+        yield from raw_mappings(sealed.raw, wanted.raw)
 
 
 def _of_host(
     chosen: Settings,
     options: Options,
     console: Console,
-    guest: GuestTree,
+    guest: Guest,
     built: View,
     sealed: Plan | None,
 ) -> Iterator[Diagnostic]:
@@ -176,10 +213,8 @@ def _of_host(
     agreed = terms(_as_built(chosen, sealed))
     host = read_host(chosen.host or "", options.include, options.define)
     bound = sealed.devices if sealed else None
-    # One that is disabled by now is a difference from the plan, and the host is judged as planned.
-    wanted = asked(guest, [device.node for device in bound or ()])
-    wanted = physical(wanted, guest, bound, agreed.profile.policy)
-    made = planned(host, Guest((), guest, wanted), agreed)
+    wanted = physical(guest.asked, guest.tree, bound, agreed.profile.policy)
+    made = planned(host, guest._replace(asked=wanted), agreed)
     if not sealed and not chosen.profile:
         note = f"no viommu.json and no --profile: this assumes {agreed.profile.about}"
         console.note(note)

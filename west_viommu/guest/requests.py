@@ -288,7 +288,9 @@ class _Reader:
 
 
 def asked(guest: GuestTree, planned: Collection[str] = ()) -> Asked:
-    """What `guest` asks for; the nodes at the paths `planned` also where they are disabled."""
+    """Return what `guest` asks for. The nodes at the paths `planned` count as requests even if they
+    are disabled, or name no host device any more.
+    """
     reader = _Reader(guest)
     root = guest.tree.root
     bus = guest.tree.node(PASSTHROUGH)
@@ -301,7 +303,7 @@ def asked(guest: GuestTree, planned: Collection[str] = ()) -> Asked:
     for node in guest.tree.nodes():
         if not is_below_passthrough(node.path):
             misplaced_ones += misplaced(guest, node) if _is_request(node) else ()
-        elif _is_request(node) or is_raw(node):
+        elif _is_request(node) or is_raw(node) or node.path in planned:
             if node.path not in planned and _is_disabled(reader, node):
                 disabled.append(node.path)
             else:
@@ -311,7 +313,7 @@ def asked(guest: GuestTree, planned: Collection[str] = ()) -> Asked:
     raw: list[Raw] = []
     for node in asking:
         is_spoilt = node.path.rpartition("/")[0] in spoilt
-        if _is_request(node):
+        if _is_request(node) or node.path in planned:
             requests += filter(None, [reader.request(node, is_spoilt=is_spoilt)])
         elif not is_spoilt:
             raw += filter(None, [reader.raw(node)])

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from west_viommu import __version__
+from west_viommu.guest.entries import STREAM_IDS
 from west_viommu.guest.gic import (
     LINUX_EDGE,
     LINUX_LEVEL,
@@ -19,15 +20,11 @@ from west_viommu.guest.requests import Asked, Request
 from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.hypervisor.assignment import AssignedStream
 from west_viommu.hypervisor.profile import Viommu, ViommuInterrupt
-from west_viommu.names import OVERLAY_FIRST_LINE, VSMMU_COMPATIBLE, VSMMU_LABEL
+from west_viommu.names import BUS_COMPATIBLE, OVERLAY_FIRST_LINE, VSMMU_COMPATIBLE, VSMMU_LABEL
 from west_viommu.plan.plan import PlanDevice
 from west_viommu.plan.planning import Planned
 from west_viommu.tree.interrupts import FIRST_SPI, SPI
 from west_viommu.write.dts import commented, quoted
-
-# The bus of our binding bindings/viommu,passthrough.yaml.
-BUS_COMPATIBLE = "viommu,passthrough"
-
 
 # Zephyr takes no phandle 0 in these, even of a disabled node.
 _UNBOUND = ("iommus", "iommu-map", "iommu-map-mask")
@@ -129,18 +126,26 @@ def _device(device: PlanDevice, request: Request, planned: Planned) -> str:
         mask = master.map_mask if master else None
         lines = [*_iommus(device, request), *_iommu_map(device, request, mask)]
     else:
-        lines = [
-            f"/delete-property/ {name}; /* this Xen gives the guest no vSMMU */"
-            for name, is_there in (
-                ("iommus", request.iommus is not None),
-                ("iommu-map", request.has_map),
-            )
-            if is_there
-        ]
+        lines = list(_unbound(device, request))
     lines += _interrupt_parent(request, planned.guest.asked.gic.reference)
     return "".join(["/*\n", *(f" * {commented(line)}\n" for line in comment), " */\n"]) + "".join(
         [f"&{{{device.node}}} {{\n", *(f"\t{line}\n" for line in lines), "};\n"]
     )
+
+
+def _unbound(device: PlanDevice, request: Request) -> Iterator[str]:
+    """Drop what refers to a vSMMU, which this guest does not have. So that `viommu check` can tell
+    which host device the built node stands for, its path and stream IDs stay.
+    """
+    if request.iommus is not None:
+        yield "/delete-property/ iommus; /* this Xen gives the guest no vSMMU */"
+        if device.streams:
+            ids = " ".join(f"{stream.pmaster:#x}" for stream in device.streams)
+            yield f"{STREAM_IDS} = <{ids}>; /* for viommu check */"
+    if request.has_map:
+        yield "/delete-property/ iommu-map; /* this Xen gives the guest no vSMMU */"
+    if request.xen_path is None:
+        yield f"xen,path = {quoted(device.host)}; /* for viommu check */"
 
 
 def _iommus(device: PlanDevice, request: Request) -> Iterator[str]:
