@@ -60,8 +60,10 @@ RELEASED = "xen"
 POLICIES = ("identity", "first-free", "explicit")
 # Of messages, which --errors chooses.
 MESSAGE_FORMS = ("text", "json", "github")
+# The memory of a domain: at the host's addresses, and set aside for it in the host's tree.
+DIRECT_MAP, STATIC_MEMORY = "direct-map", "static-mem"
 # What else a domain may have; it takes addresses and interrupts (Xen, public/arch-arm.h).
-DOMAIN = ("vpci", "acpi", "vpl011", "virtio")
+DOMAIN = ("vpci", "acpi", "vpl011", "virtio", DIRECT_MAP, STATIC_MEMORY)
 # What bindings/viommu,passthrough.yaml is for: it makes /passthrough a bus for Zephyr.
 BUS_COMPATIBLE = "viommu,passthrough"
 # Who builds a domain out of a partial tree: Xen at boot, or libxl. In the order of writing.

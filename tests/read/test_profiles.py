@@ -11,6 +11,7 @@ import yaml
 
 from tests.support import PACKAGE, Run
 from west_viommu.diagnostics import Refused
+from west_viommu.hypervisor.profile import spoken
 from west_viommu.names import PROFILES
 from west_viommu.read.profiles import profile, profile_file
 
@@ -147,3 +148,25 @@ def test_no_name_and_no_file() -> None:
     with pytest.raises(Refused) as caught:
         profile("xen-rfx", None)
     assert "did you mean xen-rfc?" in str(caught.value)
+
+
+def test_a_version_that_the_profile_does_not_cover(tmp_path: Path) -> None:
+    text = Path(profile_file("xen")).read_text().replace('"name": "xen"', '"name": "mine"')
+    file = tmp_path / "mine.yaml"
+    file.write_text(text.replace('"until": "4.17"', '"until": "4.16"'))
+    line = 1 + text[: text.index('"until": "4.17"')].count("\n")
+    with pytest.raises(Refused) as caught:
+        profile(str(file), None)
+    assert str(caught.value) == (
+        f"{file}:{line}: error: [malformed] tree-bytes names a version that the profile does not "
+        "cover (expected 4.17 or 4.18 or 4.19 or 4.20 or 4.21 or 4.22, found 4.16)\n"
+        "hint: write one of `versions`, or add it there"
+    )
+
+
+def test_versions_in_order() -> None:
+    xen = profile("xen", None)
+    rooms = [room.bytes for room in xen.tree_rooms if xen.covers(room.versions, "4.19")]
+    assert rooms == [4096]
+    assert not xen.covers(xen.cell_limits[0].versions, "4.19")
+    assert spoken(("4.17", "4.18", "4.20"), xen.versions) == "4.17 to 4.18, 4.20"

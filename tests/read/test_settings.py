@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from west_viommu.diagnostics import Refused
-from west_viommu.read.settings import Settings, settings
+from west_viommu.read.settings import Settings, settings, terms
 from west_viommu.read.west import west_board
 
 
@@ -80,10 +80,11 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
         (
             ["host: h.dtb", "profil: xen-rfc", "zzz: 1"],
             "{file}:2: error: [malformed] unknown key profil (expected host, profile, vsid, "
-            "vsids, domain, dom0, allow, regions, found profil)\nhint: did you mean profile?\n"
+            "vsids, domain, cpus, xen-version, dom0, hardware-domain, allow, regions, found "
+            "profil)\nhint: did you mean profile?\n"
             "{file}:3: error: [malformed] unknown key zzz (expected host, profile, vsid, vsids, "
-            "domain, dom0, allow, regions, found zzz)\nhint: write one of those, or remove "
-            "it",
+            "domain, cpus, xen-version, dom0, hardware-domain, allow, regions, found zzz)\n"
+            "hint: write one of those, or remove it",
         ),
         (
             ["host: [a, b]"],
@@ -101,6 +102,16 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
         (
             ["profile: 3"],
             "{file}:1: error: [malformed] profile is not text (found 3)\nhint: quote the value",
+        ),
+        (
+            ["xen-version: 4.20"],
+            "{file}:1: error: [malformed] xen-version is not text (found 4.20)\n"
+            "hint: quote the value",
+        ),
+        (
+            ["cpus: 0"],
+            "{file}:1: error: [malformed] cpus is not a number (expected 1 to 128, found 0)\n"
+            "hint: write a number, such as 1 or 0x50000000",
         ),
         (
             ["- host"],
@@ -202,3 +213,57 @@ def test_a_file_of_nearly_that_name(name: str, app: Path) -> None:
     assert settings({}, str(app), str(app / name)).host == f"{app}/h.dtb"
     write(app / "viommu.yml", "host: other.dtb")
     assert settings({}, str(app)).host == f"{app}/other.dtb"
+
+
+def test_the_version_of_the_hypervisor(app: Path) -> None:
+    assert terms(settings({"profile": "xen"}, str(app))).versions[0] == "4.17"
+    assert terms(settings({"profile": "qemu-virt"}, str(app))).versions == ("",)
+    write(app / "viommu.yml", "profile: xen", 'xen-version: "4.20.4"', "cpus: 4")
+    found = terms(settings({}, str(app)))
+    assert (found.versions, found.cpus) == (("4.20",), 4)
+    assert terms(settings({"xen_version": "4.18"}, str(app))).versions == ("4.18",)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            ["profile: xen", 'xen-version: "4.2"'],
+            "{file}:2: error: [malformed] the profile xen knows no version 4.2 (expected 4.17 or "
+            "4.18 or 4.19 or 4.20 or 4.21 or 4.22, found 4.2)\nhint: write one of those; `viommu "
+            "profiles --from DIR` makes a profile of another source",
+        ),
+        (
+            ["profile: xen-rfc", 'xen-version: "4.20"'],
+            "{file}:2: error: [malformed] the profile xen-rfc knows no version 4.20 (found 4.20)\n"
+            "hint: remove it: the profile xen-rfc is for one version alone",
+        ),
+        (
+            ["profile: xen", "hardware-domain: true"],
+            "{file}:2: error: [malformed] hardware-domain says that another domain than dom0 gets "
+            "the rest of the host\nhint: write dom0: none as well, or remove hardware-domain",
+        ),
+        (
+            ["profile: xen-amd", "dom0: none", "hardware-domain: true"],
+            "{file}:3: error: [malformed] the hypervisor of the profile xen-amd creates no "
+            "hardware domain at boot\n"
+            "hint: remove hardware-domain; Xen has it from 4.21 on (the profile xen)",
+        ),
+        (
+            ["profile: xen", 'xen-version: "4.20"', "dom0: none", "hardware-domain: true"],
+            "{file}:4: error: [malformed] 4.20 creates no hardware domain at boot\n"
+            "hint: remove hardware-domain, or take 4.21 or later",
+        ),
+    ],
+)
+def test_terms_that_are_refused(lines: list[str], message: str, app: Path) -> None:
+    write(app / "viommu.yml", *lines)
+    with pytest.raises(Refused) as caught:
+        terms(settings({}, str(app)))
+    assert str(caught.value) == message.format(file=app / "viommu.yml")
+
+
+def test_a_hardware_domain_takes_what_no_guest_asks_for(app: Path) -> None:
+    write(app / "viommu.yml", "profile: xen", "dom0: none", "hardware-domain: true")
+    found = terms(settings({}, str(app)))
+    assert (found.has_dom0, found.gives_rest) == (False, True)

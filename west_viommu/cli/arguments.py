@@ -171,6 +171,12 @@ def _add_profile_arguments(parser: ArgumentParser) -> None:
         "--config", metavar="FILE", help="a viommu.yml elsewhere than beside the application"
     )
     parser.add_argument("--profile", metavar="NAME", type=_profile, help=_PROFILE_HELP)
+    parser.add_argument(
+        "--xen-version",
+        metavar="VERSION",
+        help="the version of the hypervisor, such as 4.20 (default: xen-version in viommu.yml, "
+        "else all that the profile covers)",
+    )
 
 
 def _add_settings_arguments(parser: ArgumentParser) -> None:

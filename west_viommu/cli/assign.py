@@ -41,6 +41,7 @@ class Options(NamedTuple):
     load: list[str]
     output: str
     config: str | None
+    xen_version: str | None
     profile: str | None
     include: list[str]
     define: list[str]

@@ -31,6 +31,7 @@ class Options(NamedTuple):
     files: list[str]
     host: str | None
     config: str | None
+    xen_version: str | None
     profile: str | None
     allow: list[str]
     fix: bool
@@ -77,5 +78,5 @@ def _diffs(sets: Sets, host: Host, terms_of: Callable[[SetDomain], Terms]) -> It
         config = sets.configs.get(domain.where.file)
         if config and domain.is_xl:
             agreed = terms_of(domain)
-            holdings = Holdings(host.devices, agreed.profile, has_dom0=agreed.has_dom0)
+            holdings = Holdings(host.devices, agreed.profile, has_dom0=agreed.gives_rest)
             yield from xl_diff(config, right_lists(domain, AuditedHost(holdings, agreed)))

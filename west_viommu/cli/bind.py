@@ -46,6 +46,7 @@ class Options(NamedTuple):
     diff: bool
     quiet: bool
     config: str | None
+    xen_version: str | None
     profile: str | None
     vsid: str | None
     include: list[str]

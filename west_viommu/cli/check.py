@@ -63,6 +63,7 @@ class Options(NamedTuple):
     source_dir: str | None
     system: list[str] | None
     config: str | None
+    xen_version: str | None
     profile: str | None
     vsid: str | None
     include: list[str]

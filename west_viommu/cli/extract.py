@@ -37,6 +37,7 @@ class Options(NamedTuple):
     host: str | None
     zephyr_bindings: str | None
     config: str | None
+    xen_version: str | None
     profile: str | None
     include: list[str]
     define: list[str]

@@ -48,6 +48,7 @@ class Options(NamedTuple):
     iommu: str | None
     passable: bool
     config: str | None
+    xen_version: str | None
     profile: str | None
     include: list[str]
     define: list[str]

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         def profile(self) -> str | None: ...
         @property
         def config(self) -> str | None: ...
+        @property
+        def xen_version(self) -> str | None: ...
 
 
 DONE, REFUSED, USAGE = 0, 1, 2
@@ -153,6 +155,7 @@ def chosen_by(options: HostOptions, app: str, vsid: str | None = None) -> Settin
         "host": options.host or environment("VIOMMU_HOST_DTB"),
         "profile": options.profile or environment("VIOMMU_PROFILE"),
         "vsid": vsid,
+        "xen_version": options.xen_version,
     }
     chosen = settings(wanted, app, named_config(options))
     chosen.check_host()

@@ -48,6 +48,9 @@ class Explicit(NamedTuple):
 class Terms(NamedTuple):
     """On what a plan is made: the profile, what else the `domain` has (names.DOMAIN), what
     viommu.yml says of single devices, and whether there is a dom0 that gets what no guest asks for.
+    `xen_version`: the version of the hypervisor, None if it may be any of the profile's. `cpus`:
+    the virtual CPUs of the domain. `has_hardware_domain`: whether, without dom0, a domain that Xen
+    creates gets the rest of the host.
     """
 
     profile: Profile
@@ -56,6 +59,19 @@ class Terms(NamedTuple):
     explicit: tuple[Explicit, ...] = ()
     has_dom0: bool = True
     extra: tuple[Extra, ...] = ()
+    xen_version: str | None = None
+    cpus: int = 1
+    has_hardware_domain: bool = False
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The versions of the hypervisor that this is for, one at least."""
+        return (self.xen_version,) if self.xen_version else self.profile.versions or ("",)
+
+    @property
+    def gives_rest(self) -> bool:
+        """Whether a domain gets what no guest asks for."""
+        return self.has_dom0 or self.has_hardware_domain
 
     def extra_of(self, assignment: Assignment | Assigned) -> dict[Region, Extra]:
         """The regions that viommu.yml adds to this device."""

@@ -62,8 +62,9 @@ class Claim(NamedTuple):
 
 
 class Holdings:
-    """What each node of a host holds, and whose it is, under a hypervisor of that profile. Without
-    `has_dom0`, nobody gets what no guest asks for.
+    """What each node of a host holds, and whose it is, under a hypervisor of that profile.
+    `has_dom0`: whether there is a domain, dom0 or a hardware domain, that gets what no guest asks
+    for.
     """
 
     def __init__(self, devices: Devices, profile: Profile, *, has_dom0: bool = True):

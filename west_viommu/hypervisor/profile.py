@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from west_viommu.tree.addresses import Region
@@ -100,6 +101,32 @@ class ReservedInterrupts(NamedTuple):
     when: str
 
 
+class Versions(NamedTuple):
+    """The versions of a profile from `first` to `last`; None: from the oldest, to the newest."""
+
+    first: str | None = None
+    last: str | None = None
+
+
+class TreeRoom(NamedTuple):
+    """How many `bytes` the hypervisor has for the tree of a guest that it creates at boot, in these
+    `versions`; `adds_module`: and as many as the partial tree has.
+    """
+
+    bytes: int
+    adds_module: bool
+    versions: Versions
+
+
+class CellLimit(NamedTuple):
+    """How many address and size cells the bus of an assigned device may have at `most`, in these
+    `versions`.
+    """
+
+    most: int
+    versions: Versions
+
+
 class Profile(NamedTuple):
     """What one hypervisor gives a guest: a vSMMU or none, and how it numbers stream IDs.
 
@@ -108,7 +135,10 @@ class Profile(NamedTuple):
     it programs the IDs of iommu-map. `drivers`: those of its IOMMUs. `repeats_ids`: whether it
     takes a device that lists an ID twice. `toolstacks`: who builds domains out of a partial tree.
     `ram`: the banks of a guest's memory, in the order in which they are filled; () if that is not
-    its affair. `switches`: how its vSMMU is switched on.
+    its affair. `switches`: how its vSMMU is switched on. `versions`: those of the hypervisor that
+    it covers, the oldest first. `tree_rooms` and `cell_limits`: what a partial tree may be at most.
+    `redistributor_bytes`: how much of the window of redistributors each virtual CPU takes; 0 if all
+    of it is taken. `hardware_domain`: the versions that create a hardware domain at boot.
     """
 
     name: str
@@ -125,6 +155,11 @@ class Profile(NamedTuple):
     switches: tuple[Switch, ...]
     reserved: tuple[Reserved, ...]
     reserved_interrupts: tuple[ReservedInterrupts, ...]
+    versions: tuple[str, ...] = ()
+    tree_rooms: tuple[TreeRoom, ...] = ()
+    cell_limits: tuple[CellLimit, ...] = ()
+    redistributor_bytes: int = 0
+    hardware_domain: Versions | None = None
 
     @property
     def routes_all(self) -> bool:
@@ -132,6 +167,14 @@ class Profile(NamedTuple):
         does so when it creates the guest itself (handle_device_interrupts()).
         """
         return "dom0less" in self.toolstacks and self.renumbers != "libxl"
+
+    def covers(self, span: Versions, version: str) -> bool:
+        """Whether `version`, one of this profile ("" if it has none), is in `span`."""
+        if not self.versions:
+            return True
+        first = self.versions.index(span.first) if span.first else 0
+        last = self.versions.index(span.last) if span.last else len(self.versions)
+        return first <= self.versions.index(version) <= last
 
     def driver(self, compatible: tuple[str, ...]) -> Driver | None:
         """The driver of an IOMMU that is `compatible` with that, whatever its cells."""
@@ -143,6 +186,18 @@ class Profile(NamedTuple):
     def switches_for(self, toolstack: str) -> tuple[Switch, ...]:
         """How the vSMMU of a guest that `toolstack` creates is switched on: by all of these."""
         return tuple(switch for switch in self.switches if switch.toolstack == toolstack)
+
+
+def spoken(versions: Sequence[str], all_versions: Sequence[str]) -> str:
+    """Return `versions` of `all_versions` for people: "4.17 to 4.19"."""
+    runs: list[list[str]] = []
+    for version in versions:
+        at = all_versions.index(version)
+        if runs and all_versions[at - 1] == runs[-1][-1]:
+            runs[-1].append(version)
+        else:
+            runs.append([version])
+    return ", ".join(run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
 
 
 def switched_on(profile: Profile) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ def device_reports(devices: Devices, terms: Terms) -> dict[str, DeviceReport]:
 def concerns(together: Sequence[Device], devices: Devices, terms: Terms) -> Iterator[Concern]:
     """Yield what speaks against giving the whole of these devices to one guest."""
     assigned = [_assigned(device, f"{PASSTHROUGH}{device.path}") for device in together]
-    holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
+    holdings = Holdings(devices, terms.profile, has_dom0=terms.gives_rest)
     # The policy identity: which IDs the guest uses, and where it has the pages, is not known.
     profile = terms.profile._replace(policy="identity", renumbers=None, reserved=())
     ownership = Ownership(
@@ -106,7 +106,7 @@ def _alone(fit: Sequence[Device], devices: Devices, terms: Terms) -> Ownership:
     """Return each of `fit` as if its guest got nothing else."""
     is_kept = terms.profile.policy == "identity"
     assigned = [_assigned(device, device.path, is_kept=is_kept) for device in fit]
-    holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
+    holdings = Holdings(devices, terms.profile, has_dom0=terms.gives_rest)
     profile = terms.profile._replace(renumbers=None, reserved=())
     return Ownership(
         terms._replace(profile=profile), assigned, holdings, conflicts_of_each(assigned, holdings)

@@ -125,7 +125,7 @@ def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
     asked, devices = guest.asked, host.devices
     permissions = Permissions(terms.permissions, guest.tree)
     told = Told(permissions)
-    holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
+    holdings = Holdings(devices, terms.profile, has_dom0=terms.gives_rest)
     examiner = Examiner(holdings, terms, Paper(guest.tree, asked.gic))
     identities = Matcher(holdings, permissions, examiner).identities(asked.requests)
     matched = dict(_each_once(identities, told))

@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from west_viommu.diagnostics import Diagnostic, Refused, close_matches, refusal
 from west_viommu.hypervisor.profile import (
     SMMUV3,
+    CellLimit,
     Driver,
     Profile,
     Reserved,
     ReservedInterrupts,
     Switch,
+    TreeRoom,
+    Versions,
     Viommu,
     ViommuInterrupt,
 )
@@ -28,6 +31,9 @@ from west_viommu.names import POLICIES, PROFILES, is_profile_path
 from west_viommu.read.plain_file import PACKAGE
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
+
+if TYPE_CHECKING:
+    from west_viommu.read.yaml_reader import Document
 
 _NAMES: dict[str, Any] = {"__builtins__": {}, "null": None, "true": True, "false": False}
 _LIST = "`viommu profiles` shows those that are shipped; a file of your own goes by its path"
@@ -79,7 +85,21 @@ def profile(name: str | None, policy: str | None) -> Profile:
             ReservedInterrupts(each["name"], each["first"], each["last"], each["if"])
             for each in data["reserved"]["interrupts"]
         ),
+        versions=tuple(data.get("versions", ())),
+        tree_rooms=tuple(
+            TreeRoom(each["bytes"], each.get("adds-module", False), _versions(each))
+            for each in data.get("tree-bytes", ())
+        ),
+        cell_limits=tuple(
+            CellLimit(each["cells"], _versions(each)) for each in data.get("max-cells", ())
+        ),
+        redistributor_bytes=data.get("redistributor-bytes-per-vcpu", 0),
+        hardware_domain=_versions(data["hardware-domain"]) if "hardware-domain" in data else None,
     )
+
+
+def _versions(data: Any) -> Versions:
+    return Versions(data.get("from"), data.get("until"))
 
 
 def _ram(banks: Any) -> tuple[Region, ...]:
@@ -136,7 +156,36 @@ def _own(file: str) -> Any:
         what, hint = "a shipped profile has this name", "give yours a name of its own"
         where = document.where("name")
         raise Refused([Diagnostic(id="malformed", what=what, hint=hint, where=where)])
+    _check_versions(document)
     return document.value
+
+
+def _check_versions(document: Document) -> None:
+    """Raises Refused if an entry names a version that the profile does not cover."""
+    found = document.value
+    known = found.get("versions", [])
+    places: list[tuple[Any, Any]] = [(("hardware-domain",), found.get("hardware-domain", {}))]
+    for key in ("tree-bytes", "max-cells"):
+        places += [((key, i), entry) for i, entry in enumerate(found.get(key, ()))]
+    for place, entry in places:
+        for end in ("from", "until"):
+            version = entry.get(end)
+            if version is not None and version not in known:
+                what = f"{place[0]} names a version that the profile does not cover"
+                hint = "write one of `versions`, or add it there"
+                where = document.where(*place, end)
+                raise Refused(
+                    [
+                        Diagnostic(
+                            id="malformed",
+                            what=what,
+                            hint=hint,
+                            expected=" or ".join(known) or "no version",
+                            found=version,
+                            where=where,
+                        )
+                    ]
+                )
 
 
 def _shipped_name(name: str | None) -> str:

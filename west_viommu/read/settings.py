@@ -13,6 +13,7 @@ from west_viommu.read.plain_file import is_missing, near
 
 if TYPE_CHECKING:
     from west_viommu.hypervisor.assignment import Explicit, Extra, Permission, Terms
+    from west_viommu.hypervisor.profile import Profile
     from west_viommu.read.yaml_reader import Document
 
 FILE_NAME = "viommu.yml"
@@ -39,8 +40,10 @@ class Settings(NamedTuple):
     extra: tuple[Extra, ...] = ()
     host_where: Where | None = None
     xen_version: str | None = None
+    xen_version_where: Where | None = None
     cpus: int = 1
     has_hardware_domain: bool = False
+    hardware_domain_where: Where | None = None
 
     def check_host(self) -> None:
         """Raises Refused if a file names the host tree, and it is not there."""
@@ -79,6 +82,8 @@ def settings(
     west, west_files = _of_west(app, workspace)
     own = _of_file(app, config)
     host, profile, vsid = (options.get(key) or west.get(key) or getattr(own, key) for key in _KEYS)
+    if options.get("xen_version"):
+        own = own._replace(xen_version=options["xen_version"], xen_version_where=None)
     where = own.host_where
     if options.get("host") or west.get("host"):
         where = None if options.get("host") else _host_place(west_files)
@@ -96,14 +101,69 @@ def terms(chosen: Settings) -> Terms:
     from west_viommu.hypervisor.assignment import Terms
     from west_viommu.read.profiles import profile
 
+    known = profile(chosen.profile, chosen.vsid)
+    _check_hardware_domain(chosen, known)
     return Terms(
-        profile(chosen.profile, chosen.vsid),
+        known,
         chosen.domain,
         chosen.permissions,
         chosen.explicit,
         chosen.has_dom0,
         chosen.extra,
+        _version(chosen, known),
+        chosen.cpus,
+        chosen.has_hardware_domain,
     )
+
+
+def _version(chosen: Settings, known: Profile) -> str | None:
+    """Return the version of the profile that was chosen: "4.20.4" is one of "4.20". Raises
+    Refused.
+    """
+    wanted = chosen.xen_version
+    if not wanted:
+        return None
+    for version in known.versions:
+        if wanted == version or wanted.startswith(f"{version}."):
+            return version
+    what = f"the profile {known.name} knows no version {wanted}"
+    expected = " or ".join(known.versions)
+    hint = (
+        "write one of those; `viommu profiles --from DIR` makes a profile of another source"
+    )
+    if not known.versions:
+        hint = f"remove it: the profile {known.name} is for one version alone"
+    raise Refused(
+        [
+            Diagnostic(
+                id="malformed",
+                what=what,
+                hint=hint,
+                expected=expected,
+                found=wanted,
+                where=chosen.xen_version_where or Where("--xen-version"),
+            )
+        ]
+    )
+
+
+def _check_hardware_domain(chosen: Settings, known: Profile) -> None:
+    """Raises Refused if there is a hardware domain, and none is possible."""
+    if not chosen.has_hardware_domain:
+        return
+    what = ""
+    if chosen.has_dom0:
+        what = "hardware-domain says that another domain than dom0 gets the rest of the host"
+        hint = "write dom0: none as well, or remove hardware-domain"
+    elif known.hardware_domain is None:
+        what = f"the hypervisor of the profile {known.name} creates no hardware domain at boot"
+        hint = "remove hardware-domain; Xen has it from 4.21 on (the profile xen)"
+    elif (version := _version(chosen, known)) and not known.covers(known.hardware_domain, version):
+        what = f"{version} creates no hardware domain at boot"
+        hint = f"remove hardware-domain, or take {known.hardware_domain.first} or later"
+    if what:
+        place = chosen.hardware_domain_where
+        raise Refused([Diagnostic(id="malformed", what=what, hint=hint, where=place)])
 
 
 def terms_of_host(chosen: Settings) -> Terms:
@@ -148,8 +208,12 @@ def config_of(file: str) -> Settings:
         ),
         host_where=document.where("host") if "host" in found else None,
         xen_version=found.get("xen-version"),
+        xen_version_where=document.where("xen-version") if "xen-version" in found else None,
         cpus=found.get("cpus", 1),
         has_hardware_domain=found.get("hardware-domain", False),
+        hardware_domain_where=document.where("hardware-domain")
+        if "hardware-domain" in found
+        else None,
     )
 
 
