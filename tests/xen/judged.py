@@ -45,6 +45,8 @@ BY_DESIGN = {
     "untranslatable-region": "Xen maps nothing where a bus has no ranges",
 }
 ENVIRONMENT = (*VARIABLES, "ZEPHYR_BASE")
+# The status of a device that somebody uses: `reserved` is firmware's, or another system's.
+USED = ([], ["okay"], ["ok"], ["reserved"])
 
 
 class Side(NamedTuple):
@@ -343,14 +345,14 @@ def _refused(pair: Pair, outcome: Outcome) -> Verdict:
 
 
 def _is_listed_elsewhere(pair: Pair) -> bool:
-    """Whether an enabled node that nobody asks for lists an ID of one that is asked for, on one
-    SMMU.
+    """Whether a node that is in use, and that nobody asks for, lists an ID of one that is asked
+    for, on one SMMU.
     """
     asked = set(pair.wanted)
     owners: dict[tuple[int, int], set[bool]] = {}
     for node in pair.host.below():
         is_asked = node.path in asked
-        is_enabled = node.strings("status")[:1] in ([], ["okay"], ["ok"])
+        is_enabled = node.strings("status")[:1] in USED
         values = node.cells("iommus") if is_asked or is_enabled else []
         while values:
             phandle, *values = values

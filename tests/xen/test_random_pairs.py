@@ -181,6 +181,16 @@ def test_what_is_refused_is_judged_by_what_would_do() -> None:
     assert refused(DISABLED, "host-memory")[:2] == designed
 
 
+@pytest.mark.parametrize("status", ["okay", "reserved", "disabled"])
+def test_an_id_behind_a_gap_is_one_all_the_same(status: str) -> None:
+    """Xen does not attach it, but the SMMU cannot tell the DMA of the two apart."""
+    behind = SHARER.replace("<&smmu 0x21>", "<0 &smmu 0x21>")
+    root = tree(blob(HOST % (WIDE + behind % f'status = "{status}";')))
+    pair = Pair(root, RandomGuest((NIC,), True), SIDES[0])
+    words = "guest.overlay:6: error: [shared-stream-id] no\nhint: do\n"
+    assert judged(pair, Outcome(1, words, {})).agrees == (status != "disabled")
+
+
 @pytest.mark.parametrize("outcome", [Outcome(-1, "Traceback", {}), Outcome(1, "no id", {})])
 def test_a_crash_is_a_disagreement(outcome: Outcome) -> None:
     assert judged(nic(""), outcome).agrees is False
