@@ -11,13 +11,12 @@ from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
 from west_viommu.hypervisor.drivers import (
     Entry,
-    address_bits,
     cut_id,
     entries,
+    probed,
     refused_entry,
     too_many,
     triggers,
-    unusable,
     v2m_frames,
 )
 from west_viommu.read.profiles import profile
@@ -62,7 +61,7 @@ def devices(body: str, frames: str = "") -> Devices:
     ],
 )
 def test_what_an_iommu_needs_to_probe(body: str, expected: dict[str, str]) -> None:
-    found = unusable(devices(body), profile("xen", None))
+    found = probed(devices(body), profile("xen", None)).faults
     assert {path: each.found for path, each in found.items()} == expected
     assert all(each.hint and each.cause == path for path, each in found.items())
 
@@ -80,23 +79,23 @@ def test_what_an_iommu_needs_to_probe(body: str, expected: dict[str, str]) -> No
     ],
 )
 def test_the_first_kind_that_probes_is_the_only_one(body: str, second: list[str]) -> None:
-    found = unusable(devices(body), profile("xen", None))
+    found = probed(devices(body), profile("xen", None)).faults
     warned = [path for path, each in found.items() if each.severity is Severity.WARNING]
     assert sorted(warned) == sorted(second)
 
 
 def test_a_xen_without_the_driver_of_ipmmus_does_not_try_them() -> None:
-    assert unusable(devices(ROOT + V3), profile("xen-amd", None)) == {}
-    assert list(unusable(devices(V2 + V3), profile("xen-amd", None))) == ["/v3@0"]
-    assert unusable(devices(V2 + V3), profile("qemu-virt", None)) == {}
+    assert probed(devices(ROOT + V3), profile("xen-amd", None)).faults == {}
+    assert list(probed(devices(V2 + V3), profile("xen-amd", None)).faults) == ["/v3@0"]
+    assert probed(devices(V2 + V3), profile("qemu-virt", None)).faults == {}
 
 
 @pytest.mark.parametrize(
     ("body", "bits"),
-    [(V3, 48), (V2, 48), (ROOT, 40), ("", 48), (V3 + ROOT, 48), (ROOT + V3, 40)],
+    [(V3, 48), (V2, 48), (ROOT, 40), ("", 48), (V3 + ROOT, 40), (CACHE + V3, 48)],
 )
 def test_the_bits_of_a_guest_address(body: str, bits: int) -> None:
-    assert address_bits(devices(body), profile("xen", None)) == bits
+    assert probed(devices(body), profile("xen", None)).address_bits == bits
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ DEFAULT = profile(None, None)
 
 HOST = """interrupt-parent = <9>; #address-cells = <1>; #size-cells = <1>;
     gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>; phandle = <9>; };
-    smmu { compatible = "arm,smmu-v3"; #iommu-cells = <1>; phandle = <1>; reg = <0x8000 0x1000>; };
+    smmu { compatible = "arm,smmu-v3"; #iommu-cells = <1>; phandle = <1>;
+        reg = <0x800000 0x20000>; };
     edge { interrupts = <0 6 1>; iommus = <1 1>; reg = <0x10000 0x1000>; };
     level { interrupts = <0 2 4>; iommus = <1 2>; reg = <0x20000 0x1000>; };
     first { interrupts = <0 0 4>; iommus = <1 3>; reg = <0x30000 0x1000>; };

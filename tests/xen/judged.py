@@ -46,7 +46,7 @@ BY_DESIGN = {
 }
 ENVIRONMENT = (*VARIABLES, "ZEPHYR_BASE")
 # The status of a device that somebody uses: `reserved` is firmware's, or another system's.
-USED = ([], ["okay"], ["ok"], ["reserved"])
+USED: tuple[list[str], ...] = ([], ["okay"], ["ok"], ["reserved"])
 
 
 class Side(NamedTuple):
@@ -87,6 +87,8 @@ WARNED = {
     "Invalid address_cells": r"\bcells\b",
     "Not enough memory in the first bank": r"\bmemory\b|\bRAM\b",
     "is where its RAM is": r"\bmemory\b|\bRAM\b",
+    # A Xen without the driver of the first kind takes the second.
+    "is not driven": r"\bone kind of IOMMU\b",
 }
 
 

@@ -98,6 +98,17 @@ def iommu_disabled(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnos
 
 
 @of_each
+def iommu_unusable(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
+    """An enabled IOMMU that Xen leaves alone, or stops for, as its driver lacks something of it, or
+    as Xen uses IOMMUs of another kind (iommu_hardware_setup(), iommu_set_ops()).
+    """
+    faults = ownership.holdings.iommus.faults
+    for iommu in ownership.iommus(assigned):
+        if iommu.path in faults:
+            yield faults[iommu.path]
+
+
+@of_each
 def stream_id_range(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """An ID that is too wide for the driver of the IOMMU: that of SMMUv2 cuts it, and attaches
     another stream (arm_smmu_dt_xlate_generic()), that of the IPMMU fails (ipmmu_dt_xlate()).

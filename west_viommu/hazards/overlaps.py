@@ -31,6 +31,8 @@ from west_viommu.tree.node import is_at_or_below
 def of_raw(ownership: Ownership) -> Found:
     """Yield what the hazards of pages say of the raw mappings, in their order."""
     found = [*_within_pages(ownership.raws), *on_the_host(ownership)]
+    for mapper, diagnostic in _beyond(ownership, of_raw=True):
+        found.append((mapper.path, diagnostic._replace(id="guest-address-range")))
     for mapper, diagnostic in overlaps(ownership, of_raw=True) if ownership.raws else ():
         found.append((mapper.path, diagnostic._replace(id="guest-overlap")))
     places = {raw.path: place for place, raw in enumerate(ownership.raws)}
@@ -102,6 +104,36 @@ def _mapped(conflict: Conflict, ownership: Ownership) -> Diagnostic:
 
 # Who maps over something, and what was found.
 _Overlaps = Iterator[tuple[Mapper, Diagnostic]]
+
+
+def guest_address_range(ownership: Ownership) -> Found:
+    """A region beyond the addresses of a guest: Xen maps nothing there (map_mmio_regions(); booted:
+    4.17 does not assign the device, 4.20 panics).
+    """
+    for mapper, finding in _beyond(ownership, of_raw=False):
+        yield mapper.path, finding
+
+
+def _beyond(ownership: Ownership, *, of_raw: bool) -> _Overlaps:
+    if not ownership.profile.toolstacks:
+        return
+    bits = ownership.holdings.iommus.address_bits
+    for mapper in ownership.mappers:
+        beyond = [pages.guest for pages in mapper.pages if pages.guest.end > 1 << bits]
+        if beyond and mapper.is_raw is of_raw:
+            yield (
+                mapper,
+                Diagnostic(
+                    what=f"this region lies beyond the addresses of a guest, which have {bits} "
+                    "bits: Xen does not map it",
+                    hint="map the device below: xen,reg = <host size guest>, and reg with the "
+                    "guest address",
+                    prop="xen,reg" if of_raw else "reg",
+                    expected=f"addresses below {1 << bits:#x}",
+                    found=str(beyond[0]),
+                    severity=Severity.FATAL,
+                ),
+            )
 
 
 def guest_overlap(ownership: Ownership) -> Found:

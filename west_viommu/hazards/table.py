@@ -73,6 +73,7 @@ HAZARDS = (
     Hazard("iommu-disabled", iommu.iommu_disabled),
     Hazard("stream-id-range", iommu.stream_id_range),
     Hazard("two-iommus", iommu.two_iommus),
+    Hazard("iommu-unusable", iommu.iommu_unusable, needs=("unsupported-iommu", "two-iommus")),
     Hazard("map-only", iommu.map_only),
     Hazard("stream-list", streams.stream_list, needs=_DRIVEN),
     Hazard("colliding-stream-id", streams.colliding_stream_id, of_device=False),
@@ -88,6 +89,7 @@ HAZARDS = (
     Hazard("hypervisor-owned", pages.owned_page, _FATAL, ("hypervisor-owned",)),
     Hazard("shared-page", pages.shared_page, needs=("hypervisor-owned",)),
     Hazard("guest-overlap", overlaps.guest_overlap, of_device=False),
+    Hazard("guest-address-range", overlaps.guest_address_range, _FATAL, of_device=False),
     Hazard("interrupt-mismatch", None),
     # The same id, of lines that are the device's.
     Hazard("interrupt-mismatch", interrupts.other_trigger, _WARNING, of_device=False),

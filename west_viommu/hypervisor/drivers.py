@@ -7,7 +7,7 @@ in 4.17, 4.20 and 4.22.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Severity
@@ -15,11 +15,16 @@ from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Iommu, Master, Stream
 from west_viommu.hypervisor.lines import lines, typed_lines
 from west_viommu.hypervisor.profile import Profile
+from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, LAST_SPI, Intid
-from west_viommu.tree.node import Node, Tree
+from west_viommu.tree.node import Node
 
 SMMUV3, SMMUV2, IPMMU = "SMMUv3", "SMMUv2", "IPMMU"
+# arm_smmu_of_match of smmu.c.
+_SMMUV2 = frozenset({"arm,smmu-v1", "arm,smmu-v2", "arm,mmu-400", "arm,mmu-401", "arm,mmu-500"})
+# A cache of an IPMMU has it.
+_MAIN = "renesas,ipmmu-main"
 # The registers of an SMMUv3: two pages, or one with this property (arm_smmu_resource_size()).
 _SMMUV3_BYTES, _SMMUV3_PAGE_0 = 0x20000, 0x10000
 _ONE_PAGE = "cavium,cn9900-broken-page1-regspace"
@@ -34,62 +39,69 @@ MOST_IDS_OF_A_MASTER = 16
 _ADDRESS_BITS = {SMMUV3: 48, SMMUV2: 48, IPMMU: 40}
 
 
-def kind(iommu: Iommu) -> str:
-    """Return the driver of Xen for `iommu`: SMMUV3, SMMUV2 or IPMMU; "" for none of them."""
-    for name in iommu.compatible:
+class Iommus(NamedTuple):
+    """The IOMMUs of a host after Xen's probes. `probed`: the kind of each that a driver takes, in
+    Xen's order, by path; Xen uses those of the first kind alone. `faults`: why Xen leaves an IOMMU
+    alone that it has a driver for, or stops for it (FATAL). `address_bits`: of a guest's addresses
+    (p2m_restrict_ipa_bits()).
+    """
+
+    probed: dict[str, str]
+    faults: dict[str, Diagnostic]
+    address_bits: int
+
+    @property
+    def kind(self) -> str:
+        """The kind of IOMMU that Xen uses; "" if it uses none (iommu_set_ops())."""
+        return next(iter(self.probed.values()), "")
+
+    def uses(self, path: str) -> bool:
+        """Return whether Xen uses the IOMMU at `path`."""
+        return self.probed.get(path, "no kind") == self.kind
+
+
+def kind(compatible: Iterable[str]) -> str:
+    """Return the driver of Xen for an IOMMU: SMMUV3, SMMUV2 or IPMMU; "" for none of them."""
+    for name in compatible:
         if name == "arm,smmu-v3":
             return SMMUV3
-        if name.startswith(("arm,smmu-", "arm,mmu-")):
+        if name in _SMMUV2:
             return SMMUV2
         if name.startswith("renesas,ipmmu-"):
             return IPMMU
     return ""
 
 
-def unusable(devices: Devices, profile: Profile) -> dict[str, Diagnostic]:
-    """Return, for each IOMMU that Xen has a driver for and leaves alone, why it does.
+def probed(devices: Devices, profile: Profile) -> Iommus:
+    """Return the IOMMUs of a host after the probes of the hypervisor of `profile`.
 
-    An IOMMU that is disabled or marked is not tried (device_init()) and has no entry. Of the kinds
-    of IOMMUs that probe, the first in tree order is the only one that Xen uses (iommu_set_ops());
-    a cache of an IPMMU is tried after all others (iommu_hardware_setup()).
+    An IOMMU that is disabled or marked is not tried (device_init()) and is not in it. A cache of an
+    IPMMU is tried until its root is there (iommu_hardware_setup()).
     """
-    if not profile.toolstacks:
-        return {}
-    candidates = [iommu for iommu in devices.iommus.values() if _is_tried(devices, iommu, profile)]
     faults: dict[str, Diagnostic] = {}
-    probed: list[Iommu] = []
-    late = [iommu for iommu in candidates if _is_cache(devices.tree, iommu)]
-    for iommu in candidates:
-        if iommu in late:
-            continue
-        fault = _fault(devices, iommu)
-        if fault:
-            faults[iommu.path] = fault
+    found: dict[str, str] = {}
+    late: list[str] = []
+    for node in devices.tree.nodes() if profile.toolstacks else ():
+        name = _tried(node, profile)
+        if name == IPMMU and _MAIN in node.properties:
+            late.append(node.path)
+        elif name:
+            fault = _fault(devices, node, name)
+            if fault:
+                faults[node.path] = fault
+            else:
+                found[node.path] = name
+    bits = min((_ADDRESS_BITS[name] for name in found.values()), default=48)
+    for path in late:
+        if IPMMU in found.values():
+            found[path] = IPMMU
         else:
-            probed.append(iommu)
-    has_root = any(kind(iommu) == IPMMU for iommu in probed)
-    for iommu in late:
-        if has_root:
-            probed.append(iommu)
-        else:
-            faults[iommu.path] = _without_root(iommu)
-    for iommu in probed[1:]:
-        if kind(iommu) != kind(probed[0]):
-            faults[iommu.path] = _second_kind(iommu, probed[0])
-    return faults
-
-
-def address_bits(devices: Devices, profile: Profile) -> int:
-    """Return the bits that a guest address may have: as the IOMMUs that Xen drives allow
-    (p2m_restrict_ipa_bits()).
-    """
-    without = unusable(devices, profile)
-    kinds = {
-        kind(iommu)
-        for iommu in devices.iommus.values()
-        if iommu.path not in without and _is_tried(devices, iommu, profile)
-    }
-    return min((_ADDRESS_BITS[each] for each in kinds), default=48)
+            faults[path] = _without_root(path)
+    first = next(iter(found), "")
+    for path, name in found.items():
+        if name != found[first]:
+            faults[path] = _second_kind(path, name, first, found[first])
+    return Iommus(found, faults, bits)
 
 
 def too_many(master: Master, iommu: Iommu) -> int:
@@ -97,12 +109,13 @@ def too_many(master: Master, iommu: Iommu) -> int:
     for; else 0. The driver then writes over other memory of Xen (4.17 to 4.22).
     """
     count = sum(stream.iommu == iommu.path for stream in master.streams)
-    return count if kind(iommu) == SMMUV2 and count > MOST_IDS_OF_A_MASTER else 0
+    return count if kind(iommu.compatible) == SMMUV2 and count > MOST_IDS_OF_A_MASTER else 0
 
 
 def cut_id(stream: Stream, iommu: Iommu) -> int | None:
     """Return the ID that the driver programs for `stream`: an SMMUv2 keeps 15 bits of it."""
-    return stream.id & SMR_BITS if stream.id is not None and kind(iommu) == SMMUV2 else stream.id
+    is_cut = stream.id is not None and kind(iommu.compatible) == SMMUV2
+    return stream.id & SMR_BITS if stream.id is not None and is_cut else stream.id
 
 
 class Entry(NamedTuple):
@@ -122,7 +135,7 @@ class Entry(NamedTuple):
 
 def entries(master: Master, iommu: Iommu) -> list[Entry]:
     """Return the entries that Xen from 4.20 on makes of the streams of `master` on an SMMUv2."""
-    if kind(iommu) != SMMUV2:
+    if kind(iommu.compatible) != SMMUV2:
         return []
     return [
         Entry(stream.id & SMR_BITS, (stream.mask or 0) & SMR_BITS)
@@ -176,53 +189,50 @@ def triggers(devices: Devices, node: Node) -> Iterator[tuple[Intid, int]]:
             yield intid, trigger
 
 
-def _is_tried(devices: Devices, iommu: Iommu, profile: Profile) -> bool:
-    node = devices.tree.node(iommu.path)
-    if node is None or "xen,passthrough" in node.properties or not kind(iommu):
-        return False
+def _tried(node: Node, profile: Profile) -> str:
+    """Return the kind of an IOMMU whose driver tries to probe it; "" for any other node."""
+    if b"mmu" not in node.properties.get("compatible", b""):
+        return ""
+    name = kind(node.known_compatible)
     status = node.properties.get("status", b"okay\0")
+    is_off = "xen,passthrough" in node.properties or status not in (b"okay\0", b"ok\0")
     # A Xen has the driver of SMMUv2 unless somebody leaves it out (Kconfig: default y).
-    is_built = kind(iommu) == SMMUV2 or profile.driver(iommu.compatible) is not None
-    return is_built and status in (b"okay\0", b"ok\0")
+    is_built = name == SMMUV2 or profile.driver(node.known_compatible) is not None
+    return name if is_built and not is_off else ""
 
 
-def _is_cache(tree: Tree, iommu: Iommu) -> bool:
-    node = tree.node(iommu.path)
-    return kind(iommu) == IPMMU and node is not None and "renesas,ipmmu-main" in node.properties
-
-
-def _fault(devices: Devices, iommu: Iommu) -> Diagnostic | None:
-    """Return why the driver does not take `iommu`; None if it does."""
-    node = devices.tree.node(iommu.path)
-    if node is None:
-        return None
-    if kind(iommu) == SMMUV3:
-        return _of_smmuv3(iommu, node)
+def _fault(devices: Devices, node: Node, name: str) -> Diagnostic | None:
+    """Return why the driver does not take the IOMMU `node`; None if it does."""
+    if name == SMMUV3:
+        return _of_smmuv3(node, devices.index.regions(node))
     count = len(list(lines(devices.tree, node, devices.index.gic)))
-    return _of_smmuv2(iommu, node, count) if kind(iommu) == SMMUV2 else _of_ipmmu(iommu, count)
+    return _of_smmuv2(node, count) if name == SMMUV2 else _of_ipmmu(node.path, count)
 
 
-def _of_smmuv3(iommu: Iommu, node: Node) -> Diagnostic | None:
+def _of_smmuv3(node: Node, regions: Sequence[Region | None]) -> Diagnostic | None:
     """arm_smmu_device_probe() fails with -EINVAL, and Xen stops ("Couldn't configure correctly all
     the IOMMUs").
     """
     smallest = _SMMUV3_PAGE_0 if _ONE_PAGE in node.properties else _SMMUV3_BYTES
-    if iommu.size is not None and iommu.size < smallest:
+    first = regions[0] if regions else None
+    if first is not None and first.size < smallest:
         return Diagnostic(
-            what=f"the registers of {iommu.path} are too few for an SMMUv3: Xen stops at boot",
+            what=f"the registers of {node.path} are too few for an SMMUv3: Xen stops at boot "
+            "(arm_smmu_device_probe())",
             hint="correct `reg` in the host tree: an SMMUv3 has two pages of 64 KiB",
             prop="iommus",
             expected=f"a region of {smallest:#x} bytes or more",
-            found=f"{iommu.size:#x}",
-            cause=iommu.path,
+            found=f"{first.size:#x}",
+            cause=node.path,
+            severity=Severity.FATAL,
         )
     return None
 
 
-def _of_smmuv2(iommu: Iommu, node: Node, count: int) -> Diagnostic | None:
+def _of_smmuv2(node: Node, count: int) -> Diagnostic | None:
     """arm_smmu_device_dt_probe() fails with -ENODEV, and Xen goes on without the SMMU."""
     value = node.properties.get("#global-interrupts", b"")
-    alone = f"Xen cannot use {iommu.path}, and would confine no device behind it"
+    alone = f"Xen cannot use {node.path}, and would confine no device behind it"
     if len(value) < 4:
         return Diagnostic(
             what=f"{alone}: it has no #global-interrupts",
@@ -230,7 +240,7 @@ def _of_smmuv2(iommu: Iommu, node: Node, count: int) -> Diagnostic | None:
             "interrupts of its contexts after the global ones",
             prop="iommus",
             expected="#global-interrupts",
-            cause=iommu.path,
+            cause=node.path,
         )
     least = int.from_bytes(value[:4], "big") + 1
     if count < least:
@@ -240,47 +250,48 @@ def _of_smmuv2(iommu: Iommu, node: Node, count: int) -> Diagnostic | None:
             prop="iommus",
             expected=f"{least} interrupts or more",
             found=str(count),
-            cause=iommu.path,
+            cause=node.path,
         )
     return None
 
 
-def _of_ipmmu(iommu: Iommu, count: int) -> Diagnostic | None:
+def _of_ipmmu(path: str, count: int) -> Diagnostic | None:
     """ipmmu_probe(): the main IPMMU must have an interrupt, or Xen stops."""
     if count:
         return None
     return Diagnostic(
-        what=f"{iommu.path} has no interrupt: Xen stops at boot",
+        what=f"{path} has no interrupt: Xen stops at boot (ipmmu_probe())",
         hint="correct the host tree: the main IPMMU has an interrupt",
         prop="iommus",
         expected="interrupts",
-        cause=iommu.path,
+        cause=path,
+        severity=Severity.FATAL,
     )
 
 
-def _without_root(iommu: Iommu) -> Diagnostic:
+def _without_root(path: str) -> Diagnostic:
     """ipmmu_probe() is -EAGAIN for ever, and so is iommu_hardware_setup()."""
     return Diagnostic(
-        what=f"{iommu.path} waits for a main IPMMU, and there is none: no IOMMU works",
+        what=f"{path} waits for a main IPMMU, and there is none: Xen stops at boot (ipmmu_probe())",
         hint="give the tree in which the main IPMMU (renesas,ipmmu-mm) is enabled",
         prop="iommus",
-        expected="an enabled IPMMU without renesas,ipmmu-main",
-        cause=iommu.path,
+        expected=f"an enabled IPMMU without {_MAIN}",
+        cause=path,
+        severity=Severity.FATAL,
     )
 
 
-def _second_kind(iommu: Iommu, first: Iommu) -> Diagnostic:
+def _second_kind(path: str, name: str, first: str, first_name: str) -> Diagnostic:
     return Diagnostic(
-        what=f"Xen drives one kind of IOMMU: with {first.path}, an {kind(first)}, it does not use "
-        f"{iommu.path}",
-        hint="build Xen without the driver of the other kind "
-        f"({_OPTIONS[kind(first)]}), or disable the other IOMMUs in the host tree",
+        what=f"Xen drives one kind of IOMMU, here {first_name}: it does not use {path}",
+        hint=f"build Xen without the driver of the other kind ({_OPTIONS[first_name]}), or "
+        f"disable the IOMMUs of that kind in the host tree",
         prop="iommus",
-        expected=f"IOMMUs that are all of one kind ({kind(iommu)})",
-        found=f"{first.path} ({kind(first)}) before it",
+        expected=f"IOMMUs that are all of one kind ({name})",
+        found=f"{first} ({first_name}) before it",
         # The configuration of a Xen chooses its drivers; this tool does not see it.
         severity=Severity.WARNING,
-        cause=iommu.path,
+        cause=path,
     )
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import Interval, covered_by, submask_intervals
 from west_viommu.host.inventory import Master, Stream, map_intervals
-from west_viommu.hypervisor.drivers import SMR_BITS, cut_id, v2m_frames
+from west_viommu.hypervisor.drivers import SMR_BITS, Iommus, cut_id, probed, v2m_frames
 from west_viommu.hypervisor.lines import lines, map_targets
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import Driver, Profile
@@ -79,6 +79,11 @@ class Holdings:
         self._roles: dict[str, str] = {}
         self._lines: dict[str, tuple[Intid, ...]] = {}
         self._inherited: dict[str, tuple[str, str | None]] = {}
+
+    @cached_property
+    def iommus(self) -> Iommus:
+        """The IOMMUs of the host as the hypervisor finds them."""
+        return probed(self.devices, self.profile)
 
     @cached_property
     def console(self) -> str | None:
