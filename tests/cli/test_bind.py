@@ -489,9 +489,11 @@ def test_text_of_the_host_cannot_leave_a_comment_or_a_string(viommu: Run, tmp_pa
 
 def test_a_copy_of_two_cells_for_a_xen_that_drives_the_smmu(viommu: Run, tmp_path: Path) -> None:
     (tmp_path / "host.dts").write_text(
-        """/dts-v1/; / { #address-cells = <2>; #size-cells = <2>;
+        """/dts-v1/; / { #address-cells = <2>; #size-cells = <2>; interrupt-parent = <&gic>;
         memory@80000000 { device_type = "memory"; reg = <0 0x80000000 0 0x40000000>; };
+        gic: gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>; };
         smmu: iommu@e0000000 { compatible = "arm,mmu-500"; #iommu-cells = <2>;
+            #global-interrupts = <1>; interrupts = <0 1 4>, <0 2 4>;
             reg = <0 0xe0000000 0 0x10000>; };
         dma@9000000 { reg = <0 0x9000000 0 0x1000>; iommus = <&smmu 6 0>, <&smmu 7 0>; }; };"""
     )
