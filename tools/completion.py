@@ -27,6 +27,47 @@ _CHOICES = {
     "COMMAND": [command.name for command in COMMANDS],
 }
 
+# The paths of the host that the line names, or the files here: `list` looks for one as it does.
+_NODES = {
+    "bash": "_viommu_nodes",
+    "zsh": "_viommu_nodes",
+    "fish": "(_viommu_nodes)",
+    "preamble": {
+        "bash": """
+_viommu_nodes() {
+    local i at host=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        [ "${COMP_WORDS[i]}" = --host ] || continue
+        at=$((i + 1))
+        [ "${COMP_WORDS[at]}" = = ] && at=$((i + 2))
+        host=(--host "${COMP_WORDS[at]/#\\~/$HOME}")
+    done
+    compgen -W "$(viommu list --all --format lines "${host[@]}" 2>/dev/null | cut -f2)" -- "$1"
+}
+""",
+        "zsh": """
+_viommu_nodes() {
+    local -a host nodes
+    local -i at=${words[(I)--host]}
+    host=(${(M)words:#--host=*})
+    (( at )) && host=(--host ${~${(Q)words[at+1]}})
+    nodes=(${(f)"$(viommu list --all --format lines $host 2>/dev/null | cut -f2)"})
+    compadd -a nodes
+}
+""",
+        "fish": """
+function _viommu_nodes
+    set -l words (commandline -opc)
+    set -l host (string match -- '--host=*' $words)
+    if set -l at (contains -i -- --host $words)
+        set host --host (string replace -r '^~' $HOME $words[(math $at + 1)])
+    end
+    viommu list --all --format lines $host 2>/dev/null | cut -f2
+end
+""",
+    },
+}
+
 
 def completion(shell: str) -> str:
     """The script."""
@@ -37,6 +78,8 @@ def completion(shell: str) -> str:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
             elif action.metavar in _FOLDERS:
                 action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+            elif action.metavar == "NODE":
+                action.complete = _NODES  # type: ignore[attr-defined]
             elif action.dest == "profile" or (command, action.dest) == ("profiles", "topic"):
                 action.choices = PROFILES
             elif isinstance(action.metavar, str) and action.metavar in _CHOICES:

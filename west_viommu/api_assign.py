@@ -20,7 +20,6 @@ from west_viommu.diagnostics import Diagnostic, Refused, Where
 from west_viommu.extract.copy import Copied, copied
 from west_viommu.extract.lookup import labels, node_called
 from west_viommu.extract.place import placed
-from west_viommu.host.needs import Need, Needs
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import (
     BOOT_SCRIPT,
@@ -83,8 +82,8 @@ class Wish(NamedTuple):
 
 class Assigned(NamedTuple):
     """A domain that can be written: its devices as a guest's source, its plan, the files that bind
-    would write, the system of this domain alone as it was judged, what each device needs besides,
-    and the choices that were made, for people.
+    would write, the system of this domain alone as it was judged, and
+    the choices that were made, for people.
     """
 
     overlay: str
@@ -92,7 +91,6 @@ class Assigned(NamedTuple):
     files: Mapping[str, bytes]
     system: System
     found: Judged
-    needs: Mapping[str, tuple[Need, ...]]
     choices: tuple[str, ...]
 
 
@@ -136,15 +134,12 @@ def assigned(
     found = judged(system)
     if reason := why_no_script(system, _booted(found, toolstack)):
         raise Refused([_no_script(reason, wish.kernel)])
-    needs = Needs(host.devices.tree)
-    paths = [node.path for node in nodes]
     return Assigned(
         overlay=overlay,
         planned=planned,
         files=files,
         system=system,
         found=found,
-        needs={path: needs.of(path, paths) for path in paths},
         choices=tuple(_choices(copies, system, found)),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -87,6 +88,59 @@ def test_bash(scripts: Path, tmp_path: Path) -> None:
     assert bash(scripts, tmp_path, "viommu", "check", "-d", "b") == {"build"}
     assert "shared-page" in bash(scripts, tmp_path, "viommu", "explain", "shared-p")
     assert bash(scripts, tmp_path, "viommu", "completion", "z") == {"zsh"}
+
+
+HOST = """/dts-v1/; / { #address-cells = <1>; #size-cells = <1>;
+smmu: iommu@1000 { compatible = "arm,smmu-v3"; #iommu-cells = <1>; reg = <0x1000 0x20000>; };
+net@100000 { compatible = "x"; reg = <0x100000 0x1000>; iommus = <&smmu 1>; };
+rtc@200000 { compatible = "y"; reg = <0x200000 0x1000>; }; };"""
+NODES = {"/net@100000", "/rtc@200000"}
+
+
+@pytest.fixture
+def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `viommu` that the shells find, and a host beside it."""
+    program = tmp_path / "bin/viommu"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m west_viommu "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    (tmp_path / "my host.dts").write_text(HOST)
+
+
+@needs_program("bash", "bash")
+@pytest.mark.usefixtures("on_path")
+def test_the_nodes_of_the_host_in_bash(scripts: Path, tmp_path: Path) -> None:
+    host = ("--host", "my host.dts")
+    assert bash(scripts, tmp_path, "viommu", "assign", *host, "") == NODES
+    assert bash(scripts, tmp_path, "viommu", "extract", *host, "/n") == {"/net@100000"}
+    assert bash(scripts, tmp_path, "viommu", "list", "--host", "=", "my host.dts", "") == NODES
+    # Without a host there is nothing to offer, and nothing is said.
+    assert bash(scripts, tmp_path, "viommu", "extract", "") == set()
+    (tmp_path / "viommu.yml").write_text("host: my host.dts\n")
+    assert bash(scripts, tmp_path, "viommu", "extract", "") == NODES
+
+
+@needs_program("fish", "fish")
+@pytest.mark.usefixtures("on_path")
+def test_the_nodes_of_the_host_in_fish(scripts: Path, tmp_path: Path) -> None:
+    line = "viommu extract --host 'my host.dts' /"
+    code = f'source {str(scripts / "viommu.fish")!r}\ncomplete -C "{line}"'
+    run = subprocess.run(
+        ["fish", "--no-config", "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert {each.partition("\t")[0] for each in run.stdout.splitlines()} >= NODES
+
+
+@needs_program("zsh", "zsh")
+@pytest.mark.usefixtures("on_path")
+def test_the_nodes_of_the_host_in_zsh(scripts: Path, tmp_path: Path) -> None:
+    """By the function alone: compadd wants a terminal."""
+    code = f"""autoload -U compinit; compinit -D -u; eval "$(<{str(scripts / "viommu.zsh")!r})"
+    compadd() {{ print -rl -- ${{(P)2}} }}
+    words=(extract --host 'my\\ host.dts' ''); _viommu_nodes"""
+    run = subprocess.run(["zsh", "-f", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (set(run.stdout.split()), run.stderr) == (NODES, "")
 
 
 @needs_program("bash", "bash")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import tree
-from west_viommu.host.needs import Need, Needs
+from west_viommu.host.needs import Need, Needs, User
 
 HOST = """#address-cells = <1>; #size-cells = <1>;
 osc: osc { compatible = "fixed-clock"; #clock-cells = <0>; clock-frequency = <24000000>; };
@@ -42,10 +42,10 @@ def test_each_entry_is_named_with_its_provider_kind_and_other_users(needs: Needs
         return Need(usb, prop, name, *rest)  # type: ignore[arg-type]
 
     assert needs.of(usb) == (
-        need("clocks", "bus", cpg, "registers", (5,), ("/spi@5000",)),
+        need("clocks", "bus", cpg, "registers", (5,), (User("/spi@5000", True),)),
         need("clocks", "ref", "/osc", "fixed", (), ()),
         # Reset 5 is not clock 5.
-        need("resets", "", cpg, "registers", (5,), ("/i2c@6000",)),
+        need("resets", "", cpg, "registers", (5,), (User("/i2c@6000", True),)),
         need("power-domains", "", "/firmware/scmi/protocol@11", "SCMI", (2,), ()),
         need("vbus-supply", "", "/supply-switched", "registers", (), ()),
         need("vcc-supply", "", "/supply", "fixed", (), ()),
@@ -66,5 +66,19 @@ def test_what_goes_along_is_not_needed(needs: Needs) -> None:
 
 def test_an_entry_as_a_person_reads_it(needs: Needs) -> None:
     first, second, *_ = needs.of("/usb@4000")
-    assert str(first) == "clocks 'bus': /clock-controller@1000 <5>"
-    assert str(second) == "clocks 'ref': /osc"
+    assert str(first) == "clocks 'bus': /clock-controller@1000 <5> (registers)"
+    assert first.sharing == "also of /spi@5000, which stays"
+    assert str(second) == "clocks 'ref': /osc (fixed)"
+    assert second.sharing == ""
+
+
+def test_another_user_that_comes_along(needs: Needs) -> None:
+    first, *_ = needs.of("/usb@4000", along=["/spi@5000"])
+    assert first.users == (User("/spi@5000", False),)
+    assert first.sharing == "also of /spi@5000, which comes along"
+
+
+def test_the_users_are_the_same_if_the_devices_are_known() -> None:
+    host = tree(HOST)
+    for path in ("/usb@4000", "/spi@5000", "/i2c@6000"):
+        assert Needs(host, [path]).of(path) == Needs(host).of(path)

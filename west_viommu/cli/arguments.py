@@ -145,13 +145,22 @@ def _add_list_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="only masters that could go to a guest of Xen as they are",
     )
+    parser.add_argument(
+        "--all", action="store_true", help="devices behind no IOMMU as well, which are no masters"
+    )
+    parser.add_argument(
+        "--why",
+        action="store_true",
+        help="in the table, why each cannot go, and what it needs of other nodes: clocks, supplies",
+    )
     _add_profile_arguments(parser)
     _add_preprocessor_arguments(parser)
     parser.add_argument(
         "--format",
-        choices=("table", "json", "dot", "svg"),
+        choices=("table", "lines", "json", "dot", "svg"),
         default="table",
-        help="default: table; dot is for Graphviz, which svg needs",
+        help="default: table; lines has a line for each master, with tabs between ok or no, path, "
+        "compatible, IDs, INTIDs and hazards; dot is for Graphviz, which svg needs",
     )
     _add_json(parser)
 

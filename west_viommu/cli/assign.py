@@ -12,12 +12,12 @@ from west_viommu.api_assign import Assigned, Wish, assigned, render_assigned
 from west_viommu.cli.console import Console, tell
 from west_viommu.cli.run import UsageError, permission, settings_of_host
 from west_viommu.diagnostics import printable
+from west_viommu.host.needs import FIXED
+from west_viommu.names import RELEASED
 from west_viommu.system.records import Load
 from west_viommu.tree.addresses import Region
 from west_viommu.write.files import Output
 
-# No release of Xen has a vSMMU.
-_DEFAULT = "xen"
 _NAME = r"[A-Za-z][A-Za-z0-9_-]{0,30}"
 
 
@@ -55,8 +55,8 @@ def run(options: Options, console: Console) -> None:
     allowed = tuple(map(permission, options.allow))
     chosen = settings_of_host(options, options.nodes, console)
     if not chosen.profile:
-        chosen = chosen._replace(profile=_DEFAULT)
-        console.note(f"no --profile: {_DEFAULT}, as no release of Xen has a vSMMU")
+        chosen = chosen._replace(profile=RELEASED)
+        console.note(f"no --profile: {RELEASED}, as no release of Xen has a vSMMU")
     chosen = chosen._replace(permissions=(*chosen.permissions, *allowed))
     with Output(Path(options.output)) as output:
         made = assigned(chosen.host or "", wish, chosen, options.include, options.define)
@@ -69,7 +69,10 @@ def run(options: Options, console: Console) -> None:
 def _wish(options: Options) -> Wish:
     """Return what the command line asks for. Raises UsageError."""
     if not options.nodes:
-        what = "name the devices: `viommu list --passable` shows those that can go to a guest"
+        profile = options.profile or RELEASED
+        what = (
+            f"name the devices: `viommu list --profile {profile} --passable` shows those that can"
+        )
         raise UsageError(what)
     if not re.fullmatch(_NAME, options.name):
         raise UsageError("--name: a letter, then letters, digits, - and _: 31 characters at most")
@@ -127,9 +130,9 @@ def _report(made: Assigned, folder: str, files: Iterable[str]) -> Iterator[str]:
         parts += [str(page.on_host) for page in device.pages]
         if parts:
             yield f"      {'  '.join(parts)}"
-        for need in made.needs.get(device.host, ()):
-            stays = "which nobody switches" if need.kind == "fixed" else "which stays behind"
-            others = f"; also of {', '.join(need.users[:3])}" if need.users else ""
-            yield f"      needs {need} ({need.kind}), {stays}{others}"
+        for need in device.needs:
+            stays = "which nobody switches" if need.kind == FIXED else "which stays behind"
+            sharing = f"; {need.sharing}" if need.sharing else ""
+            yield f"      needs {need}, {stays}{sharing}"
     yield from made.choices
     yield f"wrote to {folder}: {', '.join(files)}"

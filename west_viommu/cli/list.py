@@ -10,13 +10,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.cli.console import Console, columns, tell
-from west_viommu.cli.run import DONE, REFUSED, settings_of_host
+from west_viommu.cli.run import DONE, REFUSED, UsageError, settings_of_host
 from west_viommu.diagnostics import Diagnostic, Where, refusal
 from west_viommu.extract.lookup import no_such_node, nodes_called
 from west_viommu.host.collisions import Meeting, Selection, selection
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Inventory, Master
+from west_viommu.names import RELEASED
 from west_viommu.read.settings import Settings, terms_of_host
 from west_viommu.read.tree import inventory_of, read_host_tree
 from west_viommu.tree.node import Node, Tree, is_at_or_below, name_of
@@ -30,8 +31,9 @@ _GLOB = frozenset("*?[")
 # Of what is near, more would hide the nearest.
 _MOST_NEAR = 4
 _ALL = "`viommu list` shows all masters"
-# The profile of a Xen without a vSMMU.
-_RELEASED = "xen"
+# What a Xen without a vSMMU has no reason to refuse, and what its other drivers may lift.
+_OF_VSMMU = frozenset({"vsid-range", "vsid-clash"})
+_NOT_DRIVEN = "unsupported-iommu"
 # Of hosts with 20,000 devices, what is counted here is less.
 _SHORT = 1 << 20
 _TIMES = 16
@@ -47,6 +49,8 @@ class Options(NamedTuple):
     compatible: str | None
     iommu: str | None
     passable: bool
+    all: bool
+    why: bool
     config: str | None
     xen_version: str | None
     profile: str | None
@@ -57,6 +61,8 @@ class Options(NamedTuple):
 
 def run(options: Options, console: Console) -> int:
     """Read the host, take its inventory, print what was asked for. 1 where that is nothing."""
+    if options.why and options.format != "table":
+        raise UsageError("--why is of the table: the hazards are in every format")
     chosen = settings_of_host(options, options.patterns, console)
     host = chosen.host or ""
     agreed = terms_of_host(chosen) if chosen.profile or not chosen.has_dom0 else None
@@ -67,7 +73,8 @@ def run(options: Options, console: Console) -> int:
 
         found = as_driven(found, agreed.profile)
     devices = Devices(host, tree, found)
-    listed = _Host(found, devices, chosen, agreed)
+    listed = _Host(found, devices, chosen, agreed, with_all=options.all, with_why=options.why)
+    found = listed.inventory
     tests, problems = _filters(options, listed)
     passable = [listed.is_passable] if options.passable else []
     try:
@@ -98,19 +105,64 @@ class _Host:
     """The host that is listed, and the terms by which its devices are judged; None by default."""
 
     def __init__(
-        self, inventory: Inventory, devices: Devices, chosen: Settings, terms: Terms | None
+        self,
+        inventory: Inventory,
+        devices: Devices,
+        chosen: Settings,
+        terms: Terms | None,
+        *,
+        with_all: bool,
+        with_why: bool,
     ):
-        self.inventory = inventory
         self.devices = devices
-        self.terms = terms
+        self.is_default = not terms
         self._chosen = chosen
+        self._terms = terms
+        self.with_why = with_why
+        self.unlisted: frozenset[str] = frozenset()
+        self.inventory = self._with_unlisted(inventory) if with_all else inventory
+
+    @property
+    def terms(self) -> Terms:
+        """The terms by which the reports are made."""
+        if self._terms is None:
+            self._terms = terms_of_host(self._chosen)
+        return self._terms
 
     @cached_property
     def reports(self) -> dict[str, DeviceReport]:
-        """What there is to tell of each master."""
+        """The report of each device of the inventory, by its path."""
         from west_viommu.plan.host_devices import device_reports
 
-        return device_reports(self.devices, self.terms or terms_of_host(self._chosen))
+        masters = self.inventory.masters
+        return device_reports(self.devices, self.terms, masters, with_findings=self.with_why)
+
+    def taken(self, masters: Iterable[Master]) -> frozenset[str]:
+        """Return the paths of the `masters` that are refused, and that a released Xen takes."""
+        if self.terms.profile.name == RELEASED:
+            return frozenset()
+        refused = {master: set(self.reports[master.path].refused) for master in masters}
+        numbered = {m.path for m, hazards in refused.items() if hazards and hazards <= _OF_VSMMU}
+        others = [master for master, hazards in refused.items() if _NOT_DRIVEN in hazards]
+        if not others:
+            return frozenset(numbered)
+        from west_viommu.plan.host_devices import device_reports
+
+        released = terms_of_host(self._chosen._replace(profile=RELEASED))
+        found = device_reports(self.devices, released, others)
+        return frozenset(numbered).union(
+            path for path, report in found.items() if not report.refused
+        )
+
+    def _with_unlisted(self, inventory: Inventory) -> Inventory:
+        """Return `inventory` with the devices that are no masters, in tree order."""
+        from west_viommu.plan.host_devices import unlisted
+
+        more = {master.path: master for master in unlisted(self.devices, self.terms)}
+        self.unlisted = frozenset(more)
+        known = {master.path: master for master in inventory.masters} | more
+        paths = (node.path for node in self.devices.tree.nodes())
+        return inventory._replace(masters=tuple(known[path] for path in paths if path in known))
 
     def is_passable(self, master: Master) -> bool:
         """Whether a guest of Xen could have it as it is."""
@@ -142,22 +194,9 @@ def _nothing(left: Sequence[Master], host: _Host) -> str:
         why = ", ".join(f"{hazard} ({count})" for hazard, count in counts.items())
         what = f"none of the {len(left)} masters can go to a guest of Xen as is: {why}"
     about = "`viommu explain HAZARD` says why, and what to do"
-    return f"{what}. {about}{_by_another_profile(left, host)}"
-
-
-def _by_another_profile(left: Sequence[Master], host: _Host) -> str:
-    """Where nobody chose a profile, and a released Xen drives what a Xen with a vSMMU does not."""
-    if host.terms:
-        return ""
-    from west_viommu.plan.host_devices import as_driven
-    from west_viommu.read.profiles import profile
-
-    known = as_driven(host.inventory, profile(_RELEASED, None))
-    both = zip(host.inventory.iommus, known.iommus, strict=True)
-    more = {ours.path for ours, theirs in both if theirs.supported and not ours.supported}
-    if more.isdisjoint(path for master in left for path in master.iommus):
-        return ""
-    return f". A released Xen drives more IOMMUs of this host: --profile {_RELEASED}"
+    taken = host.taken(left)
+    more = f". A released Xen takes {len(taken)} of them: --profile {RELEASED}" if taken else ""
+    return f"{what}. {about}{more}"
 
 
 def _no_iommu(host: _Host) -> str:
@@ -165,16 +204,48 @@ def _no_iommu(host: _Host) -> str:
 
 
 def _table(selected: Selection, host: _Host, console: Console) -> Iterable[str]:
-    from west_viommu.write.inventory_table import inventory_table
+    from west_viommu.write.inventory_table import Shown, inventory_table
 
+    name = host.terms.profile.name
+    masters = selected.inventory.masters
+    shown = Shown(
+        known=host.reports,
+        terms=f"{name} (default)" if host.is_default else name,
+        profile=RELEASED,
+        taken=host.taken(masters),
+        why=_why(masters, host) if host.with_why else {},
+        unlisted=host.unlisted,
+    )
     has_colour = console.has_colour(sys.stdout)
-    return inventory_table(selected, host.reports, columns(1) or _WIDTH, colour=has_colour)
+    return inventory_table(selected, shown, columns(1) or _WIDTH, colour=has_colour)
+
+
+def _why(masters: Iterable[Master], host: _Host) -> dict[str, list[str]]:
+    """Return the lines on each of `masters`: why it cannot go, and what it needs besides."""
+    from west_viommu.host.needs import Needs
+
+    paths = [master.path for master in masters]
+    needs = Needs(host.devices.tree, paths)
+    lines: dict[str, list[str]] = {}
+    for path in paths:
+        of_this = lines.setdefault(path, [])
+        for finding in host.reports[path].findings:
+            of_this += [f"{finding.id}: {finding.what}", f"hint: {finding.hint}"]
+        for need in needs.of(path):
+            of_this.append("; ".join(filter(None, (f"needs {need}", need.sharing))))
+    return lines
+
+
+def _lines(selected: Selection, host: _Host) -> Iterable[str]:
+    from west_viommu.write.inventory_table import inventory_lines
+
+    return inventory_lines(selected, host.reports)
 
 
 def _json(selected: Selection, host: _Host) -> Iterable[str]:
     from west_viommu.write.inventory_json import inventory_json
 
-    return inventory_json(selected)
+    return inventory_json(selected, host.reports)
 
 
 def _dot(selected: Selection, host: _Host) -> Iterable[str]:
@@ -191,7 +262,7 @@ def _svg(selected: Selection, host: _Host) -> Iterable[str]:
 
 
 # Each: the text in pieces. What could be refused is refused before the first.
-_FORMATS = {"json": _json, "dot": _dot, "svg": _svg}
+_FORMATS = {"lines": _lines, "json": _json, "dot": _dot, "svg": _svg}
 
 
 def _filters(

@@ -10,6 +10,8 @@ from west_viommu.hazards.ownership import Ownership, of_each
 from west_viommu.hazards.parts import as_allowed, listed
 from west_viommu.host.inventory import Iommu
 from west_viommu.hypervisor.assignment import Assigned
+from west_viommu.hypervisor.drivers import kind
+from west_viommu.names import RELEASED
 
 
 @of_each
@@ -45,10 +47,7 @@ def _not_driven(assigned: Assigned, iommu: Iommu, ownership: Ownership) -> Diagn
         )
         return Diagnostic(
             what=f"{assigned.host} is behind {iommu.path}, {what}",
-            hint="Xen gives a guest a vSMMU for devices behind an SMMUv3 only: leave this one to "
-            "the host"
-            if profile.viommu
-            else "Xen cannot confine its DMA: leave this one to the host",
+            hint=_hint_of_unknown(iommu, ownership),
             prop="iommus",
             expected=" or ".join(known),
             found=" ".join(iommu.compatible) or "no compatible",
@@ -64,6 +63,17 @@ def _not_driven(assigned: Assigned, iommu: Iommu, ownership: Ownership) -> Diagn
         found=f"#iommu-cells = <{iommu.cells}>",
         cause=iommu.path,
     )
+
+
+def _hint_of_unknown(iommu: Iommu, ownership: Ownership) -> str:
+    if not ownership.profile.viommu:
+        return "Xen cannot confine its DMA: leave this one to the host"
+    why = "Xen gives a guest a vSMMU for devices behind an SMMUv3 only"
+    if kind(iommu):
+        return (
+            f"{why}: if yours is a released Xen, which drives this IOMMU, take --profile {RELEASED}"
+        )
+    return f"{why}: leave this one to the host"
 
 
 @of_each

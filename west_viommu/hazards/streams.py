@@ -18,6 +18,7 @@ from west_viommu.hypervisor.assignment import Assigned, AssignedStream
 from west_viommu.hypervisor.drivers import MOST_IDS_OF_A_MASTER, too_many
 from west_viommu.hypervisor.holdings import ID_BITS, ID_MASK, Standing
 from west_viommu.hypervisor.sweep import MOST_IDS, OF_A_CONFLICT, Conflict
+from west_viommu.names import RELEASED
 from west_viommu.tree.cells import counted
 from west_viommu.tree.node import name_of
 
@@ -100,7 +101,8 @@ def vsid_range(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]
             what=f"the vSMMU has stream IDs of {bits} bits",
             hint="write smaller numbers into vsids of viommu.yml"
             if ownership.profile.policy == "explicit"
-            else "its guest could not use such an ID: pass through another device",
+            else "its guest could not use such an ID: pass through another device, or, if yours is "
+            f"a released Xen, take --profile {RELEASED}",
             prop="iommus",
             expected=f"at most {(1 << bits) - 1:#x}",
             found=listed(wide),

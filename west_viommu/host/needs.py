@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from functools import cached_property
+from itertools import islice
 from struct import unpack_from
 from typing import NamedTuple
 
+from west_viommu.diagnostics import first_few
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree, is_at_or_below, paths_above
 from west_viommu.tree.providers import provider
@@ -58,12 +60,26 @@ _FIRMWARE = (
 # Interconnects of Qualcomm have no registers: a voter speaks to the firmware for them.
 _VOTERS = "qcom,bcm-voters"
 _MOST_DERIVED = 8
+# Of the users of an entry, in a line for people.
+_MOST_SHOWN = 3
+
+
+# More users of one entry are not listed: a clock may have as many as a host has devices.
+_MOST_USERS = 16
+
+
+class User(NamedTuple):
+    """Another node of the host that lists the same entry, and whether it stays with the host."""
+
+    host: str
+    stays: bool
 
 
 class Need(NamedTuple):
     """An entry of property `prop` of the host node `node`, by its `name` in clock-names or the
     like: the `provider` (a path), its kind ("fixed" if nobody can switch it, "registers", or the
-    name of a firmware), the cells of the specifier, and the other nodes that list the same of it.
+    name of a firmware), the cells of the specifier, and the first other nodes that list the same
+    entry.
     """
 
     node: str
@@ -72,11 +88,22 @@ class Need(NamedTuple):
     provider: str
     kind: str
     specifier: tuple[int, ...]
-    users: tuple[str, ...]
+    users: tuple[User, ...]
 
     def __str__(self) -> str:
         cells = f" <{' '.join(map(str, self.specifier))}>" if self.specifier else ""
-        return f"{self.prop}{f' {self.name!r}' if self.name else ''}: {self.provider}{cells}"
+        name = f" {self.name!r}" if self.name else ""
+        return f"{self.prop}{name}: {self.provider}{cells} ({self.kind})"
+
+    @property
+    def sharing(self) -> str:
+        """Which other devices use the same entry, for people; "" if none is known."""
+        parts = [
+            f"{' and '.join(first_few(hosts, _MOST_SHOWN))}, which {verb}"
+            for stays, verb in ((True, "stays"), (False, "comes along"))
+            if (hosts := [user.host for user in self.users if user.stays is stays])
+        ]
+        return f"also of {'; '.join(parts)}" if parts else ""
 
 
 # What tells an entry from others: clock 5 of a provider is not its reset 5.
@@ -89,18 +116,22 @@ def _entry(prop: str, target: str, specifier: tuple[int, ...]) -> _Entry:
 
 
 class Needs:
-    """The providers of one host, and the nodes that use each entry of them."""
+    """The providers of one host, and the nodes that use each entry of them. `devices`: the paths
+    of those that will be asked for; None if any may be.
+    """
 
-    def __init__(self, tree: Tree):
+    def __init__(self, tree: Tree, devices: Collection[str] | None = None):
         self._tree = tree
+        self._devices = devices
         self._kinds: dict[str, str] = {}
+        self._is_need: dict[str, bool] = {}
 
     def of(self, path: str, along: Collection[str] = ()) -> tuple[Need, ...]:
         """Return what the device at `path`, and the nodes below it, need of nodes that are neither
         below it nor below one of those that go `along` with it.
         """
         node = self._tree.node(path)
-        own = (path, *along)
+        own = frozenset((path, *along))
         return tuple(
             Need(
                 node=user.path,
@@ -109,17 +140,21 @@ class Needs:
                 provider=target,
                 kind=self.kind(target),
                 specifier=specifier,
-                users=tuple(
-                    dict.fromkeys(
-                        other
-                        for other in self._users.get(_entry(prop, target, specifier), ())
-                        if not is_at_or_below(other, path)
-                    )
-                ),
+                users=self._others(_entry(prop, target, specifier), path, own)
+                if self.kind(target) != FIXED
+                else (),
             )
             for user in (_below(node) if node else ())
             for prop, name, target, specifier in _entries(self._tree, user)
-            if not any(is_at_or_below(target, above) for above in own)
+            if not _is_at_or_below(target, own)
+        )
+
+    def _others(self, entry: _Entry, path: str, own: Collection[str]) -> tuple[User, ...]:
+        """Return the first nodes beside the device at `path` that list `entry`."""
+        found = (user for user in self._users.get(entry, ()) if not is_at_or_below(user, path))
+        return tuple(
+            User(user, stays=not _is_at_or_below(user, own))
+            for user in islice(dict.fromkeys(found), _MOST_USERS)
         )
 
     def kind(self, path: str) -> str:
@@ -152,12 +187,42 @@ class Needs:
 
     @cached_property
     def _users(self) -> dict[_Entry, list[str]]:
-        """The nodes that list each entry of a provider."""
+        """The nodes that list each entry of a provider, if one of the devices lists it."""
         users: dict[_Entry, list[str]] = {}
+        wanted = self._wanted()
         for node in self._tree.nodes():
+            if wanted is not None and not self._lists(node, wanted):
+                continue
             for prop, _, target, specifier in _entries(self._tree, node):
                 users.setdefault(_entry(prop, target, specifier), []).append(node.path)
         return users
+
+    def _wanted(self) -> frozenset[bytes] | None:
+        """Return the phandles of what the devices need; None if any may be asked for."""
+        if self._devices is None:
+            return None
+        tree = self._tree
+        asked = (node for path in self._devices if (node := tree.node(path)))
+        providers = {
+            target
+            for device in asked
+            for node in _below(device)
+            for _, _, target, _ in _entries(tree, node)
+        }
+        found = (node for path in providers if (node := tree.node(path)))
+        return frozenset(
+            node.properties["phandle"] for node in found if "phandle" in node.properties
+        )
+
+    def _lists(self, node: Node, phandles: frozenset[bytes]) -> bool:
+        """Return whether a property of `node` that names providers has one of `phandles`."""
+        known = self._is_need
+        for name, value in node.properties.items():
+            if name not in known:
+                known[name] = _is_need(name)
+            if known[name] and not phandles.isdisjoint(_words(value)):
+                return True
+        return False
 
 
 def _below(node: Node) -> Iterator[Node]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic
@@ -12,7 +12,7 @@ from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.hazards.ownership import Ownership
 from west_viommu.hazards.table import HAZARDS, findings
 from west_viommu.host.devices import Device, Devices
-from west_viommu.host.inventory import Inventory, Iommu, StreamId
+from west_viommu.host.inventory import Inventory, Iommu, Master, StreamId
 from west_viommu.hypervisor.assignment import Assigned, AssignedStream, Terms
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.pages import in_pages
@@ -35,14 +35,15 @@ class Concern(NamedTuple):
 
 
 class DeviceReport(NamedTuple):
-    """What there is to tell of a master: its interrupts and regions, the interrupts that no guest
-    can have, and the hazards that refuse it, each once.
+    """The interrupts and regions of a device, the interrupts that no guest can have, and the
+    hazards that refuse the device, each once. `findings`: why, if that was asked for.
     """
 
     intids: tuple[Intid, ...]
     regions: tuple[Region | None, ...]
     unroutable: tuple[str, ...]
     refused: tuple[str, ...]
+    findings: tuple[Diagnostic, ...] = ()
 
 
 def as_driven(inventory: Inventory, profile: Profile) -> Inventory:
@@ -58,29 +59,61 @@ def _is_driven(iommu: Iommu, profile: Profile) -> bool:
     return driver is not None and iommu.cells in driver.cells
 
 
-def device_reports(devices: Devices, terms: Terms) -> dict[str, DeviceReport]:
-    """What there is to tell of each master of the host, by its path. A node with a malformed
-    interrupt is refused as that.
+def device_reports(
+    devices: Devices,
+    terms: Terms,
+    masters: Iterable[Master] | None = None,
+    *,
+    with_findings: bool = False,
+) -> dict[str, DeviceReport]:
+    """Return the report of each of `masters`, by default of all of the host, by its path. A node
+    with a malformed interrupt is refused as that.
     """
     reports: dict[str, DeviceReport] = {}
     fit: list[Device] = []
-    for master in devices.masters:
+    for master in devices.masters if masters is None else masters:
         try:
             device = devices.device(master.path)
-        except TreeError:
-            reports[master.path] = DeviceReport((), master.regions, (), ("malformed",))
+        except TreeError as error:
+            why = (error.diagnostic,) if with_findings else ()
+            reports[master.path] = DeviceReport((), master.regions, (), ("malformed",), why)
             continue
         if device:
             fit.append(device)
-    refused: dict[str, dict[str, None]] = {}
+    refused: dict[str, dict[str, Diagnostic | None]] = {}
     for hazard, path, finding in findings(_alone(fit, devices, terms), _OF_A_DEVICE):
         if not finding.warning:
-            refused.setdefault(path, {})[hazard.id] = None
+            found = finding._replace(id=hazard.id) if with_findings else None
+            refused.setdefault(path, {}).setdefault(hazard.id, found)
     for device in fit:
         unroutable = (*device.unroutable, *(f"to {path}" for path in device.other_controllers))
-        ids = tuple(refused.get(device.path, ()))
-        reports[device.path] = DeviceReport(device.intids, device.regions, unroutable, ids)
+        found_of = refused.get(device.path, {})
+        reports[device.path] = DeviceReport(
+            device.intids,
+            device.regions,
+            unroutable,
+            tuple(found_of),
+            tuple(filter(None, found_of.values())),
+        )
     return reports
+
+
+def unlisted(devices: Devices, terms: Terms) -> Iterator[Master]:
+    """Yield the devices that are no masters, as masters without streams: nodes with a compatible
+    and registers that are not Xen's own.
+    """
+    holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
+    for node in devices.tree.nodes():
+        is_device = "compatible" in node.properties and "reg" in node.properties
+        if not is_device or devices.master(node.path) or node.path in devices.iommus:
+            continue
+        try:
+            device = devices.device(node.path)
+        except TreeError:
+            continue
+        regions = tuple(region for region in device.regions if region) if device else ()
+        if device and any(region.size for region in regions) and not holdings.role(node.path):
+            yield Master(node.path, node.known_compatible, device.status, regions, (), (), None)
 
 
 def concerns(together: Sequence[Device], devices: Devices, terms: Terms) -> Iterator[Concern]:

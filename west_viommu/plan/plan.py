@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from west_viommu.host.intervals import Interval
+from west_viommu.host.needs import Need
 from west_viommu.hypervisor.assignment import AssignedStream
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.sweep import Mark
@@ -83,7 +84,9 @@ class PlanCompatible(NamedTuple):
 
 
 class PlanDevice(NamedTuple):
-    """A device that the guest gets. `pages`: what the hypervisor maps of it."""
+    """A device that the guest gets. `pages`: what the hypervisor maps of it; `needs`: the clocks,
+    supplies and so on of other host nodes that it needs.
+    """
 
     node: str
     host: str
@@ -95,6 +98,7 @@ class PlanDevice(NamedTuple):
     streams: tuple[AssignedStream, ...]
     omitted: tuple[PlanOmission, ...]
     maps: tuple[PlanMap, ...]
+    needs: tuple[Need, ...] = ()
 
     @property
     def is_protected(self) -> bool:

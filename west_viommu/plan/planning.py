@@ -18,6 +18,7 @@ from west_viommu.hazards.paste import Paper
 from west_viommu.hazards.permissions import Permissions, Told
 from west_viommu.hazards.table import findings
 from west_viommu.host.devices import Devices, Host
+from west_viommu.host.needs import Needs
 from west_viommu.hypervisor.assignment import (
     Assigned,
     AssignedStream,
@@ -147,8 +148,12 @@ def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
         *_stale_vsids(terms, assignments, is_known=is_known),
         *_stale_extra(terms, extra, is_known=is_known),
     )
+    paths = [each.device.path for each in assignments]
+    needs = Needs(devices.tree, paths)
     made = [
-        _device(each.request, by_node[each.request.path], ownership, guest.tree.tree)
+        _device(each.request, by_node[each.request.path], ownership, guest.tree.tree)._replace(
+            needs=needs.of(each.device.path, paths)
+        )
         for each in assignments
     ]
     needs_viommu = any(device.is_protected for device in made)

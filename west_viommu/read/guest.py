@@ -91,11 +91,21 @@ def _dict_reader(read_item: _Reader) -> _Reader:
 
 
 def _record_reader(kind: Any, fields: list[tuple[str, _Reader]]) -> _Reader:
+    defaults = kind._field_defaults
+
     def read(value: object) -> object:
         if type(value) is not dict:
             _refuse()
         try:
-            return kind._make([read_field(value[name]) for name, read_field in fields])
+            return kind._make(
+                [
+                    # A key with a default may be of a later version than the file.
+                    defaults[name]
+                    if name in defaults and name not in value
+                    else read_field(value[name])
+                    for name, read_field in fields
+                ]
+            )
         except KeyError as error:
             raise NotLike(f"no {error}") from None
 

@@ -4,23 +4,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from west_viommu.host.collisions import Selection
 from west_viommu.host.inventory import Master
+from west_viommu.plan.host_devices import DeviceReport
 
 SCHEMA = 1
 _INDENT = "    "
 
 
-def inventory_json(selected: Selection) -> Iterator[str]:
-    """The text of `viommu list --format json`, in pieces: of a large host, it takes more memory as
-    a whole than the host. All numbers are integers, absent ones null.
+def inventory_json(selected: Selection, known: Mapping[str, DeviceReport]) -> Iterator[str]:
+    """Yield the text of `viommu list --format json`, in pieces: of a large host, it takes more
+    memory as a whole than the host. All numbers are integers, absent ones null. `known`: by the
+    path of each master.
     """
     found = selected.inventory
     yield f'{{\n  "schema": {SCHEMA},\n  "model": {json.dumps(found.model)}'
     yield from _array("iommus", (iommu._asdict() for iommu in found.iommus))
-    yield from _array("masters", map(_master, found.masters))
+    masters = (_master(master, known[master.path]) for master in found.masters)
+    yield from _array("masters", masters)
     yield from _array(
         "collisions",
         (
@@ -38,12 +41,15 @@ def inventory_json(selected: Selection) -> Iterator[str]:
     yield "\n}\n"
 
 
-def _master(master: Master) -> dict[str, object]:
+def _master(master: Master, known: DeviceReport) -> dict[str, object]:
     return {
         **master._asdict(),
         "regions": [region._asdict() for region in master.regions],
         "streams": [stream._asdict() for stream in master.streams],
         "maps": [entry._asdict() for entry in master.maps],
+        "intids": list(dict.fromkeys(known.intids)),
+        "hazards": known.refused,
+        "passable": not known.refused,
     }
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from west_viommu.diagnostics import first_few, printable, wrapped
@@ -42,21 +42,52 @@ class _Row(NamedTuple):
     refused: str
 
 
-def inventory_table(
-    selected: Selection, known: Mapping[str, DeviceReport], width: int, *, colour: bool
-) -> Iterator[str]:
-    """The lines of `viommu list` for a terminal of `width` columns. `known`: by the path of each
-    master.
+def inventory_lines(selected: Selection, known: Mapping[str, DeviceReport]) -> Iterator[str]:
+    """Yield a line for each master, of cells between tabs: ok or no, the path, the first
+    compatible, its IDs, its INTIDs and the hazards that refuse it.
     """
+    iommus = {iommu.path: iommu for iommu in selected.inventory.iommus}
+    for master in selected.inventory.masters:
+        report = known[master.path]
+        cells = (
+            "no" if report.refused else "ok",
+            master.path,
+            master.compatible[0] if master.compatible else "",
+            "  ".join(_master_ids(master, iommus[path]) for path in master.iommus),
+            " ".join(map(str, dict.fromkeys(report.intids))),
+            " ".join(report.refused),
+        )
+        yield "\t".join(map(printable, cells)) + "\n"
+
+
+class Shown(NamedTuple):
+    """What the table says beside the inventory. `known`: the report of each master, by its path;
+    `terms`: the profile of the reports, for people; `taken`: the paths of the masters that are
+    refused here and taken by another `profile`; `why`: lines for each master; `unlisted`: the paths
+    of devices that are no masters.
+    """
+
+    known: Mapping[str, DeviceReport]
+    terms: str
+    profile: str = ""
+    taken: Collection[str] = ()
+    why: Mapping[str, Sequence[str]] = {}
+    unlisted: Collection[str] = ()
+
+
+def inventory_table(
+    selected: Selection, shown: Shown, width: int, *, colour: bool
+) -> Iterator[str]:
+    """Yield the lines of `viommu list` for a terminal of `width` columns."""
     paint = _painted if colour else printable
-    for line in _table(selected, known, width):
+    for line in _table(selected, shown, width):
         yield f"{paint(line)}\n"
 
 
-def _table(selected: Selection, known: Mapping[str, DeviceReport], width: int) -> Iterator[str]:
+def _table(selected: Selection, shown: Shown, width: int) -> Iterator[str]:
     yield selected.inventory.model or "host without a model name"
     yield ""
-    yield from _iommus(selected, known, width)
+    yield from _iommus(selected, shown, width)
     yield from _section(
         "Stream IDs behind more than one SMMU, by iommus or iommu-map:",
         [(_ids([Interval(m.first, m.last)]), m.paths) for m in selected.collisions],
@@ -65,10 +96,10 @@ def _table(selected: Selection, known: Mapping[str, DeviceReport], width: int) -
         "Stream IDs that masters of one SMMU share:",
         [(_ids([Interval(m.first, m.last)]), m.paths) for _, m in selected.shared],
     )
-    yield from _summary(selected, known)
+    yield from _summary(selected, shown)
 
 
-def _iommus(selected: Selection, known: Mapping[str, DeviceReport], width: int) -> Iterator[str]:
+def _iommus(selected: Selection, shown: Shown, width: int) -> Iterator[str]:
     found = selected.inventory
     if not found.iommus:
         yield from wrapped(_NO_IOMMU, width, "")
@@ -76,20 +107,41 @@ def _iommus(selected: Selection, known: Mapping[str, DeviceReport], width: int) 
 
     # Made again for each use: the rows of a large host take more memory than the host.
     def rows(iommu: Iommu) -> Iterator[_Row]:
-        return (_row(master, iommu, known[master.path]) for master in behind[iommu.path])
+        return (_row(master, _ids_behind(master, iommu), shown) for master in behind[iommu.path])
 
     paths = (master.path for masters in behind.values() for master in masters)
     widest = min(max(map(len, paths), default=0), _WIDEST_PATH)
-    widths = _widths((row for iommu in found.iommus for row in rows(iommu)), width)
+    every = (row for iommu in found.iommus for row in rows(iommu))
+    widths = None if shown.why else _widths(every, width)
     for iommu in found.iommus:
         yield _iommu(iommu)
         for row in rows(iommu):
             yield from _one_line(row, widths) if widths else _lines(row, widest, width)
+            yield from _why(row.path, shown, width)
         if not behind[iommu.path]:
             yield "  no masters"
     for master in found.masters:
-        if not master.iommus:
+        if not master.iommus and master.path not in shown.unlisted:
             yield f"{master.path}  behind no IOMMU: no entry remains"
+            yield from _why(master.path, shown, width)
+    yield from _unlisted(found.masters, shown, width)
+
+
+def _unlisted(masters: Iterable[Master], shown: Shown, width: int) -> Iterator[str]:
+    """Yield the devices that are no masters."""
+    unlisted = [master for master in masters if master.path in shown.unlisted]
+    if unlisted:
+        yield from ("", "Behind no IOMMU:")
+    widest = min(max((len(master.path) for master in unlisted), default=0), _WIDEST_PATH)
+    for master in unlisted:
+        state = "" if master.enabled else master.status
+        yield from _lines(_row(master, state, shown), widest, width)
+        yield from _why(master.path, shown, width)
+
+
+def _why(path: str, shown: Shown, width: int) -> Iterator[str]:
+    for line in shown.why.get(path, ()):
+        yield from wrapped(f"{_INDENT}  {line}", width, f"{_INDENT}    ")
 
 
 def _widths(rows: Iterable[_Row], width: int) -> list[int] | None:
@@ -114,16 +166,24 @@ def _iommu(iommu: Iommu) -> str:
     return "  ".join(facts)
 
 
-def _row(master: Master, iommu: Iommu, known: DeviceReport) -> _Row:
+def _ids_behind(master: Master, iommu: Iommu) -> str:
     state = "" if master.enabled else f"{master.status}  "
+    return f"{state}{_master_ids(master, iommu)}"
+
+
+def _row(master: Master, ids: str, shown: Shown) -> _Row:
+    known = shown.known[master.path]
     intids = " ".join(map(str, dict.fromkeys(known.intids)))
+    refused = f"{_REFUSED}{', '.join(known.refused)}" if known.refused else ""
+    if master.path in shown.taken:
+        refused += f"; --profile {shown.profile} takes it"
     return _Row(
         master.path,
-        f"{state}{_master_ids(master, iommu)}",
+        ids,
         f"INTID {intids}" if intids else "",
         " ".join(_region(region) for region in known.regions),
         f"not routed: {'; '.join(first_few(known.unroutable))}" if known.unroutable else "",
-        f"{_REFUSED}{', '.join(known.refused)}" if known.refused else "",
+        refused,
     )
 
 
@@ -146,13 +206,15 @@ def _lines(row: _Row, widest: int, width: int) -> Iterator[str]:
             yield from wrapped(_INDENT + told, width, _INDENT)
 
 
-def _summary(selected: Selection, known: Mapping[str, DeviceReport]) -> Iterator[str]:
+def _summary(selected: Selection, shown: Shown) -> Iterator[str]:
     masters = selected.inventory.masters
-    refused = sum(bool(known[master.path].refused) for master in masters)
-    if refused:
-        yield ""
-        yield f"{refused} of {counted(len(masters), 'master')} cannot go to a guest of Xen as is:"
+    can = sum(not shown.known[master.path].refused for master in masters)
+    yield ""
+    if can < len(masters):
         yield "`viommu explain HAZARD` says why, and what to do."
+    kind = "device" if shown.unlisted else "master"
+    more = f"; --profile {shown.profile} takes {len(shown.taken)} more" if shown.taken else ""
+    yield f"profile {shown.terms}: {can} of {counted(len(masters), kind)} can go{more}"
 
 
 def _painted(line: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from west_viommu.diagnostics import printable
 from west_viommu.host.intervals import Interval
+from west_viommu.host.needs import FIXED
 from west_viommu.names import BINDINGS, HOST_OVERLAY, OVERLAY, PLAN
 from west_viommu.plan.plan import Plan, PlanDevice
 from west_viommu.tree.cells import counted
@@ -43,6 +44,8 @@ def plan_table(plan: Plan, folder: str, files: Iterable[str], *, is_dry: bool = 
             lines.append(f"  iommu-map   {ids} for requester IDs {rids}")
         if not device.is_protected:
             lines.append("  behind      no IOMMU: its DMA reaches all memory")
+        if needs := ", ".join(_needs(device)):
+            lines.append(f"  needs       {needs}")
     vsmmu = f"behind one vSMMU, {plan.viommu.node}" if plan.viommu else "and no vSMMU"
     lines.append(f"{counted(len(plan.devices), 'device')} {vsmmu}")
     lines += [
@@ -63,6 +66,17 @@ def plan_table(plan: Plan, folder: str, files: Iterable[str], *, is_dry: bool = 
     if for_xen:
         lines.append(f"{wrote} for Xen, to {folder}: {', '.join(for_xen)}")
     return "\n".join(map(printable, lines)) + "\n"
+
+
+def _needs(device: PlanDevice) -> Iterator[str]:
+    """Yield what `device` needs of each provider that somebody could switch off."""
+    listed: dict[tuple[str, str, str], list[str]] = {}
+    for need in device.needs:
+        if need.kind != FIXED:
+            cells = f" <{' '.join(map(str, need.specifier))}>" if need.specifier else ""
+            listed.setdefault((need.prop, need.provider, need.kind), []).append(cells)
+    for (prop, provider, kind), entries in listed.items():
+        yield f"{prop}{''.join(entries)} of {provider} ({kind})"
 
 
 def system_table(judged: Judged) -> str:
