@@ -151,7 +151,7 @@ def test_what_is_wrong_is_one_message_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "name the devices: `viommu list --passable`"),
+        ([], "name the devices: `viommu list --profile xen --passable`"),
         (["usb", "--toolstack", "xl"], "--toolstack xl needs a dom0"),
         (["usb", "--dom0-ramdisk", "Image"], "--dom0-ramdisk needs --dom0-kernel FILE"),
         (["usb", "--allow", "unprotected"], "write HAZARD:NODE:REASON"),
