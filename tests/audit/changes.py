@@ -183,7 +183,8 @@ def _of_xl(lines: list[str], rng: random.Random) -> Change | None:
     if new == bare:
         return None
     lines[at] = lines[at].replace(old, quoted)
-    return _change(f"{key} altered", lines, at, (top,), _value(key, bare), new)
+    # Of two lines that are one now, either may be the wrong one.
+    return _change(f"{key} altered", lines, at, (top, *items), _value(key, bare), new)
 
 
 def _value(key: str, item: str) -> str:

@@ -30,7 +30,7 @@ passthrough { #address-cells = <2>; #size-cells = <2>; ranges;
 ethernet@e0100000 {
 compatible = "cdns,gem";
 reg = <0 0xe0100000 0 0x1000>;
-interrupts = <0 56 4>;
+interrupts = <0 56 4>; interrupt-parent = <0xfde8>;
 xen,reg = <0 0xe0100000 0 0x1000 0 0xe0100000>;
 xen,path = "/soc@e0000000/ethernet@100000";
 }; }; };

@@ -10,15 +10,14 @@ reads.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from west_viommu.audit.given import Given
-from west_viommu.audit.host import AuditedHost
 from west_viommu.audit.lines import judge_lines
-from west_viommu.audit.pages import judge_pages
-from west_viommu.audit.records import SetDomain
+from west_viommu.audit.pages import judge_pages, swapped
+from west_viommu.audit.records import Pages, SetDomain
 from west_viommu.diagnostics import Diagnostic, Where
-from west_viommu.hazards.permissions import AllowList
 from west_viommu.host.devices import Device
 from west_viommu.host.intervals import Interval
 
@@ -38,32 +37,53 @@ class SetDevice(NamedTuple):
 
 
 class Audit(NamedTuple):
-    """What a domain is given, and what is wrong with it."""
+    """What a domain is given, and what is wrong with it. `others`: entries of pages that are of no
+    device of it. `doubted`: the host nodes of which it is open whether the domain is given them.
+    """
 
+    domain: SetDomain
     devices: tuple[SetDevice, ...]
+    others: tuple[Pages, ...]
+    doubted: frozenset[str]
     problems: tuple[Diagnostic, ...]
     notes: tuple[str, ...]
 
 
-def audit_domain(domain: SetDomain, host: AuditedHost, allowed: AllowList) -> Audit:
-    """Return what `domain` is given of `host`, and what is wrong with it."""
-    given = Given(domain, host, allowed)
-    judge_pages(given)
+def audits(sets: Sequence[Given]) -> list[Audit]:
+    """Return what each domain is given of one host, and what is wrong with it."""
+    explained = [swapped(given) for given in sets]
+    for given in sets:
+        given.find_owners()
+    for given in sets:
+        given.elsewhere = {
+            path: other.domain.name for other in sets if other is not given for path in other.found
+        }
+    return [_audit(given, pages) for given, pages in zip(sets, explained, strict=True)]
+
+
+def _audit(given: Given, explained: Sequence[Interval]) -> Audit:
+    others = judge_pages(given, explained)
     judge_lines(given)
     return Audit(
-        devices=tuple(_device(given, path) for path in given.found),
+        domain=given.domain,
+        devices=tuple(found for path in given.found for found in _devices(given, path)),
+        others=tuple(others),
+        doubted=frozenset(given.doubted | given.meant),
         problems=tuple(given.problems),
         notes=tuple(given.notes),
     )
 
 
-def _device(given: Given, path: str) -> SetDevice:
+def _devices(given: Given, path: str) -> Sequence[SetDevice]:
+    """Return the device at `path`; none if its node is malformed, which is a problem."""
     device = given.host.device(path)
-    assert device
+    if device is None:
+        given.problems.append(given.host.malformed[path]._replace(where=given.found[path]))
+        return ()
     nodes = given.nodes.get(path, ())
     own = given.host.own_pages(path)
     lines = given.own_lines(path)
-    return SetDevice(
+    found = SetDevice(
         device=device,
         node=nodes[0].path if nodes else "",
         where=given.found[path],
@@ -72,3 +92,4 @@ def _device(given: Given, path: str) -> SetDevice:
         has_dtdev=path in given.dtdev or not given.domain.is_xl,
         is_right=path not in given.wrong,
     )
+    return (found,)

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from west_viommu.audit.given import Given
-from west_viommu.audit.host import AuditedHost, Cover
+from west_viommu.audit.host import AuditedHost, Cover, xl_pages
 from west_viommu.audit.lines import missing_lines
-from west_viommu.audit.pages import judge_pages, stands_for
+from west_viommu.audit.pages import stands_for
 from west_viommu.audit.records import Pages, SetDomain
 from west_viommu.hazards.permissions import AllowList
 from west_viommu.host.intervals import Interval
-from west_viommu.hypervisor.pages import PAGE, in_pages
+from west_viommu.hypervisor.pages import in_pages
 from west_viommu.tree.addresses import Region
 
 
@@ -38,10 +38,14 @@ class _Wanted(NamedTuple):
 def right_lists(domain: SetDomain, host: AuditedHost) -> RightLists:
     """Return what the lists of the configuration of `domain` must have."""
     given = Given(domain, host, AllowList(()))
-    judge_pages(given)
+    given.find_owners()
     wanted = [each for path in given.found for each in _wanted(given, path)]
     own = Cover(p for path in given.found for p in host.own_pages(path))
-    kept = [each for each in domain.pages if own.has(*each.host.ends) and _fits(each, wanted)]
+    kept = [
+        each
+        for each in given.domain.pages
+        if each not in given.slips and own.has(*each.host.ends) and _fits(each, wanted)
+    ]
     added = list(_missing(wanted, kept))
     intids = frozenset(i for path in given.found for i in given.own_lines(path))
     paths: dict[str, str] = {}
@@ -101,9 +105,7 @@ def _missing(wanted: list[_Wanted], kept: list[Pages]) -> Iterator[str]:
             if guest is None or each.guest - each.host.base == guest - pages.first
         ]
         for first, last in Cover([*there, *done]).rest([pages]):
-            count = (last + 1 - first) // PAGE
             at = first if guest is None else guest + first - pages.first
-            place = "" if at == first else f"@{at // PAGE:x}"
-            yield f'"{first // PAGE:x},{count:x}{place}"'
+            yield xl_pages(Interval(first, last), at)
             if guest is None or at == first:
                 done.append(Interval(first, last))

@@ -3,18 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
-from west_viommu.audit.host import AuditedHost, Cover
+from west_viommu.audit.host import AuditedHost, Cover, as_written, pages_text, xl_pages
 from west_viommu.audit.records import HostPath, Pages, SetDomain, TreeNode
+from west_viommu.audit.slips import Slip, slip_of
 from west_viommu.diagnostics import Diagnostic, Severity, Where, first_few
-from west_viommu.guest.source import PASSTHROUGH
+from west_viommu.guest.source import is_below_passthrough
 from west_viommu.hazards.permissions import AllowList
-from west_viommu.host.devices import Device
+from west_viommu.host.devices import Device, grouped
 from west_viommu.host.intervals import Interval, Spans
+from west_viommu.host.needs import consumers
+from west_viommu.hypervisor.holdings import Standing
+from west_viommu.hypervisor.pages import PAGE
 from west_viommu.tree.interrupts import FIRST_SPI
-from west_viommu.tree.node import paths_above
+from west_viommu.tree.node import is_at_or_below, paths_above
 
+T = TypeVar("T")
 # So many unknown paths below one bus are of another tree.
 _OF_ANOTHER_TREE = 3
 # Nodes that serve others by their nature, and have no lines of their own.
@@ -24,14 +30,26 @@ _PROVIDES = (
 )
 
 
+class Unknown(NamedTuple):
+    """A path that the host does not have, the key or property that has it, the node of a partial
+    tree that it stands in ("" for a list), and the host paths that it may mean.
+    """
+
+    named: HostPath
+    key: str
+    node: str
+    meant: tuple[str, ...]
+
+
 class Given:
     """What one domain is given: `nodes` of its partial tree and entries of `dtdev`, by the path of
     the host device; `found`: all its devices, each with the place that shows it; `given` pages and
-    `intids`. `wrong` are the devices that a problem is about.
+    `intids`. `wrong`: the devices that a problem is about. `doubted`: the devices of which two
+    things disagree, so that nothing more is said of them. A path that the host does not have
+    counts as the one that it means.
     """
 
     def __init__(self, domain: SetDomain, host: AuditedHost, allowed: AllowList):
-        self.domain = domain
         self.host = host
         self.allowed = allowed
         self.problems: list[Diagnostic] = []
@@ -40,83 +58,183 @@ class Given:
         self.dtdev: dict[str, HostPath] = {}
         self.found: dict[str, Where] = {}
         self.wrong: set[str] = set()
-        # What a path that the host does not have may mean.
+        self.doubted: set[str] = set()
         self.meant: set[str] = set()
-        self.given = Cover(Interval(*each.host.ends) for each in domain.pages)
+        self.elsewhere: dict[str, str] = {}
+        slips = {entry: slip for entry in domain.pages if (slip := slip_of(entry, host))}
+        self.slips = frozenset(slip.meant for slip in slips.values())
+        entries = (slips[each].meant if each in slips else each for each in domain.pages)
+        self.domain = domain._replace(pages=tuple(entries))
+        self.given = Cover(Interval(*each.host.ends) for each in self.domain.pages)
         self._seen = Spans(
-            (each.guest, each.guest + each.host.size - 1, each) for each in domain.pages
+            (each.guest, each.guest + each.host.size - 1, each) for each in self.domain.pages
         )
+        self._by_node = grouped((each.node, each) for each in self.domain.pages)
         self.intids = {line.intid for line in domain.lines}
+        self._unknown: list[Unknown] = []
+        for slip in slips.values():
+            self._tell_slip(slip)
         self._identify()
+        self.problems += unknown_paths(self._unknown)
+
+    def _tell_slip(self, slip: Slip) -> None:
+        pages = Interval(*slip.meant.host.ends)
+        is_beyond = slip.written.host.base == pages.first and slip.written.host.end > pages.last
+        verb = "is" if slip.meant.host.size == PAGE else "are"
+        self.add(
+            "wrong",
+            f"this range goes beyond {pages_text(pages)} of {slip.path}"
+            if is_beyond
+            else f"{pages_text(pages)} of {slip.path} {verb} not given",
+            slip.hint,
+            slip.written.where,
+            slip.written.node,
+            expected=as_written(slip.meant),
+            found=slip.written.text,
+            path=slip.path,
+        )
 
     def _identify(self) -> None:
         """Find the host node of each path, and of each node that the guest copies."""
-        unknown: list[tuple[HostPath, str, str]] = []
         for named in self.domain.dtdev:
-            path = self.host.find(named.path)
-            if path is None:
-                unknown.append((named, "dtdev", ""))
-            elif path in self.dtdev:
-                self.add(
-                    "wrong",
-                    f"{path} is in dtdev twice: Xen refuses the second",
-                    "remove one",
-                    named.where,
-                    path,
-                )
-            else:
-                self.dtdev[path] = named
+            for path in self._paths(named, "dtdev"):
+                if path in self.dtdev:
+                    self.add(
+                        "wrong",
+                        f"{path} is in dtdev twice: Xen refuses the second",
+                        "remove one",
+                        named.where,
+                        path,
+                    )
+                else:
+                    self.dtdev[path] = named
         for node in self.domain.nodes:
-            if node.xen_path is not None:
-                where = self.at(node.path, "xen,path")
-                path = self.host.find(node.xen_path)
-                if path is None:
-                    unknown.append((HostPath(node.xen_path, where), "xen,path", node.path))
-            else:
-                where = self.at(node.path, "reg")
-                path = self._by_place(node) if self.domain.is_xl else None
-                if path and not (path in self.dtdev or self._has_anything(path)):
+            self._identify_node(node)
+        for path, named in self.dtdev.items():
+            is_device = self.has_streams_at(path)
+            if path not in self.found and self._has_anything(path, is_device=is_device):
+                self.found[path] = named.where
+
+    def _paths(self, named: HostPath, key: str, node: TreeNode | None = None) -> tuple[str, ...]:
+        """Return the host path that is named; of one that the host does not have, what it means:
+        the device whose pages or place a node has, else what the path is like.
+        """
+        path = self.host.find(named.path)
+        if path is not None:
+            return (path,)
+        there = (self.by_pages(node) or self._by_place(node)) if node else None
+        paths = (there,) if there else self.host.meant_by(named.path, self._has_anything)
+        name = node.path if node else ""
+        self._unknown.append(Unknown(named=named, key=key, node=name, meant=paths))
+        self.wrong.update(paths)
+        self.meant.update(paths)
+        return paths
+
+    def _identify_node(self, node: TreeNode) -> None:
+        """Find the host device of a node of the partial tree."""
+        where = self.at(node.path, "reg")
+        path: str | None = None
+        if node.xen_path is not None:
+            where = self.at(node.path, "xen,path")
+            named = HostPath(node.xen_path, where)
+            path = next(iter(self._paths(named, "xen,path", node)), None)
+        elif self.domain.is_xl:
+            path = self._by_place(node)
+            if path and not (path in self.dtdev or self._has_anything(path, is_device=False)):
+                if self._is_driven_by(path, node) and is_below_passthrough(node.path):
+                    self._nothing_given(path, node, where)
+                else:
                     self.notes.append(f"{node.path}: no page and no line of {path} is given")
                     path = None
-                if not self.domain.is_xl:
-                    self._judge_raw(node)
-            if path:
-                self.nodes.setdefault(path, []).append(node)
-                self.found.setdefault(path, where)
-        for named in self.domain.marked:
-            if self.host.find(named.path) is None:
-                unknown.append((named, "DOMU_PASSTHROUGH_PATHS", ""))
-        self._tell_unknown(unknown)
-        for path, named in self.dtdev.items():
-            if path not in self.found and self._has_anything(path):
-                self.found[path] = named.where
+        elif self.entries_of(node):
+            if not node.is_forced:
+                path = self.by_pages(node)
+                self._without_path(path, node)
+        elif node.regions and all(self.on_host(region.base) is None for region in node.regions):
+            path = self._by_place(node)
+            if path and self._is_driven_by(path, node):
+                self._nothing_given(path, node, where)
+            else:
+                path = None
+        if path:
+            self.nodes.setdefault(path, []).append(node)
+            self.found.setdefault(path, where)
+
+    def _without_path(self, path: str | None, node: TreeNode) -> None:
+        """Report a node with xen,reg that Xen refuses for want of xen,path."""
+        hint = "name the host node: xen,path; or, for memory without a device, "
+        hint += "xen,force-assign-without-iommu"
+        self.add(
+            "wrong",
+            "xen,reg without xen,path: Xen panics (handle_passthrough_prop())",
+            f'add xen,path = "{path}"' if path else hint,
+            self.at(node.path, "xen,reg"),
+            node.path,
+            expected=path or "",
+            path=path or "",
+        )
+
+    def _nothing_given(self, path: str, node: TreeNode, where: Where) -> None:
+        """Report a node that the guest takes for a device of which it gets nothing."""
+        missing = f'xen,path = "{path}" and xen,reg'
+        if self.domain.is_xl:
+            pages = (xl_pages(each) for each in self.host.own_pages(path))
+            missing = f"iomem {' '.join(first_few(pages))}"
+            if lines := self.own_lines(path):
+                missing += f", irqs {', '.join(first_few(map(str, lines)))}"
+            if self.is_protected(path):
+                missing += f', dtdev "{path}"'
+        self.add(
+            "missing",
+            f"the guest sees {path} in its tree, and nothing of it is given",
+            f"add {missing}; or take the node out of the tree",
+            where,
+            node.path,
+            expected=missing,
+            path=path,
+        )
+        self.doubted.add(path)
+
+    def entries_of(self, node: TreeNode) -> list[Pages]:
+        """Return what the xen,reg of a node maps."""
+        return self._by_node.get(node.path, [])
+
+    def by_pages(self, node: TreeNode) -> str | None:
+        """Return the host device whose pages all entries of a node have."""
+        given = [Interval(*each.host.ends) for each in self.entries_of(node)]
+        owners = [{c.path for c in claims} for claims in self.host.owners(given).values()]
+        common = set.intersection(*owners) if owners else set()
+        return min((p for p in common if not self.host.holdings.role(p)), default=None)
 
     def _by_place(self, node: TreeNode) -> str | None:
         """Return the host device of a node that does not name it: the one at its native path, else
         the one whose registers the guest sees there.
         """
-        tree = self.host.devices.tree
-        native = tree.node(node.path)
-        if native and not node.path.startswith(f"{PASSTHROUGH}/"):
+        native = self.host.devices.tree.node(node.path)
+        if native and not is_below_passthrough(node.path):
             return node.path
         for region in node.regions:
             on_host = self.on_host(region.base)
             paths = self.host.devices.at(region.base if on_host is None else on_host)
-            paths = tuple(path for path in paths if not self.host.holdings.role(path))
-            for path in paths:
-                host_node = tree.node(path)
-                if host_node and set(host_node.known_compatible) & set(node.compatible):
-                    return path
-            if paths:
-                return paths[0]
+            devices = [path for path in paths if not self.host.holdings.role(path)]
+            if devices:
+                return max(devices, key=lambda path: self._is_alike(path, node))
         return None
 
-    def _has_anything(self, path: str) -> bool:
-        """Whether any page or line of a device is given, or it has neither."""
+    def _is_driven_by(self, path: str, node: TreeNode) -> bool:
+        """Whether the guest would drive the host device at `path` by this node."""
+        return node.is_enabled and self._is_alike(path, node)
+
+    def _is_alike(self, path: str, node: TreeNode) -> bool:
+        on_host = self.host.devices.tree.node(path)
+        return on_host is not None and not set(on_host.known_compatible).isdisjoint(node.compatible)
+
+    def _has_anything(self, path: str, *, is_device: bool = True) -> bool:
+        """Whether any page or line of a node is given; `is_device`: of one that has neither."""
         pages = self.host.own_pages(path)
         lines = self.own_lines(path)
         if not pages and not lines:
-            return True
+            return is_device
         return any(intid in self.intids for intid in lines) or bool(self.given.common(pages))
 
     def find_owners(self) -> None:
@@ -132,6 +250,7 @@ class Given:
         claims = self.host.holdings.all_lines(wanted) if wanted else []
         by_line = {claim.path for claim in claims if claim.first in rest}
         above = {path for each in self.found for path in paths_above(each)}
+        whole: dict[str, Where] = {}
         for node in self.host.devices.tree.nodes():
             path = node.path
             if path not in by_page and path not in by_line:
@@ -139,16 +258,26 @@ class Given:
             if path in self.found or self.host.holdings.role(path):
                 continue
             pages, lines = self.host.own_pages(path), self.own_lines(path)
-            has_lines = any(intid in self.intids for intid in lines)
-            if path in above or (lines and not has_lines):
-                continue
-            if not lines and not self._is_whole_and_alone(path, pages):
-                continue
-            if pages and not self.given.common(pages):
-                continue
             where = self._place_of(pages) or self._place_of_line(lines) or self.domain.where
+            if not lines:
+                if self._is_whole_and_alone(path, pages):
+                    whole[path] = where
+                continue
+            has_lines = any(intid in self.intids for intid in lines)
+            if path in above or not has_lines or (pages and not self.given.common(pages)):
+                continue
             self.found[path] = where
             above.update(paths_above(path))
+        with_them = {*self.found, *whole}
+        serving = {
+            served_by
+            for user, _, served_by in consumers(self.host.devices.tree, whole)
+            if self.host.holdings.standing(user.path) is Standing.STAYS
+            and with_them.isdisjoint((user.path, *paths_above(user.path)))
+        }
+        for path, where in whole.items():
+            if not any(is_at_or_below(served_by, path) for served_by in serving):
+                self.found[path] = where
 
     def _is_whole_and_alone(self, path: str, pages: Sequence[Interval]) -> bool:
         """Whether all pages of a node without lines are given, by a range that begins there, and it
@@ -164,51 +293,27 @@ class Given:
             and all(self.given.has(*interval) for interval in pages)
         )
 
-    def _tell_unknown(self, unknown: Sequence[tuple[HostPath, str, str]]) -> None:
-        """Report paths that the host does not have; several of one bus once."""
-        by_bus: dict[str, list[tuple[HostPath, str, str]]] = {}
-        for each in unknown:
-            by_bus.setdefault(each[0].path.rpartition("/")[0], []).append(each)
-        for bus, together in by_bus.items():
-            if len(together) >= _OF_ANOTHER_TREE:
-                names = ", ".join(first_few(each[0].path for each in together))
-                self.add(
-                    "unknown-host-node",
-                    f"the host has none of {len(together)} nodes below {bus or '/'}: the set was "
-                    "made for another tree",
-                    "give the tree that Xen is booted with, or write the paths of this one",
-                    together[0][0].where,
-                    found=names,
-                )
-                continue
-            for named, key, node in together:
-                near = self.host.near(named.path)
-                if key == "dtdev":
-                    self.meant.add(near)
-                self.add(
-                    "unknown-host-node",
-                    f"the host has no node {named.path}, which {key} names",
-                    f"did you mean {near}?"
-                    if near
-                    else "write the path of a node of the host: no alias, no slash at its end",
-                    named.where,
-                    node,
-                    expected=near,
-                    found=named.path,
-                )
-
-    def _judge_raw(self, node: TreeNode) -> None:
-        """Report a node with xen,reg that Xen refuses for want of xen,path."""
-        if node.is_forced or not any(pages.node == node.path for pages in self.domain.pages):
-            return
-        self.add(
-            "wrong",
-            "xen,reg without xen,path: Xen panics (handle_passthrough_prop())",
-            "name the host node: xen,path; or, for memory without a device, "
-            "xen,force-assign-without-iommu",
-            self.at(node.path, "xen,reg"),
-            node.path,
-        )
+    def tell_unread(
+        self,
+        key: str,
+        missing: list[T],
+        is_meant: Callable[[Diagnostic, T], bool],
+        right: Callable[[T], str],
+        path: Callable[[T], str],
+    ) -> None:
+        """Report the items of a list that cannot be read, each with what of `missing` it seems to
+        mean, which is then not missing any more.
+        """
+        for unread in self.domain.unread.get(key, ()):
+            meant = [each for each in missing if is_meant(unread, each)]
+            if not meant and not unread.node:
+                meant = missing[:1]
+            for each in meant:
+                missing.remove(each)
+                self.wrong.add(path(each))
+            expected = ", ".join(first_few(map(right, meant)))
+            hint = f"write {expected}; {unread.hint}" if expected else unread.hint
+            self.problems.append(unread._replace(expected=expected, hint=hint))
 
     def own_lines(self, path: str) -> list[int]:
         node = self.host.devices.tree.node(path)
@@ -218,6 +323,10 @@ class Given:
     def is_protected(self, path: str) -> bool:
         device = self.host.device(path)
         return device is not None and self.host.is_protected(device)
+
+    def has_streams_at(self, path: str) -> bool:
+        device = self.host.device(path)
+        return device is not None and self.has_streams(device)
 
     def has_streams(self, device: Device) -> bool:
         master = device.master
@@ -273,3 +382,39 @@ class Given:
                 severity=severity,
             )
         )
+
+
+def unknown_paths(unknown: Sequence[Unknown]) -> Iterator[Diagnostic]:
+    """Yield that the host does not have paths; several of one bus once."""
+    by_bus: dict[str, list[Unknown]] = {}
+    for each in unknown:
+        by_bus.setdefault(each.named.path.rpartition("/")[0], []).append(each)
+    for bus, together in by_bus.items():
+        if len(together) >= _OF_ANOTHER_TREE:
+            yield Diagnostic(
+                id="unknown-host-node",
+                what=f"the host has none of {len(together)} nodes below {bus or '/'}: the set was "
+                "made for another tree",
+                hint="give the tree that Xen is booted with, or write the paths of this one",
+                found=", ".join(first_few(each.named.path for each in together)),
+                where=together[0].named.where,
+            )
+            continue
+        for named, key, node, meant in together:
+            near = " and ".join(meant)
+            hint = "write the path of a node of the host: no alias, no slash at its end"
+            if len(meant) > 1:
+                hint = "write each path as a string of its own"
+                if key not in ("dtdev", "xen,path"):
+                    hint = "write blanks between the paths"
+            elif meant:
+                hint = f"did you mean {near}?"
+            yield Diagnostic(
+                id="unknown-host-node",
+                what=f"the host has no node {named.path}, which {key} names",
+                hint=hint,
+                node=node,
+                expected=near,
+                found=named.path,
+                where=named.where,
+            )

@@ -3,17 +3,28 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 
+from west_viommu.audit.records import Pages
+from west_viommu.diagnostics import Diagnostic
+from west_viommu.extract.lookup import nodes_called
 from west_viommu.host.devices import Device
 from west_viommu.host.intervals import Interval, merged, met
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.hypervisor.holdings import Claim, Holdings
 from west_viommu.hypervisor.pages import PAGE, in_pages
+from west_viommu.hypervisor.roles import MEMORY, RESERVED
+from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI
-from west_viommu.tree.node import name_of
+from west_viommu.tree.node import name_of, unit_address
+
+# Paths in one string: a path begins with / and a name has no blank.
+_BETWEEN_PATHS = re.compile(r"(?:\s|[,;])+(?=/)|\s+")
+_MOST_CLOSE = 8
 
 
 class AuditedHost:
@@ -26,14 +37,19 @@ class AuditedHost:
         self.pages = holdings.all_pages()
         self._known: dict[str, Device | None] = {}
         self._own_pages: dict[str, list[Interval]] = {}
+        self.malformed: dict[str, Diagnostic] = {}
 
     def device(self, path: str) -> Device | None:
         """Return the device at `path`; None if there is none that can be read."""
         if path not in self._known:
             try:
                 self._known[path] = self.devices.device(path)
-            except TreeError:
+            except TreeError as error:
                 self._known[path] = None
+                self.malformed[path] = error.diagnostic._replace(
+                    what=f"the host node is malformed: {error.diagnostic.what}",
+                    hint="correct the host tree, or leave the device out",
+                )
         return self._known[path]
 
     def find(self, path: str) -> str | None:
@@ -44,12 +60,30 @@ class AuditedHost:
             return path if path != "/" else None
         return next(iter(self.devices.alike(path)), None)
 
-    def near(self, path: str) -> str:
-        """Return the host path that `path` may be a slip of; "" without one."""
-        named = self.devices.named(name_of(path.rstrip("/")))
-        if named:
-            return self.devices.close_names(path, named, 1)[0] if len(named) > 1 else named[0]
-        return next(iter(self.devices.close_names(path, self.devices.paths, 1)), "")
+    def meant_by(self, path: str, is_likely: Callable[[str], bool]) -> tuple[str, ...]:
+        """Return the host paths that `path` may be a slip of: several if it is a list in one
+        string, else the closest one, of those that are likely if there are any.
+        """
+        words = _BETWEEN_PATHS.split(path.strip())
+        if len(words) > 1:
+            return tuple(each for word in words for each in self.meant_by(word, is_likely)[:1])
+        word = words[0].rstrip("/")
+        found = self.find(word)
+        if found:
+            return (found,)
+        called = self.devices.named(name_of(word))
+        if not called:
+            called = [node.path for node in nodes_called(self.devices.tree, word)]
+        if not called:
+            base = unit_address(name_of(word))
+            stem = name_of(word).partition("@")[0]
+            there = self.devices.at(base) if base is not None else ()
+            called = [each for each in there if name_of(each).partition("@")[0] == stem]
+        if not called:
+            called = self.devices.close_names(word, self.devices.paths, _MOST_CLOSE)
+        elif len(called) > 1:
+            called = self.devices.close_names(word, called, _MOST_CLOSE) or called
+        return tuple(sorted(called, key=is_likely, reverse=True)[:1])
 
     def own_pages(self, path: str) -> list[Interval]:
         """Return the pages of a device, as Xen reads its node, and the windows of a bridge."""
@@ -67,6 +101,30 @@ class AuditedHost:
             regions += index.windows(node)
         regions += tuple(extra.region for extra in self.terms.extra if extra.device == path)
         return [Interval(*in_pages(region).ends) for region in regions if region and region.size]
+
+    @cached_property
+    def regions(self) -> dict[Interval, str]:
+        """The registers of the host's nodes in whole pages, each with its first node; no RAM."""
+        found: dict[Interval, str] = {}
+        for claim in self.pages:
+            if self.holdings.role(claim.path) not in (MEMORY, RESERVED):
+                region = in_pages(Region.between(claim.first, claim.last))
+                found.setdefault(Interval(*region.ends), claim.path)
+        return found
+
+    @cached_property
+    def registers(self) -> Cover:
+        """All pages with registers."""
+        return Cover(self.regions)
+
+    @cached_property
+    def set_aside(self) -> Cover:
+        """The pages of reserved memory."""
+        return Cover(
+            Interval(claim.first, claim.last)
+            for claim in self.pages
+            if self.holdings.role(claim.path) == RESERVED
+        )
 
     def owners(self, intervals: Iterable[Interval]) -> dict[Interval, list[Claim]]:
         """Return the claims that have pages in common with each of `intervals`."""
@@ -135,3 +193,18 @@ def pages_text(interval: Interval) -> str:
 
 def line_text(intid: int) -> str:
     return f"INTID {intid} (SPI {intid - FIRST_SPI})" if intid >= FIRST_SPI else f"INTID {intid}"
+
+
+def xl_pages(interval: Interval, there: int | None = None) -> str:
+    """Return the item of iomem that maps pages, to the guest address `there`."""
+    first, count = interval.first // PAGE, (interval.last + 1 - interval.first) // PAGE
+    at = "" if there is None or there == interval.first else f"@{there // PAGE:x}"
+    return f'"{first:x},{count:x}{at}"'
+
+
+def as_written(pages: Pages) -> str:
+    """Return an entry as its file would have it."""
+    host, there = pages.host, pages.guest
+    if pages.node:
+        return f"<{host.base:#x} {host.size:#x} {there:#x}>"
+    return xl_pages(Interval(*host.ends), there)

@@ -5,53 +5,46 @@ every hazard applies, and held against the others and against the marks of the h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
-from west_viommu.audit.domain import Audit, SetDevice, audit_domain
+from west_viommu.audit.domain import Audit, SetDevice, audits
+from west_viommu.audit.given import Given, Unknown, unknown_paths
 from west_viommu.audit.host import AuditedHost
-from west_viommu.audit.records import HostPath, Pages, SetDomain, SetMarks
+from west_viommu.audit.records import HostPath, SetDomain, SetMarks
 from west_viommu.diagnostics import Diagnostic, Severity, Where, first_few
+from west_viommu.extract.lookup import labels, nodes_called
 from west_viommu.guest.gic import NO_GIC, GuestInterrupt
-from west_viommu.guest.regions import RegionPair
+from west_viommu.guest.regions import Mapped, RegionPair
 from west_viommu.guest.requests import Asked, Guest, Request
 from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.permissions import AllowList
-from west_viommu.host.devices import Devices, Host
-from west_viommu.host.intervals import Interval, covered_by, meetings
-from west_viommu.hypervisor.assignment import Permission, Terms
+from west_viommu.host.devices import Devices, Host, ram
+from west_viommu.host.intervals import Interval, covered_by
+from west_viommu.hypervisor.assignment import Assigned, Permission, RawMapping, Terms
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.pages import in_pages
+from west_viommu.hypervisor.sweep import Conflicts, conflicts
 from west_viommu.plan.planning import Planned, planned
+from west_viommu.system.between import between, once, shown
+from west_viommu.system.boot import together
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
-from west_viommu.tree.node import Node, Tree, name_of, paths_above
+from west_viommu.tree.node import Node, Tree, is_at_or_below, name_of, paths_above
 
-# Told by the comparison, or by one warning for the set.
-_TOLD = frozenset({"unprotected", "map-only", "streams-omitted"})
+# The comparison reports these, or one warning for the set does.
+_OF_AUDIT = frozenset({"unprotected", "map-only", "streams-omitted"})
 _MARK = "xen,passthrough"
+_OF_IMAGEBUILDER = "DOMU_PASSTHROUGH_PATHS"
 # Linux's <dt-bindings/interrupt-controller/irq.h>: both edges.
 _EDGES = 3
-
-
-class AuditedDomain(NamedTuple):
-    """A domain of the set and what came of it."""
-
-    domain: SetDomain
-    audit: Audit
-
-
-class _Mapped(NamedTuple):
-    """An entry of the domain of that number."""
-
-    number: int
-    entry: Pages
 
 
 class AuditedSet(NamedTuple):
     """The set and all that is wrong with it."""
 
-    domains: tuple[AuditedDomain, ...]
+    domains: tuple[Audit, ...]
     problems: tuple[Diagnostic, ...]
     notes: tuple[str, ...]
 
@@ -59,19 +52,20 @@ class AuditedSet(NamedTuple):
 def audit_set(
     domains: Sequence[SetDomain],
     marks: SetMarks,
+    memory: Sequence[tuple[int, Where]],
     source: Host,
     terms_of: Callable[[SetDomain], Terms],
     with_tree: Callable[[Tree], Host],
 ) -> AuditedSet:
-    """Judge `domains` on the host `source`. `terms_of` gives the terms of each; `with_tree` makes
-    the host as another tree has it.
+    """Judge `domains` on the host `source`. `memory`: of each, in MiB, with its place, as far as it
+    is known. `terms_of` gives the terms of each; `with_tree` makes the host as another tree has it.
     """
     judge = _SetJudge(domains, marks, source, terms_of, with_tree)
     if domains:
         judge.judge()
     return AuditedSet(
         domains=tuple(judge.audited),
-        problems=tuple(judge.problems),
+        problems=(*judge.problems, *together(memory, ram(source.devices))),
         notes=tuple(dict.fromkeys(judge.notes)),
     )
 
@@ -88,43 +82,55 @@ class _SetJudge:
         with_tree: Callable[[Tree], Host],
     ):
         self._domains = domains
-        self._marks = marks
         self._terms_of = terms_of
         self._with_tree = with_tree
-        self._tree = source.devices.tree
         self.problems: list[Diagnostic] = []
         self.notes: list[str] = []
-        self.audited: list[AuditedDomain] = []
-        # Those of ImageBuilder are told with their domain.
-        told = {mark for domain in domains for mark in domain.marked}
-        beside = [mark for mark in marks.paths if mark not in told]
-        self.problems += _unknown_marks(beside, source.devices)
-        self._marked = [mark for mark in marks.paths if self._tree.node(mark.path)]
-        if self._marked:
-            source = with_tree(with_marks(self._tree, {mark.path for mark in self._marked}))
-        self._source = source
+        self.audited: list[Audit] = []
+        self._marks_known = marks.is_known
+        tree = source.devices.tree
+        paths = [self._by_label(mark, tree) for mark in marks.paths]
+        self._marks = [mark for mark in paths if tree.node(mark.path)]
+        self._unknown = [mark for mark in paths if not tree.node(mark.path)]
+        self._source = self._unmarked = source
+        if self._marks:
+            marked = {mark.path for mark in self._marks}
+            self._source = with_tree(with_marks(tree, marked))
+            self._unmarked = with_tree(with_marks(tree, (), marked))
+
+    def _by_label(self, mark: HostPath, tree: Tree) -> HostPath:
+        """Return a mark by its path if it is at a label of the host."""
+        if not mark.path.startswith("&"):
+            return mark
+        label, slash, rest = mark.path.partition("/")
+        if not labels(tree) and self._marks_known:
+            self._marks_known = False
+            self.notes.append(
+                f"the marks are not judged: they are at labels ({label}), and the host tree has "
+                "none, as it was compiled without symbols (dtc -@)"
+            )
+        found = nodes_called(tree, label)
+        return mark._replace(path=f"{found[0].path}{slash}{rest}") if found else mark
 
     def judge(self) -> None:
         """Compare each domain with the host, then with the others, the marks, and Xen's rules."""
-        devices = self._source.devices
         permissions = self._terms_of(self._domains[0]).permissions
         allowed = AllowList(permissions)
-        for domain in self._domains:
-            terms = self._terms_of(domain)
-            host = AuditedHost(_holdings(devices, terms), terms)
-            audit = audit_domain(domain, host, allowed)
-            self.audited.append(AuditedDomain(domain=domain, audit=audit))
-            self.problems += audit.problems
-            self.notes += audit.notes
-        self.problems += _between(self.audited, allowed)
+        self.audited = audits(
+            [Given(domain, self._host_of(domain), allowed) for domain in self._domains]
+        )
+        for each in self.audited:
+            self.problems += each.problems
+            self.notes += each.notes
+        self.problems += self._between(allowed)
         used = {(entry.hazard, entry.device) for entry in allowed.used}
-        plans = list(self._plans(self._source))
-        for found in plans:
+        for each in self.audited:
+            found = self._planned(each)
             used |= {(entry.hazard, entry.device) for entry in found.plan.allowed}
-            self.problems += self._told_of(found, permissions)
-        if self._marks.is_known:
-            self.problems += self._judge_marks(plans)
-        else:
+            self.problems += self._hazards(found, each, permissions)
+        if self._marks_known:
+            self.problems += self._judge_marks()
+        elif not self._marks:
             self.notes.append(
                 "the marks (xen,passthrough) are not judged: name the host.overlay, or the tree "
                 "that Xen boots, as a FILE too"
@@ -134,38 +140,109 @@ class _SetJudge:
             if (entry.hazard, entry.device) not in used:
                 self.notes.append(f"nothing to allow: {entry.hazard} of {entry.device}")
 
-    def _plans(self, source: Host) -> Iterator[Planned]:
-        """Yield the plan of each domain, with the devices of the others marked."""
-        for each in self.audited:
-            others = {
-                device.device.path
-                for other in self.audited
-                if other is not each
-                for device in other.audit.devices
-            }
-            host = source
-            if others:
-                host = self._with_tree(with_marks(source.devices.tree, others))
-            yield planned(host, _guest(each), self._terms_of(each.domain))
+    def _host_of(self, domain: SetDomain) -> AuditedHost:
+        terms = self._terms_of(domain)
+        return AuditedHost(_holdings(self._source.devices, terms), terms)
 
-    def _told_of(self, found: Planned, permissions: Sequence[Permission]) -> Iterator[Diagnostic]:
+    def _planned(self, each: Audit) -> Planned:
+        """Return the plan of a domain, with the devices of the others marked."""
+        others = {
+            device.device.path
+            for other in self.audited
+            if other is not each
+            for device in other.devices
+        }
+        host = self._source
+        if others:
+            host = self._with_tree(with_marks(host.devices.tree, others))
+        return planned(host, _guest(each), self._terms_of(each.domain))
+
+    def _hazards(
+        self, found: Planned, each: Audit, permissions: Sequence[Permission]
+    ) -> Iterator[Diagnostic]:
         """Yield the hazards of a plan, but for what the comparison says better."""
         places = {entry.where for entry in permissions}
         for problem in found.problems:
-            is_of_marks = self._marks.is_known and problem.id == "marked-for-another"
-            if problem.id not in _TOLD and problem.where not in places and not is_of_marks:
+            is_of_marks = self._marks_known and problem.id == "marked-for-another"
+            if problem.id not in _OF_AUDIT and problem.where not in places and not is_of_marks:
                 yield problem
+        limit, memory = found.plan.memory_limit, each.domain.memory
+        if limit is not None and memory is not None and memory << 20 > limit:
+            yield Diagnostic(
+                id="guest-overlap",
+                what=f"a device of {each.domain.name} is mapped where its memory would be",
+                hint="give it less memory, or map the device elsewhere",
+                expected=f"at most {limit >> 20} MiB",
+                found=f"{memory} MiB",
+                where=each.domain.where,
+            )
 
-    def _judge_marks(self, plans: Iterable[Planned]) -> Iterator[Diagnostic]:
+    @cached_property
+    def _sweep(self) -> tuple[list[Assigned | RawMapping], Conflicts, Holdings]:
+        """What all domains are given, what of it two have, and who has what if nothing of the set
+        were marked.
+        """
+        holdings = _holdings(self._unmarked.devices, self._terms_of(self._domains[0]))
+        holders = [holder for each in self.audited for holder in _holders(each)]
+        first = once(holders)
+        assigned = [holder for holder in first if isinstance(holder, Assigned)]
+        mappings = [holder for holder in first if isinstance(holder, RawMapping)]
+        return holders, conflicts(assigned, holdings, mappings), holdings
+
+    def _between(self, allowed: AllowList) -> Iterator[Diagnostic]:
+        """Yield what two domains are both given, as system judges it."""
+        if len(self.audited) < 2:
+            return
+        holders, swept, holdings = self._sweep
+        places = {each.domain.name: place for place, each in enumerate(self.audited)}
+        for later, earlier, problem in between(holders, swept, places, holdings):
+            if bool(later.host) != bool(earlier.host) or later.guest == earlier.guest:
+                # The pages of a device that another domain maps are among what is too much there.
+                continue
+            where, other = (self._place_of(holder, problem.id) for holder in (later, earlier))
+            names = {name for each in (later, earlier) for name in (shown(each), each.node)}
+            reason = allowed.use(problem.id, names) if problem.id == "shared-page" else None
+            line = f":{other.line}" if other.line else ""
+            yield problem._replace(
+                what=f"{problem.what} ({other.file}{line})",
+                hint=reason or problem.hint.removesuffix(", and bind that again"),
+                where=where,
+                severity=Severity.WARNING if reason else Severity.ERROR,
+            )
+
+    def _place_of(self, holder: Assigned | RawMapping, hazard: str) -> Where:
+        each = next(each for each in self.audited if each.domain.name == holder.guest)
+        node = holder.node.partition(":")[2]
+        prop = {"shared-page": "reg", "interrupt-clash": "interrupts"}.get(hazard, "")
+        if not holder.host:
+            return next(e.where for e in each.others if e.host == holder.pages[0].host)
+        return _locate(each, node, prop)
+
+    def _judge_marks(self) -> Iterator[Diagnostic]:
         """Yield the nodes that must be marked and are not, and those that are marked for nobody."""
-        needed = {mark.node: mark for found in plans for mark in found.plan.marks}
-        devices = [device for each in self.audited for device in each.audit.devices]
-        places = {device.device.path: device.where for device in devices}
+        _, swept, holdings = self._sweep
+        needed = {mark.node: mark for mark in swept.marks}
+        places = {d.device.path: d.where for each in self.audited for d in each.devices}
+        first = next((mark.where for mark in (*self._marks, *self._unknown)), None)
+        marked = {mark.path for mark in self._marks}
+        host = AuditedHost(holdings, self._terms_of(self._domains[0]))
+        of_script = {mark for domain in self._domains for mark in domain.marked}
+        unknown = [
+            Unknown(
+                named=mark,
+                key=_OF_IMAGEBUILDER if mark in of_script else "a mark",
+                node="",
+                meant=host.meant_by(mark.path, lambda path: path in needed and path not in marked),
+            )
+            for mark in self._unknown
+        ]
+        yield from unknown_paths(unknown)
+        open_ones = {path for each in self.audited for path in each.doubted}
+        open_ones |= {path for each in unknown for path in each.meant}
         tree = self._source.devices.tree
-        first = next((mark.where for mark in self._marks.paths), None)
         for path, mark in needed.items():
             node = tree.node(path)
-            if node and _MARK not in node.properties:
+            if node and _MARK not in node.properties and path not in open_ones:
                 why = f", and it {mark.why}" if mark.why else ""
                 yield Diagnostic(
                     id="missing",
@@ -174,36 +251,30 @@ class _SetJudge:
                     expected=f"xen,passthrough on {path}",
                     where=places.get(path) or places.get(mark.device) or first,
                 )
-        is_whole = all(each.domain.has_tree or each.domain.is_xl for each in self.audited)
-        is_known = {
-            mark: each.domain.has_tree for each in self.audited for mark in each.domain.marked
-        }
-        left = [
-            mark
-            for mark in self._marked
-            if mark.path not in needed and is_known.get(mark, is_whole)
-        ]
-        if not left:
-            return
-        # What is in the way of a device only if it is not marked.
-        without = with_marks(tree, (), {mark.path for mark in left})
-        for found in self._plans(self._with_tree(without)):
-            needed.update((mark.node, mark) for mark in found.plan.marks)
-        for extra in left:
-            if extra.path not in needed:
+        is_whole = all(each.has_tree or each.is_xl for each in self._domains)
+        has_tree = {mark: each.has_tree for each in self._domains for mark in each.marked}
+        in_the_way = {each.other for of in (swept.streams, swept.pages, swept.lines) for each in of}
+        for mark_ in self._marks:
+            path = mark_.path
+            is_beside = path in in_the_way or any(
+                is_at_or_below(path, given) or is_at_or_below(given, path) for given in places
+            )
+            if path in needed or path in open_ones or is_beside:
+                continue
+            if has_tree.get(mark_, is_whole):
                 yield Diagnostic(
                     id="extra",
-                    what=f"{extra.path} is marked with xen,passthrough, and no domain is given it",
+                    what=f"{path} is marked with xen,passthrough, and no domain is given it",
                     hint="nobody gets it: give it to a domain, or remove the mark",
-                    found=f"xen,passthrough on {extra.path}",
-                    where=extra.where,
+                    found=f"xen,passthrough on {path}",
+                    where=mark_.where,
                 )
 
     def _unprotected(self) -> Iterator[Diagnostic]:
         """Yield one warning of all devices behind no IOMMU."""
         paths: dict[str, Where] = {}
         for each in self.audited:
-            for device in each.audit.devices:
+            for device in each.devices:
                 if device.device.master is None:
                     paths.setdefault(device.device.path, device.where)
         if paths:
@@ -216,6 +287,24 @@ class _SetJudge:
                 where=next(iter(paths.values())),
                 severity=Severity.WARNING,
             )
+
+
+def _holders(each: Audit) -> Iterator[Assigned | RawMapping]:
+    """Yield what a domain is given, as the sweep takes it."""
+    name = each.domain.name
+    for device in each.devices:
+        regions = (Region.between(*pages) for pages in device.pages)
+        yield Assigned(
+            guest=name,
+            node=f"{name}:{device.device.path}",
+            device=device.device,
+            pages=tuple(Mapped(region, region) for region in regions),
+            intids=tuple(map(Intid, device.lines)),
+            ids=(),
+            streams=None,
+        )
+    for entry in each.others:
+        yield RawMapping(name, f"{name}:{entry.text}", (Mapped(entry.host, entry.host),))
 
 
 def with_marks(tree: Tree, paths: Collection[str], without: Collection[str] = ()) -> Tree:
@@ -240,24 +329,7 @@ def _holdings(devices: Devices, terms: Terms) -> Holdings:
     return Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
 
 
-def _unknown_marks(marks: Iterable[HostPath], devices: Devices) -> Iterator[Diagnostic]:
-    """Yield the marks of nodes that the host does not have."""
-    for mark in marks:
-        if devices.tree.node(mark.path):
-            continue
-        named = devices.named(name_of(mark.path))
-        near = next(iter(named or devices.close_names(mark.path, devices.paths, 1)), "")
-        yield Diagnostic(
-            id="unknown-host-node",
-            what=f"the host has no node {mark.path}, which is marked",
-            hint=f"did you mean {near}?" if near else "remove the mark",
-            expected=near,
-            found=mark.path,
-            where=mark.where,
-        )
-
-
-def _guest(each: AuditedDomain) -> Guest:
+def _guest(each: Audit) -> Guest:
     """Return a guest that asks for the devices of a domain, each at its place in the set."""
     domain = each.domain
     nodes = {node.path: node for node in domain.nodes}
@@ -265,7 +337,7 @@ def _guest(each: AuditedDomain) -> Guest:
     requests = []
     occupied: list[tuple[str, Region]] = []
     is_given = covered_by(Interval(*pages.host.ends) for pages in domain.pages)
-    for device in each.audit.devices:
+    for device in each.devices:
         path = device.node if device.node and device.node not in places else device.device.path
         places[path] = device
         node = nodes.get(device.node)
@@ -298,18 +370,7 @@ def _guest(each: AuditedDomain) -> Guest:
 
     def locate(path: str, prop: str) -> Where | None:
         device = places.get(path)
-        if device is None:
-            return domain.where
-        pages = [Interval(*region.ends) for region in device.device.regions if region]
-        if prop in ("reg", "xen,reg"):
-            for entry in domain.pages:
-                if any(entry.host.overlaps(Region.between(*page)) for page in pages):
-                    return entry.where
-        if prop == "interrupts":
-            for line in domain.lines:
-                if line.intid in device.lines:
-                    return line.where
-        return device.where
+        return _place(domain, device, prop) if device else domain.where
 
     asked = Asked(
         requests=tuple(requests),
@@ -326,80 +387,28 @@ def _guest(each: AuditedDomain) -> Guest:
     return Guest(names=(domain.where.file,), tree=tree, asked=asked)
 
 
+def _locate(each: Audit, path: str, prop: str) -> Where:
+    """Return the place of what a domain is given of the host device at `path`."""
+    devices = (device for device in each.devices if device.device.path == path)
+    return next((_place(each.domain, d, prop) for d in devices), each.domain.where)
+
+
+def _place(domain: SetDomain, device: SetDevice, prop: str) -> Where:
+    """Return the first place of the pages (reg) or lines (interrupts) of a device, else its own."""
+    if prop in ("reg", "xen,reg"):
+        pages = [in_pages(region) for region in device.device.regions if region]
+        for entry in domain.pages:
+            if any(entry.host.overlaps(page) for page in pages):
+                return entry.where
+    if prop == "interrupts":
+        for line in domain.lines:
+            if line.intid in device.lines:
+                return line.where
+    return device.where
+
+
 def _guest_region(domain: SetDomain, region: Region) -> Region:
     for entry in domain.pages:
         if entry.host.contains(region.base):
             return Region(entry.guest + region.base - entry.host.base, region.size)
     return region
-
-
-def _between(audited: Sequence[AuditedDomain], allowed: AllowList) -> Iterator[Diagnostic]:
-    """Yield what two domains are given both: each device once, then pages and lines of others."""
-    first: dict[str, tuple[AuditedDomain, SetDevice]] = {}
-    told: set[tuple[str, str]] = set()
-    for each in audited:
-        for device in each.audit.devices:
-            path = device.device.path
-            other, before = first.setdefault(path, (each, device))
-            if other is not each:
-                told.add((each.domain.name, other.domain.name))
-                yield _both(
-                    "duplicate-assignment", f"{path}", each, device.where, other, before.where
-                )
-    lines: dict[int, tuple[AuditedDomain, Where]] = {}
-    for each in audited:
-        for intid, where in _lines_of(each):
-            other, place = lines.setdefault(intid, (each, where))
-            if other is not each and (each.domain.name, other.domain.name) not in told:
-                yield _both("interrupt-clash", f"INTID {intid}", each, where, other, place)
-    claims = [
-        (entry.host.base, entry.host.end - 1, _Mapped(number=number, entry=entry))
-        for number, each in enumerate(audited)
-        for entry in each.domain.pages
-    ]
-    for mine, theirs, low, high in meetings(claims, claims) if len(audited) > 1 else ():
-        later, earlier = audited[mine.number], audited[theirs.number]
-        names = later.domain.name, earlier.domain.name
-        if mine.number <= theirs.number or names in told:
-            continue
-        told.add(names)
-        paths = {
-            given.device.path
-            for either in (later, earlier)
-            for given in either.audit.devices
-            if any(interval.first <= high and low <= interval.last for interval in given.pages)
-        }
-        paths |= {mine.entry.node, theirs.entry.node} - {""}
-        reason = allowed.use("shared-page", paths)
-        what = f"the memory {low:#x}-{high:#x}"
-        problem = _both("shared-page", what, later, mine.entry.where, earlier, theirs.entry.where)
-        if reason:
-            problem = problem._replace(severity=Severity.WARNING, hint=reason)
-        yield problem
-
-
-def _lines_of(each: AuditedDomain) -> Iterator[tuple[int, Where]]:
-    if each.domain.is_xl:
-        yield from each.domain.lines
-        return
-    for device in each.audit.devices:
-        for intid in device.lines:
-            yield intid, device.where
-
-
-def _both(
-    hazard: str,
-    what: str,
-    each: AuditedDomain,
-    where: Where,
-    other: AuditedDomain,
-    place: Where,
-) -> Diagnostic:
-    line = f":{place.line}" if place.line else ""
-    return Diagnostic(
-        id=hazard,
-        what=f"{each.domain.name} is given {what}, which {other.domain.name} is given as well "
-        f"({place.file}{line})",
-        hint="leave it to one of the two: Xen gives a line, a stream and a device to one domain",
-        where=where,
-    )

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from west_viommu.audit.given import Given
 from west_viommu.audit.host import line_text
 from west_viommu.audit.records import Line, TreeNode
-from west_viommu.diagnostics import first_few
+from west_viommu.diagnostics import Diagnostic, Severity, first_few
 from west_viommu.host.devices import Device
 from west_viommu.tree.interrupts import FIRST_SPI
+
+_NUMBER = re.compile("0[xX][0-9a-fA-F]{1,8}|[0-9]{1,10}")
+_FROM_TO = re.compile(r"\s*([0-9]{1,10})\s*-\s*([0-9]{1,10})\s*")
 
 
 def judge_lines(given: Given) -> None:
@@ -36,6 +40,17 @@ def missing_lines(given: Given, path: str) -> list[int]:
     return [intid for intid in lines if intid not in given.intids]
 
 
+def _is_meant(unread: Diagnostic, line: tuple[str, int]) -> bool:
+    """Whether an item of irqs that cannot be read may give `line`: as a number in another base, an
+    SPI's number, one of several, or one of a range.
+    """
+    numbers = [int(n, 16 if n[:2] in ("0x", "0X") else 10) for n in _NUMBER.findall(unread.found)]
+    first_and_last = _FROM_TO.fullmatch(unread.found)
+    if first_and_last and int(first_and_last[1]) <= line[1] <= int(first_and_last[2]):
+        return True
+    return line[1] in numbers or line[1] - FIRST_SPI in numbers
+
+
 class _Lines:
     """Judges the lines, streams and nodes of one domain."""
 
@@ -54,6 +69,9 @@ class _Lines:
             elif line.intid not in own:
                 extras.append(line)
             seen.add(line.intid)
+        self._set.tell_unread(
+            "irqs", missing, _is_meant, lambda line: str(line[1]), lambda line: line[0]
+        )
         for path, intid in [*missing]:
             slip = next((line for line in extras if line.intid + FIRST_SPI == intid), None)
             if slip:
@@ -110,7 +128,9 @@ class _Lines:
             what = f"no device of the host has INTID {line.intid}"
             hint = "remove it: Xen routes SPIs of this host alone"
             if owner:
-                what = f"INTID {line.intid} is of {owner}, of which nothing else is given"
+                domain = self._set.elsewhere.get(owner)
+                which = f"which {domain} is given" if domain else "of which nothing else is given"
+                what = f"INTID {line.intid} is of {owner}, {which}"
                 hint = "remove it, or give the guest the whole device"
             if line.intid < FIRST_SPI:
                 what = f"INTID {line.intid} is no SPI: Xen refuses it"
@@ -127,22 +147,28 @@ class _Lines:
             for path in self._set.found
             if path not in self._set.dtdev
             and self._set.is_protected(path)
-            and path not in self._set.wrong
-            and path not in self._set.meant
+            and path not in self._set.doubted
         ]
-        extras = [path for path in self._set.dtdev if path not in self._set.found]
-        for path, other in zip([*missing], [*extras], strict=False):
-            missing.remove(path)
-            extras.remove(other)
-            self._set.add(
-                "wrong",
-                f"{path} is not in dtdev, and nothing else of {other}, which is, is given",
-                f'write "{path}"',
-                self._set.dtdev[other].where,
-                expected=path,
-                found=self._set.dtdev[other].path,
-                path=path,
-            )
+        refused = [path for path in self._set.dtdev if not self._set.has_streams_at(path)]
+        extras = [p for p in self._set.dtdev if p not in self._set.found and p not in refused]
+        whys = ((refused, "it is behind no IOMMU"), (extras, "nothing else of it is given"))
+        for others, why in whys:
+            for other in [*others]:
+                below = [path for path in missing if path.startswith(f"{other}/")]
+                path = next(iter(below or (missing if others is extras else ())), None)
+                if path is None:
+                    continue
+                missing.remove(path)
+                others.remove(other)
+                self._set.add(
+                    "wrong",
+                    f"{path} is not in dtdev, and {other} is: {why}",
+                    f'write "{path}"',
+                    self._set.dtdev[other].where,
+                    expected=path,
+                    found=self._set.dtdev[other].path,
+                    path=path,
+                )
         for path in missing:
             self._set.add(
                 "missing",
@@ -160,17 +186,15 @@ class _Lines:
                 self._set.dtdev[path].where,
                 found=self._set.dtdev[path].path,
             )
-        for path, named in self._set.dtdev.items():
-            device = self._set.host.device(path)
-            if path in self._set.found and device and not self._set.has_streams(device):
-                self._set.add(
-                    "wrong",
-                    f"dtdev has {path}, which is behind no IOMMU: Xen refuses it (-EINVAL)",
-                    "remove it from dtdev",
-                    named.where,
-                    found=named.path,
-                    path=path,
-                )
+        for path in refused:
+            self._set.add(
+                "wrong",
+                f"dtdev has {path}, which is behind no IOMMU: Xen refuses it (-EINVAL)",
+                "remove it from dtdev",
+                self._set.dtdev[path].where,
+                found=self._set.dtdev[path].path,
+                path=path,
+            )
 
     def judge_trees(self) -> None:
         """Report what the guest reads in its tree and the host does not have."""
@@ -183,7 +207,7 @@ class _Lines:
                 foreign = [intid for intid in listed if intid not in own]
                 if len(set(own)) == len(device.intids):
                     foreign += [i for at, i in enumerate(listed) if i in listed[:at]]
-                if foreign and path not in self._set.wrong:
+                if foreign and path not in self._set.doubted:
                     self._set.add(
                         "wrong",
                         f"{node.path} has interrupts that {path} does not have",
@@ -196,7 +220,19 @@ class _Lines:
                         path=path,
                     )
                 self._judge_ids(path, node, device)
-                if self._set.domain.is_xl or self._set.is_protected(path) or node.is_forced:
+                if not (self._set.domain.is_xl or node.has_parent):
+                    self._set.add(
+                        "wrong",
+                        f"{node.path} has interrupts and no interrupt-parent: a guest that reads "
+                        "the tree finds no controller for them",
+                        "write interrupt-parent = <&gic>, with a node /gic (Xen gives the root "
+                        "none)",
+                        self._set.at(node.path, "interrupts"),
+                        node.path,
+                        severity=Severity.WARNING,
+                    )
+                is_right = self._set.domain.is_xl or self._set.is_protected(path) or node.is_forced
+                if is_right or path in self._set.doubted:
                     continue
                 if not self._set.has_streams(device):
                     self._set.add(

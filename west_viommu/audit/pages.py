@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from west_viommu.audit.given import Given
-from west_viommu.audit.host import Cover, pages_text
+from west_viommu.audit.host import Cover, as_written, pages_text, xl_pages
 from west_viommu.audit.records import Pages, TreeNode
-from west_viommu.diagnostics import Severity, first_few
+from west_viommu.diagnostics import Diagnostic, Severity, first_few
 from west_viommu.host.intervals import Interval, merged
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import PAGE, in_pages
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
 from west_viommu.tree.addresses import Region
+
+_WITH_THE_HOST = (Standing.STAYS, Standing.OFF)
+_HEX = re.compile("[0-9a-fA-F]{1,16}")
 
 
 class _MissingPages(NamedTuple):
@@ -32,13 +36,18 @@ class _Extra(NamedTuple):
     owners: tuple[str, ...]
 
 
-def judge_pages(given: Given) -> None:
-    """Report what is missing of the devices, and what is another's."""
+def swapped(given: Given) -> list[Interval]:
+    """Report nodes that name one device and map another; return the pages that this explains."""
+    return _Pages(given).swapped()
+
+
+def judge_pages(given: Given, explained: Sequence[Interval]) -> list[Pages]:
+    """Report what is missing of the devices, and what is another's. Return the entries of others,
+    beside what is `explained`.
+    """
     judge = _Pages(given)
-    told = judge.swapped()
-    given.find_owners()
     missing = [part for path in given.found for part in judge.missing_pages(path)]
-    judge.judge(missing, told)
+    return judge.judge(missing, explained)
 
 
 class _Pages:
@@ -52,19 +61,13 @@ class _Pages:
         told: list[Interval] = []
         for path, nodes in [*self._set.nodes.items()]:
             for node in nodes:
-                pages = [each for each in self._set.domain.pages if each.node == node.path]
                 own = self._set.host.own_pages(path)
-                if self._set.domain.is_xl or not pages or not own:
+                given = [Interval(*each.host.ends) for each in self._set.entries_of(node)]
+                if self._set.domain.is_xl or not own or Cover(own).common(given):
                     continue
-                given = [Interval(*each.host.ends) for each in pages]
-                others = [
-                    {claim.path for claim in claims}
-                    for claims in self._set.host.owners(given).values()
-                ]
-                meant = set.intersection(*others) if others else set()
-                if Cover(own).common(given) or not meant:
+                other = self._set.by_pages(node)
+                if other is None:
                     continue
-                other = sorted(meant)[0]
                 self._set.add(
                     "wrong",
                     f"xen,path names {path}, and xen,reg maps the pages of {other}: Xen gives the "
@@ -74,16 +77,17 @@ class _Pages:
                     node.path,
                     expected=other,
                     found=path,
+                    path=path,
                 )
-                self._set.wrong.add(path)
+                self._set.doubted |= {path, other}
                 told += [*own, *given]
         return told
 
     def missing_pages(self, path: str) -> Iterator[_MissingPages]:
         """Yield the pages that the guest needs of a device, and does not get."""
-        wanted = list(self._wanted_regions(path))
-        if path in self._set.wrong:
+        if path in self._set.doubted:
             return
+        wanted = list(self._wanted_regions(path))
         for interval in self._set.given.rest(wanted):
             yield _MissingPages(path=path, pages=interval)
 
@@ -99,9 +103,15 @@ class _Pages:
             seen = self._set.on_host(region.base)
             expected = stands_for(region, at, len(listed), on_host)
             if seen is not None:
-                own = next((r for r in on_host if in_pages(r).contains(seen)), None)
-                if own is not None or path in self._set.wrong:
-                    yield Interval(*in_pages(Region(seen, region.size)).ends)
+                is_shifted = (
+                    expected is not None
+                    and expected.size == region.size
+                    and expected.base // PAGE != seen // PAGE
+                )
+                if not is_shifted and any(in_pages(r).contains(seen) for r in on_host):
+                    pages = Interval(*in_pages(Region(seen, region.size)).ends)
+                    yield from Cover(self._set.host.own_pages(path)).common([pages])
+                    self._judge_size(path, node, region, pages)
                     self._judge_end(node, region, seen)
                     continue
                 if not on_host:
@@ -112,6 +122,23 @@ class _Pages:
             if expected:
                 size = min(expected.size, region.size) if seen is None else expected.size
                 yield Interval(*in_pages(Region(expected.base, size)).ends)
+
+    def _judge_size(self, path: str, node: TreeNode, region: Region, pages: Interval) -> None:
+        """Report registers that reach beyond those of the device, to where nothing is mapped."""
+        own = Cover(self._set.host.own_pages(path))
+        beyond = self._set.given.rest(own.rest([pages]))
+        if beyond:
+            size = beyond[0].first - pages.first
+            self._set.add(
+                "wrong",
+                f"{node.path} has more registers than {path} at {region.base:#x}",
+                f"write the size of the host node, at most {size:#x}",
+                self._set.at(node.path, "reg"),
+                node.path,
+                expected=f"at most {size:#x}",
+                found=f"{region.size:#x}",
+                path=path,
+            )
 
     def _judge_end(self, node: TreeNode, region: Region, seen: int) -> None:
         """Report registers of which a later page is seen elsewhere than the first."""
@@ -165,26 +192,29 @@ class _Pages:
         )
         self._set.wrong.add(path)
 
-    def judge(self, missing: Sequence[_MissingPages], told: Sequence[Interval]) -> None:
+    def judge(self, missing: Sequence[_MissingPages], explained: Sequence[Interval]) -> list[Pages]:
         """Report what is missing, what is another's, and the slips that are both."""
-        own = [*told, *(p for path in self._set.found for p in self._set.host.own_pages(path))]
+        own = [*explained, *(p for path in self._set.found for p in self._set.host.own_pages(path))]
         extras = list(self._extras(own))
+        others = [extra.given for extra in extras]
         twice = list(self._twice())
         left = list(missing)
+        key = "iomem" if self._set.domain.is_xl else "xen,reg"
+        self._set.tell_unread(key, left, self._is_meant, self._right, lambda part: part.path)
         for extra in [*extras]:
             part = _meant(extra, left)
             if part:
                 left.remove(part)
                 extras.remove(extra)
-                self._wrong_pages(part, extra.given, _slip(part, extra.given), extra.owners)
+                self._wrong_pages(part, extra.given, extra.owners)
         for part in [*left]:
             entry = self._adjacent(part)
             if entry:
                 left.remove(part)
-                self._wrong_pages(part, entry, _slip(part, entry), (), is_short=True)
+                self._wrong_pages(part, entry, (), is_short=True)
             elif twice:
                 left.remove(part)
-                self._wrong_pages(part, twice.pop(0), "", (), is_twice=True)
+                self._wrong_pages(part, twice.pop(0), (), is_twice=True)
         for path in dict.fromkeys(part.path for part in left):
             parts = [part.pages for part in left if part.path == path]
             self._missing(path, parts)
@@ -200,6 +230,14 @@ class _Pages:
                 found=entry.text,
                 severity=Severity.WARNING,
             )
+        return others
+
+    def _is_meant(self, unread: Diagnostic, part: _MissingPages) -> bool:
+        """Whether an item that cannot be read may be the one that gives `part`."""
+        if unread.node:
+            return any(node.path == unread.node for node in self._set.nodes.get(part.path, ()))
+        first = part.pages.first
+        return any(int(n, 16) in (first, first // PAGE) for n in _HEX.findall(unread.found))
 
     def _extras(self, own: Sequence[Interval]) -> Iterator[_Extra]:
         """Yield what is given and is not among the pages `own` to the devices, in whole entries."""
@@ -264,13 +302,21 @@ class _Pages:
         self,
         part: _MissingPages,
         entry: Pages,
-        slip: str,
         owners: Sequence[str],
         *,
         is_short: bool = False,
         is_twice: bool = False,
     ) -> None:
-        what = f"{pages_text(part.pages)} of {part.path} is not given"
+        verb = "is" if part.pages.last - part.pages.first < PAGE else "are"
+        what = f"{pages_text(part.pages)} of {part.path} {verb} not given"
+        right = self._right(part)
+        if is_short:
+            first = min(entry.host.base, part.pages.first)
+            last = max(entry.host.end - 1, part.pages.last)
+            whole = entry._replace(
+                host=Region.between(first, last), guest=entry.guest + first - entry.host.base
+            )
+            right = as_written(whole)
         if owners:
             what += f", and what is belongs to {', '.join(first_few(owners))}"
         elif is_twice:
@@ -280,13 +326,13 @@ class _Pages:
         self._set.add(
             "wrong",
             what,
-            slip or f"write {self._right(part)}",
+            f"write {right}",
             entry.where,
             entry.node,
-            expected=self._right(part),
+            expected=right,
             found=entry.text,
+            path=part.path,
         )
-        self._set.wrong.add(part.path)
 
     def _missing(self, path: str, parts: Sequence[Interval]) -> None:
         """Report pages of a device that nothing gives, at the list that lacks them."""
@@ -312,12 +358,10 @@ class _Pages:
     def _right(self, part: _MissingPages) -> str:
         """Return the entry that gives `part`, as its file would have it."""
         first = part.pages.first
-        count = (part.pages.last + 1 - first) // PAGE
         there = self._guest_of(part)
         if self._set.domain.is_xl:
-            at = "" if there == first else f"@{there // PAGE:x}"
-            return f'"{first // PAGE:x},{count:x}{at}"'
-        return f"<{first:#x} {count * PAGE:#x} {there:#x}>"
+            return xl_pages(part.pages, there)
+        return f"<{first:#x} {part.pages.last + 1 - first:#x} {there:#x}>"
 
     def _guest_of(self, part: _MissingPages) -> int:
         """Return where the guest has missing pages: by its tree, else at the same address."""
@@ -333,8 +377,11 @@ class _Pages:
     def _tell_extras(self, extras: Sequence[_Extra]) -> None:
         """Report pages of others, once for each owner."""
         told: dict[tuple[str, str], list[_Extra]] = {}
+        roles = self._set.host.holdings.role
         for extra in extras:
             owners = [path for path in extra.owners if not self._is_above_or_idle(path)]
+            if self._set.host.set_aside.has(*extra.pages):
+                owners = [path for path in owners if roles(path) != MEMORY]
             for owner in owners or [""]:
                 told.setdefault((owner, "" if owner else extra.given.text), []).append(extra)
         for (owner, _), together in told.items():
@@ -350,7 +397,7 @@ class _Pages:
         node = self._set.host.devices.tree.node(owner)
         role = holdings.role(owner) if owner else ""
         is_raw = bool(given.node) and not self._names_a_device(given.node)
-        hint = self._count_slip(given) or "give the pages of the devices alone"
+        hint = "give the pages of the devices alone"
         if not owner:
             if is_raw:
                 return
@@ -370,12 +417,13 @@ class _Pages:
             what = f"{spans} {verb} of {owner}, {role}"
             hint = "the guest could reach what Xen itself relies on"
             self._set.add("hypervisor-owned", what, hint, given.where, given.node, found=given.text)
-        elif holdings.standing(owner) in (Standing.STAYS, Standing.OFF):
+        elif owner in self._set.elsewhere or holdings.standing(owner) in _WITH_THE_HOST:
+            domain = self._set.elsewhere.get(owner)
             self._allowable(
                 "shared-page",
-                f"{spans} {verb} of {owner}, which stays with the host",
-                self._count_slip(given)
-                or "two owners of one page: leave it out, or give the guest the whole device",
+                f"{spans} {verb} of {owner}, which "
+                + (f"{domain} is given" if domain else "stays with the host"),
+                "two owners of one page: leave it out, or give the guest the whole device",
                 first,
                 owner,
             )
@@ -404,17 +452,6 @@ class _Pages:
     def _names_a_device(self, path: str) -> bool:
         return any(node.path == path for nodes in self._set.nodes.values() for node in nodes)
 
-    def _count_slip(self, entry: Pages) -> str:
-        """Return what to do about a count that was written in decimal; "" if it was not."""
-        count = entry.text.partition(",")[2].partition("@")[0].strip()
-        if entry.node or not count.isdecimal() or len(count) > 9:
-            return ""
-        meant = Interval(entry.host.base, entry.host.base + int(count) * PAGE - 1)
-        own = [p for path in self._set.found for p in self._set.host.own_pages(path)]
-        if meant not in merged(own) and meant not in own:
-            return ""
-        return f"counts are hexadecimal: write {int(count):x} for {count} pages"
-
     def _is_above_or_idle(self, path: str) -> bool:
         """Whether a node is a bus above a device of this set, whose pages it has by its nature."""
         holdings = self._set.host.holdings
@@ -435,9 +472,6 @@ def stands_for(region: Region, at: int, count: int, on_host: Sequence[Region]) -
 def _meant(extra: _Extra, missing: Sequence[_MissingPages]) -> _MissingPages | None:
     """Return the missing pages that an entry with others may stand for."""
     size = extra.given.host.size
-    for part in missing:
-        if extra.given.host.base // PAGE == part.pages.first:
-            return part
     alike = [part for part in missing if part.pages.last + 1 - part.pages.first == size]
     if alike and extra.pages.last + 1 - extra.pages.first == size:
         return min(alike, key=lambda part: abs(part.pages.first - extra.pages.first))
@@ -448,11 +482,3 @@ def _meant(extra: _Extra, missing: Sequence[_MissingPages]) -> _MissingPages | N
         if part.pages.first in beside or part.pages.last in beside:
             return part
     return None
-
-
-def _slip(part: _MissingPages, entry: Pages) -> str:
-    """Return what to do about a slip that is known; "" for any other."""
-    if not entry.node and entry.host.base // PAGE == part.pages.first:
-        number = part.pages.first // PAGE
-        return f"iomem has page numbers: {part.pages.first:#x} is page {number:x}"
-    return ""

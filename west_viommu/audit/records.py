@@ -56,7 +56,8 @@ class Pages(NamedTuple):
 class TreeNode(NamedTuple):
     """A node of a partial tree that uses something of the host. `regions`: where the guest sees its
     registers. `intids`: its lines on the guest's GIC; None if they cannot be read.
-    `ids`: the stream IDs of its iommus.
+    `ids`: the stream IDs of its iommus. `has_parent`: the guest finds the controller of its
+    interrupts, if it has any.
     """
 
     path: str
@@ -65,15 +66,18 @@ class TreeNode(NamedTuple):
     intids: tuple[int, ...] | None
     ids: tuple[int, ...]
     compatible: tuple[str, ...]
+    is_enabled: bool
     is_forced: bool
     is_coherent: bool
+    has_parent: bool
 
 
 class SetDomain(NamedTuple):
     """What the files of one domain give it. `is_xl`: xl takes all of it from the configuration;
     else Xen takes it from the partial tree. `has_tree`: its partial tree is among what was read.
-    `keys`: the place of the lists of an xl.cfg, by key. `locate`: of its partial tree. `marked`:
-    the paths that ImageBuilder marks for it.
+    `keys`: the place of the lists of an xl.cfg, by key. `unread`: for the items of each list that
+    xl cannot read, what is wrong. `locate`: of its partial tree. `marked`: the paths that
+    ImageBuilder marks for it. `memory`: in MiB, None if the files do not say it.
     """
 
     name: str
@@ -85,8 +89,10 @@ class SetDomain(NamedTuple):
     nodes: tuple[TreeNode, ...]
     has_tree: bool
     keys: Mapping[str, Where]
+    unread: Mapping[str, tuple[Diagnostic, ...]]
     locate: Locate
     marked: tuple[HostPath, ...]
+    memory: int | None
 
 
 class SetMarks(NamedTuple):
@@ -128,13 +134,18 @@ def copied_nodes(
             intids=intids,
             ids=_ids(node),
             compatible=node.known_compatible,
+            is_enabled=_is_enabled(guest, node),
             is_forced=FORCE in node.properties,
             is_coherent=any("dma-coherent" in n.properties for n in guest.tree.lineage(node)),
+            has_parent="interrupts" not in node.properties or _has_parent(guest, node),
         )
 
 
 def mapped_by_tree(
-    guest: GuestTree, roots: tuple[str, ...], problems: list[Diagnostic]
+    guest: GuestTree,
+    roots: tuple[str, ...],
+    problems: list[Diagnostic],
+    unread: list[Diagnostic],
 ) -> Iterator[Pages]:
     """Yield what the xen,reg of the nodes below `roots` map, in the cells of the parent; Xen drops
     a rest (handle_passthrough_prop() in domain_build.c, 4.17 to 4.22).
@@ -156,7 +167,7 @@ def mapped_by_tree(
         size = 4 * (2 * address_cells + size_cells)
         rest = len(value) % size if size else len(value)
         if rest:
-            problems.append(
+            unread.append(
                 Diagnostic(
                     id="wrong",
                     what="xen,reg has a rest, which Xen drops",
@@ -187,6 +198,23 @@ def mapped_by_tree(
             if length:
                 region = in_pages(Region(host, length))
                 yield Pages(region, there // PAGE * PAGE, where, node.path, text)
+
+
+def _is_enabled(guest: GuestTree, node: Node) -> bool:
+    try:
+        return guest.tree.status(node) == "okay"
+    except TreeError:
+        return False
+
+
+def _has_parent(guest: GuestTree, node: Node) -> bool:
+    """Whether `node`, or what Xen copies of the nodes above it, names a controller or is one: the
+    root that Xen makes names none (prepare_dtb_domU(), 4.17).
+    """
+    copied = [above.properties for above in guest.tree.lineage(node) if above.path != "/"]
+    return any("interrupt-parent" in properties for properties in copied) or any(
+        "interrupt-controller" in properties for properties in copied[1:]
+    )
 
 
 def _ids(node: Node) -> tuple[int, ...]:

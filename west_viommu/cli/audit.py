@@ -57,7 +57,7 @@ def run(options: Options, console: Console) -> int:
     def with_tree(tree: Tree) -> Host:
         return host._replace(devices=Devices(name, tree, inventory_of(name, tree)))
 
-    audited = audit_set(sets.domains, sets.marks, host, terms_of, with_tree)
+    audited = audit_set(sets.domains, sets.marks, sets.memory, host, terms_of, with_tree)
     problems = bounded((*sets.problems, *audited.problems))
     audited = audited._replace(problems=problems, notes=(*sets.notes, *audited.notes))
     console.report(problems)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from west_viommu.audit.records import (
@@ -16,17 +16,19 @@ from west_viommu.audit.records import (
     mapped_by_tree,
 )
 from west_viommu.diagnostics import Diagnostic, Refused, Where, close_matches, refusal
-from west_viommu.guest.source import PASSTHROUGH, GuestTree
+from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
 from west_viommu.read.dtb import MAGIC
-from west_viommu.read.imagebuilder import Script, read_script
+from west_viommu.read.imagebuilder import Script, Variable, read_script
 from west_viommu.read.plain_file import LONGEST, content, foreign, unreadable
 from west_viommu.read.tree import fragments, read_tree
 from west_viommu.read.xl_config import XlConfig, read_xl_config
 from west_viommu.read.xl_domain import xl_domain
+from west_viommu.tree.cells import counted
 from west_viommu.tree.node import Node
 
 _GIVE = "give an xl.cfg, a partial tree, a host.overlay, or a configuration of ImageBuilder"
 _MARK = "xen,passthrough"
+_LIKE_A_MARK = "xen,pass"
 # What only a configuration of ImageBuilder has, and what only one of xl has.
 _SHELL = re.compile(
     rb"^[ \t]*(?:export[ \t]+)?[A-Z][A-Z0-9]*_[A-Z0-9_]+(?:\[[^]\n]*\])?[ \t]*=", re.M
@@ -36,6 +38,9 @@ _C = re.compile(rb"^[ \t]*(?:#include\b|struct\b|\.(?:iomems|irqs|dtdevs)[ \t]*=
 _SOURCE = re.compile(rb"/dts-v1/|/plugin/|^[ \t]*(?:/|&\{?[\w/@,.-]+\}?)[ \t]*\{", re.M)
 _TARGET = re.compile(r'target-path\s*=\s*"([^"\n]*)"')
 _MOST_DOMAINS = 64
+_BYTES_OF_MEMORY = 8
+# The variables of ImageBuilder that name devices, or trees of them.
+_OF_DEVICES = ("DOMU_PASSTHROUGH_PATHS", "DOMU_PASSTHROUGH_DTB", "PASSTHROUGH_DTS_REPO")
 _NO_TREE = "the partial tree {} was not found among the files: its nodes are not judged"
 
 
@@ -47,7 +52,7 @@ class Sets(NamedTuple):
     problems: tuple[Diagnostic, ...]
     notes: tuple[str, ...]
     has_vpl011: frozenset[str]
-    memory: dict[str, int]
+    memory: tuple[tuple[int, Where], ...]
     configs: dict[str, XlConfig]
 
 
@@ -80,8 +85,10 @@ class _Reader:
         self._marks_known = False
         self._of_chosen = 0
         self._vpl011: set[str] = set()
-        self._memory: dict[str, int] = {}
         self._configs: dict[str, XlConfig] = {}
+        self._memory: list[tuple[int, Where]] = []
+        self._overlays: list[str] = []
+        self._scripts: list[Script] = []
         self._notes: list[str] = []
         self.problems: list[Diagnostic] = []
 
@@ -105,12 +112,18 @@ class _Reader:
                 file,
             )
         if len(_SHELL.findall(found)) > len(_XL.findall(found)):
-            self._read_script(read_script(file))
+            self._scripts.append(read_script(file))
         else:
-            self._read_xl(read_xl_config(file))
+            self._configs[file] = read_xl_config(file)
 
     def sets(self) -> Sets:
         """Return all that was read; partial trees that no configuration names are domains too."""
+        if self._overlays:
+            self._apply(self._overlays)
+        for script in self._scripts:
+            self._read_script(script)
+        for config in self._configs.values():
+            self._read_xl(config)
         for file, tree in self._trees.items():
             if file not in self._used:
                 self._domains.append(self._of_tree(_base_name(file), file, tree))
@@ -121,13 +134,14 @@ class _Reader:
             )
         if len(self._domains) > _MOST_DOMAINS:
             raise refusal("malformed", "these are too many domains", "name fewer files")
+        of_domains = ((d.memory, d.where) for d in self._domains if d.memory is not None)
         return Sets(
             domains=tuple(_named_apart(self._domains)),
             marks=SetMarks(is_known=self._marks_known, paths=tuple(self._marks)),
             problems=tuple(self.problems),
             notes=tuple(dict.fromkeys(self._notes)),
             has_vpl011=frozenset(self._vpl011),
-            memory=self._memory,
+            memory=(*self._memory, *of_domains),
             configs=self._configs,
         )
 
@@ -140,12 +154,16 @@ class _Reader:
             is_overlay = b"/plugin/" in text or b"/dts-v1/" not in text
         guest = self._tree(file)
         nodes = tuple(guest.tree.nodes())
-        if is_overlay:
+        domains = _domain_nodes(guest)
+        if is_overlay and any("xen,path" in node.properties for node in nodes):
+            self._overlays.append(file)
+        elif is_overlay:
             self._add_marks(file, guest, nodes)
-        elif guest.tree.node(PASSTHROUGH) and not self._has_domains(guest):
+        elif guest.tree.node(PASSTHROUGH) and not domains:
             self._trees[file] = guest
-        elif self._has_domains(guest):
-            self._of_chosen += len(self._domain_nodes(guest))
+        elif domains or any(_MARK in node.properties for node in nodes):
+            self._of_chosen += len(domains)
+            self._memory += _memory_of(domains, guest, file)
             self._add_marks(file, guest, nodes)
         else:
             raise refusal(
@@ -157,29 +175,49 @@ class _Reader:
                 file,
             )
 
-    def _tree(self, file: str) -> GuestTree:
+    def _tree(self, *files: str) -> GuestTree:
         # Imported late: a set may have no tree.
         from west_viommu.read.source import guest_tree
 
-        return guest_tree([file], *self._preprocessor)
+        return guest_tree(files, *self._preprocessor)
 
-    def _has_domains(self, guest: GuestTree) -> bool:
-        return bool(self._domain_nodes(guest))
-
-    def _domain_nodes(self, guest: GuestTree) -> list[Node]:
-        chosen = guest.tree.node("/chosen")
-        children = chosen.children if chosen else ()
-        return [node for node in children if "xen,domain" in node.known_compatible]
+    def _apply(self, overlays: Sequence[str]) -> None:
+        """Read overlays with nodes for /passthrough together with the partial tree."""
+        if len(self._trees) != 1:
+            raise refusal(
+                "malformed",
+                "this overlay has nodes for a partial tree, and the files have "
+                f"{counted(len(self._trees), 'partial tree')}",
+                "name the partial tree that it is for, and no other",
+                overlays[0],
+            )
+        (base,) = self._trees
+        self._trees[base] = self._tree(base, *overlays)
 
     def _add_marks(self, file: str, guest: GuestTree, nodes: Sequence[Node]) -> None:
         self._marks_known = True
         lines = _mark_lines(file) if any(_MARK in node.properties for node in nodes) else {}
         for node in nodes:
-            if _MARK in node.properties:
+            for name in node.properties:
+                if name.startswith(_LIKE_A_MARK) and name != _MARK:
+                    self.problems.append(
+                        Diagnostic(
+                            id="wrong",
+                            what=f"Xen does not know {name}, and passes over it",
+                            hint=f"write {_MARK}",
+                            node=node.path.replace(f"{BASE}/", "&", 1),
+                            expected=_MARK,
+                            found=name,
+                            where=guest.locate(node.path, name) or Where(file),
+                        )
+                    )
+            if any(name.startswith(_LIKE_A_MARK) for name in node.properties):
                 where = guest.locate(node.path, _MARK) or Where(file)
                 if where.line is None and node.path in lines:
                     where = Where(file, lines[node.path])
-                self._marks.append(HostPath(node.path, where))
+                # A label of the host, in an overlay for it.
+                path = node.path.replace(f"{BASE}/", "&", 1)
+                self._marks.append(HostPath(path, where))
 
     def _read_xl(self, config: XlConfig) -> None:
         found = xl_domain(config)
@@ -190,6 +228,8 @@ class _Reader:
             guest = self._named_tree(found.device_tree, config.file)
             if guest is None:
                 self._notes.append(_NO_TREE.format(found.device_tree.path))
+        else:
+            guest = self._unnamed_tree(config.file)
         roots: tuple[str, ...] = (PASSTHROUGH,)
         if guest:
             if guest.tree.node(PASSTHROUGH) is None and found.device_tree:
@@ -212,15 +252,26 @@ class _Reader:
             nodes=tuple(copied_nodes(guest, roots, self.problems)) if guest else (),
             has_tree=guest is not None,
             keys=found.keys,
+            unread=found.unread,
+            memory=found.memory,
             locate=guest.locate if guest else _nowhere,
             marked=(),
         )
         self._domains.append(domain)
-        self._configs[config.file] = config
         if found.has_vuart:
             self._vpl011.add(name)
-        if found.memory is not None:
-            self._memory[name] = found.memory
+
+    def _unnamed_tree(self, file: str) -> GuestTree | None:
+        """Return the only partial tree, if it is for xl and the only configuration names none."""
+        trees = [name for name in self._trees if name not in self._used]
+        if len(trees) != 1 or len(self._configs) != 1:
+            return None
+        tree = self._trees[trees[0]]
+        if any({"xen,path", "xen,reg"} & node.properties.keys() for node in tree.tree.nodes()):
+            return None
+        self._used.add(trees[0])
+        self._notes.append(f"{file} has no device_tree: the guest gets no node of {trees[0]}")
+        return tree
 
     def _copied(self, copied: Sequence[HostPath], guest: GuestTree) -> Iterator[str]:
         """Yield the subtrees that dt_passthrough_nodes copies from the partial tree."""
@@ -247,6 +298,7 @@ class _Reader:
 
     def _read_script(self, script: Script) -> None:
         self.problems += script.problems
+        script = script._replace(variables=tuple(self._as_meant(script)))
         count = script.value("NUM_DOMUS")
         names = ("DOMU_PASSTHROUGH_PATHS", "DOMU_PASSTHROUGH_DTB", "DOMU_KERNEL")
         numbers = sorted({v.number or 0 for v in script.variables if v.name in names})
@@ -264,6 +316,26 @@ class _Reader:
             self._marks_known = True
         for number in numbers:
             self._domains.append(self._of_script(script, number))
+
+    def _as_meant(self, script: Script) -> Iterator[Variable]:
+        """Yield the variables; one that is a slip of a variable for devices under the right
+        name, and report it.
+        """
+        for variable in script.variables:
+            close = close_matches(variable.name.upper(), _OF_DEVICES, 1)
+            if "PASSTHR" in variable.name.upper() and variable.name not in _OF_DEVICES and close:
+                self.problems.append(
+                    Diagnostic(
+                        id="wrong",
+                        what=f"ImageBuilder has no variable {variable.name}, and passes over it",
+                        hint=f"did you mean {close[0]}?",
+                        expected=close[0],
+                        found=variable.name,
+                        where=Where(script.file, variable.line),
+                    )
+                )
+                variable = variable._replace(name=close[0])
+            yield variable
 
     def _read_overlay(self, name: str, where: Where) -> None:
         file = self._found(name, where.file)
@@ -283,6 +355,12 @@ class _Reader:
             marked = tuple(HostPath(path, at) for path in paths.value.split())
             self._marks += marked
         name = f"domU{number}"
+        memory = script.value("DOMU_MEM", number)
+        size = int(memory.value) if memory and memory.value.isdecimal() else None
+        if paths and not tree and script.value("PASSTHROUGH_DTS_REPO"):
+            found = self._of_devices(paths, script)
+            if found:
+                return found._replace(name=name, where=where, marked=marked, memory=size)
         guest = None
         if tree:
             named = HostPath(tree.value, Where(script.file, tree.line))
@@ -294,14 +372,40 @@ class _Reader:
                 f"{name} has no DOMU_PASSTHROUGH_DTB: what its partial tree gives is not known"
             )
         if guest is None:
-            return _empty(name, where)._replace(marked=marked)
-        return self._of_tree(name, script.file, guest)._replace(where=where, marked=marked)
+            return _empty(name, where)._replace(marked=marked, memory=size)
+        found = self._of_tree(name, script.file, guest)
+        return found._replace(where=where, marked=marked, memory=size)
+
+    def _of_devices(self, paths: Variable, script: Script) -> SetDomain | None:
+        """Return the domain of the partial trees that ImageBuilder takes from a folder, one for
+        each device by its name; None if none of them is here.
+        """
+        parts = []
+        for path in paths.value.split():
+            named = HostPath(f"{_base_name(path)}.dts", Where(script.file, paths.line))
+            guest = self._named_tree(named, script.file)
+            if guest is None:
+                self._notes.append(_NO_TREE.format(named.path))
+            else:
+                parts.append(self._of_tree("", script.file, guest))
+        if not parts:
+            return None
+        places = [part.locate for part in parts]
+        return parts[0]._replace(
+            pages=tuple(pages for part in parts for pages in part.pages),
+            nodes=tuple(node for part in parts for node in part.nodes),
+            unread={"xen,reg": tuple(u for part in parts for u in part.unread["xen,reg"])},
+            locate=lambda path, prop: next(filter(None, (at(path, prop) for at in places)), None),
+            has_tree=len(parts) == len(paths.value.split()),
+        )
 
     def _of_tree(self, name: str, file: str, guest: GuestTree) -> SetDomain:
         """Return the domain of a partial tree that Xen itself reads."""
         roots = (PASSTHROUGH,)
+        unread: list[Diagnostic] = []
         return _empty(name, Where(file))._replace(
-            pages=tuple(mapped_by_tree(guest, roots, self.problems)),
+            pages=tuple(mapped_by_tree(guest, roots, self.problems, unread)),
+            unread={"xen,reg": tuple(unread)},
             nodes=tuple(copied_nodes(guest, roots, self.problems)),
             has_tree=True,
             locate=guest.locate,
@@ -339,6 +443,21 @@ class _Reader:
         return None
 
 
+def _domain_nodes(guest: GuestTree) -> list[Node]:
+    chosen = guest.tree.node("/chosen")
+    children = chosen.children if chosen else ()
+    return [node for node in children if "xen,domain" in node.known_compatible]
+
+
+def _memory_of(domains: Iterable[Node], guest: GuestTree, file: str) -> Iterator[tuple[int, Where]]:
+    """Yield the memory of domains in /chosen, in MiB: 64 bits, in KiB (booting.txt of Xen)."""
+    for node in domains:
+        value = node.properties.get("memory", b"")
+        if len(value) == _BYTES_OF_MEMORY:
+            where = guest.locate(node.path, "memory") or Where(file)
+            yield int.from_bytes(value, "big") >> 10, where
+
+
 def _empty(name: str, where: Where) -> SetDomain:
     return SetDomain(
         name=name,
@@ -350,6 +469,8 @@ def _empty(name: str, where: Where) -> SetDomain:
         nodes=(),
         has_tree=False,
         keys={},
+        unread={},
+        memory=None,
         locate=_nowhere,
         marked=(),
     )

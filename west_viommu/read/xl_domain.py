@@ -12,7 +12,7 @@ from typing import NamedTuple
 from west_viommu.audit.records import MOST_PAGES, HostPath, Line, Pages
 from west_viommu.diagnostics import Diagnostic, Where
 from west_viommu.hypervisor.pages import PAGE
-from west_viommu.read.xl_config import XlConfig, XlList, XlText
+from west_viommu.read.xl_config import XlConfig, XlList, XlSetting, XlText
 from west_viommu.tree.addresses import Region
 
 LISTS = ("dtdev", "irqs", "iomem")
@@ -25,6 +25,8 @@ _DECIMAL = re.compile(r"[ \t\n\v\f\r]*[+-]?[0-9]+")
 _NUMBER = r"[ \t\n\v\f\r]*[+-]?(?:0[xX])?[0-9a-fA-F]+"
 _RANGE = re.compile(rf"({_NUMBER}),({_NUMBER})(?:@({_NUMBER}))?")
 _MOST_IRQ = (1 << 32) - 1
+# It is for no list.
+_NO_KEY = "iommu"
 # Keys of other tools, or mistyped, that xl passes over without a word.
 _NEAR_MISSES = {
     "dtb": "device_tree",
@@ -37,7 +39,7 @@ _NEAR_MISSES = {
     "irq": "irqs",
     "iomems": "iomem",
     "io_mem": "iomem",
-    "iommu": "dtdev",
+    _NO_KEY: "dtdev",
 }
 
 
@@ -53,14 +55,14 @@ class XlDomain(NamedTuple):
     has_vuart: bool
     memory: int | None
     keys: dict[str, Where]
+    unread: dict[str, tuple[Diagnostic, ...]]
     problems: tuple[Diagnostic, ...]
 
 
 def xl_domain(config: XlConfig) -> XlDomain:
     """Return what xl takes from `config`, with what it would refuse or pass over."""
     reader = _Reader(config)
-    last = config.last
-    tree = last.get("device_tree")
+    tree = reader.last.get("device_tree")
     path = None
     if tree and isinstance(tree.value, XlText):
         path = HostPath(tree.value.text, Where(config.file, tree.line))
@@ -74,9 +76,24 @@ def xl_domain(config: XlConfig) -> XlDomain:
         copied=tuple(HostPath(item.text, reader.at(item)) for item in reader.items(_COPIED)),
         has_vuart=bool(reader.text("vuart")),
         memory=int(memory) if memory and memory.isdecimal() and len(memory) < 10 else None,
-        keys={key: Where(config.file, last[key].line) for key in LISTS if key in last},
+        keys={
+            key: Where(config.file, reader.last[key].line) for key in LISTS if key in reader.last
+        },
+        unread={key: tuple(found) for key, found in reader.unread.items()},
         problems=tuple((*reader.slips(), *reader.problems)),
     )
+
+
+def statements(config: XlConfig) -> dict[str, XlSetting]:
+    """Return the statement that counts for each key. One with a slip of a key, which is reported,
+    counts for the key that it means.
+    """
+    meant = {
+        _NEAR_MISSES[key]: setting
+        for key, setting in config.last.items()
+        if key in _NEAR_MISSES and key != _NO_KEY
+    }
+    return meant | dict(config.last)
 
 
 class _Reader:
@@ -84,7 +101,8 @@ class _Reader:
 
     def __init__(self, config: XlConfig):
         self._config = config
-        self._last = config.last
+        self.last = statements(config)
+        self.unread: dict[str, list[Diagnostic]] = {}
         self.problems: list[Diagnostic] = []
 
     def at(self, item: XlText | XlList) -> Where:
@@ -93,12 +111,12 @@ class _Reader:
 
     def text(self, key: str) -> str | None:
         """Return the single value of `key`."""
-        setting = self._last.get(key)
+        setting = self.last.get(key)
         return setting.value.text if setting and isinstance(setting.value, XlText) else None
 
     def items(self, key: str) -> Iterator[XlText]:
         """Yield the texts of the list `key`."""
-        setting = self._last.get(key)
+        setting = self.last.get(key)
         if setting is None:
             return
         if not isinstance(setting.value, XlList):
@@ -108,6 +126,7 @@ class _Reader:
                 setting.value,
                 setting.value.text,
             )
+            yield setting.value
             return
         if len(setting.value.items) > MOST_ITEMS:
             self._add(
@@ -131,9 +150,9 @@ class _Reader:
         for item in self.items("irqs"):
             if not _DECIMAL.fullmatch(item.text):
                 hint = "write the INTID in decimal, the SPI's number + 32"
-                self._add("xl cannot read this line of irqs", hint, item, item.text)
+                self._unread("irqs", "xl cannot read this line of irqs", hint, item)
             elif not 0 <= _small(item.text, 10) < _MOST_IRQ:
-                self._add("xl refuses this line of irqs", "write an INTID", item, item.text)
+                self._unread("irqs", "xl refuses this line of irqs", "write an INTID", item)
             else:
                 yield Line(_small(item.text, 10), self.at(item))
 
@@ -143,14 +162,14 @@ class _Reader:
             match = _RANGE.fullmatch(item.text)
             if not match:
                 hint = 'write "FIRST,COUNT" or "FIRST,COUNT@GUEST": page numbers in hexadecimal'
-                self._add("xl cannot read this range of iomem", hint, item, item.text)
+                self._unread("iomem", "xl cannot read this range of iomem", hint, item)
                 continue
             first, count = _small(match[1], 16), _small(match[2], 16)
             there = first if match[3] is None else _small(match[3], 16)
             if count < 1 or min(first, there) < 0 or max(first, there) + count > MOST_PAGES:
                 hint = "count pages of 4 KiB: a page number is an address without its last 3 digits"
                 what = "this range of iomem is not within the address space"
-                self._add(what if count else "this range maps nothing", hint, item, item.text)
+                self._unread("iomem", what if count else "this range maps nothing", hint, item)
                 continue
             host = Region(first * PAGE, count * PAGE)
             yield Pages(host, there * PAGE, self.at(item), "", item.text)
@@ -170,16 +189,35 @@ class _Reader:
                     where=Where(self._config.file, setting.line),
                 )
             before[key] = setting.value
+            if key == "passthrough" and isinstance(setting.value, XlText):
+                yield from self._passthrough(setting.value)
             meant = _NEAR_MISSES.get(key)
             if meant:
                 yield Diagnostic(
                     id="wrong",
                     what=f"xl has no key {key}, and passes over it",
                     hint="name each device behind an IOMMU in dtdev"
-                    if key == "iommu"
+                    if key == _NO_KEY
                     else f"did you mean {meant}?",
                     where=Where(self._config.file, setting.line),
                 )
+
+    def _passthrough(self, value: XlText) -> Iterator[Diagnostic]:
+        """Yield that devices are not assigned (libxl__domain_config_setdefault(), 4.13 on)."""
+        dtdev = self.last.get("dtdev")
+        if value.text == "disabled" and dtdev and isinstance(dtdev.value, XlList):
+            yield Diagnostic(
+                id="wrong",
+                what='passthrough = "disabled" beside dtdev: libxl refuses the domain',
+                hint="remove the line",
+                found=value.text,
+                where=self.at(value),
+            )
+
+    def _unread(self, key: str, what: str, hint: str, item: XlText) -> None:
+        self.unread.setdefault(key, []).append(
+            Diagnostic(id="wrong", what=what, hint=hint, found=item.text, where=self.at(item))
+        )
 
     def _add(self, what: str, hint: str, item: XlText | XlList, found: str = "") -> None:
         self.problems.append(

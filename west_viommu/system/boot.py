@@ -67,7 +67,10 @@ def boot(
 ) -> Boot:
     """Return the boot of `domains`. `ram`: the RAM of the host, if its tree does not state it."""
     banks = tuple(ram) or ram_of(devices)
-    problems = [*_limits(domains, files, devices, profile), *_memory(domains, banks)]
+    problems = [
+        *_limits(domains, files, devices, profile),
+        *together([(each.memory, each.where) for each in domains], banks),
+    ]
     if dom0 and dom0.image is None:
         problems.append(_no_kernel("dom0", dom0.kernel, dom0.where))
     loaded = [
@@ -156,14 +159,14 @@ def _no_kernel(name: str, file: DomainFile, where: Where) -> Diagnostic:
     )
 
 
-def _memory(domains: Sequence[Domain], ram: Sequence[Region]) -> Iterator[Diagnostic]:
-    """Yield that the domains have more memory together than the host (allocate_memory() panics:
-    "Failed to allocate requested domain memory").
+def together(memory: Sequence[tuple[int, Where]], ram: Sequence[Region]) -> Iterator[Diagnostic]:
+    """Yield that domains have more `memory` together, each so many MiB, than the host
+    (allocate_memory() panics: "Failed to allocate requested domain memory").
     """
-    total = sum(domain.memory for domain in domains)
+    total = sum(size for size, _ in memory)
     there = sum(bank.size for bank in ram) >> _MIB
     if ram and total > there:
-        where = max(domains, key=lambda domain: domain.memory).where
+        _, where = max(memory, key=lambda each: each[0])
         yield Diagnostic(
             id="domain-limits",
             what="the domains have more memory together than the host",

@@ -33,7 +33,7 @@ def audit_json(audited: AuditedSet, profile: str) -> str:
                 "name": each.domain.name,
                 "file": each.domain.where.file,
                 "toolstack": "libxl" if each.domain.is_xl else "dom0less",
-                "devices": [_row(device) for device in each.audit.devices],
+                "devices": [_row(device) for device in each.devices],
             }
             for each in audited.domains
         ],
@@ -47,17 +47,17 @@ def _lines(audited: AuditedSet) -> Iterator[str]:
     for each in audited.domains:
         toolstack = "xl" if each.domain.is_xl else "dom0less"
         yield f"{each.domain.name} ({toolstack}, {each.domain.where.file})"
-        for device in each.audit.devices:
+        for device in each.devices:
             given = [
                 f"INTID {_some(map(str, device.lines))}" if device.lines else "",
                 _some(f"{p.first // PAGE:#x}-{p.last // PAGE:#x}" for p in device.pages),
             ]
             state = "ok" if device.is_right else "wrong"
             yield f"  {state:5}  {device.device.path}  {'  '.join(filter(None, given))}".rstrip()
-        if not each.audit.devices:
+        if not each.devices:
             yield "  no device of the host is given"
     count = sum(problem.more or 1 for problem in audited.problems if not problem.warning)
-    devices = sum(len(each.audit.devices) for each in audited.domains)
+    devices = sum(len(each.devices) for each in audited.domains)
     found = counted(count, "difference") if count else "nothing is wrong"
     yield f"{counted(devices, 'device')}, {found}"
 

@@ -20,6 +20,7 @@ from west_viommu.names import (
 )
 from west_viommu.plan.plan import Plan, PlanRegion
 from west_viommu.read.xl_config import XlConfig, XlList, XlSetting, XlText
+from west_viommu.read.xl_domain import statements
 from west_viommu.write.dts import commented
 from west_viommu.write.host_overlay import memory_limit
 
@@ -52,13 +53,17 @@ def fixed_source(config: XlConfig, right: RightLists) -> bytes:
     edits: list[_Edit] = []
     appended = b""
     for key, stay in stays.items():
-        setting = config.last.get(key)
+        setting = statements(config).get(key)
+        if setting and setting.key != key:
+            at = config.source.rindex(setting.key.encode(), 0, setting.written.span[0])
+            edits.append((at, at + len(setting.key), key.encode()))
         added = [item.encode() for item in right.added[key]]
         if setting and isinstance(setting.value, XlList):
             edits += _edits(config.source, setting, setting.value, stay, added)
-        elif setting:
+        elif setting and isinstance(setting.value, XlText):
             first, last = setting.written.span
-            edits.append((first, last, b"[ " + b", ".join(added) + b" ]"))
+            kept = [config.source[first:last]] if stay(setting.value.text) is not None else []
+            edits.append((first, last, b"[ " + b", ".join([*kept, *added]) + b" ]"))
         elif added:
             appended += key.encode() + b" = [ " + b", ".join(added) + b" ]\n"
     text = config.source
