@@ -128,9 +128,7 @@ def _version(chosen: Settings, known: Profile) -> str | None:
             return version
     what = f"the profile {known.name} knows no version {wanted}"
     expected = " or ".join(known.versions)
-    hint = (
-        "write one of those; `viommu profiles --from DIR` makes a profile of another source"
-    )
+    hint = "write one of those; `viommu profiles --from DIR` makes a profile of another source"
     if not known.versions:
         hint = f"remove it: the profile {known.name} is for one version alone"
     raise Refused(
