@@ -13,8 +13,9 @@ from typing import NamedTuple
 from west_viommu.names import MESSAGE_FORMS, POLICIES, PROFILES, is_profile_path
 
 _HOST = (
-    "the host's devicetree, as Xen is booted with it: a blob, a .dts, or a directory in "
-    "/proc/device-tree form (default: the environment variable VIOMMU_HOST_DTB"
+    "the host's devicetree, as Xen is booted with it: a blob, a .dts, a directory in "
+    "/proc/device-tree form, or - for standard input (default: the environment variable "
+    "VIOMMU_HOST_DTB"
 )
 _HOST_HELP = f"{_HOST}, then `west config viommu.host-dtb`, then host in viommu.yml)"
 _PROFILE_HELP = (
@@ -79,7 +80,8 @@ def _add_bind_arguments(parser: ArgumentParser) -> None:
         metavar="GUEST",
         nargs="*",
         help="the guest's devicetree: overlays, or a base and overlays, in the order in which the "
-        "devicetree compiler gets them; source, also with /plugin/, or blobs (.dtb, .dtbo). "
+        "devicetree compiler gets them; source, also with /plugin/, or blobs (.dtb, .dtbo); - is "
+        "standard input. "
         "Without: the devicetree of an application of Zephyr's, by -b or -d; without these, of the "
         "build that `west build` would find here, else for the board of `west config build.board`",
     )

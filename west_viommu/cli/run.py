@@ -78,6 +78,7 @@ def run(
         console.fail("failed", _NOWHERE)
         return REFUSED
     try:
+        _take_standard_input(arguments)
         module = import_module(f"west_viommu.cli.{command.module or command.name}")
         options = module.Options(*[getattr(arguments, name) for name in module.Options._fields])
         status: int | None = getattr(module, command.function)(options, console)
@@ -103,6 +104,24 @@ def run(
         console.fail("failed", f"{of_file}{error.strerror or error}")
         silence_stdout()
         return REFUSED
+
+
+def _take_standard_input(arguments: Namespace) -> None:
+    """Put the name of standard input in place of - as HOST or GUEST. Raises UsageError."""
+    guests = getattr(arguments, "guests", None) or []
+    is_host = getattr(arguments, "host", None) == "-"
+    if not is_host and "-" not in guests:
+        return
+    from west_viommu.read.plain_file import STDIN
+
+    if is_host and "-" in guests:
+        raise UsageError("only one of HOST and GUEST can be -, standard input")
+    if "-" in guests[:-1]:
+        raise UsageError("write - behind the other files: standard input is the last GUEST")
+    if is_host:
+        arguments.host = STDIN
+    else:
+        arguments.guests = [*guests[:-1], STDIN]
 
 
 def _is_somewhere() -> bool:

@@ -69,7 +69,7 @@ def _hint_of_unknown(iommu: Iommu, ownership: Ownership) -> str:
     if not ownership.profile.viommu:
         return "Xen cannot confine its DMA: leave this one to the host"
     why = "Xen gives a guest a vSMMU for devices behind an SMMUv3 only"
-    if kind(iommu):
+    if kind(iommu.compatible):
         return (
             f"{why}: if yours is a released Xen, which drives this IOMMU, take --profile {RELEASED}"
         )

@@ -2,7 +2,8 @@
 """The one way in which an input is opened: plain files of a bounded size, and nothing that waits.
 
 A pipe waits for whoever writes to it, a device may have no end, and a file of holes takes no room
-on the disk and all of it in memory.
+on the disk and all of it in memory. The one pipe that is read is standard input, if it was asked
+for: as a file by the name STDIN.
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
+from functools import cache
 
 from west_viommu.diagnostics import Diagnostic, Where, close_matches
 
 # Xen itself takes no host tree of more than 2 MiB (MAX_FDT_SIZE, asm/setup.h).
 MOST_OF_A_TREE = 1 << 24
 _CHUNK = 1 << 20
+# As the C preprocessor calls it.
+STDIN = "<stdin>"
 # Neither waits for a writer nor takes a terminal over. Windows has neither flag, nor needs them.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 _KINDS = (
@@ -77,6 +82,11 @@ def content(file: str, most: int = MOST_OF_A_TREE) -> bytes:
 
 def pieces(file: str, most: int) -> Iterator[bytes]:
     """The `content` in pieces, of which none takes much memory."""
+    if file == STDIN:
+        if len(standard_input()) > most:
+            raise _too_large(file, most)
+        yield standard_input()
+        return
     descriptor = plain_descriptor(file)
     try:
         if os.fstat(descriptor).st_size > most:
@@ -94,6 +104,8 @@ def pieces(file: str, most: int) -> Iterator[bytes]:
 
 def beginning(file: str, size: int) -> bytes:
     """The first `size` bytes of the plain file `file`, or as many as there are. Raises OSError."""
+    if file == STDIN:
+        return standard_input()[:size]
     descriptor = plain_descriptor(file)
     try:
         return os.read(descriptor, size)
@@ -105,12 +117,22 @@ def check_plain(file: str, most: int = MOST_OF_A_TREE) -> None:
     """Raises OSError where `file`, which another program is to read, cannot be read, is no plain
     file, or has more than `most` bytes.
     """
+    if file == STDIN:
+        b"".join(pieces(file, most))
+        return
     descriptor = plain_descriptor(file)
     try:
         if os.fstat(descriptor).st_size > most:
             raise _too_large(file, most)
     finally:
         os.close(descriptor)
+
+
+@cache
+def standard_input() -> bytes:
+    """Return what standard input has, up to one byte more than a tree may have."""
+    # Closed, it is None.
+    return sys.stdin.buffer.read(MOST_OF_A_TREE + 1) if sys.stdin else b""
 
 
 def unreadable(file: str, error: OSError, hint: str) -> Diagnostic:

@@ -14,7 +14,15 @@ from typing import BinaryIO
 
 from west_viommu.diagnostics import Diagnostic, Refused, Where, refusal
 from west_viommu.names import OVERLAY, OVERLAY_FIRST_LINE
-from west_viommu.read.plain_file import LONGEST, beginning, check_plain, foreign, unreadable
+from west_viommu.read.plain_file import (
+    LONGEST,
+    STDIN,
+    beginning,
+    check_plain,
+    foreign,
+    standard_input,
+    unreadable,
+)
 from west_viommu.read.programs import end, scratch
 
 # As in Zephyr's zephyr_dt_preprocess() (cmake/modules/extensions.cmake).
@@ -99,12 +107,12 @@ def preprocessing(
     command += [f"-I{folder}" for folder in (*include_dirs, *_zephyr_include_dirs())]
     command += [f"-D{define}" for define in defines]
     for file in files:
-        command += ["-include", file]
-    with scratch() as output, scratch() as errors:
+        command += ["-include", file] if file != STDIN else []
+    with scratch() as output, scratch() as errors, _standard_input(files) as given:
         # An interrupt that came before we know the process would leave it to itself.
         _hold_interrupts(True)
         try:
-            process = _started([*command, "-"], output, errors)
+            process = _started([*command, "-"], given, output, errors)
             try:
                 _hold_interrupts(False)
                 yield Preprocessing(command[0], files, process, output, errors)
@@ -123,13 +131,27 @@ def preprocessed(
         return running.text()
 
 
-def _started(command: Sequence[str], output: BinaryIO, errors: BinaryIO) -> subprocess.Popen[bytes]:
+@contextmanager
+def _standard_input(files: Sequence[str]) -> Iterator[BinaryIO | int]:
+    """Yield the standard input of the preprocessor: ours, if it is the last of `files`."""
+    if STDIN not in files:
+        yield subprocess.DEVNULL
+        return
+    with scratch() as copy:
+        copy.write(standard_input())
+        copy.seek(0)
+        yield copy
+
+
+def _started(
+    command: Sequence[str], given: BinaryIO | int, output: BinaryIO, errors: BinaryIO
+) -> subprocess.Popen[bytes]:
     """The process of `command`. Raises Refused."""
     try:
         # gcc starts others, which would outlive it: they are ended together, as a session.
         return subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=given,
             stdout=output,
             stderr=errors,
             env={**os.environ, "LC_ALL": "C"},
