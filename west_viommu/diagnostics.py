@@ -45,7 +45,7 @@ class Diagnostic(NamedTuple):
     and `prop` the property with the mistake; `hint` a sentence on what to do. `other`: a host path
     by which viommu.yml may also allow the hazard. `cause`: the host node that is wrong for all
     devices with this hazard. If `more` is set, the diagnostic replaces that many further ones of
-    its id and severity.
+    its id and severity. `acknowledged`: viommu.yml allows it, with a reason.
     """
 
     id: str = ""
@@ -60,6 +60,7 @@ class Diagnostic(NamedTuple):
     other: str = ""
     cause: str = ""
     more: int = 0
+    acknowledged: bool = False
 
     @property
     def warning(self) -> bool:

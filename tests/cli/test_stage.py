@@ -67,6 +67,17 @@ def test_a_board_that_zephyr_does_not_know(board: Board) -> None:
     )
 
 
+def test_a_script_of_zephyrs_that_lacks_a_module(board: Board) -> None:
+    """CMake's own lines before it say only that a script failed."""
+    log = (
+        "CMake Error at cmake/modules/zephyr_module.cmake:77 (message):\n"
+        '  Traceback (most recent call last):\n    File "zephyr_module.py", line 30, in <module>\n'
+        "      import pykwalify.core\n  ModuleNotFoundError: No module named 'pykwalify'\n"
+    )
+    outcome = board.bind(log, leaves=False)
+    assert "stage failed: ModuleNotFoundError: No module named 'pykwalify'\n" in outcome.err
+
+
 def test_a_stage_without_our_module(board: Board) -> None:
     outcome = board.bind("Parsing the tree\ndevicetree error: 'iommus' lacks #iommu-cells\nbye")
     assert outcome.status == 0

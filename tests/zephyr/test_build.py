@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support import CHECKOUT, DEMO
 from tests.zephyr.workspace import (
@@ -391,7 +393,27 @@ def test_a_preprocessor_that_fails_leaves_nothing_stale(app: Path, workspace: Wo
     assert [file.name for file in left if file.stat().st_size] == []
 
 
-def test_a_module_that_takes_our_place_is_told(app: Path, workspace: Workspace) -> None:
+FIRST = "list(PREPEND CMAKE_MODULE_PATH ${d})\n"
+AFTER_US = (
+    'list(FIND CMAKE_MODULE_PATH "${VIOMMU_CMAKE_DIR}" i)\nmath(EXPR i "${i} + 1")\n'
+    "list(INSERT CMAKE_MODULE_PATH ${i} ${d})\n"
+)
+BY_PATH = """include(${ZEPHYR_BASE}/cmake/modules/dts.cmake OPTIONAL RESULT_VARIABLE found)
+if(NOT found)
+  include(${ZEPHYR_BASE}/cmake/dts.cmake)
+endif()
+"""
+ALONG_THE_PATH = """list(REMOVE_ITEM CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
+include(dts)
+list(PREPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
+"""
+OWN_PREPROCESSOR = f"set(CMAKE_DTS_PREPROCESSOR ${{CMAKE_C_COMPILER}})\n{ALONG_THE_PATH}"
+
+
+def another(workspace: Workspace, place: str, *, dts: str, kconfig: str = "") -> str:
+    """A module `other` with a dts.cmake of its own at that `place` of CMAKE_MODULE_PATH; the option
+    that gives it and ours to a build.
+    """
     other = workspace.top / "other"
     (other / "zephyr").mkdir(parents=True)
     (other / "zephyr/module.yml").write_text(
@@ -399,48 +421,115 @@ def test_a_module_that_takes_our_place_is_told(app: Path, workspace: Workspace) 
     )
     (other / "modules").mkdir()
     (other / "modules/modules.cmake").write_text(
-        "get_filename_component(d ${CMAKE_CURRENT_LIST_DIR}/../cmake ABSOLUTE)\n"
-        'list(FIND CMAKE_MODULE_PATH "${VIOMMU_CMAKE_DIR}" i)\nmath(EXPR i "${i} + 1")\n'
-        "list(INSERT CMAKE_MODULE_PATH ${i} ${d})\n"
+        f"get_filename_component(d ${{CMAKE_CURRENT_LIST_DIR}}/../cmake ABSOLUTE)\n{place}"
     )
     (other / "cmake").mkdir()
-    (other / "cmake/dts.cmake").write_text(
-        "list(REMOVE_ITEM CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})\n"
-        "set(CMAKE_DTS_PREPROCESSOR ${CMAKE_C_COMPILER})\ninclude(dts)\n"
-    )
-    modules = f"-DZEPHYR_MODULES={workspace.top}/west-viommu;{other}"
-    assert "Another module set CMAKE_DTS_PREPROCESSOR" in workspace.stage(modules).log
+    (other / "cmake/dts.cmake").write_text(dts)
+    if kconfig:
+        (other / "cmake/kconfig.cmake").write_text(kconfig)
+    return f"-DZEPHYR_MODULES={workspace.top}/west-viommu;{other}"
+
+
+def configure(workspace: Workspace) -> tuple[str, ...]:
+    build, app = str(workspace.build), str(workspace.app)
+    return ("cmake", "-GNinja", "-DBOARD=xenvm", "-B", build, "-S", app)
+
+
+@pytest.mark.parametrize(
+    ("place", "dts", "why"),
+    [
+        (FIRST, BY_PATH, "other/cmake/dts.cmake came first and does not include the next"),
+        (AFTER_US, OWN_PREPROCESSOR, "a module set CMAKE_DTS_PREPROCESSOR after west-viommu did"),
+    ],
+    ids=["includes Zephyr's by its path", "another preprocessor"],
+)
+def test_a_module_that_goes_round_ours_ends_the_configure(
+    place: str, dts: str, why: str, app: Path, workspace: Workspace
+) -> None:
+    """Also if a configure before that one was bound."""
+    assert workspace.run(*configure(workspace)).status == 0
+    ran = workspace.run(*configure(workspace), another(workspace, place, dts=dts))
+    assert ran.status == 1
+    log = " ".join(ran.log.split())
+    assert "west-viommu: no device is bound, as " in log
+    assert why in log
+
+
+@pytest.mark.parametrize(
+    ("place", "dts"),
+    [(AFTER_US, BY_PATH), (AFTER_US, ALONG_THE_PATH), (FIRST, ALONG_THE_PATH)],
+    ids=["by its path, after ours", "along the path, after ours", "along the path, before ours"],
+)
+def test_a_module_with_a_dts_cmake_of_its_own(
+    place: str, dts: str, app: Path, workspace: Workspace
+) -> None:
+    ran = workspace.run(*configure(workspace), another(workspace, place, dts=dts))
+    assert ran.status == 0, ran.log
+    assert workspace.iommus() == ETHERNET_IOMMUS
+
+
+def test_a_module_that_goes_round_ours_matters_to_nobody_without_devices(
+    app: Path, workspace: Workspace
+) -> None:
+    (app / "app.overlay").unlink()
+    (app / "viommu.yml").unlink()
+    ran = workspace.run(*configure(workspace), another(workspace, FIRST, dts=BY_PATH))
+    assert ran.status == 0, ran.log
 
 
 def test_a_stage_that_runs_after_the_include(app: Path, workspace: Workspace) -> None:
     """A stand-in for Zephyr after 4.3, whose dts.cmake only defines functions, which the modules
     that follow call: a module that puts the stage off until kconfig is included.
     """
-    later = workspace.top / "later"
-    (later / "zephyr").mkdir(parents=True)
-    (later / "zephyr/module.yml").write_text(
-        "name: later\nbuild: {settings: {module_ext_root: .}}\n"
+    later = another(
+        workspace,
+        AFTER_US,
+        dts="message(STATUS devicetree-later)\n",
+        kconfig="list(REMOVE_ITEM CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})\n"
+        "include(dts)\ninclude(kconfig)\n",
     )
-    (later / "modules").mkdir()
-    (later / "modules/modules.cmake").write_text(
-        "get_filename_component(d ${CMAKE_CURRENT_LIST_DIR}/../cmake ABSOLUTE)\n"
-        'list(FIND CMAKE_MODULE_PATH "${VIOMMU_CMAKE_DIR}" i)\nmath(EXPR i "${i} + 1")\n'
-        "list(INSERT CMAKE_MODULE_PATH ${i} ${d})\n"
-    )
-    (later / "cmake").mkdir()
-    (later / "cmake/dts.cmake").write_text("message(STATUS devicetree-later)\n")
-    (later / "cmake/kconfig.cmake").write_text(
-        "list(REMOVE_ITEM CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})\n"
-        "include(dts)\ninclude(kconfig)\n"
-    )
-    modules = f"-DZEPHYR_MODULES={workspace.top}/west-viommu;{later}"
-    configure = ("cmake", "-GNinja", "-DBOARD=xenvm", "-B", str(workspace.build), "-S", str(app))
-    ran = workspace.run(*configure, modules)
+    shutil.move(app / "viommu.yml", workspace.top / "viommu.yml")
+    ran = workspace.run(*configure(workspace), later, "-DVIOMMU_HOST_DTB=host.dts")
     assert ran.status == 0, ran.log
     assert ran.log.index("devicetree-later") < ran.log.index("-- viommu: bound 1 device of ")
     assert workspace.iommus() == ETHERNET_IOMMUS
     again = workspace.run("ninja", "-C", str(workspace.build), "build.ninja")
-    assert "no work to do" in again.log
+    assert "viommu: bound" not in again.log
+    (app / "viommu.yml").write_text("host: host.dts\nprofile: xen-amd\n")
+    again = workspace.run("ninja", "-C", str(workspace.build), "build.ninja")
+    assert "(xen-amd, identity)" in again.log
+
+
+def test_an_older_host_in_the_place_of_the_bound_one(app: Path, workspace: Workspace) -> None:
+    """Its time is before that of the configure, so that CMake sees nothing."""
+    assert workspace.run(*configure(workspace)).status == 0
+    check = ("ninja", "-C", str(workspace.build), "viommu_inputs")
+    assert workspace.run(*check).status == 0
+    host = app / "host.dts"
+    host.write_text(host.read_text().replace("<&smmu0 0x40>", "<&smmu0 0x41>", 1))
+    os.utime(host, (1, 1))
+    ran = workspace.run(*check)
+    assert ran.status == 1
+    assert f"{host} is not the file that was bound" in " ".join(ran.log.split())
+    again = workspace.run(*check)
+    assert again.status == 1
+    assert "app.overlay:10: error: [" in again.log
+
+
+def test_a_semicolon_in_the_name_of_the_host(app: Path, workspace: Workspace) -> None:
+    ran = workspace.stage(r"-DVIOMMU_HOST_DTB=a\;b.dts")
+    assert ran.status == 1
+    assert "takes the ';' in VIOMMU_HOST_DTB for the end of a name" in " ".join(ran.log.split())
+
+
+@since(4, 0, "older Zephyrs do not write build_info.yml")
+def test_build_info_names_the_overlay(app: Path, workspace: Workspace) -> None:
+    """Editors take the files of the devicetree from there."""
+    assert workspace.run(*configure(workspace)).status == 0
+    info = yaml.safe_load((workspace.build / "build_info.yml").read_text())
+    files = info["cmake"]["devicetree"]["files"]
+    assert files[-1] == str(workspace.build / "viommu/viommu.overlay")
+    assert str(app / "app.overlay") in files
 
 
 def test_a_build_directory_with_a_space(app: Path, workspace: Workspace) -> None:

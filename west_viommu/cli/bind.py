@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
@@ -22,9 +22,11 @@ from west_viommu.api import (
 from west_viommu.cli.console import Console, tell
 from west_viommu.cli.run import UsageError, chosen_by, named_config, no_host, or_is_host
 from west_viommu.cli.stage import Stage, application, devicetree_stage, found_build, image
-from west_viommu.diagnostics import Refused, refusal
+from west_viommu.diagnostics import Diagnostic, Refused, refusal
 from west_viommu.names import BINDINGS, partial_tree
 from west_viommu.plan.planning import Planned
+from west_viommu.read.plain_file import content
+from west_viommu.read.preprocess import decoded, first_files
 from west_viommu.read.settings import Settings
 from west_viommu.read.source import guest_tree_of
 from west_viommu.write.files import Output, Untouched
@@ -62,9 +64,9 @@ class Done(NamedTuple):
     files: dict[str, bytes]
     notes: tuple[str, ...]
 
-    def tell(self, console: Console) -> None:
-        """Print warnings and notes."""
-        console.report(self.planned.warnings)
+    def tell(self, console: Console, warnings: Iterable[Diagnostic] | None = None) -> None:
+        """Print the `warnings`, or else all, and the notes."""
+        console.report(self.planned.warnings if warnings is None else warnings)
         for note in self.notes:
             console.note(note)
 
@@ -144,7 +146,8 @@ def _is_application(name: str) -> bool:
 
 
 def _guest_of_stage(stage: Stage) -> Guest:
-    return guest_of([stage.name], guest_tree_of(stage.source))
+    names = first_files(decoded(content(str(stage.source)), stage.name))
+    return guest_of(names or [stage.name], guest_tree_of(stage.source))
 
 
 def _bound(

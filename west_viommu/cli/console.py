@@ -39,7 +39,7 @@ class Console:
         named: Iterable[str] = (),
     ) -> None:
         self._program = program
-        self._form = form
+        self.form = form
         self._wants_colour = wants_colour
         self._is_quiet = is_quiet
         self._named = named
@@ -94,7 +94,7 @@ class Console:
     def _print(self, severity: str, problem: Diagnostic) -> None:
         # Whoever closed stderr wants none of it; print() would take stdout.
         if sys.stderr:
-            if self._has_told and self._form == MESSAGE_FORMS[0] and sys.stderr.isatty():
+            if self._has_told and self.form == MESSAGE_FORMS[0] and sys.stderr.isatty():
                 print(file=sys.stderr)
             for line in self._lines(severity, legible(problem)):
                 print(line, file=sys.stderr)
@@ -105,9 +105,9 @@ class Console:
         # Late: most runs have nothing to say.
         from west_viommu.write.messages import annotation, json_line, labelled, text_lines
 
-        if self._form == "json":
+        if self.form == "json":
             return [json_line(severity or "error", problem)]
-        if self._form == "github":
+        if self.form == "github":
             return [annotation(severity or "error", problem, _in_repository(problem.where))]
         page = self._page()
         if severity == "note":

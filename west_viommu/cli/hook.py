@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.cli.console import NO_FORM, Console, named_by, tell
-from west_viommu.diagnostics import Diagnostic, Refused, Where, printable
+from west_viommu.diagnostics import Diagnostic, Refused, Where, printable, rendered
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.names import BINDINGS, MESSAGE_FORMS, OVERLAY, VENDOR_PREFIXES, VSMMU_LABEL
 from west_viommu.read.plain_file import content
 from west_viommu.tree.cells import counted
+from west_viommu.tree.digest import sha256
 from west_viommu.write.files import Output
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 _WORDS = (b"passthrough", b"xen,path")
 # What `_chosen` and `_done` import.
 _MODULES = ("west_viommu.cli.bind", "west_viommu.read.settings")
+# Beside the output folder: the sums of what was bound, and the warnings that were printed.
+_INPUTS = "viommu_inputs.txt"
+_TOLD = "viommu_told.txt"
 _NOTHING: tuple[list[str], list[str]] = ([], [])
 
 
@@ -152,6 +156,7 @@ def _bind(options: Options, command: Sequence[str], console: Console) -> None:
             # Zephyr has seen it by now (dts.cmake made it), and reads it later.
             output.leave_empty(f"{BINDINGS}/{VENDOR_PREFIXES}")
         unseen = _add_dependencies(_operand(command, "-MF"), inputs, written)
+        _leave_sums(output.folder.parent / _INPUTS, inputs)
     for file in unseen:
         console.note(
             f"changes to {file!r} go unnoticed: its path has a character that CMake cannot take"
@@ -188,12 +193,43 @@ def _appended(
     chosen = _chosen(options, guest)
     result = _done(options, guest, chosen)
     _define_label(source, result.planned, output.folder)
-    result.tell(console)
+    _tell(result, console, output.folder.parent / _TOLD)
     output.write(result.files)
     _append(source, result.files[OVERLAY], output.folder)
     tell([f"{printable(_bound(result.planned, chosen, output.folder))}\n"])
     written = [str(output.folder / name) for name in result.files]
     return [*host_files(chosen.host or ""), *chosen.files], written
+
+
+def _tell(result: Done, console: Console, told: Path) -> None:
+    """Print warnings and notes. Warnings that viommu.yml allows, and warnings that the configure
+    before this one printed (the file `told`), are one line.
+    """
+    warnings = result.planned.warnings
+    if console.form != MESSAGE_FORMS[0]:
+        result.tell(console)
+        return
+    new = [each for each in warnings if not each.acknowledged]
+    text = "".join(f"{rendered(each)}\n" for each in new).encode("utf-8", "surrogateescape")
+    is_as_before = told.exists() and content(str(told)) == text
+    shown = () if is_as_before else new
+    result.tell(console, shown)
+    allowed = len(warnings) - len(new)
+    if allowed:
+        console.note(f"{counted(allowed, 'warning')} that viommu.yml allows: `viommu check`")
+    if new and is_as_before:
+        console.note(f"{counted(len(new), 'warning')} as before: `viommu check`")
+    told.write_bytes(text)
+
+
+def _leave_sums(file: Path, inputs: Sequence[str]) -> None:
+    """Write the sum of each of the `inputs` into `file`, which tells zephyr/CMakeLists.txt that the
+    devicetree went through the hook, and zephyr/cmake/inputs.cmake whether an input has changed. A
+    build looks at the time of a file alone, and does not see that an older one took its place.
+    """
+    files = [os.path.abspath(each) for each in inputs if os.path.isfile(each)]
+    lines = (f"{sha256(content(each))} {_for_cmake(each)}\n" for each in files)
+    file.write_text("".join(lines), encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
 def _chosen(options: Options, guest: Guest) -> Settings:
@@ -228,19 +264,20 @@ def _done(options: Options, guest: Guest, chosen: Settings) -> Done:
 
     binding_dirs = _binding_dirs(options)
     result = done(read_host(chosen.host or ""), guest, chosen, binding_dirs)
-    wanting = list(_lacking(guest, binding_dirs))
-    if wanting:
-        raise Refused(wanting)
+    unfit = list(_unfit(guest, binding_dirs))
+    if unfit:
+        raise Refused(unfit)
     return result
 
 
-def _lacking(guest: Guest, binding_dirs: Sequence[str]) -> Iterator[Diagnostic]:
-    """Yield a problem for each device that lacks a property which Zephyr's own binding requires.
-    Zephyr would name the generated binding, which only includes that one.
+def _unfit(guest: Guest, binding_dirs: Sequence[str]) -> Iterator[Diagnostic]:
+    """Yield a problem for each device that lacks a property which Zephyr's own binding requires,
+    and for each that has properties which the binding does not declare. Zephyr would name the
+    generated binding, which only includes its own.
     """
     # Late: no other source needs the bindings.
     from west_viommu.read.bindings import bindings_in
-    from west_viommu.write.bindings import compatibles, original_bindings
+    from west_viommu.write.bindings import compatibles, original_bindings, undeclared
 
     bus = guest.tree.tree.node(PASSTHROUGH)
     if not bus:
@@ -257,6 +294,18 @@ def _lacking(guest: Guest, binding_dirs: Sequence[str]) -> Iterator[Diagnostic]:
                 "compatible of that binding",
                 node=node.path,
                 where=guest.tree.locate(node.path, ""),
+            )
+        extra = undeclared(node, path, known)
+        if extra:
+            lines = "the line" if len(extra) == 1 else "these lines"
+            yield Diagnostic(
+                id="malformed",
+                what=f"Zephyr's binding of the device does not declare {', '.join(extra)}",
+                hint=f"remove {lines}, which no driver of Zephyr reads: {path} lists what the "
+                "device may have",
+                node=node.path,
+                prop=extra[0],
+                where=guest.tree.locate(node.path, extra[0]),
             )
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,12 +137,14 @@ def _found(build: Path, name: str, failure: str) -> Stage:
 
 
 def _error_line(log: str) -> str:
-    """The line of a build's log that says what is wrong: a script's own error, else CMake's."""
+    """Return the line of a build's log that says what is wrong: a script's own error, else the
+    exception that ended a script, else CMake's error.
+    """
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    for word in ("devicetree error:", "CMake Error"):
+    for pattern in (r"devicetree error:", r"[\w.]*(Error|Exception): ", r"CMake Error"):
         for i, line in enumerate(lines):
-            if line.startswith(word):
-                return line if word != "CMake Error" else " ".join(lines[i : i + 2])
+            if re.match(pattern, line):
+                return " ".join(lines[i : i + 2]) if line.startswith("CMake Error") else line
     return lines[-1] if lines else "nothing was printed"
 
 

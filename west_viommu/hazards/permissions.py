@@ -60,17 +60,16 @@ class Told:
         before. Whether it refuses.
         """
         severity = Severity.WARNING if finding.warning else Severity.ERROR
-        if not finding.warning:
-            reason = self._permissions.reason(hazard, finding, names)
-            if reason is None:
-                self._refused.add(path)
-                known = self._by_cause.get((hazard, finding.cause))
-                if finding.cause and known and known.path != path:
-                    known.others.append(path)
-                    return True
-            else:
-                severity = Severity.WARNING
-                finding = finding._replace(hint=reason)
+        reason = self._permissions.reason(hazard, finding, names)
+        if reason is not None:
+            severity = Severity.WARNING
+            finding = finding._replace(hint=reason, acknowledged=True)
+        elif not finding.warning:
+            self._refused.add(path)
+            known = self._by_cause.get((hazard, finding.cause))
+            if finding.cause and known and known.path != path:
+                known.others.append(path)
+                return True
         if not self._first_ones.take((hazard, severity, of)):
             kind = hazard, severity
             self._more[kind] = self._more.get(kind, 0) + 1
@@ -111,7 +110,8 @@ def _of_all(problem: Diagnostic, others: Sequence[str]) -> Diagnostic:
     return problem._replace(what=f"{problem.what}; the same goes for {some}")
 
 
-_ALLOWABLE = frozenset(hazard.id for hazard in HAZARDS if hazard.allowable)
+# A warning refuses nothing: to allow it acknowledges it.
+_ALLOWABLE = frozenset(hazard.id for hazard in HAZARDS if hazard.allowable or hazard.is_warning)
 
 
 class AllowList:
@@ -165,7 +165,7 @@ class Permissions(AllowList):
         reason = self.reason(hazard, finding, names)
         if reason is None:
             return problem(hazard, finding, path, self.guest)
-        allowed = finding._replace(hint=reason)
+        allowed = finding._replace(hint=reason, acknowledged=True)
         return problem(hazard, allowed, path, self.guest, Severity.WARNING)
 
     def stale(self, *, is_known: bool = True) -> Iterator[Diagnostic]:

@@ -48,6 +48,8 @@ _ZEPHYR_INCLUDE_DIRS = (
     "dts",
 )
 
+# What gcc and clang call it in a marker.
+_COMMAND_LINE = ("<command-line>", "<command line>")
 MARKER = re.compile(r'^#(?:line)?[ \t]+(\d+)[ \t]+"((?:[^\\"\n]|\\.)*)"[^\n]*', re.MULTILINE)
 # The preprocessor puts "./" before the name of a file that -include gave it. And a line marker of
 # the source's own may name no file: it says nothing.
@@ -211,6 +213,19 @@ def named_files(text: str) -> list[str]:
     """The files that `text`, which went through the preprocessor, is made of."""
     named = dict.fromkeys(unescaped(found[2]) for found in MARKER.finditer(text))
     return [name for name in named if os.path.isfile(name)]
+
+
+def first_files(text: str) -> list[str]:
+    """Return the files that the command line of the preprocessor which made `text` includes."""
+    found = []
+    is_on_command_line = False
+    for marker in MARKER.finditer(text):
+        name = unescaped(marker[2])
+        # 1: a file begins here; 2: one goes on.
+        if is_on_command_line and marker[0].endswith('" 1'):
+            found.append(name)
+        is_on_command_line = name in _COMMAND_LINE
+    return found
 
 
 def decoded(output: bytes, file: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Refused, Where, refusal
-from west_viommu.names import is_profile_path
+from west_viommu.names import VARIABLES, is_profile_path
 from west_viommu.read.plain_file import is_missing, near
 
 if TYPE_CHECKING:
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 FILE_NAME = "viommu.yml"
 # By which people call viommu.yml.
 _NEAR_MISSES = ("viommu.yaml", ".viommu.yml", "viommu.yml.txt", "west-viommu.yml")
+# Beginnings of variables that people mistype. Those of our tests begin otherwise.
+_NEAR_VARIABLES = tuple(
+    f"VIOMMU_{word}"
+    for word in ("HOST", "DTB", "DTS", "PROFIL", "VSID", "CONF", "YML", "YAML", "ERROR")
+)
 # Key of viommu.yml -> key of west's section [viommu].
 _KEYS = {"host": "host-dtb", "profile": "profile", "vsid": "vsid"}
 
@@ -79,6 +84,7 @@ def settings(
     `options` come first, then `west config viommu.*` (a relative host is relative to `app`), then
     `config` or viommu.yml in `app` (relative to that file). Raises Refused.
     """
+    _check_variables()
     west, west_files = _of_west(app, workspace)
     own = _of_file(app, config)
     host, profile, vsid = (options.get(key) or west.get(key) or getattr(own, key) for key in _KEYS)
@@ -251,6 +257,16 @@ def _of_file(app: str, config: str | None) -> Settings:
     return own._replace(
         host=placed("host", own.host, folder), profile=placed("profile", own.profile, folder)
     )
+
+
+def _check_variables() -> None:
+    """Raises Refused if a variable of the environment is nearly one of ours: it would count for
+    nothing, and another host or profile be taken.
+    """
+    for name in os.environ:
+        if name.startswith(_NEAR_VARIABLES) and name not in VARIABLES:
+            hint = f"the variables are {', '.join(VARIABLES)}; unset the other"
+            raise refusal("malformed", f"nothing reads the variable {name}", hint)
 
 
 def _check_no_other(folder: str) -> None:

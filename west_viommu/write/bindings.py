@@ -34,7 +34,7 @@ _SETTINGS = "viommu,stage1-settings"
 # What write/overlay.py gives the node and edtlib does not take undeclared.
 _OURS = frozenset({"reg", "interrupts", "interrupt-names"})
 # What edtlib takes undeclared.
-_FREE = frozenset({"compatible", "status", "phandle", "interrupt-parent", "#iommu-cells"})
+_FREE_OF_VSMMU = frozenset({"compatible", "status", "phandle", "interrupt-parent", "#iommu-cells"})
 
 
 def smmu_bindings(known: Bindings, viommu: Viommu, of_guest: Set[str]) -> dict[str, str]:
@@ -67,7 +67,7 @@ def _fits(known: Bindings, path: str, specs: Mapping[str, Any], present: Set[str
         and len(cells) == 1
         and count == 1
         and required <= is_there
-        and specs.keys() | _FREE >= present
+        and specs.keys() | _FREE_OF_VSMMU >= present
     )
 
 
@@ -175,6 +175,22 @@ def original_bindings(
                 yield node, found.path
 
 
+def undeclared(node: Node, path: str, known: Bindings) -> list[str]:
+    """Return the properties of `node` that neither the binding at `path` declares nor ours for the
+    bus: edtlib refuses each (Node._check_undeclared_props). A binding without base.yaml, which
+    declares `reg`, is for Zephyr to complain about.
+    """
+    declared = known.specs(path).keys() | _declared_by_us()
+    if "reg" not in declared:
+        return []
+    return [name for name in node.properties if not _is_free(name) and name not in declared]
+
+
+def _is_free(name: str) -> bool:
+    """Return whether edtlib takes the property undeclared."""
+    return name in _FREE or name.startswith("#") or name.endswith("-controller")
+
+
 def _below(node: Node) -> Iterator[Node]:
     for child in node.children:
         yield child
@@ -247,8 +263,7 @@ def _undeclared(devices: Sequence[Node], declared: frozenset[str]) -> dict[str, 
     found: dict[str, str] = {}
     for device in devices:
         for name, value in device.properties.items():
-            free = name in _FREE or name.startswith("#") or name.endswith("-controller")
-            if not free and name not in declared:
+            if not _is_free(name) and name not in declared:
                 kind = "compound" if value or found.get(name) == "compound" else "boolean"
                 found[name] = kind
     return found

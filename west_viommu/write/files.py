@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -91,6 +92,8 @@ class Output:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        # The seal of an earlier run and its time in ns, while that is broken.
+        self._earlier: tuple[bytes, int] | None = None
 
     def _beginnings(self) -> Mapping[str, str]:
         """How each file of a run begins when it is ours, the seal first."""
@@ -105,13 +108,19 @@ class Output:
         try:
             with locked(self.folder):
                 self._refuse_foreign(self._beginnings())
-                (self.folder / self._seal).unlink(missing_ok=True)
+                self._break_seal()
         except FileNotFoundError:
             # There is no such folder yet.
             return self
         except OSError as error:
             raise _failed(self.folder, error) from None
         return self
+
+    def _break_seal(self) -> None:
+        seal = self.folder / self._seal
+        with suppress(FileNotFoundError):
+            self._earlier = content(str(seal)), seal.stat().st_mtime_ns
+            seal.unlink()
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         if isinstance(error, Refused):
@@ -141,12 +150,15 @@ class Output:
 
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write `files` in their order, each as a whole, in place of what an earlier run wrote; the
-        plan must be the last.
+        plan must be the last. If all would stay equal, they keep their times: a build that watches
+        them does not configure itself again.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with locked(self.folder):
                 self._refuse_foreign({name: self._beginning(name) for name in files})
+                if self._seal_again(files):
+                    return
                 self._clear()
                 for name, data in files.items():
                     _replace(self._place(name), data)
@@ -208,6 +220,24 @@ class Output:
         known = self._beginnings().items()
         ours = [self.folder / name for name, each in known if self._has(name, each)]
         return ours + [file for file in self._bindings() if _is_ours(file, BINDING_FIRST_LINE)]
+
+    def _seal_again(self, files: Mapping[str, bytes]) -> bool:
+        """Put back the seal that this run broke, with its time, if `files` are what it sealed and
+        nothing else of ours is there; return whether it did.
+        """
+        earlier = self._earlier
+        if not earlier or earlier[0] != files.get(self._seal):
+            return False
+        there = {file.relative_to(self.folder).as_posix(): file for file in self._ours()}
+        rest = {name: data for name, data in files.items() if name != self._seal}
+        if there.keys() != rest.keys() or any(
+            content(str(file)) != rest[name] for name, file in there.items()
+        ):
+            return False
+        seal = self._place(self._seal)
+        _replace(seal, earlier[0])
+        os.utime(seal, ns=(earlier[1], earlier[1]))
+        return True
 
     def _clear(self) -> None:
         """Remove our files, the plan first, and what a run that was killed left half-written."""
@@ -374,10 +404,21 @@ def locked(folder: Path) -> Iterator[None]:
         file = Path(tempfile.gettempdir(), f"west-viommu-{name[:16]}.lock")
         with file.open("ab") as stream:
             with suppress(OSError):
-                msvcrt.locking(stream.fileno(), msvcrt.LK_LOCK, 1)
+                _lock_on_windows(msvcrt, stream.fileno())
             yield
     else:
         yield
+
+
+def _lock_on_windows(msvcrt: Any, descriptor: int) -> None:
+    """Wait for the lock. LK_LOCK tries once a second, and gives up after ten times with EDEADLK."""
+    while True:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+            return
+        except OSError as error:
+            if error.errno != errno.EDEADLK:
+                raise
 
 
 def _module(name: str) -> Any:

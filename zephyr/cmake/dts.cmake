@@ -26,6 +26,8 @@ else()
 endif()
 
 set(viommu_output ${CMAKE_BINARY_DIR}/viommu)
+# The hook writes it again: zephyr/CMakeLists.txt looks whether the devicetree went through it.
+file(REMOVE ${CMAKE_BINARY_DIR}/viommu_inputs.txt)
 
 # A folder that viommu-bind wrote is no second source of the bindings generated here.
 foreach(viommu_root ${DTS_ROOT})
@@ -82,6 +84,10 @@ foreach(viommu_option HOST_DTB PROFILE VSID CONFIG)
   elseif(DEFINED ENV{${viommu_variable}})
     set(${viommu_variable} $ENV{${viommu_variable}})
   endif()
+  if("${${viommu_variable}}" MATCHES ";")
+    message(FATAL_ERROR "west-viommu: CMake takes the ';' in ${viommu_variable} for the end of a "
+                        "name: ${${viommu_variable}}. Rename the file or its folder.")
+  endif()
   if(NOT "${${viommu_variable}}" STREQUAL "")
     string(TOLOWER ${viommu_option} viommu_option)
     list(APPEND viommu_arguments --${viommu_option} ${${viommu_variable}})
@@ -99,16 +105,3 @@ set(CMAKE_DTS_PREPROCESSOR ${PYTHON_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/../pre
                            ${viommu_arguments} -- ${CMAKE_DTS_PREPROCESSOR})
 
 include(dts)
-
-# A viommu.yml that is there is watched (west_viommu/cli/hook.py). One that appears later is found by
-# the look at a pattern which CMake then takes at the beginning of each build; where nothing is bound,
-# it would change nothing.
-if(NOT CMAKE_SCRIPT_MODE_FILE AND EXISTS ${viommu_output}/viommu.json
-   AND NOT EXISTS ${APPLICATION_SOURCE_DIR}/viommu.yml)
-  file(GLOB viommu_found CONFIGURE_DEPENDS ${APPLICATION_SOURCE_DIR}/viommu.yml)
-endif()
-
-if(NOT "${CMAKE_DTS_PREPROCESSOR}" MATCHES "preprocess.py")
-  message(WARNING "Another module set CMAKE_DTS_PREPROCESSOR after west-viommu did: the devices of "
-                  "${APPLICATION_SOURCE_DIR} are not bound to a vSMMU.")
-endif()
