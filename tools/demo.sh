@@ -25,3 +25,13 @@ run viommu-list --host host.dts
 run viommu-bind --host host.dts guest.overlay
 printf '\n$ cat viommu/viommu.overlay\n'
 cat viommu/viommu.overlay
+
+cat <<END
+
+That was a host tree of ours. With the tree that your Xen is booted with, in this folder ($checkout):
+
+    .venv/bin/viommu list --host YOUR.dtb --passable
+    .venv/bin/viommu assign --host YOUR.dtb --profile xen --kernel Image NODE
+
+The second writes all that Xen needs to boot a guest with that device; docs/tutorial.md goes on from there.
+END

@@ -19,6 +19,8 @@ need python3-venv python3 -c 'import ensurepip, venv'
 need cpp cpp --version
 # west does not start without it; reuse and noxfile.py ask it which files are ours.
 need git git --version
+# It makes the partial trees for Xen, and is an oracle of the tests.
+need device-tree-compiler dtc --version
 if [ "$purpose" = boot ]; then
     need qemu-system-arm qemu-system-aarch64 --version
     need gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc --version
@@ -31,8 +33,7 @@ if [ "$purpose" = boot ]; then
     need cpio cpio --version
 fi
 if [ "$purpose" != demo ] && [ "$purpose" != docs ]; then
-    # The oracles: dtc, pylibfdt, which pip builds from source, and Graphviz.
-    need device-tree-compiler dtc --version
+    # More oracles: pylibfdt, which pip builds from source, and Graphviz.
     need swig swig -version
     need graphviz dot -V
     # What a release is made with.
@@ -44,13 +45,21 @@ os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))'
 fi
 if [ -n "$packages" ]; then
     root=""
-    [ "$(id -u)" = 0 ] || root=sudo
-    echo "installing:$packages"
+    if [ "$(id -u)" != 0 ]; then
+        root=sudo
+        if ! command -v sudo >/dev/null; then
+            echo "missing packages:$packages"
+            echo "ask somebody who may to run: apt-get install --no-install-recommends$packages"
+            exit 1
+        fi
+    fi
+    echo "installing by apt-get:$packages"
     $root apt-get update -q
     # shellcheck disable=SC2086
     DEBIAN_FRONTEND=noninteractive $root apt-get install -y -q --no-install-recommends $packages
 fi
 
+[ -x .venv/bin/python ] || echo "making .venv"
 [ -x .venv/bin/python ] || python3 -m venv .venv
 case $purpose in
 demo) extras=west ;;
@@ -60,6 +69,12 @@ bench) extras=test,dev,bench ;;
 esac
 mark=.venv/installed-$extras
 if [ ! -e "$mark" ] || [ pyproject.toml -nt "$mark" ]; then
+    echo "installing Python packages into .venv: a minute"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extras]"
+    # Python reads the path of the checkout from there in the encoding of the locale, and does not start
+    # under LC_ALL=C if that has a letter outside of ASCII. Relative, it has none.
+    for pth in .venv/lib/python*/site-packages/*west_viommu.pth; do
+        echo ../../../.. >"$pth"
+    done
     touch "$mark"
 fi
