@@ -312,10 +312,15 @@ def test_regions_may_be_elsewhere_in_the_guest(viommu: Run, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("device", "warnings"),
     [
-        ("e { iommus = <0 0x10>; };", []),
-        ("e { iommus = <0 0x11>; };", ["streams-omitted"]),
-        ("e { iommus = <0 0x90>; };", ["device-disabled"]),
-        ('e { xen,path = "/net@200c0000"; };', ["maps-not-programmed"]),
+        (
+            "e { iommus = <0 0x10>; reg = <0 0x20000000 0 0x1000>; interrupts = <0 20 4>; };",
+            [],
+        ),
+        ("e { iommus = <0 0x10>; reg = <0 0x20000000 0 0x1000>; };", ["parts-omitted"]),
+        ("e { iommus = <0 0x10>; interrupts = <0 20 4>; };", ["parts-omitted"]),
+        ("e { iommus = <0 0x11>; };", ["streams-omitted", "parts-omitted"]),
+        ("e { iommus = <0 0x90>; };", ["device-disabled", "parts-omitted"]),
+        ('e { xen,path = "/net@200c0000"; };', ["maps-not-programmed", "parts-omitted"]),
         ('e { xen,path = "/twin-a"; };', ["device-disabled", "device-without-region"]),
     ],
 )

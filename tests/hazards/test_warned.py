@@ -10,7 +10,10 @@ import pytest
 from tests.support import HOSTS, PARTIAL_TREE, Run
 
 STDOUT = 'stdout-path = "console:115200n8";'
-SERIAL = 'serial { xen,path = "/serial@20000000"; };\n'
+SERIAL = (
+    'serial { xen,path = "/serial@20000000"; reg = <0 0x20000000 0 0x1000>; '
+    "interrupts = <0 20 4>; };\n"
+)
 
 
 def said_of(guest: str, viommu: Run, old: str, new: str) -> str:

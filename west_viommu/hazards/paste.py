@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.entries import STREAM_IDS
 from west_viommu.guest.gic import LINUX_EDGE, ZEPHYR_CELLS, Gic
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Device
 from west_viommu.host.inventory import Master
+from west_viommu.hypervisor.assignment import Assigned
 from west_viommu.tree.addresses import bus_cells
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI
@@ -58,6 +60,32 @@ class Paper(NamedTuple):
             for intid, flags in spis
         ]
         return f"interrupts = {', '.join(entries)};"
+
+
+def parts_omitted(assigned: Assigned, paper: Paper) -> Diagnostic | None:
+    """Return what is wrong with a node that has neither the registers nor the interrupts of its
+    device, or only one of the two; None if it has both, or the device has none.
+    """
+    device, request = assigned.device, assigned.request
+    if request is None:
+        return None
+    lines: dict[str, str] = {}
+    regions = [region for region in device.regions if region and region.size]
+    if regions and not request.regions and not request.mapped:
+        reg = paper.reg(request.path, device)
+        lines["registers"] = reg or f"reg for {' '.join(map(str, regions[:_MOST_ENTRIES]))}"
+    interrupts = paper.interrupts(device)
+    if interrupts and not request.interrupts and not request.extended:
+        lines["interrupts"] = interrupts
+    if not lines:
+        return None
+    return Diagnostic(
+        what=f"{device.path} has {' and '.join(lines)}, and this node has none",
+        hint=f"a driver of the guest finds none then: write {' '.join(lines.values())}",
+        expected=" and ".join(lines),
+        found="none",
+        severity=Severity.WARNING,
+    )
 
 
 def path_line(path: str) -> str:

@@ -102,6 +102,7 @@ HAZARDS = (
     Hazard("stream-shared-with-disabled", streams.stream_shared_with_disabled, _WARNING),
     Hazard("interrupt-shared-with-disabled", interrupts.interrupt_shared_with_disabled, _WARNING),
     Hazard("marked-for-another", device.marked_for_another, _WARNING),
+    Hazard("parts-omitted", None, _WARNING, of_device=False),
     Hazard("streams-omitted", streams.streams_omitted, _WARNING),
     Hazard("mask-dropped", iommu.mask_dropped, _WARNING),
     Hazard("maps-not-programmed", streams.maps_not_programmed, _WARNING),

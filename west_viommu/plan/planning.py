@@ -14,7 +14,7 @@ from west_viommu.guest.requests import Asked, Guest, Request
 from west_viommu.hazards.odd import Examiner, assigned_twice
 from west_viommu.hazards.overlaps import of_raw
 from west_viommu.hazards.ownership import Ownership
-from west_viommu.hazards.paste import Paper
+from west_viommu.hazards.paste import Paper, parts_omitted
 from west_viommu.hazards.permissions import Permissions, Told
 from west_viommu.hazards.table import findings
 from west_viommu.host.devices import Devices, Host
@@ -127,7 +127,8 @@ def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
     permissions = Permissions(terms.permissions, guest.tree)
     told = Told(permissions)
     holdings = Holdings(devices, terms.profile, has_dom0=terms.gives_rest)
-    examiner = Examiner(holdings, terms, Paper(guest.tree, asked.gic))
+    paper = Paper(guest.tree, asked.gic)
+    examiner = Examiner(holdings, terms, paper)
     identities = Matcher(holdings, permissions, examiner).identities(asked.requests)
     matched = dict(_each_once(identities, told))
     # A node that appears twice is not in the way of the other.
@@ -143,7 +144,7 @@ def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
     problems = (
         *asked.problems,
         *clashes(asked, guest.tree, terms.profile),
-        *_judged(matched, ownership, told),
+        *_judged(matched, ownership, told, paper),
         *permissions.stale(is_known=is_known),
         *_stale_vsids(terms, assignments, is_known=is_known),
         *_stale_extra(terms, extra, is_known=is_known),
@@ -266,11 +267,18 @@ def _streams(
     )
 
 
-def _judged(requests: Iterable[Request], ownership: Ownership, told: Told) -> Iterator[Diagnostic]:
+def _judged(
+    requests: Iterable[Request], ownership: Ownership, told: Told, paper: Paper
+) -> Iterator[Diagnostic]:
     """What the hazards say of each request, and then of the raw mappings. It is `told` in the order
     of the hazards, and here by node.
     """
     _judge(ownership, told)
+    refused = told.refused
+    for assigned in ownership.assigned:
+        # Of a node that is refused, its error says enough.
+        if assigned.node not in refused and (found := parts_omitted(assigned, paper)):
+            told.add("parts-omitted", found, assigned.node, assigned.names)
     for request in requests:
         yield from told.of(request.path)
     for path, finding in of_raw(ownership):
