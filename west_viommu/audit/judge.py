@@ -34,7 +34,7 @@ from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import Node, Tree, is_at_or_below, name_of, paths_above
 
 # The comparison reports these, or one warning for the set does.
-_OF_AUDIT = frozenset({"unprotected", "map-only", "streams-omitted"})
+_OF_AUDIT = frozenset({"unprotected", "map-only", "streams-omitted", "parts-omitted"})
 _MARK = "xen,passthrough"
 _OF_IMAGEBUILDER = "DOMU_PASSTHROUGH_PATHS"
 # Linux's <dt-bindings/interrupt-controller/irq.h>: both edges.
