@@ -309,7 +309,10 @@ def test_a_system_file_and_its_schema_agree(viommu: Run) -> None:
         for value in OF_A_DOMAIN:
             changed = {"domains": {"net": {**DOMAIN, key: value}}}
             documents.append((f"{key} {value!r}", changed))
-    documents += [(f"dom0 {value!r}", {**SYSTEM, "dom0": value}) for value in ("all", True, 1)]
+    dom0 = {"kernel": "Image", "ramdisk": "rd", "bootargs": "console=hvc0"}
+    documents += [(f"dom0: {what}", {**SYSTEM, "dom0": each}) for what, each in spoiled(dom0)]
+    values: tuple[object, ...] = ("all", True, 1, {}, dom0, {"kernel": ""}, {"kernel": "Image"}, [])
+    documents += [(f"dom0 {value!r}", {**SYSTEM, "dom0": value}) for value in values]
     agreed = {"taken": 0, "refused": 0}
     for what, document in documents:
         taken = schema.is_valid(document)

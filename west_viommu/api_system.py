@@ -52,7 +52,14 @@ from west_viommu.plan.plan import Plan, PlanHost
 from west_viommu.read.guest import sealed_plan
 from west_viommu.read.plain_file import NotPlain, pieces, unreadable
 from west_viommu.read.profiles import profile as profile_of
-from west_viommu.read.system import Entry, SystemFile, read_built, read_folders, system_file
+from west_viommu.read.system import (
+    Entry,
+    OwnFiles,
+    SystemFile,
+    read_built,
+    read_folders,
+    system_file,
+)
 from west_viommu.system.boot import boot, files_of, files_of_dom0, is_placed
 from west_viommu.system.judge import judge
 from west_viommu.system.kernels import HEAD_BYTES, TAIL_BYTES, Kernel, kernel
@@ -157,11 +164,12 @@ def system_of(
         problems += other or _changed(entry, plan, host.devices)
     sums = Sums(said.base)
     files = {e.name: _files(e, plans[e.name], sums, problems) for e in said.domains}
+    dom0 = _dom0(said.dom0, sums, problems) if said.dom0 else None
     if problems:
         raise Refused(problems)
     domains = tuple(_domain(entry, plans[entry.name][0]) for entry in said.domains)
     terms = SystemTerms(chosen, said.has_dom0, said.permissions)
-    return System(said.base, host, own.sha256, terms, domains, files)
+    return System(said.base, host, own.sha256, terms, domains, files, dom0)
 
 
 def judged(system: System) -> Judged:
@@ -404,6 +412,14 @@ def _files(
         ramdisk=sums.module(entry.ramdisk, problems, entry.where) if entry.ramdisk else None,
         image=sums.image(kernel) if of_kernel else None,
     )
+
+
+def _dom0(said: OwnFiles, sums: Sums, problems: list[Diagnostic]) -> Dom0 | None:
+    kernel = sums.module(said.kernel, problems, said.where)
+    ramdisk = sums.module(said.ramdisk, problems, said.where) if said.ramdisk else None
+    if kernel is None:
+        return None
+    return Dom0(kernel, sums.image(Path(said.kernel)), said.where, ramdisk, said.bootargs)
 
 
 class Sums:

@@ -38,7 +38,13 @@ WRONG = {
     "host: [\n": [
         "2: error: [malformed] not valid YAML: expected the node content, but found '<stream end>'"
     ],
-    f"dom0: no\n{BUILD}": ["1: error: [malformed] dom0 can only be none (expected none, found no)"],
+    f"dom0: no\n{BUILD}": [
+        "1: error: [malformed] dom0 can only be none, or name its kernel (found no)"
+    ],
+    f"dom0: {{kernl: x}}\n{BUILD}": [
+        "1: error: [malformed] unknown key kernl (expected kernel, ramdisk, bootargs, found kernl)",
+        "1: error: [malformed] dom0 lacks kernel (expected kernel, ramdisk, bootargs)",
+    ],
     f"allow: [1]\n{BUILD}": ["1: error: [malformed] an entry of allow is not a mapping"],
     f"profile: xen-rfd\n{BUILD}": [
         "1: error: [malformed] no profile has this name (expected xen-rfc or xen-amd or "

@@ -188,6 +188,61 @@ domains:
     ]
 
 
+def test_dom0_is_loaded_as_well_if_its_kernel_is_named(viommu: Run) -> None:
+    text = """host: host.dts
+dom0: {kernel: Image, ramdisk: rd.gz}
+domains:
+  net: {build: net}
+  dma: {build: dma}
+"""
+    Path("rd.gz").write_bytes(b"ramdisk")
+    Path("Image").write_bytes(KERNEL)
+    written(viommu, text=text)
+    tree = str(FOLDER / "xen.dtb")
+    nodes = run("fdtget", "-l", tree, "/chosen").split()
+    # Xen takes the first domain first.
+    assert [node for node in nodes if "@" not in node] == ["net", "dma"]
+    kernel, ramdisk = sorted(node for node in nodes if "@" in node)
+    assert run("fdtget", tree, f"/chosen/{kernel}", "bootargs") == "console=hvc0\n"
+    assert "multiboot,ramdisk" in run("fdtget", tree, f"/chosen/{ramdisk}", "compatible")
+    script = (FOLDER / "boot.cmd").read_text()
+    for node, name in ((kernel, "Image"), (ramdisk, "rd.gz")):
+        assert f"0x{node.partition('@')[2]} ${{prefix}}{name} \\\n" in script
+
+
+@pytest.mark.parametrize(
+    ("dom0", "message"),
+    [
+        ("kernel: nowhere", "system.yml:2: error: [unreadable] No such file or directory"),
+        ("kernel: host.dts", "[malformed] the kernel of dom0 is none that Xen takes"),
+        ("kernel: Image, ramdisk: gone", "system.yml:2: error: [unreadable] No such file"),
+    ],
+)
+def test_what_is_wrong_with_dom0(viommu: Run, dom0: str, message: str) -> None:
+    Path("Image").write_bytes(KERNEL)
+    written(viommu)
+    Path("system.yml").write_text(
+        f"host: host.dts\ndom0: {{{dom0}}}\ndomains: {{net: {{build: net}}}}\n"
+    )
+    outcome = viommu("system", "system.yml")
+    assert outcome.status == 1
+    assert outcome.err.count("error: [") == 1
+    assert message in outcome.err
+    assert not any(FOLDER.iterdir())
+
+
+def test_the_system_yml_here_is_taken(viommu: Run) -> None:
+    written(viommu)
+    before = (FOLDER / "system.json").read_bytes()
+    shutil.rmtree(FOLDER)
+    assert viommu("system").status == 0
+    assert (FOLDER / "system.json").read_bytes() == before
+    Path("system.yml").unlink()
+    outcome = viommu("system")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "name one of these: a system.yml" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("domain", "message"),
     [
@@ -350,7 +405,7 @@ def test_plans_on_the_command_line(viommu: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("system.yml", "net"), ("net", "-d", "build"), ("system.yml", "other.yml")]
+    "arguments", [("system.yml", "net"), ("net", "-d", "build"), ("system.yml", "other.yml")]
 )
 def test_one_system_is_named(arguments: Sequence[str], viommu: Run) -> None:
     folder = written(viommu)

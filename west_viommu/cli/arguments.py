@@ -257,6 +257,7 @@ def _add_check_arguments(parser: ArgumentParser) -> None:
         "plans, or those of the sysbuild in -d; and see that what `viommu system` wrote to its "
         "folder is still that",
     )
+    _add_ram(parser)
     _add_settings_arguments(parser)
     parser.add_argument(
         "--format", choices=("table", "json"), default="table", help="default: table"
@@ -269,8 +270,8 @@ def _add_system_arguments(parser: ArgumentParser) -> None:
         "systems",
         metavar="SYSTEM",
         nargs="*",
-        help="a system.yml; or, for each guest, its build directory or the folder of its "
-        "viommu.json",
+        help="a system.yml (default: the one here); or, for each guest, its build directory or the "
+        "folder of its viommu.json",
     )
     parser.add_argument(
         "-d", "--build-dir", metavar="DIR", help="the guests of this sysbuild, by its domains.yaml"
@@ -288,6 +289,7 @@ def _add_system_arguments(parser: ArgumentParser) -> None:
         help="the profile of all guests (default: the environment variable VIOMMU_PROFILE, then "
         "the file that names the host, then that of their plans)",
     )
+    _add_ram(parser)
     _add_preprocessor_arguments(parser)
     parser.add_argument(
         "-o",
@@ -302,6 +304,16 @@ def _add_system_arguments(parser: ArgumentParser) -> None:
         help="default: table; dot is for Graphviz, which svg needs",
     )
     _add_json(parser)
+
+
+def _add_ram(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--ram",
+        metavar="BASE:SIZE",
+        action="append",
+        default=[],
+        help="RAM of the host, if its tree does not state it; may be repeated",
+    )
 
 
 def _add_assign_arguments(parser: ArgumentParser) -> None:
@@ -354,13 +366,7 @@ def _add_assign_arguments(parser: ArgumentParser) -> None:
         default=[],
         help="let a hazard pass, as allow: of viommu.yml does; may be repeated",
     )
-    parser.add_argument(
-        "--ram",
-        metavar="BASE:SIZE",
-        action="append",
-        default=[],
-        help="RAM of the host, if its tree does not state it; may be repeated",
-    )
+    _add_ram(parser)
     parser.add_argument(
         "--load",
         metavar="NAME=ADDRESS",

@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 from west_viommu.api_assign import Assigned, Wish, assigned, render_assigned
 from west_viommu.cli.console import Console, tell
-from west_viommu.cli.run import UsageError, permission, settings_of_host
+from west_viommu.cli.run import UsageError, permission, ram_of, settings_of_host
 from west_viommu.diagnostics import printable
 from west_viommu.host.needs import FIXED
 from west_viommu.names import RELEASED
 from west_viommu.system.records import Load
-from west_viommu.tree.addresses import Region
 from west_viommu.write.files import Output
 
 _NAME = r"[A-Za-z][A-Za-z0-9_-]{0,30}"
@@ -93,17 +92,9 @@ def _wish(options: Options) -> Wish:
         dom0_kernel=options.dom0_kernel,
         dom0_ramdisk=options.dom0_ramdisk,
         xen=options.xen,
-        ram=tuple(map(_ram, options.ram)),
+        ram=tuple(map(ram_of, options.ram)),
         load=Load(**load),
     )
-
-
-def _ram(text: str) -> Region:
-    base, _, size = text.partition(":")
-    try:
-        return Region(int(base, 0), int(size, 0))
-    except ValueError:
-        raise UsageError(f"--ram {text}: write BASE:SIZE, as 0x80000000:0x40000000") from None
 
 
 def _load(text: str) -> tuple[str, int]:

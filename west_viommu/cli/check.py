@@ -62,6 +62,7 @@ class Options(NamedTuple):
     guest_dtb: str | None
     source_dir: str | None
     system: list[str] | None
+    ram: list[str]
     config: str | None
     xen_version: str | None
     profile: str | None
@@ -88,6 +89,7 @@ def run(options: Options, console: Console) -> int:
                 define=options.define,
                 output=None,
                 format=options.format,
+                ram=options.ram,
             ),
             console,
         )

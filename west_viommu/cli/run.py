@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from west_viommu.cli.arguments import Command
     from west_viommu.hypervisor.assignment import Permission
     from west_viommu.read.settings import Settings
+    from west_viommu.tree.addresses import Region
 
     class HostOptions(Protocol):
         """The options of each command that reads a host."""
@@ -208,6 +209,17 @@ def _application_of_build(console: Console) -> str | None:
     if app:
         console.note(f"this takes the host of {app}, which is built in {build}")
     return app
+
+
+def ram_of(text: str) -> Region:
+    """Return the region that --ram names. Raises UsageError."""
+    from west_viommu.tree.addresses import Region
+
+    base, _, size = text.partition(":")
+    try:
+        return Region(int(base, 0), int(size, 0))
+    except ValueError:
+        raise UsageError(f"--ram {text}: write BASE:SIZE, as 0x80000000:0x40000000") from None
 
 
 def permission(text: str) -> Permission:

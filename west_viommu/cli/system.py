@@ -21,7 +21,7 @@ from west_viommu.api_system import (
     system_of,
 )
 from west_viommu.cli.console import Console, tell
-from west_viommu.cli.run import UsageError, or_is_host
+from west_viommu.cli.run import UsageError, or_is_host, ram_of
 from west_viommu.diagnostics import Diagnostic, Refused, Where
 from west_viommu.names import SYSTEM, SYSTEM_FOLDER
 from west_viommu.read.plain_file import content
@@ -32,6 +32,9 @@ from west_viommu.tree.cells import counted
 from west_viommu.write.files import SystemOutput
 from west_viommu.write.graphviz import svg, system_dot
 from west_viommu.write.tables import system_table
+
+# What is taken if no system is named.
+_HERE = "system.yml"
 
 
 class Options(NamedTuple):
@@ -45,11 +48,12 @@ class Options(NamedTuple):
     define: list[str]
     output: str | None
     format: str
+    ram: list[str]
 
 
 def run(options: Options, console: Console) -> None:
     """Read the plans, judge them together, write. Raises Refused with all that is wrong."""
-    _check_named(options)
+    options = _named(options)
     folder = Path(options.output or _folder(options))
     try:
         with SystemOutput(folder) as output:
@@ -73,7 +77,7 @@ def check(options: Options, console: Console) -> None:
     """`viommu check --system`: judge, and compare with what was written. Raises Refused with all
     that is wrong, or has changed.
     """
-    _check_named(options)
+    options = _named(options)
     folder = _folder(options)
     system = _read(options)
     found = judged(system)
@@ -109,14 +113,18 @@ def _stale(folder: Path, name: str) -> Diagnostic:
     return Diagnostic(id="malformed", what=what, hint=hint, where=Where(str(folder / name)))
 
 
-def _check_named(options: Options) -> None:
-    """Raises UsageError where the command line names several systems, or none. Before anything is
-    done to the output folder: what is there is of a command line that was right.
+def _named(options: Options) -> Options:
+    """Return `options` with the system.yml here if they name no system. Raises UsageError if they
+    name several, or there is none. Before anything is done to the output folder: what is there is
+    of a command line that was right.
     """
+    if not options.systems and not options.build_dir and os.path.isfile(_HERE):
+        options = options._replace(systems=[_HERE])
     files, folders = _files_and_folders(options.systems)
     if len(files) + bool(folders) + bool(options.build_dir) != 1:
         what = "name one of these: a system.yml, the folders of plans, or a sysbuild with -d"
         raise UsageError(what if options.host else f"{what}{or_is_host(options.systems)}")
+    return options
 
 
 def _files_and_folders(named: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -126,14 +134,17 @@ def _files_and_folders(named: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _read(options: Options) -> System:
     """The system that the command line names. Raises Refused."""
+    ram = tuple(map(ram_of, options.ram))
     files, folders = _files_and_folders(options.systems)
     environment = os.environ.get
     host = options.host or environment("VIOMMU_HOST_DTB")
     profile = options.profile or environment("VIOMMU_PROFILE")
     if files:
-        return read_system(files[0], host, profile, options.include, options.define)
+        found = read_system(files[0], host, profile, options.include, options.define)
+        return found._replace(ram=ram)
     said = read_folders(folders) if folders else read_built(options.build_dir or "")
-    return system_of(_chosen(said, host, profile), options.include, options.define)
+    chosen = _chosen(said, host, profile)
+    return system_of(chosen, options.include, options.define)._replace(ram=ram)
 
 
 def _chosen(said: SystemFile, host: str | None, profile: str | None) -> SystemFile:

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from west_viommu.diagnostics import Where, refusal
 from west_viommu.hypervisor.assignment import Permission
@@ -89,6 +89,15 @@ class Entry(NamedTuple):
     bootargs: str = ""
 
 
+class OwnFiles(NamedTuple):
+    """The files of dom0 as their user names them, and the line that does."""
+
+    kernel: str
+    where: Where
+    ramdisk: str | None = None
+    bootargs: str = "console=hvc0"
+
+
 class SystemFile(NamedTuple):
     """What a system.yml says; its paths are those of the file's folder. `base`: that folder.
     `file`: the system.yml itself; "" where plans were named in its place (read/system.py).
@@ -101,6 +110,7 @@ class SystemFile(NamedTuple):
     permissions: tuple[Permission, ...] = ()
     domains: tuple[Entry, ...] = ()
     file: str = ""
+    dom0: OwnFiles | None = None
 
 
 def system_file(file: str) -> SystemFile:
@@ -110,21 +120,26 @@ def system_file(file: str) -> SystemFile:
     found = document.value
     folder = os.path.dirname(file)
 
+    def from_here(values: dict[str, Any]) -> dict[str, Any]:
+        return values | {key: os.path.join(folder, values[key]) for key in _PATHS if key in values}
+
     def entry(name: str) -> Entry:
-        values = dict(found["domains"][name])
-        values |= {key: os.path.join(folder, values[key]) for key in _PATHS if key in values}
+        values = from_here(found["domains"][name])
         values["load"] = Load(**values.get("load", {}))
         return Entry(name, where=document.where("domains", name), **values)
 
-    host, profile = found.get("host"), found.get("profile")
+    host, profile, dom0 = found.get("host"), found.get("profile"), found.get("dom0")
     return SystemFile(
         folder or os.curdir,
         host=os.path.join(folder, host) if host else None,
         profile=os.path.join(folder or os.curdir, profile)
         if profile and is_profile_path(profile)
         else profile,
-        has_dom0="dom0" not in found,
+        has_dom0=dom0 != "none",
         permissions=permissions(document),
         domains=tuple(map(entry, found["domains"])),
         file=file,
+        dom0=OwnFiles(where=document.where("dom0"), **from_here(dom0))
+        if isinstance(dom0, dict)
+        else None,
     )

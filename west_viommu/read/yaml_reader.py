@@ -239,7 +239,12 @@ class _Reader:
     def _wrong_type(
         self, node: Any, schema: Mapping[str, Any], kinds: Iterable[str], key: str
     ) -> None:
-        kind = next(iter(kinds))
+        kind, *others = kinds
+        if others and "patternErrorMessage" in schema:
+            # A word, or something else: one message for both.
+            what = schema["patternErrorMessage"]
+            self._wrong(node, what, schema["hint"], found=_shown(node))
+            return
         _, what, hint = _TYPES[kind]
         found = _shown(node)
         expected = schema.get("expected", "")
