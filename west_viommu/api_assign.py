@@ -166,7 +166,7 @@ def render_assigned(made: Assigned, wish: Wish) -> dict[str, bytes]:
     files[BOOT_SCRIPT] = script.encode()
     if toolstack == "libxl":
         (domain,) = found.domains
-        text = xl_domain(domain, system.files[domain.name], made.planned.profile)
+        text = xl_domain(domain, system.files[domain.name], made.planned.profile, is_alone=True)
         files[XL_CFG] = text.encode()
     # The plan is the seal: the last, with the sums of the others.
     return {**files, PLAN: plan_json(made.planned.plan, files).encode()}

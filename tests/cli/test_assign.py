@@ -192,9 +192,11 @@ def test_an_address_of_the_users_own(viommu: Run, host: Path) -> None:
     assert "the kernel of guest (Image) at 0x90000000" in outcome.out
 
 
-def test_a_second_run_replaces_the_first(viommu: Run, host: Path) -> None:
+@pytest.mark.parametrize("toolstack", ["dom0less", "xl"])
+def test_a_second_run_replaces_the_first(viommu: Run, host: Path, toolstack: str) -> None:
+    more = ("--toolstack", toolstack, "--dom0-kernel", "Image")
     for node in ("usb", "spi"):
-        outcome = viommu("assign", "--host", host, "--kernel", "Image", node)
+        outcome = viommu("assign", "--host", host, "--kernel", "Image", *more, node)
         assert outcome.status == 0, outcome.err
     assert viommu("assign", "--host", host, "--kernel", "Image", "rtc").status == 1
     assert not any(Path("viommu").iterdir())

@@ -12,8 +12,9 @@ from tests.xen.hypervisor import STOPPED, said_by
 from tests.xen.machine import ENDED, Machine, console, host_blob
 from tests.xen.programs import edu_guest, image
 from tests.xen.stage2 import FIRST, MACHINE, needs_stage2, right
-from tests.xen.tools import debian_xen, dom0, needs, smmu_xen
-from tests.xen.xl import ramdisk
+from tests.xen.tools import XL, debian_xen, dom0, needs, smmu_xen
+from tests.xen.xl import INIT as INIT_OF_XL
+from tests.xen.xl import Created, ramdisk
 
 LOAD = re.compile(r"load \S+ \S+ (0x[0-9a-f]+) \$\{prefix\}(\S+)")
 LINUX = Machine("virt,virtualization=on,gic-version=3", memory=2048)
@@ -47,7 +48,7 @@ def booted(
             options += ["-dtb", str(file)]
         else:
             options += ["-device", f"loader,file={file},addr={address},force-raw=on"]
-    return console(folder, machine, *options, until=f"{until}|{STOPPED}", seconds=120)
+    return console(folder, machine, *options, until=f"{until}|{STOPPED}", seconds=240)
 
 
 @needs({"Debian's Xen for arm64": debian_xen(), "Debian's kernel for arm64": dom0()})
@@ -84,3 +85,35 @@ def test_the_bytes_of_an_assigned_device_move(viommu: Run, tmp_path: Path) -> No
     assert outcome.status == 0, outcome.err
     printed = booted(tmp_path, MACHINE, tmp_path / "out", xen, [kernel], ENDED)
     assert said_by(1, printed) == right(FIRST), printed
+
+
+@needs(XL)
+def test_a_guest_of_xl_beside_dom0(viommu: Run, tmp_path: Path) -> None:
+    """The same device by xl: dom0 is started by xen.dtb and boot.cmd, and has xl.cfg as it is, but
+    for the UART by which the guest of this test speaks.
+    """
+    xen, base, out = smmu_xen(), dom0(), tmp_path / "out"
+    assert xen and base
+    host = host_tree(host_blob(tmp_path, MACHINE), Said(edu=FIRST))
+    known = bound(viommu, tmp_path / "guest", host, "xen", UNDER_XEN, Said(edu=FIRST))
+    kernel = image(edu_guest(tmp_path / "guest", known.macros()))
+    command = (
+        *("assign", "--host", host, "--kernel", kernel, "--xen", xen, "--memory", "64"),
+        *("--toolstack", "xl", "--dom0-kernel", base / "vmlinuz", "-o", out, FIRST.name),
+    )
+    first = viommu(*command)
+    assert first.status == 0, first.err
+    config = tmp_path / "guest.cfg"
+    config.write_text((out / "xl.cfg").read_text() + 'vuart = "sbsa_uart"\n')
+    files = {"init": INIT_OF_XL, "guest.cfg": config, kernel.name: kernel}
+    files["passthrough-xl.dtb"] = out / "passthrough-xl.dtb"
+    # Without dom0_mem on Xen's command line, xl locks a file there.
+    files["var/lock/empty"] = config
+    root = ramdisk(tmp_path, base / "root.cpio.gz", files)
+    # xen.dtb states the size of the ramdisk, which has xl.cfg in it.
+    outcome = viommu(*command, "--dom0-ramdisk", root)
+    assert outcome.status == 0, outcome.err
+    own = [base / "vmlinuz", root]
+    shown = Created(booted(tmp_path, MACHINE, out, xen, own, "--- end"))
+    assert shown.section("xl create")[-1] == "status 0", shown.console
+    assert shown.section("guest") == right(FIRST), shown.console

@@ -143,10 +143,15 @@ def xl_cfg(plan: Plan, profile: Profile) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def xl_domain(domain: Domain, made_of: DomainFiles, profile: Profile) -> str:
-    """Return NAME.cfg: the whole configuration of a domain. Its paths are those of system.json."""
+def xl_domain(
+    domain: Domain, made_of: DomainFiles, profile: Profile, *, is_alone: bool = False
+) -> str:
+    """Return the whole configuration of a domain: NAME.cfg, with the paths of system.json, or
+    xl.cfg of a guest that `is_alone`.
+    """
     lines = [
-        SYSTEM_FIRST_LINE,
+        # By it, an output folder knows its own.
+        XL_CFG_FIRST_LINE if is_alone else SYSTEM_FIRST_LINE,
         "# Paths are relative: start xl where they lead to the files, or write others.",
         f"name = {_quoted(domain.name)}",
     ]
