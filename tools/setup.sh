@@ -31,6 +31,11 @@ if [ "$purpose" = boot ]; then
     need make make --version
     need xz-utils xz --version
     need cpio cpio --version
+    # A boot loader, and a disk for it.
+    need u-boot-qemu test -e /usr/lib/u-boot/qemu_arm64/u-boot.bin
+    need u-boot-tools mkimage -V
+    need mtools mcopy --version
+    need dosfstools mkfs.vfat --help
 fi
 if [ "$purpose" != demo ] && [ "$purpose" != docs ]; then
     # More oracles: pylibfdt, which pip builds from source, and Graphviz.

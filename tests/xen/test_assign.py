@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from struct import pack
 
 from tests.support import Run
 from tests.xen.edu import UNDER_XEN, Said, bound, host_tree
@@ -12,7 +13,7 @@ from tests.xen.hypervisor import STOPPED, said_by
 from tests.xen.machine import ENDED, Machine, console, host_blob
 from tests.xen.programs import edu_guest, image
 from tests.xen.stage2 import FIRST, MACHINE, needs_stage2, right
-from tests.xen.tools import XL, debian_xen, dom0, needs, smmu_xen
+from tests.xen.tools import XL, debian_xen, dom0, needs, run, smmu_xen, uboot
 from tests.xen.xl import INIT as INIT_OF_XL
 from tests.xen.xl import Created, ramdisk
 
@@ -68,6 +69,57 @@ def test_a_linux_guest_reads_the_clock_that_it_was_assigned(viommu: Run, tmp_pat
     printed = booted(tmp_path, LINUX, tmp_path / "out", xen, own, "PASS")
     assert re.search(r"clock rtc-pl031 9010000.pl031 20\d\d-", printed), printed
     assert "/proc/device-tree/passthrough/pl031@9010000" in printed
+
+
+def disk(folder: Path, files: list[Path]) -> Path:
+    """A disk with one bootable FAT partition, in which these files are."""
+    image, start = folder / "disk.img", 1 << 20
+    size = -(-sum(file.stat().st_size for file in files) // start) * start + 16 * start
+    with image.open("wb") as out:
+        out.truncate(start + size)
+        # The one row of the partition table: bootable, FAT32 by LBA, from sector 2048 on.
+        out.seek(446)
+        out.write(pack("<8BII", 0x80, 0, 0, 0, 0x0C, 0, 0, 0, start // 512, size // 512))
+        out.seek(510)
+        out.write(b"\x55\xaa")
+    run("mkfs.vfat", "-F", "32", "--offset", str(start // 512), str(image), str(size // 1024))
+    run("mcopy", "-i", f"{image}@@{start}", *map(str, files), "::")
+    return image
+
+
+@needs({"Debian's Xen": debian_xen(), "Debian's kernel for arm64": dom0(), "U-Boot": uboot()})
+def test_the_boot_loader_does_what_boot_cmd_says(viommu: Run, tmp_path: Path) -> None:
+    """U-Boot finds the script on a disk, as on a board, and the guest has its device."""
+    base, xen, loader = dom0(), debian_xen(), uboot()
+    assert base and xen and loader
+    init, out = tmp_path / "init", tmp_path / "out"
+    init.write_text(INIT)
+    root = ramdisk(tmp_path, base / "root.cpio.gz", {"init": init})
+    outcome = viommu(
+        *("assign", "--host", host_blob(tmp_path, LINUX), "-o", out),
+        *("--kernel", base / "vmlinuz", "--ramdisk", root, "--xen", xen),
+        *("--allow", "unprotected:/pl031@9010000:it does no DMA", "pl031@9010000"),
+    )
+    assert outcome.status == 0, outcome.err
+    script = out / "boot.scr"
+    run(
+        "mkimage",
+        "-A",
+        "arm64",
+        "-T",
+        "script",
+        "-C",
+        "none",
+        "-d",
+        str(out / "boot.cmd"),
+        str(script),
+    )
+    own = [base / "vmlinuz", root, xen, script, out / "xen.dtb", out / "passthrough-dom0less.dtb"]
+    drive = f"if=none,id=disk,format=raw,file={disk(tmp_path, own)}"
+    options = ("-bios", str(loader), "-drive", drive, "-device", "virtio-blk-device,drive=disk")
+    printed = console(tmp_path, LINUX, *options, until=f"PASS|{STOPPED}", seconds=300)
+    assert "U-Boot 20" in printed
+    assert re.search(r"clock rtc-pl031 9010000.pl031 20\d\d-", printed), printed
 
 
 @needs_stage2

@@ -50,6 +50,13 @@ def dom0() -> Path | None:
     return brought("dom0")
 
 
+def uboot() -> Path | None:
+    """Debian's U-Boot for QEMU's virt machine, if the tools that make a disk for it are here."""
+    file = Path("/usr/lib/u-boot/qemu_arm64/u-boot.bin")
+    tools = map(shutil.which, ("mkimage", "mcopy", "mkfs.vfat"))
+    return file if file.exists() and all(tools) else None
+
+
 def run(*command: str) -> str:
     """What `command` prints; it must succeed."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
