@@ -16,7 +16,6 @@ from west_viommu.hypervisor.drivers import (
     probed,
     refused_entry,
     too_many,
-    triggers,
     v2m_frames,
 )
 from west_viommu.read.profiles import profile
@@ -119,8 +118,7 @@ def test_the_entries_of_a_master() -> None:
     cells = V2.replace("#iommu-cells = <1>", "#iommu-cells = <2>")
     found = devices(f"{V3} {cells} m {{ iommus = <2 0x8012 0x8003 2 5 0>; }};")
     (master,) = found.masters
-    assert entries(master, found.iommus["/v2@1"]) == [Entry(0x12, 3), Entry(5, 0)]
-    assert entries(master, found.iommus["/v3@0"]) == []
+    assert entries(master.streams) == [Entry(0x12, 3), Entry(5, 0)]
 
 
 @pytest.mark.parametrize(
@@ -163,9 +161,3 @@ def test_the_lines_of_a_gicv2m_frame(properties: str, expected: list[int]) -> No
     frame = f'v2m@5 {{ compatible = "arm,gic-v2m-frame"; reg = <5 1>; {properties} }}; its {{ }};'
     (found,) = v2m_frames(devices("", frame))
     assert (found.path, list(found.intids)) == ("/gic/v2m@5", expected)
-
-
-def test_the_triggers_of_a_node() -> None:
-    found = devices("m { interrupts = <0 5 4>, <0 6 0xff01>, <1 7 8>; };")
-    node = found.tree.node("/m")
-    assert node and list(triggers(found, node)) == [(37, 4), (38, 1)]

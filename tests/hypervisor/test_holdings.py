@@ -155,18 +155,18 @@ FIRST = [("/first", 32), ("/both", 32), ("/extended", 32)]
 )
 def test_who_has_a_line(wanted: set[int], expected: list[tuple[str, int]]) -> None:
     for body in (LINES, LINES + NEXUS):
-        found = holdings(body).all_lines(frozenset(wanted))
+        found = holdings(body).all_lines
         assert [(each.path, each.first) for each in found if each.first in wanted] == expected
         assert all(each.first == each.last for each in found)
 
 
 def test_who_has_a_line_behind_a_nexus() -> None:
-    found = holdings(LINES + NEXUS).all_lines(frozenset({52}))
+    found = holdings(LINES + NEXUS).all_lines
     assert ("/nexus/behind", 52) in [(each.path, each.first) for each in found]
 
 
 def test_all_lines() -> None:
-    assert [(each.path, each.first) for each in holdings(LINES + NEXUS).all_lines()] == [
+    assert [(each.path, each.first) for each in holdings(LINES + NEXUS).all_lines] == [
         *(("/first", 32), ("/last", 1019), ("/both", 32), ("/both", 39), ("/extended", 32)),
         *(("/smmu", 40), ("/other", 42), ("/nexus/behind", 52)),
     ]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import tree
-from west_viommu.hypervisor.lines import lines, map_targets
+from west_viommu.hypervisor.lines import first_lost, lines, named_line, targets, typed_lines
 
 GIC = """gic: gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>;
     phandle = <1>; };"""
@@ -42,7 +42,11 @@ def found_in(device: str, gic: str = GIC) -> list[int]:
         ("interrupts = <0 5 4>; interrupts-extended = <1 0 6>;", [37]),
         ("interrupts-extended = <1 0 6>;", []),
         # Behind a nexus; a row that is malformed loses its own alone.
-        ("interrupts-extended = <3 2 3 1 1 0 6 4>;", [39, 38]),
+        ("interrupts-extended = <3 2 3 1 1 0 6 4>; reg = <0 0 0>;", [39, 38]),
+        # "no reg passed in when needed" (dt_irq_map_raw()).
+        ("interrupts-extended = <3 1 1 0 6 4>;", [38]),
+        # An entry without a controller counts, and is lost.
+        ("interrupts = <0 5 4>; interrupts-extended = <1 0 6 4 0>;", [38]),
         ("interrupts-extended = <3 1>; reg = [00 00 00 00 00];", [39]),
     ],
 )
@@ -75,8 +79,8 @@ def test_the_targets_of_a_bridge(bridge: str, expected: list[int]) -> None:
     found = tree(f"pci {{ {cells} {bridge} }}; {GIC} {GPIO}")
     node = found.node("/pci")
     assert node
-    assert list(map_targets(found, node, found.node("/gic"))) == expected
-    assert list(map_targets(found, node, None)) == []
+    assert [intid for intid, _ in targets(found, node, found.node("/gic"))] == expected
+    assert list(targets(found, node, None)) == []
 
 
 def test_a_target_without_number_is_none() -> None:
@@ -84,7 +88,7 @@ def test_a_target_without_number_is_none() -> None:
     found = tree(f"pci {{ {bridge} }}; {GIC.replace('<3>', '<1>')}")
     node = found.node("/pci")
     assert node
-    assert list(map_targets(found, node, found.node("/gic"))) == []
+    assert list(targets(found, node, found.node("/gic"))) == []
 
 
 def test_a_bridge_without_cells_of_its_own() -> None:
@@ -97,4 +101,39 @@ def test_a_bridge_without_cells_of_its_own() -> None:
     )
     node = found.node("/bus/pci")
     assert node
-    assert list(map_targets(found, node, found.node("/gic"))) == [37]
+    assert list(targets(found, node, found.node("/gic"))) == [(37, 4)]
+
+
+@pytest.mark.parametrize(
+    ("device", "place"),
+    [
+        ("", None),
+        ("interrupts = <0 5 4>;", None),
+        ("interrupts = <0 5>;", None),
+        ("interrupts-extended = <0>;", 0),
+        ("interrupts-extended = <1 0 6 4 0>;", 1),
+        # A list that cannot be counted does not count.
+        ("interrupts-extended = <9 1>;", None),
+        # A row that is not there, or is malformed; an address that the map needs.
+        ("interrupts-extended = <3 5>; reg = <0 0 0>;", 0),
+        ("interrupts-extended = <3 1 3 2>; reg = <0 0 0>;", 1),
+        ("interrupts-extended = <3 1>;", 0),
+        ("interrupts-extended = <3 1>; reg = <0 0 0>;", None),
+    ],
+)
+def test_an_interrupt_that_leads_nowhere(device: str, place: int | None) -> None:
+    host = tree(f"interrupt-parent = <1>; {GIC} {GPIO} {NEXUS} device {{ {device} }};")
+    node = host.node("/device")
+    assert node
+    assert first_lost(host, node) == place
+
+
+def test_triggers_and_names() -> None:
+    device = 'interrupts = <0 5 1>, <0 6 0xff04>, <1 7 8>; interrupt-names = "a", "b";'
+    host = tree(f"interrupt-parent = <1>; {GIC} device {{ {device} }}; plain {{ }};")
+    node, plain, gic = host.node("/device"), host.node("/plain"), host.node("/gic")
+    assert node and plain
+    assert list(typed_lines(host, node, gic)) == [(37, 1), (38, 4), (23, 8)]
+    assert named_line(host, node, gic, "b") == (38, 4)
+    assert named_line(host, node, gic, "c") is None
+    assert named_line(host, plain, gic, "b") is None

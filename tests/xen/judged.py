@@ -191,10 +191,10 @@ def is_made(pair: Pair, outcome: Outcome) -> bool:
     return outcome.status == 0 and name in outcome.files
 
 
-def world_of(pair: Pair, outcome: Outcome) -> World:
+def world_of(pair: Pair, outcome: Outcome, xen: Xen | None = None) -> World:
     """What Xen makes of the files that the tool wrote."""
     marked = with_marks(pair.host, marked_by(outcome.files["host.overlay"].decode()))
-    return whole(marked, [_guest(pair, outcome)], pair.side.xen)
+    return whole(marked, [_guest(pair, outcome)], xen or pair.side.xen)
 
 
 def layout_of(plan: bytes, guest: RandomGuest, *, has_uart: bool) -> Layout:
@@ -239,9 +239,12 @@ def _accepted(pair: Pair, outcome: Outcome) -> Verdict:
     world = world_of(pair, outcome)
     if _before_the_guest(world) and _before_the_guest(pair.alone()):
         found = faults(world)
-        if pair.is_new and not is_told_of(found[0], outcome.err):
+        if not is_told_of(found[0], outcome.err):
             return Verdict(False, f"bound without a word, but {_kind(found[0])}", found)
         return Verdict(True, "bound; the host does not start, with a guest or without", [])
+    if "[xen-stops]" in outcome.err and not _stops_some(pair, outcome):
+        said = [line for line in _warnings(outcome.err) if "[xen-stops]" in line]
+        return Verdict(False, "warned of a host that starts", said)
     if not world.is_sound:
         found = faults(world)
         if all(is_warned_of(fault, outcome.err) for fault in found):
@@ -265,6 +268,12 @@ def _accepted(pair: Pair, outcome: Outcome) -> Verdict:
     if wrong:
         return Verdict(False, f"bound, but by rules.py {_kind(wrong[0])}", wrong)
     return Verdict(True, "bound, and Xen agrees", [])
+
+
+def _stops_some(pair: Pair, outcome: Outcome) -> bool:
+    """Whether a Xen of the profile does not come to the guest."""
+    xens = {side.xen for side in (*SIDES, *NEW_SIDES) if side.profile == pair.side.profile}
+    return any(_before_the_guest(world_of(pair, outcome, xen)) for xen in xens)
 
 
 def is_told_of(fault: str, err: str) -> bool:

@@ -142,7 +142,7 @@ def verdict(system: System) -> Verdict:
         if status == 0:
             marked = marked_by(Path(out, "marks.overlay").read_text())
             world = whole(with_marks(system.host, marked), guests, system.side.xen)
-            return accepted(json.loads(told), made, world, err if system.is_new else None)
+            return accepted(json.loads(told), made, world, err)
         marked = set()
         for own in made:
             marked |= marked_by((own / "viommu/host.overlay").read_text())
@@ -155,12 +155,10 @@ def verdict(system: System) -> Verdict:
         )
 
 
-def accepted(
-    told: dict[str, object], made: Iterable[Path], world: World, err: str | None = None
-) -> Verdict:
-    """Judge what was taken; with `err`, what that tells is judged as well."""
+def accepted(told: dict[str, object], made: Iterable[Path], world: World, err: str) -> Verdict:
+    """Judge what was taken, with the warnings in `err`."""
     if any(fault.hand in (XEN, DOM0) for fault in world.faults):
-        if err is not None and not is_told_of(faults(world)[0], err):
+        if not is_told_of(faults(world)[0], err):
             return Verdict(False, "taken without a word; the host does not start", faults(world))
         return Verdict(True, "taken; the host does not start", [])
     allowed = 0
@@ -172,7 +170,7 @@ def accepted(
         return Verdict(True, "taken, with what the plans allow", [])
     if world.is_sound:
         return Verdict(True, "taken, and Xen agrees", [])
-    if err is not None and all(is_warned_of(fault, err) for fault in faults(world)):
+    if all(is_warned_of(fault, err) for fault in faults(world)):
         return Verdict(True, "taken, with a warning", faults(world))
     return Verdict(False, "taken, but not by Xen", faults(world))
 

@@ -246,8 +246,7 @@ class Given:
         explained = {intid for path in self.found for intid in self.own_lines(path)}
         rest = self.intids - explained
         by_page = {c.path for claims in self.host.owners(left).values() for c in claims}
-        wanted = frozenset(rest)
-        claims = self.host.holdings.all_lines(wanted) if wanted else []
+        claims = self.host.holdings.all_lines if rest else []
         by_line = {claim.path for claim in claims if claim.first in rest}
         above = {path for each in self.found for path in paths_above(each)}
         whole: dict[str, Where] = {}

@@ -138,7 +138,7 @@ class _Lines:
             self._set.add("extra", what, hint, line.where, found=str(line.intid))
 
     def _owner_of_line(self, intid: int) -> str:
-        claims = self._set.host.holdings.all_lines(frozenset({intid})) if intid >= FIRST_SPI else []
+        claims = self._set.host.holdings.all_lines if intid >= FIRST_SPI else []
         return next((claim.path for claim in claims if claim.first == intid), "")
 
     def judge_dtdev(self) -> None:

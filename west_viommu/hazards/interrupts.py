@@ -9,6 +9,7 @@ from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.hypervisor.assignment import Assigned
+from west_viommu.hypervisor.dom0 import TriggerClash
 from west_viommu.hypervisor.drivers import v2m_frames
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.sweep import Conflict
@@ -77,6 +78,43 @@ def interrupt_unroutable(assigned: Assigned, ownership: Ownership) -> Iterator[D
         )
 
 
+def two_triggers(ownership: Ownership) -> Found:
+    """A line of the device with two triggers, within the device or beside another node: Xen keeps
+    the first, and gives up the node that has the other (irq_set_spi_type(); booted).
+    """
+    for clash in _trigger_clashes(ownership):
+        mine = clash.path if clash.path in ownership.first_of else clash.first_path
+        node = ownership.first_of.get(mine)
+        if node:
+            yield node, _two_triggers(clash, mine, ownership)
+
+
+def _two_triggers(clash: TriggerClash, mine: str, ownership: Ownership) -> Diagnostic:
+    first, second = _trigger(clash.first_trigger), _trigger(clash.trigger)
+    others = f"for {clash.first_path}" if clash.first_path != clash.path else "before"
+    read = (
+        "Xen reads the lines of marked and of disabled nodes as well, so that neither helps, and "
+        "creates no dom0"
+        if ownership.holdings.has_dom0
+        else "Xen does not assign the device that comes second"
+    )
+    return Diagnostic(
+        what=f"INTID {clash.intid} is {second} for {clash.path}, and {first} {others}",
+        hint="correct the host tree, so that the line has one trigger, or remove a node that has "
+        f"the other from it: {read}",
+        prop="interrupts",
+        expected="one trigger for a line",
+        found=f"{first} and {second}",
+        severity=Severity.FATAL,
+        other=clash.path if mine == clash.first_path else clash.first_path,
+    )
+
+
+def _trigger(sense: int) -> str:
+    """Return a trigger in Linux's numbers for people."""
+    return {LINUX_EDGE: "edge", LINUX_LEVEL: "level"}.get(sense, f"of type {sense}")
+
+
 def interrupt_clash(ownership: Ownership) -> Found:
     """A line that the vSMMU, the hypervisor, dom0 or another node of the guest has. One domain may
     have a line for two devices (route_irq_to_guest(); booted).
@@ -84,7 +122,7 @@ def interrupt_clash(ownership: Ownership) -> Found:
     yield from _guest_clashes(ownership)
     listed = {assigned.node: frozenset(assigned.intids) for assigned in ownership.assigned}
     frames = {frame.path for frame in v2m_frames(ownership.devices)}
-    for conflict in ownership.conflicts.lines:
+    for conflict in _with_one_trigger(ownership):
         if conflict.other in frames and ownership.holdings.has_dom0:
             yield conflict.node, _of_frame(conflict)
             continue
@@ -107,6 +145,26 @@ def interrupt_clash(ownership: Ownership) -> Found:
                 found=f"INTID {conflict.first}",
             ),
         )
+
+
+def _trigger_clashes(ownership: Ownership) -> Iterator[TriggerClash]:
+    """Yield the lines with two triggers, but for those of GICv2m frames, which no trigger frees."""
+    frames = {frame.path for frame in v2m_frames(ownership.devices)}
+    for clash in ownership.conflicts.triggers:
+        if clash.first_path not in frames:
+            yield clash
+
+
+def _with_one_trigger(ownership: Ownership) -> Iterator[Conflict]:
+    """Yield the conflicts of lines, without those that `two_triggers` is about."""
+    clashes = {
+        (clash.intid, *pair)
+        for clash in _trigger_clashes(ownership)
+        for pair in ((clash.path, clash.first_path), (clash.first_path, clash.path))
+    }
+    for conflict in ownership.conflicts.lines:
+        if (conflict.first, conflict.host, conflict.other) not in clashes:
+            yield conflict
 
 
 def _of_frame(conflict: Conflict) -> Diagnostic:
@@ -164,7 +222,7 @@ def interrupt_shared_with_disabled(ownership: Ownership) -> Found:
     """A node that is not enabled, with the same line: handle_device() routes it to dom0 all the
     same (booted: "already used by domain 0"; with xen,passthrough on that node the guest starts).
     """
-    for conflict in ownership.conflicts.lines:
+    for conflict in _with_one_trigger(ownership):
         if conflict.standing is Standing.OFF and not conflict.part_of:
             yield conflict.node, _shared_with_disabled(conflict, ownership)
 

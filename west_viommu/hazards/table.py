@@ -96,6 +96,8 @@ HAZARDS = (
     Hazard("interrupt-private", interrupts.interrupt_private),
     Hazard("not-given-to-dom0", device.not_given_to_dom0, needs=("hypervisor-owned",)),
     Hazard("interrupt-unroutable", interrupts.interrupt_unroutable),
+    Hazard("interrupt-clash", interrupts.two_triggers),
+    # The same id, of lines with one trigger.
     Hazard("interrupt-clash", interrupts.interrupt_clash),
     Hazard("device-disabled", device.device_disabled, _WARNING),
     Hazard("page-shared-with-disabled", pages.page_shared_with_disabled, _WARNING),
@@ -114,6 +116,8 @@ HAZARDS = (
     Hazard("coherence", device.coherence, _WARNING),
     Hazard("provides-to-host", device.provides_to_host, _WARNING, ("hypervisor-owned",)),
     Hazard("xen-console", device.xen_console, _WARNING),
+    # hazards/host.py finds it.
+    Hazard("xen-stops", None, _WARNING),
 )
 
 

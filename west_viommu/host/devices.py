@@ -114,6 +114,12 @@ class NodeIndex:
         """The regions of `node` by the numbers of its own bus, as Xen finds them."""
         return self._if_any(self._as_xen.reg, node)
 
+    def lost_address(self, node: Node) -> int | None:
+        """Return the place of the first region of `node` that has no address, for which Xen creates
+        no dom0; None if there is none.
+        """
+        return self._as_xen.first_lost(node)
+
     def windows(self, bridge: Node) -> tuple[Region | None, ...]:
         """The windows of a PCI bridge at absolute addresses, as Xen finds them."""
         ranges = self._if_any(lambda node: self._as_xen.ranges(node) or (), bridge)

@@ -13,11 +13,11 @@ from typing import NamedTuple
 from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Iommu, Master, Stream
-from west_viommu.hypervisor.lines import lines, typed_lines
+from west_viommu.hypervisor.lines import lines
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.interrupts import FIRST_SPI, LAST_SPI, Intid
+from west_viommu.tree.interrupts import FIRST_SPI, LAST_SPI
 from west_viommu.tree.node import Node
 
 SMMUV3, SMMUV2, IPMMU = "SMMUv3", "SMMUv2", "IPMMU"
@@ -132,29 +132,30 @@ class Entry(NamedTuple):
         """Return whether the two entries have an ID in common."""
         return not (self.id ^ other.id) & ~(self.mask | other.mask)
 
+    def __str__(self) -> str:
+        return f"{self.id:#x} with the mask {self.mask:#x}" if self.mask else f"{self.id:#x}"
 
-def entries(master: Master, iommu: Iommu) -> list[Entry]:
-    """Return the entries that Xen from 4.20 on makes of the streams of `master` on an SMMUv2."""
-    if kind(iommu.compatible) != SMMUV2:
-        return []
+
+def entries(streams: Iterable[Stream]) -> list[Entry]:
+    """Return the entries that Xen from 4.20 on makes of `streams` of a master on an SMMUv2."""
     return [
         Entry(stream.id & SMR_BITS, (stream.mask or 0) & SMR_BITS)
-        for stream in master.streams
-        if stream.iommu == iommu.path and stream.id is not None
+        for stream in streams
+        if stream.id is not None
     ]
 
 
-def refused_entry(new: Iterable[Entry], old: Iterable[Entry] = ()) -> tuple[Entry, Entry] | None:
+def refused_entry(new: Iterable[Entry], old: Sequence[Entry] = ()) -> tuple[Entry, Entry] | None:
     """Return the first of the `new` entries that arm_smmu_find_sme() refuses with -EINVAL (4.20
     on), and the entry before it, or of the `old` ones, that it overlaps without lying inside it.
     """
     there = list(old)
     for entry in new:
-        if any(known.holds(entry) for known in there):
-            continue
-        for known in there:
-            if known.overlaps(entry):
-                return entry, known
+        # A single ID that overlaps another entry lies in it.
+        if entry.mask and not any(known.holds(entry) for known in there):
+            for known in there:
+                if known.overlaps(entry):
+                    return entry, known
         there.append(entry)
     return None
 
@@ -180,13 +181,6 @@ def v2m_frames(devices: Devices) -> Iterator[Frame]:
             first, count = (_u32(child, f"arm,msi-{name}") for name in ("base-spi", "num-spis"))
             stated = range(first, min(first + count, LAST_SPI + 1)) if first and count else range(0)
             yield Frame(child.path, stated if first >= FIRST_SPI else range(0))
-
-
-def triggers(devices: Devices, node: Node) -> Iterator[tuple[Intid, int]]:
-    """Yield each SPI of `node` with the trigger that Xen sets for it."""
-    for intid, trigger in typed_lines(devices.tree, node, devices.index.gic):
-        if intid >= FIRST_SPI:
-            yield intid, trigger
 
 
 def _tried(node: Node, profile: Profile) -> str:

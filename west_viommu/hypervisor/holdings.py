@@ -9,7 +9,7 @@ node's streams, maps its registers and routes its interrupts, unless the node ha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from functools import cached_property
 from typing import NamedTuple
@@ -17,8 +17,15 @@ from typing import NamedTuple
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import Interval, covered_by, submask_intervals
 from west_viommu.host.inventory import Master, Stream, map_intervals
-from west_viommu.hypervisor.drivers import SMR_BITS, Iommus, cut_id, probed, v2m_frames
-from west_viommu.hypervisor.lines import lines, map_targets
+from west_viommu.hypervisor.drivers import (
+    SMMUV3,
+    SMR_BITS,
+    Iommus,
+    cut_id,
+    probed,
+    v2m_frames,
+)
+from west_viommu.hypervisor.lines import named_line, targets, typed_lines
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import Driver, Profile
 from west_viommu.hypervisor.roles import (
@@ -39,6 +46,8 @@ ID_BITS = 32
 ID_MASK = (1 << ID_BITS) - 1
 # Blocks of registers for several drivers, by their nature.
 _FOR_ALL = frozenset({"syscon", "simple-mfd"})
+# The lines of an SMMUv3 that has no combined one (arm_smmu_device_dt_probe()).
+_OF_SMMUV3 = ("eventq", "priq", "gerror")
 # A mask that cuts an ID space into more pieces is taken for the whole range that it spans.
 _MOST_PIECES = 256
 
@@ -77,7 +86,7 @@ class Holdings:
         self._drivers: dict[str, Driver | None] = {}
         self._standings: dict[str, Standing] = {}
         self._roles: dict[str, str] = {}
-        self._lines: dict[str, tuple[Intid, ...]] = {}
+        self._lines: dict[str, tuple[tuple[Intid, int], ...]] = {}
         self._inherited: dict[str, tuple[str, str | None]] = {}
 
     @cached_property
@@ -138,6 +147,13 @@ class Holdings:
         """
         node = self._tree.node(iommu)
         return node is not None and "xen,passthrough" in node.properties
+
+    def own_status(self, path: str) -> str:
+        """The status of the node at `path` by itself, which counts for an IOMMU
+        (dt_device_is_available()).
+        """
+        node = self._tree.node(path)
+        return _own_status(node) if node else "okay"
 
     def is_bridge(self, path: str) -> bool:
         """Whether the node at `path` is a PCI bridge."""
@@ -212,28 +228,68 @@ class Holdings:
 
     def lines(self, node: Node) -> tuple[Intid, ...]:
         """The INTIDs of `node`, as Xen reads them."""
+        return tuple(intid for intid, _ in self.typed_lines(node))
+
+    def typed_lines(self, node: Node) -> tuple[tuple[Intid, int], ...]:
+        """The INTIDs of `node`, as Xen reads them, each with its trigger."""
         known = self._lines.get(node.path)
         if known is None:
-            known = tuple(lines(self._tree, node, self.devices.index.gic))
+            known = tuple(typed_lines(self._tree, node, self.devices.index.gic))
             self._lines[node.path] = known
         return known
 
-    def all_lines(self, wanted: frozenset[int] | None = None) -> list[Claim]:
+    def typed_targets(self, node: Node) -> tuple[tuple[Intid, int], ...]:
+        """The INTIDs of the interrupt-map of `node`, if it is a PCI bridge, with their triggers."""
+        if "interrupt-map" not in node.properties or not _is_bridge(node):
+            return ()
+        return tuple(targets(self._tree, node, self.devices.index.gic))
+
+    @cached_property
+    def lines_of_xen(self) -> list[tuple[str, Intid, int]]:
+        """The lines that Xen takes for its IOMMUs and its console before it creates a domain, each
+        with the node and the trigger.
+        """
+        found: list[tuple[str, Intid, int]] = []
+        for path, kind in self.iommus.probed.items():
+            node = self._tree.node(path)
+            if node is None:
+                continue
+            lines: Iterable[tuple[Intid, int]] = self.typed_lines(node)
+            if kind == SMMUV3:
+                gic = self.devices.index.gic
+                names = ("combined", *_OF_SMMUV3)
+                named = {name: named_line(self._tree, node, gic, name) for name in names}
+                combined = named.pop("combined")
+                lines = [line for line in ([combined] if combined else named.values()) if line]
+            found += ((path, intid, trigger) for intid, trigger in lines)
+        console = self._tree.node(self.console) if self.console else None
+        if console and "xen,passthrough" not in console.properties:
+            found += ((console.path, *line) for line in self.typed_lines(console)[:1])
+        return found
+
+    def nodes_of_dom0(self) -> Iterator[tuple[Node, bool]]:
+        """Yield the nodes that handle_node() comes to, in Xen's order; and of each whether it is
+        left out of dom0 for a PPI alone. Xen's console is not among them.
+        """
+        below_console = f"{self.console}/"
+        for node in self._tree.nodes():
+            left_out_by = self._of_parents(node)[1]
+            if left_out_by is None:
+                if node.path != self.console and not node.path.startswith(below_console):
+                    yield node, False
+            elif left_out_by == node.path and not is_left_out(node):
+                yield node, True
+
+    @cached_property
+    def all_lines(self) -> list[Claim]:
         """The SPIs that dom0 gets with every node, those of a PCI bridge's interrupt-map too, and
         those that Xen takes for its SMMUs and its console: the lines of whatever else it keeps are
-        free. With `wanted`, at least of the nodes that have one of these.
+        free.
         """
         claims = []
-        cells = _as_cells(wanted) if wanted is not None and not self._has_nexus() else None
-        bridges = tuple(f"{node.path}/" for node in self._tree.nodes() if _is_bridge(node))
         for node in self._tree.nodes():
-            has_any = _interrupts(node) and (
-                cells is None or _has_cell(node, cells) or node.path.startswith(bridges)
-            )
-            if has_any and self._has_handler(node):
-                gic = self.devices.index.gic
-                of_map = map_targets(self._tree, node, gic) if _is_bridge(node) else ()
-                for intid in (*self.lines(node), *of_map):
+            if _has_interrupts(node) and self._has_handler(node):
+                for intid, _ in (*self.typed_lines(node), *self.typed_targets(node)):
                     if intid >= FIRST_SPI:
                         claims.append(Claim(intid, intid, node.path))
         for frame in v2m_frames(self.devices) if self.has_dom0 else ():
@@ -252,15 +308,6 @@ class Holdings:
     def _on(self, iommu: str, first: int, last: int, path: str) -> Claim:
         base = self._places[iommu] << ID_BITS
         return Claim(base | first, base | last, path)
-
-    def _has_nexus(self) -> bool:
-        """Whether a node other than a PCI bridge maps interrupts: only behind one is the number in
-        a node another than the GIC's.
-        """
-        return any(
-            "interrupt-map" in node.properties and not _is_bridge(node)
-            for node in self._tree.nodes()
-        )
 
     def _found(self, node: Node) -> Standing:
         status, left_out_by = self._of_parents(node)
@@ -290,8 +337,8 @@ class Holdings:
 
     def _has_ppi(self, node: Node) -> bool:
         """Whether an interrupt of `node` is a PPI: then handle_node() leaves it out."""
-        has_any = bool(_interrupts(node))
-        return has_any and any(FIRST_PPI <= intid < FIRST_SPI for intid in self.lines(node))
+        lines = self.lines(node) if _has_interrupts(node) else ()
+        return any(FIRST_PPI <= intid < FIRST_SPI for intid in lines)
 
 
 def _own_status(node: Node) -> str:
@@ -304,22 +351,9 @@ def _is_bridge(node: Node) -> bool:
     return node.properties.get("device_type") == b"pci\0"
 
 
-def _interrupts(node: Node) -> bytes:
-    """All that says interrupts of `node`; b"" where nothing does."""
-    properties = node.properties
-    value = properties.get("interrupts-extended", b"") + properties.get("interrupts", b"")
-    return value + properties.get("interrupt-map", b"") if _is_bridge(node) else value
-
-
-def _as_cells(intids: frozenset[int]) -> frozenset[bytes]:
-    """How the cells look that may mean one of `intids`: as an SPI, or as what Xen takes for it."""
-    numbers = {intid - first for intid in intids for first in (FIRST_SPI, FIRST_PPI)}
-    return frozenset(number.to_bytes(4, "big") for number in numbers if number >= 0)
-
-
-def _has_cell(node: Node, cells: frozenset[bytes]) -> bool:
-    value = _interrupts(node)
-    return any(value[at : at + 4] in cells for at in range(0, len(value), 4))
+def _has_interrupts(node: Node) -> bool:
+    names = ("interrupts", "interrupts-extended", "interrupt-map")
+    return any(name in node.properties for name in names)
 
 
 def _ids(stream: Stream, stream_id: int | None) -> list[Interval]:

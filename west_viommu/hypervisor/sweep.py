@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from west_viommu.host.intervals import meetings
 from west_viommu.hypervisor.assignment import Assigned, RawMapping
+from west_viommu.hypervisor.dom0 import TriggerClash, trigger_clashes
 from west_viommu.hypervisor.holdings import ID_BITS, ID_MASK, Claim, Holdings, Standing
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
 from west_viommu.tree.node import Node, paths_above
@@ -104,14 +105,15 @@ class Conflict(NamedTuple):
 
 class Conflicts(NamedTuple):
     """All conflicts of what guests get. `raw`: those of memory that a guest maps without a device.
-    `children`: each guest node with a DMA master below its host node that stays with dom0.
-    `marks`: the nodes that host.overlay keeps from dom0.
+    `triggers`: lines with two triggers, of any nodes. `children`: each guest node with a DMA master
+    below its host node that stays with dom0. `marks`: the nodes that host.overlay keeps from dom0.
     """
 
     streams: tuple[Conflict, ...]
     pages: tuple[Conflict, ...]
     lines: tuple[Conflict, ...]
     raw: tuple[Conflict, ...]
+    triggers: tuple[TriggerClash, ...]
     children: tuple[tuple[str, str], ...]
     marks: tuple[Mark, ...]
 
@@ -198,12 +200,12 @@ class _Sweep:
         streams = self._search(_Resource.STREAMS, self._streams(), self._holdings.all_streams())
         pages = self._search(_Resource.PAGES, self._pages(), self._holdings.all_pages())
         mine = list(self._lines())
-        wanted = None if self._is_each_alone else frozenset(intid for intid, _, _ in mine)
-        claims = self._holdings.all_lines(wanted) if mine else []
+        claims = self._holdings.all_lines if mine else []
         lines = self._search(_Resource.LINES, mine, claims)
+        clashes = trigger_clashes(self._holdings, self._nodes, is_each_alone=self._is_each_alone)
         children = tuple(self._children())
         if self._is_each_alone:
-            return Conflicts(streams, pages, lines, (), children, ())
+            return Conflicts(streams, pages, lines, (), clashes, children, ())
         to_mark = {
             resource.value: [(each.other, each.host) for each in found if _is_to_mark(each)]
             for resource, found in zip(_Resource, (streams, pages, lines), strict=True)
@@ -212,7 +214,7 @@ class _Sweep:
         kept = {mark.node for mark in marks}
         raw = [each for each in pages if not (each.host or each.rival or each.other in kept)]
         of_devices = [each for each in pages if each.host or each.rival]
-        return Conflicts(streams, tuple(of_devices), lines, tuple(raw), children, marks)
+        return Conflicts(streams, tuple(of_devices), lines, tuple(raw), clashes, children, marks)
 
     def _streams(self) -> Iterator[tuple[int, int, int]]:
         maps = self._holdings.profile.programs_maps

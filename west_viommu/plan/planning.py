@@ -11,6 +11,7 @@ from typing import NamedTuple
 from west_viommu.diagnostics import Diagnostic
 from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Asked, Guest, Request
+from west_viommu.hazards.host import xen_stops
 from west_viommu.hazards.odd import Examiner, assigned_twice
 from west_viommu.hazards.overlaps import of_raw
 from west_viommu.hazards.ownership import Ownership
@@ -149,6 +150,11 @@ def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
         *_stale_vsids(terms, assignments, is_known=is_known),
         *_stale_extra(terms, extra, is_known=is_known),
     )
+    if all(problem.warning for problem in problems):
+        # Of a host that fits the guest, and that the user has no reason to change yet.
+        swept = ownership.conflicts
+        marks = {mark.node for mark in swept.marks}
+        problems += tuple(xen_stops(holdings, marks, swept.triggers, ownership.first_of))
     paths = [each.device.path for each in assignments]
     needs = Needs(devices.tree, paths)
     made = [

@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 
 from west_viommu.diagnostics import Diagnostic, Severity, Where, bounded
 from west_viommu.guest.regions import Mapped
+from west_viommu.hazards.host import xen_stops
 from west_viommu.hazards.overlaps import on_the_host
 from west_viommu.hazards.ownership import Ownership
 from west_viommu.hazards.parts import as_allowed
@@ -77,6 +78,9 @@ def judge(domains: Sequence[Domain], devices: Devices, terms: SystemTerms) -> Ju
                 finding._replace(node=node, where=domain.where, severity=Severity.ERROR)
             )
     problems += allowed.stale()
+    if all(problem.warning for problem in problems):
+        marks = {mark.node for mark in swept.marks}
+        problems += xen_stops(holdings, marks, swept.triggers, {each.host for each in assigned})
     return Judged(
         domains=tuple(domains),
         terms=terms,

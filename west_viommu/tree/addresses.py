@@ -16,6 +16,7 @@ DEFAULT_SIZE_CELLS = 1
 # Linux reads no wider ones either (OF_MAX_ADDR_CELLS); PCI has 3.
 MAX_CELLS = 4
 _END_OF_MEMORY = 1 << 64
+_PCI_TYPES = (b"pci\0", b"pciex\0", b"vci\0", b"ht\0")
 # Real buses have 30 entries of ranges at most. More are sorted before they are searched.
 _FEW = 64
 
@@ -141,6 +142,32 @@ class AddressMap:
             self._regions[node.path] = known
         return known
 
+    def first_lost(self, node: Node) -> int | None:
+        """Return the place of the first `reg` entry for which Xen finds no address, and stops; None
+        if there is none (dt_device_get_address(), __dt_translate_address(), 4.17 to 4.22).
+
+        Below a node that is no bus (dt_match_bus()), or whose cells are out of range, a node has no
+        registers for Xen; on a PCI bus, Xen reads assigned-addresses.
+        """
+        bus = self._tree.parent(node)
+        if bus is None or "reg" not in node.properties or _is_pci(bus):
+            return None
+        if bus.path != "/" and "ranges" not in bus.properties:
+            return None
+        try:
+            if not all(self.cells(bus)):
+                return None
+        except TreeError:
+            return None
+        try:
+            regions = self.regions(node)
+            is_bus = all(all(self.cells(above)) for above in self._tree.lineage(bus))
+        except TreeError:
+            return 0
+        if regions and not is_bus:
+            return 0
+        return regions.index(None) if None in regions else None
+
     def ranges(self, bus: Node) -> tuple[Range, ...] | None:
         """Return the entries of `ranges`; () for the identity, None if the bus has no mapping."""
         if bus.path not in self._ranges:
@@ -190,8 +217,11 @@ class AddressMap:
         child_cells, size_cells = self.cells(bus)
         parent_cells, _ = self.cells(parent)
         middle = child_cells + parent_cells
-        if self._as_xen:
+        if self._as_xen and value:
             value = whole_rows(value, middle + size_cells)
+            if not value:
+                # No whole row maps anything; only an empty property is the identity.
+                return (Range(0, 0, 0),)
         entries = rows(
             value,
             middle + size_cells,
@@ -234,6 +264,12 @@ class Windows:
         """Return the entry that counts for `base`, if it holds all of `size` bytes from there."""
         window = self.at(base)
         return window if window and base + size <= window.child + window.size else None
+
+
+def _is_pci(bus: Node) -> bool:
+    """dt_bus_pci_match()."""
+    kind = bus.properties.get("device_type", b"")
+    return kind in _PCI_TYPES or bus.name.partition("@")[0] in ("pci", "pcie")
 
 
 def _pieces(ranges: Sequence[Range]) -> tuple[list[int], list[Range | None]]:
