@@ -72,11 +72,13 @@ TWINS = (
         'mmc@40010000 { compatible = "guest,mmc"; reg = <0 0x40010000 0 0x1000>; '
         "xen,reg = <0 0x20010000 0 0x1000 0 0x40010000>; iommus = <0x0 0x11>, <0x0 0x12>; "
         'xen,path = "/mmc@20010000"; };',
+        warnings=("several-streams",),
     ),
     Twin(
         "stream-mismatch",
         "some of the device's IDs, in another order than the host's",
         'mmc { xen,path = "/mmc@20010000"; iommus = <0x0 0x12>, <0x0 0x11>; };',
+        warnings=("several-streams",),
     ),
     Twin(
         "duplicate-assignment",
@@ -155,10 +157,23 @@ TWINS = (
         options=("--profile", "xen"),
     ),
     Twin(
+        "mask-overlap",
+        "an ID in a mask of a device before it",
+        'a { xen,path = "/ethernet@20000000"; }; b { xen,path = "/usb@20010000"; };',
+        host=SMMUV2,
+        edit=(
+            "ethernet@20000000 {",
+            "usb@20010000 { reg = <0 0x20010000 0 0x1000>; iommus = <&smmu 0x41 0>; }; "
+            "ethernet@20000000 { iommus = <&smmu 0x40 0xf>; }; ethernet@20000000 {",
+        ),
+        options=("--profile", "xen", "--xen-version", "4.20"),
+    ),
+    Twin(
         "two-iommus",
         "two streams behind one IOMMU",
         'gpu { xen,path = "/gpu@20060000"; };',
         edit=("<&smmu1 0x51>", "<&smmu0 0x51>"),
+        warnings=("several-streams",),
     ),
     Twin(
         "map-only",
@@ -193,6 +208,7 @@ TWINS = (
         "camera { iommus = <0x0 0x11>, <0x0 0x12>; };",
         host="hands.dts",
         config="dom0: none\n",
+        warnings=("several-streams",),
     ),
     Twin(
         "shared-stream-id",
@@ -297,6 +313,7 @@ TWINS = (
         "one of two regions, elsewhere in the guest, in whole pages",
         "mmc { iommus = <0x0 0x11>, <0x0 0x12>; reg = <0 0x50000000 0 0x200>;"
         " xen,reg = <0 0x20020000 0 0x1000 0 0x50000000>; };",
+        warnings=("several-streams",),
     ),
     Twin(
         "region-mismatch",
@@ -405,6 +422,7 @@ TWINS = (
         'a { xen,path = "/ethernet@20000000"; interrupts = <0 20 4>; };'
         ' b { xen,path = "/mmc@20010000"; interrupts = <0 20 4>; };',
         edit=("<0 21 4>", "<0 20 4>"),
+        warnings=("several-streams",),
     ),
     Twin(
         "interrupt-clash",
@@ -503,11 +521,18 @@ TWINS = (
         "registers by xen,reg and interrupts by the number of Xen's GIC",
         "mmc { iommus = <0x0 0x11>, <0x0 0x12>; interrupt-parent = <0xfde8>;"
         " reg = <0 0x20010000 0 0x1000>, <0 0x20020000 0 0x200>; interrupts = <0 21 4>; };",
+        warnings=("several-streams",),
+    ),
+    Twin(
+        "several-streams",
+        "two devices with one ID each",
+        "e { iommus = <0x0 0x10>; }; usb@20030000 { iommus = <0x21 0x30>; };",
     ),
     Twin(
         "streams-omitted",
         "all IDs, in another order",
         "mmc { iommus = <0x0 0x12>, <0x0 0x11>; };",
+        warnings=("several-streams",),
     ),
     Twin(
         "maps-not-programmed",

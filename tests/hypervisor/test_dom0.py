@@ -126,6 +126,16 @@ def test_a_node_that_stops_dom0(body: str, step: Step | None) -> None:
     assert list(stops(holdings(body, dom0=False), (), ())) == []
 
 
+IPMMU = 'interrupts = <0 95 4>, <0 96 4>; compatible = "renesas,ipmmu-r8a7795";'
+
+
+def test_an_ipmmu_has_one_line() -> None:
+    second = "n { interrupts = <0 96 1>; };"
+    of_ipmmu = holdings(f"n {{ interrupts = <0 95 1>; }}; m {{ {IPMMU} }};", smmu="other")
+    assert [clash[:2] for clash in trigger_clashes(of_ipmmu, [])] == [(127, "/n")]
+    assert trigger_clashes(holdings(f"{second} m {{ {IPMMU} }};", smmu="other"), []) == ()
+
+
 def test_marks_of_host_overlay_count() -> None:
     body = "m { iommus = <1 7>; }; n { iommus = <1 7>; };"
     assert [stop.other for stop in stops(holdings(body), ["/x"], ())] == ["/m"]

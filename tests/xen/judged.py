@@ -89,6 +89,8 @@ WARNED = {
     "is where its RAM is": r"\bmemory\b|\bRAM\b",
     # A Xen without the driver of the first kind takes the second.
     "is not driven": r"\bone kind of IOMMU\b",
+    # Before 4.20, an SMMUv2 has no masks.
+    "overlaps another of": r"\blies across\b",
 }
 
 

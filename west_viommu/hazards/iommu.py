@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from west_viommu.diagnostics import Diagnostic
-from west_viommu.hazards.ownership import Ownership, of_each
+from west_viommu.diagnostics import Diagnostic, Severity
+from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.hazards.parts import as_allowed, listed
 from west_viommu.host.inventory import Iommu
 from west_viommu.hypervisor.assignment import Assigned
-from west_viommu.hypervisor.drivers import kind
+from west_viommu.hypervisor.drivers import SMMUV2, Entry, entries, kind, refused_entry
 from west_viommu.names import RELEASED
 
 
@@ -148,8 +148,7 @@ def mask_dropped(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnosti
     """
     master = assigned.device.master
     for stream in master.streams if master else ():
-        driver = ownership.holdings.driver(stream.iommu)
-        if stream.mask and stream.id is not None and driver and driver.drops_masks:
+        if stream.mask and stream.id is not None and any(_drops_masks(stream.iommu, ownership)):
             yield Diagnostic(
                 what=f"Xen before 4.20 leaves out the mask of a stream ID of {assigned.host}",
                 hint="only the ID itself is attached, and DMA under the others that the mask "
@@ -159,6 +158,74 @@ def mask_dropped(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnosti
                 expected="the mask 0",
                 found=f"{stream.id:#x} with the mask {stream.mask:#x}",
             )
+
+
+def _drops_masks(iommu: str, ownership: Ownership) -> list[bool]:
+    """Return, for each version that this is for, whether the driver leaves out masks."""
+    profile, driver = ownership.profile, ownership.holdings.driver(iommu)
+    span = driver.drops_masks if driver else None
+    versions = ownership.terms.versions
+    return [span is not None and profile.covers(span, version) for version in versions]
+
+
+def mask_overlap(ownership: Ownership) -> Found:
+    """A stream ID with a mask that lies across another one of the device, on an SMMUv2. From 4.20
+    on, arm_smmu_find_sme() takes an entry that lies in an earlier one; any other overlap is
+    -EINVAL.
+    """
+    for assigned in ownership.assigned:
+        yield from _overlaps([assigned], ownership)
+
+
+def mask_overlap_of_two(ownership: Ownership) -> Found:
+    """The same, across one of a device that the guest gets before."""
+    yield from _overlaps(ownership.assigned, ownership)
+
+
+def _overlaps(together: Sequence[Assigned], ownership: Ownership) -> Found:
+    """Yield the device whose entries lie across others of the devices `together`, in their order:
+    of several, across those of another one.
+    """
+    there: dict[str, list[Entry]] = {}
+    owners: dict[tuple[str, Entry], str] = {}
+    for assigned in together:
+        for iommu in ownership.iommus(assigned):
+            drops = _drops_masks(iommu.path, ownership)
+            if kind(iommu.compatible) != SMMUV2 or assigned.device.master is None or all(drops):
+                continue
+            streams = assigned.device.master.streams
+            new = entries(stream for stream in streams if stream.iommu == iommu.path)
+            old = there.setdefault(iommu.path, [])
+            if any(entry.mask for entry in new):
+                ownership.devices.steps.count(steps=len(new) * (len(new) + len(old)))
+            clash = refused_entry(new, old)
+            if clash is None:
+                old += new
+                owners |= {(iommu.path, entry): assigned.host for entry in new}
+                continue
+            other = owners.get((iommu.path, clash[1]), assigned.host)
+            if len(together) == 1 or other != assigned.host:
+                severity = Severity.WARNING if any(drops) else Severity.ERROR
+                found = _overlapping(assigned, clash, other)
+                yield assigned.node, found._replace(severity=severity)
+
+
+def _overlapping(assigned: Assigned, clash: tuple[Entry, Entry], other: str) -> Diagnostic:
+    new, old = clash
+    whose = "another" if other == assigned.host else f"that of {other}"
+    return Diagnostic(
+        what=f"the stream ID {new} of {assigned.host} lies across {whose}, {old}",
+        hint="Xen from 4.20 on takes an ID that lies within an earlier one, and does not assign "
+        "the device for any other overlap: "
+        + (
+            "correct the host tree, so that the wider mask comes first"
+            if other == assigned.host
+            else "write the device with the wider mask first in /passthrough, or leave one out"
+        ),
+        prop="iommus",
+        expected="an ID within an earlier one, or apart from it",
+        found=f"{new}, {old}",
+    )
 
 
 @of_each

@@ -288,6 +288,32 @@ def stream_shared_with_disabled(ownership: Ownership) -> Found:
             )
 
 
+def _has_one_setting(ownership: Ownership) -> bool:
+    """Return whether the vSMMU has one setting of stage 1 for all streams of a device: the first
+    CFGI_STE for any of them counts for all, and another is BUG_ON(s1_live) in
+    arm_smmu_write_strtab_ent() (booted on AMD's 2023.2 and the RFC).
+    """
+    viommu = ownership.profile.viommu
+    return bool(viommu and viommu.stage1_settings == "device" and ownership.profile.toolstacks)
+
+
+@of_each
+def several_streams(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
+    """Several stream IDs for a guest that may set up one of them, once."""
+    ids = dict.fromkeys(assigned.ids)
+    if len(ids) > 1 and _has_one_setting(ownership):
+        yield Diagnostic(
+            what=f"the guest gets {len(ids)} stream IDs of {assigned.host}, and Xen has one "
+            "setting of stage 1 for the whole device",
+            hint="the guest must set up one of these streams in its vSMMU, once, and that counts "
+            "for all: a second one can stop Xen (BUG_ON(s1_live) in smmu-v3.c). "
+            "CONFIG_VIOMMU_STAGE1 does so; for a driver that sets up all, list one ID alone",
+            prop="iommus",
+            expected="one stream ID",
+            found=listed(ids),
+        )
+
+
 @of_each
 def streams_omitted(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """The guest lists fewer stream IDs than the host; Xen attaches all."""
@@ -298,7 +324,10 @@ def streams_omitted(assigned: Assigned, ownership: Ownership) -> Iterator[Diagno
         entries = ", ".join(f"<0x0 {stream_id:#x}>" for stream_id in omitted)
         yield Diagnostic(
             what=f"the host lists more stream IDs for {assigned.host}",
-            hint=f"the guest's driver would set up no stream for them: add {entries} unless the "
+            hint="leave the others out: Xen has one setting of stage 1 for the whole device, and a "
+            "guest that sets up a second stream of it can stop Xen"
+            if _has_one_setting(ownership)
+            else f"the guest's driver would set up no stream for them: add {entries} unless the "
             "device never uses them",
             prop="iommus",
             expected=listed(master.stream_ids) if master else "",

@@ -24,7 +24,7 @@ SMMUV3, SMMUV2, IPMMU = "SMMUv3", "SMMUv2", "IPMMU"
 # arm_smmu_of_match of smmu.c.
 _SMMUV2 = frozenset({"arm,smmu-v1", "arm,smmu-v2", "arm,mmu-400", "arm,mmu-401", "arm,mmu-500"})
 # A cache of an IPMMU has it.
-_MAIN = "renesas,ipmmu-main"
+MAIN = "renesas,ipmmu-main"
 # The registers of an SMMUv3: two pages, or one with this property (arm_smmu_resource_size()).
 _SMMUV3_BYTES, _SMMUV3_PAGE_0 = 0x20000, 0x10000
 _ONE_PAGE = "cavium,cn9900-broken-page1-regspace"
@@ -83,7 +83,7 @@ def probed(devices: Devices, profile: Profile) -> Iommus:
     late: list[str] = []
     for node in devices.tree.nodes() if profile.toolstacks else ():
         name = _tried(node, profile)
-        if name == IPMMU and _MAIN in node.properties:
+        if name == IPMMU and MAIN in node.properties:
             late.append(node.path)
         elif name:
             fault = _fault(devices, node, name)
@@ -269,7 +269,7 @@ def _without_root(path: str) -> Diagnostic:
         what=f"{path} waits for a main IPMMU, and there is none: Xen stops at boot (ipmmu_probe())",
         hint="give the tree in which the main IPMMU (renesas,ipmmu-mm) is enabled",
         prop="iommus",
-        expected=f"an enabled IPMMU without {_MAIN}",
+        expected=f"an enabled IPMMU without {MAIN}",
         cause=path,
         severity=Severity.FATAL,
     )

@@ -18,6 +18,8 @@ from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import Interval, covered_by, submask_intervals
 from west_viommu.host.inventory import Master, Stream, map_intervals
 from west_viommu.hypervisor.drivers import (
+    IPMMU,
+    MAIN,
     SMMUV3,
     SMR_BITS,
     Iommus,
@@ -255,7 +257,10 @@ class Holdings:
             if node is None:
                 continue
             lines: Iterable[tuple[Intid, int]] = self.typed_lines(node)
-            if kind == SMMUV3:
+            if kind == IPMMU:
+                # ipmmu_probe() reads the first one of a main IPMMU.
+                lines = [] if MAIN in node.properties else self.typed_lines(node)[:1]
+            elif kind == SMMUV3:
                 gic = self.devices.index.gic
                 names = ("combined", *_OF_SMMUV3)
                 named = {name: named_line(self._tree, node, gic, name) for name in names}

@@ -45,19 +45,26 @@ class Viommu(NamedTuple):
         return Region(self.base, self.size)
 
 
+class Versions(NamedTuple):
+    """The versions of a profile from `first` to `last`; None: from the oldest, to the newest."""
+
+    first: str | None = None
+    last: str | None = None
+
+
 class Driver(NamedTuple):
     """The IOMMUs that one driver of the hypervisor takes: one of the strings in `compatible`, and
     as many cells after its phandle as one of `cells`. `may_share`: whether two devices of one
     domain may have one stream ID. `last_id`: the last stream ID that it takes as it is; None where
-    that is up to the IOMMU. `drops_masks`: whether it matches the ID of an entry alone, and not
-    those that a mask adds.
+    that is up to the IOMMU. `drops_masks`: the versions in which it matches the ID of an entry
+    alone, and not those that a mask adds; None for none of them.
     """
 
     compatible: tuple[str, ...]
     cells: tuple[int, ...]
     may_share: bool
     last_id: int | None = None
-    drops_masks: bool = False
+    drops_masks: Versions | None = None
 
 
 class Switch(NamedTuple):
@@ -99,13 +106,6 @@ class ReservedInterrupts(NamedTuple):
     first: Intid
     last: Intid
     when: str
-
-
-class Versions(NamedTuple):
-    """The versions of a profile from `first` to `last`; None: from the oldest, to the newest."""
-
-    first: str | None = None
-    last: str | None = None
 
 
 class TreeRoom(NamedTuple):

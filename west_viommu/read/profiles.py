@@ -67,7 +67,7 @@ def profile(name: str | None, policy: str | None) -> Profile:
                 tuple(each["cells"]),
                 each["shared-within-domain"],
                 each.get("last-stream-id"),
-                each.get("drops-masks", False),
+                _drops_masks(each.get("drops-masks", False)),
             )
             for each in data["iommus"]
         )
@@ -96,6 +96,12 @@ def profile(name: str | None, policy: str | None) -> Profile:
         redistributor_bytes=data.get("redistributor-bytes-per-vcpu", 0),
         hardware_domain=_versions(data["hardware-domain"]) if "hardware-domain" in data else None,
     )
+
+
+def _drops_masks(data: Any) -> Versions | None:
+    if isinstance(data, dict):
+        return _versions(data)
+    return Versions() if data else None
 
 
 def _versions(data: Any) -> Versions:
@@ -167,11 +173,15 @@ def _check_versions(document: Document) -> None:
     places: list[tuple[Any, Any]] = [(("hardware-domain",), found.get("hardware-domain", {}))]
     for key in ("tree-bytes", "max-cells"):
         places += [((key, i), entry) for i, entry in enumerate(found.get(key, ()))]
+    for i, driver in enumerate(found.get("iommus", ())):
+        if isinstance(driver.get("drops-masks"), dict):
+            places.append((("iommus", i, "drops-masks"), driver["drops-masks"]))
     for place, entry in places:
         for end in ("from", "until"):
             version = entry.get(end)
             if version is not None and version not in known:
-                what = f"{place[0]} names a version that the profile does not cover"
+                key = place[-1] if place[0] == "iommus" else place[0]
+                what = f"{key} names a version that the profile does not cover"
                 hint = "write one of `versions`, or add it there"
                 where = document.where(*place, end)
                 raise Refused(

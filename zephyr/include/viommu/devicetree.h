@@ -63,6 +63,10 @@
 
 /**
  * @brief Expand @p fn once for each stream of the device; to nothing where it has none.
+ *
+ * To look streams up, not to set them up: a Xen with one setting of stage 1 for each device
+ * (viommu,stage1-settings of the vSMMU) can stop when a guest sets up a second stream of a device.
+ * A driver for the vSMMU sets up VIOMMU_DT_SPEC_GET(), once; viommu_stage1_attach() does so.
  * @param node_id node of the device
  * @param fn      macro that takes (node_id, prop, idx), as with DT_FOREACH_PROP_ELEM(): the node,
  *                `iommus`, and which stream
@@ -104,13 +108,14 @@ struct viommu_dt_spec {
 	}
 
 /**
- * @brief Initializer of a struct viommu_dt_spec, for the first stream.
+ * @brief Initializer of a struct viommu_dt_spec, for the first stream: the one to set up.
  * @param node_id node of the device, which has a stream
  */
 #define VIOMMU_DT_SPEC_GET(node_id) VIOMMU_DT_SPEC_GET_BY_IDX(node_id, 0)
 
 /**
- * @brief Initializer of an array of struct viommu_dt_spec, with all streams.
+ * @brief Initializer of an array of struct viommu_dt_spec, with all streams: to look them up, as with
+ * VIOMMU_DT_FOREACH_STREAM().
  *
  * @code{.c}
  * static const struct viommu_dt_spec streams[] = VIOMMU_DT_SPECS_GET(DT_NODELABEL(dma));
