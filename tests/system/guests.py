@@ -124,13 +124,33 @@ def bound(
         assert outcome.status == 0, outcome.err
 
 
+def host_with(kind: str) -> str:
+    """The source of the host with IOMMUs of one `kind` that Xen uses, "" for SMMUv3; those of the
+    other kinds are off. "shared": two devices have one stream ID.
+    """
+    if kind == "shared":
+        return HOST.read_text().replace("<&smmu0 0x1b>", "<&smmu0 0x16>")
+    compatible = {"SMMUv2": "arm,mmu-500", "IPMMU": "renesas,ipmmu-r8a7795"}.get(kind)
+    if compatible is None:
+        return HOST.read_text()
+    of_all = f'"{compatible}"; #global-interrupts = <0>; interrupts = <0 83 4>'
+    host = HOST.read_text().replace('"arm,smmu-v3"', of_all)
+    before, node, behind = host.rpartition(f'compatible = "{compatible}";\n')
+    return before + node + behind.replace('status = "disabled";', "", 1)
+
+
 def judged(
-    viommu: Run, profile: str, guests: Mapping[str, Guest], more: str = "", tail: str = ""
+    viommu: Run,
+    profile: str,
+    guests: Mapping[str, Guest],
+    more: str = "",
+    tail: str = "",
+    kind: str = "",
 ) -> Outcome:
     """What `viommu system` says to these guests, and `more` of a system.yml; its `tail` is of the
-    last domain.
+    last domain. `kind`: of the host's IOMMUs.
     """
-    bound(viommu, profile, guests)
+    bound(viommu, profile, guests, host_with(kind))
     domains = "".join(f"  {name}:\n    build: {name}\n" for name in guests)
     Path("system.yml").write_text(f"host: host.dts\n{more}domains:\n{domains}{tail}")
     return viommu("system", "system.yml")

@@ -61,7 +61,7 @@ def test_what_is_kept_from_dom0_and_what_has_no_device(viommu: Run) -> None:
         "      /adc@10003000  0x14\n"
         "      /dac@10004000  0x15\n"
         "      /can@10005000  0x16\n"
-        "      /lin@10006000  0x16\n"
+        "      /lin@10006000  0x1b\n"
         "      /engine@10008000  0x17\n"
         "      /engine@10008000/unit@10009000  0x18\n"
         "      /mac@1000a000  0x19\n"
