@@ -41,7 +41,7 @@ from west_viommu.diagnostics import Diagnostic, Refused, Where, bounded, rendere
 from west_viommu.guest.requests import Guest, asked
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Devices, Host
-from west_viommu.hypervisor.assignment import Explicit, Extra, Permission
+from west_viommu.hypervisor.assignment import Explicit, Extra, Permission, Terms
 from west_viommu.names import (
     BINDINGS,
     HOST_OVERLAY,
@@ -53,6 +53,7 @@ from west_viommu.names import (
     XL_CFG,
 )
 from west_viommu.names import partial_tree as name_of
+from west_viommu.plan.guest_tree import limits
 from west_viommu.plan.partial import PartialTree, partial_tree
 from west_viommu.plan.planning import Planned, planned
 from west_viommu.read.settings import Settings, terms
@@ -178,7 +179,8 @@ def planned_by(host: Host, guest: Guest, chosen: Settings) -> Planned:
     agreed = terms(chosen)
     found = planned(host, guest, agreed)
     trees, of_trees = _partial_trees(found)
-    problems = bounded((*found.problems, *of_trees))
+    found, trees, of_limits = _limited(found, trees, agreed)
+    problems = bounded((*found.problems, *of_trees, *of_limits))
     if any(not problem.warning for problem in problems):
         raise Refused(problems)
     was_chosen = bool(chosen.profile)
@@ -247,6 +249,24 @@ def _partial_trees(
             trees.append(tree)
             problems.update(dict.fromkeys(of_tree))
     return tuple(trees), tuple(problems)
+
+
+def _limited(
+    planned: Planned, trees: tuple[PartialTree, ...], agreed: Terms
+) -> tuple[Planned, tuple[PartialTree, ...], tuple[Diagnostic, ...]]:
+    """Return what is left of a plan and its trees by the limits of the tree that Xen makes for the
+    guest, and what exceeds them.
+    """
+    own = next((tree for tree in trees if tree.toolstack == "dom0less"), None)
+    if own is None:
+        return planned, trees, ()
+    found = limits(own, planned.guest.tree, planned.host.devices, agreed, is_only=len(trees) == 1)
+    planned = planned._replace(plan=planned.plan._replace(tree_bytes=found.tree_bytes))
+    if found.hindered and len(trees) > 1:
+        trees = tuple(tree for tree in trees if tree is not own)
+        hindered = {**planned.hindered, "dom0less": found.hindered}
+        planned = planned._replace(hindered=hindered)
+    return planned, trees, found.problems
 
 
 def _for_xen(

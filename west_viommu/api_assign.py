@@ -107,7 +107,9 @@ def assigned(
     host = read_host(host_file, include_dirs, defines)
     nodes = _nodes(host, wish.nodes)
     chosen = chosen._replace(
-        has_dom0=wish.dom0_kernel is not None, domain=chosen.domain | {"vpl011"}
+        has_dom0=wish.dom0_kernel is not None,
+        domain=chosen.domain | {"vpl011"},
+        cpus=wish.cpus,
     )
     agreed = terms(chosen)
     along = [node.path for node in nodes]

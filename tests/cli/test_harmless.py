@@ -43,6 +43,19 @@ class Twin(NamedTuple):
 
 TWINS = (
     Twin(
+        "tree-size",
+        "as large, for a Xen that adds the size of the partial tree",
+        f'ethernet {{ xen,path = "/ethernet@20000000"; firmware-name = "{"x" * 3000}"; }};',
+        options=("--profile", "xen", "--xen-version", "4.18"),
+    ),
+    Twin(
+        "bus-cells",
+        "three cells below the device, not above it",
+        'ethernet { xen,path = "/ethernet@20000000"; #address-cells = <3>; #size-cells = <2>; '
+        "port { #address-cells = <3>; }; };",
+        options=("--profile", "xen"),
+    ),
+    Twin(
         "unknown-host-node",
         "a node that is disabled is a node",
         'spi { xen,path = "/spi@200b0000"; };',

@@ -57,7 +57,8 @@ _FATAL, _WARNING = Severity.FATAL, Severity.WARNING
 _DRIVEN = ("unprotected", "unsupported-iommu")
 
 # In the order in which they are reported for each request. Those without a check are found where
-# the host device is looked for (plan/match.py, plan/planning.py).
+# the host device is looked for (plan/match.py, plan/planning.py), or of the tree that Xen makes
+# for the guest (plan/guest_tree.py).
 HAZARDS = (
     Hazard("wrong-host", None, _FATAL),
     Hazard("unknown-host-node", None, _FATAL),
@@ -101,6 +102,8 @@ HAZARDS = (
     Hazard("interrupt-clash", interrupts.two_triggers),
     # The same id, of lines with one trigger.
     Hazard("interrupt-clash", interrupts.interrupt_clash),
+    Hazard("tree-size", None, _FATAL),
+    Hazard("bus-cells", None, _FATAL),
     Hazard("device-disabled", device.device_disabled, _WARNING),
     Hazard("page-shared-with-disabled", pages.page_shared_with_disabled, _WARNING),
     Hazard("stream-shared-with-disabled", streams.stream_shared_with_disabled, _WARNING),

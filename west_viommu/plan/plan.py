@@ -152,7 +152,10 @@ class Plan(NamedTuple):
     `unasked`: the nodes below /passthrough with registers that ask for no device. `marks`: the host
     nodes that dom0 must not get. `memory_limit`: the bytes of memory that the domain may have at
     most, so that no device lies in its memory; None if no device could. `files`: the other files of
-    the run, and the SHA-256 of each.
+    the run, and the SHA-256 of each. `cpu_limit`: the virtual CPUs that the domain may have at
+    most, so that no device lies in their redistributors; None if no device could. `tree_bytes`: the
+    size of the tree that Xen makes for the guest at boot, with one virtual CPU and without
+    bootargs; None if no limit of it is known.
     """
 
     profile: str
@@ -168,6 +171,8 @@ class Plan(NamedTuple):
     marks: tuple[Mark, ...]
     memory_limit: int | None
     files: dict[str, str]
+    cpu_limit: int | None = None
+    tree_bytes: int | None = None
 
     @property
     def added(self) -> tuple[str, ...]:

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from west_viommu.diagnostics import Diagnostic, Where
 from west_viommu.host.devices import Devices, reserved
 from west_viommu.host.devices import ram as ram_of
+from west_viommu.hypervisor.assignment import Terms
 from west_viommu.hypervisor.profile import Profile
+from west_viommu.plan.guest_tree import too_large
 from west_viommu.system.layout import ALIGNMENT, Layout, Module, layout, needed_memory
 from west_viommu.system.records import Boot, Dom0, Domain, DomainFile, DomainFiles, Load
 from west_viommu.tree.addresses import Region
@@ -125,6 +127,26 @@ def _limits(
             )
         if made_of.kernel and profile.toolstacks:
             yield from _kernel(domain, made_of, made_of.kernel)
+        limit = domain.plan.cpu_limit
+        if limit is not None and domain.cpus > limit:
+            yield Diagnostic(
+                id="guest-overlap",
+                what=f"a device of {domain.name} is mapped where the GIC of a virtual CPU would be",
+                hint="give it fewer CPUs, or map the device elsewhere (xen,reg)",
+                expected=f"at most {limit} CPUs",
+                found=f"{domain.cpus} CPUs",
+                where=domain.where,
+            )
+        if own := made_of.trees.get("dom0less"):
+            yield from too_large(
+                domain.plan,
+                Terms(profile, cpus=domain.cpus),
+                devices,
+                bootargs=domain.bootargs,
+                module=own.size,
+                is_only="libxl" not in made_of.trees,
+                where=domain.where,
+            )
 
 
 def _kernel(domain: Domain, files: DomainFiles, file: DomainFile) -> Iterator[Diagnostic]:
