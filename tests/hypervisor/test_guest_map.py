@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support import tree
+from west_viommu.host.devices import Devices
+from west_viommu.host.inventory import inventory
 from west_viommu.hypervisor.pages import in_force, moved
 from west_viommu.read.profiles import profile
 from west_viommu.tree.addresses import Region
@@ -14,8 +17,19 @@ AMD = profile("xen-amd", None)
 MIB = 1 << 20
 
 
-def placed(*regions: Region, memory: int = 512 * MIB, gic: str = "gicv3") -> dict[Region, Region]:
-    return moved(regions, XEN, in_force(XEN, gic, ["vpl011"]), memory)
+def host(gic: str) -> Devices:
+    found = tree(
+        "#address-cells = <2>; #size-cells = <2>; "
+        f'gic@f9000000 {{ compatible = "{gic}"; interrupt-controller; #interrupt-cells = <3>; '
+        "reg = <0 0xf9000000 0 0x10000>, <0 0xf9100000 0 0x20000>; };"
+    )
+    return Devices("host.dts", found, inventory(found)[0])
+
+
+def placed(
+    *regions: Region, memory: int = 512 * MIB, gic: str = "arm,gic-v3"
+) -> dict[Region, Region]:
+    return moved(regions, XEN, in_force(XEN, host(gic), ["vpl011"]), memory)
 
 
 def test_a_region_that_is_free_stays() -> None:
@@ -55,12 +69,12 @@ def test_several_do_not_meet_each_other_nor_those_that_stay() -> None:
 
 
 def test_the_redistributors_are_free_with_a_gicv2() -> None:
-    assert placed(Region(0x3100000, 0x1000), gic="gicv2") == {}
+    assert placed(Region(0x3100000, 0x1000), gic="arm,gic-400") == {}
 
 
 def test_the_vsmmu_counts() -> None:
     region = Region(0x4050000, 0x1000)
-    places = moved([region], AMD, in_force(AMD, "gicv3", []), MIB)
+    places = moved([region], AMD, in_force(AMD, host("arm,gic-v3"), []), MIB)
     assert places[region].base == 0x5000000
 
 
@@ -71,3 +85,8 @@ def test_an_address_that_no_iommu_reaches_is_moved() -> None:
 
 def test_a_region_that_fits_nowhere_is_left_out() -> None:
     assert placed(Region(0x3100000, 1 << 40)) == {}
+
+
+def test_with_direct_map_the_gic_of_the_host_is_taken() -> None:
+    used = in_force(XEN, host("arm,gic-v3"), ["direct-map"])
+    assert used == [Region(0xF9000000, 0x10000), Region(0xF9100000, 0x20000)]

@@ -49,6 +49,8 @@ def place(running: Running, name: str, layout: Layout, tree: int) -> None:
     with a `tree` of so many bytes, it stops if a device is in the place of the kernel or the tree:
     "Unable to copy the kernel in the domain memory", "Unable to copy the DTB".
     """
+    if not layout.banks:
+        raise Stops("panic", f"{name} has no memory")
     if tree:
         for what, span in _loaded(name, layout, tree):
             if hidden := _hidden_by(running, name, span):
@@ -97,8 +99,6 @@ def _loaded(name: str, layout: Layout, tree: int) -> list[tuple[str, Span]]:
     the start of RAM (text_offset is 0 since Linux 5.10, and for Zephyr), the tree at 128 MiB or as
     high as the first bank goes.
     """
-    if not layout.banks:
-        raise Stops("panic", f"{name} has no memory")
     base, size = layout.banks[0]
     kernel_end = base + _blocks(layout.kernel)
     modules = _blocks(tree)

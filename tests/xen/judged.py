@@ -86,6 +86,7 @@ WARNED = {
     "Device tree generation failed": r"\b4096\b|\bbytes\b|\bsize\b",
     "Invalid address_cells": r"\bcells\b",
     "Not enough memory in the first bank": r"\bmemory\b|\bRAM\b",
+    "Unable to find suitable location": r"\bmemory\b|\bRAM\b",
     "is where its RAM is": r"\bmemory\b|\bRAM\b",
     # A Xen without the driver of the first kind takes the second.
     "is not driven": r"\bone kind of IOMMU\b",

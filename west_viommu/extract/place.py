@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from struct import iter_unpack, pack
 
 from west_viommu.extract.copy import Copied, Property
@@ -11,21 +11,18 @@ from west_viommu.host.devices import Devices
 from west_viommu.hypervisor.pages import in_force, in_pages, moved
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.tree.addresses import Region
-from west_viommu.tree.interrupts import GICV3
 
 
 def placed(
     copies: Sequence[Copied],
     devices: Devices,
     profile: Profile,
-    domain: Iterable[str],
+    domain: Collection[str],
     memory: int = 0,
 ) -> list[Copied]:
     """Return `copies` of host nodes at addresses that a guest has free beside what the hypervisor
     of `profile` gives it, and what its `domain` has (names.DOMAIN), and `memory` bytes of RAM.
     """
-    gic = devices.index.gic
-    version = "gicv3" if gic and GICV3 in gic.known_compatible else "gicv2"
     nodes = (devices.tree.node(copy.host) for copy in copies)
     regions = [
         region
@@ -34,7 +31,7 @@ def placed(
         for region in devices.index.regions(node)
         if region and region.size
     ]
-    places = moved(regions, profile, in_force(profile, version, domain), memory)
+    places = moved(regions, profile, in_force(profile, devices, domain), memory)
     return [at_places(copy, places) for copy in copies]
 
 

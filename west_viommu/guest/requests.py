@@ -101,6 +101,8 @@ def occupied(guest: GuestTree, addresses: AddressMap) -> Iterator[tuple[Node, Re
 
 T = TypeVar("T")
 
+# Memory that Xen gives to several domains (make_shm_memory_node() of Xen).
+SHARED_MEMORY = "xen,shared-memory-v1"
 FORCE = "xen,force-assign-without-iommu"
 _REQUESTING = ("iommus", STREAM_IDS, "xen,path", "iommu-map")
 
@@ -156,7 +158,8 @@ class Asked(NamedTuple):
     of the root, the compatible of /passthrough, what is `occupied`: the nodes with memory or
     registers, and their regions; and the SPIs of nodes that ask for nothing. `raw`: memory that is
     mapped without a device. `disabled`: the nodes that would be requests, or raw, if they or what
-    they are below were not disabled.
+    they are below were not disabled. `shared`: the regions of memory that the guest shares with
+    other domains.
     """
 
     requests: tuple[Request, ...]
@@ -170,6 +173,7 @@ class Asked(NamedTuple):
     lines: tuple[tuple[str, Intid], ...] = ()
     raw: tuple[Raw, ...] = ()
     disabled: tuple[str, ...] = ()
+    shared: tuple[Region, ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -334,7 +338,12 @@ def asked(guest: GuestTree, planned: Collection[str] = ()) -> Asked:
         tuple(own_lines(guest, reader.gic, {request.path for request in requests})),
         tuple(raw),
         tuple(disabled),
+        tuple(region for path, region in regions if _is_shared(guest.tree.node(path))),
     )
+
+
+def _is_shared(node: Node | None) -> bool:
+    return node is not None and SHARED_MEMORY in node.known_compatible
 
 
 def _is_request(node: Node) -> bool:

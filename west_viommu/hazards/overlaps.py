@@ -10,10 +10,11 @@ common/device-tree/dom0less-build.c).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
+from typing import NamedTuple
 
-from west_viommu.diagnostics import Diagnostic, Severity
+from west_viommu.diagnostics import MOST_ALIKE, Diagnostic, Severity
 from west_viommu.guest.regions import Mapped
 from west_viommu.guest.requests import Raw
 from west_viommu.hazards.odd import differs_within_a_page
@@ -21,7 +22,8 @@ from west_viommu.hazards.ownership import Found, Mapper, Ownership
 from west_viommu.hazards.parts import as_allowed
 from west_viommu.host.intervals import Interval, covered_by, met
 from west_viommu.hypervisor.holdings import Standing
-from west_viommu.hypervisor.pages import PAGE, in_pages
+from west_viommu.hypervisor.layout import banks, taken
+from west_viommu.hypervisor.pages import PAGE, in_pages, moved
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
 from west_viommu.hypervisor.sweep import Conflict
 from west_viommu.tree.addresses import Region
@@ -102,6 +104,8 @@ def _mapped(conflict: Conflict, ownership: Ownership) -> Diagnostic:
     )
 
 
+# A kernel of Linux alone takes about as much.
+_LITTLE_MEMORY = 64 << 20
 # Who maps over something, and what was found.
 _Overlaps = Iterator[tuple[Mapper, Diagnostic]]
 
@@ -145,15 +149,30 @@ def guest_overlap(ownership: Ownership) -> Found:
 def overlaps(ownership: Ownership, *, of_raw: bool) -> _Overlaps:
     """What the guest's devices, or its raw mappings, lie over."""
     count = partial(ownership.devices.steps.count, "an address of the guest")
-    yield from _over_occupied(ownership, count, of_raw=of_raw)
-    yield from _over_mapped(ownership, count, of_raw=of_raw)
+    room = _Room(ownership, of_raw=of_raw)
+    yield from _over_occupied(ownership, room, count, of_raw=of_raw)
+    yield from _over_mapped(ownership, room, count, of_raw=of_raw)
+    yield from _in_memory(ownership, room, of_raw=of_raw)
 
 
-def _over_occupied(ownership: Ownership, count: Callable[[], None], *, of_raw: bool) -> _Overlaps:
+class _Place(NamedTuple):
+    """A region of the guest's addresses that is taken: how to call it, and the path of its node, if
+    it is one. Without `is_used`, the guest's tree only announces it.
+    """
+
+    name: str
+    path: str
+    region: Region
+    is_used: bool = True
+
+
+def _over_occupied(
+    ownership: Ownership, room: _Room, count: Callable[[], None], *, of_raw: bool
+) -> _Overlaps:
     """Over what is there whatever the guest asks for."""
     mappers = [mapper for mapper in ownership.mappers if mapper.is_raw is of_raw]
-    taken = _occupied(ownership, of_raw=of_raw)
-    others = [(*region.ends, at) for at, (_, _, region) in enumerate(taken)]
+    places = room.places
+    others = [(*place.region.ends, at) for at, place in enumerate(places)]
     there = met((pages.guest.ends for mapper in mappers for pages in mapper.pages), others, count)
     viommu = ownership.profile.viommu
     with_registers = {path for path, _ in ownership.occupied} if of_raw and viommu else ()
@@ -164,16 +183,56 @@ def _over_occupied(ownership: Ownership, count: Callable[[], None], *, of_raw: b
         for pages in mapper.pages:
             for at in there[pages.guest.ends]:
                 count()
-                _, path, region = taken[at]
-                if region != told and not _is_related(mapper, path):
+                region = places[at].region
+                if region != told and not _is_related(mapper, places[at].path):
                     page = _common(pages.guest, region) if of_raw else pages.guest
                     page_over.setdefault(at, page)
         for at, page in page_over.items():
-            name, _, region = taken[at]
-            yield mapper, _overlap(mapper, name, page, region)
+            place = places[at]
+            if place.is_used:
+                line = room.line(mapper)
+                yield mapper, _overlap(mapper, place.name, page, place.region, line)
+            elif not any(places[other].is_used for other in page_over):
+                yield mapper, _announced(mapper, place, page, room.line(mapper))
 
 
-def _over_mapped(ownership: Ownership, count: Callable[[], None], *, of_raw: bool) -> _Overlaps:
+def _in_memory(ownership: Ownership, room: _Room, *, of_raw: bool) -> _Overlaps:
+    """The device or raw mapping that leaves the guest little memory below it."""
+    lowest = ownership.lowest_in_memory
+    if lowest is None or lowest.mapper is None or lowest.mapper.is_raw is not of_raw:
+        return
+    if 0 < lowest.limit < _LITTLE_MEMORY:
+        kib = lowest.limit >> 10
+        yield (
+            lowest.mapper,
+            Diagnostic(
+                what=f"this region leaves the guest at most {kib} KiB of memory below it",
+                hint=f"a kernel of Linux alone takes more: {room.line(lowest.mapper)}",
+                prop="xen,reg" if lowest.mapper.is_raw else "reg",
+                expected=f"no device in the first {_LITTLE_MEMORY >> 20} MiB of the guest's memory",
+                found=str(lowest.page),
+                severity=Severity.WARNING,
+            ),
+        )
+
+
+def _announced(mapper: Mapper, place: _Place, page: Region, line: str) -> Diagnostic:
+    """Return the warning of a region in the window of redistributors. Xen maps it there (booted),
+    but Linux claims the whole window that the guest's tree announces for its GIC.
+    """
+    return Diagnostic(
+        what=f"this region lies in the window of {place.name}, beyond those of this guest's CPUs",
+        hint=f"a guest that claims all of the window, as Linux does, cannot use the device: {line}",
+        prop="xen,reg" if mapper.is_raw else "reg",
+        expected=f"no overlap with {place.region}",
+        found=str(page),
+        severity=Severity.WARNING,
+    )
+
+
+def _over_mapped(
+    ownership: Ownership, room: _Room, count: Callable[[], None], *, of_raw: bool
+) -> _Overlaps:
     """Over what was asked for before. What is together on the host may be together in the guest as
     well.
     """
@@ -199,26 +258,67 @@ def _over_mapped(ownership: Ownership, count: Callable[[], None], *, of_raw: boo
         itself = f"another region of this {'node' if of_raw else 'device'}"
         for at, (mine, theirs) in pair_with.items():
             name = itself if at == place else mappers[at].path
-            yield mapper, _overlap(mapper, name, mine.guest, theirs.guest)
+            yield mapper, _overlap(mapper, name, mine.guest, theirs.guest, room.line(mapper))
 
 
-def _occupied(ownership: Ownership, *, of_raw: bool) -> list[tuple[str, str, Region]]:
-    """What of the guest's addresses is taken by none that `_over_mapped` looks at: how to call it,
-    the path of its node, if it is one, and where it is.
-    """
-    viommu = ownership.profile.viommu
-    taken = [
-        (f"the {reserved.name} of {ownership.profile.name}", "", reserved.region)
-        for reserved in ownership.profile.reserved
-        if ownership.applies(reserved.when)
-    ]
-    asking = {mapper.path for mapper in ownership.mappers if of_raw or not mapper.is_raw}
-    if viommu:
-        # Of a vSMMU that is in the tree already, the profile speaks.
-        own = f"/{viommu.node_name}"
-        taken.append((f"the vSMMU ({own})", "", viommu.region))
-        asking.add(own)
-    return taken + [(p, p, r) for p, r in ownership.occupied if p not in asking]
+class _Room:
+    """What is taken of the guest's addresses beside devices, and where a device could go."""
+
+    def __init__(self, ownership: Ownership, *, of_raw: bool):
+        self._ownership = ownership
+        self._of_raw = of_raw
+        self._chosen: list[Region] = []
+        self._lines = 0
+
+    @cached_property
+    def places(self) -> list[_Place]:
+        """The places that are taken by none that `_over_mapped` looks at."""
+        ownership, terms = self._ownership, self._ownership.terms
+        profile = ownership.profile
+        known = list(taken(profile, ownership.devices, terms.domain, terms.cpus))
+        places = [_Place(each.name, "", each.region, each.is_used) for each in known]
+        asking = {mapper.path for mapper in ownership.mappers if self._of_raw or not mapper.is_raw}
+        if profile.viommu:
+            # Of a vSMMU that is in the tree already, the profile speaks.
+            own = f"/{profile.viommu.node_name}"
+            places.append(_Place(f"the vSMMU ({own})", "", profile.viommu.region))
+            asking.add(own)
+        # Of the window of redistributors, too: the node of the guest's GIC has all of it.
+        windows = {each.region.base for each in known if each.cpu_bytes and each.is_used}
+        occupied = [
+            _Place(path, path, region)
+            for path, region in ownership.occupied
+            if path not in asking and region.base not in windows
+        ]
+        for bank in banks(profile, terms.domain)[:1]:
+            first = Region(bank.base, PAGE)
+            if not any(place.region.overlaps(first) for place in occupied):
+                name = f"the beginning of the guest's memory under {profile.name}"
+                places.append(_Place(name, "", first))
+        return places + occupied
+
+    def line(self, mapper: Mapper) -> str:
+        """Return what to write so that a device lies at free addresses."""
+        way = (
+            "map the device elsewhere: xen,reg = <host size guest>, and the guest's address in reg"
+        )
+        ownership = self._ownership
+        self._lines += 1
+        # More messages are not shown.
+        if self._lines > MOST_ALIKE or ownership.paper is None:
+            return way
+        used = [place.region for place in self.places]
+        used += [p.guest for other in ownership.mappers for p in other.pages if other != mapper]
+        wrong = [pages.guest for pages in mapper.pages]
+        places = moved(wrong, ownership.profile, [*used, *self._chosen], memory=_LITTLE_MEMORY)
+        if not places:
+            return way
+        self._chosen += places.values()
+        line = "" if mapper.is_raw else ownership.paper.moved(mapper.path, mapper.regions, places)
+        if line:
+            return f"map the device elsewhere: {line}"
+        (old, new), *_ = places.items()
+        return f"{way}; {new.base:#x} is free for {old}"
 
 
 def _common(page: Region, region: Region) -> Region:
@@ -227,12 +327,11 @@ def _common(page: Region, region: Region) -> Region:
     return Region.between(max(first, other_first), min(last, other_last))
 
 
-def _overlap(mapper: Mapper, name: str, page: Region, region: Region) -> Diagnostic:
+def _overlap(mapper: Mapper, name: str, page: Region, region: Region, hint: str) -> Diagnostic:
     """Return what a page of the guest is over: something of that name, at that region."""
     return Diagnostic(
         what=f"this region overlaps {name}",
-        hint="map the device elsewhere: xen,reg = <host size guest>, and reg with the guest "
-        "address",
+        hint=hint,
         prop="xen,reg" if mapper.is_raw else "reg",
         expected=f"no overlap with {in_pages(region)}",
         found=str(page),

@@ -8,17 +8,19 @@ from functools import cached_property, wraps
 from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic
-from west_viommu.guest.regions import Mapped
+from west_viommu.guest.regions import Mapped, RegionPair
 from west_viommu.guest.requests import Raw
+from west_viommu.hazards.paste import Paper
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import Iommu, StreamId
 from west_viommu.hypervisor.assignment import Assigned, AssignedStream, Terms
 from west_viommu.hypervisor.holdings import Holdings
+from west_viommu.hypervisor.layout import applies, banks, windows
 from west_viommu.hypervisor.pages import whole_pages
-from west_viommu.hypervisor.profile import GICS, Profile
+from west_viommu.hypervisor.profile import Profile
 from west_viommu.hypervisor.sweep import Conflicts
 from west_viommu.tree.addresses import Region
-from west_viommu.tree.interrupts import GICV3, Intid
+from west_viommu.tree.interrupts import Intid
 
 
 class Mapper(NamedTuple):
@@ -29,6 +31,17 @@ class Mapper(NamedTuple):
     path: str
     pages: tuple[Mapped, ...]
     is_raw: bool
+    regions: tuple[RegionPair, ...] = ()
+
+
+class Lowest(NamedTuple):
+    """What lies lowest in the guest's memory: the `mapper` of a device, None for memory that is
+    shared with other domains; the page; and the bytes of memory that the guest can have below it.
+    """
+
+    mapper: Mapper | None
+    page: Region
+    limit: int
 
 
 class Ownership:
@@ -37,7 +50,8 @@ class Ownership:
 
     Of the guest's own tree: `occupied` addresses and `lines`, each with the path of its node;
     `raws`: what it maps without a device; `refused`: the paths of requests that mean no one device:
-    what else they say is not what their user means.
+    what else they say is not what their user means; `shared`: memory of the guest that other
+    domains have as well. `paper`: what lines to paste are written for.
     """
 
     def __init__(
@@ -51,6 +65,8 @@ class Ownership:
         lines: Sequence[tuple[str, Intid]] = (),
         refused: frozenset[str] = frozenset(),
         raws: Sequence[Raw] = (),
+        shared: Sequence[Region] = (),
+        paper: Paper | None = None,
     ):
         self.terms = terms
         self.assigned = assigned
@@ -60,6 +76,8 @@ class Ownership:
         self.lines = lines
         self.refused = refused
         self.raws = raws
+        self.shared = shared
+        self.paper = paper
 
     @property
     def profile(self) -> Profile:
@@ -72,13 +90,8 @@ class Ownership:
         return self.holdings.devices
 
     def applies(self, when: str) -> bool:
-        """Whether what the profile says of `when` is in force. The guest's GIC is of the version of
-        the host's (domain_vgic_init()); where the host has none, it may be of any.
-        """
-        if when in GICS:
-            gic = self.devices.index.gic
-            return gic is None or (GICV3 in gic.known_compatible) is (when == "gicv3")
-        return when == "always" or when in self.terms.domain
+        """Whether what the profile says of `when` is in force."""
+        return applies(when, self.devices, self.terms.domain)
 
     def iommus(self, assigned: Assigned) -> list[Iommu]:
         """The IOMMUs of the device: by its `iommus`, and by its iommu-map if the hypervisor reads
@@ -96,10 +109,54 @@ class Ownership:
     @cached_property
     def mappers(self) -> list[Mapper]:
         """The nodes that map memory into the guest: devices, then raw mappings, in their order."""
-        devices = [Mapper(each.node, each.pages, is_raw=False) for each in self.assigned]
+        devices = [
+            Mapper(
+                each.node,
+                each.pages,
+                is_raw=False,
+                regions=each.request.regions if each.request else (),
+            )
+            for each in self.assigned
+        ]
         return devices + [
             Mapper(raw.path, tuple(map(whole_pages, raw.mapped)), is_raw=True) for raw in self.raws
         ]
+
+    @cached_property
+    def lowest_in_memory(self) -> Lowest | None:
+        """What ends the memory that the domain can have, in the banks that Xen fills one after the
+        other (allocate_memory(), and meminit() of libxenguest). What it has more lies over a
+        device, and Xen panics ("Unable to copy the DTB", booted), or over shared memory, whatever
+        the guest's own memory node says.
+        """
+        places: list[tuple[Mapper | None, Region]] = [(None, region) for region in self.shared]
+        places += [(each, pages.guest) for each in self.mappers for pages in each.pages]
+        before = 0
+        for bank in banks(self.profile, self.terms.domain):
+            within = [
+                (max(0, page.base - bank.base), place)
+                for place, (_, page) in enumerate(places)
+                if bank.overlaps(page)
+            ]
+            if within:
+                below, place = min(within)
+                return Lowest(*places[place], before + below)
+            before += bank.size
+        return None
+
+    @cached_property
+    def cpu_limit(self) -> int | None:
+        """How many virtual CPUs the domain can have so that no device lies in the redistributors
+        of one; None if no device could.
+        """
+        limits = [
+            max(0, (pages.guest.base - window.base) // per_cpu)
+            for window, per_cpu in windows(self.profile, self.devices, self.terms.domain)
+            for mapper in self.mappers
+            for pages in mapper.pages
+            if window.overlaps(pages.guest)
+        ]
+        return min(limits, default=None)
 
     @cached_property
     def first_of(self) -> dict[str, str]:

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.entries import STREAM_IDS
 from west_viommu.guest.gic import LINUX_EDGE, ZEPHYR_CELLS, Gic
+from west_viommu.guest.regions import RegionPair
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Device
 from west_viommu.host.inventory import Master
 from west_viommu.hypervisor.assignment import Assigned
-from west_viommu.tree.addresses import bus_cells
+from west_viommu.hypervisor.pages import in_pages
+from west_viommu.tree.addresses import Region, bus_cells
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI
 
@@ -46,6 +48,38 @@ class Paper(NamedTuple):
             if region.base >> _CELL_BITS * address == 0 and region.size >> _CELL_BITS * size == 0
         ]
         return f"reg = {', '.join(entries)};" if len(entries) == len(regions) else ""
+
+    def moved(self, path: str, pairs: Sequence[RegionPair], places: Mapping[Region, Region]) -> str:
+        """Return `reg` and `xen,reg` of the guest's node at `path`, whose regions are `pairs`, with
+        the pages of `places` where these say; "" if that cannot be said in a line.
+        """
+        bus = self.guest.tree.node(path.rpartition("/")[0])
+        if bus is None or bus.path != PASSTHROUGH or not 0 < len(pairs) <= _MOST_ENTRIES:
+            return ""
+        try:
+            address, size = bus_cells(bus)
+        except TreeError:
+            return ""
+        regs: list[str] = []
+        triples: dict[str, None] = {}
+        for guest, host in pairs:
+            if host is None:
+                return ""
+            page = next((each for each in places if each.contains(guest.base)), None)
+            base = guest.base if page is None else guest.base - page.base + places[page].base
+            on_host, in_guest = in_pages(host), in_pages(Region(base, guest.size))
+            if any(number >> _CELL_BITS * address for number in (host.end, base + guest.size)):
+                return ""
+            if in_guest.size >> _CELL_BITS * size:
+                return ""
+            regs.append(f"<{' '.join((*_cells(base, address), *_cells(guest.size, size)))}>")
+            cells = (
+                *_cells(on_host.base, address),
+                *_cells(on_host.size, size),
+                *_cells(in_guest.base, address),
+            )
+            triples[f"<{' '.join(cells)}>"] = None
+        return f"reg = {', '.join(regs)}; xen,reg = {', '.join(triples)};"
 
     def interrupts(self, device: Device) -> str:
         """`interrupts` for those of `device`, as the guest's GIC has them; "" where it has none."""

@@ -6,10 +6,12 @@ and the whole pages that Xen maps.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from west_viommu.guest.regions import Mapped, one_where_touching
 from west_viommu.guest.requests import Request
+from west_viommu.host.devices import Devices
+from west_viommu.hypervisor.layout import taken
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.tree.addresses import Region
 
@@ -55,20 +57,19 @@ _END = 1 << 40
 _BLOCK = 2 << 20
 
 
-def in_force(profile: Profile, gic: str, domain: Iterable[str]) -> list[Region]:
-    """Return the regions that the hypervisor of `profile` uses for a guest with that GIC ("gicv2"
-    or "gicv3") and what its `domain` has, with the vSMMU.
+def in_force(profile: Profile, devices: Devices, domain: Collection[str]) -> list[Region]:
+    """Return the regions that the hypervisor of `profile` uses, or announces, for a guest whose
+    `domain` has that (names.DOMAIN), with the vSMMU.
     """
-    words = {"always", gic, *domain}
-    regions = [reserved.region for reserved in profile.reserved if reserved.when in words]
+    regions = [each.region for each in taken(profile, devices, domain)]
     return [*regions, profile.viommu.region] if profile.viommu else regions
 
 
 def moved(
-    regions: Sequence[Region], profile: Profile, taken: Sequence[Region], memory: int
+    regions: Sequence[Region], profile: Profile, used: Sequence[Region], memory: int
 ) -> dict[Region, Region]:
     """Return the guest's region for each of the host's `regions` that cannot have its own address:
-    those that overlap what is `taken`, or `memory` bytes of the guest's RAM.
+    those that overlap what is `used`, or `memory` bytes of the guest's RAM.
 
     A free place has the same offset in its page, and lies outside all that the hypervisor may use
     for any guest. A region that fits nowhere is left out.
@@ -77,17 +78,17 @@ def moved(
     wrong = {
         region: None
         for region in regions
-        if any(in_pages(region).overlaps(other) for other in (*taken, *ram)) or region.end > _END
+        if any(in_pages(region).overlaps(other) for other in (*used, *ram)) or region.end > _END
     }
-    own = [*taken, *profile.ram, *(in_pages(region) for region in regions if region not in wrong)]
+    own = [*used, *profile.ram, *(in_pages(region) for region in regions if region not in wrong)]
     # A place that no guest uses, else one that this guest does not use.
-    used = (sorted([*own, *(reserved.region for reserved in profile.reserved)]), sorted(own))
+    free_of = (sorted([*own, *(reserved.region for reserved in profile.reserved)]), sorted(own))
     places: dict[Region, Region] = {}
     for region in wrong:
-        chosen = next(filter(None, (_free(region, each) for each in used)), None)
+        chosen = next(filter(None, (_free(region, each) for each in free_of)), None)
         if chosen:
             places[region] = chosen
-            for each in used:
+            for each in free_of:
                 insort(each, in_pages(chosen))
     return places
 

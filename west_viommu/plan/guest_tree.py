@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Severity, Where
-from west_viommu.guest.requests import FORCE
+from west_viommu.guest.requests import FORCE, SHARED_MEMORY
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Devices
 from west_viommu.hypervisor.assignment import Terms
@@ -67,7 +67,6 @@ _OF_VSMMU = {
     "interrupts": 12,
     "interrupt-parent": 4,
 }
-_SHARED = "xen,shared-memory-v1"
 _OF_SHARED = {"compatible": 21, "reg": 16, "xen,id": 16, "xen,offset": 8}
 _OF_SHARED_PARENT = {"ranges": 0, "#address-cells": 4, "#size-cells": 4}
 
@@ -236,7 +235,7 @@ def _tree_bytes(tree: PartialTree, guest: GuestTree, devices: Devices, profile: 
     if profile.viommu:
         flags = dict.fromkeys(profile.viommu.flags, 0)
         own.append((profile.viommu.node_name, {**_OF_VSMMU, **flags}))
-    shared = [node for node in guest.tree.nodes() if _SHARED in node.known_compatible]
+    shared = [node for node in guest.tree.nodes() if SHARED_MEMORY in node.known_compatible]
     own += [("reserved-memory", _OF_SHARED_PARENT)] if shared else []
     own += [(node.name, _OF_SHARED) for node in shared]
     for name, lengths in own:

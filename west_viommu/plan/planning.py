@@ -136,7 +136,7 @@ def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
     again = {
         r.path for r, identity in identities.items() if identity.assignment != matched[r].assignment
     }
-    ownership = _ownership(matched, again, asked, terms, holdings)
+    ownership = _ownership(matched, again, asked, terms, holdings, paper)
     by_node = {assigned.node: assigned for assigned in ownership.assigned}
     assignments = [identity.assignment for identity in matched.values() if identity.assignment]
     extra = _extra(terms, assignments)
@@ -179,7 +179,8 @@ def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
         unasked=asked.unasked,
         allowed=tuple(PlanPermission(e.hazard, e.device, e.reason) for e in permissions.used),
         marks=ownership.conflicts.marks if ownership.profile.toolstacks else (),
-        memory_limit=_memory_limit(ownership),
+        memory_limit=ownership.lowest_in_memory.limit if ownership.lowest_in_memory else None,
+        cpu_limit=ownership.cpu_limit,
         files={},
     )
     return Planned(
@@ -220,6 +221,7 @@ def _ownership(
     asked: Asked,
     terms: Terms,
     holdings: Holdings,
+    paper: Paper,
 ) -> Ownership:
     """What is `asked` for and by whom, where the nodes at `again` ask for what another has."""
     refused = frozenset(
@@ -240,6 +242,8 @@ def _ownership(
         lines=asked.lines,
         refused=refused,
         raws=asked.raw,
+        shared=asked.shared,
+        paper=paper,
     )
 
 
@@ -363,26 +367,6 @@ def _status(tree: Tree, path: str) -> str:
         return tree.status(node) if node else "okay"
     except TreeError:
         return "malformed"
-
-
-def _memory_limit(ownership: Ownership) -> int | None:
-    """How much memory the domain may have at most: up to the lowest device in the banks that Xen
-    fills one after the other (allocate_memory(), and meminit() of libxenguest). What it has more
-    lies over the device, and Xen panics ("Unable to copy the DTB", booted), whatever the guest's
-    own memory node says.
-    """
-    before = 0
-    for bank in ownership.profile.ram:
-        below = [
-            mapped.guest.base - bank.base
-            for mapper in ownership.mappers
-            for mapped in mapper.pages
-            if bank.overlaps(mapped.guest)
-        ]
-        if below:
-            return before + max(0, min(below))
-        before += bank.size
-    return None
 
 
 def _hindered(

@@ -88,7 +88,13 @@ def command_line_switches(profile: Profile) -> list[str]:
 
 def memory_limit(limit: int) -> str:
     """Return how much memory the domain may have: xl counts in MiB, dom0less in KiB."""
-    return f"at most {limit >> 20} MiB (dom0less: <0 {limit >> 10:#x}>), as a device is above it"
+    most = f"{limit >> 20} MiB" if limit >> 20 else f"{limit >> 10} KiB"
+    return f"at most {most} (dom0less: <0 {limit >> 10:#x}>), as a device is above it"
+
+
+def cpu_limit(limit: int) -> str:
+    """Return how many virtual CPUs the domain may have."""
+    return f"at most {limit}, as a device is where the redistributor of one more would be"
 
 
 def _overlay(about: Iterable[str], lines: Iterable[str]) -> str:
@@ -139,6 +145,8 @@ def _about(plan: Plan, profile: Profile, sizes: Mapping[str, int]) -> Iterator[s
         yield from (f"Added to its device: {line}" for line in plan.added)
         if plan.memory_limit is not None:
             yield f"Its memory is {memory_limit(plan.memory_limit)}."
+        if plan.cpu_limit is not None:
+            yield f"Its CPUs are {cpu_limit(plan.cpu_limit)}."
     for text in command_line_switches(profile) if plan.viommu else ():
         yield from ("", f"For the vSMMU, Xen's own command line has {text}.")
 

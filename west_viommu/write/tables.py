@@ -13,7 +13,7 @@ from west_viommu.host.needs import FIXED
 from west_viommu.names import BINDINGS, HOST_OVERLAY, OVERLAY, PLAN
 from west_viommu.plan.plan import Plan, PlanDevice
 from west_viommu.tree.cells import counted
-from west_viommu.write.host_overlay import memory_limit
+from west_viommu.write.host_overlay import cpu_limit, memory_limit
 from west_viommu.write.overlay import shown
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def plan_table(plan: Plan, folder: str, files: Iterable[str], *, is_dry: bool = 
     ]
     if plan.memory_limit is not None:
         lines.append(f"memory of the domain: {memory_limit(plan.memory_limit)}")
+    if plan.cpu_limit is not None:
+        lines.append(f"CPUs of the domain: {cpu_limit(plan.cpu_limit)}")
     lines += [f"{wrote} {os.path.join(folder, name)}" for name in (OVERLAY, PLAN)]
     bindings = [name for name in files if name.startswith(f"{BINDINGS}/")]
     if bindings:

@@ -22,7 +22,7 @@ from west_viommu.plan.plan import Plan, PlanRegion
 from west_viommu.read.xl_config import XlConfig, XlList, XlSetting, XlText
 from west_viommu.read.xl_domain import statements
 from west_viommu.write.dts import commented
-from west_viommu.write.host_overlay import memory_limit
+from west_viommu.write.host_overlay import cpu_limit, memory_limit
 
 if TYPE_CHECKING:
     from west_viommu.system.records import Domain, DomainFiles
@@ -131,6 +131,8 @@ def xl_cfg(plan: Plan, profile: Profile) -> str:
     lines += [f"# Added: {commented(line)}" for line in plan.added]
     if plan.memory_limit is not None:
         lines.append(f"# memory is {memory_limit(plan.memory_limit)}.")
+    if plan.cpu_limit is not None:
+        lines.append(f"# vcpus is {cpu_limit(plan.cpu_limit)}.")
     lines += _switches(plan, profile)
     if plan.viommu:
         ids = [
