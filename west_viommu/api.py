@@ -42,6 +42,7 @@ from west_viommu.guest.requests import Guest, asked
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Devices, Host
 from west_viommu.hypervisor.assignment import Explicit, Extra, Permission, Terms
+from west_viommu.hypervisor.drivers import has_smmuv3
 from west_viommu.names import (
     BINDINGS,
     HOST_OVERLAY,
@@ -277,7 +278,9 @@ def _for_xen(
     files = {name: text.encode() for name, text in sources.items()}
     files |= {name.replace(".dts", ".dtb"): blob for name, blob in compiled.items()}
     if name_of("libxl", ".dts") in sources:
-        files[XL_CFG] = xl_cfg(plan, profile).encode()
+        is_smmuv3 = has_smmuv3(planned.host.devices, plan.iommus)
+        text = xl_cfg(plan, profile, has_smmuv3=is_smmuv3)
+        files[XL_CFG] = text.encode(errors="surrogateescape")
         files[XENLIB] = xenlib_header(plan).encode()
     if sources:
         sizes = {name: len(data) for name, data in files.items()}

@@ -20,6 +20,7 @@ from west_viommu.diagnostics import Diagnostic, Refused, Where
 from west_viommu.extract.copy import Copied, copied
 from west_viommu.extract.lookup import labels, node_called
 from west_viommu.extract.place import placed
+from west_viommu.hypervisor.drivers import has_smmuv3
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import (
     BOOT_SCRIPT,
@@ -168,8 +169,15 @@ def render_assigned(made: Assigned, wish: Wish) -> dict[str, bytes]:
     files[BOOT_SCRIPT] = script.encode()
     if toolstack == "libxl":
         (domain,) = found.domains
-        text = xl_domain(domain, system.files[domain.name], made.planned.profile, is_alone=True)
-        files[XL_CFG] = text.encode()
+        is_smmuv3 = has_smmuv3(system.host.devices, domain.plan.iommus)
+        text = xl_domain(
+            domain,
+            system.files[domain.name],
+            made.planned.profile,
+            has_smmuv3=is_smmuv3,
+            is_alone=True,
+        )
+        files[XL_CFG] = text.encode(errors="surrogateescape")
     # The plan is the seal: the last, with the sums of the others.
     return {**files, PLAN: plan_json(made.planned.plan, files).encode()}
 

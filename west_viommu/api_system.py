@@ -34,6 +34,7 @@ from west_viommu.diagnostics import Diagnostic, Refused, Where, bounded
 from west_viommu.hazards.parts import Wanted, has_all
 from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import StreamId
+from west_viommu.hypervisor.drivers import has_smmuv3
 from west_viommu.names import (
     BOOT_SCRIPT,
     HOST_OVERLAY,
@@ -220,7 +221,8 @@ def render_system(
     for domain in found.domains:
         made_of = system.files[domain.name]
         if "libxl" in made_of.trees and made_of.kernel:
-            text = xl_domain(domain, made_of, found.terms.profile)
+            is_smmuv3 = has_smmuv3(system.host.devices, domain.plan.iommus)
+            text = xl_domain(domain, made_of, found.terms.profile, has_smmuv3=is_smmuv3)
             files[domain.name + XL_SUFFIX] = os.fsencode(text)
     sums = {name: sha256(data) for name, data in files.items()}
     files[SYSTEM] = system_json(found, system.files, system.sha256, sums)

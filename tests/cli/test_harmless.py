@@ -82,8 +82,8 @@ TWINS = (
     Twin(
         "path-mismatch",
         "a name, an address and a compatible of the guest's own, where all else is the device's",
-        'mmc@40010000 { compatible = "guest,mmc"; reg = <0 0x40010000 0 0x1000>; '
-        "xen,reg = <0 0x20010000 0 0x1000 0 0x40010000>; iommus = <0x0 0x11>, <0x0 0x12>; "
+        'mmc@50010000 { compatible = "guest,mmc"; reg = <0 0x50010000 0 0x1000>; '
+        "xen,reg = <0 0x20010000 0 0x1000 0 0x50010000>; iommus = <0x0 0x11>, <0x0 0x12>; "
         'xen,path = "/mmc@20010000"; };',
         warnings=("several-streams",),
     ),

@@ -51,8 +51,6 @@ def raw(host: int, size: int = 0x1000, guest: int = 0x50000000) -> str:
         # Xen's first bank for the RAM of a guest goes from 0x40000000 to 0xffffffff.
         (at(0x20000000), None),
         (at(0x3FFFF000), None),
-        (at(0x20000000) + raw(0x20004000, 0x2000, guest=0x3FFFF000), 0),
-        (at(0x40000000), 0),
         (at(0x40001000), 0x1000),
         (at(0xFFFFF000), 0xBFFFF000),
         (at(0x80000000), 0x40000000),
@@ -76,6 +74,18 @@ def test_the_memory_ends_below_the_lowest_device_in_its_bank(
 ) -> None:
     assert bound(viommu, tmp_path, passthrough).status == 0
     assert json.loads((tmp_path / "viommu/viommu.json").read_text())["memory_limit"] == limit
+
+
+@pytest.mark.parametrize(
+    "passthrough",
+    [at(0x40000000), at(0x20000000) + raw(0x20004000, 0x2000, guest=0x3FFFF000)],
+)
+def test_a_guest_has_memory_from_the_beginning_of_its_bank(
+    passthrough: str, viommu: Run, tmp_path: Path
+) -> None:
+    outcome = bound(viommu, tmp_path, passthrough)
+    assert outcome.status == 1
+    assert "[guest-overlap] this region overlaps the beginning of the guest's memory" in outcome.err
 
 
 A = 'a { xen,path = "/a"; };'

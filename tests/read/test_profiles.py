@@ -44,7 +44,7 @@ WITH_VIOMMU = ("xen-rfc", "xen-amd", "xen-v3-dom0less", "xen-v3-libxl")
 
 def test_the_values_of_xens_series() -> None:
     """Field notes of the series: GUEST_VSMMUV3_BASE and so on, in each of its profiles."""
-    for name in WITH_VIOMMU:
+    for name in [each for each in WITH_VIOMMU if each != "xen-amd-4.20"]:
         found = profile(name, None)
         assert found.viommu
         assert found.viommu[:4] == ("arm,smmu-v3", 0x04040000, 0x40000, 0xFDEA)
@@ -55,6 +55,7 @@ def test_the_values_of_xens_series() -> None:
     assert renumbers == {
         "xen-rfc": None,
         "xen-amd": None,
+        "xen-amd-4.20": None,
         "xen-v3-dom0less": "dom0less",
         "xen-v3-libxl": "libxl",
         "xen": None,

@@ -94,7 +94,8 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
         (
             ["profile: xen-rcf", "vsid: zzz"],
             "{file}:1: error: [malformed] no profile has this name (expected xen-rfc or "
-            "xen-amd or xen-v3-dom0less or xen-v3-libxl or xen or qemu-virt, found xen-rcf)\n"
+            "xen-amd or xen-amd-4.20 or xen-v3-dom0less or xen-v3-libxl or xen or qemu-virt, found "
+            "xen-rcf)\n"
             "hint: did you mean "
             "xen-rfc?\n{file}:2: error: [malformed] no vsid has this name (expected identity or "
             "first-free or explicit, found zzz)\nhint: write one of those, or remove it",

@@ -48,6 +48,7 @@ WRONG = {
     f"allow: [1]\n{BUILD}": ["1: error: [malformed] an entry of allow is not a mapping"],
     f"profile: xen-rfd\n{BUILD}": [
         "1: error: [malformed] no profile has this name (expected xen-rfc or xen-amd or "
+        "xen-amd-4.20 or "
         "xen-v3-dom0less or xen-v3-libxl or xen or qemu-virt, found xen-rfd)"
     ],
     "domains:\n  net: {build: nowhere}\n": [

@@ -423,6 +423,19 @@ def _add_profiles_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "topic", metavar="NAME", nargs="?", type=_profile, help="print this one, as it is written"
     )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="DIR",
+        help="print a profile for the Xen in this source tree: of its public headers, by the C "
+        "preprocessor, and of what is known of its version",
+    )
+    parser.add_argument(
+        "--compare",
+        metavar="NAME",
+        type=_profile,
+        help="with --from: print where the source and this profile differ instead",
+    )
 
 
 def _add_explain_arguments(parser: ArgumentParser) -> None:
@@ -541,13 +554,13 @@ COMMANDS = (
     ),
     Command(
         "profiles",
-        "list the profiles of hypervisors, or print one",
+        "list the profiles of hypervisors, print one, or make one of the source of a Xen",
         "A profile says what a hypervisor gives a guest: the vSMMU node, how stream IDs are\n"
         "numbered, and which addresses and interrupts are taken.",
-        "examples:\n  %(prog)s\n  %(prog)s xen-rfc > my-xen.yaml",
+        "examples:\n  %(prog)s\n  %(prog)s xen-rfc > my-xen.yaml\n"
+        "  %(prog)s --from ../xen > my-xen.yaml\n"
+        "  %(prog)s --from ../xen --compare xen-amd",
         _add_profiles_arguments,
-        module="reference",
-        function="profiles",
     ),
     Command(
         "explain",

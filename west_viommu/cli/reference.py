@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`viommu explain`, `profiles` and `completion`: what is shipped with the code, printed."""
+"""`viommu explain` and `completion`: what is shipped with the code, printed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from west_viommu.cli.console import Console, tell
 from west_viommu.cli.run import UsageError
-from west_viommu.diagnostics import close_matches, printable, refusal
-from west_viommu.hypervisor.profile import switched_on
-from west_viommu.names import PROFILES
+from west_viommu.diagnostics import close_matches, refusal
 from west_viommu.read.plain_file import PACKAGE, shipped
-from west_viommu.read.profiles import profile, profile_file
 
 PAGE = shipped("hazards.md", "docs/hazards.md")
 # hatch_build.py puts completions there, in a wheel.
@@ -22,7 +18,7 @@ _SECTION = "### "
 
 
 class Options(NamedTuple):
-    """The one argument: a hazard, a profile or a shell."""
+    """The one argument: a hazard or a shell."""
 
     topic: str | None
 
@@ -36,25 +32,6 @@ def completion(options: Options, console: Console) -> None:
         what = "completions are made when the package is built, and this is a checkout"
         hint = f"install the package, or run here: python tools/completion.py {options.topic}"
         raise refusal("unreadable", what, hint) from None
-
-
-def profiles(options: Options, console: Console) -> None:
-    """Print the names of the profiles, or the file of one if it can be read."""
-    if options.topic:
-        profile(options.topic, None)
-        with open(profile_file(options.topic), encoding="utf-8") as file:
-            tell([file.read()])
-    else:
-        tell(_profiles())
-
-
-def _profiles() -> Iterator[str]:
-    for name in PROFILES:
-        default = " (default)" if name == PROFILES[0] else ""
-        found = profile(name, None)
-        yield f"{name}{default}\n    {printable(found.about)}\n"
-        for switch in switched_on(found):
-            yield f"    its vSMMU is switched on by {switch}\n"
 
 
 def explain(options: Options, console: Console) -> None:

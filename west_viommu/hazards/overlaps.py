@@ -201,7 +201,12 @@ def _in_memory(ownership: Ownership, room: _Room, *, of_raw: bool) -> _Overlaps:
     lowest = ownership.lowest_in_memory
     if lowest is None or lowest.mapper is None or lowest.mapper.is_raw is not of_raw:
         return
-    if 0 < lowest.limit < _LITTLE_MEMORY:
+    bank = next(iter(banks(ownership.profile, ownership.terms.domain)))
+    # Who says how much memory the guest has knows that.
+    is_said = any(
+        path.startswith("/memory") and bank.overlaps(region) for path, region in ownership.occupied
+    )
+    if 0 < lowest.limit < _LITTLE_MEMORY and not is_said:
         kib = lowest.limit >> 10
         yield (
             lowest.mapper,

@@ -72,6 +72,13 @@ def kind(compatible: Iterable[str]) -> str:
     return ""
 
 
+def has_smmuv3(devices: Devices, iommus: Iterable[str]) -> bool:
+    """Return whether an SMMUv3 is among the `iommus` at these paths. Xen frees the VMID of a domain
+    there without clearing the TLB (arm_smmu_domain_free() of smmu-v3.c, 4.17 to master).
+    """
+    return any(kind(devices.iommus[path].compatible) == SMMUV3 for path in iommus)
+
+
 def probed(devices: Devices, profile: Profile) -> Iommus:
     """Return the IOMMUs of a host after the probes of the hypervisor of `profile`.
 

@@ -139,6 +139,7 @@ class Profile(NamedTuple):
     it covers, the oldest first. `tree_rooms` and `cell_limits`: what a partial tree may be at most.
     `redistributor_bytes`: how much of the window of redistributors each virtual CPU takes; 0 if all
     of it is taken. `hardware_domain`: the versions that create a hardware domain at boot.
+    `vpl011_by_name`: whether `vpl011` of a domain's node may be a string, and no number.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Profile(NamedTuple):
     cell_limits: tuple[CellLimit, ...] = ()
     redistributor_bytes: int = 0
     hardware_domain: Versions | None = None
+    vpl011_by_name: bool = False
 
     @property
     def routes_all(self) -> bool:

@@ -175,6 +175,11 @@ class Plan(NamedTuple):
     tree_bytes: int | None = None
 
     @property
+    def iommus(self) -> tuple[str, ...]:
+        """The paths of the IOMMUs that its devices are behind."""
+        return tuple(dict.fromkeys(path for each in self.devices for path in each.ids_by_iommu))
+
+    @property
     def added(self) -> tuple[str, ...]:
         """What viommu.yml adds to single devices, for people."""
         return tuple(

@@ -52,7 +52,7 @@ def profile(name: str | None, policy: str | None) -> Profile:
     """The profile `name` with its policy replaced; None keeps either's default. Raises Refused for
     a name that is not known, and for a file that is no profile.
     """
-    data = _content(name)
+    data = content_of(name)
     return Profile(
         name=data["name"],
         about=data["about"],
@@ -94,6 +94,7 @@ def profile(name: str | None, policy: str | None) -> Profile:
             CellLimit(each["cells"], _versions(each)) for each in data.get("max-cells", ())
         ),
         redistributor_bytes=data.get("redistributor-bytes-per-vcpu", 0),
+        vpl011_by_name=data.get("vpl011-by-name", False),
         hardware_domain=_versions(data["hardware-domain"]) if "hardware-domain" in data else None,
     )
 
@@ -139,8 +140,8 @@ def _viommu(data: Any) -> Viommu | None:
     )
 
 
-def _content(name: str | None) -> Any:
-    """Return the data of profile `name`. Raises Refused."""
+def content_of(name: str | None) -> Any:
+    """Return the data of profile `name`, by the keys of its file. Raises Refused."""
     file = profile_file(name)
     if name and is_profile_path(name):
         return _own(file)

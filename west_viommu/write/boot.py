@@ -51,6 +51,8 @@ def _domain_lines(judged: Judged, files: Mapping[str, DomainFiles], overlay: str
         yield f"DOMU_MEM[{number}]={domain.memory}"
         yield f"DOMU_VCPUS[{number}]={domain.cpus}"
         yield from _by_hand(domain, judged, number)
+    yield "# A script without DT_OVERLAY, or a U-Boot without `fdt apply`, leave out the marks:"
+    yield "# then DEVICE_TREE is the host's tree with this overlay applied (fdtoverlay)."
     yield "NUM_DT_OVERLAY=1"
     yield f"DT_OVERLAY[0]={shlex.quote(overlay)}"
 
@@ -63,6 +65,11 @@ def _by_hand(domain: Domain, judged: Judged, number: int) -> Iterator[str]:
             yield f"# It writes no {name}: add `fdt set /chosen/domU{number} {name} {value}`."
     if not domain.has_vpl011:
         yield "# It gives every domain a vpl011, also this one, which asks for none."
+    if judged.terms.profile.vpl011_by_name:
+        node = f"/chosen/domU{number}"
+        again = f"; fdt set {node} vpl011" if domain.has_vpl011 else ""
+        yield "# It writes a number into vpl011, over which this Xen panics. Add, before booti:"
+        yield f"#   fdt rm {node} vpl011{again}"
 
 
 _PLAIN = string.ascii_letters + string.digits + "._/+-@"

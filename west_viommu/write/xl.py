@@ -125,14 +125,24 @@ def _intid(text: str) -> int | None:
     return int(text) if text.isdecimal() and len(text) < 12 else None
 
 
-def xl_cfg(plan: Plan, profile: Profile) -> str:
-    """Return xl.cfg (xl.cfg(5)): a fragment to paste, or for `xl create guest.cfg xl.cfg`."""
+_NO_RESTART = (
+    "# Under this SMMUv3 Xen keeps translations of a domain that is gone: the devices of one that",
+    "# restarts would write into freed memory (docs/xen.md, Restarts).",
+    'on_reboot = "destroy"',
+)
+
+
+def xl_cfg(plan: Plan, profile: Profile, *, has_smmuv3: bool = False) -> str:
+    """Return xl.cfg (xl.cfg(5)): a fragment to paste into the domain's configuration.
+    `has_smmuv3`: one of the devices is behind an SMMUv3.
+    """
     lines = [XL_CFG_FIRST_LINE, *_devices(plan, partial_tree("libxl", ".dtb"))]
     lines += [f"# Added: {commented(line)}" for line in plan.added]
     if plan.memory_limit is not None:
         lines.append(f"# memory is {memory_limit(plan.memory_limit)}.")
     if plan.cpu_limit is not None:
         lines.append(f"# vcpus is {cpu_limit(plan.cpu_limit)}.")
+    lines += _NO_RESTART if has_smmuv3 else ()
     lines += _switches(plan, profile)
     if plan.viommu:
         ids = [
@@ -146,10 +156,15 @@ def xl_cfg(plan: Plan, profile: Profile) -> str:
 
 
 def xl_domain(
-    domain: Domain, made_of: DomainFiles, profile: Profile, *, is_alone: bool = False
+    domain: Domain,
+    made_of: DomainFiles,
+    profile: Profile,
+    *,
+    has_smmuv3: bool,
+    is_alone: bool = False,
 ) -> str:
     """Return the whole configuration of a domain: NAME.cfg, with the paths of system.json, or
-    xl.cfg of a guest that `is_alone`.
+    xl.cfg of a guest that `is_alone`. `has_smmuv3`: one of its devices is behind an SMMUv3.
     """
     lines = [
         # By it, an output folder knows its own.
@@ -163,6 +178,7 @@ def xl_domain(
     if domain.has_vpl011:
         lines.append('vuart = "sbsa_uart"')
     lines += _devices(domain.plan, made_of.trees["libxl"].file)
+    lines += _NO_RESTART if has_smmuv3 else ()
     lines += _switches(domain.plan, profile)
     return "".join(f"{line}\n" for line in lines)
 
@@ -199,13 +215,11 @@ def _listed(key: str, items: Sequence[str]) -> str:
 
 
 def _quoted(path: str) -> str:
-    """Return a string of xl's configuration: its only escape is the backslash (libxlu_cfg_l.l)."""
-    escaped = path.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if 0x20 <= ord(c) < 0x7F else _bytes(c) for c in escaped) + '"'
-
-
-def _bytes(character: str) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in character.encode(errors="surrogateescape"))
+    """Return a string of xl's configuration: xl takes the bytes as they are, but for these three,
+    and has no escape for a byte (libxlu_cfg_l.l; run on 4.17 and 4.20).
+    """
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def xenlib_header(plan: Plan) -> str:
@@ -219,7 +233,11 @@ def _xenlib(plan: Plan) -> Iterator[str]:
     yield OVERLAY_FIRST_LINE
     yield " *"
     yield " * For zephyr-xenlib, after its domain.h: write VIOMMU_DEVICES, into the initializer of"
-    yield " * the domain's struct xen_domain_cfg."
+    yield " * the domain's struct xen_domain_cfg. Its .flags need XEN_DOMCTL_CDF_iommu: without it"
+    yield " * Xen refuses the dtdevs. Its tree is passthrough-xl.dtb."
+    if plan.viommu:
+        yield " * zephyr-xenlib makes no vSMMU: a guest that was bound to one faults at its"
+        yield " * address. Have xl or Xen itself create it, or bind it with --profile xen."
     yield " */"
     yield "#ifndef VIOMMU_XENLIB_H"
     yield "#define VIOMMU_XENLIB_H"
