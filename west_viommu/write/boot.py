@@ -3,7 +3,7 @@
 
 boot.cmd is a script for U-Boot that loads what Xen starts, and starts Xen.
 
-Every line was seen to be needed with Debian's U-Boot 2023.01 and 2025.01 (tests/xen/test_assign.py):
+Every line was seen to be needed with Debian's U-Boot 2023.01 and 2025.01 (tests/xen):
 a failed load does not stop a script, so the loads are joined by &&; the addresses are numbers, as
 ${fdt_addr_r} may be unset; fdt_high keeps the tree in its place, as booti would copy it over a
 module; no fdt command runs, as many U-Boots lack fdt apply.
