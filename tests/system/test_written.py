@@ -335,7 +335,8 @@ def test_xl_gets_a_whole_configuration(viommu: Run) -> None:
         '    "10001,1@10001",',
         '    "10007,1@10007",',
         "]",
-        "# Under this SMMUv3 Xen keeps translations of a domain that is gone: the devices of one that",
+        "# Under this SMMUv3 Xen keeps translations of a domain that is gone: the devices of one "
+        "that",
         "# restarts would write into freed memory (docs/xen.md, Restarts).",
         'on_reboot = "destroy"',
         "# and on Xen's own command line: viommu=on",

@@ -12,8 +12,10 @@ from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.entries import STREAM_IDS
 from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree, is_below_passthrough
 from west_viommu.tree.cells import TreeError
+from west_viommu.tree.interrupts import XEN_GICS
 from west_viommu.tree.node import Node
 
+_OKAY = (b"okay\0", b"ok\0")
 _OURS = (
     "iommus",
     "iommu-map",
@@ -132,6 +134,35 @@ def misplaced(guest: GuestTree, node: Node) -> Iterator[Diagnostic]:
             ),
             node=node.path.replace(f"{BASE}/", "&"),
             where=guest.locate(node.path, prop),
+        )
+
+
+def halves(guest: GuestTree, node: Node) -> Iterator[Diagnostic]:
+    """Yield what is wrong with a node below /passthrough that asks for no device: xen,reg alone is
+    -EINVAL (handle_prop_pfdt() of Xen), and a copy of a GIC stays in the guest's tree beside Xen's.
+    """
+    lineage = list(guest.tree.lineage(node))
+    is_on = all(each.properties.get("status", _OKAY[0]) in _OKAY for each in lineage)
+    # A slip has its own message.
+    is_slip = any(_is_slip(name, ours) for name in node.properties for ours in _OURS)
+    if "xen,reg" in node.properties and is_on and not is_slip:
+        yield Diagnostic(
+            id="malformed",
+            what="xen,reg asks for memory of the host, and nothing says of which device",
+            hint='add xen,path = "HOST-NODE"; or, for memory of no device, '
+            "xen,force-assign-without-iommu",
+            node=node.path,
+            expected="xen,path beside xen,reg",
+            where=guest.locate(node.path, "xen,reg"),
+        )
+    if "interrupt-controller" in node.properties and not XEN_GICS.isdisjoint(node.known_compatible):
+        yield Diagnostic(
+            id="malformed",
+            what="a copy of a GIC: Xen makes the guest's GIC itself, and the guest would have two",
+            hint="remove the node; the interrupts of devices are those of the guest's own GIC",
+            node=node.path,
+            expected="no GIC below /passthrough",
+            where=guest.locate(node.path, ""),
         )
 
 

@@ -16,7 +16,7 @@ from west_viommu.guest.entries import PLACEHOLDERS as PLACEHOLDERS
 from west_viommu.guest.entries import STREAM_IDS, entries
 from west_viommu.guest.entries import Entry as Entry
 from west_viommu.guest.faults import COPY_HINT as COPY_HINT
-from west_viommu.guest.faults import malformed, misplaced, misspelt, told_once
+from west_viommu.guest.faults import halves, malformed, misplaced, misspelt, told_once
 from west_viommu.guest.gic import (
     NO_GIC,
     Gic,
@@ -305,9 +305,11 @@ def asked(guest: GuestTree, planned: Collection[str] = ()) -> Asked:
     asking: list[Node] = []
     misplaced_ones: list[Diagnostic] = []
     for node in guest.tree.nodes():
+        if is_below_passthrough(node.path):
+            misplaced_ones += halves(guest, node) if not _asks(node, planned) else ()
         if not is_below_passthrough(node.path):
             misplaced_ones += misplaced(guest, node) if _is_request(node) else ()
-        elif _is_request(node) or is_raw(node) or node.path in planned:
+        elif _asks(node, planned):
             if node.path not in planned and _is_disabled(reader, node):
                 disabled.append(node.path)
             else:
@@ -340,6 +342,11 @@ def asked(guest: GuestTree, planned: Collection[str] = ()) -> Asked:
         tuple(disabled),
         tuple(region for path, region in regions if _is_shared(guest.tree.node(path))),
     )
+
+
+def _asks(node: Node, planned: Collection[str]) -> bool:
+    """Whether the hypervisor is to map something for `node`, or was when it was `planned`."""
+    return _is_request(node) or is_raw(node) or node.path in planned
 
 
 def _is_shared(node: Node | None) -> bool:
