@@ -26,6 +26,7 @@ _BUNDLED = ("samples/demo/host.dts", "samples/passthrough/host.dts", "tests/host
 class Host(NamedTuple):
     """A host blob, and a guest that asks for its `device`. The guest is bound to `bindable`, which
     is the host or a copy of it that was changed as `note` says. Without a guest, `device` is "".
+    `audited`: an xl.cfg that gives two of its nodes, if it has as many with registers and lines.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Host(NamedTuple):
     guest: Path
     device: str
     note: str
+    audited: Path | None = None
 
 
 class Viommu:
@@ -99,8 +101,32 @@ def _host(name: str, size: int, blob: Path, viommu: Viommu, folder: Path) -> Hos
         extracted = viommu.run("extract", "--host", bindable, device)
         guest.write_text(extracted.stdout)
         if viommu.run("bind", "--host", bindable, "-o", folder / "tried", guest).returncode == 0:
-            return Host(name, size, blob, bindable, guest, device, note)
+            audited = _configuration(bindable, viommu, folder)
+            return Host(name, size, blob, bindable, guest, device, note, audited)
     return Host(name, size, blob, blob, guest, "", "no device of it can be bound")
+
+
+def _configuration(blob: Path, viommu: Viommu, folder: Path) -> Path | None:
+    """Write what a person would, who gives a guest two devices by xl."""
+    listed = viommu.run("list", "--all", "--format", "json", "--host", blob, "--profile", "xen")
+    nodes = [
+        node
+        for node in json.loads(listed.stdout)["masters"]
+        if node["regions"] and node["intids"] and "shared-page" not in node["hazards"]
+    ][:2]
+    if len(nodes) < 2:
+        return None
+    pages = [
+        f'"{region["base"] >> 12:x},{-(-region["size"] >> 12):x}"'
+        for node in nodes
+        for region in node["regions"]
+    ]
+    lines = [str(intid) for node in nodes for intid in node["intids"]]
+    file = folder / f"{blob.stem}.cfg"
+    file.write_text(
+        f'name = "guest"\nirqs = [ {", ".join(lines)} ]\niomem = [ {", ".join(pages)} ]\n'
+    )
+    return file
 
 
 def _candidates(blob: Path, viommu: Viommu, folder: Path) -> Iterator[tuple[str, Path, str]]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from bench.hosts import LARGEST, SIZES, TYPICAL, Host
 from bench.measure import Block, Measured, ratio
-from bench.subjects import BARE, BIND, LIST, LIST_JSON, LOPPER, WEST, WEST_BIND
+from bench.subjects import AUDIT, BARE, BIND, LIST, LIST_JSON, LOPPER, WEST, WEST_BIND
 
 _MOST = SIZES[-1]
 
@@ -51,6 +51,11 @@ def targets(results: Results) -> Iterator[Target]:
             yield _at_most(wanted, _over(results.real[kind].block, LIST, BARE), most, "x")
         else:
             yield Target(wanted, "VIOMMU_CORPUS is not set", None)
+    wanted = f"`{AUDIT}` of two devices on the typical real blob: at most 9 x bare Python"
+    if results.has_corpus:
+        yield _at_most(wanted, _over(results.real[TYPICAL].block, AUDIT, BARE), 9, "x")
+    else:
+        yield Target(wanted, "VIOMMU_CORPUS is not set", None)
     for name in (LIST, LIST_JSON):
         steps = growth(results, name)
         worst = max((step for step in steps if step), default=None)

@@ -13,6 +13,7 @@ from bench.measure import Subject, clean_environment
 
 BARE = "python -c pass"
 LIST, LIST_JSON, BIND = "viommu list", "viommu list --format json", "viommu bind"
+AUDIT = "viommu audit"
 PYLIBFDT, DTC, LOPPER = "pylibfdt", "dtc", "Lopper"
 WEST, WEST_BIND = "west --version", "west viommu-bind"
 
@@ -36,6 +37,9 @@ def on_host(host: Host, project: Path, lopper: Path | None, folder: Path) -> lis
     if host.device:
         makes[BIND] = folder / "viommu" / "viommu.overlay"
         commands[BIND] = [viommu, "bind", "--host", host.bindable, host.guest]
+    if host.audited:
+        on = ("--host", host.bindable, "--profile", "xen")
+        commands[AUDIT] = [viommu, "audit", *on, host.audited]
     if host.device and lopper:
         # Its job in our words: the node of the device, with what it refers to, as a partial tree
         # for Xen.

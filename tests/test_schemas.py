@@ -15,7 +15,7 @@ import yaml
 
 from tests.cli.pair import AT_BOOT, make_pair
 from tests.cli.refused_cases import CASES
-from tests.support import DEMO, HOSTS, PACKAGE, PARTIAL_TREE, Run, corpus_params
+from tests.support import CHECKOUT, DEMO, HOSTS, PACKAGE, PARTIAL_TREE, Run, corpus_params
 from tests.system.guests import Guest, bound, judged
 from west_viommu.diagnostics import Refused
 from west_viommu.names import PROFILES
@@ -149,6 +149,20 @@ def test_differences(viommu: Run) -> None:
     outcome = viommu("check", "-d", "build", "--guest-dtb", AT_BOOT, "--format", "json")
     assert outcome.status == 1
     check_both_ways("differences", json.loads(outcome.out))
+
+
+def test_audit(viommu: Run) -> None:
+    board = CHECKOUT / "tests" / "audit" / "board"
+    changed = (board / "domd.cfg").read_text().replace("73, ", "").replace('"10040,1"', '"1"')
+    Path("domd.cfg").write_text(changed)
+    # Without marks, a note.
+    files = ("domd.cfg", board / "domd.dts")
+    arguments = ("--host", board / "host.dts", "--profile", "xen", "--format", "json", *files)
+    outcome = viommu("audit", *arguments)
+    document = json.loads(outcome.out)
+    assert outcome.status == 1
+    assert {"devices", "pages", "intids", "problems", "notes"} <= filled(document)
+    check_both_ways("audit", document)
 
 
 def test_messages(viommu: Run) -> None:

@@ -13,20 +13,28 @@ import random
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.audit.sets import Set, all_sets
 from west_viommu.api import read_host
+from west_viommu.hypervisor.pages import in_pages
 from west_viommu.read.dtb import tree_from_dtb
+from west_viommu.tree.addresses import Region
+from west_viommu.tree.node import is_at_or_below
 
 # Why a change that is not found changes nothing.
 HARMLESS = {
     "twice": "the same pages once more, or at a second place: Xen maps them; a warning says so",
     "own line": "another line of the same device, which Xen routes to the guest as well",
     "marked": "the host's tree has that mark already",
+    "of two": "the page is of two devices of the set, and the other one's entry maps it",
+    "beside": "a part of a device that is given, a bus above it, or what has a page or line of it: "
+    "dom0 has to do without it",
     "case": "Xen compares paths without regard to case (dt_find_node_by_path())",
 }
+
+
+MARK = "xen,passthrough"
 
 
 class Change(NamedTuple):
@@ -51,16 +59,18 @@ class Finding(NamedTuple):
 
 def changed(each: Set, rng: random.Random) -> Change | None:
     """Return a random change of one file; None if this one has nothing to change so."""
-    file = rng.choice(each.files)
+    # Of its tree, libxl reads neither xen,reg nor xen,path.
+    files = [f for f in each.files if f.endswith((".cfg", ".dts", ".overlay"))]
+    file = rng.choice([f for f in files if not f.endswith("-xl.dts")])
     lines = (each.folder / file).read_text().split("\n")
-    make: Callable[[list[str], random.Random], Change | None]
-    if file == "xl.cfg":
-        make = _of_xl
+    if file.endswith(".cfg"):
+        change = _of_xl(lines, rng)
     elif file == "host.overlay":
-        make = _of_marks
+        tree = tree_from_dtb(each.host.read_bytes())
+        nodes = [node.path for node in tree.nodes() if "reg" in node.properties]
+        change = _of_marks(lines, rng, nodes)
     else:
-        make = _of_tree
-    change = make(lines, rng)
+        change = _of_tree(lines, rng)
     return change._replace(file=file) if change else None
 
 
@@ -74,7 +84,8 @@ def found(each: Set, change: Change) -> Finding:
     finally:
         path.write_text(before)
     try:
-        problems = json.loads(outcome.out)["problems"]
+        report = json.loads(outcome.out)
+        problems = report["problems"]
     except ValueError:
         # A refusal of the whole file, on stderr.
         has_line = f"{change.file}:" in outcome.err
@@ -82,13 +93,15 @@ def found(each: Set, change: Change) -> Finding:
     places = (change.line, *change.near)
     for problem in problems:
         # Of a mark that is gone, the device has the place.
-        is_there = str(problem["file"]).endswith(change.file) or change.kind == "mark removed"
+        is_gone = change.kind in ("mark removed", "mark altered")
+        is_there = str(problem["file"]).endswith(change.file) or is_gone
         if problem["severity"] == "error" and is_there:
             text = " ".join(str(problem[key]) for key in ("what", "expected", "found", "hint"))
             has_value = change.right in text or change.wrong in text
-            if (problem["line"] in places or change.kind == "mark removed") and has_value:
+            if (problem["line"] in places or is_gone) and has_value:
                 return Finding(True, "", problems)
-    return Finding(False, _harmless(each, change, problems), problems)
+    given = [device for domain in report["domains"] for device in domain["devices"]]
+    return Finding(False, _harmless(each, change, problems, given), problems)
 
 
 def is_fixed(each: Set, change: Change) -> bool:
@@ -122,7 +135,17 @@ def patched(text: str, diff: str) -> str:
     return "".join([*after, *lines[at:]])
 
 
-def _harmless(each: Set, change: Change, problems: list[dict[str, object]]) -> str:
+def _harmless(
+    each: Set, change: Change, problems: list[dict[str, object]], given: list[dict[str, Any]]
+) -> str:
+    if change.kind == "xen,reg removed" and any(
+        page["base"] <= int(change.right, 16) < page["base"] + page["size"]
+        for device in given
+        for page in device["pages"]
+    ):
+        return "of two"
+    if change.kind == "mark added" and _is_beside(each, change.right, given):
+        return "beside"
     if change.kind in ("iomem added", "xen,reg altered") and any(
         p["line"] == change.line for p in problems
     ):
@@ -137,6 +160,22 @@ def _harmless(each: Set, change: Change, problems: list[dict[str, object]]) -> s
     if is_path and change.right.lower() == change.wrong.lower():
         return "case"
     return ""
+
+
+def _is_beside(each: Set, path: str, given: list[dict[str, Any]]) -> bool:
+    """Whether a node is below or above a device that is given, or has a page or line of it."""
+    device = read_host(each.host).devices.device(path)
+    assert device
+    pages = [in_pages(region) for region in device.regions if region]
+    return any(
+        is_at_or_below(path, other["host"])
+        or is_at_or_below(other["host"], path)
+        or not set(device.intids).isdisjoint(other["intids"])
+        or any(
+            page.overlaps(Region(p["base"], p["size"])) for page in pages for p in other["pages"]
+        )
+        for other in given
+    )
 
 
 def _is_own_line(each: Set, change: Change) -> bool:
@@ -206,13 +245,25 @@ def _altered(key: str, item: str, rng: random.Random) -> str:
     return f"{numbers[0]:x},{numbers[1]:x}@{numbers[2]:x}"
 
 
-def _of_marks(lines: list[str], rng: random.Random) -> Change | None:
-    targets = [at for at, line in enumerate(lines) if "target-path" in line]
+def _of_marks(lines: list[str], rng: random.Random, nodes: list[str]) -> Change | None:
+    targets = [
+        at
+        for at, line in enumerate(lines)
+        if "target-path" in line and any(MARK in later for later in lines[at : at + 5])
+    ]
     if not targets:
         return None
     at = rng.choice(targets)
     old = lines[at].split('"')[1]
-    mark = next(i for i in range(at, len(lines)) if "xen,passthrough" in lines[i])
+    if rng.random() < 0.3 and nodes:
+        other = rng.choice(nodes)
+        if f'"{other}"' in "\n".join(lines):
+            return None
+        first = next(i for i, line in enumerate(lines) if "fragment@" in line)
+        block = f'fragment@99 {{ target-path = "{other}"; __overlay__ {{ xen,passthrough; }}; }};'
+        lines.insert(first, block)
+        return _change("mark added", lines, first, (), other, other)
+    mark = next(i for i in range(at, len(lines)) if MARK in lines[i])
     if rng.random() < 0.5:
         lines[mark] = ""
         return _change("mark removed", lines, mark, (at,), old, old)
@@ -280,7 +331,7 @@ def run() -> int:
             change = changed(each, rng)
             if change is None or done == options.count:
                 continue
-            if options.fix and change.file != "xl.cfg":
+            if options.fix and not change.file.endswith(".cfg"):
                 continue
             done += 1
             if options.fix:

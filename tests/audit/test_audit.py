@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.audit.changes import HARMLESS, changed, found, is_fixed, patched
-from tests.audit.sets import all_sets
-from tests.support import Run
+from tests.audit.sets import all_sets, sets_of
+from tests.support import Run, corpus_params
 from west_viommu.audit.host import Cover
 from west_viommu.audit.judge import with_marks
 from west_viommu.host.intervals import Interval
@@ -253,6 +253,13 @@ def test_sets_of_our_own_are_clean_and_changes_are_found() -> None:
         if change and change.file == "xl.cfg":
             assert is_fixed(each, change), change
         assert finding is None or finding.is_found or finding.reason in HARMLESS, (each, change)
+
+
+@pytest.mark.parametrize("host", corpus_params())
+def test_sets_for_real_hosts_are_clean(host: Path) -> None:
+    for each in sets_of(host, 3):
+        outcome = each.audit()
+        assert outcome.status == 0, (each, outcome.err)
 
 
 def test_cover_cuts_intervals() -> None:

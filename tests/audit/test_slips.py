@@ -7,7 +7,6 @@ VIOMMU_REWRITE=1 writes. A slip that changes nothing is among them: it must not 
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 from functools import cache
@@ -17,33 +16,16 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.audit.said import BOARD, said
 from tests.support import REWRITES, Run
 
 HERE = Path(__file__).parent
-BOARD = HERE / "board"
 KINDS = ("xl", "tree", "marks", "imagebuilder", "chosen")
-# Said of every set of the board, whatever is wrong with it.
-ALWAYS = (
-    "is behind no IOMMU: nothing confines DMA",
-    "the marks (xen,passthrough) are not judged: name",
-    "was not found among the files",
-)
 
 
 @cache
 def slips(kind: str) -> Any:
     return yaml.safe_load((HERE / f"slips_{kind}.yml").read_text())
-
-
-def said(err: str) -> list[str]:
-    """Each message on one line, with its hint, and each note."""
-    messages: list[str] = []
-    for line in err.splitlines():
-        if line.startswith("hint: "):
-            messages[-1] += f" -- {line[6:]}"
-        elif not re.match(r"\s*\d+ \|", line):
-            messages.append(line)
-    return [message for message in messages if not any(each in message for each in ALWAYS)]
 
 
 @pytest.fixture(scope="module")

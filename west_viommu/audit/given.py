@@ -29,6 +29,8 @@ _PROVIDES = (
     *("#interconnect-cells", "#pinctrl-cells", "#nvmem-cell-cells"),
 )
 
+_NOTHING = "{}: no page and no line of {} is given"
+
 
 class Unknown(NamedTuple):
     """A path that the host does not have, the key or property that has it, the node of a partial
@@ -72,6 +74,7 @@ class Given:
         self._by_node = grouped((each.node, each) for each in self.domain.pages)
         self.intids = {line.intid for line in domain.lines}
         self._unknown: list[Unknown] = []
+        self._of_devices: set[str] = set()
         for slip in slips.values():
             self._tell_slip(slip)
         self._identify()
@@ -141,10 +144,11 @@ class Given:
         elif self.domain.is_xl:
             path = self._by_place(node)
             if path and not (path in self.dtdev or self._has_anything(path, is_device=False)):
-                if self._is_driven_by(path, node) and is_below_passthrough(node.path):
+                is_alone = is_below_passthrough(node.path) and not self._is_part(node)
+                if is_alone and self._is_driven_by(path, node):
                     self._nothing_given(path, node, where)
                 else:
-                    self.notes.append(f"{node.path}: no page and no line of {path} is given")
+                    self.notes.append(_NOTHING.format(node.path, path))
                     path = None
         elif self.entries_of(node):
             if not node.is_forced:
@@ -152,13 +156,21 @@ class Given:
                 self._without_path(path, node)
         elif node.regions and all(self.on_host(region.base) is None for region in node.regions):
             path = self._by_place(node)
-            if path and self._is_driven_by(path, node):
-                self._nothing_given(path, node, where)
-            else:
+            if path is None or not self._is_driven_by(path, node):
                 path = None
+            elif self._is_part(node):
+                self.notes.append(_NOTHING.format(node.path, path))
+                path = None
+            else:
+                self._nothing_given(path, node, where)
         if path:
+            self._of_devices.add(node.path)
             self.nodes.setdefault(path, []).append(node)
             self.found.setdefault(path, where)
+
+    def _is_part(self, node: TreeNode) -> bool:
+        """Whether a node is below one of a device that is given: its driver knows of it."""
+        return not self._of_devices.isdisjoint(paths_above(node.path))
 
     def _without_path(self, path: str | None, node: TreeNode) -> None:
         """Report a node with xen,reg that Xen refuses for want of xen,path."""

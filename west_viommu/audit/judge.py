@@ -155,7 +155,7 @@ class _SetJudge:
         host = self._source
         if others:
             host = self._with_tree(with_marks(host.devices.tree, others))
-        return planned(host, _guest(each), self._terms_of(each.domain))
+        return planned(host, _guest(each, host.devices), self._terms_of(each.domain))
 
     def _hazards(
         self, found: Planned, each: Audit, permissions: Sequence[Permission]
@@ -275,7 +275,11 @@ class _SetJudge:
         paths: dict[str, Where] = {}
         for each in self.audited:
             for device in each.devices:
-                if device.device.master is None:
+                is_refused = any(
+                    f"{device.device.path} is behind no IOMMU" in problem.what
+                    for problem in each.problems
+                )
+                if device.device.master is None and not is_refused:
                     paths.setdefault(device.device.path, device.where)
         if paths:
             names = ", ".join(first_few(paths))
@@ -329,7 +333,7 @@ def _holdings(devices: Devices, terms: Terms) -> Holdings:
     return Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
 
 
-def _guest(each: Audit) -> Guest:
+def _guest(each: Audit, devices: Devices) -> Guest:
     """Return a guest that asks for the devices of a domain, each at its place in the set."""
     domain = each.domain
     nodes = {node.path: node for node in domain.nodes}
@@ -348,6 +352,10 @@ def _guest(each: Audit) -> Guest:
                 pairs.append(RegionPair(guest=guest, host=region))
                 occupied.append((path, guest))
         flags = dict(device.device.interrupts)
+        # Without a node, nothing is known of the guest's.
+        on_host = devices.tree.node(device.device.path)
+        above = devices.tree.lineage(on_host) if on_host else ()
+        is_on_host = any("dma-coherent" in each.properties for each in above)
         requests.append(
             Request(
                 path=path,
@@ -363,7 +371,7 @@ def _guest(each: Audit) -> Guest:
                 ),
                 has_map=False,
                 malformed_ids=None,
-                is_coherent=node.is_coherent if node else False,
+                is_coherent=node.is_coherent if node else is_on_host,
                 compatible=node.compatible if node else (),
             )
         )

@@ -11,6 +11,7 @@ from west_viommu.audit.given import Given
 from west_viommu.audit.host import Cover, as_written, pages_text, xl_pages
 from west_viommu.audit.records import Pages, TreeNode
 from west_viommu.diagnostics import Diagnostic, Severity, first_few
+from west_viommu.guest.faults import is_slip
 from west_viommu.host.intervals import Interval, merged
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import PAGE, in_pages
@@ -18,6 +19,7 @@ from west_viommu.hypervisor.roles import MEMORY, RESERVED
 from west_viommu.tree.addresses import Region
 
 _WITH_THE_HOST = (Standing.STAYS, Standing.OFF)
+_NEIGHBOURS = 1 << 20
 _HEX = re.compile("[0-9a-fA-F]{1,16}")
 
 
@@ -472,7 +474,12 @@ def stands_for(region: Region, at: int, count: int, on_host: Sequence[Region]) -
 def _meant(extra: _Extra, missing: Sequence[_MissingPages]) -> _MissingPages | None:
     """Return the missing pages that an entry with others may stand for."""
     size = extra.given.host.size
-    alike = [part for part in missing if part.pages.last + 1 - part.pages.first == size]
+    alike = [
+        part
+        for part in missing
+        if part.pages.last + 1 - part.pages.first == size
+        and (not extra.owners or _are_alike(part.pages.first, extra.given.host.base))
+    ]
     if alike and extra.pages.last + 1 - extra.pages.first == size:
         return min(alike, key=lambda part: abs(part.pages.first - extra.pages.first))
     beside = (extra.pages.first - 1, extra.pages.last + 1)
@@ -482,3 +489,10 @@ def _meant(extra: _Extra, missing: Sequence[_MissingPages]) -> _MissingPages | N
         if part.pages.first in beside or part.pages.last in beside:
             return part
     return None
+
+
+def _are_alike(address: int, other: int) -> bool:
+    """Whether one address is a slip of the other, or both are of neighbours: what else belongs to
+    another device is another mistake.
+    """
+    return abs(address - other) < _NEIGHBOURS or is_slip(f"{address:x}", f"{other:x}")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from west_viommu.api import read_host
-from west_viommu.audit.fix import right_lists
 from west_viommu.audit.host import AuditedHost
 from west_viommu.audit.judge import audit_set
 from west_viommu.audit.records import SetDomain
@@ -22,7 +21,6 @@ from west_viommu.read.settings import terms
 from west_viommu.read.tree import inventory_of
 from west_viommu.tree.node import Tree
 from west_viommu.write.audit_report import audit_json, audit_table
-from west_viommu.write.xl import xl_diff
 
 
 class Options(NamedTuple):
@@ -74,6 +72,10 @@ def run(options: Options, console: Console) -> int:
 
 def _diffs(sets: Sets, host: Host, terms_of: Callable[[SetDomain], Terms]) -> Iterator[str]:
     """Yield what makes the lists of each configuration of xl right."""
+    # Imported late: few runs need them.
+    from west_viommu.audit.fix import right_lists
+    from west_viommu.write.xl import xl_diff
+
     for domain in sets.domains:
         config = sets.configs.get(domain.where.file)
         if config and domain.is_xl:

@@ -35,7 +35,7 @@ def misspelt(guest: GuestTree, asking: Collection[str]) -> Iterator[Diagnostic]:
     for node in guest.tree.nodes():
         if is_below_passthrough(node.path):
             for name in node.properties:
-                meant = next((ours for ours in _OURS if _is_slip(name, ours)), None)
+                meant = next((ours for ours in _OURS if is_slip(name, ours)), None)
                 if meant and name not in _OURS:
                     above = (ancestor.path for ancestor in guest.tree.lineage(node))
                     is_asking = any(path in asking for path in above)
@@ -52,7 +52,7 @@ def misspelt(guest: GuestTree, asking: Collection[str]) -> Iterator[Diagnostic]:
                     )
 
 
-def _is_slip(name: str, meant: str) -> bool:
+def is_slip(name: str, meant: str) -> bool:
     """Whether one edit makes `meant` of `name`."""
     if abs(len(name) - len(meant)) > 1 or name == meant:
         return False

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 from west_viommu.audit.records import (
@@ -426,21 +427,25 @@ class _Reader:
         return self._trees[file]
 
     def _found(self, path: str, beside: str) -> str | None:
-        """Return the file that `path` means: among the files, beside the configuration, and last
-        as source in place of the blob.
+        """Return the file that `path` means: among the files the one whose path ends most alike,
+        then beside the configuration, and last as source in place of the blob.
         """
-        name = _base_name(path)
-        stem, ending = os.path.splitext(name)
+        stem, ending = os.path.splitext(path)
         folder = os.path.dirname(beside)
-        for wanted in (name, f"{stem}.dts") if ending == ".dtb" else (name,):
-            for file in self._files:
-                if _base_name(file) == wanted:
-                    return file
-            relative = os.path.join(os.path.dirname(path), wanted)
-            for place in (os.path.join(folder, relative), os.path.join(folder, wanted)):
-                if wanted and "\0" not in place and os.path.isfile(place):
+        for wanted in (path, f"{stem}.dts") if ending == ".dtb" else (path,):
+            parts = wanted.replace("\\", "/").split("/")
+            alike = [file for file in self._files if _base_name(file) == parts[-1]]
+            if alike:
+                return max(alike, key=lambda file: _alike_at_the_end(file.split("/"), parts))
+            for place in (os.path.join(folder, wanted), os.path.join(folder, parts[-1])):
+                if parts[-1] and "\0" not in place and os.path.isfile(place):
                     return place
         return None
+
+
+def _alike_at_the_end(one: Sequence[str], other: Sequence[str]) -> int:
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _domain_nodes(guest: GuestTree) -> list[Node]:
