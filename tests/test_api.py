@@ -76,7 +76,11 @@ def test_choices(folder: Path) -> None:
     place = Where("build.py", 7)
     allow = Permission("unprotected", "/serial@200a0000", "no DMA", place)
     made = api.plan(host, guest, allow=[allow])
-    assert [warning.id for warning in made.warnings] == ["unprotected", "xen-stops"]
+    assert [warning.id for warning in made.warnings] == [
+        "unprotected",
+        "parts-omitted",
+        "xen-stops",
+    ]
     assert made.plan.allowed == (PlanPermission(*allow[:3]),)
     with pytest.raises(Refused) as refused:
         api.plan(host, guest, vsids=[Explicit("/serial@200a0000", (), place)])

@@ -8,7 +8,7 @@
 >>> for device in planned.plan.devices:
 ...     print(device.node, [stream.vmaster for stream in device.streams])
 /passthrough/ethernet@e0100000 [0]
-/passthrough/dma-controller@e0200000 [1, 2]
+/passthrough/dma-controller@e0200000 [1]
 >>> planned.warnings
 ()
 >>> files = render(planned)

@@ -37,7 +37,6 @@ SERIAL = """
             {
                 "/passthrough/dma-controller@e0200000": [
                     ["/iommu@4040000", 0x48],
-                    ["/iommu@4040000", 0x49],
                 ]
             },
         ),

@@ -14,7 +14,7 @@ T = TypeVar("T")
 # Devices of samples/demo: base, SPI, stream IDs, path.
 _DEVICES = (
     (0xE0100000, 56, (0x40,), "/soc@e0000000/ethernet@100000"),
-    (0xE0200000, 60, (0x48, 0x49), "/soc@e0000000/dma-controller@200000"),
+    (0xE0200000, 60, (0x48,), "/soc@e0000000/dma-controller@200000"),
     (0xE0300000, 57, (0x50,), "/soc@e0000000/ethernet@300000"),
 )
 _PROVIDERS = (
