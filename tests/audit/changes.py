@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 from tests.audit.sets import Set, all_sets
 from west_viommu.api import read_host
+from west_viommu.audit.host import Cover
+from west_viommu.host.intervals import Interval
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.read.dtb import tree_from_dtb
 from west_viommu.tree.addresses import Region
@@ -27,7 +29,7 @@ HARMLESS = {
     "twice": "the same pages once more, or at a second place: Xen maps them; a warning says so",
     "own line": "another line of the same device, which Xen routes to the guest as well",
     "marked": "the host's tree has that mark already",
-    "of two": "the page is of two devices of the set, and the other one's entry maps it",
+    "of two": "the page is of two devices of the set, each mapped where it is",
     "beside": "a part of a device that is given, a bus above it, or what has a page or line of it: "
     "dom0 has to do without it",
     "case": "Xen compares paths without regard to case (dt_find_node_by_path())",
@@ -138,12 +140,18 @@ def patched(text: str, diff: str) -> str:
 def _harmless(
     each: Set, change: Change, problems: list[dict[str, object]], given: list[dict[str, Any]]
 ) -> str:
-    if change.kind == "xen,reg removed" and any(
-        page["base"] <= int(change.right, 16) < page["base"] + page["size"]
-        for device in given
-        for page in device["pages"]
-    ):
-        return "of two"
+    if change.kind in ("xen,reg removed", "iomem removed", "iomem altered"):
+        item = change.wrong if change.kind == "iomem altered" else change.right
+        first, _, rest = item.partition(",")
+        base = int(first, 16) << (12 if change.kind.startswith("iomem") else 0)
+        end = base + (int(rest.partition("@")[0] or "1", 16) << 12)
+        pages = Cover(
+            Interval(page["base"], page["base"] + page["size"] - 1)
+            for device in given
+            for page in device["pages"]
+        )
+        if all(device["right"] for device in given) and pages.has(base, end - 1):
+            return "of two"
     if change.kind == "mark added" and _is_beside(each, change.right, given):
         return "beside"
     if change.kind in ("iomem added", "xen,reg altered") and any(
