@@ -137,7 +137,10 @@ class Examiner:
         extra = tuple(self._terms.extra_of(assignment))
         line = self._paper.reg(request.path, device)
         # Xen maps whole pages, and one triple of xen,reg may cover several regions.
-        own = covered_by(Interval(*in_pages(region).ends) for region in (*regions, *extra))
+        windows = self._holdings.windows(device.path)
+        own = covered_by(
+            Interval(*in_pages(region).ends) for region in (*regions, *windows, *extra)
+        )
         foreign = [host for host, _ in request.mapped if not own(*host.ends)]
         if foreign:
             pages = " or ".join(str(in_pages(region)) for region in regions)

@@ -106,8 +106,13 @@ def owned_page(ownership: Ownership) -> Found:
                 conflict.node,
                 Diagnostic(
                     what=f"a page of {conflict.host} has registers of {conflict.other}, {kind}",
-                    hint="the guest could reach what Xen itself relies on: leave this region out "
-                    "of reg, or the device to the host",
+                    hint="the guest could reach what Xen itself relies on: "
+                    + (
+                        "give it a part of the window alone, by xen,reg, or leave the bridge to "
+                        "the host"
+                        if _is_of_window(conflict, ownership)
+                        else "leave this region out of reg, or the device to the host"
+                    ),
                     prop="reg",
                     expected="pages with registers of this device alone",
                     found=str(_region(conflict)),
@@ -185,6 +190,12 @@ def device_without_region(assigned: Assigned, ownership: Ownership) -> Iterator[
             expected="reg on the host node",
             found="none",
         )
+
+
+def _is_of_window(conflict: Conflict, ownership: Ownership) -> bool:
+    """Whether what a bridge has in common with another node lies in a window of the bridge."""
+    common = _region(conflict)
+    return any(each.overlaps(common) for each in ownership.holdings.windows(conflict.host))
 
 
 def _region(conflict: Conflict) -> Region:

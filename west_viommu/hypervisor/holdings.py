@@ -162,6 +162,15 @@ class Holdings:
         node = self._tree.node(path)
         return node is not None and _is_bridge(node)
 
+    def windows(self, path: str) -> list[Region]:
+        """The windows of the node at `path` if it is a PCI bridge: a domain that has the bridge
+        reaches the devices behind it there.
+        """
+        node = self._tree.node(path)
+        if node is None or not _is_bridge(node):
+            return []
+        return [each for each in self.devices.index.windows(node) if each and each.size]
+
     def is_for_all(self, path: str) -> bool:
         """Whether the node at `path` is a block of registers for several drivers by its nature."""
         node = self._tree.node(path)

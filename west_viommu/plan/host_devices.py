@@ -118,10 +118,10 @@ def unlisted(devices: Devices, terms: Terms) -> Iterator[Master]:
 
 def concerns(together: Sequence[Device], devices: Devices, terms: Terms) -> Iterator[Concern]:
     """Yield what speaks against giving the whole of these devices to one guest."""
-    assigned = [_assigned(device, f"{PASSTHROUGH}{device.path}") for device in together]
     holdings = Holdings(devices, terms.profile, has_dom0=terms.gives_rest)
+    assigned = [_assigned(each, f"{PASSTHROUGH}{each.path}", holdings) for each in together]
     # The policy identity: which IDs the guest uses, and where it has the pages, is not known.
-    profile = terms.profile._replace(policy="identity", renumbers=None, reserved=())
+    profile = terms.profile._replace(policy="identity", renumbers=None, reserved=(), ram=())
     ownership = Ownership(
         terms._replace(profile=profile), assigned, holdings, conflicts(assigned, holdings)
     )
@@ -138,19 +138,21 @@ def concerns(together: Sequence[Device], devices: Devices, terms: Terms) -> Iter
 def _alone(fit: Sequence[Device], devices: Devices, terms: Terms) -> Ownership:
     """Return each of `fit` as if its guest got nothing else."""
     is_kept = terms.profile.policy == "identity"
-    assigned = [_assigned(device, device.path, is_kept=is_kept) for device in fit]
     holdings = Holdings(devices, terms.profile, has_dom0=terms.gives_rest)
+    assigned = [_assigned(device, device.path, holdings, is_kept=is_kept) for device in fit]
     profile = terms.profile._replace(renumbers=None, reserved=())
     return Ownership(
         terms._replace(profile=profile), assigned, holdings, conflicts_of_each(assigned, holdings)
     )
 
 
-def _assigned(device: Device, node: str, *, is_kept: bool = True) -> Assigned:
+def _assigned(device: Device, node: str, holdings: Holdings, *, is_kept: bool = True) -> Assigned:
     """Return the whole of `device`, at its own addresses, by a guest's `node`: with its own stream
     IDs if they are kept, else with the lowest.
     """
-    pages = tuple(in_pages(region) for region in device.regions if region and region.size)
+    windows = holdings.windows(device.path) if holdings.profile.toolstacks else []
+    regions = (*(region for region in device.regions if region and region.size), *windows)
+    pages = tuple(map(in_pages, regions))
     listed = device.master.streams if device.master else ()
     streams = [(stream.id, stream.iommu) for stream in listed if stream.id is not None]
     return Assigned(

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic
-from west_viommu.guest.regions import Mapped
+from west_viommu.guest.regions import Mapped, one_where_touching
 from west_viommu.guest.requests import Asked, Guest, Request
 from west_viommu.hazards.host import xen_stops
 from west_viommu.hazards.odd import Examiner, assigned_twice
@@ -228,7 +228,7 @@ def _ownership(
         request.path for request, identity in matched.items() if identity.is_refused
     )
     candidates = (identity.stand_in or identity.assignment for identity in matched.values())
-    assigned = list(_assigned([each for each in candidates if each], terms, holdings.devices))
+    assigned = list(_assigned([each for each in candidates if each], terms, holdings))
     mappings = [
         RawMapping(guest="", node=raw.path, pages=tuple(map(whole_pages, raw.mapped)))
         for raw in asked.raw
@@ -248,7 +248,7 @@ def _ownership(
 
 
 def _assigned(
-    assignments: Sequence[Assignment], terms: Terms, devices: Devices
+    assignments: Sequence[Assignment], terms: Terms, holdings: Holdings
 ) -> Iterator[Assigned]:
     """Yield what the guest gets by each of `assignments`, with its stream IDs on both sides."""
     by_policy = numbers(assignments, terms)
@@ -259,13 +259,28 @@ def _assigned(
             guest="",
             node=request.path,
             device=assignment.device,
-            pages=mapped_pages(request),
+            pages=_pages(assignment, holdings),
             intids=request.intids,
             ids=assignment.ids,
-            streams=None if ids is None else _streams(assignment, ids, devices),
+            streams=None if ids is None else _streams(assignment, ids, holdings.devices),
             fixed_ids=fixed_ids,
             request=request,
         )
+
+
+def _pages(assignment: Assignment, holdings: Holdings) -> tuple[Mapped, ...]:
+    """Return what is mapped for the device: its regions, and the windows of a PCI bridge, at the
+    host's addresses, unless xen,reg has them, whole or in part.
+    """
+    pages = mapped_pages(assignment.request)
+    if not holdings.profile.toolstacks:
+        return pages
+    windows = [
+        in_pages(window)
+        for window in holdings.windows(assignment.device.path)
+        if not any(in_pages(window).overlaps(page.host) for page in pages)
+    ]
+    return one_where_touching([*pages, *(Mapped(window, window) for window in windows)])
 
 
 def _streams(
