@@ -144,8 +144,8 @@ def halves(guest: GuestTree, node: Node) -> Iterator[Diagnostic]:
     lineage = list(guest.tree.lineage(node))
     is_on = all(each.properties.get("status", _OKAY[0]) in _OKAY for each in lineage)
     # A slip has its own message.
-    is_slip = any(is_slip(name, ours) for name in node.properties for ours in _OURS)
-    if "xen,reg" in node.properties and is_on and not is_slip:
+    is_misspelt = any(is_slip(name, ours) for name in node.properties for ours in _OURS)
+    if "xen,reg" in node.properties and is_on and not is_misspelt:
         yield Diagnostic(
             id="malformed",
             what="xen,reg asks for memory of the host, and nothing says of which device",
