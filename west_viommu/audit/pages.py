@@ -7,18 +7,16 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from west_viommu.audit.extras import Extra, tell_extras
 from west_viommu.audit.given import Given
 from west_viommu.audit.host import Cover, as_written, pages_text, xl_pages
 from west_viommu.audit.records import Pages, TreeNode
 from west_viommu.diagnostics import Diagnostic, Severity, first_few
 from west_viommu.guest.faults import is_slip
 from west_viommu.host.intervals import Interval, merged
-from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import PAGE, in_pages
-from west_viommu.hypervisor.roles import MEMORY, RESERVED
 from west_viommu.tree.addresses import Region
 
-_WITH_THE_HOST = (Standing.STAYS, Standing.OFF)
 _NEIGHBOURS = 1 << 20
 _HEX = re.compile("[0-9a-fA-F]{1,16}")
 
@@ -28,14 +26,6 @@ class _MissingPages(NamedTuple):
 
     path: str
     pages: Interval
-
-
-class _Extra(NamedTuple):
-    """Pages that are given, and are of no device of the domain; `owners`: whose they are."""
-
-    given: Pages
-    pages: Interval
-    owners: tuple[str, ...]
 
 
 def swapped(given: Given) -> list[Interval]:
@@ -220,7 +210,7 @@ class _Pages:
         for path in dict.fromkeys(part.path for part in left):
             parts = [part.pages for part in left if part.path == path]
             self._missing(path, parts)
-        self._tell_extras(extras)
+        tell_extras(extras, self._set)
         self._judge_guest_side()
         for entry in twice:
             self._set.add(
@@ -241,7 +231,7 @@ class _Pages:
         first = part.pages.first
         return any(int(n, 16) in (first, first // PAGE) for n in _HEX.findall(unread.found))
 
-    def _extras(self, own: Sequence[Interval]) -> Iterator[_Extra]:
+    def _extras(self, own: Sequence[Interval]) -> Iterator[Extra]:
         """Yield what is given and is not among the pages `own` to the devices, in whole entries."""
         devices = Cover(own)
         entries = self._set.domain.pages
@@ -250,7 +240,7 @@ class _Pages:
         for each, parts in left.items():
             for part in parts:
                 owners = dict.fromkeys(claim.path for claim in claims[part])
-                yield _Extra(given=each, pages=part, owners=tuple(owners))
+                yield Extra(given=each, pages=part, owners=tuple(owners))
 
     def _twice(self) -> Iterator[Pages]:
         """Yield the entries of which earlier ones map all pages; in a tree, those of one node, or
@@ -376,90 +366,6 @@ class _Pages:
                 return in_pages(region).base + part.pages.first - in_pages(expected).base
         return part.pages.first
 
-    def _tell_extras(self, extras: Sequence[_Extra]) -> None:
-        """Report pages of others, once for each owner."""
-        told: dict[tuple[str, str], list[_Extra]] = {}
-        roles = self._set.host.holdings.role
-        for extra in extras:
-            owners = [path for path in extra.owners if not self._is_above_or_idle(path)]
-            if self._set.host.set_aside.has(*extra.pages):
-                owners = [path for path in owners if roles(path) != MEMORY]
-            for owner in owners or [""]:
-                told.setdefault((owner, "" if owner else extra.given.text), []).append(extra)
-        for (owner, _), together in told.items():
-            pages = merged(extra.pages for extra in together)
-            self._tell_extra(owner, pages, together[0])
-
-    def _tell_extra(self, owner: str, pages: Sequence[Interval], first: _Extra) -> None:
-        holdings = self._set.host.holdings
-        given = first.given
-        spans = ", ".join(first_few(map(pages_text, pages)))
-        count = sum(interval.last + 1 - interval.first for interval in pages) // PAGE
-        verb = "is" if count == 1 else "are"
-        node = self._set.host.devices.tree.node(owner)
-        role = holdings.role(owner) if owner else ""
-        is_raw = bool(given.node) and not self._names_a_device(given.node)
-        hint = "give the pages of the devices alone"
-        if not owner:
-            if is_raw:
-                return
-            what = f"no node of the host has registers on {spans}, nor a device of this set"
-            self._set.add("extra", what, hint, given.where, given.node, found=given.text)
-        elif role == RESERVED and node and "no-map" in node.properties:
-            self._set.notes.append(f"{spans} {verb} reserved memory of the host, {owner}")
-        elif role in (MEMORY, RESERVED):
-            self._allowable(
-                "shared-page" if role == RESERVED else "host-memory",
-                f"{spans} {verb} the host's {role}, {owner}",
-                "Xen may give that memory to anybody: set it aside in reserved-memory, with no-map",
-                first,
-                owner,
-            )
-        elif role:
-            what = f"{spans} {verb} of {owner}, {role}"
-            hint = "the guest could reach what Xen itself relies on"
-            self._set.add("hypervisor-owned", what, hint, given.where, given.node, found=given.text)
-        elif owner in self._set.elsewhere or holdings.standing(owner) in _WITH_THE_HOST:
-            domain = self._set.elsewhere.get(owner)
-            self._allowable(
-                "shared-page",
-                f"{spans} {verb} of {owner}, which "
-                + (f"{domain} is given" if domain else "stays with the host"),
-                "two owners of one page: leave it out, or give the guest the whole device",
-                first,
-                owner,
-            )
-        else:
-            what = f"{spans} {verb} of {owner}, of which nothing else is given"
-            hint = "leave it out, or give the guest the whole device"
-            self._set.add("extra", what, hint, given.where, given.node, found=given.text)
-
-    def _allowable(self, hazard: str, what: str, hint: str, extra: _Extra, owner: str) -> None:
-        names = {owner, extra.given.node} - {""}
-        names |= {path for path in self._set.found if self._shares(path, extra)}
-        reason = self._set.allowed.use(hazard, names) if hazard == "shared-page" else None
-        self._set.add(
-            hazard,
-            what,
-            reason or hint,
-            extra.given.where,
-            extra.given.node,
-            found=extra.given.text,
-            severity=Severity.WARNING if reason else Severity.ERROR,
-        )
-
-    def _shares(self, path: str, extra: _Extra) -> bool:
-        return any(node.path == extra.given.node for node in self._set.nodes.get(path, ()))
-
-    def _names_a_device(self, path: str) -> bool:
-        return any(node.path == path for nodes in self._set.nodes.values() for node in nodes)
-
-    def _is_above_or_idle(self, path: str) -> bool:
-        """Whether a node is a bus above a device of this set, whose pages it has by its nature."""
-        holdings = self._set.host.holdings
-        is_above = any(found.startswith(f"{path}/") for found in self._set.found)
-        return is_above and holdings.is_for_all(path)
-
 
 def stands_for(region: Region, at: int, count: int, on_host: Sequence[Region]) -> Region | None:
     """Return the host region that the guest's region number `at` of `count` stands for."""
@@ -471,7 +377,7 @@ def stands_for(region: Region, at: int, count: int, on_host: Sequence[Region]) -
     return next((r for r in on_host if r.contains(region.base)), None)
 
 
-def _meant(extra: _Extra, missing: Sequence[_MissingPages]) -> _MissingPages | None:
+def _meant(extra: Extra, missing: Sequence[_MissingPages]) -> _MissingPages | None:
     """Return the missing pages that an entry with others may stand for."""
     size = extra.given.host.size
     alike = [
