@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from west_viommu.diagnostics import Diagnostic, Refused, Severity, Where
+from west_viommu.diagnostics import Diagnostic, Refused, Severity, Where, close_matches
 from west_viommu.read.plain_file import content, unreadable
 
 # The largest public one has 5 KB.
@@ -28,6 +28,7 @@ _RUN = re.compile(rb"[$`]|\"[^\"$`]*[$`]")
 _REST = re.compile(rb"[ \t\r]*([^ \t\r\n;#]?)")
 # What names devices or their trees: without it there is nothing to judge.
 _NEEDED = ("_PATHS", "_DTB")
+_OF_DEVICES = ("DOMU_PASSTHROUGH_PATHS", "DOMU_PASSTHROUGH_DTB", "PASSTHROUGH_DTS_REPO")
 
 
 class Variable(NamedTuple):
@@ -70,6 +71,30 @@ def script(source: bytes, file: str) -> Script:
     reader = _Reader(source, file)
     variables = tuple(reader.variables())
     return Script(file=file, variables=variables, problems=tuple(reader.problems))
+
+
+def as_meant(script: Script) -> Script:
+    """Return the script with each slip of a variable that names devices under the right name, and
+    reported.
+    """
+    variables, problems = [], list(script.problems)
+    for variable in script.variables:
+        name = variable.name.upper()
+        close = close_matches(name, _OF_DEVICES, 1)
+        if "PASSTHR" in name and variable.name not in _OF_DEVICES and close:
+            problems.append(
+                Diagnostic(
+                    id="wrong",
+                    what=f"ImageBuilder has no variable {variable.name}, and passes over it",
+                    hint=f"did you mean {close[0]}?",
+                    expected=close[0],
+                    found=variable.name,
+                    where=Where(script.file, variable.line),
+                )
+            )
+            variable = variable._replace(name=close[0])
+        variables.append(variable)
+    return script._replace(variables=tuple(variables), problems=tuple(problems))
 
 
 class _Reader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -17,19 +17,17 @@ from west_viommu.audit.records import (
     mapped_by_tree,
 )
 from west_viommu.diagnostics import Diagnostic, Refused, Where, close_matches, refusal
-from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree
+from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.read.dtb import MAGIC
-from west_viommu.read.imagebuilder import Script, Variable, read_script
+from west_viommu.read.imagebuilder import Script, Variable, as_meant, read_script
+from west_viommu.read.marks import MARK, domain_nodes, marks_in, memory_of
 from west_viommu.read.plain_file import LONGEST, content, foreign, unreadable
 from west_viommu.read.tree import fragments, read_tree
 from west_viommu.read.xl_config import XlConfig, read_xl_config
 from west_viommu.read.xl_domain import xl_domain
 from west_viommu.tree.cells import counted
-from west_viommu.tree.node import Node
 
 _GIVE = "give an xl.cfg, a partial tree, a host.overlay, or a configuration of ImageBuilder"
-_MARK = "xen,passthrough"
-_LIKE_A_MARK = "xen,pass"
 # What only a configuration of ImageBuilder has, and what only one of xl has.
 _SHELL = re.compile(
     rb"^[ \t]*(?:export[ \t]+)?[A-Z][A-Z0-9]*_[A-Z0-9_]+(?:\[[^]\n]*\])?[ \t]*=", re.M
@@ -37,11 +35,7 @@ _SHELL = re.compile(
 _XL = re.compile(rb"^[ \t]*[a-z][._0-9a-z]*[ \t]*\+?=[ \t]*['\"\[0-9]", re.M)
 _C = re.compile(rb"^[ \t]*(?:#include\b|struct\b|\.(?:iomems|irqs|dtdevs)[ \t]*=)", re.M)
 _SOURCE = re.compile(rb"/dts-v1/|/plugin/|^[ \t]*(?:/|&\{?[\w/@,.-]+\}?)[ \t]*\{", re.M)
-_TARGET = re.compile(r'target-path\s*=\s*"([^"\n]*)"')
 _MOST_DOMAINS = 64
-_BYTES_OF_MEMORY = 8
-# The variables of ImageBuilder that name devices, or trees of them.
-_OF_DEVICES = ("DOMU_PASSTHROUGH_PATHS", "DOMU_PASSTHROUGH_DTB", "PASSTHROUGH_DTS_REPO")
 _NO_TREE = "the partial tree {} was not found among the files: its nodes are not judged"
 
 
@@ -155,17 +149,19 @@ class _Reader:
             is_overlay = b"/plugin/" in text or b"/dts-v1/" not in text
         guest = self._tree(file)
         nodes = tuple(guest.tree.nodes())
-        domains = _domain_nodes(guest)
+        domains = domain_nodes(guest)
         if is_overlay and any("xen,path" in node.properties for node in nodes):
             self._overlays.append(file)
         elif is_overlay:
-            self._add_marks(file, guest, nodes)
+            self._marks_known = True
+            self._marks += marks_in(file, guest, self.problems)
         elif guest.tree.node(PASSTHROUGH) and not domains:
             self._trees[file] = guest
-        elif domains or any(_MARK in node.properties for node in nodes):
+        elif domains or any(MARK in node.properties for node in nodes):
             self._of_chosen += len(domains)
-            self._memory += _memory_of(domains, guest, file)
-            self._add_marks(file, guest, nodes)
+            self._memory += memory_of(domains, guest, file)
+            self._marks_known = True
+            self._marks += marks_in(file, guest, self.problems)
         else:
             raise refusal(
                 "malformed",
@@ -194,31 +190,6 @@ class _Reader:
             )
         (base,) = self._trees
         self._trees[base] = self._tree(base, *overlays)
-
-    def _add_marks(self, file: str, guest: GuestTree, nodes: Sequence[Node]) -> None:
-        self._marks_known = True
-        lines = _mark_lines(file) if any(_MARK in node.properties for node in nodes) else {}
-        for node in nodes:
-            for name in node.properties:
-                if name.startswith(_LIKE_A_MARK) and name != _MARK:
-                    self.problems.append(
-                        Diagnostic(
-                            id="wrong",
-                            what=f"Xen does not know {name}, and passes over it",
-                            hint=f"write {_MARK}",
-                            node=node.path.replace(f"{BASE}/", "&", 1),
-                            expected=_MARK,
-                            found=name,
-                            where=guest.locate(node.path, name) or Where(file),
-                        )
-                    )
-            if any(name.startswith(_LIKE_A_MARK) for name in node.properties):
-                where = guest.locate(node.path, _MARK) or Where(file)
-                if where.line is None and node.path in lines:
-                    where = Where(file, lines[node.path])
-                # A label of the host, in an overlay for it.
-                path = node.path.replace(f"{BASE}/", "&", 1)
-                self._marks.append(HostPath(path, where))
 
     def _read_xl(self, config: XlConfig) -> None:
         found = xl_domain(config)
@@ -298,8 +269,8 @@ class _Reader:
             )
 
     def _read_script(self, script: Script) -> None:
+        script = as_meant(script)
         self.problems += script.problems
-        script = script._replace(variables=tuple(self._as_meant(script)))
         count = script.value("NUM_DOMUS")
         names = ("DOMU_PASSTHROUGH_PATHS", "DOMU_PASSTHROUGH_DTB", "DOMU_KERNEL")
         numbers = sorted({v.number or 0 for v in script.variables if v.name in names})
@@ -317,26 +288,6 @@ class _Reader:
             self._marks_known = True
         for number in numbers:
             self._domains.append(self._of_script(script, number))
-
-    def _as_meant(self, script: Script) -> Iterator[Variable]:
-        """Yield the variables; one that is a slip of a variable for devices under the right
-        name, and report it.
-        """
-        for variable in script.variables:
-            close = close_matches(variable.name.upper(), _OF_DEVICES, 1)
-            if "PASSTHR" in variable.name.upper() and variable.name not in _OF_DEVICES and close:
-                self.problems.append(
-                    Diagnostic(
-                        id="wrong",
-                        what=f"ImageBuilder has no variable {variable.name}, and passes over it",
-                        hint=f"did you mean {close[0]}?",
-                        expected=close[0],
-                        found=variable.name,
-                        where=Where(script.file, variable.line),
-                    )
-                )
-                variable = variable._replace(name=close[0])
-            yield variable
 
     def _read_overlay(self, name: str, where: Where) -> None:
         file = self._found(name, where.file)
@@ -448,21 +399,6 @@ def _alike_at_the_end(one: Sequence[str], other: Sequence[str]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def _domain_nodes(guest: GuestTree) -> list[Node]:
-    chosen = guest.tree.node("/chosen")
-    children = chosen.children if chosen else ()
-    return [node for node in children if "xen,domain" in node.known_compatible]
-
-
-def _memory_of(domains: Iterable[Node], guest: GuestTree, file: str) -> Iterator[tuple[int, Where]]:
-    """Yield the memory of domains in /chosen, in MiB: 64 bits, in KiB (booting.txt of Xen)."""
-    for node in domains:
-        value = node.properties.get("memory", b"")
-        if len(value) == _BYTES_OF_MEMORY:
-            where = guest.locate(node.path, "memory") or Where(file)
-            yield int.from_bytes(value, "big") >> 10, where
-
-
 def _empty(name: str, where: Where) -> SetDomain:
     return SetDomain(
         name=name,
@@ -495,20 +431,3 @@ def _nowhere(path: str, prop: str) -> Where | None:
 
 def _base_name(path: str) -> str:
     return path.replace("\\", "/").rpartition("/")[2]
-
-
-def _mark_lines(file: str) -> dict[str, int]:
-    """Return the line of the mark of each target-path of an overlay in source."""
-    text = content(file)
-    if text.startswith(MAGIC):
-        return {}
-    found: dict[str, int] = {}
-    target = None
-    for number, line in enumerate(text.decode("utf-8", "replace").splitlines(), 1):
-        match = _TARGET.search(line)
-        if match:
-            target = match[1]
-        if _MARK in line and target:
-            found.setdefault(target, number)
-            target = None
-    return found
