@@ -158,6 +158,8 @@ def guest_of_xl(host: Host, wanted: list[str], more: RandomGuest = NOTHING) -> B
         node, away = host.with_path(path), moved.get(path, 0) >> 12
         irqs |= set(lines_of(host, node)) if node is not None else set()
         iomem |= {Iomem(pages.host, pages.count, pages.host + away) for pages in _pages(host, path)}
+    if more.page is not None:
+        iomem.add(Iomem(more.page >> 12, 1, more.page >> 12))
     layout = layout_of(host, wanted, more, has_uart=False)
     return ByXl(tuple(wanted), tuple(sorted(irqs)), tuple(sorted(iomem)), layout=layout)
 

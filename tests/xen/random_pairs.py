@@ -3,7 +3,7 @@
 
     python -m tests.xen.random_pairs --count 20000 --seed 1
     python -m tests.xen.random_pairs --show 4711 --into /tmp/4711
-    python -m tests.xen.random_pairs --count 500 --seed 1 --shapes new
+    python -m tests.xen.random_pairs --count 500 --seed 1 --shapes old
 
 What it binds, the model must create without a fault, and no two hands may hold one thing; what it
 refuses, the model must not take when it is written by hand (by_hand.py). The exit status is 1 where
@@ -165,7 +165,10 @@ def arguments() -> argparse.ArgumentParser:
     found.add_argument("--count", type=int, default=1000, help="how many pairs (default: 1000)")
     found.add_argument("--jobs", type=int, default=1, help="how many processes (default: 1)")
     found.add_argument(
-        "--shapes", choices=("old", "new"), default="old", help="new: also what is at Xen's limits"
+        "--shapes",
+        choices=("old", "new"),
+        default="new",
+        help="new: also what is at Xen's limits (default)",
     )
     found.add_argument("--show", type=int, metavar="SEED", help="write all of one pair")
     found.add_argument("--into", type=Path, metavar="DIR", help="where to, for --show")
