@@ -163,6 +163,7 @@ def test_facts_are_those_of_its_version(
     assert [(room.bytes, room.adds_module) for room in found.tree_rooms] == rooms
     assert bool(found.cell_limits) == (subversion >= 20)
     assert bool(found.hardware_domain) == (subversion >= 21)
+    assert f'"drops-masks": {str(subversion < 20).lower()}' in Path("mine.yaml").read_text()
 
 
 def test_what_cannot_be_read_is_named(viommu: Run, tmp_path: Path) -> None:

@@ -56,11 +56,21 @@ def _data(found: XenSource) -> dict[str, Any]:
     # Of a version that the profile does not cover, the newest that it does counts.
     version = found.version if found.version in base.versions else None
     newest = base.versions[-1] if base.versions else ""
+    counts = version or newest
     for key in _OF_VERSIONS:
         if key in data:
-            data[key] = list(_for_version(data[key], base.versions, version or newest))
+            data[key] = list(_for_version(data[key], base.versions, counts))
+    data["iommus"] = [
+        {
+            key: value
+            if not isinstance(value, dict)
+            else next(_for_version([value], base.versions, counts), None) is not None
+            for key, value in driver.items()
+        }
+        for driver in data["iommus"]
+    ]
     if "hardware-domain" in data:
-        span = next(_for_version([data["hardware-domain"]], base.versions, version or newest), None)
+        span = next(_for_version([data["hardware-domain"]], base.versions, counts), None)
         data.pop("hardware-domain")
         if span is not None:
             data["hardware-domain"] = {}
