@@ -238,3 +238,32 @@ def test_a_tree_that_is_malformed(old: str, new: str, message: str, viommu: Run)
     assert status == bool(message), messages
     if message:
         assert messages[0].startswith(message), messages
+
+
+def test_a_device_behind_an_iommu_that_is_off(viommu: Run) -> None:
+    """It is given without one if its user says so; dtdev asks for one."""
+    off = '#iommu-cells = <1>; status = "disabled";'
+    host = (BOARD / "host.dts").read_text().replace("#iommu-cells = <1>;", off)
+    Path("host.dts").write_text(host)
+    Path("p.dts").write_text(ONE.replace("xen,path", "xen,force-assign-without-iommu; xen,path"))
+    Path("q.dts").write_text(ONE)
+    Path("a.cfg").write_text(XL % ("a", 64))
+    Path("b.cfg").write_text((XL % ("a", 64)).replace("dtdev", "# dtdev"))
+    for file, status in (("p.dts", 0), ("q.dts", 1), ("a.cfg", 1), ("b.cfg", 0)):
+        outcome = viommu("audit", "--host", "host.dts", "--profile", "xen", file)
+        word = "error" if status else "warning"
+        assert (outcome.status, f"{word}: [iommu-disabled]" in outcome.err) == (status, True), file
+
+
+def test_what_a_copied_tree_has_and_nobody_gives_is_one_note(viommu: Run) -> None:
+    tree = (BOARD / "host.dts").read_text().replace("aliases {", "passthrough { }; aliases {")
+    Path("n.dts").write_text(tree)
+    names = f'device_tree = "n.dtb"\ndt_passthrough_nodes = [ "{SOC}", "/soc@1000000" ]\n'
+    status, messages = audit(viommu, d_cfg=names + XL % ("d", 64))
+    assert status == 1 and len(messages) == 3
+    assert messages[0].startswith("d.cfg:2: error: [wrong] the file of device_tree has no /soc@10")
+    assert f"did you mean {SOC}?" in messages[0]
+    assert (
+        messages[1] == "note: dt_passthrough_nodes is a key of EPAM's xl: a released one ignores it"
+    )
+    assert "no page and no line is given of " in messages[2] and " more, which" in messages[2]

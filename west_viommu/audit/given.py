@@ -29,7 +29,7 @@ _PROVIDES = (
     *("#interconnect-cells", "#pinctrl-cells", "#nvmem-cell-cells"),
 )
 
-_NOTHING = "{}: no page and no line of {} is given"
+_MOST_IDLE = 4
 
 
 class Unknown(NamedTuple):
@@ -75,10 +75,16 @@ class Given:
         self.intids = {line.intid for line in domain.lines}
         self._unknown: list[Unknown] = []
         self._of_devices: set[str] = set()
+        self._idle: list[str] = []
         for slip in slips.values():
             self._tell_slip(slip)
         self._identify()
         self.problems += unknown_paths(self._unknown)
+        if self._idle:
+            names = ", ".join(self._idle[:_MOST_IDLE])
+            more = len(self._idle) - _MOST_IDLE
+            names += f" and {more} more" if more > 0 else ""
+            self.notes.append(f"no page and no line is given of {names}, which the tree has")
 
     def _tell_slip(self, slip: Slip) -> None:
         pages = Interval(*slip.meant.host.ends)
@@ -148,7 +154,7 @@ class Given:
                 if is_alone and self._is_driven_by(path, node):
                     self._nothing_given(path, node, where)
                 else:
-                    self.notes.append(_NOTHING.format(node.path, path))
+                    self._idle.append(node.path)
                     path = None
         elif self.entries_of(node):
             if not node.is_forced:
@@ -159,7 +165,7 @@ class Given:
             if path is None or not self._is_driven_by(path, node):
                 path = None
             elif self._is_part(node):
-                self.notes.append(_NOTHING.format(node.path, path))
+                self._idle.append(node.path)
                 path = None
             else:
                 self._nothing_given(path, node, where)

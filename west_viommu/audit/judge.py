@@ -35,6 +35,7 @@ from west_viommu.tree.node import Node, Tree, is_at_or_below, name_of, paths_abo
 
 # The comparison reports these, or one warning for the set does.
 _OF_AUDIT = frozenset({"unprotected", "map-only", "streams-omitted", "parts-omitted"})
+_WITHOUT_IOMMU = frozenset({"iommu-disabled", "unsupported-iommu"})
 _MARK = "xen,passthrough"
 _OF_IMAGEBUILDER = "DOMU_PASSTHROUGH_PATHS"
 # Linux's <dt-bindings/interrupt-controller/irq.h>: both edges.
@@ -162,7 +163,12 @@ class _SetJudge:
     ) -> Iterator[Diagnostic]:
         """Yield the hazards of a plan, but for what the comparison says better."""
         places = {entry.where for entry in permissions}
+        need = set(_needing_an_iommu(each))
         for problem in found.problems:
+            if problem.id in _WITHOUT_IOMMU and need.isdisjoint(
+                (problem.node, *problem.what.replace(",", " ").split())
+            ):
+                problem = problem._replace(severity=Severity.WARNING)
             is_of_marks = self._marks_known and problem.id == "marked-for-another"
             if problem.id not in _OF_AUDIT and problem.where not in places and not is_of_marks:
                 yield problem
@@ -291,6 +297,17 @@ class _SetJudge:
                 where=next(iter(paths.values())),
                 severity=Severity.WARNING,
             )
+
+
+def _needing_an_iommu(each: Audit) -> Iterator[str]:
+    """Yield the names of the devices that Xen gives only behind an IOMMU that it drives: those in
+    dtdev, and for dom0less those without xen,force-assign-without-iommu.
+    """
+    forced = {node.path for node in each.domain.nodes if node.is_forced}
+    for device in each.devices:
+        if device.has_dtdev and (each.domain.is_xl or device.node not in forced):
+            yield device.device.path
+            yield device.node
 
 
 def _holders(each: Audit) -> Iterator[Assigned | RawMapping]:
