@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -91,6 +92,11 @@ def test_a_bus_of_one_cell(bound: Bound) -> None:
     assert net and net.properties["xen,reg"].hex() == "230000000000100023000000"
 
 
+def beside_parts(err: str) -> str:
+    """What a run says besides that the node has not all parts of its device."""
+    return re.sub(r"(?m)^.*: warning: \[parts-omitted\].*\n *\d+ \|.*\nhint: .*\n", "", err)
+
+
 def test_references_within_are_kept_and_others_left_out(bound: Bound) -> None:
     devices = (
         """fixed: clock { compatible = "fixed-clock"; #clock-cells = <0>; };"""
@@ -100,7 +106,7 @@ def test_references_within_are_kept_and_others_left_out(bound: Bound) -> None:
         pinctrl-names = "default"; custom,number = <0x1>;"""
     )
     outcome = bound.run(devices, beside="outside: reset { #reset-cells = <1>; };")
-    assert outcome.err == (
+    assert beside_parts(outcome.err) == (
         "note: left out of /passthrough/net@23000000 for Xen, whose guest has no such nodes: "
         "resets, reset-names (its reset lines; it must be out of reset already); power-domains "
         "(its power domain; it must be on already); custom,link (it refers to /reset); "
@@ -191,7 +197,7 @@ def test_triggers_of_zephyr_become_those_of_linux(bound: Bound) -> None:
 
 def test_what_is_not_asked_for_is_told(bound: Bound) -> None:
     devices = NET % "" + "forgotten@26000000 { reg = <0 0x26000000 0 0x1000>; };"
-    assert bound.run(devices).err == (
+    assert beside_parts(bound.run(devices).err) == (
         "note: /passthrough/forgotten@26000000 asks for no host device (no iommus, no xen,path): "
         "nothing is mapped for it\n"
     )
@@ -297,7 +303,7 @@ def test_without_dtc_there_is_a_note_and_no_blob(
     monkeypatch.setenv("PATH", str(tools))
     outcome = bound.run("net { iommus = <0x0 0x5>; };")
     assert outcome.status == 0
-    assert outcome.err == (
+    assert beside_parts(outcome.err) == (
         "note: no dtc: passthrough-*.dtb are missing; install device-tree-compiler\n"
     )
     assert not list((tmp_path / "viommu").glob("*.dtb"))
@@ -337,7 +343,7 @@ def test_names_of_properties_that_dtc_is_long_at(bound: Bound) -> None:
     assert max(_names(bound.tree()), _names(bound.tree("xl"))) == 8192
     outcome = bound.run("\n" + NET % " ".join([*many, f"{'q' * left};"]))
     assert (outcome.status, outcome.out) == (1, "")
-    wrong, *_, hint = outcome.err.splitlines()
+    wrong, *_, hint = beside_parts(outcome.err).splitlines()
     assert wrong == (
         "guest.dts:2: error: [malformed] the partial tree for Xen would have too many property "
         "names for dtc (node /passthrough/net@23000000, expected at most 8 KiB of different names "
