@@ -17,12 +17,12 @@ from west_viommu.names import MESSAGE_FORMS
 
 
 class _Parser(ArgumentParser):
-    """A parser whose errors have the form that the command line, or else the environment, says."""
+    """A parser that prints errors in the form chosen by --errors, else by VIOMMU_ERRORS."""
 
     line: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
-        """Called by argparse. Prints what is wrong, and ends the program."""
+        """Print the mistake, and exit. Called by argparse."""
         form = os.environ.get("VIOMMU_ERRORS", "")
         for word, following in zip(self.line, [*self.line, ""][1:], strict=True):
             if word.partition("=")[0] == "--errors":
@@ -34,7 +34,7 @@ class _Parser(ArgumentParser):
 
 
 def parser() -> ArgumentParser:
-    """What reads the command line, whatever the command."""
+    """Return the parser of the whole command line, with all commands."""
     found = _Parser(
         prog="viommu",
         formatter_class=HelpFormatter,
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
                 return run(command, configured(own, command).parse_args(argv[1:]), program)
         parser().parse_args(argv)
     except SystemExit as stop:
-        # argparse has printed help (0) or what is wrong with the command line (2).
+        # argparse has printed help (0), or the mistake in the command line (2).
         return int(stop.code or 0)
     raise AssertionError(f"the parser took {argv}, which is no command")
 

@@ -16,7 +16,7 @@
 ['viommu.overlay', 'viommu.json']
 >>> write(files, "out")
 
-What cannot be right is refused, with all that is wrong with it:
+A request that cannot be right is refused, with all its mistakes:
 
 >>> from west_viommu.api import Refused
 >>> other = read_host("host-of-tomorrow.dts")  # there, the Ethernet MAC has another stream ID
@@ -91,10 +91,10 @@ __all__ = [
 def read_host(
     path: str | os.PathLike[str], include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
 ) -> Host:
-    """The host in `path`: a blob, a .dts, or a directory in /proc/device-tree form. For source, the
-    preprocessor gets `include_dirs`, and `defines` as NAME or NAME=VALUE.
+    """Return the host in `path`: a blob, a .dts, or a directory in /proc/device-tree form. For
+    source, the preprocessor gets `include_dirs`, and `defines` as NAME or NAME=VALUE.
 
-    Raises Refused where it cannot be read, is malformed, or is the tree that Xen made for dom0.
+    Raises Refused if it cannot be read, is malformed, or is the tree that Xen made for dom0.
     """
     name = os.fspath(path)
     tree = read_host_tree(name, include_dirs, defines)
@@ -107,9 +107,9 @@ def read_guest(
     include_dirs: Sequence[str] = (),
     defines: Sequence[str] = (),
 ) -> Guest:
-    """The guest of the files `paths`, in the order in which the devicetree compiler gets them: a
-    base (.dts or .dtb), a base and overlays (source, with /plugin/ or without, or .dtbo), or
-    overlays alone. Raises Refused.
+    """Return the guest of the files `paths`, in the order in which the devicetree compiler gets
+    them: a base (.dts or .dtb), a base and overlays (source, with /plugin/ or without, or .dtbo),
+    or overlays alone. Raises Refused.
     """
     with reading_guest(paths, include_dirs, defines) as guest:
         return guest()
@@ -121,8 +121,8 @@ def reading_guest(
     include_dirs: Sequence[str] = (),
     defines: Sequence[str] = (),
 ) -> Iterator[Callable[[], Guest]]:
-    """Start the preprocessor for `read_guest`, and yield the function that returns the guest: what
-    else there is to read can be read meanwhile. Both raise Refused.
+    """Start the preprocessor for `read_guest`, and yield the function that returns the guest, so
+    that the caller can read other inputs meanwhile. Both raise Refused.
     """
     # Imported late: a build tool with a tree of its own need not pay for it.
     from west_viommu.read.source import reading_guest as reading
@@ -133,7 +133,7 @@ def reading_guest(
 
 
 def guest_of(names: Iterable[str], tree: GuestTree) -> Guest:
-    """The guest of a `tree` that was read already; `names` are to be named as its sources."""
+    """Return the guest of a `tree` that was already read; messages name `names` as its sources."""
     return Guest(tuple(names), tree, asked(tree))
 
 
@@ -149,15 +149,16 @@ def plan(
     regions: Sequence[Extra] = (),
     has_dom0: bool = True,
 ) -> Planned:
-    """The plan that gives the devices of `host` to `guest`.
+    """Return the plan that gives the devices of `host` to `guest`.
 
     `profile` is the name or the path of a profile (default: xen-rfc), `vsid` a policy (default: the
-    profile's). The others are those of viommu.yml: what else the `domain` has, hazards to `allow`,
-    for the policy explicit the `vsids`, the `regions` that drivers need besides those of the host
-    nodes, and whether there is a dom0; the place in each is where messages about it point.
+    profile's). The others are as in viommu.yml: features of the `domain`, hazards to `allow`, the
+    `vsids` of the policy explicit, `regions` that drivers need besides those of the host nodes, and
+    whether there is a dom0. Messages point at the place that each of them carries.
 
-    Raises Refused, with its problems, where anything must not be written, and where the guest asks
-    for nothing. Of each hazard it has the first ones, and one that says how `more` there are.
+    Raises Refused, with its problems, if an error forbids the files, or if the guest requests
+    nothing. It has the first problems of each hazard, and one with the number of the rest in
+    `more`.
     """
     chosen = Settings(
         host=None,
@@ -174,7 +175,7 @@ def plan(
 
 
 def planned_by(host: Host, guest: Guest, chosen: Settings) -> Planned:
-    """As `plan`, by settings that were read. Raises Refused."""
+    """Return the plan, as `plan` does, by settings that were read. Raises Refused."""
     if not guest.asks:
         raise Refused([*guest.asked.problems, _nothing_asked_for(guest)])
     agreed = terms(chosen)
@@ -189,19 +190,19 @@ def planned_by(host: Host, guest: Guest, chosen: Settings) -> Planned:
 
 
 def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, bytes]:
-    """The files of `planned` by name (`dts/bindings/...` has folders), in the order of writing:
-    viommu.json, which has the sums of the others, is the last.
+    """Return the files of `planned` by name (`dts/bindings/...` has folders), in the order of
+    writing: viommu.json, which has the sums of the others, is the last.
 
     With `binding_dirs`, the directories of Zephyr's bindings and of the application's, there is a
-    binding for each device. Without dtc, the blobs are missing. Raises Refused where dtc does not
-    take a partial tree.
+    binding for each device. Without dtc, the blobs are missing. Raises Refused if dtc rejects a
+    partial tree.
     """
     guest = planned.guest
     sources = {name_of(tree.toolstack, ".dts"): partial_tree_source(tree) for tree in planned.trees}
     bindings: dict[str, str] = {}
     with Compilers(sources) as compilers:
         if binding_dirs:
-            # Imported late: there are none where no Zephyr is known.
+            # Imported late: only a build with Zephyr has bindings.
             from west_viommu.read.bindings import bindings_in
             from west_viommu.write.bindings import compatibles, generated_bindings
 
@@ -215,19 +216,20 @@ def render(planned: Planned, binding_dirs: Sequence[str] = ()) -> dict[str, byte
         has_own_binding = f"{BINDINGS}/{VSMMU_COMPATIBLE}.yaml" in bindings
         text = overlay(planned, has_own_binding=has_own_binding)
         files |= _for_xen(planned, sources, compilers.blobs())
-    # Late: in a folder that has our overlay, a killed run left out the plan alone. Not all builds
-    # look for that.
+    # Last: if a run is killed before this point, a folder with our overlay lacks only the plan. Not
+    # all builds look for the plan.
     files[OVERLAY] = text.encode()
     files[PLAN] = plan_json(planned.plan, files).encode()
     return files
 
 
 def write(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> None:
-    """Write `files` into `folder` as docs/reliability.md says, in place of those of an earlier run.
-    Raises Refused where the folder cannot be written, or has somebody else's file of such a name.
+    """Write `files` into `folder`, as docs/reliability.md describes, and replace the files of an
+    earlier run. Raises Refused if the folder cannot be written, or has a file of such a name that
+    is not ours.
 
-    A build step that must leave nothing stale where it is refused does all of its job within
-    `with Output(folder) as output:`, and ends it by `output.write(files)`.
+    A build step that must leave nothing stale if it is refused does all its work within `with
+    Output(folder) as output:`, and ends it by `output.write(files)`.
     """
     with Output(Path(folder)) as output:
         output.write(files)
@@ -236,9 +238,7 @@ def write(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> None:
 def _partial_trees(
     planned: Planned,
 ) -> tuple[tuple[PartialTree, ...], tuple[Diagnostic, ...]]:
-    """The partial trees for the toolstacks that can make the domain, and what is wrong with
-    them.
-    """
+    """Return the partial trees for the toolstacks that can make the domain, and their problems."""
     guest, profile = planned.guest, planned.profile
     if guest.asked.errors:
         return (), ()
@@ -255,8 +255,8 @@ def _partial_trees(
 def _limited(
     planned: Planned, trees: tuple[PartialTree, ...], agreed: Terms
 ) -> tuple[Planned, tuple[PartialTree, ...], tuple[Diagnostic, ...]]:
-    """Return what is left of a plan and its trees by the limits of the tree that Xen makes for the
-    guest, and what exceeds them.
+    """Return the parts of a plan and its trees that fit the tree that Xen makes for the guest, and
+    a problem for each limit exceeded.
     """
     own = next((tree for tree in trees if tree.toolstack == "dom0less"), None)
     if own is None:
@@ -273,7 +273,9 @@ def _limited(
 def _for_xen(
     planned: Planned, sources: Mapping[str, str], compiled: Mapping[str, bytes]
 ) -> dict[str, bytes]:
-    """The files for Xen's side, by name: partial trees, `sources` and `compiled`, and the rest."""
+    """Return the files for Xen's side, by name: partial trees, `sources` and `compiled`, and the
+    rest.
+    """
     plan, profile = planned.plan, planned.profile
     files = {name: text.encode() for name, text in sources.items()}
     files |= {name.replace(".dts", ".dtb"): blob for name, blob in compiled.items()}

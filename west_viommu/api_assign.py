@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From devices to files that boot, as functions: what `viommu assign` does.
+"""From devices to files that boot, as functions: the job of `viommu assign`.
 
-The devices are extracted, moved to free addresses of the guest if they must be, bound, judged as a
-system of one domain, and everything that Xen and a boot loader need is written.
+The devices are extracted, moved to free addresses of the guest if they must be, bound, and judged
+as a system of one domain. Then everything that Xen and a boot loader need is written.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ _MIB = 20
 
 
 class Wish(NamedTuple):
-    """What `viommu assign` is asked for: the nodes of the host by any name, the guest's `name`, its
-    kernel and ramdisk and those of dom0 (paths), its command line, `memory` in MiB, CPUs, the
-    toolstack that creates it, the hypervisor's image, the RAM of the host if its tree states none,
-    and the load addresses that the user chose.
+    """The arguments of `viommu assign`: the nodes of the host by any name; the guest's `name`,
+    kernel, ramdisk (paths), command line, `memory` in MiB, CPUs and toolstack; dom0's kernel and
+    ramdisk (paths); the hypervisor's image; the RAM of the host if its tree states none; and the
+    load addresses that the user chose.
     """
 
     nodes: tuple[str, ...]
@@ -83,8 +83,7 @@ class Wish(NamedTuple):
 
 class Assigned(NamedTuple):
     """A domain that can be written: its devices as a guest's source, its plan, the files that bind
-    would write, the system of this domain alone as it was judged, and
-    the choices that were made, for people.
+    would write, the judged system of this domain alone, and the choices made, as text.
     """
 
     overlay: str
@@ -192,7 +191,7 @@ def _booted(found: Judged, toolstack: str) -> Judged:
 
 
 def _nodes(host: Host, names: Sequence[str]) -> list[Node]:
-    """Return the nodes that are meant. Raises Refused with every name that means none."""
+    """Return the nodes named. Raises Refused with every name that matches no node."""
     found = [node_called(host.devices, name) for name in names]
     problems = [each for each in found if isinstance(each, Diagnostic)]
     if problems:
@@ -202,8 +201,8 @@ def _nodes(host: Host, names: Sequence[str]) -> list[Node]:
 
 
 def _bound(host: Host, overlay: str, chosen: Settings) -> Planned:
-    """Return the plan for the guest of `overlay`. Raises Refused, about host nodes, as its lines
-    are no file of the user's.
+    """Return the plan for the guest of `overlay`. Raises Refused with host nodes as places: the
+    overlay is no file of the user's.
     """
     with tempfile.TemporaryDirectory(prefix="viommu-") as folder:
         file = Path(folder, GUEST_OVERLAY)
@@ -230,7 +229,7 @@ def _system(
     sums = Sums(os.curdir)
 
     def module(path: str | None) -> DomainFile | None:
-        """By its name alone: all files lie in one folder on the board."""
+        """Return the file by its name alone: all files lie in one folder on the board."""
         file = sums.module(path, problems) if path else None
         return file and file._replace(file=posixpath.basename(file.file))
 
@@ -283,7 +282,7 @@ def _system(
 
 def _size_of_xen(file: str, problems: list[Diagnostic]) -> int:
     """Return the bytes that the hypervisor takes in memory, by its header; 2 MiB if `file` is not
-    here, as it may lie on the board alone.
+    here, as it may exist only on the board.
     """
     from west_viommu.read.plain_file import beginning, unreadable
 
@@ -322,7 +321,7 @@ def _no_script(reason: str, kernel: str) -> Diagnostic:
 
 
 def _choices(copies: Sequence[Copied], system: System, found: Judged) -> Iterator[str]:
-    """Yield the choices that were made, for people."""
+    """Yield the choices made, as text."""
     for copy in copies:
         for remark in copy.remarks:
             yield f"{copy.host}: {remark}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several guests of one host as functions: what `viommu system` does, for a build tool in Python.
+"""Several guests of one host as functions: the job of `viommu system`, for a build tool in Python.
 
 >>> from west_viommu.api_system import judged, read_system, render_system, write_system
 >>> system = read_system("system.yml")
@@ -11,7 +11,7 @@
 >>> files = render_system(system, found)
 >>> write_system(files, "out")
 
-Two domains that must not be of one host are refused, with all that is wrong with them:
+Two domains that conflict on one host are refused, with all conflicts:
 
 >>> from west_viommu.api import Refused
 >>> try:
@@ -96,16 +96,17 @@ __all__ = [
 ]
 
 _KERNEL = "zephyr/zephyr.bin"
-# Of a kernel; the largest that anybody gives to a guest is a tenth of it. Of all, twice as much.
+# For one kernel, ten times the largest that anybody gives to a guest. All kernels may take twice as
+# much.
 _MOST_OF_A_KERNEL = 1 << 28
 _MOST_OF_ALL = 1 << 29
-# Of one plan. Each after the first asks for the same devices again.
+# For one plan. Each after the first requests the same devices again.
 _MOST_DOMAINS = 16
 
 
 class System(NamedTuple):
-    """The guests of a host, read and not yet judged. `sha256`: of the host's tree. `files`: by the
-    name of each domain, what it is made of, by paths from the folder `base` on.
+    """The guests of a host, read and not yet judged. `sha256`: of the host's tree. `files`: the
+    files of each domain, by its name, with paths from the folder `base` on.
     """
 
     base: str
@@ -127,10 +128,10 @@ def read_system(
     include_dirs: Sequence[str] = (),
     defines: Sequence[str] = (),
 ) -> System:
-    """The system of a system.yml; `host` and `profile` come before what that says. For a host in
+    """Return the system of a system.yml; `host` and `profile` override the file's. For a host in
     source, the preprocessor gets `include_dirs`, and `defines` as NAME or NAME=VALUE.
 
-    Raises Refused, with all that is wrong: also where a plan is not whole, or is of another host or
+    Raises Refused, with all mistakes, also if a plan is incomplete, or is for another host or
     profile.
     """
     said = system_file(os.fspath(path))
@@ -141,7 +142,7 @@ def read_system(
 def system_of(
     said: SystemFile, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
 ) -> System:
-    """What `said` names, read. Raises Refused, as `read_system`."""
+    """Read the files that `said` names, and return the system. Raises Refused, as `read_system`."""
     problems: list[Diagnostic] = []
     plans = _plans(said.domains, problems)
     if not said.host:
@@ -174,8 +175,8 @@ def system_of(
 
 
 def judged(system: System) -> Judged:
-    """Who has what of the host, and what is not right with that. Raises Refused where anything must
-    not be written.
+    """Return which domain has which resources of the host, and the conflicts. Raises Refused if an
+    error forbids the files.
     """
     verdict = judge(system.domains, system.host.devices, system.terms)
     found = boot(
@@ -196,9 +197,9 @@ def judged(system: System) -> Judged:
 def render_system(
     system: System, found: Judged, folder: str | os.PathLike[str] = "."
 ) -> dict[str, bytes]:
-    """The files of a system by name, in the order of writing: system.json, which has the sums of
-    the others, is the last. They name each other by paths from `system.base` on, as if they were in
-    `folder`. Without dtc, marks.dtbo is missing.
+    """Return the files of a system by name, in the order of writing: system.json, which has the
+    sums of the others, is the last. They name each other by paths from `system.base` on, as if they
+    were in `folder`. Without dtc, marks.dtbo is missing.
     """
     here = os.path.relpath(os.fspath(folder), system.base)
     marks = marks_overlay(found)
@@ -231,7 +232,8 @@ def render_system(
 
 def _boot_files(system: System, found: Judged, overlay: bytes, here: str) -> dict[str, bytes]:
     """Return xen.dtb, the host's tree with `overlay` applied, and boot.cmd, if Xen creates every
-    domain and has a dom0 or needs none. `here`: the output folder, from that of the system on.
+    domain and has a dom0 or needs none. `here`: the path of the output folder from the system's
+    folder.
     """
     tree = xen_tree(system.host.name, system.host.devices.tree, overlay)
     if tree is None:
@@ -266,7 +268,7 @@ def why_no_script(system: System, found: Judged) -> str:
 
 
 def _loaded(system: System, found: Judged) -> Iterator[str]:
-    """Yield the paths of the files that boot.cmd loads, but for xen.dtb."""
+    """Yield the paths of the files that boot.cmd loads, except xen.dtb."""
     yield system.xen
     for domain in found.domains:
         for _, file, _ in files_of(domain, system.files[domain.name]):
@@ -277,7 +279,7 @@ def _loaded(system: System, found: Judged) -> Iterator[str]:
 
 
 def notes(system: System, found: Judged, files: Mapping[str, bytes]) -> Iterator[str]:
-    """What its user should know of what was not written."""
+    """Yield notes for the user about files that were not written."""
     # A profile without toolstacks gets neither configurations nor partial trees.
     for domain in system.domains if system.terms.profile.toolstacks else ():
         made_of = system.files[domain.name]
@@ -293,7 +295,7 @@ def notes(system: System, found: Judged, files: Mapping[str, bytes]) -> Iterator
 
 
 def write_system(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> None:
-    """Write `files` into `folder`, in place of those of an earlier run. Raises Refused as
+    """Write `files` into `folder`, and replace the files of an earlier run. Raises Refused as
     `west_viommu.api.write` does.
     """
     with SystemOutput(Path(folder)) as output:
@@ -301,13 +303,13 @@ def write_system(files: Mapping[str, bytes], folder: str | os.PathLike[str]) -> 
 
 
 def _has_all(verdict: Judged, files: Mapping[str, DomainFiles], toolstack: str) -> bool:
-    """Whether that toolstack could create every domain of what is there."""
+    """Return whether `files` suffice for that toolstack to create every domain."""
     made_of = [files[domain.name] for domain in verdict.domains]
     return all(files_of.kernel and toolstack in files_of.trees for files_of in made_of)
 
 
 def _plans(entries: Iterable[Entry], problems: list[Diagnostic]) -> dict[str, tuple[Plan, Path]]:
-    """The plan of each domain, and the folder that it is in."""
+    """Return the plan of each domain, and the folder that contains it."""
     plans = {}
     known: dict[str, Plan | None] = {}
     domains: dict[str, int] = {}
@@ -351,7 +353,9 @@ def _too_many(entry: Entry, folder: Path) -> Diagnostic:
 def _other_plan(
     entry: Entry, plan: Plan, name: str, host: PlanHost, chosen: str
 ) -> Iterator[Diagnostic]:
-    """What makes a plan one of another system. `name`: what the host is called."""
+    """Yield the problems of a plan that belongs to another system. `name`: the host's name in
+    messages.
+    """
     if plan.host.sha256 != host.sha256:
         yield Diagnostic(
             id="malformed",
@@ -373,7 +377,9 @@ def _other_plan(
 
 
 def _changed(entry: Entry, plan: Plan, devices: Devices) -> Iterator[Diagnostic]:
-    """What of a plan for this host `devices` do not have: viommu.json has no sum of its own."""
+    """Yield the parts of a plan for this host that `devices` do not have: viommu.json has no sum of
+    its own.
+    """
     for device in plan.devices:
         master = devices.master(device.host)
         streams = [Wanted(StreamId(stream.pmaster), stream.iommu) for stream in device.streams]
@@ -425,7 +431,9 @@ def _dom0(said: OwnFiles, sums: Sums, problems: list[Diagnostic]) -> Dom0 | None
 
 
 class Sums:
-    """The files of the domains, by paths from `base` on, each read once: many may have one."""
+    """The files of the domains, by paths from `base` on. Each is read once, as many domains may
+    share it.
+    """
 
     def __init__(self, base: str):
         self._base = base
@@ -434,7 +442,9 @@ class Sums:
         self._room = _MOST_OF_ALL
 
     def found(self, file: Path, *, is_kernel: bool = False) -> DomainFile:
-        """What there is to say of `file`. Raises OSError, also for more kernels than are read."""
+        """Return the size and sum of `file`. Raises OSError, also if there are more kernels than
+        are read.
+        """
         if file not in self._known:
             if is_kernel and self._room < 0:
                 what = f"the kernels before it have more than {_MOST_OF_ALL} bytes together"
@@ -457,8 +467,8 @@ class Sums:
         *,
         may_lack: bool = False,
     ) -> DomainFile | None:
-        """Return the kernel or ramdisk `file`; None, and a problem at `where` (else about the file)
-        if it cannot be read. One that `may_lack` is no problem.
+        """Return the kernel or ramdisk `file`. If it cannot be read, return None and report a
+        problem at `where` (else about the file), unless it `may_lack`.
         """
         try:
             return self.found(Path(file), is_kernel=True)
@@ -469,12 +479,12 @@ class Sums:
             return None
 
     def image(self, file: Path) -> Kernel | None:
-        """Return the kernel in a `file` that was found; None if it has none that Xen takes."""
+        """Return the kernel in a `file` that was found; None if Xen accepts no kernel in it."""
         return self._images[file]
 
 
 def _ends(read: Iterable[bytes], ends: list[bytes]) -> Iterator[bytes]:
-    """Yield what is `read`, and put the beginning and the end of all of it into `ends`."""
+    """Yield the chunks `read`, and put the beginning and the end of their whole into `ends`."""
     head, tail = b"", b""
     for piece in read:
         head = head or piece[:HEAD_BYTES]

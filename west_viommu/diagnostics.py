@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with an input: the one record of it, its one cut, and how it looks as text."""
+"""Diagnostics: the one record of a problem in an input, the one cut of their number, and their
+text.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +9,17 @@ from collections.abc import Hashable, Iterable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
-# Characters of one text of a message. A longer one was made so on purpose; a line to paste, with
-# 100 stream IDs, fits.
+# Characters of one text of a message. A longer one was made on purpose; a line to paste, with 100
+# stream IDs, fits.
 _LONGEST = 2000
-# How many diagnostics of one id and severity are shown, and characters of all: few inputs could
-# make gigabytes of them.
+# How many diagnostics of one id and severity are shown, and the characters of all: a few inputs
+# could make gigabytes of them.
 MOST_ALIKE = 50
 _MOST_TEXT = 1 << 20
-# What a run may spend on comparing mistyped names: a second or two. A character of a name counts
-# 4, and for two names that have much in common each pair of characters 1.
+# The cost that a run may spend on comparing mistyped names: a second or two. A character of a name
+# costs 4; for two similar names, each pair of characters costs 1.
 _MOST_COMPARED = 1 << 25
-# difflib's threshold: two names that are less alike are no typing mistake.
+# difflib's threshold: less similar names are no typing mistake.
 _ALIKE = 0.6
 
 
@@ -43,9 +45,9 @@ class Diagnostic(NamedTuple):
 
     `id` is "malformed" or a hazard id of docs/hazards.md; `node` the path of the devicetree node
     and `prop` the property with the mistake; `hint` a sentence on what to do. `other`: a host path
-    by which viommu.yml may also allow the hazard. `cause`: the host node that is wrong for all
-    devices with this hazard. If `more` is set, the diagnostic replaces that many further ones of
-    its id and severity. `acknowledged`: viommu.yml allows it, with a reason.
+    by which viommu.yml may also allow the hazard. `cause`: the host node whose mistake makes all
+    devices with this hazard fail. If `more` is set, the diagnostic replaces that many further ones
+    of its id and severity. `acknowledged`: viommu.yml allows it, with a reason.
     """
 
     id: str = ""
@@ -64,7 +66,7 @@ class Diagnostic(NamedTuple):
 
     @property
     def warning(self) -> bool:
-        """Whether the diagnostic refuses nothing."""
+        """True if the diagnostic does not refuse the input."""
         return self.severity is Severity.WARNING
 
 
@@ -85,7 +87,7 @@ class Refused(Exception):
 
 
 class FirstOnes:
-    """Which of many things are among the first of their kind."""
+    """Counts things by kind, and selects the first few of each kind."""
 
     def __init__(self) -> None:
         self._seen: dict[Hashable, int] = {}
@@ -137,8 +139,8 @@ def refusal(
 
 
 def first_few(texts: Iterable[str], most: int = MOST_ALIKE) -> Iterator[str]:
-    """Yield the first of `texts`, each once: at most `most`, and as many as fit half a message;
-    then how many more there are.
+    """Yield the first of `texts` without duplicates: at most `most`, and as many as fit half a
+    message; then the number of the rest.
     """
     left_out, room = 0, _LONGEST // 2
     for number, text in enumerate(dict.fromkeys(texts)):
@@ -173,7 +175,7 @@ def shortened(text: str) -> str:
 
 
 def legible(problem: Diagnostic) -> Diagnostic:
-    """Return `problem` with each of its texts shortened; its place stays."""
+    """Return `problem` with each of its texts shortened; its place is unchanged."""
     return problem._replace(
         what=shortened(problem.what),
         hint=shortened(problem.hint),
@@ -184,8 +186,8 @@ def legible(problem: Diagnostic) -> Diagnostic:
 
 
 def wrapped(line: str, width: int, indent: str) -> Iterator[str]:
-    """Yield `line` in `width` columns, as far as its words allow; from the second line on after
-    `indent`.
+    """Yield `line` broken into lines of `width` columns, if its words allow; every line after the
+    first begins with `indent`.
     """
     while len(line) > width:
         at = line.rfind(" ", len(indent) + 1, width + 1)
@@ -204,7 +206,7 @@ def rendered(problem: Diagnostic) -> str:
 
 
 def place_of(problem: Diagnostic) -> str:
-    """Return `FILE:LINE: `, as far as the diagnostic has a place."""
+    """Return `FILE:LINE: `, or as much of it as the diagnostic has."""
     if not problem.where:
         return ""
     file, line = printable(shortened(problem.where.file)), problem.where.line
@@ -227,19 +229,19 @@ def summary(problem: Diagnostic) -> str:
 
 
 class Comparisons:
-    """Compares mistyped names with others, until a run has compared too much."""
+    """Compares mistyped names with others, until a run has spent its budget for that."""
 
     def __init__(self) -> None:
         self._room = _MOST_COMPARED
 
     def close_matches(self, name: str, known: Iterable[str], most: int = 3) -> list[str]:
-        """Return the names of `known` that are like `name`, the closest first; none when the run
-        has compared too much.
+        """Return the names of `known` that resemble `name`, the closest first; none once the run
+        has spent its budget.
         """
-        # Only an error needs it, and it takes time to import.
+        # Imported late: only errors need it, and the import takes time.
         from difflib import SequenceMatcher
 
-        # As get_close_matches() of difflib, but for the bound.
+        # As get_close_matches() of difflib, with a budget.
         matcher = SequenceMatcher[str]()
         matcher.set_seq2(name)
         matches = []
@@ -257,5 +259,5 @@ class Comparisons:
 
 
 def close_matches(name: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Return the names of `known` that are like `name`, the closest first."""
+    """Return the names of `known` that resemble `name`, the closest first."""
     return Comparisons().close_matches(name, known, most)

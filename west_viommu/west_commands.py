@@ -25,7 +25,7 @@ class _ViommuCommand(WestCommand):
 
     def __init__(self, command: Command):
         self.command = command
-        # The help that west prints is that of west-commands.yml, and a newer one warns of any here.
+        # west prints the help of west-commands.yml, and a newer west warns of any here.
         super().__init__(f"viommu-{command.name}", "", command.description)
 
     def do_add_parser(
@@ -40,7 +40,7 @@ class _ViommuCommand(WestCommand):
             raise CommandError(returncode=status)  # type: ignore[no-untyped-call]
 
 
-# west makes each command by the name that west-commands.yml has for its class, without arguments.
+# west makes each command, without arguments, by the class name in west-commands.yml.
 globals().update(
     (f"Viommu{command.name.capitalize()}", partial(_ViommuCommand, command)) for command in COMMANDS
 )
