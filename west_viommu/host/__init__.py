@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the host tree says: IOMMUs, masters, their stream IDs, who shares what. No I/O."""
+"""The facts of the host tree: IOMMUs, masters, their stream IDs, and what they share. No I/O."""

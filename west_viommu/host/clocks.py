@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rates of clocks, as far as a host tree states them."""
+"""The rates of clocks, if a host tree states them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from west_viommu.tree.references import reading_of
 
 FIXED_CLOCK = "fixed-clock"
 _FIXED_FACTOR = "fixed-factor-clock"
-# Derived clocks in a row; a loop of them ends here.
+# The longest chain of derived clocks; it ends a loop of them.
 _MOST_DERIVED = 8
 
 
@@ -32,8 +32,8 @@ class Clock(NamedTuple):
 
 
 def clocks(tree: Tree, node: Node, name: str = "clocks") -> list[Clock] | None:
-    """Return the entries of the property `name` of `node`; None if it cannot be read, or leaves an
-    entry out.
+    """Return the entries of the property `name` of `node`; None if it cannot be read, or has an
+    empty entry.
     """
     reading = reading_of(tree, node, name)
     if reading.is_open or reading.is_guess or reading.reference.others:
@@ -53,16 +53,15 @@ def clocks(tree: Tree, node: Node, name: str = "clocks") -> list[Clock] | None:
 
 
 class Rates:
-    """The rates in Hz that `tree` states: of fixed clocks, of what a fixed-factor-clock makes of
-    another, of a provider of one clock with clock-frequency, and by assigned-clock-rates of any
-    node.
+    """The rates in Hz that `tree` states: of a fixed-clock, of a fixed-factor-clock by its parent,
+    of a provider of one clock with clock-frequency, and by assigned-clock-rates of any node.
     """
 
     def __init__(self, tree: Tree):
         self._tree = tree
 
     def of(self, provider: str, specifier: tuple[int, ...]) -> int | None:
-        """Return the rate of a clock; None if the tree states none, or two."""
+        """Return the rate of a clock; None if the tree states no rate, or two."""
         return self._of(provider, specifier, _MOST_DERIVED)
 
     def _of(self, path: str, specifier: tuple[int, ...], deeper: int) -> int | None:
@@ -98,7 +97,7 @@ class Rates:
         if "assigned-clocks" not in node.properties or not value or len(value) % 4:
             return
         rates = unpack(f">{len(value) // 4}I", value)
-        # The list of rates may be the shorter one, and 0 leaves a clock as it is.
+        # The list of rates may be shorter, and 0 leaves a clock unchanged.
         for clock, rate in zip(
             clocks(self._tree, node, "assigned-clocks") or (), rates, strict=False
         ):

@@ -11,7 +11,7 @@ from west_viommu.host.inventory import Inventory, Master, all_intervals, claimed
 
 
 class Meeting(NamedTuple):
-    """IDs that several have: SMMUs (a collision) or the masters of one SMMU (a shared ID)."""
+    """IDs that several SMMUs (a collision) or several masters of one SMMU (a shared ID) have."""
 
     first: int
     last: int
@@ -19,7 +19,9 @@ class Meeting(NamedTuple):
 
 
 def collisions(inventory: Inventory) -> tuple[Meeting, ...]:
-    """IDs that enabled masters have behind two or more supported SMMUs, in ascending order."""
+    """Return the IDs that enabled masters have behind two or more supported SMMUs, in ascending
+    order.
+    """
     supported = [iommu.path for iommu in inventory.iommus if iommu.supported]
     index = {path: i for i, path in enumerate(supported)}
     claims = (
@@ -36,7 +38,9 @@ def collisions(inventory: Inventory) -> tuple[Meeting, ...]:
 
 
 def shared_ids(inventory: Inventory) -> tuple[tuple[str, Meeting], ...]:
-    """(supported SMMU, IDs that two or more enabled masters have on it), in tree order."""
+    """Return each supported SMMU with the IDs that two or more enabled masters have on it, in tree
+    order.
+    """
     claims: dict[str, list[tuple[Interval, int]]] = {
         iommu.path: [] for iommu in inventory.iommus if iommu.supported
     }
@@ -53,9 +57,8 @@ def shared_ids(inventory: Inventory) -> tuple[tuple[str, Meeting], ...]:
 
 
 class Selection(NamedTuple):
-    """Some masters, the IOMMUs that they are behind (all where nothing was asked for), the
-    collisions of their IDs, and the IDs that they share, each with its SMMU. `is_filtered`: whether
-    something was asked for.
+    """Some masters, the IOMMUs that they are behind (all if no filter was given), the collisions of
+    their IDs, and the IDs that they share, each with its SMMU. `is_filtered`: a filter was given.
     """
 
     inventory: Inventory
@@ -65,7 +68,8 @@ class Selection(NamedTuple):
 
 
 def selection(inventory: Inventory, tests: Iterable[Callable[[Master], bool]] = ()) -> Selection:
-    """The masters of `inventory` that pass all of `tests`; everything without any."""
+    """Return the masters of `inventory` that pass all of `tests`; everything if there are no tests.
+    """
     wanted = list(tests)
     everything = Selection(inventory, collisions(inventory), shared_ids(inventory), False)
     if not wanted:
@@ -82,7 +86,9 @@ def selection(inventory: Inventory, tests: Iterable[Callable[[Master], bool]] = 
 
 
 def _concerning(masters: Iterable[Master], collisions: Sequence[Meeting]) -> Iterator[Meeting]:
-    """Those of `collisions` that one of `masters` has an ID of, on one of their IOMMUs."""
+    """Yield each of `collisions` of which one of `masters` has an ID, on one of the colliding
+    IOMMUs.
+    """
     claims = ((*interval, iommu) for master in masters for iommu, interval in claimed(master))
     asked = ((meeting.first, meeting.last, at) for at, meeting in enumerate(collisions))
     concerning: set[int] = set()
@@ -93,7 +99,7 @@ def _concerning(masters: Iterable[Master], collisions: Sequence[Meeting]) -> Ite
 
 
 class Place(NamedTuple):
-    """A master as the SMMU at the path `iommu` sees it."""
+    """A master as seen by the SMMU at the path `iommu`."""
 
     iommu: str
     master: Master
@@ -101,7 +107,7 @@ class Place(NamedTuple):
 
 class Hub(NamedTuple):
     """IDs that exactly the same `members` have, as indexes of places, behind two or more SMMUs.
-    `elsewhere`: those of these SMMUs where no place has them, as only a part of a host is shown.
+    `elsewhere`: the SMMUs on which no place has them, as only a part of a host is shown.
     """
 
     ids: tuple[Interval, ...]
@@ -110,8 +116,8 @@ class Hub(NamedTuple):
 
 
 def hubs(places: Sequence[Place], collisions: Sequence[Meeting]) -> list[Hub]:
-    """What of `collisions` concerns `places`, by the lowest ID. A master with 0x40 and one with
-    0x41 have none in common, though both numbers are behind the same SMMUs. Raises
+    """Return the parts of `collisions` that concern `places`, by the lowest ID. A master with 0x40
+    and one with 0x41 share no ID, even if both numbers are behind the same SMMUs. Raises
     TooManyIntervals.
     """
     claims = [
@@ -120,7 +126,7 @@ def hubs(places: Sequence[Place], collisions: Sequence[Meeting]) -> list[Hub]:
         if place.master.enabled
         for interval in all_intervals(place.master, place.iommu)
     ]
-    # The collisions themselves are the last owners: what they have in common with a place counts.
+    # The collisions are added as the last owners: only IDs that a place shares with one count.
     claims += [
         (Interval(meeting.first, meeting.last), len(places) + at)
         for at, meeting in enumerate(collisions)

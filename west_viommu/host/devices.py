@@ -21,43 +21,45 @@ T = TypeVar("T")
 
 
 class Numbered(Generic[T]):
-    """Values, each under a number of at most 64 bits. Those under one number keep their order."""
+    """Values, each under a number of at most 64 bits. Values under the same number keep their
+    order.
+    """
 
     def __init__(self, pairs: Iterable[tuple[int, T]]):
         ordered = sorted(pairs, key=lambda pair: pair[0])
-        # A dict of lists takes ten times as much.
+        # A dict of lists needs ten times the memory.
         self._numbers = array("Q", (number for number, _ in ordered))
         self._values = [value for _, value in ordered]
 
     def under(self, number: int) -> Iterator[T]:
-        """The values under `number`, one after the other, as there may be thousands."""
+        """Yield the values under `number` one by one, as there may be thousands."""
         at = bisect_left(self._numbers, number)
         while at < len(self._numbers) and self._numbers[at] == number:
             yield self._values[at]
             at += 1
 
     def first_from(self, number: int) -> int | None:
-        """The lowest number, not below `number`, that has values."""
+        """Return the lowest number, not below `number`, that has values."""
         at = bisect_left(self._numbers, number)
         return self._numbers[at] if at < len(self._numbers) else None
 
 
-# About two seconds. 20,000 devices beside each other need less than a tenth of it; as many that
-# share something, each with all others, would need the square of their number.
+# About two seconds. 20,000 devices side by side need less than a tenth of it; 20,000 that share
+# something, each with all others, would need the square of their number.
 _MOST = 1 << 21
 _ANYTHING = "the same stream ID, interrupt or page"
 
 
 class StepLimit:
-    """Counts the steps of all look-ups in the host that its user calls `host_name`."""
+    """Counts the steps of all look-ups in the host that messages call `host_name`."""
 
     def __init__(self, host_name: str):
         self._host_name = host_name
         self._steps = 0
 
     def count(self, shared: str = _ANYTHING, steps: int = 1) -> None:
-        """So many `steps` more, of a search for what has `shared`. Raises Refused where it is too
-        many.
+        """Count `steps` more of a search for devices that share what `shared` names. Raises Refused
+        if the run has taken too many.
         """
         self._steps += steps
         if self._steps > _MOST:
@@ -66,14 +68,14 @@ class StepLimit:
             raise refusal("malformed", what, hint, self._host_name)
 
 
-# An ID and the place of an IOMMU in one number: both have 32 bits.
+# An ID and the place of an IOMMU, packed into one number: both have 32 bits.
 _PLACE_BITS = 32
 _LAST_PLACE = (1 << _PLACE_BITS) - 1
 _SHARED = "the same stream ID"
 
 
 def grouped(pairs: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
-    """The values under each key, in their order."""
+    """Return the values of each key, in their order."""
     groups: dict[str, list[T]] = {}
     for key, value in pairs:
         groups.setdefault(key, []).append(value)
@@ -95,14 +97,14 @@ class NodeIndex:
         return primary_gic(self._tree)
 
     def interrupts(self, node: Node) -> Received:
-        """The interrupts of `node`. Raises TreeError."""
+        """Return the interrupts of `node`. Raises TreeError."""
         if node.path not in self._received:
             self._received[node.path] = received(self._tree, node, self.gic)
         return self._received[node.path]
 
     def regions(self, node: Node) -> tuple[Region | None, ...]:
-        """The regions of `node` at absolute addresses; of a malformed node those that Xen finds, as
-        it gives them out.
+        """Return the regions of `node` at absolute addresses; of a malformed node those that Xen
+        finds, as Xen maps these.
         """
         try:
             regions = self._addresses.regions(node)
@@ -111,17 +113,17 @@ class NodeIndex:
         return self._if_any(self._as_xen.regions, node) if None in regions else regions
 
     def untranslated(self, node: Node) -> tuple[Region, ...]:
-        """The regions of `node` by the numbers of its own bus, as Xen finds them."""
+        """Return the regions of `node` by the addresses of its own bus, as Xen finds them."""
         return self._if_any(self._as_xen.reg, node)
 
     def lost_address(self, node: Node) -> int | None:
-        """Return the place of the first region of `node` that has no address, for which Xen creates
-        no dom0; None if there is none.
+        """Return the place of the first region of `node` without an address, for which Xen creates
+        no dom0; None if every region has one.
         """
         return self._as_xen.first_lost(node)
 
     def windows(self, bridge: Node) -> tuple[Region | None, ...]:
-        """The windows of a PCI bridge at absolute addresses, as Xen finds them."""
+        """Return the windows of a PCI bridge at absolute addresses, as Xen finds them."""
         ranges = self._if_any(lambda node: self._as_xen.ranges(node) or (), bridge)
         return tuple(self._as_xen.absolute(bridge, Region(r.parent, r.size)) for r in ranges)
 
@@ -133,7 +135,7 @@ class NodeIndex:
             return ()
 
     def at(self, base: int) -> tuple[str, ...]:
-        """The paths of the nodes that have a region at address `base`, in tree order."""
+        """Return the paths of the nodes that have a region at address `base`, in tree order."""
         return tuple(dict.fromkeys(self._by_base.under(base)))
 
     @cached_property
@@ -148,15 +150,16 @@ class NodeIndex:
 
 
 class StreamIndex:
-    """The stream IDs of `masters`, which stand in tree order. Look-ups count as `steps`."""
+    """The stream IDs of `masters`, which are in tree order. Look-ups count as `steps`."""
 
     def __init__(self, masters: Iterable[Master], steps: StepLimit):
         self._masters = tuple(masters)
         self._steps = steps
 
     def owners(self, stream_id: StreamId) -> Iterator[tuple[Master, str]]:
-        """Each master with the ID, by its `iommus` or by its iommu-map, and the IOMMU on which it
-        has it. One after the other, and perhaps one twice: thousands may have one ID.
+        """Yield each master with the ID, by its `iommus` or by its iommu-map, and the IOMMU on
+        which it has it. Masters come one by one, as thousands may have one ID, and one may come
+        twice.
         """
         number = self._listed.first_from(stream_id << _PLACE_BITS)
         while number is not None and number >> _PLACE_BITS == stream_id:
@@ -190,7 +193,7 @@ class StreamIndex:
 
     @cached_property
     def _mapped(self) -> dict[str, Spans[Master]]:
-        """The IDs that the iommu-maps give out, by IOMMU."""
+        """The IDs that the iommu-maps yield, by IOMMU."""
         by_iommu = grouped(
             (entry.iommu, (*interval, master))
             for master in self._masters
@@ -201,12 +204,12 @@ class StreamIndex:
 
 
 class Device(NamedTuple):
-    """A host node as a candidate for passthrough; `master` is None behind no IOMMU.
+    """A host node as a candidate for passthrough; `master` is None if it is behind no IOMMU.
 
     `regions` has None for a region without an absolute address; `interrupts` are those on the
-    hypervisor's GIC, each an INTID and its flags in Linux's numbers; `other_controllers` are those
-    that receive interrupts of the device and are not that GIC; `unroutable` says of each of the
-    rest why it has no INTID.
+    hypervisor's GIC, each an INTID and its flags in Linux's numbers; `other_controllers` are the
+    other controllers that receive interrupts of the device; `unroutable` gives for each remaining
+    interrupt the reason why it has no INTID.
     """
 
     path: str
@@ -225,7 +228,8 @@ class Device(NamedTuple):
 
 
 class Host(NamedTuple):
-    """A host: the file or directory that was named, the `model` of its root, and its devices."""
+    """A host: the name of its file or directory as given, the `model` of its root, and its devices.
+    """
 
     name: str
     model: str | None
@@ -233,11 +237,11 @@ class Host(NamedTuple):
 
 
 class Devices:
-    """The devices of a host tree and of its inventory; `host_name` is what its user calls it.
-    `index` knows the registers and interrupts of each node; `close_names` finds what a
-    mistyped name may mean.
+    """The devices of a host tree and of its inventory; messages call the host `host_name`. `index`
+    knows the registers and interrupts of each node; `close_names` finds names similar to a mistyped
+    one.
 
-    Look-ups of who shares something raise Refused where together they would take too long.
+    Look-ups of devices that share something raise Refused if together they would take too long.
     """
 
     def __init__(self, host_name: str, tree: Tree, inventory: Inventory):
@@ -255,7 +259,7 @@ class Devices:
         self._streams = StreamIndex(inventory.masters, self.steps)
 
     def device(self, path: str) -> Device | None:
-        """The device at `path`; None where the tree has no such node. Raises TreeError."""
+        """Return the device at `path`; None if the tree has no such node. Raises TreeError."""
         node = self.tree.node(path)
         if node is None:
             return None
@@ -272,29 +276,29 @@ class Devices:
         )
 
     def master(self, path: str) -> Master | None:
-        """The master at `path`; None where the node is none."""
+        """Return the master at `path`; None if the node is not a master."""
         return self._masters.get(path)
 
     def at(self, base: int) -> tuple[str, ...]:
-        """The paths of the nodes that have a region at address `base`, in tree order."""
+        """Return the paths of the nodes that have a region at address `base`, in tree order."""
         return self.index.at(base)
 
     def alike(self, path: str) -> list[str]:
-        """The paths that are `path` but for the case of letters, in tree order: Xen compares paths
-        by strcasecmp (dt_find_node_by_path(), 4.17 to 4.21).
+        """Return the paths that differ from `path` at most in the case of letters, in tree order:
+        Xen compares paths by strcasecmp (dt_find_node_by_path(), 4.17 to 4.21).
         """
         return self._by_folded.get(path.lower(), [])
 
     def iommu_with_phandle(self, phandle: int) -> Iommu | None:
-        """The IOMMU that the host tree gives `phandle`."""
+        """Return the IOMMU with `phandle` in the host tree."""
         node = self.tree.with_phandle(phandle)
         return None if node is None else self.iommus.get(node.path)
 
     def owners(self, stream_id: StreamId) -> list[tuple[Master, str]]:
-        """Each master with the ID, by `iommus` or iommu-map, and the IOMMU on which it has it, in
-        tree order.
+        """Return each master with the ID, by `iommus` or iommu-map, and the IOMMU on which it has
+        it, in tree order.
         """
-        # The caller asks again at once, and hundreds of requests may be for one ID.
+        # The caller repeats the question at once, and hundreds of requests may have one ID.
         if self._last_owners is None or self._last_owners[0] != stream_id:
             self._last_owners = stream_id, self._all_owners(stream_id)
         return self._last_owners[1]
@@ -309,7 +313,7 @@ class Devices:
         return [(owners[key], key[1]) for key in in_order]
 
     def named(self, name: str) -> list[str]:
-        """The paths of the nodes of that name, in tree order."""
+        """Return the paths of the nodes with that name, in tree order."""
         return self._by_name.get(name, [])
 
     @cached_property
@@ -319,12 +323,12 @@ class Devices:
 
     @cached_property
     def listing_by_name(self) -> dict[str, Master]:
-        """The masters with `iommus`, by name; of one name, the last."""
+        """The masters with `iommus`, by name; the last one for each name."""
         return {name_of(master.path): master for master in self.masters if master.streams}
 
     def mapped_at(self, name: str, bases: Iterable[int]) -> list[Master]:
-        """The masters with an iommu-map of that name, or at one of those addresses, in tree
-        order.
+        """Return the masters with an iommu-map that have that name or one of those addresses, in
+        tree order.
         """
         masters = {master.path: master for master in self._mapping_by_name.get(name, ())}
         for path in (path for base in bases for path in self.at(base)):
@@ -334,12 +338,14 @@ class Devices:
         return sorted(masters.values(), key=lambda master: self._order[master.path])
 
     def whole(self, path: str) -> str | None:
-        """The device that, and no other, names the node at `path` as a part of itself."""
+        """Return the only device that names the node at `path` as a part of itself; None if there
+        is not exactly one.
+        """
         return self._wholes.get(path)
 
     @cached_property
     def _wholes(self) -> dict[str, str]:
-        # Late: only bind asks, and the tables of providers take time to import.
+        # Imported late: only bind needs it, and the tables of providers take time to import.
         from west_viommu.host.needs import wholes
 
         return wholes(self.tree)
@@ -354,7 +360,7 @@ class Devices:
 
     @cached_property
     def _mapping_by_name(self) -> dict[str, list[Master]]:
-        """The masters with an iommu-map by their names."""
+        """The masters with an iommu-map, by name."""
         mapping = (master for master in self.masters if master.maps)
         return grouped((name_of(master.path), master) for master in mapping)
 
@@ -364,8 +370,8 @@ class Devices:
 
 
 def ram(devices: Devices) -> tuple[Region, ...]:
-    """Return the banks of RAM that the host tree states, joined if they touch, in order. The boot
-    loader of a board fills them in if the tree states none.
+    """Return the banks of RAM that the host tree states, joined if adjacent, in order. If the tree
+    states none, the boot loader of a board fills them in.
     """
     banks = [
         region
@@ -385,8 +391,8 @@ def ram(devices: Devices) -> tuple[Region, ...]:
 
 
 def reserved(devices: Devices) -> dict[Region, str]:
-    """Return the parts of RAM that are not for Xen to use, each with its name: those below
-    /reserved-memory and those of the /memreserve/ block.
+    """Return the parts of RAM that Xen must not use, each with its name: the nodes below
+    /reserved-memory and the entries of the /memreserve/ block.
     """
     node = devices.tree.node("/reserved-memory")
     parts = {

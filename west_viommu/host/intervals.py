@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sets of IDs as intervals, and where the sets of several owners overlap."""
+"""Sets of IDs as intervals, and the overlaps between the sets of several owners."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Interval(NamedTuple):
 
 
 class Overlap(NamedTuple):
-    """A maximal interval whose IDs have the same two or more owners, in ascending order."""
+    """A maximal interval of IDs that have the same two or more owners, in ascending order."""
 
     first: int
     last: int
@@ -33,24 +33,26 @@ class Overlap(NamedTuple):
 
 
 class TooManyIntervals(Exception):
-    """A mask cuts a range into more pieces than any real device has, or the IDs of a host overlap
-    in more ways than those of any real one.
+    """A mask cuts a range into more pieces than on any real device, or the IDs of a host overlap in
+    more ways than on any real host.
     """
 
 
-# The masks of real boards leave 4 pieces at most; one of 16 bits, as a RID has, 2^15 (0xfffe).
+# The masks of real boards leave at most 4 pieces; a mask of 16 bits, as wide as a RID, leaves 2^15
+# (0xfffe).
 MAX_PIECES = 1 << 15
-# Owners named in all overlaps, also those that are then joined. 20,000 masters may have one ID, or
-# 60 SMMUs 8,000 IDs; IDs nested in each other need the square of their number.
+# The owners in all overlaps, also overlaps that are joined later. 20,000 masters may have one ID,
+# or 60 SMMUs 8,000 IDs; nested IDs need the square of their number.
 _MAX_OWNERS = 1 << 19
 
 
 def submask_intervals(mask: int, within: Interval) -> list[Interval]:
-    """The numbers inside `within` that have no bit outside `mask`, as ascending intervals."""
+    """Return the numbers inside `within` that have no bit outside `mask`, as ascending intervals.
+    """
     run = 1
     while mask & run:
         run <<= 1
-    # The bits of the mask below its lowest 0 count freely: `run` numbers in a row.
+    # The bits of the mask below its lowest 0 can have any value: `run` numbers in a row.
     high = mask & -run
     intervals: list[Interval] = []
     block = _lowest_submask(high, within.first & -run)
@@ -68,12 +70,12 @@ def submask_intervals(mask: int, within: Interval) -> list[Interval]:
 
 
 def _lowest_submask(mask: int, floor: int) -> int | None:
-    """The lowest number >= `floor` without a bit outside `mask`, or None."""
+    """Return the lowest number >= `floor` without a bit outside `mask`, or None."""
     stray = floor & ~mask
     if not stray:
         return floor
     # Above the highest stray bit, the number must grow: set the lowest mask bit that is still 0
-    # there, keep what is above it, clear what is below.
+    # there, keep the bits above it, clear the bits below.
     bit = 1 << stray.bit_length()
     while bit <= mask:
         if mask & bit and not floor & bit:
@@ -83,10 +85,10 @@ def _lowest_submask(mask: int, floor: int) -> int | None:
 
 
 def overlaps(claims: Iterable[tuple[Interval, int]]) -> list[Overlap]:
-    """Where two or more owners claim the same ID; `claims` may repeat an owner.
+    """Return the IDs that two or more owners claim; `claims` may repeat an owner.
 
-    One sweep over the ends of all intervals, so the cost follows the claims and what is found,
-    never the pairs of claims. Raises TooManyIntervals.
+    One sweep over the ends of all intervals: the cost grows with the claims and the overlaps, not
+    with the pairs of claims. Raises TooManyIntervals.
     """
     opening: dict[int, list[int]] = {}
     closing: dict[int, list[int]] = {}
@@ -115,7 +117,7 @@ def overlaps(claims: Iterable[tuple[Interval, int]]) -> list[Overlap]:
 
 
 def _extend(overlapping: list[Overlap], overlap: Overlap) -> None:
-    """Append `overlap`, or lengthen the last one where it continues that."""
+    """Append `overlap`, or lengthen the last one if `overlap` continues it."""
     before = overlapping[-1] if overlapping else None
     if before and before.last + 1 == overlap.first and before.owners == overlap.owners:
         overlapping[-1] = before._replace(last=overlap.last)
@@ -124,7 +126,7 @@ def _extend(overlapping: list[Overlap], overlap: Overlap) -> None:
 
 
 def merged(intervals: Iterable[Interval]) -> list[Interval]:
-    """The same IDs in as few intervals as can be, ascending."""
+    """Return the same IDs in as few intervals as possible, ascending."""
     joined: list[Interval] = []
     for interval in sorted(intervals):
         if joined and interval.first <= joined[-1].last + 1:
@@ -135,7 +137,7 @@ def merged(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def covered_by(intervals: Iterable[Interval]) -> Callable[[int, int], bool]:
-    """The test whether `intervals` together have all numbers from a first to a last one."""
+    """Return a test whether `intervals` together contain all numbers from a first to a last one."""
     parts = merged(intervals)
     firsts = [part.first for part in parts]
 
@@ -147,17 +149,17 @@ def covered_by(intervals: Iterable[Interval]) -> Callable[[int, int], bool]:
 
 
 class Spans(Generic[T]):
-    """Intervals, and whose each is, to be searched one number after the other."""
+    """Intervals, each with its owner, for look-ups of single numbers."""
 
     def __init__(self, spans: Iterable[tuple[int, int, T]]):
-        # They are searched backwards: so those that begin alike come out in their order.
+        # The search runs backwards, so intervals with the same beginning come out in their order.
         self._spans = sorted(reversed([*spans]), key=_beginning)
         self._firsts = [first for first, _, _ in self._spans]
-        # Up to where this one and all before it reach.
+        # The highest end of each interval and all before it.
         self._reach = list(accumulate((last for _, last, _ in self._spans), max))
 
     def around(self, number: int) -> Iterator[T]:
-        """Whose the intervals with `number` are."""
+        """Yield the owners of the intervals that contain `number`."""
         at = bisect_right(self._firsts, number) - 1
         while at >= 0 and self._reach[at] >= number:
             _, last, owner = self._spans[at]
@@ -166,7 +168,7 @@ class Spans(Generic[T]):
             at -= 1
 
     def has_around(self, first: int, last: int) -> bool:
-        """Whether a single one has all numbers from `first` to `last`."""
+        """Return whether a single interval contains all numbers from `first` to `last`."""
         at = bisect_right(self._firsts, first) - 1
         return at >= 0 and last <= self._reach[at]
 
@@ -176,17 +178,17 @@ def meetings(
     others: Iterable[tuple[int, int, U]],
     settled: Container[T] = frozenset(),
 ) -> Iterator[tuple[T, U, int, int]]:
-    """Each of `asked` with each of `others`, intervals and whose they are, that has numbers in
-    common with it, and the first and the last of these. Of what is `settled` meanwhile, no more is
-    wanted.
+    """Yield each pair of an interval of `asked` and one of `others` that overlap: both owners, and
+    the first and the last common number. An owner that becomes `settled` during the sweep needs no
+    more pairs.
 
-    One sweep over the beginnings of all intervals: the cost follows the intervals and the meetings,
-    never the pairs.
+    One sweep over the beginnings of all intervals: the cost grows with the intervals and the pairs
+    that overlap, not with all pairs.
     """
     mine = sorted(asked, key=_beginning)
     theirs = sorted(others, key=_beginning)
-    # What has begun and not ended, by its end; the place in the middle keeps heaps from comparing
-    # what they do not know.
+    # The intervals that have begun and not ended, by their end. The index in the middle keeps heaps
+    # from comparing owners, which have no order.
     open_mine: list[tuple[int, int, T]] = []
     open_theirs: list[tuple[int, int, U]] = []
     at = other_at = 0
@@ -231,8 +233,8 @@ def met(
     others: Sequence[tuple[int, int, object]],
     count: Callable[[], None],
 ) -> dict[tuple[int, int], array[int]]:
-    """For each of `asked`, where those of `others` stand that have numbers in common with it.
-    `count` is called for each, and may raise what ends the search.
+    """Return, for each of `asked`, the indexes of those `others` that overlap it. `count` is called
+    for each, and may raise an exception to end the search.
     """
     places_met = {interval: array("I") for interval in asked}
     places = ((first, last, place) for place, (first, last, _) in enumerate(others))

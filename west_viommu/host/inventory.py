@@ -15,11 +15,11 @@ StreamId = NewType("StreamId", int)
 RequesterId = NewType("RequesterId", int)
 
 SMMUV3_COMPATIBLE = "arm,smmu-v3"
-# Xen's SMMUv3 driver takes one cell, the stream ID, and nothing else (arm_smmu_dt_xlate).
+# Xen's SMMUv3 driver requires exactly one cell, the stream ID (arm_smmu_dt_xlate).
 SMMUV3_CELLS = 1
-# Pieces into which the masks of all masters together cut their maps.
+# The pieces into which the masks of all masters together cut their maps.
 _MAX_PIECES = 1 << 16
-# IOMMUs that one master is behind. On real hosts, two.
+# The IOMMUs that one master is behind. On real hosts, two.
 _MAX_IOMMUS = 256
 _ID_SPACE = 1 << 32
 _MMU_MASTERS = "mmu-masters"
@@ -29,8 +29,8 @@ _NULLS = tuple(phandle.to_bytes(4, "big") for phandle in NO_PHANDLES)
 
 
 class Stream(NamedTuple):
-    """One entry of `iommus`: `id` is its first specifier cell. `mask`: the bits of it that do not
-    count, by a second cell or for all of the IOMMU; None where nobody says.
+    """One entry of `iommus`: `id` is its first specifier cell. `mask`: the bits of the ID that do
+    not count, by a second cell or for the whole IOMMU; None if neither is there.
     """
 
     iommu: str
@@ -48,7 +48,8 @@ class IdMap(NamedTuple):
 
 
 class Iommu(NamedTuple):
-    """A node with #iommu-cells. `base` and `size` are its first region's, None without one."""
+    """A node with #iommu-cells. `base` and `size` are of its first region, None without a region.
+    """
 
     path: str
     compatible: tuple[str, ...]
@@ -60,7 +61,7 @@ class Iommu(NamedTuple):
 
 
 class Master(NamedTuple):
-    """A node with `iommus` or `iommu-map`, even if no entry of it remains, or in `mmu-masters`.
+    """A node with `iommus` or `iommu-map` (even if all entries are left out), or in `mmu-masters`.
 
     `regions` are absolute; `status` is the effective one; `map_mask` is iommu-map-mask or None.
     """
@@ -75,12 +76,12 @@ class Master(NamedTuple):
 
     @property
     def enabled(self) -> bool:
-        """Whether the host uses the device."""
+        """True if the host uses the device."""
         return self.status == "okay"
 
     @property
     def iommus(self) -> tuple[str, ...]:
-        """The paths of the IOMMUs that it is behind, each once."""
+        """The paths of the IOMMUs that the master is behind, each once."""
         if len(self.streams) == 1 and not self.maps:
             return (self.streams[0].iommu,)
         behind = [stream.iommu for stream in self.streams]
@@ -93,12 +94,12 @@ class Master(NamedTuple):
         return tuple(stream.id for stream in self.streams if stream.id is not None)
 
     def has_stream(self, stream_id: StreamId) -> bool:
-        """Whether its `iommus` have the ID."""
+        """Return whether its `iommus` have the ID."""
         return any(stream.id == stream_id for stream in self.streams)
 
 
 class Inventory(NamedTuple):
-    """A host tree as this tool sees it, everything in document order."""
+    """A host tree as this tool sees it, in document order."""
 
     model: str | None
     iommus: tuple[Iommu, ...]
@@ -106,20 +107,21 @@ class Inventory(NamedTuple):
 
 
 def streams(tree: Tree, master: Node) -> tuple[Stream, ...]:
-    """The entries of `iommus`: each a phandle and as many cells as that IOMMU's #iommu-cells.
+    """Return the entries of `iommus`: each a phandle and as many cells as that IOMMU's
+    #iommu-cells.
 
-    (Linux, iommu.txt binding.) An entry whose phandle says "none" is one cell, and left out.
+    (Linux, iommu.txt binding.) An entry with a null phandle is one cell, and left out.
     """
     return tuple(stream for stream in _streams(tree, master) if stream)
 
 
 def mmu_masters(tree: Tree) -> dict[str, tuple[Stream, ...]]:
-    """Return, by the path of a master, its streams in the `mmu-masters` of SMMUs: the old binding,
+    """Return the streams in the `mmu-masters` of SMMUs, by the path of the master: the old binding,
     in which an SMMU lists its masters, each a phandle and as many IDs as its #stream-id-cells.
 
     Xen still registers these masters when the SMMU probes, and does not read their `iommus` then
     (arm_smmu_device_dt_probe() in smmu.c and iommu_add_dt_device(), 4.17 to 4.22). It stops reading
-    at an entry that is malformed or has no phandle, and takes 16 IDs of an entry at most
+    at an entry that is malformed or has no phandle, and reads at most 16 IDs of an entry
     (__dt_parse_phandle_with_args()).
     """
     listed: dict[str, tuple[Stream, ...]] = {}
@@ -142,8 +144,8 @@ def mmu_masters(tree: Tree) -> dict[str, tuple[Stream, ...]]:
 
 
 def first_null_entry(tree: Tree, master: Node) -> int | None:
-    """How many entries of `iommus` stand before the first whose phandle says "none"; None without
-    one. Raises TreeError as `streams` does.
+    """Return the number of entries of `iommus` before the first with a null phandle; None if there
+    is no such entry. Raises TreeError as `streams` does.
     """
     if not any(null in master.properties.get("iommus", b"") for null in _NULLS):
         return None
@@ -152,7 +154,7 @@ def first_null_entry(tree: Tree, master: Node) -> int | None:
 
 
 def _streams(tree: Tree, master: Node) -> Iterator[Stream | None]:
-    """The entries of `iommus`; None for one that says "none"."""
+    """Yield the entries of `iommus`; None for an entry with a null phandle."""
     numbers = cells(master.properties.get("iommus", b""), master.path, "iommus")
     at = 0
     while at < len(numbers):
@@ -170,10 +172,10 @@ def _streams(tree: Tree, master: Node) -> Iterator[Stream | None]:
 
 
 def id_maps(tree: Tree, master: Node) -> tuple[IdMap, ...]:
-    """The entries of `iommu-map`, those of length 0 (filled in by a bootloader) left out.
+    """Return the entries of `iommu-map`, without those of length 0 (filled in by a bootloader).
 
-    An entry is rid-base, phandle, #iommu-cells cells of iommu-base, length (Linux,
-    pci-iommu.txt binding).
+    An entry is rid-base, phandle, #iommu-cells cells of iommu-base, length (Linux, pci-iommu.txt
+    binding).
     """
     numbers = cells(master.properties.get("iommu-map", b""), master.path, "iommu-map")
     legacy = _is_legacy_map(numbers)
@@ -185,8 +187,8 @@ def id_maps(tree: Tree, master: Node) -> tuple[IdMap, ...]:
         rid, phandle = numbers[at : at + 2]
         at += 2
         if phandle in NO_PHANDLES:
-            # The rest of the entry has the width of an IOMMU that is not there; Linux and the
-            # binding's examples know one cell.
+            # The width of the rest depends on an IOMMU that does not exist; Linux and the binding's
+            # examples assume one cell.
             at += 2
             continue
         iommu, width = _iommu(tree, master, phandle, "iommu-map")
@@ -212,10 +214,10 @@ def id_maps(tree: Tree, master: Node) -> tuple[IdMap, ...]:
 
 
 def map_intervals(entry: IdMap, mask: int | None) -> tuple[Interval, ...]:
-    """The stream IDs that `entry` gives out, as ascending intervals.
+    """Return the stream IDs that `entry` yields, as ascending intervals.
 
-    Any RID r with rid-base <= (r & iommu-map-mask) < rid-base + length has the stream ID
-    (r & iommu-map-mask) - rid-base + iommu-base (Linux, pci-iommu.txt binding).
+    Any RID r with rid-base <= (r & iommu-map-mask) < rid-base + length has the stream ID (r &
+    iommu-map-mask) - rid-base + iommu-base (Linux, pci-iommu.txt binding).
     """
     if entry.id is None:
         return ()
@@ -239,10 +241,10 @@ def _iommu(tree: Tree, master: Node, phandle: int, prop: str) -> tuple[Node, int
 
 
 def _is_legacy_map(numbers: tuple[int, ...]) -> bool:
-    """Whether a map to a 2-cell IOMMU was written with one cell of iommu-base all the same.
+    """Return whether a map to a 2-cell IOMMU was written with only one cell of iommu-base.
 
-    Two boards have such maps. As in Linux (of_check_bad_map), they are told by their shape:
-    entries of 4 cells, one phandle throughout, and every length 1.
+    Two boards have such maps. As in Linux (of_check_bad_map), their shape shows it: entries of 4
+    cells, one phandle throughout, and every length 1.
     """
     return (
         len(numbers) % 4 == 0
@@ -256,8 +258,8 @@ def _stream_id(specifier: tuple[int, ...]) -> StreamId | None:
 
 
 def _mask(iommu: Node, specifier: tuple[int, ...]) -> int | None:
-    """The second cell; where there is none, `stream-match-mask` of the SMMU, which counts from 4
-    bytes on (arm_smmu_dt_xlate_generic() and dt_property_read_u32(), Xen 4.17 to 4.21).
+    """Return the second cell; without one, `stream-match-mask` of the SMMU, which counts if it has
+    at least 4 bytes (arm_smmu_dt_xlate_generic() and dt_property_read_u32(), Xen 4.17 to 4.21).
     """
     if len(specifier) != 1:
         return specifier[1] if specifier else None
@@ -272,9 +274,9 @@ def _cut(master: Node, prop: str, width: int) -> TreeError:
 
 
 def inventory(tree: Tree) -> tuple[Inventory, tuple[TreeError, ...]]:
-    """The inventory of `tree`, and what could not be read of it.
+    """Return the inventory of `tree`, and the errors in reading it.
 
-    An inventory with errors is incomplete: whether IDs are shared cannot be told from it.
+    An inventory with errors is incomplete: it does not show whether IDs are shared.
     """
     addresses = address_map(tree)
     iommus: list[Iommu] = []
@@ -309,14 +311,14 @@ def inventory(tree: Tree) -> tuple[Inventory, tuple[TreeError, ...]]:
 
 
 def is_smmuv3(node: Node) -> bool:
-    """Whether `node` says that it is an SMMUv3: a host's, or a guest's vSMMU. Whether the rest of
-    its compatible is well-formed is the business of whoever reads that.
+    """Return whether the compatible of `node` has the SMMUv3: a host's, or a guest's vSMMU. The
+    rest of its compatible is not checked.
     """
     return SMMUV3_COMPATIBLE.encode() in node.properties.get("compatible", b"").split(b"\0")
 
 
 def masters_behind(inventory: Inventory) -> dict[str, list[Master]]:
-    """The masters behind each IOMMU, by its path."""
+    """Return the masters behind each IOMMU, by its path."""
     behind: dict[str, list[Master]] = {iommu.path: [] for iommu in inventory.iommus}
     for master in inventory.masters:
         for path in master.iommus:
@@ -325,19 +327,20 @@ def masters_behind(inventory: Inventory) -> dict[str, list[Master]]:
 
 
 def stream_intervals(master: Master, iommu: str) -> Iterator[Interval]:
-    """The IDs that `master` has on `iommu` by its `iommus`."""
+    """Yield the IDs that `master` has on `iommu` by its `iommus`."""
     for stream in master.streams:
         if stream.iommu == iommu and stream.id is not None:
             yield Interval(stream.id, stream.id)
 
 
 def all_intervals(master: Master, iommu: str) -> Iterator[Interval]:
-    """The IDs that `master` has on `iommu`, by its `iommus` and by its `iommu-map`."""
+    """Yield the IDs that `master` has on `iommu`, by its `iommus` and by its `iommu-map`."""
     return (interval for path, interval in claimed(master) if path == iommu)
 
 
 def claimed(master: Master) -> Iterator[tuple[str, Interval]]:
-    """The IDs that `master` has, by its `iommus` and by its `iommu-map`, and on which IOMMU."""
+    """Yield each IOMMU and the IDs that `master` has on it, by its `iommus` and by its `iommu-map`.
+    """
     for stream in master.streams:
         if stream.id is not None:
             yield stream.iommu, Interval(stream.id, stream.id)
@@ -348,7 +351,7 @@ def claimed(master: Master) -> Iterator[tuple[str, Interval]]:
 
 def _iommu_at(tree: Tree, addresses: AddressMap, node: Node) -> Iommu:
     compatible = node.compatible
-    # An SMMU that lists its masters need not have the property; it then says nothing of cells.
+    # An SMMU with mmu-masters need not have the property, which then does not describe them.
     cells = node.number("#iommu-cells", 1 if _MMU_MASTERS in node.properties else 0)
     regions = addresses.regions(node)
     first = regions[0] if regions else None
@@ -379,14 +382,15 @@ def _master(
 
 
 def _translated(regions: tuple[Region | None, ...]) -> tuple[Region, ...]:
-    # The same tuple if nothing is left out: of thousands, they are a megabyte.
+    # The same tuple if every region has an address: for thousands of regions, a copy takes a
+    # megabyte.
     absolute = tuple(region for region in regions if region)
     return absolute if len(absolute) < len(regions) else cast("tuple[Region, ...]", regions)
 
 
 def _pieces(master: Master, most: int) -> int:
-    """Into how many intervals its mask cuts the maps of `master`. Raises TooManyIntervals for more
-    than `most`.
+    """Return the number of intervals into which its mask cuts the maps of `master`. Raises
+    TooManyIntervals if there are more than `most`.
     """
     pieces = 0
     for entry in master.maps if master.map_mask is not None else ():

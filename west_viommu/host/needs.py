@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a device needs of other nodes of its host: clocks, resets, power domains, pins, supplies.
+"""The other nodes of its host that a device needs: clocks, resets, power domains, pins, supplies.
 
-A guest of Xen gets the registers of its device and none of these nodes. The facts are named, so
-that the user can see who must leave what switched on.
+A guest of Xen gets the registers of its device and none of these nodes. They are listed, so that
+the user can see what must stay switched on, and by which driver.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from west_viommu.tree.providers import provider
 from west_viommu.tree.references import reading_of
 
 FIXED, REGISTERS = "fixed", "registers"
-# The properties of dt-schema's common bindings that name a provider which the driver switches: by
-# the property's name, or its end.
+# Properties of dt-schema's common bindings that name a provider which the driver switches: by the
+# property's name, or its end.
 _NAMES = frozenset(
     {
         "clocks",
@@ -60,11 +60,11 @@ _FIRMWARE = (
 # Interconnects of Qualcomm have no registers: a voter speaks to the firmware for them.
 _VOTERS = "qcom,bcm-voters"
 _MOST_DERIVED = 8
-# Of the users of an entry, in a line for people.
+# The users of an entry that one line of a message names.
 _MOST_SHOWN = 3
 
 
-# More users of one entry are not listed: a clock may have as many as a host has devices.
+# Further users of one entry are not listed: a clock may have as many as a host has devices.
 _MOST_USERS = 16
 
 
@@ -77,7 +77,7 @@ class User(NamedTuple):
 
 class Need(NamedTuple):
     """An entry of property `prop` of the host node `node`, by its `name` in clock-names or the
-    like: the `provider` (a path), its kind ("fixed" if nobody can switch it, "registers", or the
+    like: the `provider` (a path), its kind ("fixed" if no driver can switch it, "registers", or the
     name of a firmware), the cells of the specifier, and the first other nodes that list the same
     entry.
     """
@@ -97,7 +97,7 @@ class Need(NamedTuple):
 
     @property
     def sharing(self) -> str:
-        """Which other devices use the same entry, for people; "" if none is known."""
+        """The other devices that use the same entry, as text; "" if none is known."""
         parts = [
             f"{' and '.join(first_few(hosts, _MOST_SHOWN))}, which {verb}"
             for stays, verb in ((True, "stays"), (False, "comes along"))
@@ -106,7 +106,7 @@ class Need(NamedTuple):
         return f"also of {'; '.join(parts)}" if parts else ""
 
 
-# What tells an entry from others: clock 5 of a provider is not its reset 5.
+# The key of an entry: clock 5 of a provider is not its reset 5.
 _Entry = tuple[str, str, tuple[int, ...]]
 
 
@@ -116,8 +116,8 @@ def _entry(prop: str, target: str, specifier: tuple[int, ...]) -> _Entry:
 
 
 class Needs:
-    """The providers of one host, and the nodes that use each entry of them. `devices`: the paths
-    of those that will be asked for; None if any may be.
+    """The providers of one host, and the nodes that use each entry of them. `devices`: the paths of
+    the devices of interest; None for all.
     """
 
     def __init__(self, tree: Tree, devices: Collection[str] | None = None):
@@ -127,8 +127,8 @@ class Needs:
         self._is_need: dict[str, bool] = {}
 
     def of(self, path: str, along: Collection[str] = ()) -> tuple[Need, ...]:
-        """Return what the device at `path`, and the nodes below it, need of nodes that are neither
-        below it nor below one of those that go `along` with it.
+        """Return the needs of the device at `path` and of the nodes below it, except nodes that are
+        below it or below a device that goes `along` with it.
         """
         node = self._tree.node(path)
         own = frozenset((path, *along))
@@ -150,7 +150,7 @@ class Needs:
         )
 
     def _others(self, entry: _Entry, path: str, own: Collection[str]) -> tuple[User, ...]:
-        """Return the first nodes beside the device at `path` that list `entry`."""
+        """Return the first nodes besides the device at `path` that list `entry`."""
         found = (user for user in self._users.get(entry, ()) if not is_at_or_below(user, path))
         return tuple(
             User(user, stays=not _is_at_or_below(user, own))
@@ -166,9 +166,9 @@ class Needs:
         return known
 
     def _found(self, node: Node, deeper: int) -> str:
-        """The kind of `node`. A node without registers has those of what it is made of: the parent
-        of a derived clock, the GPIO that switches a supply, the voter of an interconnect. If there
-        is no such node either, nobody can switch it.
+        """Return the kind of `node`. A node without registers has the kind of the node behind it:
+        the parent of a derived clock, the GPIO that switches a supply, the voter of an
+        interconnect. If there is no such node either, no driver can switch it.
         """
         lineage = list(self._tree.lineage(node))
         for above in lineage:
@@ -198,7 +198,9 @@ class Needs:
         return users
 
     def _wanted(self) -> frozenset[bytes] | None:
-        """Return the phandles of what the devices need; None if any may be asked for."""
+        """Return the phandles of the providers that the devices need; None if all devices are of
+        interest.
+        """
         if self._devices is None:
             return None
         tree = self._tree
@@ -264,13 +266,13 @@ def _names(node: Node, prop: str) -> tuple[str, ...]:
         return ()
 
 
-# Each end of a graph's link names the other, and works for itself.
+# Each end of a graph's link names the other, but does not need it.
 _LINK = "remote-endpoint"
 
 
 def consumers(tree: Tree, providers: Collection[str]) -> Iterator[tuple[Node, str, str]]:
-    """Each node outside of `providers` (paths) that one of them, or a node below one, serves; the
-    property that says so; and which serves it.
+    """Yield each node outside of `providers` (paths) that one of them, or a node below one, serves;
+    the property that names the provider; and the path of that provider.
     """
     serving = {
         node.path: node.properties["phandle"]
@@ -297,14 +299,16 @@ def _is_at_or_below(path: str, paths: Collection[str]) -> bool:
     return path in paths or any(above in paths for above in paths_above(path))
 
 
-# A table, and no rule of form: any small number may be some node's phandle.
+# A table rather than a pattern: any small number may be some node's phandle.
 _PROPERTIES = frozenset({"phys", "phy-handle", "usb-phy"})
-# Those that each vendor has under its own prefix: fsl,usbmisc.
+# Properties that each vendor has under its own prefix: fsl,usbmisc.
 _OF_VENDORS = frozenset({"usbmisc", "usbphy", "gmu"})
 
 
 def wholes(tree: Tree) -> dict[str, str]:
-    """The device whose part a node is, by the path of the node: the only one that names it so."""
+    """Return, by the path of a node, the device of which it is a part: the only one that names it
+    so.
+    """
     naming = _naming(tree)
     namers: dict[str, set[str]] = {}
     for node in tree.nodes() if naming else ():
@@ -314,7 +318,7 @@ def wholes(tree: Tree) -> dict[str, str]:
 
 
 def _naming(tree: Tree) -> frozenset[str]:
-    """The properties of `tree` that name parts."""
+    """Return the properties of `tree` that name parts."""
     names = {name for node in tree.nodes() for name in node.properties}
     return frozenset(name for name in names if _names_a_part(name))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What two guests of a system must not both have, and what Xen makes of it."""
+"""Conflicts between two guests of a system, and Xen's behaviour in each case."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from west_viommu.hypervisor.sweep import Conflict, Conflicts
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.node import paths_above
 
-# More numbers than these are not shown.
+# The most numbers that a message shows.
 _MOST_SHOWN = 16
 
 Holder = Assigned | RawMapping
-# The holder of a later domain, that of an earlier one (or both of one domain), and the diagnostic.
+# The holder of a later domain, the holder of an earlier one (or both of one domain), and the
+# diagnostic.
 Between = Iterator[tuple[Holder, Holder, Diagnostic]]
 
 
 def once(holders: Iterable[Holder]) -> list[Holder]:
-    """Return the holders without those of a device that an earlier domain has: all else of it is
-    there twice as well, and is one mistake.
+    """Return the holders without those of a device that an earlier domain has: everything else of
+    that device is shared as well, and is one mistake.
     """
     guests: dict[str, str] = {}
     return [
@@ -37,9 +38,9 @@ def once(holders: Iterable[Holder]) -> list[Holder]:
 def between(
     holders: Sequence[Holder], conflicts: Conflicts, places: dict[str, int], holdings: Holdings
 ) -> Between:
-    """Yield what holders of two domains both have, by kinds: devices, streams, nested masters,
-    pages, lines. `conflicts` are those of the `once` of the holders; `places`: the order of the
-    domains. Of two holders one mistake is reported.
+    """Yield the conflicts between holders of two domains, by kinds: devices, streams, nested
+    masters, pages, lines. `conflicts` are those of the `once` of the holders; `places`: the order
+    of the domains. Each pair of holders gets one diagnostic.
     """
     yield from _devices(holders)
     first = once(holders)
@@ -70,13 +71,14 @@ def between(
 
 
 def shown(holder: Holder) -> str:
-    """Return the host node of the holder, or its guest node if it maps memory without one."""
+    """Return the host node of the holder, or its guest node if it maps memory without a host node.
+    """
     return holder.host or holder.node.partition(":")[2]
 
 
 def _devices(holders: Iterable[Holder]) -> Between:
-    """A host node that two domains get: iommu_assign_dt_device() gives it to the first alone
-    (-EBUSY), and route_irq_to_guest() its interrupts ("already used by domain").
+    """Yield each host node that two domains get: iommu_assign_dt_device() gives it to the first
+    alone (-EBUSY), and route_irq_to_guest() its interrupts ("already used by domain").
     """
     first: dict[str, Holder] = {}
     for holder in holders:
@@ -97,8 +99,8 @@ def _devices(holders: Iterable[Holder]) -> Between:
 
 
 def _stream(later: Holder, earlier: Holder, conflict: Conflict, holdings: Holdings) -> Between:
-    """Two devices with one stream ID on one IOMMU. Each domain has page tables of its own, and the
-    IOMMU knows one for an ID.
+    """Yield two devices with one stream ID on one IOMMU. Each domain has its own page tables, and
+    the IOMMU has one for an ID.
     """
     iommu, _ = holdings.stream(conflict.first)
     driver = holdings.driver(iommu)
@@ -121,8 +123,8 @@ def _stream(later: Holder, earlier: Holder, conflict: Conflict, holdings: Holdin
 def _becomes_of(iommu: str, holdings: Holdings) -> str:
     """Return what the driver of the IOMMU does with an ID of a second domain.
 
-    SMMUv3: arm_smmu_write_strtab_ent() has BUG_ON(ste_live), whoever attached the first (4.17,
-    master); arm_smmu_insert_master() of the RFC and AMD's returns -EINVAL. SMMUv2:
+    SMMUv3: arm_smmu_write_strtab_ent() has BUG_ON(ste_live), in whichever order they are attached
+    (4.17, master); arm_smmu_insert_master() of the RFC and AMD's returns -EINVAL. SMMUv2:
     arm_smmu_domain_add_master() writes the second domain's context bank into the S2CR that both
     share (arm_smmu_master_alloc_smes()). IPMMU: ipmmu_utlb_enable() returns -EINVAL ("Micro-TLB
     already assigned").
@@ -140,7 +142,7 @@ def _becomes_of(iommu: str, holdings: Holdings) -> str:
 
 
 def _nested(holders: Iterable[Holder], places: dict[str, int], holdings: Holdings) -> Between:
-    """A DMA master of one domain below a device of another, which drives it."""
+    """Yield each DMA master of one domain below a device of another, which drives it."""
     owners: dict[str, Holder] = {}
     for holder in holders:
         if holder.host:
@@ -169,8 +171,8 @@ def _nested(holders: Iterable[Holder], places: dict[str, int], holdings: Holding
 
 
 def _page(later: Holder, earlier: Holder, conflict: Conflict) -> Diagnostic:
-    """Registers of two domains on one page: handle_passthrough_prop() and XEN_DOMCTL_memory_mapping
-    map it for both, without a word.
+    """Return the conflict of two domains with registers on one page: handle_passthrough_prop() and
+    XEN_DOMCTL_memory_mapping map it for both, without a warning.
     """
     return Diagnostic(
         id="shared-page",
@@ -184,7 +186,9 @@ def _page(later: Holder, earlier: Holder, conflict: Conflict) -> Diagnostic:
 
 
 def _line(later: Holder, earlier: Holder, intids: Sequence[int]) -> Diagnostic:
-    """An interrupt line of two domains: route_irq_to_guest() has it "already used by domain"."""
+    """Return the conflict of two domains with one interrupt line: route_irq_to_guest() has it
+    "already used by domain".
+    """
     both = [each for each in (later, earlier) if isinstance(each, Assigned)]
     why = (
         "; dom0less routes every interrupt of a host node, whatever the guest's node lists"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The boot of a system: whether its domains fit the host and the limits of Xen, and where the boot
-loader puts each file.
+"""The boot of a system: whether its domains fit the host and the limits of Xen, and the address at
+which the boot loader puts each file.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from west_viommu.tree.interrupts import GICV3
 
 XEN, TREE = "Xen", "xen.dtb"
 KERNEL, RAMDISK, PASSTHROUGH = "kernel", "ramdisk", "partial tree"
-# Xen takes no larger one (MAX_FDT_SIZE in asm/setup.h, 4.17), and a boot loader may add to it.
+# Xen accepts no larger tree (MAX_FDT_SIZE in asm/setup.h, 4.17), and a boot loader may add to it.
 _TREE_BYTES = 2 << 20
-# vgic_v2_init() and vgic_v3_init(): the CPUs that a guest's GIC has.
+# vgic_v2_init() and vgic_v3_init(): the most CPUs of a guest's GIC.
 _MOST_CPUS = {"GICv2": 8, "GICv3": 128}
 _MIB = 20
 _DOM0 = "dom0"
 
 
 def module(kind: str, domain: str) -> str:
-    """Return the name of a file of a domain, for people."""
+    """Return the name of a file of a domain in messages."""
     return f"the {kind} of {domain}"
 
 
@@ -46,7 +46,7 @@ def files_of(domain: Domain, files: DomainFiles) -> Iterator[tuple[str, DomainFi
 
 
 def is_placed(domain: Domain, files: DomainFiles) -> bool:
-    """Whether every file of a domain that Xen creates has an address."""
+    """Return whether every file of a domain that Xen creates has an address."""
     found = list(files_of(domain, files))
     return bool(found) and all(address is not None for _, _, address in found)
 
@@ -86,7 +86,7 @@ def boot(
         for name, where, (kind, file, address) in loaded
     ]
     if not banks:
-        # Nothing can be chosen: what the user chose is still held against each other.
+        # No address can be chosen; those of the user are still compared with each other.
         wanted = [each for each in wanted if each.address is not None]
     own = [Module(XEN, xen_size), Module(TREE, _TREE_BYTES)] if banks else []
     found = layout([*own, *wanted], banks, reserved(devices))
@@ -111,7 +111,7 @@ def _limits(
     devices: Devices,
     profile: Profile,
 ) -> Iterator[Diagnostic]:
-    """Yield what of each domain Xen would not create."""
+    """Yield the reasons why Xen would not create a domain."""
     gic = devices.index.gic
     version = "GICv3" if gic and GICV3 in gic.known_compatible else "GICv2"
     for domain in domains:
@@ -150,7 +150,7 @@ def _limits(
 
 
 def _kernel(domain: Domain, files: DomainFiles, file: DomainFile) -> Iterator[Diagnostic]:
-    """Yield what is wrong with the kernel of `domain` (kernel_probe(), place_modules(); 4.17)."""
+    """Yield the mistakes of the kernel of `domain` (kernel_probe(), place_modules(); 4.17)."""
     if files.image is None:
         yield _no_kernel(domain.name, file, domain.where)
         return
@@ -182,7 +182,7 @@ def _no_kernel(name: str, file: DomainFile, where: Where) -> Diagnostic:
 
 
 def together(memory: Sequence[tuple[int, Where]], ram: Sequence[Region]) -> Iterator[Diagnostic]:
-    """Yield that domains have more `memory` together, each so many MiB, than the host
+    """Yield an error if the domains together have more `memory`, in MiB each, than the host
     (allocate_memory() panics: "Failed to allocate requested domain memory").
     """
     total = sum(size for size, _ in memory)

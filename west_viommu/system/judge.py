@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the guests of one host leave each other alone, and what is dom0's and Xen's own.
+"""The conflicts between the guests of one host, and with dom0 and Xen.
 
-Each plan was judged by itself, as if all but its own devices stayed with the host. Here it is known
-who has the rest.
+Each plan was judged alone, as if all other devices stayed with the host. Here the owners of the
+others are known.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from west_viommu.system.between import Holder, between, once
 from west_viommu.system.records import Domain, Judged, Stays, SystemTerms, Unneeded
 from west_viommu.tree.interrupts import Intid
 
-# The hazards of one thing in two hands: what another guest has does not stay with the host.
+# The hazards of one resource with two owners: a resource of another guest does not stay with the
+# host.
 _HAND_IDS = (
     "hypervisor-owned",
     "shared-stream-id",
@@ -41,7 +42,7 @@ _HAND_IDS = (
 )
 _OF_HANDS = tuple(hazard for hazard in HAZARDS if hazard.id in _HAND_IDS)
 _LINE = "interrupt-clash"
-# Of those, the ones that a clash between domains can be allowed for, in system.yml.
+# The hazards among them that system.yml can allow for a conflict between domains.
 ALLOWABLE = ("shared-page", "unassigned-child")
 _VPL011 = "vpl011"
 _BIND = "write domain: [vpl011] into its viommu.yml and bind it again"
@@ -94,7 +95,7 @@ def judge(domains: Sequence[Domain], devices: Devices, terms: SystemTerms) -> Ju
 
 
 def _holders(domain: Domain, devices: Devices) -> Iterator[Holder]:
-    """Yield what a domain gets by each node of its plan, which is for the host of `devices`."""
+    """Yield the holder of each node in the plan of a domain, which is for the host of `devices`."""
     for device in domain.plan.devices:
         host_device = devices.device(device.host)
         if host_device:
@@ -134,10 +135,10 @@ def _owners(holders: Iterable[Holder]) -> dict[str, str]:
 def _with_the_host(
     assigned: Sequence[Assigned], swept: Conflicts, holdings: Holdings, terms: SystemTerms
 ) -> Iterator[tuple[str, Diagnostic]]:
-    """Yield what dom0 or the hypervisor has as well of what a domain gets, with the guest node.
-    Errors alone: each domain's own run has warned of the rest.
+    """Yield the resources of a domain that dom0 or the hypervisor has as well, with the guest node.
+    Only errors: each domain's own run has warned of the rest.
     """
-    # What else a domain has is between it and its own devices: its own run has judged that.
+    # Conflicts among the devices of one domain are left out: its own run has judged them.
     beside = swept._replace(streams=tuple(each for each in swept.streams if not each.rival))
     agreed = Terms(terms.profile, has_dom0=terms.has_dom0)
     ownership = Ownership(agreed, assigned, holdings, beside)
@@ -162,8 +163,8 @@ def _excuses(holder: Holder, domain: Domain, finding: Diagnostic) -> set[tuple[s
 
 
 def _with_another(assigned: Sequence[Assigned], holdings: Holdings) -> set[tuple[str, str]]:
-    """Return the domains, and the names of their devices, with a line that the host device of
-    another domain has as well.
+    """Return each domain and the names of its devices that have an interrupt line in common with
+    the host device of another domain.
     """
     tree = holdings.devices.tree
     guests: dict[Intid, set[str]] = {}
@@ -184,9 +185,9 @@ def _unneeded(
     with_another: Container[tuple[str, str]],
     needed: Container[tuple[str, str, str]],
 ) -> Iterator[Unneeded]:
-    """Yield the permissions of plans that excused what does not stay with the host after all. Of an
-    interrupt, the guest's own tree may be the reason, which is not known here: only one
-    `with_another` domain tells.
+    """Yield the permissions of plans that excused a conflict with the host which this system does
+    not have. For an interrupt, the guest's own tree may be the reason, which is not known here;
+    only the devices `with_another` domain are certain.
     """
     for domain in domains:
         for permission in domain.plan.allowed:
@@ -199,7 +200,7 @@ def _unneeded(
 
 
 def _stays(marks: Iterable[Mark], holdings: Holdings) -> Iterator[Stays]:
-    """The masters that dom0 has once host.overlay is applied."""
+    """Yield the masters that dom0 has once host.overlay is applied."""
     marked = {mark.node for mark in marks}
     for master in holdings.devices.masters:
         if holdings.standing(master.path) is Standing.STAYS and master.path not in marked:
@@ -235,7 +236,7 @@ class _Allowed(AllowList):
         )
 
     def stale(self) -> Iterator[Diagnostic]:
-        """What is wrong with the permissions themselves."""
+        """Yield the problems of the permissions themselves."""
         for entry in self._permissions:
             if entry.hazard not in ALLOWABLE:
                 yield Diagnostic(
@@ -258,7 +259,7 @@ class _Allowed(AllowList):
 
 
 def _beside_devices(domains: Sequence[Domain], profile: Profile) -> Iterator[Diagnostic]:
-    """Yield what is wrong with the memory and the console of each domain."""
+    """Yield the problems of the memory and the console of each domain."""
     for domain in domains:
         yield from _memory(domain)
         if domain.has_vpl011 and _VPL011 not in domain.plan.domain:
@@ -266,7 +267,9 @@ def _beside_devices(domains: Sequence[Domain], profile: Profile) -> Iterator[Dia
 
 
 def _memory(domain: Domain) -> Iterator[Diagnostic]:
-    """Xen panics over a device in the domain's memory ("Unable to copy the DTB", booted)."""
+    """Yield each device in the domain's memory: Xen panics over it ("Unable to copy the DTB",
+    booted).
+    """
     limit = domain.plan.memory_limit
     if limit is not None and domain.memory << 20 > limit:
         yield Diagnostic(
@@ -280,7 +283,9 @@ def _memory(domain: Domain) -> Iterator[Diagnostic]:
 
 
 def _vpl011(domain: Domain, profile: Profile) -> Iterator[Diagnostic]:
-    """The plan did not know of the emulated UART: its place and its interrupt must be free."""
+    """Yield conflicts with the emulated UART, which the plan did not know of: its address and its
+    interrupt must be free.
+    """
     places = [reserved for reserved in profile.reserved if reserved.when == _VPL011]
     pages = [
         (*in_pages(page.in_guest).ends, node)

@@ -15,20 +15,20 @@ _ARM64_MAGIC_V0 = 0x14000008
 _ARM64_MAGIC_V1 = 0x644D5241
 _UIMAGE = Struct(">7I4B32s")
 _UIMAGE_MAGIC = 0x27051956
-# The architectures of a uImage that Xen takes: IH_ARCH_ARM and IH_ARCH_ARM64.
+# The architectures of a uImage that Xen accepts: IH_ARCH_ARM and IH_ARCH_ARM64.
 _UIMAGE_ARCHITECTURES = {2: False, 22: True}
 _ZIMAGE32 = Struct("<36x3I")
 _ZIMAGE32_MAGIC = 0x016F2818
 _GZIP_MAGIC = b"\x1f\x8b"
-# As much of a file as a probe looks at: an arm64 Image below gzip.
+# The bytes of a file that a probe needs: an arm64 Image below gzip.
 HEAD_BYTES = 4096
 TAIL_BYTES = 4
 
 
 class Kernel(NamedTuple):
     """A kernel: its `format`, the bytes that Xen copies into the guest (`size`), the bytes that the
-    kernel takes there with its BSS (`extent`), the offset from the guest's RAM base at which Xen
-    puts it, and the bytes of Xen's heap that a compressed kernel takes while Xen starts.
+    kernel needs there with its BSS (`extent`), the offset from the guest's RAM base at which Xen
+    puts it, and the bytes of Xen's heap that a compressed kernel needs while Xen starts.
     """
 
     format: str
@@ -41,7 +41,7 @@ class Kernel(NamedTuple):
 
 def kernel(head: bytes, tail: bytes, size: int) -> Kernel | None:
     """Return the kernel in a file of `size` bytes, which begins with `head` (HEAD_BYTES of it, if
-    the file has as many) and ends with `tail` (TAIL_BYTES); None if Xen takes it for no kernel.
+    the file has as many) and ends with `tail` (TAIL_BYTES); None if Xen recognizes no kernel in it.
     """
     if head[:2] != _GZIP_MAGIC:
         return _plain(head, size)
@@ -49,15 +49,15 @@ def kernel(head: bytes, tail: bytes, size: int) -> Kernel | None:
         inner = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, HEAD_BYTES)
     except zlib.error:
         return None
-    # kernel_decompress() goes by the length that gzip appends.
+    # kernel_decompress() uses the length that gzip appends.
     unpacked = int.from_bytes(tail, "little")
     found = _plain(inner, unpacked)
     return found and found._replace(format=f"{found.format}, gzip", unpacked=unpacked)
 
 
 def image_size(head: bytes) -> int | None:
-    """Return the bytes that an arm64 Image takes in memory, by its header: those of the hypervisor
-    itself; None for another file.
+    """Return the bytes that an arm64 Image, such as the hypervisor's, needs in memory, by its
+    header; None for another file.
     """
     if len(head) < _ARM64.size:
         return None
@@ -70,7 +70,9 @@ def _plain(head: bytes, size: int) -> Kernel | None:
 
 
 def _arm64(head: bytes, size: int) -> Kernel | None:
-    """kernel_zimage64_probe(): either magic will do; Xen copies the whole file."""
+    """Return the kernel by kernel_zimage64_probe(): either magic is enough; Xen copies the whole
+    file.
+    """
     if len(head) < _ARM64.size:
         return None
     magic0, _, offset, extent, _, magic1 = _ARM64.unpack_from(head)
@@ -81,7 +83,7 @@ def _arm64(head: bytes, size: int) -> Kernel | None:
 
 
 def _uimage(head: bytes, size: int) -> Kernel | None:
-    """kernel_uimage_probe()."""
+    """Return the kernel by kernel_uimage_probe()."""
     if len(head) < _UIMAGE.size:
         return None
     magic, _, _, length, _, _, _, _, architecture, _, _, _ = _UIMAGE.unpack_from(head)
@@ -93,7 +95,7 @@ def _uimage(head: bytes, size: int) -> Kernel | None:
 
 
 def _zimage32(head: bytes, size: int) -> Kernel | None:
-    """kernel_zimage32_probe()."""
+    """Return the kernel by kernel_zimage32_probe()."""
     if len(head) < _ZIMAGE32.size:
         return None
     magic, start, end = unpack_from("<3I", head, 36)

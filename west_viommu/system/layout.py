@@ -17,14 +17,15 @@ from west_viommu.tree.addresses import Region
 
 ALIGNMENT = 2 << 20
 _PAGE = 4096
-# Of a bank: its end belongs to U-Boot, its beginning often to firmware and to the script itself.
+# At each end of a bank: its end belongs to U-Boot, its beginning often to firmware and to the
+# script itself.
 _ABOVE = 64 << 20
 _BELOW = 16 << 20
 
 
 class Module(NamedTuple):
-    """A file in RAM: its `name` for people and as a key, the bytes that it takes there, and the
-    address, if its user chose one at `where`.
+    """A file in RAM: its `name` in messages and as a key, the bytes that it needs there, and the
+    address, if the user chose one at `where`.
     """
 
     name: str
@@ -34,15 +35,15 @@ class Module(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """The region of each module by its name, and what is wrong with the addresses."""
+    """The region of each module by its name, and the problems of the addresses."""
 
     places: Mapping[str, Region]
     problems: tuple[Diagnostic, ...]
 
 
 def layout(modules: Sequence[Module], ram: Sequence[Region], taken: Mapping[Region, str]) -> Layout:
-    """Return a place for each of `modules`: the address that its user chose, or the lowest free one
-    in `ram`, outside what is `taken` (each region with its name), aligned to 2 MiB.
+    """Return a place for each of `modules`: the address that the user chose, or the lowest free one
+    in `ram`, outside `taken` (each region with its name), aligned to 2 MiB.
     """
     chosen = [module for module in modules if module.address is not None]
     places = {m.name: Region(m.address, m.size) for m in chosen if m.address is not None}
@@ -65,7 +66,7 @@ def _judged(
     ram: Sequence[Region],
     taken: Mapping[Region, str],
 ) -> Iterator[Diagnostic]:
-    """Yield what is wrong with the address that the user chose for `module`."""
+    """Yield the problems of the address that the user chose for `module`."""
     place = places[module.name]
 
     def wrong(
@@ -92,7 +93,7 @@ def _judged(
         if region.overlaps(place):
             yield wrong(f"{module.name} lies on {name}", leave_out, f"memory outside {region}")
     for name, other in places.items():
-        # Of two, the later one in the order of their addresses is wrong.
+        # Of two that overlap, the one at the higher address gets the error.
         if name != module.name and other.overlaps(place) and (other, name) < (place, module.name):
             yield wrong(
                 f"{module.name} overlaps {name}", leave_out, f"an address from {other.end:#x} on"
@@ -118,7 +119,7 @@ def _free(ram: Iterable[Region], taken: Iterable[Region]) -> list[Region]:
 
 
 def _without(part: Region, region: Region) -> Iterator[Region]:
-    """Yield what is left of `part` beside `region`."""
+    """Yield the parts of `part` outside `region`."""
     if not region.overlaps(part):
         yield part
         return

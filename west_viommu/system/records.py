@@ -15,8 +15,8 @@ from west_viommu.tree.addresses import Region
 
 
 class Load(NamedTuple):
-    """The addresses at which the boot loader puts the files of a domain; None if its user chose no
-    address for a file.
+    """The addresses at which the boot loader puts the files of a domain; None for a file without a
+    chosen address.
     """
 
     kernel: int | None = None
@@ -25,8 +25,8 @@ class Load(NamedTuple):
 
 
 class Domain(NamedTuple):
-    """A guest: its plan, and what else it gets. `memory` in MiB; `bootargs`: the command line of
-    its kernel; `where`: the place that names it.
+    """A guest: its plan and further settings. `memory` in MiB; `bootargs`: the command line of its
+    kernel; `where`: the place that names it.
     """
 
     name: str
@@ -40,9 +40,7 @@ class Domain(NamedTuple):
 
 
 class DomainFile(NamedTuple):
-    """A file that a domain is made of: its path from the system's folder on, its size in bytes, and
-    its sum.
-    """
+    """A file of a domain: its path from the system's folder, its size in bytes, and its sum."""
 
     file: str
     size: int
@@ -73,7 +71,9 @@ class Dom0(NamedTuple):
 
 
 class SystemTerms(NamedTuple):
-    """What a system is judged by: `permissions` are the `allow:` entries of system.yml."""
+    """The settings by which a system is judged: `permissions` are the `allow:` entries of
+    system.yml.
+    """
 
     profile: Profile
     has_dom0: bool = True
@@ -82,8 +82,8 @@ class SystemTerms(NamedTuple):
 
 class Boot(NamedTuple):
     """The `domains` with the addresses of their files, dom0 with its own (None without a kernel of
-    dom0), the regions of Xen and of xen.dtb (None if the RAM of the host is not known), and what is
-    wrong.
+    dom0), the regions of Xen and of xen.dtb (None if the RAM of the host is not known), and the
+    problems.
     """
 
     domains: tuple[Domain, ...]
@@ -101,18 +101,18 @@ class Stays(NamedTuple):
 
 
 class Unneeded(NamedTuple):
-    """A permission of a domain's own plan that nothing needs where this system is whole."""
+    """A permission of a domain's own plan that the whole system does not need."""
 
     domain: str
     permission: PlanPermission
 
 
 class Judged(NamedTuple):
-    """A system that was judged. With an error among the `problems`, nothing of it must be written.
+    """A system that was judged. If the `problems` have an error, nothing of it must be written.
 
-    `marks`: what host.overlay says, for all domains; `owners`: by the path of each mark's device,
-    the domain; `stays`: the masters that dom0 has; `used`: the permissions of system.yml that were
-    needed.
+    `marks`: the marks of host.overlay, for all domains; `owners`: by the path of each mark's
+    device, the domain; `stays`: the masters that dom0 has; `used`: the permissions of system.yml
+    that were needed.
     """
 
     domains: tuple[Domain, ...]
@@ -127,5 +127,5 @@ class Judged(NamedTuple):
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
-        """The problems that refuse it."""
+        """The problems that refuse the system."""
         return tuple(problem for problem in self.problems if not problem.warning)
