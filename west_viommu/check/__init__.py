@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a tree that was built, its plan and what the hypervisor gave still agree. No I/O."""
+"""Whether a built tree, its plan and the hypervisor's tree for the guest still agree. No I/O."""

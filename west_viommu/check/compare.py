@@ -18,16 +18,16 @@ from west_viommu.hypervisor.profile import Profile, switched_on
 from west_viommu.plan.plan import Plan, PlanDevice, PlanRaw, PlanViommu
 from west_viommu.tree.addresses import Region
 
-# Of a stream ID behind the vSMMU, as in the overlay that is written.
+# The cells of a stream ID behind the vSMMU, as in the generated overlay.
 _VSMMU_CELLS = 1
 _UNPLANNED = "none: the plan does not have it"
-# What differs, and its value on each side.
+# The name of each value, and the value on each side.
 _Rows = Iterable[tuple[str, Any, Any]]
 
 
 def with_given(built: View, given: View, profile: Profile | None) -> Iterator[Diagnostic]:
-    """Yield where the tree that the hypervisor gave is not the built one. `profile`: that of the
-    build, if it is known.
+    """Yield the differences between the tree that the hypervisor gave and the built one. `profile`:
+    the build's, if it is known.
     """
     yield from given.faults
     yield from _vsmmus(built.vsmmu, given.vsmmu, profile)
@@ -40,7 +40,7 @@ def with_given(built: View, given: View, profile: Profile | None) -> Iterator[Di
 
 
 def with_plan(built: View, plan: Plan) -> Iterator[Diagnostic]:
-    """Yield where the built tree is not what its plan says."""
+    """Yield the differences between the built tree and its plan."""
     if plan.viommu and built.vsmmu:
         yield from _planned_vsmmu(plan.viommu, built.vsmmu)
     elif plan.viommu or built.vsmmu:
@@ -52,7 +52,7 @@ def with_plan(built: View, plan: Plan) -> Iterator[Diagnostic]:
             yield _presence(device.node, "node", device, None)
             continue
         if plan.viommu is None:
-            # The IDs are the host's alone: bind leaves none for which the guest needs a vSMMU.
+            # The IDs are only the host's: bind leaves no ID for which the guest needs a vSMMU.
             device = device._replace(streams=(), maps=())
         for field in _FIELDS:
             if field.planned:
@@ -68,7 +68,7 @@ def with_plan(built: View, plan: Plan) -> Iterator[Diagnostic]:
 
 
 def raw_mappings(planned: Iterable[PlanRaw], built: Iterable[Raw]) -> Iterator[Diagnostic]:
-    """Yield where the built tree maps other host memory than planned without a host device."""
+    """Yield each mapping of host memory without a host device that differs from the plan."""
     expected = {raw.node: [(r.on_host, r.in_guest) for r in raw.regions] for raw in planned}
     found = {raw.path: [(host, guest) for host, guest in raw.mapped] for raw in built}
     for path in dict.fromkeys([*expected, *found]):
@@ -77,7 +77,7 @@ def raw_mappings(planned: Iterable[PlanRaw], built: Iterable[Raw]) -> Iterator[D
 
 
 def unasked(planned: Iterable[str], built: Iterable[str]) -> Iterator[Diagnostic]:
-    """Yield the nodes with registers that ask for no device on one side alone."""
+    """Yield the nodes with registers that request no device, if only one side has them."""
     expected, found = dict.fromkeys(planned), dict.fromkeys(built)
     for path in found:
         if path not in expected:
@@ -91,13 +91,13 @@ def unasked(planned: Iterable[str], built: Iterable[str]) -> Iterator[Diagnostic
 def between_plans(
     earlier: Plan, now: Plan, refused: Collection[str], *, has_errors: bool
 ) -> Iterator[Diagnostic]:
-    """Yield what the host tree makes of the same requests `now`, and made of them `earlier`.
-    `refused`: the nodes of which the errors of now are; of those, no more is said.
+    """Yield the differences between the plans that the host tree yields for the same requests `now`
+    and yielded `earlier`. `refused`: the nodes with an error now, which get no further message.
     """
     if has_errors:
-        # A refused device gets no mark, and is in the way of no memory.
+        # A refused device gets no mark, and is not in the way of any memory.
         now, earlier = _without_refused(now), _without_refused(earlier)
-    # That the tree's sum is another says nothing: what of it counts here is compared.
+    # A changed sum of the tree is no difference by itself: the relevant parts are compared.
     rows = [("host model", now.host.model, earlier.host.model)]
     rows += [
         (key, getattr(now, key), getattr(earlier, key))
@@ -121,7 +121,7 @@ def between_plans(
 def _differences(
     node: str, rows: _Rows, shown: Callable[[Any], str], hint: str = ""
 ) -> Iterator[Diagnostic]:
-    """Yield those of `rows` with two values, `shown` as text."""
+    """Yield each of `rows` with two different values, `shown` as text."""
     for what, expected, found in rows:
         if expected != found:
             yield Diagnostic(
@@ -132,13 +132,13 @@ def _differences(
 def _presence(
     node: str, what: str, expected: object | None, found: object | None, hint: str = ""
 ) -> Diagnostic:
-    """Return the difference that one side has a node and the other has none."""
+    """Return the difference that only one side has a node."""
     texts = ("present" if side else "none" for side in (expected, found))
     return Diagnostic(node=node, what=what, expected=next(texts), found=next(texts), hint=hint)
 
 
 def _without_refused(plan: Plan) -> Plan:
-    """Return `plan` without what changes for all devices if one of them is refused."""
+    """Return `plan` without the fields that change for all devices if one of them is refused."""
     devices = (
         device._replace(
             streams=tuple(stream._replace(vmaster=StreamId(0)) for stream in device.streams)
@@ -149,8 +149,8 @@ def _without_refused(plan: Plan) -> Plan:
 
 
 def _by_key(device: PlanDevice) -> dict[str, object]:
-    """Return what the plan says of `device` by key, without what the guest's node says of itself:
-    `with_plan` compares that.
+    """Return the facts of `device` in the plan by key, without the guest node's own fields:
+    `with_plan` compares those.
     """
     of_host = device._asdict()
     for key in ("compatible", "status"):
@@ -213,12 +213,12 @@ def _of_views(path: str, mine: NodeView, theirs: NodeView) -> Iterator[Diagnosti
 
 
 def _matters(device: NodeView | None) -> bool:
-    """Whether the node is more than a container."""
+    """Return whether the node is more than a container."""
     return bool(device and (device.regions or device.interrupts or device.streams or device.maps))
 
 
 def _node_field(value: object) -> str:
-    """Return a field of a NodeView, for people."""
+    """Return a field of a NodeView as text."""
     if isinstance(value, GuestInterrupt):
         return f"INTID {value.intid} {'edge' if value.is_edge else 'level'}"
     if isinstance(value, Region):
@@ -231,7 +231,7 @@ def _node_field(value: object) -> str:
 
 
 def _plan_value(value: object) -> str:
-    """Return a value of viommu.json for people: its numbers in hexadecimal."""
+    """Return a value of viommu.json as text: its numbers in hexadecimal."""
     fields = _by_name(value)
     if fields is not None:
         return ", ".join(f"{key} {_plan_value(field)}" for key, field in fields.items())
@@ -249,8 +249,8 @@ def _numbers(value: Iterable[int]) -> str:
 
 
 class _Field(NamedTuple):
-    """A field of a device: what it is called, its name in a NodeView, and its value in a plan, if a
-    plan has it. `planned_name`: the name in a NodeView of what a plan has, if that is another.
+    """A field of a device: its name in messages, its name in a NodeView, and its value in a plan,
+    if a plan has it. `planned_name`: the name in a NodeView of the plan's value, if different.
     """
 
     what: str

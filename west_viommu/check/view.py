@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A guest's finished tree, whoever made it: its vSMMU and devices as the check compares them, and
+"""A guest's finished tree, from any source: its vSMMU and devices as the check compares them, and
 its requests.
 """
 
@@ -20,7 +20,7 @@ from west_viommu.tree.cells import TreeError, cells, counted
 from west_viommu.tree.node import Node
 
 T = TypeVar("T")
-# A requester ID, the first stream ID, and how many: of iommu-map.
+# An entry of iommu-map: a requester ID, the first stream ID, and the number of IDs.
 MapEntry = tuple[int, int, int]
 
 
@@ -47,7 +47,7 @@ class NodeView(NamedTuple):
 
 
 class View(NamedTuple):
-    """A tree as the check compares it, and what is wrong with it by itself."""
+    """A tree as the check compares it, and the faults in the tree itself."""
 
     vsmmu: NodeView | None
     devices: Mapping[str, NodeView]
@@ -55,7 +55,7 @@ class View(NamedTuple):
 
 
 def view(guest: GuestTree) -> View:
-    """What `guest` says. A fault does not hide the rest."""
+    """Return the view of `guest`. A fault does not hide the rest."""
     return _Viewer(guest).view()
 
 
@@ -71,12 +71,12 @@ class _Viewer:
 
     def view(self) -> View:
         self._phandles()
-        # A hypervisor puts its own below the root, whatever came in with /passthrough.
+        # A hypervisor puts its own vSMMU below the root, whatever /passthrough contains.
         vsmmus = sorted(filter(is_smmuv3, self._tree.nodes()), key=_depth)
         for second in vsmmus[1:]:
             self._fault(second, "a second vSMMU", f"one, {vsmmus[0].path}", second.path)
         vsmmu = self._vsmmu(vsmmus[0]) if vsmmus else None
-        # Of thousands of entries one text: the path may be long.
+        # One text for thousands of entries: the path may be long.
         self._entries = f"entries of {vsmmu.path}" if vsmmu else "a vSMMU in the tree"
         devices = {
             node.path: self._device(node, vsmmu)
@@ -154,7 +154,7 @@ class _Viewer:
         target = self._tree.with_phandle(phandle)
         if vsmmu and target and target.path == vsmmu.path:
             return True
-        # Without a vSMMU it cannot be told who wrote the number.
+        # Without a vSMMU, it is unknown which program wrote the number.
         said = ", not rewritten" if vsmmu else ""
         self._fault(node, prop, self._entries, f"<{phandle:#x} {stream_id:#x}>{said}")
         return False
@@ -188,9 +188,9 @@ def _depth(node: Node) -> int:
 def physical(
     asked: Asked, guest: GuestTree, devices: Sequence[PlanDevice] | None, policy: str
 ) -> Asked:
-    """`asked` with the host's stream IDs in place of the guest's: as the `devices` of viommu.json
-    have them; where those are not known, the same by the policy identity, and by any other those
-    of the host node that xen,path names.
+    """Return `asked` with the host's stream IDs in place of the guest's: from the `devices` of
+    viommu.json; if those are not known, unchanged under the policy identity, and under any other
+    from the host node that xen,path names.
     """
     planned = {device.node: device for device in devices or ()}
     requests, problems = [], list(asked.problems)

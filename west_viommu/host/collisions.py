@@ -68,7 +68,8 @@ class Selection(NamedTuple):
 
 
 def selection(inventory: Inventory, tests: Iterable[Callable[[Master], bool]] = ()) -> Selection:
-    """Return the masters of `inventory` that pass all of `tests`; everything if there are no tests.
+    """Return the masters of `inventory` that pass all of `tests`; everything if there are
+    no tests.
     """
     wanted = list(tests)
     everything = Selection(inventory, collisions(inventory), shared_ids(inventory), False)

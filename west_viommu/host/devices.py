@@ -228,7 +228,8 @@ class Device(NamedTuple):
 
 
 class Host(NamedTuple):
-    """A host: the name of its file or directory as given, the `model` of its root, and its devices.
+    """A host: the name of its file or directory as given, the `model` of its root, and
+    its devices.
     """
 
     name: str

@@ -47,7 +47,8 @@ _MAX_OWNERS = 1 << 19
 
 
 def submask_intervals(mask: int, within: Interval) -> list[Interval]:
-    """Return the numbers inside `within` that have no bit outside `mask`, as ascending intervals.
+    """Return the numbers inside `within` that have no bit outside `mask`, as ascending
+    intervals.
     """
     run = 1
     while mask & run:

@@ -48,7 +48,8 @@ class IdMap(NamedTuple):
 
 
 class Iommu(NamedTuple):
-    """A node with #iommu-cells. `base` and `size` are of its first region, None without a region.
+    """A node with #iommu-cells. `base` and `size` are of its first region, None without a
+    region.
     """
 
     path: str
@@ -339,7 +340,8 @@ def all_intervals(master: Master, iommu: str) -> Iterator[Interval]:
 
 
 def claimed(master: Master) -> Iterator[tuple[str, Interval]]:
-    """Yield each IOMMU and the IDs that `master` has on it, by its `iommus` and by its `iommu-map`.
+    """Yield each IOMMU and the IDs that `master` has on it, by its `iommus` and by its
+    `iommu-map`.
     """
     for stream in master.streams:
         if stream.id is not None:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which host device each request means, and the IDs that the guest will use. No I/O."""
+"""The host device that each request means, and the IDs that the guest will use. No I/O."""

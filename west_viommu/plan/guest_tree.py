@@ -23,12 +23,12 @@ from west_viommu.tree.addresses import bus_cells
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node
 
-# handle_prop_pfdt() keeps these from the guest.
+# handle_prop_pfdt() withholds these from the guest.
 _TAKEN = ("xen,reg", "xen,path", FORCE)
 # The header, 8 bytes of alignment, an empty reserve map, and the end of the structure.
 _BYTES_OF_ALL = 40 + 8 + 16 + 4
-# What Xen puts beside the devices, with the bytes of each value: as much as any version does
-# (make_chosen_node(), make_psci_node(), make_memory_node(), make_gicv3_domU_node(),
+# The nodes that Xen adds to the devices, with the bytes of each value: as many as any version
+# writes (make_chosen_node(), make_psci_node(), make_memory_node(), make_gicv3_domU_node(),
 # make_timer_node(), make_vpl011_uart_node()).
 _OF_XEN: tuple[tuple[str, Mapping[str, int]], ...] = (
     ("", {"#address-cells": 4, "#size-cells": 4}),
@@ -72,8 +72,9 @@ _OF_SHARED_PARENT = {"ranges": 0, "#address-cells": 4, "#size-cells": 4}
 
 
 class Limits(NamedTuple):
-    """What of a tree exceeds limits, and why no version of the hypervisor that is in question makes
-    it; "" if one does. `tree_bytes`: its size with one virtual CPU, None if no limit is known.
+    """The problems of a tree that exceeds limits, and the reason if no possible version of the
+    hypervisor makes it, else "". `tree_bytes`: its size with one virtual CPU, None if no limit is
+    known.
     """
 
     problems: tuple[Diagnostic, ...]
@@ -84,8 +85,8 @@ class Limits(NamedTuple):
 def limits(
     tree: PartialTree, guest: GuestTree, devices: Devices, terms: Terms, *, is_only: bool
 ) -> Limits:
-    """Return what of the guest's tree, with the partial `tree` of dom0less, is too much for the
-    hypervisor. `is_only`: nothing else can create the domain.
+    """Return the limits of the hypervisor that the guest's tree, with the partial `tree` of
+    dom0less, exceeds. `is_only`: no other toolstack can create the domain.
     """
     judge = _Judge(terms, is_only=is_only)
     size = None
@@ -109,8 +110,8 @@ def too_large(
     is_only: bool,
     where: Where,
 ) -> Iterator[Diagnostic]:
-    """Yield that the tree of a domain with that `plan`, the CPUs of `terms`, the command line
-    `bootargs` and a partial tree of so many bytes as `module` is too large.
+    """Yield a problem if the tree of a domain is too large: with this `plan`, the CPUs of `terms`,
+    the command line `bootargs` and a partial tree of `module` bytes.
     """
     if plan.tree_bytes is not None and terms.profile.tree_rooms:
         judge = _Judge(terms, is_only=is_only)
@@ -121,7 +122,7 @@ def too_large(
 
 
 class _Judge:
-    """Collects what exceeds the limits of a profile's versions."""
+    """Collects the violations of limits of a profile's versions."""
 
     def __init__(self, terms: Terms, *, is_only: bool):
         self._terms = terms
@@ -131,7 +132,7 @@ class _Judge:
         self.hindered = ""
 
     def size(self, total: int, module: int, where: Where | None) -> None:
-        """Judge a tree of `total` bytes, made with a partial tree of so many as `module`."""
+        """Judge a tree of `total` bytes, made with a partial tree of `module` bytes."""
         rooms = {
             version: max(
                 (room.bytes + (module if room.adds_module else 0) for room in self._rooms(version)),
@@ -197,8 +198,8 @@ class _Judge:
         return [each for each in profile.tree_rooms if profile.covers(each.versions, version)]
 
     def _add(self, refusing: Sequence[str], problem: Diagnostic, why: str) -> None:
-        """Add a problem of the versions `refusing`, if one of those in question is among them. It
-        refuses the guest if all of them are, and nothing else could create it.
+        """Add a problem of the versions `refusing`, if any of them is possible. It refuses the
+        guest if every possible version refuses, and no other toolstack could create it.
         """
         versions = [version for version in self._terms.versions if version in refusing]
         if not versions:
@@ -243,7 +244,7 @@ def _tree_bytes(tree: PartialTree, guest: GuestTree, devices: Devices, profile: 
         names.update(lengths)
     names.update(("enable-method", "linux,initrd-start", "bootargs"))
     for node in _below(tree.root):
-        # Only these two are copied.
+        # Xen copies only these two.
         if node.path.startswith((PASSTHROUGH, "/aliases")):
             kept = {name: len(v) for name, v in node.properties.items() if name not in _TAKEN}
             total += _node_bytes(node.name, kept.values())
@@ -252,8 +253,8 @@ def _tree_bytes(tree: PartialTree, guest: GuestTree, devices: Devices, profile: 
 
 
 def _cpu_bytes(devices: Devices) -> int:
-    """Return the bytes of the node of a virtual CPU: it is compatible with the first CPU of the
-    host (make_cpus_node()).
+    """Return the bytes of the node of a virtual CPU: its compatible is that of the host's first CPU
+    (make_cpus_node()).
     """
     cpus = devices.tree.node("/cpus")
     children = cpus.children if cpus else ()

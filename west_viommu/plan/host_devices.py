@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the hazards say of each host device by itself: could some guest have it?"""
+"""The hazards of each host device alone: could some guest have it?"""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
 
-# The hazards that refuse a device by itself, whatever a guest's node says of it.
+# The hazards that refuse a device alone, whatever a guest's node contains.
 _OF_A_DEVICE = tuple(hazard for hazard in HAZARDS if hazard.of_device and not hazard.is_warning)
 
 
 class Concern(NamedTuple):
-    """What is to be said of the device at the host path `device`: the hazard, and why."""
+    """A hazard of the device at the host path `device`, and its reason."""
 
     device: str
     hazard: str
@@ -36,7 +36,7 @@ class Concern(NamedTuple):
 
 class DeviceReport(NamedTuple):
     """The interrupts and regions of a device, the interrupts that no guest can have, and the
-    hazards that refuse the device, each once. `findings`: why, if that was asked for.
+    hazards that refuse the device, each once. `findings`: their reasons, if requested.
     """
 
     intids: tuple[Intid, ...]
@@ -47,7 +47,9 @@ class DeviceReport(NamedTuple):
 
 
 def as_driven(inventory: Inventory, profile: Profile) -> Inventory:
-    """`inventory`, in which those IOMMUs are supported that the hypervisor of `profile` drives."""
+    """Return `inventory` with exactly the IOMMUs supported that the hypervisor of
+    `profile` drives.
+    """
     iommus = tuple(
         iommu._replace(supported=_is_driven(iommu, profile)) for iommu in inventory.iommus
     )
@@ -67,7 +69,7 @@ def device_reports(
     with_findings: bool = False,
 ) -> dict[str, DeviceReport]:
     """Return the report of each of `masters`, by default of all of the host, by its path. A node
-    with a malformed interrupt is refused as that.
+    with a malformed interrupt is refused for that alone.
     """
     reports: dict[str, DeviceReport] = {}
     fit: list[Device] = []
@@ -99,8 +101,8 @@ def device_reports(
 
 
 def unlisted(devices: Devices, terms: Terms) -> Iterator[Master]:
-    """Yield the devices that are no masters, as masters without streams: nodes with a compatible
-    and registers that are not Xen's own.
+    """Yield the devices that are not masters, as masters without streams: nodes with a compatible
+    and registers that do not belong to Xen.
     """
     holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
     for node in devices.tree.nodes():
@@ -117,10 +119,10 @@ def unlisted(devices: Devices, terms: Terms) -> Iterator[Master]:
 
 
 def concerns(together: Sequence[Device], devices: Devices, terms: Terms) -> Iterator[Concern]:
-    """Yield what speaks against giving the whole of these devices to one guest."""
+    """Yield the hazards of giving the whole of these devices to one guest."""
     holdings = Holdings(devices, terms.profile, has_dom0=terms.gives_rest)
     assigned = [_assigned(each, f"{PASSTHROUGH}{each.path}", holdings) for each in together]
-    # The policy identity: which IDs the guest uses, and where it has the pages, is not known.
+    # The policy identity: the guest's IDs and addresses are not known.
     profile = terms.profile._replace(policy="identity", renumbers=None, reserved=(), ram=())
     ownership = Ownership(
         terms._replace(profile=profile), assigned, holdings, conflicts(assigned, holdings)
@@ -136,7 +138,7 @@ def concerns(together: Sequence[Device], devices: Devices, terms: Terms) -> Iter
 
 
 def _alone(fit: Sequence[Device], devices: Devices, terms: Terms) -> Ownership:
-    """Return each of `fit` as if its guest got nothing else."""
+    """Return the ownership of each of `fit` as if its guest got nothing else."""
     is_kept = terms.profile.policy == "identity"
     holdings = Holdings(devices, terms.profile, has_dom0=terms.gives_rest)
     assigned = [_assigned(device, device.path, holdings, is_kept=is_kept) for device in fit]
@@ -147,8 +149,8 @@ def _alone(fit: Sequence[Device], devices: Devices, terms: Terms) -> Ownership:
 
 
 def _assigned(device: Device, node: str, holdings: Holdings, *, is_kept: bool = True) -> Assigned:
-    """Return the whole of `device`, at its own addresses, by a guest's `node`: with its own stream
-    IDs if they are kept, else with the lowest.
+    """Return the whole of `device`, at its own addresses, assigned to a guest's `node`: with its
+    own stream IDs if `is_kept`, else with the lowest.
     """
     windows = holdings.windows(device.path) if holdings.profile.toolstacks else []
     regions = (*(region for region in device.regions if region and region.size), *windows)
@@ -160,7 +162,7 @@ def _assigned(device: Device, node: str, holdings: Holdings, *, is_kept: bool = 
         node=node,
         device=device,
         pages=tuple(Mapped(page, page) for page in pages),
-        # A private one is the hypervisor's concern, not something that a guest asks for.
+        # A private interrupt belongs to the hypervisor; a guest does not request it.
         intids=tuple(intid for intid in device.intids if intid >= FIRST_SPI),
         ids=device.master.stream_ids if device.master else (),
         streams=tuple(

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which host device a request means: the node that xen,path names, or else the one master that has
-all the stream IDs. All its other parts must fit that device.
+"""The host device that a request means: the node that xen,path names, or else the one master that
+has all the stream IDs. All its other parts must fit that device.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from west_viommu.tree.node import Phandle, name_of
 class Identity(NamedTuple):
     """The assignment of a request (None without one), and the problems in finding it.
 
-    `is_refused`: its parts do not agree, or fit no device, and nothing more is to be said of it.
+    `is_refused`: its parts do not agree, or fit no device, and it is not judged further.
     `stand_in`: an assignment of the device that the request seems to mean, if it names another.
     """
 
@@ -47,7 +47,7 @@ class Identity(NamedTuple):
 
 
 class NoMatch(Exception):
-    """A request that means no one host device, with the hazard and the finding."""
+    """A request does not mean exactly one host device. Carries the hazard and the finding."""
 
     def __init__(self, hazard: str, finding: Diagnostic):
         super().__init__(finding.what)
@@ -56,8 +56,8 @@ class NoMatch(Exception):
 
 
 class _Doubt(NamedTuple):
-    """A request whose parts do not agree: the device that it names (None without one, and then the
-    reason), the names of the odd parts, and the warnings for those that are allowed.
+    """A request with parts that do not agree: the device that it names (None without one, and then
+    the reason), the names of the odd parts, and the warnings for parts that are allowed.
     """
 
     wanted: tuple[Wanted, ...]
@@ -68,7 +68,7 @@ class _Doubt(NamedTuple):
 
 
 class Matcher:
-    """Finds the devices of requests. What `permissions` allow is a warning."""
+    """Finds the devices of requests. Problems that `permissions` allow are warnings."""
 
     def __init__(self, holdings: Holdings, permissions: Permissions, examiner: Examiner):
         self._devices = holdings.devices
@@ -77,7 +77,9 @@ class Matcher:
         self._examiner = examiner
 
     def identities(self, requests: Sequence[Request]) -> dict[Request, Identity]:
-        """Return the identity of each request, with its `iommus` read as the host's tree has it."""
+        """Return the identity of each request, with its `iommus` read by the widths of the host's
+        tree.
+        """
         identities: dict[Request, Identity] = {}
         doubts: dict[Request, _Doubt] = {}
         for asked in requests:
@@ -131,8 +133,9 @@ class Matcher:
     def _by_parts(
         self, request: Request, doubt: _Doubt, table: Table, taken: Collection[str]
     ) -> Identity:
-        """Return the refusal of a request: a message for the odd part of those that fit one device.
-        If the parts have no majority, the device is the named one, and the message has both.
+        """Return the refusal of a request: a message for each part that does not fit the device of
+        the other parts. If the parts have no majority, the device is the named one, and the message
+        has both.
         """
         named, best = doubt.named, table.best(taken)
         meant = self._meant(request, doubt, table, best)
@@ -141,7 +144,7 @@ class Matcher:
             return Identity(None, (problem,), is_refused=True)
         is_named, path = meant is named, meant.device.path
         if is_named and (self._holdings.role(path) or not doubt.odd):
-            # The hazards say why no guest can have it, whatever else its node has.
+            # The hazards explain why no guest can have it, whatever else its node has.
             return Identity(named, doubt.allowed)
         odd = [
             each
@@ -161,7 +164,7 @@ class Matcher:
     def _meant(
         self, request: Request, doubt: _Doubt, table: Table, best: Sequence[str]
     ) -> Assignment | None:
-        """Return the assignment of the device that the most parts fit, if there is one and some
+        """Return the assignment of the device that most parts fit, if there is exactly one and some
         part does not fit it; else of the device that the request names.
         """
         named = doubt.named
@@ -202,7 +205,7 @@ def _are_of_another_host(tables: Collection[Table]) -> bool:
 
 
 def _together(odd: Sequence[Odd], path: str, table: Table) -> list[list[Odd]]:
-    """Return the odd parts, those in one list that all fit one other device."""
+    """Return the odd parts in groups; all parts of a group fit one other device."""
     groups: list[tuple[frozenset[str], list[Odd]]] = []
     for each in odd:
         others = table.others(each.part, path)
@@ -217,7 +220,9 @@ def _together(odd: Sequence[Odd], path: str, table: Table) -> list[list[Odd]]:
 
 
 def _stand_in(request: Request, device: Device) -> Assignment:
-    """Return an assignment of `device` alone, so that it does not count as one that stays."""
+    """Return an assignment of `device` without any parts, so that the device does not count as one
+    that stays with the host.
+    """
     bare = request._replace(entries=(), regions=(), mapped=(), interrupts=(), malformed_ids=None)
     return whole(bare, device)
 
@@ -228,7 +233,7 @@ def whole(request: Request, device: Device) -> Assignment:
 
 
 def _assignment(request: Request, device: Device, wanted: Sequence[Wanted]) -> Assignment:
-    """Return the assignment with the IDs that the request has, else those of the host node."""
+    """Return the assignment with the IDs of the request, or if it has none, of the host node."""
     ids = tuple(stream_id for stream_id, _ in wanted)
     master = device.master
     if master is None:
@@ -246,7 +251,7 @@ def _assignment(request: Request, device: Device, wanted: Sequence[Wanted]) -> A
 
 
 def wanted_ids(request: Request, devices: Devices) -> tuple[Wanted, ...]:
-    """Return the stream IDs of the request. A number before an ID that is no placeholder must be
+    """Return the stream IDs of the request. A number before an ID that is not a placeholder must be
     the phandle of a host IOMMU, in an unmodified copy. Raises NoMatch.
     """
     result = []
@@ -269,7 +274,7 @@ def wanted_ids(request: Request, devices: Devices) -> tuple[Wanted, ...]:
 def named_device(request: Request, wanted: Sequence[Wanted], holdings: Holdings) -> Device:
     """Return the host device that a request with the IDs `wanted` names.
 
-    Raises NoMatch, and TreeError for a host node that is malformed.
+    Raises NoMatch, and TreeError if the host node is malformed.
     """
     devices = holdings.devices
     if request.xen_path is not None:
@@ -299,20 +304,22 @@ def _by_ids(request: Request, wanted: Sequence[Wanted], devices: Devices) -> Dev
             return there
         raise NoMatch("unknown-stream-id", unknown_ids(request, unknown, devices))
     having = candidates(wanted, devices)
-    # Xen programs no IDs of iommu-map, so a device that lists the ID itself goes first.
+    # Xen programs no IDs of iommu-map, so a device that lists the ID itself comes first.
     owners = [master for master in having if master.streams and not strange(master, wanted)]
     if owners:
         return _the_one(request, owners, devices)
     owners = [master for master in having if not master.streams]
     there = _at_place(request, devices)
-    # A PCIe root often maps every small number: a mistyped ID of another device is then "its".
+    # A PCIe root often maps every small number: any mistyped ID would match it.
     if owners and not (there and there.master and there.master not in owners):
         return _the_one(request, owners, devices)
     raise NoMatch("stream-mismatch", of_several(request, wanted, devices))
 
 
 def _the_one(request: Request, masters: Sequence[Master], devices: Devices) -> Device:
-    """Return the one of `masters` that has the request's address; among several, its name."""
+    """Return the one of `masters` that has the request's address; if there are several, the one
+    with its name.
+    """
     left, bases = list(masters), _bases(request)
     if len(left) > 1:
         left = [m for m in left if any(region.base in bases for region in m.regions)] or left
@@ -325,8 +332,8 @@ def _the_one(request: Request, masters: Sequence[Master], devices: Devices) -> D
 
 
 def _despite(error: TreeError, device: Device | None, holdings: Holdings) -> Device:
-    """Return a device behind an IOMMU that no driver of the hypervisor takes, although the request
-    has no list of stream IDs: the hazards say more of it. Refuse any other.
+    """Return a device behind an IOMMU that no driver of the hypervisor supports, although the
+    request has no list of stream IDs: the hazards have a better message. Refuse any other.
     """
     hint = COPY_HINT
     if device and device.master:
@@ -337,7 +344,9 @@ def _despite(error: TreeError, device: Device | None, holdings: Holdings) -> Dev
 
 
 def _at_place(request: Request, devices: Devices) -> Device | None:
-    """Return the host node at an address of the request, if there is just one (of its name)."""
+    """Return the host node at an address of the request, if it is the only one, or the only one of
+    its name.
+    """
     paths = dict.fromkeys(path for base in _bases(request) for path in devices.at(base))
     named = [path for path in paths if name_of(path) == request.name] or list(paths)
     return devices.device(named[0]) if len(named) == 1 else None
@@ -348,13 +357,13 @@ def _bases(request: Request) -> frozenset[int]:
 
 
 def with_pairs(request: Request, devices: Devices) -> Request:
-    """Return `request` with the stream IDs of `iommus` that was copied from behind an IOMMU with
-    other than one cell.
+    """Return `request` with the stream IDs of an `iommus` copied from a device behind an IOMMU
+    whose entries are not one cell wide.
 
     A placeholder does not show how many cells follow it, so a guest's tree alone is read in pairs.
-    The host's tree shows it, by the device that the request names or lies at, or by the phandle of
-    an IOMMU that the copy still has. The request stays as it is if `iommus` is a list of pairs, or
-    of no width that the host knows.
+    The host's tree shows it, by the device that the request names or has the address of, or by the
+    phandle of an IOMMU that the copy still has. The request is unchanged if `iommus` is a list of
+    pairs, or has no width that the host knows.
     """
     if not request.iommus or _are_pairs(request, devices):
         return request
@@ -380,8 +389,8 @@ def _are_pairs(request: Request, devices: Devices) -> bool:
 
 
 def _entries(cells: Sequence[int], width: int | None, devices: Devices) -> Iterator[Entry | None]:
-    """Yield each entry, by its IOMMU's number of cells, `width` if it names none; None, as the
-    last, if the number is not known or there are not as many.
+    """Yield each entry, with as many cells as its IOMMU has, or `width` if it names no IOMMU; at
+    the end None, if the number is not known or cells are missing.
     """
     at = 0
     while at < len(cells):

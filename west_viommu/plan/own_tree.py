@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the generated vSMMU fits the guest's own tree."""
+"""Conflicts between the generated vSMMU and the guest's own tree."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from west_viommu.names import VSMMU_LABEL
 
 
 def clashes(asked: Asked, guest: GuestTree, profile: Profile) -> Iterator[Diagnostic]:
-    """What of the guest's own tree the vSMMU of `profile` would clash with, if anything asks for
-    one.
+    """Yield the conflicts of the vSMMU of `profile` with the guest's own tree, if any request needs
+    a vSMMU.
     """
     viommu = profile.viommu
     if viommu is None:
@@ -41,7 +41,7 @@ def clashes(asked: Asked, guest: GuestTree, profile: Profile) -> Iterator[Diagno
 
 
 def _in_its_place(asked: Asked, guest: GuestTree, viommu: Viommu) -> Iterator[Diagnostic]:
-    """The guest's own nodes at the addresses, or on an interrupt, of the vSMMU."""
+    """Yield the guest's own nodes at the addresses, or on an interrupt, of the vSMMU."""
     asking = {request.path for request in asked.requests}
     own = f"/{viommu.node_name}"
     for path, region in asked.occupied:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Xen's partial tree, for one toolstack: what it may have of the guest's /passthrough,
-and the properties from which Xen learns what to map (Xen, docs/misc/arm/passthrough.txt).
+"""Xen's partial tree, for one toolstack: the parts of the guest's /passthrough that it may contain,
+and the properties from which Xen learns the mappings (Xen, docs/misc/arm/passthrough.txt).
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from west_viommu.tree.node import Node, Tree, name_of
 _ROOT_CELLS = (2, 2)
 # GUEST_PHANDLE_GIC is 65000, and Xen keeps one below it.
 _LAST_PHANDLE = 64998
-# Of different property names, with their ends; whole hosts have up to 5 KiB. dtc
-# compares each with every place in those before it (stringtable_insert in its flattree.c).
+# Different property names, with their ends; whole hosts have up to 5 KiB. dtc compares each with
+# every place in those before it (stringtable_insert in its flattree.c).
 _MOST_OF_NAMES = 1 << 13
 Properties = dict[str, bytes]
 
 
 class PartialTree(NamedTuple):
-    """The tree for one toolstack. `references`: path of a node -> property -> those of its cells
-    that refer to a node, by their index. `left_out`: path of a guest node -> what of it refers to
-    nodes that the guest of Xen lacks, or cannot be read.
+    """The tree for one toolstack. `references`: path of a node -> property -> its cells that refer
+    to a node, by their index. `left_out`: path of a guest node -> its properties that refer to
+    nodes which the guest of Xen lacks, or that cannot be read.
     """
 
     toolstack: str
@@ -48,7 +48,9 @@ class PartialTree(NamedTuple):
     left_out: Mapping[str, tuple[LeftOut, ...]]
 
     def told(self) -> Iterator[tuple[str, str]]:
-        """The first nodes of `left_out`, and the first of what each of them lacks, for people."""
+        """Yield the first nodes of `left_out`, each with the first properties that it lacks, as
+        text.
+        """
         for path, those in islice(self.left_out.items(), MOST_ALIKE):
             yield path, "; ".join(first_few(map(str, those)))
         more = len(self.left_out) - MOST_ALIKE
@@ -59,14 +61,14 @@ class PartialTree(NamedTuple):
 def partial_tree(
     toolstack: str, devices: Sequence[PlanDevice], gic: Gic, guest: GuestTree, profile: Profile
 ) -> tuple[PartialTree, tuple[Diagnostic, ...]]:
-    """The partial tree that gives `devices` to `guest`, for `toolstack`, and what of the guest it
-    cannot have. `gic`: the guest's.
+    """Return the partial tree that gives `devices` to `guest`, for `toolstack`, and the problems of
+    guest nodes that it cannot have. `gic`: the guest's.
     """
     return _Builder(toolstack, devices, gic, guest, profile).tree()
 
 
 class _Builder:
-    """Makes one tree, and remembers what it left out."""
+    """Makes one tree, and records the properties that it leaves out."""
 
     def __init__(
         self,
@@ -84,7 +86,7 @@ class _Builder:
         self._devices = {device.node: device for device in devices}
         self._left_out: dict[str, tuple[LeftOut, ...]] = {}
         self._problems: list[Diagnostic] = []
-        # Path of a node -> property -> its cells that are phandles, by their index.
+        # Path of a node -> property -> its phandle cells, by their index.
         self._phandles: dict[str, dict[str, dict[int, int]]] = {}
         self._addresses = AddressMap(guest.tree)
         bus = guest.tree.node(PASSTHROUGH) or guest.tree.root
@@ -95,14 +97,15 @@ class _Builder:
         self._gic_phandle, self._smmu_phandle = next(free), next(free)
 
     def tree(self) -> tuple[PartialTree, tuple[Diagnostic, ...]]:
-        """The whole tree: /passthrough first, as Xen counts stream IDs in document order."""
+        """Return the whole tree: /passthrough first, as Xen counts stream IDs in document order."""
         root: Properties = {
             "#address-cells": pack(">I", _ROOT_CELLS[0]),
             "#size-cells": pack(">I", _ROOT_CELLS[1]),
             "model": BLOB_MARK.encode() + b"\0",
         }
         if self._toolstack == "libxl":
-            # Not copied: the nodes get their parent from the root of the guest, and dtc from here.
+            # Not copied: in the guest, the nodes inherit their parent from its root; for dtc, from
+            # this one.
             root["interrupt-parent"] = pack(">I", self._gic_phandle)
         children = [
             _node(PASSTHROUGH, self._bus_properties(), self._children(self._bus)),
@@ -115,7 +118,9 @@ class _Builder:
         return tree, (*self._problems, *self._too_many_names(whole))
 
     def _too_many_names(self, whole: Tree) -> Iterator[Diagnostic]:
-        """A tree that dtc would take long to compile; told of the node with the most names."""
+        """Yield a problem for a tree that dtc would take long to compile, at the node with the most
+        names.
+        """
         names = {name for node in whole.nodes() for name in node.properties}
         if sum(len(name) + 1 for name in names) > _MOST_OF_NAMES:
             node = max(whole.nodes(), key=lambda each: len(each.properties))
@@ -172,7 +177,7 @@ class _Builder:
             if device or is_raw(node):
                 self._malformed(error, node)
             else:
-                # Nobody asks for the node: what can be read of it does no harm.
+                # The node makes no request: its readable properties do no harm.
                 left_out.append(LeftOut((error.diagnostic.prop,), error.diagnostic.what))
         except OverflowError:
             hint = "give the bus #address-cells = <2> and #size-cells = <2>"
@@ -193,14 +198,14 @@ class _Builder:
         )
 
     def _phandle(self, node: Node) -> Properties:
-        """That of a node that is referred to, and one that its user gave it, as it may be meant by
-        a number in a property that no table has.
+        """Return the phandle of a node that another refers to, or to which its user gave one, as a
+        number in a property that no table has may mean it.
         """
         phandle = phandle_of(node)
         is_target = node.path in self._links.targets
         if not is_target and (not self._guest.tree.is_numbered(node) or phandle > _LAST_PHANDLE):
             return {}
-        # That of the vSMMU has its own message.
+        # The phandle of the vSMMU has its own message.
         if phandle > _LAST_PHANDLE and phandle != VSMMU_PHANDLE:
             self._problems.append(
                 Diagnostic(
@@ -217,14 +222,14 @@ class _Builder:
 
     def _interrupts(self, node: Node) -> Kept:
         is_libxl = self._toolstack == "libxl"
-        # libxl's own GIC has Xen's number for it; dom0less takes that of the stub.
+        # libxl's own GIC has Xen's phandle; dom0less uses the phandle of the stub.
         number = XEN_GIC_PHANDLE if is_libxl else self._gic_phandle
         return kept_interrupts(
             self._guest, self._gic, self._links, node, number, is_named=not is_libxl
         )
 
     def _references(self, whole: Tree, node: Node) -> dict[str, dict[int, Node]]:
-        """Which cells of `node` are phandles, of nodes in the `whole` tree."""
+        """Return the cells of `node` that are phandles of nodes in the `whole` tree."""
         by_property: dict[str, dict[int, Node]] = {}
         if is_below_passthrough(node.path):
             origin = self._guest.tree.node(node.path) or node
@@ -243,7 +248,7 @@ class _Builder:
         return by_property
 
     def _raw(self, node: Node) -> Properties:
-        """What Xen maps for a node without a host device, in whole pages."""
+        """Return the property with the mappings of a node without a host device, in whole pages."""
         pages = [
             PlanRegion(host.base, guest.base, host.size).whole_pages
             for host, guest in xen_reg(self._guest, node)
@@ -258,13 +263,16 @@ class _Builder:
         )
 
     def _assigned(self, node: Node, device: PlanDevice) -> Properties:
-        """What makes it an assigned device. xen,reg goes with xen,path even where it is empty."""
-        # libxl rewrites only direct children; where IDs stay, what it would write can be given.
+        """Return the properties that make it an assigned device. xen,reg accompanies xen,path even
+        if it is empty.
+        """
+        # libxl rewrites only direct children; if IDs are unchanged, the tree can have them as libxl
+        # would write them.
         is_rewritten = self._toolstack != "libxl" or node.path.count("/") == 2
         phandle = self._smmu_phandle
         if not is_rewritten and self._keeps_ids:
             phandle = VSMMU_PHANDLE
-        # A guest without vSMMU has nothing that they could refer to.
+        # A guest without vSMMU has no node to which they could refer.
         streams = device.streams if self._has_viommu else ()
         iommus = b"".join(pack(">II", phandle, stream.pmaster) for stream in streams)
         return {
@@ -275,7 +283,7 @@ class _Builder:
         }
 
     def _aliases(self) -> Iterator[Node]:
-        """The guest's aliases for nodes below /passthrough."""
+        """Yield the guest's aliases for nodes below /passthrough."""
         aliases = self._guest.tree.node("/aliases")
         kept = {
             name: value
@@ -286,7 +294,9 @@ class _Builder:
             yield _node("/aliases", kept, ())
 
     def _stubs(self) -> Iterator[Node]:
-        """What the phandles above mean to dtc, and to Xen's check of interrupt-parent."""
+        """Yield the nodes that the phandles above refer to, for dtc and for Xen's check of
+        interrupt-parent.
+        """
         gic = {
             "interrupt-controller": b"",
             "#interrupt-cells": pack(">I", 3),
@@ -303,5 +313,5 @@ def _node(path: str, properties: Properties, children: tuple[Node, ...]) -> Node
 
 
 def _cells(number: int, count: int) -> bytes:
-    """`number` in `count` cells. Raises OverflowError where it does not fit."""
+    """Return `number` in `count` cells. Raises OverflowError if it does not fit."""
     return number.to_bytes(4 * count, "big")

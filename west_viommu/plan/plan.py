@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan: what a guest gets of its host. viommu.json is written from it and read into it.
+"""The plan: the parts of a host that a guest gets. viommu.json is written from it and read into it.
 
 The field names are the keys of the file, whose schema is schemas/plan.json.
 """
@@ -17,9 +17,7 @@ from west_viommu.tree.addresses import Region
 
 
 class PlanHost(NamedTuple):
-    """The host tree that the plan is for: the `model` of its root, and its sum
-    (tree/digest.py).
-    """
+    """The host tree that the plan is for: the `model` of its root, and its sum (tree/digest.py)."""
 
     model: str | None
     sha256: str
@@ -36,7 +34,7 @@ class PlanViommu(NamedTuple):
 
 
 class PlanRegion(NamedTuple):
-    """`size` bytes of the host, and where the guest sees them."""
+    """`size` bytes of the host, at their addresses on the host and in the guest."""
 
     host: int
     guest: int
@@ -44,17 +42,17 @@ class PlanRegion(NamedTuple):
 
     @property
     def on_host(self) -> Region:
-        """Where it is on the host."""
+        """The region at its host addresses."""
         return Region(self.host, self.size)
 
     @property
     def in_guest(self) -> Region:
-        """Where the guest sees it."""
+        """The region at its guest addresses."""
         return Region(self.guest, self.size)
 
     @property
     def whole_pages(self) -> PlanRegion:
-        """The pages that it touches."""
+        """The whole pages that the region touches."""
         host = in_pages(self.on_host)
         return PlanRegion(host.base, in_pages(Region(self.guest, 1)).base, host.size)
 
@@ -84,8 +82,8 @@ class PlanCompatible(NamedTuple):
 
 
 class PlanDevice(NamedTuple):
-    """A device that the guest gets. `pages`: what the hypervisor maps of it; `needs`: the clocks,
-    supplies and so on of other host nodes that it needs.
+    """A device that the guest gets. `pages`: the pages of it that the hypervisor maps; `needs`: the
+    clocks, supplies and so on of other host nodes that it needs.
     """
 
     node: str
@@ -102,12 +100,12 @@ class PlanDevice(NamedTuple):
 
     @property
     def is_protected(self) -> bool:
-        """Whether the hypervisor confines its DMA."""
+        """True if the hypervisor confines its DMA."""
         return bool(self.streams or self.maps)
 
     @property
     def ids_by_iommu(self) -> dict[str, list[str]]:
-        """The stream IDs that it has behind each IOMMU, as a person reads them."""
+        """The stream IDs that it has behind each IOMMU, as text."""
         ids: dict[str, list[str]] = {}
         for stream in self.streams:
             ids.setdefault(stream.iommu, []).append(f"{stream.pmaster:#x}")
@@ -125,8 +123,8 @@ class PlanRaw(NamedTuple):
 
 
 class PlanExtra(NamedTuple):
-    """Registers that a device has besides those of its host node, by viommu.yml: `size` bytes of
-    the host at `host`, and why.
+    """Registers that viommu.yml adds to a device: `size` bytes of the host at `host`, and the
+    reason.
     """
 
     device: str
@@ -144,12 +142,12 @@ class PlanPermission(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a guest gets of its host.
+    """The host resources that a guest gets.
 
-    `vsid`: the policy that numbered the streams. `domain`: what else the domain has
-    (names.DOMAIN). `viommu`: None if no device needs a vSMMU: Xen panics over an unused one.
-    `raw`: host memory that is mapped without a device. `extra`: what viommu.yml adds to devices.
-    `unasked`: the nodes below /passthrough with registers that ask for no device. `marks`: the host
+    `vsid`: the policy that numbered the streams. `domain`: further features of the domain
+    (names.DOMAIN). `viommu`: None if no device needs a vSMMU: Xen panics over an unused one. `raw`:
+    host memory that is mapped without a device. `extra`: registers that viommu.yml adds to devices.
+    `unasked`: the nodes below /passthrough with registers that request no device. `marks`: the host
     nodes that dom0 must not get. `memory_limit`: the bytes of memory that the domain may have at
     most, so that no device lies in its memory; None if no device could. `files`: the other files of
     the run, and the SHA-256 of each. `cpu_limit`: the virtual CPUs that the domain may have at
@@ -181,7 +179,7 @@ class Plan(NamedTuple):
 
     @property
     def added(self) -> tuple[str, ...]:
-        """What viommu.yml adds to single devices, for people."""
+        """The additions of viommu.yml to single devices, as text."""
         return tuple(
             f"{Region(entry.host, entry.size)} for {entry.device}, because: {entry.reason}"
             for entry in self.extra
@@ -189,7 +187,7 @@ class Plan(NamedTuple):
 
     @property
     def pages(self) -> tuple[PlanRegion, ...]:
-        """What the hypervisor maps, in whole pages: once each, in the guest's order."""
+        """The regions that the hypervisor maps, in whole pages: once each, in the guest's order."""
         regions = [region for device in self.devices for region in device.pages]
         regions += [region for raw in self.raw for region in raw.regions]
         return tuple(dict.fromkeys(region.whole_pages for region in regions))

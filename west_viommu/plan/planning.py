@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From requests to a plan: find each host device, number its streams, settle what host.overlay can,
-and judge the rest.
+"""From requests to a plan: find each host device, number its streams, add the marks of
+host.overlay, and judge the rest.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ from west_viommu.tree.cells import TreeError
 from west_viommu.tree.digest import digest
 from west_viommu.tree.node import Tree
 
-# For one device, where viommu.yml allows several. Each has all of its streams.
+# For one device, if viommu.yml allows several. Each has all of its streams.
 MOST_REQUESTS = 16
 
 
 class Planned(NamedTuple):
-    """A plan, what it was made from, and what there is to say of it.
+    """A plan, its inputs, and the messages about it.
 
-    With an error among the `problems`, nothing of it must be written. `hindered`: toolstack -> why
-    it cannot make the domain. `refused`: the guest's nodes that an error is about. `trees`: Xen's
-    partial trees.
+    If the `problems` have an error, nothing of it must be written. `hindered`: toolstack -> why it
+    cannot make the domain. `refused`: the guest's nodes with an error. `trees`: Xen's partial
+    trees.
     """
 
     plan: Plan
@@ -77,12 +77,12 @@ class Planned(NamedTuple):
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
-        """The problems that refuse nothing."""
+        """The problems that do not refuse the plan."""
         return tuple(problem for problem in self.problems if problem.warning)
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What its user should know of the plan itself."""
+        """Notes for the user on the plan itself."""
         asked = self.guest.asked
         remarks = [
             f"{path} asks for no host device (no iommus, no xen,path): nothing is mapped for it"
@@ -104,7 +104,7 @@ class Planned(NamedTuple):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What its user should know besides the warnings."""
+        """Notes for the user besides the warnings."""
         return (*self.remarks, *self._left_out())
 
     def _left_out(self) -> Iterator[str]:
@@ -121,7 +121,7 @@ class Planned(NamedTuple):
 
 
 def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
-    """Return the plan for what `guest` asks for, without partial trees; its problems are in the
+    """Return the plan for the requests of `guest`, without partial trees; its problems are in the
     guest's order.
     """
     asked, devices = guest.asked, host.devices
@@ -132,7 +132,7 @@ def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
     examiner = Examiner(holdings, terms, paper)
     identities = Matcher(holdings, permissions, examiner).identities(asked.requests)
     matched = dict(_each_once(identities, told))
-    # A node that appears twice is not in the way of the other.
+    # A node that appears twice does not conflict with itself.
     again = {
         r.path for r, identity in identities.items() if identity.assignment != matched[r].assignment
     }
@@ -140,7 +140,7 @@ def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
     by_node = {assigned.node: assigned for assigned in ownership.assigned}
     assignments = [identity.assignment for identity in matched.values() if identity.assignment]
     extra = _extra(terms, assignments)
-    # Of what was refused for what it says, it is not known what it would need.
+    # After a refusal, it is not known which permissions the rest needs.
     is_known = not ownership.refused and not asked.errors
     problems = (
         *asked.problems,
@@ -151,7 +151,7 @@ def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
         *_stale_extra(terms, extra, is_known=is_known),
     )
     if all(problem.warning for problem in problems):
-        # Of a host that fits the guest, and that the user has no reason to change yet.
+        # Only if the host fits the guest, and nothing else makes the user change it.
         swept = ownership.conflicts
         marks = {mark.node for mark in swept.marks}
         problems += tuple(xen_stops(holdings, marks, swept.triggers, ownership.first_of))
@@ -197,8 +197,8 @@ def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
 def _each_once(
     identities: Mapping[Request, Identity], told: Told
 ) -> Iterator[tuple[Request, Identity]]:
-    """What became of each request, which is `told`. Of a device that one has already, there is no
-    more to say.
+    """Yield each request with its result, and add its problems to `told`. A further request for the
+    same device gets only that problem.
     """
     asking: dict[str, list[Request]] = {}
     for request, identity in identities.items():
@@ -223,7 +223,9 @@ def _ownership(
     holdings: Holdings,
     paper: Paper,
 ) -> Ownership:
-    """What is `asked` for and by whom, where the nodes at `again` ask for what another has."""
+    """Return the requested resources and the requests that get them; the nodes at `again` repeat
+    the request of another node.
+    """
     refused = frozenset(
         request.path for request, identity in matched.items() if identity.is_refused
     )
@@ -250,7 +252,9 @@ def _ownership(
 def _assigned(
     assignments: Sequence[Assignment], terms: Terms, holdings: Holdings
 ) -> Iterator[Assigned]:
-    """Yield what the guest gets by each of `assignments`, with its stream IDs on both sides."""
+    """Yield the resources that the guest gets by each of `assignments`, with its stream IDs on both
+    sides.
+    """
     by_policy = numbers(assignments, terms)
     fixed = fixed_numbers(assignments, terms) or [None for _ in assignments]
     for assignment, ids, fixed_ids in zip(assignments, by_policy, fixed, strict=True):
@@ -269,7 +273,7 @@ def _assigned(
 
 
 def _pages(assignment: Assignment, holdings: Holdings) -> tuple[Mapped, ...]:
-    """Return what is mapped for the device: its regions, and the windows of a PCI bridge, at the
+    """Return the mappings of the device: its regions, and the windows of a PCI bridge, at the
     host's addresses, unless xen,reg has them, whole or in part.
     """
     pages = mapped_pages(assignment.request)
@@ -295,13 +299,13 @@ def _streams(
 def _judged(
     requests: Iterable[Request], ownership: Ownership, told: Told, paper: Paper
 ) -> Iterator[Diagnostic]:
-    """What the hazards say of each request, and then of the raw mappings. It is `told` in the order
-    of the hazards, and here by node.
+    """Yield the hazards of each request, and then of the raw mappings. They are added to `told` in
+    the order of the hazards, and come out by node.
     """
     _judge(ownership, told)
     refused = told.refused
     for assigned in ownership.assigned:
-        # Of a node that is refused, its error says enough.
+        # For a refused node, the error is enough.
         if assigned.node not in refused and (found := parts_omitted(assigned, paper)):
             told.add("parts-omitted", found, assigned.node, assigned.names)
     for request in requests:
@@ -314,7 +318,7 @@ def _judged(
 
 
 def _judge(ownership: Ownership, told: Told) -> None:
-    """What the hazards say of each request is `told`; nothing of those that are refused before."""
+    """Add the hazards of each request to `told`, except for requests that were refused before."""
     refused: set[tuple[str, str]] = set()
     names = {assigned.node: assigned.names for assigned in ownership.assigned}
     for hazard, path, finding in findings(ownership):
@@ -401,7 +405,9 @@ def _hindered(
 
 
 def _hinders_xl(ownership: Ownership, extra: Iterable[Extra]) -> str:
-    """Return what hinders xl: it runs in dom0, and can hand on only what dom0 has a right to."""
+    """Return the reason why xl cannot make the domain: it runs in dom0, and can only pass on
+    resources that dom0 may access.
+    """
     if not ownership.terms.has_dom0:
         return "there is no dom0, where xl would run"
     for assigned in ownership.assigned:
@@ -421,7 +427,9 @@ def _hinders_xl(ownership: Ownership, extra: Iterable[Extra]) -> str:
 
 
 def _extra(terms: Terms, assignments: Iterable[Assignment]) -> tuple[Extra, ...]:
-    """What viommu.yml adds, and the guest lists as a region of the device."""
+    """Return the regions that viommu.yml adds, and that the guest lists as a region of
+    the device.
+    """
     used = {
         entry
         for assignment in assignments
@@ -442,7 +450,9 @@ def _stale_extra(terms: Terms, used: Collection[Extra], *, is_known: bool) -> It
 def _stale_vsids(
     terms: Terms, assignments: Sequence[Assignment], *, is_known: bool
 ) -> Iterator[Diagnostic]:
-    """What viommu.yml numbers, and nobody asks for or would use. `is_known`: what is asked for."""
+    """Yield a problem for each number in viommu.yml that no request uses. `is_known`: all requests
+    are known.
+    """
     named: set[str] = set()
     by_path = {
         path: assignment.device.path

@@ -71,7 +71,8 @@ def between(
 
 
 def shown(holder: Holder) -> str:
-    """Return the host node of the holder, or its guest node if it maps memory without a host node.
+    """Return the host node of the holder, or its guest node if it maps memory without a
+    host node.
     """
     return holder.host or holder.node.partition(":")[2]
 
