@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a built tree, its plan and the hypervisor's tree for the guest still agree. No I/O."""
+"""The comparison of a built tree with its plan and with the hypervisor's tree. No I/O."""

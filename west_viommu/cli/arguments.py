@@ -26,9 +26,9 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 class Command(NamedTuple):
-    """A command: its help texts, what adds its arguments to a parser, and the `function` that runs
-    it, in the `module` of this package that has its name or another. The module's record Options
-    names the arguments that the function needs.
+    """A command: its help texts, the function that adds its arguments to a parser, and the
+    `function` that runs it, in the `module` of this package that has its name or another. The
+    module's record Options names the arguments that the function needs.
     """
 
     name: str
@@ -63,7 +63,7 @@ def _add_preprocessor_arguments(parser: ArgumentParser) -> None:
 def _profile(name: str) -> str:
     if name in PROFILES or is_profile_path(name):
         return name
-    # Late: only a slip needs it.
+    # Imported late: only a mistyped name needs it.
     from west_viommu.diagnostics import close_matches
 
     close = close_matches(name, PROFILES, 1)
@@ -574,7 +574,7 @@ COMMANDS = (
     ),
 )
 
-# Those that west has in its own way, or cannot have.
+# Commands for which west has its own way, or which cannot be west commands.
 ALONE = (
     Command(
         "completion",
@@ -599,7 +599,9 @@ ALONE = (
 
 
 class HelpFormatter(RawDescriptionHelpFormatter):
-    """Help in 80 columns. To ask the terminal, argparse would load shutil at every start."""
+    """Help in 80 columns. To get the terminal's width, argparse would load shutil at every
+    start.
+    """
 
     def __init__(self, prog: str):
         super().__init__(prog, width=80)

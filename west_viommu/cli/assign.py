@@ -47,8 +47,8 @@ class Options(NamedTuple):
 
 
 def run(options: Options, console: Console) -> None:
-    """Plan the domain, write its folder, and print what was chosen. Raises Refused with all that is
-    wrong, and leaves nothing then.
+    """Plan the domain, write its folder, and print the choices. Raises Refused with all mistakes,
+    and then leaves no files.
     """
     wish = _wish(options)
     allowed = tuple(map(permission, options.allow))
@@ -66,7 +66,7 @@ def run(options: Options, console: Console) -> None:
 
 
 def _wish(options: Options) -> Wish:
-    """Return what the command line asks for. Raises UsageError."""
+    """Return the arguments of the job, by the command line. Raises UsageError."""
     if not options.nodes:
         profile = options.profile or RELEASED
         what = (
@@ -110,7 +110,7 @@ def _load(text: str) -> tuple[str, int]:
 
 
 def _report(made: Assigned, folder: str, files: Iterable[str]) -> Iterator[str]:
-    """Yield the lines that say who gets what, what else it needs, and every choice."""
+    """Yield the lines on the devices of the domain, their further needs, and every choice."""
     (domain,) = made.found.domains
     yield f"{domain.name}  {domain.memory} MiB, {domain.cpus} CPU{'s' if domain.cpus > 1 else ''}"
     for device in domain.plan.devices:

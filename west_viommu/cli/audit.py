@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`viommu audit`: what somebody's own files for Xen give, against what the host's devices have."""
+"""`viommu audit`: compare other people's files for Xen with the devices of the host."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Options(NamedTuple):
 
 
 def run(options: Options, console: Console) -> int:
-    """Read host and set, judge, print. 1 if anything is wrong."""
+    """Read host and set, judge, print. Return 1 if there is any mistake."""
     permissions = tuple(map(permission, options.allow))
     chosen = settings_of_host(options, (), console)
     name = chosen.host or ""
@@ -71,7 +71,7 @@ def run(options: Options, console: Console) -> int:
 
 
 def _diffs(sets: Sets, host: Host, terms_of: Callable[[SetDomain], Terms]) -> Iterator[str]:
-    """Yield what makes the lists of each configuration of xl right."""
+    """Yield the diffs that correct the lists of each configuration of xl."""
     # Imported late: few runs need them.
     from west_viommu.audit.fix import right_lists
     from west_viommu.write.xl import xl_diff

@@ -56,8 +56,8 @@ class Options(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A job that is done: what was planned, the files by name in the order of writing, and notes
-    for the user.
+    """A finished job: the plan, the files by name in the order of writing, and notes for the
+    user.
     """
 
     planned: Planned
@@ -65,14 +65,14 @@ class Done(NamedTuple):
     notes: tuple[str, ...]
 
     def tell(self, console: Console, warnings: Iterable[Diagnostic] | None = None) -> None:
-        """Print the `warnings`, or else all, and the notes."""
+        """Print the `warnings` (default: all), and the notes."""
         console.report(self.planned.warnings if warnings is None else warnings)
         for note in self.notes:
             console.note(note)
 
 
 def run(options: Options, console: Console) -> None:
-    """Read both trees, plan, write. Raises Refused with all that is wrong with either."""
+    """Read both trees, plan, write. Raises Refused with all mistakes of either."""
     folder = next((name for name in options.guests if _is_application(name)), None)
     if folder:
         raise UsageError(f"{folder} is the folder of an application: name it with -s {folder}")
@@ -91,21 +91,21 @@ def run(options: Options, console: Console) -> None:
             console.note(f"no --profile: this assumes {about}")
         _report(options, console, output, result)
     except Refused as refused:
-        # Whatever refused it: settings before the job, or Zephyr after it.
+        # Settings may refuse it before the job, or Zephyr after it.
         output.remove_after(refused)
         raise
     except OSError:
-        # Nobody was told of the set: by the exit status there is none.
+        # The summary could not be printed, so leave no files.
         output.remove()
         raise
 
 
 def _report(options: Options, console: Console, output: Output, result: Done) -> None:
-    """Print what there is to tell of a run that was not refused."""
+    """Print the messages of a run that was not refused."""
     if options.diff and isinstance(output, Untouched):
         from west_viommu.write.files import changes
 
-        # The text of files: no command in it is named as the user types it.
+        # The text of files: the commands in it stay as they are written.
         tell(changes(str(output.folder), output.content(), result.files))
     elif not options.quiet:
         is_dry = options.dry_run
@@ -114,14 +114,14 @@ def _report(options: Options, console: Console, output: Output, result: Done) ->
 
 
 def _folder(options: Options) -> Path:
-    """The output folder: -o, else viommu in the build directory, else here."""
+    """Return the output folder: -o, else viommu in the build directory, else here."""
     if options.output:
         return Path(options.output)
     return (image(options.build_dir) if options.build_dir else Path()) / "viommu"
 
 
 def _result(options: Options, console: Console, output: Output) -> tuple[Settings, Done]:
-    """What was chosen, and what was made of it."""
+    """Return the settings, and the result of the job."""
     app = application(options.source_dir, options.build_dir)
     chosen = chosen_by(options, app, options.vsid or os.environ.get("VIOMMU_VSID"))
     if not chosen.host:
@@ -167,10 +167,10 @@ def _bound(
 
 
 def done(host: Host, guest: Guest, chosen: Settings, binding_dirs: Sequence[str]) -> Done:
-    """Plan and render what the guest asks for. Raises Refused with every problem of the requests.
+    """Plan and render the requests of the guest. Raises Refused with every problem of the requests.
 
-    `binding_dirs`: the directories of Zephyr's bindings; () where they are not known, and no
-    bindings are generated.
+    `binding_dirs`: the directories of Zephyr's bindings; () if they are not known, and no bindings
+    are generated.
     """
     made = planned_by(host, guest, chosen)
     files = render(made, binding_dirs)
@@ -183,8 +183,8 @@ def done(host: Host, guest: Guest, chosen: Settings, binding_dirs: Sequence[str]
 def _both(
     host: Callable[[], Host], guest: AbstractContextManager[Callable[[], Guest]]
 ) -> tuple[Host, Guest]:
-    """Return both. What is wrong with one does not hide the other's problems. The host is read
-    while the preprocessor works on the guest.
+    """Return both. Errors of one do not hide the other's. The host is read while the preprocessor
+    works on the guest.
     """
     with ExitStack() as running:
         read_guest = _tried(lambda: running.enter_context(guest))
@@ -197,7 +197,7 @@ def _both(
 
 
 def _tried(read: Callable[[], T]) -> T | Refused:
-    """Return what `read` does, or why it was refused."""
+    """Return the result of `read`, or its refusal."""
     try:
         return read()
     except Refused as refused:
@@ -205,8 +205,9 @@ def _tried(read: Callable[[], T]) -> T | Refused:
 
 
 def _zephyr_bindings(app: str) -> list[str]:
-    """The bindings of Zephyr and of the application; [] where no Zephyr is known. Raises Refused
-    where ZEPHYR_BASE is wrong: ours would include none of Zephyr's, without a word.
+    """Return the directories of bindings of Zephyr and of the application; [] if no Zephyr is
+    known. Raises Refused if ZEPHYR_BASE is wrong: our bindings would silently include none of
+    Zephyr's.
     """
     base = os.environ.get("ZEPHYR_BASE")
     if base and not os.path.isdir(os.path.join(base, BINDINGS)):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`viommu check`: a built tree still agrees with the host, and with what the guest was given."""
+"""`viommu check`: whether a built tree still agrees with the host, and with the guest's tree from
+Xen.
+"""
 
 from __future__ import annotations
 
@@ -39,17 +41,17 @@ from west_viommu.tree.cells import counted
 
 BUILT = "zephyr/zephyr.dts"
 SCHEMA = 1
-# One cell that is longer must not make all of its column as long.
+# The width of a column: a single longer cell must not widen all of it.
 _WIDEST = 200
-# Characters of all differences. A few bytes of a tree may stand for a long path in each.
+# Characters of all differences. A few bytes of a tree may expand to a long path in each.
 _MOST_TEXT = 1 << 20
-# Against what -> what "expected" and "found" are then.
+# The side compared with -> the meanings of "expected" and "found".
 _SIDES = {
     "build": ("the build itself", "planned", "built"),
     "host": ("the host", "host", "built"),
     "guest-dtb": ("the guest's tree", "built", "given"),
 }
-# Each difference, and the side that it is on.
+# Each difference, and its side.
 _Found = Sequence[tuple[str, Diagnostic]]
 
 
@@ -73,9 +75,9 @@ class Options(NamedTuple):
 
 
 def run(options: Options, console: Console) -> int:
-    """Compare, print, and say whether there is a difference."""
+    """Compare, print, and return whether there is a difference."""
     if options.system is not None:
-        # Of no use to a check of one guest.
+        # Imported late: a check of one guest does not need it.
         from west_viommu.cli.system import Options as SystemOptions
         from west_viommu.cli.system import check
 
@@ -111,7 +113,7 @@ def run(options: Options, console: Console) -> int:
         raise UsageError("name what to compare with: --host HOST, --guest-dtb DUMP, or both")
     name, sealed = _built(options.dts, options.build_dir)
     tree = finished_tree(name)
-    # A node that is disabled by now is a difference from the plan.
+    # A node disabled since then is a difference from the plan.
     wanted = asked(tree, [device.node for device in sealed.devices] if sealed else ())
     guest = Guest((), tree, wanted)
     built = view(tree)
@@ -142,8 +144,8 @@ def run(options: Options, console: Console) -> int:
 
 
 def _profile_of(chosen: Settings, sealed: Plan | None) -> Profile | None:
-    """The profile of the build, or that was chosen; None where neither is known, or it is a user's
-    own, of which the plan does not say the file.
+    """Return the profile of the build, or the chosen one; None if neither is known, or it is a
+    user's own, and the plan does not have its file.
     """
     if chosen.profile:
         return profile(chosen.profile, None)
@@ -154,7 +156,7 @@ def _profile_of(chosen: Settings, sealed: Plan | None) -> Profile | None:
 
 def _as_bound(chosen: Settings, guest: Guest, built: View, console: Console) -> Settings:
     """Return `chosen` with the profile of a released Xen if bind made the tree for a Xen without
-    vSMMU: its overlay is in the tree, and has none.
+    vSMMU: its overlay is in the tree, without a vSMMU.
     """
     if built.vsmmu or BUS_COMPATIBLE not in guest.asked.bus_compatible:
         return chosen
@@ -172,8 +174,8 @@ def _check_compared(
     has_host: bool,
     found: _Found,
 ) -> None:
-    """Name the nodes of a tree without a plan that say of no host device that they are it. Raises
-    Refused if no other node was compared.
+    """Print the nodes of a tree without a plan that name no host device. Raises Refused if no other
+    node was compared.
     """
     hint = "give the build directory with its viommu.json (-d), or give each node "
     hint += 'xen,path = "HOST-NODE"'
@@ -186,7 +188,7 @@ def _check_compared(
 
 
 def _built(dts: str | None, build_dir: str | None) -> tuple[str, Plan | None]:
-    """The built tree's file, and the plan that it was built by, where that is known."""
+    """Return the file of the built tree, and the plan by which it was built, if known."""
     if dts:
         return dts, None
     build = image(build_dir or os.curdir)
@@ -212,7 +214,9 @@ def _of_host(
     built: View,
     sealed: Plan | None,
 ) -> Iterator[Diagnostic]:
-    """What the host tree makes of the built tree's requests: hazards, and another plan."""
+    """Yield the problems of the built tree's requests with the host tree: hazards, and changes of
+    the plan.
+    """
     agreed = terms(_as_built(chosen, sealed))
     host = read_host(chosen.host or "", options.include, options.define)
     bound = sealed.devices if sealed else None
@@ -242,8 +246,8 @@ def _too_many() -> Diagnostic:
 
 
 def _as_built(chosen: Settings, sealed: Plan | None) -> Settings:
-    """`chosen`, and what nobody chose as the build had it. Raises Refused where it had a profile
-    of which the plan does not say the file.
+    """Return `chosen`, with the build's settings if the user chose no others. Raises Refused if the
+    build had a profile whose file the plan does not have.
     """
     if not sealed:
         return chosen
@@ -260,7 +264,7 @@ def _as_built(chosen: Settings, sealed: Plan | None) -> Settings:
 
 
 def _numbered(sealed: Plan) -> Iterator[Explicit]:
-    """The numbers of the policy explicit, where no viommu.yml says them."""
+    """Yield the numbers of the policy explicit from the plan, for use without a viommu.yml."""
     for device in sealed.devices:
         ids = tuple(StreamId(stream.vmaster) for stream in device.streams)
         if ids:
@@ -268,7 +272,7 @@ def _numbered(sealed: Plan) -> Iterator[Explicit]:
 
 
 def _first_ones(found: _Found) -> int:
-    """Return how many of the differences people are shown: as much as they could read."""
+    """Return how many of the differences to show: as many as a person could read."""
     room = _MOST_TEXT
     for number, (_, each) in enumerate(found):
         room -= sum(map(len, _texts(each).values()))
@@ -278,7 +282,9 @@ def _first_ones(found: _Found) -> int:
 
 
 def _texts(each: Diagnostic) -> dict[str, str]:
-    """Return a difference as it is shown: one of the host has an id, and may have no node."""
+    """Return the fields of a difference as text: a difference of the host has an id, and may have
+    no node.
+    """
     file = each.where.file if each.where else "/"
     return {
         "node": each.node or file,
@@ -296,8 +302,8 @@ def _json(found: _Found) -> str:
 
 
 def _table(found: _Found, names: Mapping[str, str], devices: int) -> str:
-    """Return the text of `viommu check`: a table for each side that differs, or that they agree.
-    `names`: the file of each side; `devices`: how many were bound.
+    """Return the text of `viommu check`: a table for each side that differs, or a line that they
+    agree. `names`: the file of each side; `devices`: how many were bound.
     """
     lines = []
     shown = found[: _first_ones(found)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run says: results on stdout, and by one printer everything else on stderr."""
+"""The output of a run: results on stdout, and everything else by one printer on stderr."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ if TYPE_CHECKING:
     from west_viommu.write.messages import Page
 
 NO_FORM = f"VIOMMU_ERRORS must be one of {', '.join(MESSAGE_FORMS)}"
-# A source that is larger is not shown, and of few files at once is kept what they have.
+# Larger sources are not shown, and only a few are kept in memory at once.
 _MOST_OF_SOURCE = 1 << 22
 _MOST_SOURCES = 4
-# Nobody wrote a longer one to be read.
+# Longer lines were not written to be read.
 _LONGEST_LINE = 1 << 16
 
 
 class Console:
-    """Where a run prints. `program` is what the user typed to get here, `form` one of
-    names.MESSAGE_FORMS; `wants_colour` tells whether west is to have colours, and is asked on a
-    terminal only. One that `is_quiet` prints no notes. Of a source that is neither here nor in the
-    folder of what is `named` it shows no line: text of an input can say that it is of any file.
+    """The output of a run. `program` is the command as the user typed it, `form` one of
+    names.MESSAGE_FORMS; `wants_colour` returns whether west should print colours, and is called
+    only on a terminal. With `is_quiet`, no notes are printed. Lines of a source are shown only if
+    it is here or in the folder of a file `named`: an input can claim that its text comes from any
+    file.
     """
 
     def __init__(
@@ -43,36 +44,36 @@ class Console:
         self._wants_colour = wants_colour
         self._is_quiet = is_quiet
         self._named = named
-        # Of several messages on a terminal, an empty line shows where each begins.
+        # On a terminal, an empty line separates several messages.
         self._has_told = False
         self._sources: dict[str, list[bytes]] = {}
         self._hidden: set[str] = set()
 
     def report(self, problems: Iterable[Diagnostic]) -> None:
-        """Print what is wrong with the input, or to be warned of."""
+        """Print the errors and warnings about the input."""
         for problem in bounded(problems):
             typed = problem._replace(what=self._typed(problem.what), hint=self._typed(problem.hint))
             self._print(problem.severity.value, typed)
 
     def note(self, text: str) -> None:
-        """Print what is good to know, unless the run is to be quiet."""
+        """Print a note, unless the run is quiet."""
         if not self._is_quiet:
             self._print("note", Diagnostic(id="note", what=self._typed(text)))
 
     def fail(self, id: str, text: str = "") -> None:
-        """Print why this run ends, which is not its input's fault."""
+        """Print the reason why this run ends, if its input is not at fault."""
         self._print("", Diagnostic(id=id, what=self._typed(text) or id))
 
     def result(self, pieces: Iterable[str]) -> None:
-        """Print results for people: as `tell`, with each command named as the user types it."""
+        """Print results for people: as `tell`, with each command as the user would type it."""
         tell(map(self._typed, pieces))
 
     def do_not_show(self, files: Iterable[str]) -> None:
-        """Print no lines of these: they are not what was read."""
+        """Print no lines of these files: they differ from the text that was read."""
         self._hidden.update(files)
 
     def has_colour(self, stream: TextIO | None) -> bool:
-        """Whether `stream` has colours: a terminal that its user wants them on
+        """Return whether `stream` has colours: a terminal whose user wants them
         (https://no-color.org, https://force-color.org).
         """
         environment = os.environ.get
@@ -85,14 +86,14 @@ class Console:
         return self._wants_colour is None or self._wants_colour()
 
     def _typed(self, text: str) -> str:
-        """`text` with each command that it tells to run as the user types it: where there is west,
-        there need not be a `viommu`.
+        """Return `text` with each recommended command as the user would type it: with west, there
+        need not be a `viommu`.
         """
         is_west = self._program.startswith("west ")
         return text.replace("`viommu ", "`west viommu-") if is_west else text
 
     def _print(self, severity: str, problem: Diagnostic) -> None:
-        # Whoever closed stderr wants none of it; print() would take stdout.
+        # With stderr closed, print nothing; print() would use stdout.
         if sys.stderr:
             if self._has_told and self.form == MESSAGE_FORMS[0] and sys.stderr.isatty():
                 print(file=sys.stderr)
@@ -101,8 +102,8 @@ class Console:
             self._has_told = True
 
     def _lines(self, severity: str, problem: Diagnostic) -> Iterable[str]:
-        """The lines of a message. With no `severity` it is about the run."""
-        # Late: most runs have nothing to say.
+        """Return the lines of a message. Without `severity` it is about the run."""
+        # Imported late: most runs have no message.
         from west_viommu.write.messages import annotation, json_line, labelled, text_lines
 
         if self.form == "json":
@@ -125,7 +126,7 @@ class Console:
         return Page(width, self.has_colour(sys.stderr))
 
     def _source(self, where: Where | None) -> str | None:
-        """The line at `where`; None where it cannot be read any more."""
+        """Return the line at `where`; None if it can no longer be read."""
         if not where or where.line is None or where.file in self._hidden:
             return None
         if where.file not in self._sources:
@@ -140,10 +141,10 @@ class Console:
 
 
 def tell(pieces: Iterable[str] = ()) -> None:
-    """Print the last of the results, in `pieces`, so that it is known whether stdout took them.
+    """Print the last of the results, in `pieces`, and make sure that stdout takes them.
 
-    A reader that has left (head, less) had enough. Raises OSError where stdout fails otherwise, and
-    does nothing where it is closed.
+    If a reader (head, less) has left, it had enough. Raises OSError if stdout fails otherwise, and
+    does nothing if it is closed.
     """
     if sys.stdout:
         try:
@@ -157,12 +158,14 @@ def tell(pieces: Iterable[str] = ()) -> None:
 
 
 def silence_stdout() -> None:
-    """Python would complain of what it could not write once more when it exits."""
+    """Redirect stdout to the null device: at exit, Python would report its unwritten output
+    again.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def columns(descriptor: int) -> int | None:
-    """The columns of the terminal at `descriptor`, or what COLUMNS says; None where neither is."""
+    """Return the columns by COLUMNS, else of the terminal at `descriptor`; None without either."""
     wanted = os.environ.get("COLUMNS", "")
     if wanted.isdecimal() and len(wanted) < 6:
         return int(wanted)
@@ -184,8 +187,8 @@ def _texts(value: object) -> Iterable[str]:
 
 
 def _is_below(file: str, named: str) -> bool:
-    """Whether `file` is what is `named`, or in its folder or below it; links are resolved, and what
-    is hidden (.git) does not count.
+    """Return whether `file` is `named`, or in its folder or below it; links are resolved, and
+    hidden files (.git) do not count.
     """
     try:
         path, top = os.path.realpath(file), os.path.realpath(named)
@@ -207,13 +210,13 @@ def _source_lines(file: str) -> list[bytes]:
 
 
 def _in_repository(where: Where | None) -> str | None:
-    """The file of `where` as an annotation names it: from the top of the checkout."""
+    """Return the file of `where` as annotations name it: from the top of the checkout."""
     top = os.environ.get("GITHUB_WORKSPACE")
     if not where or not top:
         return where.file if where else None
     try:
         inside = os.path.relpath(os.path.realpath(where.file), os.path.realpath(top))
     except ValueError:
-        # A zero byte, or another drive.
+        # The path has a zero byte, or is on another drive.
         return where.file
     return where.file if inside.startswith(os.pardir) else inside

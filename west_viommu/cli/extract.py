@@ -26,7 +26,8 @@ from west_viommu.write.guest_node import apart, guest_nodes, stubs
 if TYPE_CHECKING:
     from west_viommu.read.bindings import Declared
 
-# What a binding need not name (edtlib), and what ours adds to every passthrough device.
+# Properties that a binding need not name (edtlib), or that our binding adds to every passthrough
+# device.
 _ALWAYS = frozenset({"compatible", "status", "reg", "interrupts", "ranges", "dma-coherent"})
 
 
@@ -44,7 +45,7 @@ class Options(NamedTuple):
 
 
 def run(options: Options, console: Console) -> None:
-    """Find the nodes, copy them, print. What speaks against passing one through goes to stderr."""
+    """Find the nodes, copy them, print. Hazards of passing one through go to stderr."""
     chosen = settings_of_host(options, options.nodes, console)
     host = chosen.host or ""
     agreed = terms_of_host(chosen)
@@ -65,7 +66,7 @@ def run(options: Options, console: Console) -> None:
 
 
 def _nodes(source: Host, names: list[str]) -> list[Node]:
-    """The nodes that are meant. Raises Refused with every name that means none."""
+    """Return the nodes named. Raises Refused with every name that matches no node."""
     found = [node_called(source.devices, name) for name in names]
     problems = [each for each in found if isinstance(each, Diagnostic)]
     if problems:
@@ -74,8 +75,8 @@ def _nodes(source: Host, names: list[str]) -> list[Node]:
 
 
 def _copied(source: Host, node: Node, bindings: str | None, along: Sequence[str]) -> Copied:
-    """Return the guest node, with remarks on what Zephyr's binding requires besides. `along`: the
-    paths of all nodes of the run.
+    """Return the guest node, with remarks on further properties that Zephyr's binding requires.
+    `along`: the paths of all nodes of the run.
     """
     directories = _directories(bindings)
     known = None
@@ -112,7 +113,7 @@ def _directories(bindings: str | None) -> list[str]:
 
 
 def _concerns(source: Host, paths: list[str], agreed: Terms) -> Iterator[Diagnostic]:
-    """What bind will say of the devices, for one guest, as warnings."""
+    """Yield the problems that bind will have with the devices, for one guest, as warnings."""
     try:
         devices = [device for device in map(source.devices.device, paths) if device]
     except TreeError as error:

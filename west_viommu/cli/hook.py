@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Zephyr build does once its devicetree is preprocessed: bind what it asks for.
+"""The hook of a Zephyr build, after the preprocessor: bind the requests in its devicetree.
 
-Zephyr's own command line for the preprocessor says where things are. What is left in the -o file is
-what Zephyr's devicetree compiler reads; what is added to the -MF file makes the build configure
-again when that changes.
+Zephyr's own command line for the preprocessor names all paths. Zephyr's devicetree compiler reads
+the -o file as the hook leaves it; a file added to the -MF file makes the build configure again when
+it changes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from west_viommu.tree.digest import sha256
 from west_viommu.write.files import Output
 
 if TYPE_CHECKING:
-    # For a source that asks for nothing, not loaded.
+    # Not loaded for a source without requests.
     from west_viommu.api import Guest
     from west_viommu.cli.bind import Done
     from west_viommu.plan.planning import Planned
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from west_viommu.read.settings import Settings
     from west_viommu.tree.node import Node
 
-# Source without any of these words asks for nothing.
+# A source without any of these words has no requests.
 _WORDS = (b"passthrough", b"xen,path")
-# What `_chosen` and `_done` import.
+# The imports of `_chosen` and `_done`.
 _MODULES = ("west_viommu.cli.bind", "west_viommu.read.settings")
-# Beside the output folder: the sums of what was bound, and the warnings that were printed.
+# Beside the output folder: the sums of the inputs, and the warnings that were printed.
 _INPUTS = "viommu_inputs.txt"
 _TOLD = "viommu_told.txt"
 _NOTHING: tuple[list[str], list[str]] = ([], [])
@@ -74,37 +74,37 @@ class Hook:
         self._form = os.environ.get("VIOMMU_ERRORS") or MESSAGE_FORMS[0]
         self.console = _console(self._options, self._form)
         self._command = command
-        # Zephyr's own dtlib is to read the source, as Zephyr's scripts will.
+        # Zephyr's own dtlib should read the source, as Zephyr's scripts will.
         os.environ["ZEPHYR_BASE"] = self._options.zephyr_base
 
     def load(self) -> None:
-        """Import what `run` will need, where the sources look as if they ask for a device."""
+        """Import the modules that `run` will need, if the sources seem to request a device."""
         if any(_asks(Path(file)) for file in _included(self._command)):
             for module in _MODULES:
                 import_module(module)
-            # What is missing is told by `run`, if it is needed at all.
+            # If something is missing, `run` reports it, if it needs it at all.
             with suppress(Refused):
                 import_module("west_viommu.read.dtlib").dtlib()
 
     def run(self) -> int:
-        """Bind what the preprocessed source asks for; the exit status."""
+        """Bind the requests of the preprocessed source; return the exit status."""
         return self._status(lambda: _bind(self._options, self._command, self.console))
 
     def clear(self) -> int:
-        """Remove what an earlier configure left: there is no source that it could be of. The exit
-        status.
+        """Remove the files of an earlier configure: there is no source to which they could belong.
+        Return the exit status.
         """
         return self._status(lambda: Output(Path(self._options.output)).remove())
 
     def cannot_run(self, error: OSError) -> int:
-        """As `clear`, where `error` kept the preprocessor from running."""
+        """Do as `clear`, after `error` kept the preprocessor from running."""
         what = f"{self._command[0]} cannot be run: {error.strerror}"
         hint = "it is Zephyr's preprocessor: install the toolchain, or correct what names it"
         self.console.report([Diagnostic(id="unreadable", what=what, hint=hint)])
         return self.clear()
 
     def _status(self, job: Callable[[], None]) -> int:
-        """Do `job`; the exit status, with a message where that is not 0."""
+        """Do `job`; return the exit status, and print a message if it is not 0."""
         if self._form not in MESSAGE_FORMS:
             self.console.fail("usage", NO_FORM)
             return 1
@@ -123,7 +123,7 @@ class Hook:
 
 
 def _console(options: Options, form: str) -> Console:
-    """Where the hook prints. The commands that its user has are west's where there is west."""
+    """Return the output of the hook. It names west's commands if there is west."""
 
     def wants_colour() -> bool:
         from west_viommu.read.west import west_wants_colour
@@ -135,7 +135,7 @@ def _console(options: Options, form: str) -> Console:
 
 
 def _asks(source: Path) -> bool:
-    """Whether `source` may ask for a device."""
+    """Return whether `source` may request a device."""
     try:
         found = content(str(source))
     except OSError:
@@ -144,7 +144,9 @@ def _asks(source: Path) -> bool:
 
 
 def _bind(options: Options, command: Sequence[str], console: Console) -> None:
-    """Bind what the preprocessed source asks for, and say which files the outcome depends on."""
+    """Bind the requests of the preprocessed source, and add the files on which the result depends
+    to the make rule.
+    """
     source = Path(_operand(command, "-o"))
     with Output(Path(options.output)) as output:
         _leave_out_stale(source)
@@ -164,7 +166,7 @@ def _bind(options: Options, command: Sequence[str], console: Console) -> None:
 
 
 def _leave_out_stale(source: Path) -> None:
-    """Take an earlier run's overlay, given as one of the build's own, out of `source`."""
+    """Remove an earlier run's overlay, given as one of the build's own, from `source`."""
     found = source.read_bytes()
     if OVERLAY.encode() in found:
         from west_viommu.read.preprocess import without_generated
@@ -180,8 +182,8 @@ def _appended(
     output: Output,
     console: Console,
 ) -> tuple[list[str], list[str]]:
-    """Plan, write the files of the run, and append the overlay to the source. What it was made
-    from, and what was written; nothing where the source asks for nothing after all.
+    """Plan, write the files of the run, and append the overlay to the source. Return the inputs and
+    the files written; nothing if the source requests nothing after all.
     """
     from west_viommu.api import guest_of
     from west_viommu.read.source import guest_tree_of
@@ -223,9 +225,9 @@ def _tell(result: Done, console: Console, told: Path) -> None:
 
 
 def _leave_sums(file: Path, inputs: Sequence[str]) -> None:
-    """Write the sum of each of the `inputs` into `file`, which tells zephyr/CMakeLists.txt that the
+    """Write the sum of each of the `inputs` into `file`. It shows zephyr/CMakeLists.txt that the
     devicetree went through the hook, and zephyr/cmake/inputs.cmake whether an input has changed. A
-    build looks at the time of a file alone, and does not see that an older one took its place.
+    build only compares times, and does not notice a file that was replaced by an older one.
     """
     files = [os.path.abspath(each) for each in inputs if os.path.isfile(each)]
     lines = (f"{sha256(content(each))} {_for_cmake(each)}\n" for each in files)
@@ -233,7 +235,7 @@ def _leave_sums(file: Path, inputs: Sequence[str]) -> None:
 
 
 def _chosen(options: Options, guest: Guest) -> Settings:
-    """The settings of the build. Raises Refused where they name no host for the guest."""
+    """Return the settings of the build. Raises Refused if they name no host for the guest."""
     from west_viommu.read.settings import placed, settings
 
     app = options.app
@@ -258,7 +260,7 @@ def _chosen(options: Options, guest: Guest) -> Settings:
 
 
 def _done(options: Options, guest: Guest, chosen: Settings) -> Done:
-    """What there is to write for `guest`. Raises Refused, also where a binding is lacking."""
+    """Return the files to write for `guest`. Raises Refused, also if a binding is lacking."""
     from west_viommu.api import read_host
     from west_viommu.cli.bind import done
 
@@ -275,7 +277,7 @@ def _unfit(guest: Guest, binding_dirs: Sequence[str]) -> Iterator[Diagnostic]:
     and for each that has properties which the binding does not declare. Zephyr would name the
     generated binding, which only includes its own.
     """
-    # Late: no other source needs the bindings.
+    # Imported late: no other source needs the bindings.
     from west_viommu.read.bindings import bindings_in
     from west_viommu.write.bindings import compatibles, original_bindings, undeclared
 
@@ -310,7 +312,9 @@ def _unfit(guest: Guest, binding_dirs: Sequence[str]) -> Iterator[Diagnostic]:
 
 
 def _missing(node: Node, path: str, known: Bindings) -> Iterator[str]:
-    """Yield what the binding requires, if the node's status is okay (edtlib, Node._prop_val)."""
+    """Yield the properties that the binding requires and the node lacks, if the node's status is
+    okay (edtlib, Node._prop_val).
+    """
     if node.properties.get("status", b"okay\0") in (b"okay\0", b"ok\0"):
         for name, spec in known.specs(path).items():
             if spec.get("required") and name not in node.properties:
@@ -327,7 +331,7 @@ def _append(source: Path, overlay: bytes, folder: Path) -> None:
 
 
 def _define_label(source: Path, planned: Planned, folder: Path) -> None:
-    """Make `&vsmmu { ... };` work in the source. Raises Refused where there is no vSMMU."""
+    """Make `&vsmmu { ... };` work in the source. Raises Refused if there is no vSMMU."""
     from west_viommu.read.outline import Outline
     from west_viommu.read.rewrite import with_vsmmu_node, without_vsmmu
 
@@ -346,7 +350,7 @@ def _define_label(source: Path, planned: Planned, folder: Path) -> None:
 
 
 def _bound(planned: Planned, chosen: Settings, folder: Path) -> str:
-    """The line of CMake's log: what was bound, and on what assumption."""
+    """Return the line for CMake's log: the devices bound, and the assumptions."""
     devices = counted(len(planned.plan.devices), "device")
     vsmmu = "to one vSMMU" if planned.plan.viommu else "and no vSMMU"
     profile, policy = planned.plan.profile, planned.plan.vsid
@@ -357,8 +361,8 @@ def _bound(planned: Planned, chosen: Settings, folder: Path) -> str:
 
 
 def _binding_dirs(options: Options) -> list[str]:
-    """The directories of bindings, without the one that this fills: what an earlier run generated
-    is not there already.
+    """Return the directories of bindings, without the one that this run fills, which may have
+    bindings of an earlier run.
     """
     own = os.path.realpath(options.output)
     roots = [root for root in options.dts_roots if os.path.realpath(root) != own]
@@ -366,12 +370,12 @@ def _binding_dirs(options: Options) -> list[str]:
 
 
 def _operand(command: Sequence[str], option: str) -> str:
-    """What follows `option` in `command`."""
+    """Return the word after `option` in `command`."""
     return command[command.index(option) + 1]
 
 
 def _included(command: Sequence[str]) -> list[str]:
-    """The files that the preprocessor includes one after the other: the guest's sources."""
+    """Return the files that the preprocessor includes one after the other: the guest's sources."""
     return [command[i + 1] for i, word in enumerate(command) if word == "-include"]
 
 
@@ -397,7 +401,7 @@ def _no_such_host(file: str) -> Diagnostic:
 
 
 def _own_files() -> list[str]:
-    """Our own sources that ran, and the profiles."""
+    """Return our own sources that ran, and the profiles."""
     package = Path(__file__).parent.parent
     files = (getattr(module, "__file__", None) or "" for module in list(sys.modules.values()))
     own = [file for file in files if file.startswith(f"{package}{os.sep}")]
@@ -405,10 +409,10 @@ def _own_files() -> list[str]:
 
 
 def _add_dependencies(make_rule: str, inputs: Sequence[str], written: Sequence[str]) -> list[str]:
-    """Append `inputs`, what was `written`, and our own sources, to the make rule that the
-    preprocessor wrote: a line each, as Zephyr before 4.0 wants it. The written so that what is
-    removed comes back with the next build. A path that CMake could not read back is left out;
-    returns those of inputs.
+    """Append `inputs`, the files `written`, and our own sources to the make rule of the
+    preprocessor: a line each, as Zephyr before 4.0 requires. The files written are there so that
+    the next build restores any that is removed. A path that CMake could not read back is left out;
+    return the rest of the inputs.
     """
     wanted = [_for_cmake(os.path.abspath(file)) for file in inputs if os.path.isfile(file)]
     written = [_for_cmake(file) for file in written]
@@ -424,10 +428,10 @@ def _add_dependencies(make_rule: str, inputs: Sequence[str], written: Sequence[s
 
 
 def _for_cmake(file: str) -> str:
-    """`file` as CMake writes paths: with slashes, on Windows too."""
+    """Return `file` as CMake writes paths: with slashes, on Windows too."""
     return Path(file).as_posix()
 
 
 def _is_unreadable(file: str) -> bool:
-    """Whether Zephyr's toolchain_parse_make_rule() would take the path apart."""
+    """Return whether Zephyr's toolchain_parse_make_rule() would split the path."""
     return any(c in file for c in " \t\n;\\#$")

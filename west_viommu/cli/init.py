@@ -20,7 +20,7 @@ from west_viommu.read.tree import inventory_of, read_host_tree
 from west_viommu.read.west import west_topdir
 
 _CHECKOUT = Path(__file__).resolve().parent.parent.parent
-# What a checkout has, and an installed package has not.
+# A file that a checkout has, and an installed package lacks.
 _OF_WEST = "west-commands.yml"
 _SCHEMA = "config.json"
 
@@ -34,7 +34,7 @@ class Options(NamedTuple):
 
 
 def run(options: Options, console: Console) -> None:
-    """Check what was named, write the file, and say what to do next."""
+    """Check the names given, write the file, and print the next steps."""
     folder = Path(options.source_dir or os.curdir)
     target = folder / FILE_NAME
     environment = os.environ.get
@@ -74,42 +74,41 @@ def run(options: Options, console: Console) -> None:
     try:
         console.result([f"wrote {target}\n{following}\n"])
     except OSError:
-        # Nobody was told of the file: by the exit status there is none.
+        # The summary could not be printed, so leave no file.
         _remove(target)
         raise
 
 
 def _remove(target: Path) -> None:
-    """Remove what this run wrote, or began to."""
+    """Remove the file that this run wrote, or began to write."""
     with suppress(OSError):
         target.unlink()
 
 
 def _schema(folder: Path) -> str:
-    """Where an editor finds the schema of a file in `folder`: in our checkout where that is in the
-    same west workspace, which is the same for all who have it, else on the network.
+    """Return the address of the schema for a file in `folder`: in our checkout if that is in the
+    same west workspace, which is the same for all its users, else on the network.
     """
     top = west_topdir(str(folder))
     file = _CHECKOUT / "west_viommu" / "schemas" / _SCHEMA
-    # An environment of Python's may be in a workspace as well, and is one user's own.
+    # A Python environment may be in a workspace as well, and belongs to one user.
     if top and file.is_relative_to(os.path.realpath(top)) and (_CHECKOUT / _OF_WEST).is_file():
         relative = Path(os.path.relpath(file, os.path.realpath(folder))).as_posix()
-        # The line ends there for an editor.
+        # An editor reads the line only up to a space.
         if " " not in relative:
             return relative
     return SCHEMAS + _SCHEMA
 
 
 def _relative(path: str, folder: Path) -> str:
-    """`path` as it is written in a file in `folder`; it must look like a path."""
+    """Return `path` as a file in `folder` writes it; it must look like a path."""
     relative = os.path.relpath(path, folder)
     return relative if os.sep in relative else f".{os.sep}{relative}"
 
 
 def _text(host: str | None, profiles: Sequence[Profile], chosen: str | None, schema: str) -> str:
-    """Return the text, with every key explained. `host` and the profile `chosen` as they are to
-    stand there, if any; `profiles` are those to choose from; `schema` is where an editor finds the
-    schema of the file.
+    """Return the text, with every key explained. The file names `host` and the profile `chosen`, if
+    any; `profiles` are the choices; `schema` is the address of the file's schema for editors.
     """
     widest = max(len(each.name) for each in profiles)
     lines = [

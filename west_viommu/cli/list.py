@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`viommu list`: the IOMMUs and masters of a host, and which of them could go to a guest."""
+"""`viommu list`: the IOMMUs and masters of a host, and which masters could go to a guest."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 _GLOB = frozenset("*?[")
-# Of what is near, more would hide the nearest.
+# More suggestions would hide the nearest.
 _MOST_NEAR = 4
 _ALL = "`viommu list` shows all masters"
-# What a Xen without a vSMMU has no reason to refuse, and what its other drivers may lift.
+# Hazards that a Xen without a vSMMU does not have, and that its other drivers may lift.
 _OF_VSMMU = frozenset({"vsid-range", "vsid-clash"})
 _NOT_DRIVEN = "unsupported-iommu"
-# Of hosts with 20,000 devices, what is counted here is less.
+# Less than this for hosts with 20,000 devices.
 _SHORT = 1 << 20
 _TIMES = 16
-# What a node or a property of a blob takes beside its name and value.
+# The bytes that a node or a property of a blob has besides its name and value.
 _HEAD = 12
 
 
@@ -60,7 +60,7 @@ class Options(NamedTuple):
 
 
 def run(options: Options, console: Console) -> int:
-    """Read the host, take its inventory, print what was asked for. 1 where that is nothing."""
+    """Read the host, take its inventory, print the selected masters. Return 1 if there are none."""
     if options.why and options.format != "table":
         raise UsageError("--why is of the table: the hazards are in every format")
     chosen = settings_of_host(options, options.patterns, console)
@@ -102,7 +102,7 @@ def run(options: Options, console: Console) -> int:
 
 
 class _Host:
-    """The host that is listed, and the terms by which its devices are judged; None by default."""
+    """The host that is listed, and the terms by which its devices are judged (default: None)."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class _Host:
         return device_reports(self.devices, self.terms, masters, with_findings=self.with_why)
 
     def taken(self, masters: Iterable[Master]) -> frozenset[str]:
-        """Return the paths of the `masters` that are refused, and that a released Xen takes."""
+        """Return the paths of the `masters` that are refused, but accepted by a released Xen."""
         if self.terms.profile.name == RELEASED:
             return frozenset()
         refused = {master: set(self.reports[master.path].refused) for master in masters}
@@ -155,7 +155,7 @@ class _Host:
         )
 
     def _with_unlisted(self, inventory: Inventory) -> Inventory:
-        """Return `inventory` with the devices that are no masters, in tree order."""
+        """Return `inventory` with the devices that are not masters, in tree order."""
         from west_viommu.plan.host_devices import unlisted
 
         more = {master.path: master for master in unlisted(self.devices, self.terms)}
@@ -165,11 +165,11 @@ class _Host:
         return inventory._replace(masters=tuple(known[path] for path in paths if path in known))
 
     def is_passable(self, master: Master) -> bool:
-        """Whether a guest of Xen could have it as it is."""
+        """Return whether a guest of Xen could have it as it is."""
         return not self.reports[master.path].refused
 
     def problem(self, what: str, hint: str, found: str, node: str = "") -> Diagnostic:
-        """Return the problem that the word `found` of the command line names no master."""
+        """Return the problem that the word `found` of the command line matches no master."""
         return Diagnostic(
             id="unknown-host-node",
             what=what,
@@ -181,7 +181,7 @@ class _Host:
 
 
 def _nothing(left: Sequence[Master], host: _Host) -> str:
-    """Why nothing is listed: what refuses the masters that are `left` by the filters."""
+    """Return the reason why nothing is listed: the hazards of the masters `left` by the filters."""
     if not left:
         return f"this host has no master: no node has `iommus` or `iommu-map`{_no_iommu(host)}"
     counts: dict[str, int] = {}
@@ -221,7 +221,9 @@ def _table(selected: Selection, host: _Host, console: Console) -> Iterable[str]:
 
 
 def _why(masters: Iterable[Master], host: _Host) -> dict[str, list[str]]:
-    """Return the lines on each of `masters`: why it cannot go, and what it needs besides."""
+    """Return the lines on each of `masters`: why it cannot be passed through, and its further
+    needs.
+    """
     from west_viommu.host.needs import Needs
 
     paths = [master.path for master in masters]
@@ -261,14 +263,14 @@ def _svg(selected: Selection, host: _Host) -> Iterable[str]:
     return [svg(inventory_dot(selected, host.reports))]
 
 
-# Each: the text in pieces. What could be refused is refused before the first.
+# Each yields the text in pieces, and refuses, if at all, before the first.
 _FORMATS = {"lines": _lines, "json": _json, "dot": _dot, "svg": _svg}
 
 
 def _filters(
     options: Options, host: _Host
 ) -> tuple[Sequence[Callable[[Master], bool]], Sequence[Diagnostic]]:
-    """Return the tests that a master must pass to be listed, and the problems of words that no
+    """Return the tests that a master must pass to be listed, and a problem for each word that no
     master fits.
     """
     if not (options.patterns or options.compatible or options.iommu):
@@ -306,7 +308,7 @@ def _some(masters: Iterable[Master], tests: Sequence[Callable[[Master], bool]]) 
 
 
 def _called(tree: Tree, word: str) -> Callable[[str], bool]:
-    """Whether the node at a path is one that `word` means: as `extract` does, or, with a *, by its
+    """Return a test whether `word` means the node at a path: as for `extract`, or, with a *, by its
     path or its name.
     """
     if _GLOB.isdisjoint(word):
@@ -320,7 +322,7 @@ def _fits(glob: str) -> Callable[[str], bool]:
 
 
 def _no_master(host: _Host, word: str) -> Diagnostic:
-    """Why no master is meant by `word`."""
+    """Return the reason why `word` means no master."""
     masters = [master.path for master in host.inventory.masters]
     nodes = nodes_called(host.devices.tree, word) if _GLOB.isdisjoint(word) else []
     if not nodes:
@@ -341,7 +343,7 @@ def _no_master(host: _Host, word: str) -> Diagnostic:
 
 
 def _not_compatible(host: _Host, word: str, fits: Callable[[str], bool]) -> Diagnostic:
-    """Why no master has a compatible like `word`."""
+    """Return the reason why no master has a compatible like `word`."""
     for node in host.devices.tree.nodes():
         if any(map(fits, node.compatible)):
             what = "what is compatible with this is not a master: it has neither `iommus` nor"
@@ -353,7 +355,7 @@ def _not_compatible(host: _Host, word: str, fits: Callable[[str], bool]) -> Diag
 
 
 def _not_behind(host: _Host, word: str, is_meant: Callable[[str], bool]) -> Diagnostic:
-    """Why no master is behind an IOMMU called `word`."""
+    """Return the reason why no master is behind an IOMMU called `word`."""
     paths = [iommu.path for iommu in host.inventory.iommus]
     meant = next(filter(is_meant, paths), "")
     if meant:
@@ -364,7 +366,7 @@ def _not_behind(host: _Host, word: str, is_meant: Callable[[str], bool]) -> Diag
 
 
 def _near(host: _Host, word: str, known: Sequence[str]) -> str:
-    """Those of `known`, paths or compatibles, that `word` may be a slip of: whole, or the last part
+    """Return those of `known`, paths or compatibles, that resemble `word`: whole, or the last part
     of a path, with its unit address or without.
     """
     for shorter in (str, name_of, _bare):
@@ -378,13 +380,13 @@ def _bare(path: str) -> str:
 
 
 def _listed(words: Sequence[str]) -> str:
-    """`words` as alternatives, the first of them."""
+    """Return the first of `words`, as alternatives."""
     return " or ".join(dict.fromkeys(words[:_MOST_NEAR]))
 
 
 def _is_endless(selected: Selection, tree: Tree) -> bool:
-    """Whether the list of a host comes to many times the size of the host `tree`: a few
-    bytes of `iommus` can stand for a path of any length.
+    """Return whether the list of a host would be many times as long as the host `tree`: a few bytes
+    of `iommus` can refer to a path of any length.
     """
     length = sum(_of_master(master, tree) for master in selected.inventory.masters)
     length += sum(map(_of_meeting, selected.collisions))
@@ -393,7 +395,7 @@ def _is_endless(selected: Selection, tree: Tree) -> bool:
 
 
 def _of_master(master: Master, tree: Tree) -> int:
-    """The characters of paths, and of what each IOMMU's row repeats."""
+    """Return the characters of paths, and of the text that each IOMMU's row repeats."""
     length = len(master.path)
     if len(master.iommus) > 1:
         node = tree.node(master.path)
@@ -407,6 +409,6 @@ def _of_meeting(meeting: Meeting) -> int:
 
 
 def _size(node: Node) -> int:
-    """What `node` takes in a blob, without its children."""
+    """Return the bytes of `node` in a blob, without its children."""
     of_properties = sum(_HEAD + len(value) for value in node.properties.values())
     return _HEAD + len(node.name) + of_properties

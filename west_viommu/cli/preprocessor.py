@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
         hook = _hook(options, command)
         return hook.cannot_run(error) or 1
     with preprocessor:
-        # It has a core of its own to run on. Everything else is loaded only now, meanwhile.
+        # It runs on a core of its own. Load everything else only now, meanwhile.
         hook = _hook(options, command)
         hook.load()
     if preprocessor.returncode:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`viommu profiles`: those that are shipped, and one for the Xen in a source tree."""
+"""`viommu profiles`: the shipped profiles, and one for the Xen in a source tree."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Options(NamedTuple):
 
 
 def run(options: Options, console: Console) -> int:
-    """Print the names of the profiles, the file of one if it can be read, or a profile for the Xen
-    in a source tree. With another profile to compare it with, the status says whether they differ.
+    """Print the names of the profiles, or the file of one, or a profile for the Xen in a source
+    tree. With another profile to compare, the status shows whether they differ.
     """
     if options.compare and not options.source:
         raise UsageError("--compare needs the source of a Xen: --from DIR")

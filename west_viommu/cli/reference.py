@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`viommu explain` and `completion`: what is shipped with the code, printed."""
+"""`viommu explain` and `completion`: print files that are shipped with the code."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def explain(options: Options, console: Console) -> None:
 
 
 def sections(page: str) -> dict[str, str]:
-    """The section of each hazard by its id, from its heading to the next one of any rank."""
+    """Return the section of each hazard by its id, from its heading to the next one of any rank."""
     found: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in page.splitlines(keepends=True):
@@ -63,13 +63,13 @@ def sections(page: str) -> dict[str, str]:
 
 
 def overview(page: str) -> dict[str, str]:
-    """The line of each hazard in the tables at the top: rows of [`id`](#id) and its line."""
+    """Return the line of each hazard in the tables at the top: rows of [`id`](#id) and its line."""
     rows = (line.strip("|").split("|", 1) for line in page.splitlines() if line.startswith("| [`"))
     return {hazard.split("`")[1]: line.strip().replace("`", "") for hazard, line in rows}
 
 
 def _page() -> str:
-    """docs/hazards.md. Raises Refused where it is not there."""
+    """Return docs/hazards.md. Raises Refused if it is not there."""
     try:
         with open(PAGE, encoding="utf-8") as file:
             return file.read()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a command and turns what it refuses into messages and an exit status."""
+"""Runs a command, and turns its refusals into messages and an exit status."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 DONE, REFUSED, USAGE = 0, 1, 2
-# 128 + SIGINT, as a shell has it.
+# 128 + SIGINT, as in a shell.
 INTERRUPTED = 130
 
 NO_HOST = (
@@ -48,7 +48,7 @@ _NOWHERE = "the folder in which this runs has been removed: go to another one, b
 
 
 class UsageError(Exception):
-    """The command line is wrong in a way that argparse cannot tell."""
+    """The command line is wrong in a way that argparse cannot detect."""
 
 
 def run(
@@ -58,10 +58,9 @@ def run(
     wants_colour: Callable[[], bool] | None = None,
 ) -> int:
     """Run `command` with the `arguments` that argparse read, and return its exit status. `program`
-    is what the user typed; `wants_colour` returns whether west prints colours.
+    is the command as the user typed it; `wants_colour` returns whether west prints colours.
 
-    Results go to stdout, everything else to stderr. Never a traceback for bad input, nor for
-    Ctrl-C.
+    Results go to stdout, everything else to stderr. Bad input or Ctrl-C never causes a traceback.
     """
     _speak_utf8()
     form = arguments.errors or os.environ.get("VIOMMU_ERRORS") or MESSAGE_FORMS[0]
@@ -93,11 +92,11 @@ def run(
         return USAGE
     except KeyboardInterrupt:
         console.fail("interrupted")
-        # A reader that has stopped reading would keep us.
+        # A reader that has stopped reading would block us.
         silence_stdout()
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has enough.
+        # The reader (head, less) has left.
         silence_stdout()
         return DONE
     except OSError as error:
@@ -108,7 +107,7 @@ def run(
 
 
 def _take_standard_input(arguments: Namespace) -> None:
-    """Put the name of standard input in place of - as HOST or GUEST. Raises UsageError."""
+    """Replace - as HOST or GUEST by the name of standard input. Raises UsageError."""
     guests = getattr(arguments, "guests", None) or []
     is_host = getattr(arguments, "host", None) == "-"
     if not is_host and "-" not in guests:
@@ -126,7 +125,7 @@ def _take_standard_input(arguments: Namespace) -> None:
 
 
 def _is_somewhere() -> bool:
-    """Whether the folder in which this runs is there."""
+    """Return whether the current folder exists."""
     try:
         return bool(os.getcwd())
     except OSError:
@@ -134,14 +133,14 @@ def _is_somewhere() -> bool:
 
 
 def _speak_utf8() -> None:
-    """The same bytes whatever the locale; what is no text goes out escaped."""
+    """Write the same bytes in any locale, and escape bytes that are no text."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def no_host(app: str, config: str | None, other_app: str = "") -> str:
-    """What to say where nobody names a host for the application in folder `app`, whose viommu.yml
+    """Return the message if no host is named for the application in folder `app`, whose viommu.yml
     may be `config` instead. `other_app`: how the command line names another application.
     """
     from west_viommu.read.settings import FILE_NAME
@@ -153,7 +152,9 @@ def no_host(app: str, config: str | None, other_app: str = "") -> str:
 
 
 def or_is_host(files: Sequence[str]) -> str:
-    """What to add where no host is named, and the first of several `files` may be meant by it."""
+    """Return the addition to a message that no host is named, if the first of several `files` may
+    be meant as the host.
+    """
     first = files[0] if files[1:] else ""
     is_tree = first.endswith((".dtb", ".dts"))
     return f"; if {first} is the host's tree, write --host {first}" if is_tree else ""
@@ -183,12 +184,11 @@ def chosen_by(options: HostOptions, app: str, vsid: str | None = None) -> Settin
 
 
 def settings_of_host(options: HostOptions, nodes: Iterable[str], console: Console) -> Settings:
-    """Return the settings, with a host. If neither the options nor the files here name a host,
-    those of the application count that is built in the directory which `west build` would find
-    here.
+    """Return the settings, with a host. If neither the options nor the files here name a host, use
+    those of the application that is built in the directory which `west build` would find here.
 
-    Raises UsageError if nothing names a host, and if one of the `nodes` is a file: HOST without
-    its option.
+    Raises UsageError if nothing names a host, and if one of the `nodes` is a file: HOST without its
+    option.
     """
     for named in () if options.host else filter(os.path.isfile, nodes):
         raise UsageError(f"{named} is a file: if it is the host's tree, write --host {named}")
@@ -212,7 +212,7 @@ def _application_of_build(console: Console) -> str | None:
 
 
 def ram_of(text: str) -> Region:
-    """Return the region that --ram names. Raises UsageError."""
+    """Return the region that --ram gives. Raises UsageError."""
     from west_viommu.tree.addresses import Region
 
     base, _, size = text.partition(":")

@@ -22,15 +22,15 @@ from west_viommu.read.sysbuild import DOMAINS, images
 from west_viommu.read.west import application_of, west_board, west_build_dir
 
 _PREPROCESSED = "zephyr/zephyr.dts.pre"
-# What zephyr/cmake/dts.cmake leaves.
+# A file that zephyr/cmake/dts.cmake leaves.
 _ROOTS = "viommu_dts_roots.txt"
-# What the hook says once it has bound the tree.
+# The hook prints this once it has bound the tree.
 _HOOK_RAN = "-- viommu: bound"
 
 
 class Stage(NamedTuple):
-    """A devicetree stage that has run. `source`: what Zephyr's preprocessor made; `name`: what to
-    call that; `failure`: what the stage printed if it failed, "" otherwise.
+    """A devicetree stage that has run. `source`: the output of Zephyr's preprocessor; `name`: its
+    name in messages; `failure`: the output of a stage that failed, "" otherwise.
     """
 
     build: Path
@@ -39,7 +39,7 @@ class Stage(NamedTuple):
     failure: str
 
     def bindings(self) -> list[str]:
-        """The directories of bindings of that build, without what we generate; [] where the
+        """Return the directories of bindings of that build, without the generated ones; [] if the
         build does not run our module.
         """
         try:
@@ -49,8 +49,8 @@ class Stage(NamedTuple):
         return [os.path.join(root, BINDINGS) for root in roots.split(";") if root]
 
     def check(self, output: Path, console: Console) -> None:
-        """Raises Refused where Zephyr does not take the bound tree. Where it did not run our
-        module, says how it gets what was written to `output`.
+        """Check that Zephyr accepts the bound tree, else raise Refused. If the build did not run
+        our module, print how to use the files in `output`.
         """
         if _HOOK_RAN in self.failure:
             raise refusal(
@@ -89,7 +89,7 @@ def devicetree_stage(
             "(GUEST.overlay or GUEST.dts), a board with -b (or `west config build.board`), or a "
             f"build directory with -d{missing}"
         )
-    # Late: it imports much, and no other way to a devicetree needs it.
+    # Imported late: it imports much, and no other way to a devicetree needs it.
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="viommu-") as folder:
@@ -99,7 +99,7 @@ def devicetree_stage(
 
 
 def _run(app: str, build: Path, board: str, base: Path, chosen: Settings) -> str:
-    """Run Zephyr's devicetree stage; what it printed if it failed."""
+    """Run Zephyr's devicetree stage; return its output if it failed."""
     command = ["cmake", f"-DBOARD={board}", "-B", str(build), "-S", app, "-DMODULES=dts"]
     for name, value in (
         ("HOST_DTB", os.path.abspath(chosen.host or "")),
@@ -137,8 +137,8 @@ def _found(build: Path, name: str, failure: str) -> Stage:
 
 
 def _error_line(log: str) -> str:
-    """Return the line of a build's log that says what is wrong: a script's own error, else the
-    exception that ended a script, else CMake's error.
+    """Return the line of a build's log with the error: a script's own, else the exception that
+    ended a script, else CMake's.
     """
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     for pattern in (r"devicetree error:", r"[\w.]*(Error|Exception): ", r"CMake Error"):
@@ -149,7 +149,7 @@ def _error_line(log: str) -> str:
 
 
 def _tell_of_newer(stage: Stage, console: Console) -> None:
-    """Say so where a source of the build has changed since: its devicetree is not that."""
+    """Print a note if a source of the build is newer than its devicetree."""
     made = stage.source.stat().st_mtime
     text = decoded(stage.source.read_bytes(), stage.name)
     newer = [file for file in named_files(text) if os.stat(file).st_mtime > made]
@@ -171,15 +171,15 @@ def found_build(source_dir: str | None, console: Console) -> str | None:
 
 
 def application(source_dir: str | None, build_dir: str | None) -> str:
-    """Return the folder of the application: `source_dir`, else that of the build, else here."""
+    """Return the folder of the application: `source_dir`, else the build's, else here."""
     if source_dir:
         return source_dir
     return (build_dir and application_of(image(build_dir))) or os.curdir
 
 
 def image(build_dir: str) -> Path:
-    """The build directory of the application: of a sysbuild, that of its default domain. Raises
-    Refused.
+    """Return the build directory of the application; of a sysbuild, that of its default domain.
+    Raises Refused.
     """
     build = Path(build_dir)
     if os.path.isfile(build / _PREPROCESSED):

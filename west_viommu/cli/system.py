@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`viommu system`: several guests of one host, judged together, and what Xen is to be given."""
+"""`viommu system`: several guests of one host, judged together, and the files for Xen."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from west_viommu.write.files import SystemOutput
 from west_viommu.write.graphviz import svg, system_dot
 from west_viommu.write.tables import system_table
 
-# What is taken if no system is named.
+# The default if no system is named.
 _HERE = "system.yml"
 
 
@@ -52,7 +52,7 @@ class Options(NamedTuple):
 
 
 def run(options: Options, console: Console) -> None:
-    """Read the plans, judge them together, write. Raises Refused with all that is wrong."""
+    """Read the plans, judge them together, write. Raises Refused with all mistakes."""
     options = _named(options)
     folder = Path(options.output or _folder(options))
     try:
@@ -68,21 +68,21 @@ def run(options: Options, console: Console) -> None:
         else:
             tell([told])
     except OSError:
-        # Nobody was told of the set: by the exit status there is none.
+        # The summary could not be printed, so leave no files.
         SystemOutput(folder).remove()
         raise
 
 
 def check(options: Options, console: Console) -> None:
-    """`viommu check --system`: judge, and compare with what was written. Raises Refused with all
-    that is wrong, or has changed.
+    """Run `viommu check --system`: judge, and compare with the files written. Raises Refused with
+    all mistakes and changes.
     """
     options = _named(options)
     folder = _folder(options)
     system = _read(options)
     found = judged(system)
     files = render_system(system, found, folder)
-    # Whoever names plans one by one may mean a part of what was written.
+    # Single plans on the command line may be a part of the system that was written.
     is_whole = bool(options.build_dir) or not any(map(os.path.isdir, options.systems))
     has_files = is_whole and (folder / SYSTEM).is_file()
     if has_files:
@@ -97,7 +97,7 @@ def check(options: Options, console: Console) -> None:
 
 
 def _folder(options: Options) -> Path:
-    """Where the files of the system are, where nobody says."""
+    """Return the default folder for the files of the system."""
     return Path(options.build_dir or "", SYSTEM_FOLDER)
 
 
@@ -115,8 +115,8 @@ def _stale(folder: Path, name: str) -> Diagnostic:
 
 def _named(options: Options) -> Options:
     """Return `options` with the system.yml here if they name no system. Raises UsageError if they
-    name several, or there is none. Before anything is done to the output folder: what is there is
-    of a command line that was right.
+    name several, or there is none. Called before the output folder is touched: its files came from
+    a correct command line.
     """
     if not options.systems and not options.build_dir and os.path.isfile(_HERE):
         options = options._replace(systems=[_HERE])
@@ -133,7 +133,7 @@ def _files_and_folders(named: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _read(options: Options) -> System:
-    """The system that the command line names. Raises Refused."""
+    """Return the system that the command line names. Raises Refused."""
     ram = tuple(map(ram_of, options.ram))
     files, folders = _files_and_folders(options.systems)
     environment = os.environ.get
@@ -148,8 +148,8 @@ def _read(options: Options) -> System:
 
 
 def _chosen(said: SystemFile, host: str | None, profile: str | None) -> SystemFile:
-    """`said`, with the host and what else is chosen for all domains: `host` and `profile`, else as
-    the first of them, if that is a build, chose it for itself.
+    """Return `said` with the settings for all domains: `host` and `profile`, or else the settings
+    of the first domain, if that is a build.
     """
     build = said.domains[0].build
     app = application_of(Path(build)) or os.curdir
@@ -159,7 +159,9 @@ def _chosen(said: SystemFile, host: str | None, profile: str | None) -> SystemFi
 
 
 def shown(form: str, found: Judged, files: dict[str, bytes]) -> str:
-    """Who has what, in that form. Raises Refused where a picture cannot be drawn."""
+    """Return the owners of the host's devices, in that form. Raises Refused if a picture cannot be
+    drawn.
+    """
     if form == "json":
         return files[SYSTEM].decode()
     if form == "table":
@@ -171,7 +173,7 @@ def shown(form: str, found: Judged, files: dict[str, bytes]) -> str:
 def tell_of(
     console: Console, found: Judged, system: System, files: dict[str, bytes] | None
 ) -> None:
-    """Print warnings, and notes on what is not among the `files`."""
+    """Print warnings, and notes on missing `files`."""
     console.report(found.problems)
     for note in notes(system, found, files) if files is not None else ():
         console.note(note)
