@@ -1,2 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong with an assignment: a table of checks over what each side holds. No I/O."""
+"""The hazards of an assignment: a table of checks over the resources of guest, host and Xen. No
+I/O.
+"""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of the device as a whole: whether it is one, whose it is, and what else it needs."""
+"""Checks of the device as a whole: whether it is one, who else has it, and its further needs."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from west_viommu.tree.node import Node, paths_above
 
 @of_each
 def hypervisor_owned(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """A node that is no device: what Xen itself drives, or no hardware of its own."""
+    """Find a node that is no device: one that Xen itself drives, or one without hardware of its
+    own.
+    """
     role = ownership.holdings.role(assigned.host)
-    # That of reserved memory is another hazard.
+    # Reserved memory is another hazard.
     if role and role != RESERVED:
         yield Diagnostic(
             what=f"{assigned.host} is {role}, not a device that a guest could have",
@@ -34,7 +36,7 @@ def hypervisor_owned(assigned: Assigned, ownership: Ownership) -> Iterator[Diagn
 
 @of_each
 def ambiguous_path(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """Two paths that differ in case alone: Xen finds the first by strcasecmp (booted: the other
+    """Find two paths that differ only in case: Xen finds the first by strcasecmp (booted: the other
     device was assigned).
     """
     alike = [path for path in ownership.devices.alike(assigned.host) if path != assigned.host]
@@ -51,8 +53,8 @@ def ambiguous_path(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnos
 
 @of_each
 def not_given_to_dom0(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """A device below a node that Xen leaves out of dom0: xl can hand on only what dom0 has a right
-    to (booted: "failed give domain access to iomem range").
+    """Find a device below a node that Xen leaves out of dom0: xl can only pass on resources that
+    dom0 may access (booted: "failed give domain access to iomem range").
     """
     path = assigned.host
     has_own_reason = any(intid < FIRST_SPI for intid in assigned.device.intids)
@@ -66,14 +68,14 @@ def not_given_to_dom0(assigned: Assigned, ownership: Ownership) -> Iterator[Diag
             "by an overlay",
             expected="a device that dom0 could have",
             found=path,
-            # Xen itself may create the guest as well, and needs no dom0 for that.
+            # Xen itself may create the guest as well, without dom0's access.
             severity=Severity.WARNING if ownership.profile.routes_all else Severity.ERROR,
         )
 
 
 def unassigned_child(ownership: Ownership) -> Found:
-    """A DMA master below the device that nobody asks for: it stays with dom0, with streams of its
-    own, and is driven by what the guest has (booted: the child went to dom0).
+    """Find a DMA master below the device that no guest requests: it stays with dom0, with streams
+    of its own, although the guest's device drives it (booted: the child went to dom0).
     """
     hosts = {assigned.node: assigned.host for assigned in ownership.assigned}
     for node, child in ownership.conflicts.children:
@@ -92,7 +94,7 @@ def unassigned_child(ownership: Ownership) -> Found:
 
 
 def marked_for_another(ownership: Ownership) -> Found:
-    """A node with xen,passthrough in the host tree that holds something of the device."""
+    """Find a node with xen,passthrough in the host tree that has a resource of the device."""
     kinds = (
         ("a stream ID", ownership.conflicts.streams),
         ("a page", ownership.conflicts.pages),
@@ -115,7 +117,7 @@ def marked_for_another(ownership: Ownership) -> Found:
 
 @of_each
 def device_disabled(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """A device that the host does not use."""
+    """Find a device that the host does not use."""
     if assigned.device.status != "okay":
         yield Diagnostic(
             what=f"{assigned.host} is not enabled in the host tree",
@@ -128,7 +130,7 @@ def device_disabled(assigned: Assigned, ownership: Ownership) -> Iterator[Diagno
 
 @of_each
 def needs_memory(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """A device with memory set aside for it: the guest has no such memory."""
+    """Find a device with memory reserved for it: the guest has no such memory."""
     node = ownership.devices.tree.node(assigned.host)
     properties = [n for n in ("memory-region", "iommu-addresses") if node and n in node.properties]
     if properties:
@@ -142,8 +144,8 @@ def needs_memory(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnosti
 
 @of_each
 def dma_ranges(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """A device that sees memory at other addresses than the CPU: /passthrough says nothing of
-    it.
+    """Find a device that sees memory at other addresses than the CPU: /passthrough does not
+    describe this.
     """
     tree = ownership.devices.tree
     node = tree.node(assigned.host)
@@ -161,7 +163,7 @@ def dma_ranges(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]
 
 
 def _dma_offset(bus: Node, ownership: Ownership) -> str | None:
-    """The first row of dma-ranges that is not the identity."""
+    """Return the first row of dma-ranges that is not the identity."""
     try:
         rows = address_map(ownership.devices.tree).dma_ranges(bus)
     except TreeError:
@@ -171,7 +173,7 @@ def _dma_offset(bus: Node, ownership: Ownership) -> str | None:
 
 @of_each
 def coherence(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """dma-coherent on one side alone: one of the two would see stale data."""
+    """Find a device with dma-coherent on only one side: guest or device would see stale data."""
     if assigned.request is None:
         return
     tree = ownership.devices.tree
@@ -193,7 +195,9 @@ def coherence(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
 
 
 def provides_to_host(ownership: Ownership) -> Found:
-    """A device, or a part of it that is kept from dom0, that serves nodes which stay there."""
+    """Find a device, or a part of it that is kept from dom0, that serves nodes which stay with
+    dom0.
+    """
     said: set[tuple[str, str]] = set()
     first_of = ownership.first_of
     parts = (mark for mark in ownership.conflicts.marks if mark.device in first_of)
@@ -217,8 +221,8 @@ def provides_to_host(ownership: Ownership) -> Found:
 
 
 def xen_console(ownership: Ownership) -> Found:
-    """The UART on which Xen itself writes. With xen,passthrough on its node, device_init() is
-    -ENODEV, and Xen boots without a word (booted).
+    """Find the UART on which Xen itself writes. With xen,passthrough on its node, device_init() is
+    -ENODEV, and Xen boots without any output (booted).
     """
     path = console(ownership.devices.tree)
     node = ownership.first_of.get(path) if path else None

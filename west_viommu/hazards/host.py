@@ -9,7 +9,7 @@ from west_viommu.diagnostics import Diagnostic, Severity, Where, first_few
 from west_viommu.hypervisor.dom0 import Step, Stop, TriggerClash, stops
 from west_viommu.hypervisor.holdings import Holdings
 
-# More nodes are not named one by one.
+# Further nodes are only counted.
 _MOST_NAMED = 3
 _TREE = "in the tree that Xen is booted with"
 _NO_HELP = 'neither status = "disabled" nor xen,passthrough on it helps'
@@ -30,8 +30,8 @@ def xen_stops(
     assigned: Collection[str],
 ) -> Iterator[Diagnostic]:
     """Yield one warning for each step of Xen's start that fails, with `marks` of host.overlay and
-    `clashes` of triggers: the host works for no guest. Of the `assigned` host nodes, other hazards
-    tell.
+    `clashes` of triggers: the host works for no guest. Other hazards cover the `assigned` host
+    nodes.
     """
     where = Where(holdings.devices.host_name)
     for path, fault in holdings.iommus.faults.items():

@@ -20,10 +20,10 @@ _ROUTES_ALL = "dom0less routes every interrupt of the host node, whatever the gu
 
 @of_each
 def other_trigger(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """An interrupt that is edge-triggered on one side and level-sensitive on the other."""
+    """Find an interrupt that is edge-triggered on one side and level-sensitive on the other."""
     triggers = dict(assigned.device.interrupts)
     for intid, is_edge in assigned.request.interrupts if assigned.request else ():
-        # Only rising edge and high level: an SPI knows no other. What is above is for CPUs.
+        # Only rising edge and high level: an SPI has no other trigger. The higher bits are CPUs.
         host = {LINUX_EDGE: True, LINUX_LEVEL: False}.get(triggers.get(intid, 0) & 0xF)
         if host is not None and host != is_edge:
             yield Diagnostic(
@@ -39,9 +39,9 @@ def other_trigger(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnost
 
 @of_each
 def interrupt_private(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """Xen routes SPIs to guests, no PPIs ("IRQ can only be routed to an SPI"); and a node with a
-    PPI is left out of dom0 (handle_node()), so that xl can hand none of its interrupts on (booted:
-    "failed give domain access to irq": Operation not permitted).
+    """Find a private interrupt: Xen routes SPIs to guests, no PPIs ("IRQ can only be routed to an
+    SPI"); and a node with a PPI is left out of dom0 (handle_node()), so that xl can pass on none of
+    its interrupts (booted: "failed give domain access to irq": Operation not permitted).
     """
     own = [intid for intid in assigned.device.intids if intid < FIRST_SPI]
     if own and ownership.profile.toolstacks:
@@ -58,9 +58,9 @@ def interrupt_private(assigned: Assigned, ownership: Ownership) -> Iterator[Diag
 
 @of_each
 def interrupt_unroutable(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """An interrupt of the host node that names no line of Xen's GIC: gic_irq_xlate() takes each
-    type but 0 for a PPI, so the guest gets another line (booted); a row that a nexus lacks, or a
-    line beyond the last, panics dom0's creation.
+    """Find an interrupt of the host node that names no line of Xen's GIC: gic_irq_xlate() takes
+    each type but 0 for a PPI, so the guest gets another line (booted); a row that a nexus lacks, or
+    a line beyond the last, panics dom0's creation.
     """
     if not ownership.profile.toolstacks:
         return
@@ -79,8 +79,8 @@ def interrupt_unroutable(assigned: Assigned, ownership: Ownership) -> Iterator[D
 
 
 def two_triggers(ownership: Ownership) -> Found:
-    """A line of the device with two triggers, within the device or beside another node: Xen keeps
-    the first, and gives up the node that has the other (irq_set_spi_type(); booted).
+    """Find a line of the device with two triggers, within the device or with another node: Xen
+    keeps the first, and fails for the node with the other (irq_set_spi_type(); booted).
     """
     for clash in _trigger_clashes(ownership):
         mine = clash.path if clash.path in ownership.first_of else clash.first_path
@@ -111,13 +111,13 @@ def _two_triggers(clash: TriggerClash, mine: str, ownership: Ownership) -> Diagn
 
 
 def _trigger(sense: int) -> str:
-    """Return a trigger in Linux's numbers for people."""
+    """Return a trigger, in Linux's numbers, as text."""
     return {LINUX_EDGE: "edge", LINUX_LEVEL: "level"}.get(sense, f"of type {sense}")
 
 
 def interrupt_clash(ownership: Ownership) -> Found:
-    """A line that the vSMMU, the hypervisor, dom0 or another node of the guest has. One domain may
-    have a line for two devices (route_irq_to_guest(); booted).
+    """Find a line that the vSMMU, the hypervisor, dom0 or another node of the guest has. One domain
+    may have a line for two devices (route_irq_to_guest(); booted).
     """
     yield from _guest_clashes(ownership)
     listed = {assigned.node: frozenset(assigned.intids) for assigned in ownership.assigned}
@@ -148,7 +148,9 @@ def interrupt_clash(ownership: Ownership) -> Found:
 
 
 def _trigger_clashes(ownership: Ownership) -> Iterator[TriggerClash]:
-    """Yield the lines with two triggers, but for those of GICv2m frames, which no trigger frees."""
+    """Yield the lines with two triggers, except those of GICv2m frames, which no change of a
+    trigger frees.
+    """
     frames = {frame.path for frame in v2m_frames(ownership.devices)}
     for clash in ownership.conflicts.triggers:
         if clash.first_path not in frames:
@@ -156,7 +158,7 @@ def _trigger_clashes(ownership: Ownership) -> Iterator[TriggerClash]:
 
 
 def _with_one_trigger(ownership: Ownership) -> Iterator[Conflict]:
-    """Yield the conflicts of lines, without those that `two_triggers` is about."""
+    """Yield the conflicts of lines, without those that `two_triggers` reports."""
     clashes = {
         (clash.intid, *pair)
         for clash in _trigger_clashes(ownership)
@@ -168,8 +170,8 @@ def _with_one_trigger(ownership: Ownership) -> Iterator[Conflict]:
 
 
 def _of_frame(conflict: Conflict) -> Diagnostic:
-    """gicv2_map_hwdom_extra_mappings() routes the lines of each GICv2m frame to dom0, whatever its
-    status (4.17 to 4.22; booted: dom0 panics).
+    """Return the conflict with a GICv2m frame: gicv2_map_hwdom_extra_mappings() routes the lines of
+    each frame to dom0, regardless of its status (4.17 to 4.22; booted: dom0 panics).
     """
     return Diagnostic(
         what=f"INTID {conflict.first} also belongs to {conflict.other}, a GICv2m frame, all lines "
@@ -183,14 +185,14 @@ def _of_frame(conflict: Conflict) -> Diagnostic:
 
 
 def _guest_clashes(ownership: Ownership) -> Found:
-    """Whose line it is as well on the guest's side."""
+    """Yield the conflicts of lines on the guest's side."""
     profile, viommu = ownership.profile, ownership.profile.viommu
     taken: dict[Intid, list[tuple[str, str]]] = {}
     for interrupt in viommu.interrupts if viommu else ():
         taken.setdefault(interrupt.intid, []).append((f"the vSMMU ({interrupt.name})", ""))
     for reserved in profile.reserved_interrupts:
         if ownership.applies(reserved.when):
-            # Of a thousand numbers one record.
+            # One record for a thousand numbers.
             holder = reserved.name, ""
             for number in range(reserved.first, reserved.last + 1):
                 taken.setdefault(Intid(number), []).append(holder)
@@ -219,8 +221,8 @@ def _taken(intid: Intid, name: str, *, is_asked: bool) -> Diagnostic:
 
 
 def interrupt_shared_with_disabled(ownership: Ownership) -> Found:
-    """A node that is not enabled, with the same line: handle_device() routes it to dom0 all the
-    same (booted: "already used by domain 0"; with xen,passthrough on that node the guest starts).
+    """Find a disabled node with the same line: handle_device() routes it to dom0 nevertheless
+    (booted: "already used by domain 0"; with xen,passthrough on that node the guest starts).
     """
     for conflict in _with_one_trigger(ownership):
         if conflict.standing is Standing.OFF and not conflict.part_of:
@@ -241,8 +243,8 @@ def _shared_with_disabled(conflict: Conflict, ownership: Ownership) -> Diagnosti
 
 @of_each
 def interrupt_not_routed(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """An interrupt of the host device that goes to another controller than Xen's GIC: Xen skips it
-    (handle_device_interrupts()).
+    """Find an interrupt of the host device that goes to another controller than Xen's GIC: Xen
+    skips it (handle_device_interrupts()).
     """
     for controller in assigned.device.other_controllers:
         yield Diagnostic(
@@ -255,7 +257,7 @@ def interrupt_not_routed(assigned: Assigned, ownership: Ownership) -> Iterator[D
 
 @of_each
 def msi_only(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """A device that signals by messages alone: the guest has no ITS."""
+    """Find a device that signals only by messages: the guest has no ITS."""
     node = ownership.devices.tree.node(assigned.host)
     has_messages = node and not {"msi-parent", "msi-map"}.isdisjoint(node.properties)
     if has_messages and not assigned.device.intids and not assigned.device.other_controllers:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks: whether an IOMMU that the hypervisor drives confines the device."""
+"""Checks whether an IOMMU that the hypervisor drives confines the device."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from west_viommu.names import RELEASED
 
 @of_each
 def unprotected(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """Behind no IOMMU, nothing confines the DMA of a device."""
+    """Find a device behind no IOMMU: nothing confines its DMA."""
     if not ownership.iommus(assigned):
         path = assigned.device.path
         yield Diagnostic(
@@ -31,7 +31,7 @@ def unprotected(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic
 
 @of_each
 def unsupported_iommu(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """An IOMMU that no driver of the hypervisor takes, or not with these cells."""
+    """Find an IOMMU that no driver of the hypervisor supports, or not with these cells."""
     for iommu in ownership.iommus(assigned):
         if ownership.holdings.driver(iommu.path) is None:
             yield _not_driven(assigned, iommu, ownership)
@@ -78,8 +78,8 @@ def _hint_of_unknown(iommu: Iommu, ownership: Ownership) -> str:
 
 @of_each
 def iommu_disabled(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """Xen does not drive an IOMMU whose own status is not okay (device_init()); below a node that
-    is not, nobody has set it up.
+    """Find an IOMMU that is not enabled: Xen does not drive it if its own status is not okay
+    (device_init()); if only a parent's is not, no software has set it up.
     """
     for iommu in ownership.iommus(assigned):
         if iommu.status != "okay":
@@ -109,8 +109,9 @@ def iommu_disabled(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnos
 
 @of_each
 def iommu_unusable(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """An enabled IOMMU that Xen leaves alone, or stops for, as its driver lacks something of it, or
-    as Xen uses IOMMUs of another kind (iommu_hardware_setup(), iommu_set_ops()).
+    """Find an enabled IOMMU that Xen ignores, or that stops Xen, because it lacks something that
+    its driver needs, or because Xen uses IOMMUs of another kind (iommu_hardware_setup(),
+    iommu_set_ops()).
     """
     faults = ownership.holdings.iommus.faults
     for iommu in ownership.iommus(assigned):
@@ -120,8 +121,8 @@ def iommu_unusable(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnos
 
 @of_each
 def stream_id_range(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """An ID that is too wide for the driver of the IOMMU: that of SMMUv2 cuts it, and attaches
-    another stream (arm_smmu_dt_xlate_generic()), that of the IPMMU fails (ipmmu_dt_xlate()).
+    """Find an ID that is too wide for the driver of the IOMMU: SMMUv2's truncates it, and attaches
+    another stream (arm_smmu_dt_xlate_generic()); the IPMMU's fails (ipmmu_dt_xlate()).
     """
     master = assigned.device.master
     for iommu in ownership.iommus(assigned):
@@ -143,8 +144,8 @@ def stream_id_range(assigned: Assigned, ownership: Ownership) -> Iterator[Diagno
 
 @of_each
 def mask_dropped(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """A mask beside an ID, before Xen 4.20 (ef3b4768b3): the SMMU matches the ID alone, and DMA
-    under the other IDs of the device faults (sCR0_USFCFG in arm_smmu_device_reset()).
+    """Find a mask beside an ID, before Xen 4.20 (ef3b4768b3): the SMMU matches the ID alone, and
+    DMA under the other IDs of the device faults (sCR0_USFCFG in arm_smmu_device_reset()).
     """
     master = assigned.device.master
     for stream in master.streams if master else ():
@@ -161,7 +162,7 @@ def mask_dropped(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnosti
 
 
 def _drops_masks(iommu: str, ownership: Ownership) -> list[bool]:
-    """Return, for each version that this is for, whether the driver leaves out masks."""
+    """Return, for each possible version, whether the driver ignores masks."""
     profile, driver = ownership.profile, ownership.holdings.driver(iommu)
     span = driver.drops_masks if driver else None
     versions = ownership.terms.versions
@@ -169,8 +170,8 @@ def _drops_masks(iommu: str, ownership: Ownership) -> list[bool]:
 
 
 def mask_overlap(ownership: Ownership) -> Found:
-    """A stream ID with a mask that lies across another one of the device, on an SMMUv2. From 4.20
-    on, arm_smmu_find_sme() takes an entry that lies in an earlier one; any other overlap is
+    """Find a stream ID with a mask that overlaps another one of the device, on an SMMUv2. From 4.20
+    on, arm_smmu_find_sme() accepts an entry that lies within an earlier one; any other overlap is
     -EINVAL.
     """
     for assigned in ownership.assigned:
@@ -178,13 +179,13 @@ def mask_overlap(ownership: Ownership) -> Found:
 
 
 def mask_overlap_of_two(ownership: Ownership) -> Found:
-    """The same, across one of a device that the guest gets before."""
+    """Find the same overlap with a device that the guest gets before."""
     yield from _overlaps(ownership.assigned, ownership)
 
 
 def _overlaps(together: Sequence[Assigned], ownership: Ownership) -> Found:
-    """Yield the device whose entries lie across others of the devices `together`, in their order:
-    of several, across those of another one.
+    """Yield the device if its entries overlap others of the devices `together`, in their order; if
+    there are several devices, only overlaps between two of them.
     """
     there: dict[str, list[Entry]] = {}
     owners: dict[tuple[str, Entry], str] = {}
@@ -230,7 +231,9 @@ def _overlapping(assigned: Assigned, clash: tuple[Entry, Entry], other: str) -> 
 
 @of_each
 def two_iommus(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """Xen attaches a device to one IOMMU (iommu_fwspec_init() fails for a second)."""
+    """Find a device behind two IOMMUs: Xen attaches it to one (iommu_fwspec_init() fails for a
+    second).
+    """
     paths = [iommu.path for iommu in ownership.iommus(assigned)]
     if len(paths) > 1:
         yield Diagnostic(
@@ -244,7 +247,9 @@ def two_iommus(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]
 
 @of_each
 def map_only(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """IDs of iommu-map alone, on a hypervisor that programs none of them for a devicetree node."""
+    """Find a device with IDs only in iommu-map, on a hypervisor that programs none of them for a
+    devicetree node.
+    """
     master = assigned.device.master
     if master and master.maps and not master.streams and not ownership.profile.programs_maps:
         yield Diagnostic(

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to say of a part of a request that does not fit the device, and of a request without one."""
+"""The messages about a part of a request that does not fit the device, and about a request without
+a device.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,13 @@ from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import FIRST_PPI, FIRST_SPI, Intid
 from west_viommu.tree.node import is_at_or_below, name_of
 
-# More devices are not named one by one.
+# Further devices are only counted.
 _MOST_NAMED = 3
 
 
 class Odd(NamedTuple):
     """A part of a request that does not fit a device: the hazard and its finding, and the `line`
-    that would be right ("" if none is known).
+    that would fit ("" if none is known).
     """
 
     part: str
@@ -46,7 +48,7 @@ class Odd(NamedTuple):
 
 
 class Examiner:
-    """Compares requests with devices of a host. `paper` has what a line to paste depends on."""
+    """Compares requests with devices of a host. `paper` has the facts for lines to paste."""
 
     def __init__(self, holdings: Holdings, terms: Terms, paper: Paper):
         self._holdings = holdings
@@ -58,7 +60,7 @@ class Examiner:
         self, assignment: Assignment, wanted: Sequence[Wanted], table: Table | None = None
     ) -> Iterator[Odd]:
         """Yield the hard parts of the request that do not fit the device of `assignment`, each
-        once. `wanted` are its stream IDs; `table` names the parts that do fit, for the messages.
+        once. `wanted` are its stream IDs; `table` names the fitting parts for the messages.
         """
         path = assignment.device.path
         found = (
@@ -101,7 +103,7 @@ class Examiner:
         prop = ids_property(request, odd_ids)
         line = as_entries(master, prop) if master.streams else ""
         unknown = [entry for entry in others if not candidates([entry], devices)]
-        # If the node names its device, there is no need to say how else it is known.
+        # If the node names its device, its other fitting parts need no mention.
         fitting = as_list(parts) if parts and PATH not in parts else ""
         hazard = "stream-mismatch"
         what = f"{_this('stream ID', len(odd_ids))} not belong to {device.path}"
@@ -128,8 +130,8 @@ class Examiner:
         return Odd(part=IDS, hazard=hazard, finding=finding, line=line)
 
     def _odd_regions(self, assignment: Assignment) -> Odd | None:
-        """Each reg entry must be a region of the device, by xen,reg or at the same address, and
-        xen,reg must map nothing else. Return the first that is wrong.
+        """Return the first reg entry that is wrong: each must be a region of the device, by xen,reg
+        or at the same address, and xen,reg must map nothing else.
         """
         request, device = assignment.request, assignment.device
         regions = [region for region in device.regions if region]
@@ -191,7 +193,9 @@ class Examiner:
         return None
 
     def _odd_interrupts(self, assignment: Assignment) -> Odd | None:
-        """Xen gives a guest an interrupt under the host's number only (virq = pirq)."""
+        """Return the first interrupt that is wrong: Xen gives it to a guest only under the host's
+        number (virq = pirq).
+        """
         device = assignment.device
         own = dict.fromkeys(device.intids)
         others = [intid for intid in assignment.request.intids if intid not in own]
@@ -307,7 +311,7 @@ def in_one(odd: Sequence[Odd], path: str, table: Table) -> Diagnostic:
 
 
 def or_else(finding: Diagnostic, request: Request, master: Master | None, path: str) -> Diagnostic:
-    """Return `finding` with a second reading: the request may as well mean the device at `path`."""
+    """Return `finding` with a second reading: the request may also mean the device at `path`."""
     line = path_line(path)
     if master and not request.xen_path and {*master.stream_ids} - {e.id for e in request.entries}:
         line = as_entries(master)
@@ -315,7 +319,7 @@ def or_else(finding: Diagnostic, request: Request, master: Master | None, path: 
 
 
 def owners(hosts: Sequence[Region], assignment: Assignment | Assigned, holdings: Holdings) -> str:
-    """Return which other nodes have the pages of `hosts`, as the end of a sentence."""
+    """Return the other nodes that have the pages of `hosts`, as the end of a sentence."""
     pages = [(*host.ends, "") for host in hosts]
     claims = ((first, last, path) for first, last, path in holdings.all_pages())
     paths = {path for _, path, _, _ in meetings(pages, claims)}
@@ -341,7 +345,7 @@ def no_master_has(unknown: Sequence[Wanted]) -> str:
 
 
 def ids_property(request: Request, odd: Collection[int]) -> str:
-    """Return the property that the first `odd` stream ID of the request is in."""
+    """Return the property with the first `odd` stream ID of the request."""
     props = [entry.prop for entry in request.entries]
     return next((entry.prop for entry in request.entries if entry.id in odd), (*props, "iommus")[0])
 
@@ -362,7 +366,7 @@ def with_owners(wanted: Sequence[Wanted], devices: Devices) -> str:
 
 
 def _with_owners(wanted: Wanted, devices: Devices) -> str:
-    """Return the ID with the masters that list it; if none does, those that map it."""
+    """Return the ID with the masters that list it; if no master does, those that map it."""
     if wanted.iommu:
         return f"{wanted.id:#x} behind {wanted.iommu}"
     paths = _listing([wanted], devices)
@@ -395,7 +399,7 @@ def _interrupt(intid: Intid) -> str:
 
 
 def assigned_twice(device: Device, first: Request, *, too_often: bool) -> Diagnostic:
-    """Return the finding for a host device that the request `first` has already."""
+    """Return the finding for a host device that the request `first` already has."""
     return Diagnostic(
         what=f"{device.path} is assigned {'too often' if too_often else 'twice'}",
         hint=f"remove this node, or {first.path}",

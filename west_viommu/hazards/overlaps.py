@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of the guest's addresses: what the regions of its devices lie over, and raw mappings.
+"""Checks of the guest's addresses: overlaps with the regions of its devices, and raw mappings.
 
-Xen maps the last region there, as __p2m_set_entry() replaces a valid entry without a word (read in
-4.17 and master). A raw mapping is host memory that a guest gets without a host device. Xen maps it
-and does not look at the owner (handle_passthrough_prop(): arch/arm/domain_build.c of 4.17, later
-common/device-tree/dom0less-build.c).
+Xen keeps the region mapped last, as __p2m_set_entry() replaces a valid entry without a warning
+(read in 4.17 and master). A raw mapping is host memory that a guest gets without a host device. Xen
+maps it and does not check its owner (handle_passthrough_prop(): arch/arm/domain_build.c of 4.17,
+later common/device-tree/dom0less-build.c).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from west_viommu.tree.node import is_at_or_below
 
 
 def of_raw(ownership: Ownership) -> Found:
-    """Yield what the hazards of pages say of the raw mappings, in their order."""
+    """Yield the hazards of pages for the raw mappings, in their order."""
     found = [*_within_pages(ownership.raws), *on_the_host(ownership)]
     for mapper, diagnostic in _beyond(ownership, of_raw=True):
         found.append((mapper.path, diagnostic._replace(id="guest-address-range")))
@@ -50,9 +50,9 @@ def _within_pages(raws: Sequence[Raw]) -> Found:
 
 
 def on_the_host(ownership: Ownership) -> Found:
-    """Yield what raw mappings map of the host that stays with it or is its own."""
+    """Yield the raw mappings of host resources that stay with the host or belong to Xen."""
     holdings = ownership.holdings
-    # Xen takes what is reserved out of the memory that it gives away (dt_unreserved_regions()).
+    # Xen excludes reserved regions from the memory that it allocates (dt_unreserved_regions()).
     is_reserved = covered_by(
         Interval(claim.first, claim.last)
         for claim in (holdings.all_pages() if ownership.conflicts.raw else ())
@@ -68,7 +68,7 @@ def on_the_host(ownership: Ownership) -> Found:
 
 
 def _mapped(conflict: Conflict, ownership: Ownership) -> Diagnostic:
-    """Return the hazard of a raw mapping of what a host node has."""
+    """Return the hazard of a raw mapping of a host node's registers."""
     other, standing = conflict.other, ownership.holdings.standing(conflict.other)
     kind = ownership.holdings.role(other)
     hazard, expected = "shared-page", "memory that nobody else has"
@@ -104,15 +104,15 @@ def _mapped(conflict: Conflict, ownership: Ownership) -> Diagnostic:
     )
 
 
-# A kernel of Linux alone takes about as much.
+# A Linux kernel alone needs about as much.
 _LITTLE_MEMORY = 64 << 20
-# Who maps over something, and what was found.
+# A node with an overlapping mapping, and the finding.
 _Overlaps = Iterator[tuple[Mapper, Diagnostic]]
 
 
 def guest_address_range(ownership: Ownership) -> Found:
-    """A region beyond the addresses of a guest: Xen maps nothing there (map_mmio_regions(); booted:
-    4.17 does not assign the device, 4.20 panics).
+    """Find a region beyond the addresses of a guest: Xen maps nothing there (map_mmio_regions();
+    booted: 4.17 does not assign the device, 4.20 panics).
     """
     for mapper, finding in _beyond(ownership, of_raw=False):
         yield mapper.path, finding
@@ -141,13 +141,15 @@ def _beyond(ownership: Ownership, *, of_raw: bool) -> _Overlaps:
 
 
 def guest_overlap(ownership: Ownership) -> Found:
-    """A region of the guest over what is there already. Whole pages, as those are mapped."""
+    """Find a region of the guest that overlaps another use of its addresses. Whole pages, as Xen
+    maps these.
+    """
     for mapper, finding in overlaps(ownership, of_raw=False):
         yield mapper.path, finding
 
 
 def overlaps(ownership: Ownership, *, of_raw: bool) -> _Overlaps:
-    """What the guest's devices, or its raw mappings, lie over."""
+    """Yield the overlaps of the guest's devices, or of its raw mappings."""
     count = partial(ownership.devices.steps.count, "an address of the guest")
     room = _Room(ownership, of_raw=of_raw)
     yield from _over_occupied(ownership, room, count, of_raw=of_raw)
@@ -156,8 +158,8 @@ def overlaps(ownership: Ownership, *, of_raw: bool) -> _Overlaps:
 
 
 class _Place(NamedTuple):
-    """A region of the guest's addresses that is taken: how to call it, and the path of its node, if
-    it is one. Without `is_used`, the guest's tree only announces it.
+    """A region of the guest's addresses that is taken: its name in messages, and the path of its
+    node, if it has one. Without `is_used`, the guest's tree only announces it.
     """
 
     name: str
@@ -169,7 +171,7 @@ class _Place(NamedTuple):
 def _over_occupied(
     ownership: Ownership, room: _Room, count: Callable[[], None], *, of_raw: bool
 ) -> _Overlaps:
-    """Over what is there whatever the guest asks for."""
+    """Yield overlaps with regions that do not depend on the guest's requests."""
     mappers = [mapper for mapper in ownership.mappers if mapper.is_raw is of_raw]
     places = room.places
     others = [(*place.region.ends, at) for at, place in enumerate(places)]
@@ -177,7 +179,8 @@ def _over_occupied(
     viommu = ownership.profile.viommu
     with_registers = {path for path, _ in ownership.occupied} if of_raw and viommu else ()
     for mapper in mappers:
-        # Of a node with registers of its own over the vSMMU, the guest's own tree tells.
+        # If a node with registers of its own overlaps the vSMMU, the check of the guest's own tree
+        # reports it.
         told = viommu.region if viommu and mapper.path in with_registers else None
         page_over: dict[int, Region] = {}
         for pages in mapper.pages:
@@ -197,12 +200,12 @@ def _over_occupied(
 
 
 def _in_memory(ownership: Ownership, room: _Room, *, of_raw: bool) -> _Overlaps:
-    """The device or raw mapping that leaves the guest little memory below it."""
+    """Yield the device or raw mapping that leaves the guest little memory below it."""
     lowest = ownership.lowest_in_memory
     if lowest is None or lowest.mapper is None or lowest.mapper.is_raw is not of_raw:
         return
     bank = next(iter(banks(ownership.profile, ownership.terms.domain)))
-    # Who says how much memory the guest has knows that.
+    # A user who states the guest's memory knows that.
     is_said = any(
         path.startswith("/memory") and bank.overlaps(region) for path, region in ownership.occupied
     )
@@ -238,8 +241,8 @@ def _announced(mapper: Mapper, place: _Place, page: Region, line: str) -> Diagno
 def _over_mapped(
     ownership: Ownership, room: _Room, count: Callable[[], None], *, of_raw: bool
 ) -> _Overlaps:
-    """Over what was asked for before. What is together on the host may be together in the guest as
-    well.
+    """Yield overlaps with earlier requests. Regions that overlap on the host may overlap in the
+    guest as well.
     """
     mappers = [mapper for mapper in ownership.mappers if of_raw or not mapper.is_raw]
     mapped = [(place, pages) for place, mapper in enumerate(mappers) for pages in mapper.pages]
@@ -250,7 +253,7 @@ def _over_mapped(
         mapper = mappers[place]
         if mapper.is_raw is not of_raw:
             continue
-        # Of each pair, once.
+        # Each pair once.
         pair_with: dict[int, tuple[Mapped, Mapped]] = {}
         for number, (_, mine) in own:
             for at in there[mine.guest.ends]:
@@ -267,7 +270,7 @@ def _over_mapped(
 
 
 class _Room:
-    """What is taken of the guest's addresses beside devices, and where a device could go."""
+    """The taken regions of the guest's addresses besides devices, and free places for a device."""
 
     def __init__(self, ownership: Ownership, *, of_raw: bool):
         self._ownership = ownership
@@ -277,18 +280,18 @@ class _Room:
 
     @cached_property
     def places(self) -> list[_Place]:
-        """The places that are taken by none that `_over_mapped` looks at."""
+        """The taken regions, except those that `_over_mapped` compares."""
         ownership, terms = self._ownership, self._ownership.terms
         profile = ownership.profile
         known = list(taken(profile, ownership.devices, terms.domain, terms.cpus))
         places = [_Place(each.name, "", each.region, each.is_used) for each in known]
         asking = {mapper.path for mapper in ownership.mappers if self._of_raw or not mapper.is_raw}
         if profile.viommu:
-            # Of a vSMMU that is in the tree already, the profile speaks.
+            # For a vSMMU that is in the tree already, the profile has the region.
             own = f"/{profile.viommu.node_name}"
             places.append(_Place(f"the vSMMU ({own})", "", profile.viommu.region))
             asking.add(own)
-        # Of the window of redistributors, too: the node of the guest's GIC has all of it.
+        # Likewise the window of redistributors: the node of the guest's GIC has all of it.
         windows = {each.region.base for each in known if each.cpu_bytes and each.is_used}
         occupied = [
             _Place(path, path, region)
@@ -303,13 +306,13 @@ class _Room:
         return places + occupied
 
     def line(self, mapper: Mapper) -> str:
-        """Return what to write so that a device lies at free addresses."""
+        """Return the line to paste to move a device to free addresses."""
         way = (
             "map the device elsewhere: xen,reg = <host size guest>, and the guest's address in reg"
         )
         ownership = self._ownership
         self._lines += 1
-        # More messages are not shown.
+        # Further messages are not shown.
         if self._lines > MOST_ALIKE or ownership.paper is None:
             return way
         used = [place.region for place in self.places]
@@ -327,13 +330,13 @@ class _Room:
 
 
 def _common(page: Region, region: Region) -> Region:
-    """What two regions that overlap have in common."""
+    """Return the intersection of two regions that overlap."""
     (first, last), (other_first, other_last) = page.ends, region.ends
     return Region.between(max(first, other_first), min(last, other_last))
 
 
 def _overlap(mapper: Mapper, name: str, page: Region, region: Region, hint: str) -> Diagnostic:
-    """Return what a page of the guest is over: something of that name, at that region."""
+    """Return the finding that a page of the guest overlaps `region`, which messages call `name`."""
     return Diagnostic(
         what=f"this region overlaps {name}",
         hint=hint,
@@ -344,8 +347,8 @@ def _overlap(mapper: Mapper, name: str, page: Region, region: Region, hint: str)
 
 
 def _is_related(mapper: Mapper, path: str) -> bool:
-    """Whether the node at `path`, if it is one, may have the addresses of `mapper`: as itself, a
-    node above it, or a part of the device.
+    """Return whether the node at `path`, if it is one, may have the addresses of `mapper`: as
+    itself, a node above it, or a part of the device.
     """
     if not path:
         return False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the checks look at: who is assigned what, and what each side holds."""
+"""The input of the checks: which request gets which device, and the resources of each side."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from west_viommu.tree.interrupts import Intid
 
 
 class Mapper(NamedTuple):
-    """A node that has host memory mapped into the guest, in whole pages: a request's, or a raw
+    """A node that maps host memory into the guest, in whole pages: a request's, or a raw
     mapping.
     """
 
@@ -35,7 +35,7 @@ class Mapper(NamedTuple):
 
 
 class Lowest(NamedTuple):
-    """What lies lowest in the guest's memory: the `mapper` of a device, None for memory that is
+    """The lowest mapping in the guest's memory: the `mapper` of a device, None for memory that is
     shared with other domains; the page; and the bytes of memory that the guest can have below it.
     """
 
@@ -45,13 +45,13 @@ class Lowest(NamedTuple):
 
 
 class Ownership:
-    """The devices that guests get, `assigned`, in their order, and their `conflicts` with what
-    others hold of the host (`holdings`).
+    """The devices that guests get, `assigned`, in their order, and their `conflicts` with other
+    owners of host resources (`holdings`).
 
     Of the guest's own tree: `occupied` addresses and `lines`, each with the path of its node;
-    `raws`: what it maps without a device; `refused`: the paths of requests that mean no one device:
-    what else they say is not what their user means; `shared`: memory of the guest that other
-    domains have as well. `paper`: what lines to paste are written for.
+    `raws`: its mappings without a device; `refused`: the paths of requests that mean no single
+    device, so that their other parts are not judged; `shared`: memory of the guest that other
+    domains have as well. `paper`: the tree and GIC for which lines to paste are written.
     """
 
     def __init__(
@@ -90,12 +90,12 @@ class Ownership:
         return self.holdings.devices
 
     def applies(self, when: str) -> bool:
-        """Whether what the profile says of `when` is in force."""
+        """Return whether the condition `when` of the profile is met."""
         return applies(when, self.devices, self.terms.domain)
 
     def iommus(self, assigned: Assigned) -> list[Iommu]:
-        """The IOMMUs of the device: by its `iommus`, and by its iommu-map if the hypervisor reads
-        that, or there is nothing else.
+        """Return the IOMMUs of the device: by its `iommus`, and by its iommu-map if the hypervisor
+        reads that, or there is nothing else.
         """
         master = assigned.device.master
         if master is None:
@@ -124,10 +124,10 @@ class Ownership:
 
     @cached_property
     def lowest_in_memory(self) -> Lowest | None:
-        """What ends the memory that the domain can have, in the banks that Xen fills one after the
-        other (allocate_memory(), and meminit() of libxenguest). What it has more lies over a
-        device, and Xen panics ("Unable to copy the DTB", booted), or over shared memory, whatever
-        the guest's own memory node says.
+        """The lowest mapping in the domain's memory, in the banks that Xen fills one after the
+        other (allocate_memory(), and meminit() of libxenguest). Memory above it overlaps a device,
+        and Xen panics ("Unable to copy the DTB", booted), or overlaps shared memory, regardless of
+        the guest's own memory node.
         """
         places: list[tuple[Mapper | None, Region]] = [(None, region) for region in self.shared]
         places += [(each, pages.guest) for each in self.mappers for pages in each.pages]
@@ -146,8 +146,8 @@ class Ownership:
 
     @cached_property
     def cpu_limit(self) -> int | None:
-        """How many virtual CPUs the domain can have so that no device lies in the redistributors
-        of one; None if no device could.
+        """The most virtual CPUs that the domain can have so that no device lies in the
+        redistributors of one; None if no device could.
         """
         limits = [
             max(0, (pages.guest.base - window.base) // per_cpu)
@@ -182,9 +182,9 @@ Check = Callable[[Ownership], Found]
 
 
 def of_each(check: Callable[[Assigned, Ownership], Iterator[Diagnostic]]) -> Check:
-    """Return the check of all devices that looks at one after the other."""
+    """Return the check of all devices that calls `check` for one after the other."""
 
-    # tools/mutants finds the check itself by it.
+    # tools/mutants finds the check itself by this.
     @wraps(check)
     def of_all(ownership: Ownership) -> Found:
         for assigned in ownership.assigned:

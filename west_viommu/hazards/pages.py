@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of pages: whether guest and host mean the same registers, and whose else they are."""
+"""Checks of pages: whether guest and host mean the same registers, and who else has them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from west_viommu.tree.node import is_at_or_below
 
 @of_each
 def added_region(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """What viommu.yml adds to the device, and its node lists: whose it is, and with what."""
+    """Find a region that viommu.yml adds to the device, and its node lists; report its owners."""
     extra = ownership.terms.extra_of(assigned)
     for _, host in assigned.request.regions if extra and assigned.request else ():
         if host in extra:
@@ -40,7 +40,9 @@ def added_region(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnosti
 
 @of_each
 def untranslatable_region(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """Xen maps, and finds its SMMUs, by absolute address."""
+    """Find a region without an absolute address: Xen maps, and finds its SMMUs, by absolute
+    address.
+    """
     if None in assigned.device.regions:
         yield Diagnostic(
             what=f"a region of {assigned.host} has no absolute address",
@@ -62,8 +64,8 @@ def untranslatable_region(assigned: Assigned, ownership: Ownership) -> Iterator[
 
 
 def host_memory(ownership: Ownership) -> Found:
-    """Registers in RAM, or in memory that is set aside: Xen maps them without a word (booted), and
-    gives the same RAM to whomever it likes.
+    """Find registers in RAM, or in reserved memory: Xen maps them without a warning (booted), and
+    may allocate the same RAM to any domain.
     """
     for assigned in ownership.assigned:
         if ownership.holdings.role(assigned.host) == RESERVED:
@@ -98,7 +100,7 @@ def host_memory(ownership: Ownership) -> Found:
 
 
 def owned_page(ownership: Ownership) -> Found:
-    """Registers on a page of what the hypervisor itself drives."""
+    """Find registers on a page of a device that the hypervisor itself drives."""
     for conflict in ownership.conflicts.pages:
         kind = ownership.holdings.role(conflict.other)
         if conflict.standing is Standing.OWN and kind not in (MEMORY, RESERVED):
@@ -121,7 +123,7 @@ def owned_page(ownership: Ownership) -> Found:
 
 
 def shared_page(ownership: Ownership) -> Found:
-    """A node that dom0 keeps has registers on a page that the guest gets: map_range_to_domain()
+    """Find a node kept by dom0 with registers on a page that the guest gets: map_range_to_domain()
     maps it for both.
     """
     for conflict in ownership.conflicts.pages:
@@ -161,7 +163,7 @@ def shared_page(ownership: Ownership) -> Found:
 
 
 def page_shared_with_disabled(ownership: Ownership) -> Found:
-    """A node that is not enabled, on a page that the guest gets: Xen maps those into dom0 as
+    """Find a disabled node on a page that the guest gets: Xen maps disabled nodes into dom0 as
     well.
     """
     for conflict in ownership.conflicts.pages:
@@ -182,7 +184,7 @@ def page_shared_with_disabled(ownership: Ownership) -> Found:
 
 @of_each
 def device_without_region(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """A device that no region of its own gives access to."""
+    """Find a device that no region of its own gives access to."""
     if not assigned.device.regions:
         yield Diagnostic(
             what=f"{assigned.host} has no region of its own",
@@ -193,7 +195,7 @@ def device_without_region(assigned: Assigned, ownership: Ownership) -> Iterator[
 
 
 def _is_of_window(conflict: Conflict, ownership: Ownership) -> bool:
-    """Whether what a bridge has in common with another node lies in a window of the bridge."""
+    """Return whether the overlap of a bridge with another node lies in a window of the bridge."""
     common = _region(conflict)
     return any(each.overlaps(common) for each in ownership.holdings.windows(conflict.host))
 

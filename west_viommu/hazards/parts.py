@@ -24,8 +24,8 @@ def problem(
     guest: GuestTree,
     severity: Severity = Severity.ERROR,
 ) -> Diagnostic:
-    """`finding` of the guest node at `path`, at its place: the property it names, else what the
-    node has of a request.
+    """Return the diagnostic of `finding` for the guest node at `path`, at its place: the property
+    it names, else a property of the request.
     """
     place = None
     for prop in (finding.prop, "iommus", "xen,path", ""):
@@ -34,22 +34,22 @@ def problem(
 
 
 def as_allowed(hazard: str, device: str) -> str:
-    """The line of viommu.yml that allows `hazard` for `device`, but for its reason."""
-    # YAML's quotes, as a path may have what YAML would take for its own.
+    """Return the line of viommu.yml that allows `hazard` for `device`, except for its reason."""
+    # YAML's quotes, as a path may have characters with a meaning in YAML.
     return f'allow: [{{hazard: {hazard}, device: "{device}", reason: "..."}}]'
 
 
 def listed(ids: Iterable[int]) -> str:
-    """Stream IDs as a person reads them: "0x0 0x1 0x8"."""
+    """Return stream IDs as text: "0x0 0x1 0x8"."""
     return " ".join(f"{stream_id:#x}" for stream_id in ids)
 
 
 # The hard parts of a request, as messages name them: each must fit the device.
 PATH, IDS, REG, INTERRUPTS = "xen,path", "stream IDs", "reg", "interrupts"
 _HARD = (PATH, IDS, REG, INTERRUPTS)
-# The soft ones may be the guest's own: they only show what the node was copied from.
+# The soft parts may be the guest's own: they only show which node it was copied from.
 _ADDRESS, _NAME, _COMPATIBLE = "unit address", "name", "compatible"
-# Parts that fit more devices than these tell none of them apart.
+# Parts that fit more devices than this distinguish none of them.
 _MOST_CANDIDATES = 64
 
 
@@ -61,10 +61,10 @@ class Wanted(NamedTuple):
 
 
 class Table:
-    """The parts of a request, whose stream IDs are `wanted`, and the host devices that they fit.
+    """The parts of a request with the stream IDs `wanted`, and the host devices that they fit.
 
-    It decides nothing but which part a message calls the odd one: a request whose parts do not
-    agree is refused, whatever the table shows.
+    It only decides which part a message calls the odd one: a request with parts that do not agree
+    is refused in any case.
     """
 
     def __init__(self, request: Request, wanted: Sequence[Wanted], devices: Devices):
@@ -78,9 +78,9 @@ class Table:
 
     def best(self, taken: Collection[str] = ()) -> tuple[str, ...]:
         """Return the devices that the most hard parts fit wholly, and of those the ones that the
-        most parts fit at all; none that is `taken` by another request if there is a choice.
+        most parts fit at all; without devices `taken` by another request, if there is a choice.
 
-        One is the device that the others mean. Several have as much for them.
+        A single one is the device that the request means. Several have equal support.
         """
         likely = {
             path: (sum(row.values()), len(row))
@@ -100,18 +100,18 @@ class Table:
         hard = tuple(part for part in parts if part in _HARD)
         if len(hard) > 1:
             return hard
-        # An address that was copied is in the name as well.
+        # A copied address is in the name as well.
         return tuple(part for part in parts if part != _ADDRESS or REG not in parts)
 
     def others(self, part: str, path: str) -> frozenset[str]:
-        """Return the devices, beside the one at `path`, that `part` fits."""
+        """Return the devices, besides the one at `path`, that `part` fits."""
         return frozenset(
             other for other, row in self._rows.items() if other != path and part in row
         )
 
     @property
     def is_of_host(self) -> bool:
-        """Whether some of the request must be of this host. One number may be equal by chance."""
+        """True if some part must be of this host. A single number may match by chance."""
         return any(
             PATH in row or len(row) > 2 or (len(row) == 2 and (REG in row or any(row.values())))
             for row in self._rows.values()
@@ -119,8 +119,8 @@ class Table:
 
     @property
     def is_of_another_host(self) -> bool:
-        """Whether two hard parts fit no device at all, which is no slip of a hand: one of them a
-        path or an address, as numbers are mistyped.
+        """True if two hard parts, one of them a path or an address, fit no device at all. This is
+        no typing mistake, as only numbers are mistyped.
         """
         request = self._request
         stated = {
@@ -159,7 +159,7 @@ class Table:
         except TreeError:
             device = None
         if device is None:
-            # Nothing fits a node that is malformed.
+            # Nothing fits a malformed node.
             return {}
         regions = frozenset(region for region in device.regions if region)
         bases = frozenset(region.base for region in regions)
@@ -179,12 +179,12 @@ class Table:
 
 
 def _fit(values: Collection[Hashable], own: frozenset[Hashable]) -> bool | None:
-    """Return whether all of the `values` are a device's `own`; None if none is."""
+    """Return whether all of the `values` are a device's `own`; None if no value is."""
     return None if own.isdisjoint(values) else own.issuperset(values)
 
 
 def _soft(fits: Iterable[bool]) -> bool | None:
-    """Return False, as for what fits in part, if any does; else None."""
+    """Return False, as for parts that fit partly, if any value fits; else None."""
     return False if any(fits) else None
 
 
@@ -210,9 +210,7 @@ def candidates(wanted: Sequence[Wanted], devices: Devices) -> list[Master]:
 
 
 def strange(master: Master, wanted: Sequence[Wanted]) -> list[Wanted]:
-    """Return the IDs that `master` does not list; if it lists none, those that its iommu-map does
-    not give out.
-    """
+    """Return the IDs that `master` does not list; if it lists none, those outside its iommu-map."""
     if master.streams:
         own = {(stream.id, iommu) for stream in master.streams for iommu in (stream.iommu, None)}
         return [entry for entry in wanted if entry not in own]

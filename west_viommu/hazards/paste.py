@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lines to paste into a guest's node: what it must say to mean a host device."""
+"""The lines to paste into a guest's node, so that it means a host device."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI
 
 _CELL_BITS = 32
-# Nobody pastes a longer line from a message; `viommu extract` writes it.
+# A longer line is not for pasting from a message; `viommu extract` writes it.
 _MOST_ENTRIES = 32
 
 
 class Paper(NamedTuple):
-    """What a line is written for: the guest's tree, and its GIC."""
+    """The context of a line to paste: the guest's tree, and its GIC."""
 
     guest: GuestTree
     gic: Gic
 
     def reg(self, path: str, device: Device) -> str:
-        """`reg` of the guest's node at `path` for the registers of `device` at their own addresses;
-        "" where they do not fit the cells of its bus, or that is elsewhere.
+        """Return `reg` of the guest's node at `path` for the registers of `device` at their own
+        addresses; "" if they do not fit the cells of its bus, or the bus has other addresses.
         """
         bus = self.guest.tree.node(path.rpartition("/")[0])
         regions = [region for region in device.regions if region]
@@ -50,8 +50,8 @@ class Paper(NamedTuple):
         return f"reg = {', '.join(entries)};" if len(entries) == len(regions) else ""
 
     def moved(self, path: str, pairs: Sequence[RegionPair], places: Mapping[Region, Region]) -> str:
-        """Return `reg` and `xen,reg` of the guest's node at `path`, whose regions are `pairs`, with
-        the pages of `places` where these say; "" if that cannot be said in a line.
+        """Return `reg` and `xen,reg` of the guest's node at `path` with the regions `pairs`, with
+        pages moved as in `places`; "" if one line cannot express that.
         """
         bus = self.guest.tree.node(path.rpartition("/")[0])
         if bus is None or bus.path != PASSTHROUGH or not 0 < len(pairs) <= _MOST_ENTRIES:
@@ -82,7 +82,9 @@ class Paper(NamedTuple):
         return f"reg = {', '.join(regs)}; xen,reg = {', '.join(triples)};"
 
     def interrupts(self, device: Device) -> str:
-        """`interrupts` for those of `device`, as the guest's GIC has them; "" where it has none."""
+        """Return `interrupts` for those of `device`, as the guest's GIC has them; "" if it has no
+        interrupts.
+        """
         spis = [line for line in dict.fromkeys(device.interrupts) if line[0] >= FIRST_SPI]
         if not 0 < len(spis) <= _MOST_ENTRIES:
             return ""
@@ -97,8 +99,8 @@ class Paper(NamedTuple):
 
 
 def parts_omitted(assigned: Assigned, paper: Paper) -> Diagnostic | None:
-    """Return what is wrong with a node that has neither the registers nor the interrupts of its
-    device, or only one of the two; None if it has both, or the device has none.
+    """Return the problem of a node that lacks the registers of its device, or the interrupts, or
+    both; None if it has both, or the device has none.
     """
     device, request = assigned.device, assigned.request
     if request is None:
@@ -123,17 +125,17 @@ def parts_omitted(assigned: Assigned, paper: Paper) -> Diagnostic | None:
 
 
 def path_line(path: str) -> str:
-    """`xen,path` for the host node at `path`."""
+    """Return `xen,path` for the host node at `path`."""
     return f'xen,path = "{path}";'
 
 
 def path_lines(paths: Iterable[str]) -> str:
-    """The `xen,path` lines of which one is to be pasted."""
+    """Return the `xen,path` lines of which the user should paste one."""
     return " or ".join(map(path_line, paths))
 
 
 def as_entries(master: Master, prop: str = "iommus") -> str:
-    """The stream IDs of `master`, in the property where a request has its own."""
+    """Return the stream IDs of `master`, in the property in which a request has its own."""
     if not master.streams:
         return "it has no `iommus`, only iommu-map"
     if prop == STREAM_IDS:
@@ -142,7 +144,7 @@ def as_entries(master: Master, prop: str = "iommus") -> str:
 
 
 def _cells(number: int, count: int) -> list[str]:
-    """`number` in so many cells."""
+    """Return `number` in `count` cells."""
     return [
         f"{number >> _CELL_BITS * place & (1 << _CELL_BITS) - 1:#x}"
         for place in reversed(range(count))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `allow:` entries of viommu.yml: what they let pass, and which of them are stale.
+"""The `allow:` entries of viommu.yml: the hazards that they allow, and stale entries.
 
-`Told` has the first findings of each kind and counts the rest, as a few inputs could make gigabytes
-of messages.
+`Told` keeps the first findings of each kind and counts the rest, as a few inputs could make
+gigabytes of messages.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from west_viommu.hazards.parts import problem
 from west_viommu.hazards.table import HAZARDS
 from west_viommu.hypervisor.assignment import Permission
 
-# More nodes are not named one by one.
+# Further nodes are only counted.
 _MOST_NAMED = 3
 
 
 class _Cause(NamedTuple):
-    """What one host node is the cause of: the first guest node of which it is told, where in its
-    list, and the other nodes.
+    """The guest nodes with one cause, a host node: the first of them, the place in its list of
+    problems, and the other nodes.
     """
 
     path: str
@@ -31,7 +31,7 @@ class _Cause(NamedTuple):
 
 
 class Told:
-    """The problems of one run, by the path of the guest node that they are about."""
+    """The problems of one run, by the path of their guest node."""
 
     def __init__(self, permissions: Permissions):
         self._permissions = permissions
@@ -43,7 +43,7 @@ class Told:
 
     @property
     def refused(self) -> frozenset[str]:
-        """The nodes that an error is about, told or not."""
+        """The nodes with an error, shown or not."""
         return frozenset(self._refused)
 
     def add(
@@ -55,9 +55,9 @@ class Told:
         *,
         of: Hashable = None,
     ) -> bool:
-        """Take `finding` of a hazard, of the guest node at `path`, which viommu.yml may mean by one
-        of the `names`; `of` tells it from others of that id which come later and are to be told
-        before. Whether it refuses.
+        """Add `finding` of a hazard, for the guest node at `path`, which viommu.yml may mean by one
+        of the `names`; findings with another `of` have their own share of the first findings of
+        that id. Return whether it refuses.
         """
         severity = Severity.WARNING if finding.warning else Severity.ERROR
         reason = self._permissions.reason(hazard, finding, names)
@@ -82,7 +82,7 @@ class Told:
         return severity is not Severity.WARNING
 
     def add_problem(self, made: Diagnostic, path: str) -> None:
-        """Take a problem of the guest node at `path` that is made already."""
+        """Add a complete problem of the guest node at `path`."""
         if not made.warning:
             self._refused.add(path)
         if self._first_ones.take((made.id, made.severity)):
@@ -92,7 +92,9 @@ class Told:
             self._more[kind] = self._more.get(kind, 0) + 1
 
     def of(self, path: str) -> Sequence[Diagnostic]:
-        """What is told of the guest node at `path`, and of others with the same cause."""
+        """Return the problems of the guest node at `path`, which also name other nodes with the
+        same cause.
+        """
         told = list(self._problems.get(path, ()))
         for cause in self._by_cause.values():
             if cause.path == path and cause.others:
@@ -100,22 +102,22 @@ class Told:
         return told
 
     def rest(self) -> Iterator[Diagnostic]:
-        """What stands for all that is not told."""
+        """Yield the diagnostics that replace all problems not shown."""
         return (rest(*kind, more) for kind, more in self._more.items())
 
 
 def _of_all(problem: Diagnostic, others: Sequence[str]) -> Diagnostic:
-    """`problem`, said of the nodes `others` as well."""
+    """Return `problem` with the nodes `others` added to its text."""
     some = ", ".join([*others[:_MOST_NAMED], "..."] if len(others) > _MOST_NAMED else others)
     return problem._replace(what=f"{problem.what}; the same goes for {some}")
 
 
-# A warning refuses nothing: to allow it acknowledges it.
+# A warning refuses nothing: allowing it acknowledges it.
 _ALLOWABLE = frozenset(hazard.id for hazard in HAZARDS if hazard.allowable or hazard.is_warning)
 
 
 class AllowList:
-    """`allow:` of a file. Each entry must be needed: one that is not is an error itself."""
+    """The `allow:` entries of a file. Each must be needed: a stale entry is an error itself."""
 
     def __init__(self, permissions: Sequence[Permission]):
         self._permissions = permissions
@@ -123,14 +125,16 @@ class AllowList:
 
     @property
     def used(self) -> tuple[Permission, ...]:
-        """The permissions that were needed, by device: nothing hangs on the order of the file."""
+        """The permissions that were needed, by device, so that the order of the file does not
+        matter.
+        """
         return tuple(
             sorted(self._used, key=lambda entry: (entry.device, entry.hazard, entry.reason))
         )
 
     def use(self, hazard: str, names: Collection[str]) -> str | None:
-        """Use each entry for a hazard of what has one of these `names`, and tell why it is allowed,
-        as the first of them says; None without one.
+        """Use each entry for a hazard of an object with one of these `names`, and return the reason
+        of the first; None without an entry.
         """
         naming = [
             entry for entry in self._permissions if entry.hazard == hazard and entry.device in names
@@ -151,8 +155,8 @@ class Permissions(AllowList):
         self.guest = guest
 
     def reason(self, hazard: str, finding: Diagnostic, names: Collection[str]) -> str | None:
-        """Why `finding` of a hazard is allowed, for one of the `names` by which viommu.yml may mean
-        its guest node; None where it is not.
+        """Return the reason why `finding` of a hazard is allowed, for one of the `names` by which
+        viommu.yml may mean its guest node; None if it is not.
         """
         reason = self.use(hazard, (*names, finding.other) if names else ())
         is_allowable = hazard in _ALLOWABLE and finding.severity is not Severity.FATAL
@@ -161,7 +165,9 @@ class Permissions(AllowList):
     def problem(
         self, hazard: str, finding: Diagnostic, path: str, names: Collection[str]
     ) -> Diagnostic:
-        """`finding` of a hazard, of the guest node at `path`: a warning where it is allowed."""
+        """Return the problem of `finding`, for the guest node at `path`: a warning if it is
+        allowed.
+        """
         reason = self.reason(hazard, finding, names)
         if reason is None:
             return problem(hazard, finding, path, self.guest)
@@ -169,8 +175,8 @@ class Permissions(AllowList):
         return problem(hazard, allowed, path, self.guest, Severity.WARNING)
 
     def stale(self, *, is_known: bool = True) -> Iterator[Diagnostic]:
-        """What is wrong with the permissions themselves; whether one is needed, only where it
-        `is_known` of every node which device it means.
+        """Yield the problems of the permissions themselves; stale entries only if it `is_known` for
+        every node which device it means.
         """
         for entry in self._permissions:
             if entry.hazard not in _ALLOWABLE:

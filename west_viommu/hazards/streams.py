@@ -25,7 +25,7 @@ from west_viommu.tree.node import name_of
 
 @of_each
 def not_numbered(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """A device that the policy, or the hypervisor, gives no stream IDs."""
+    """Find a device to which the policy, or the hypervisor, gives no stream IDs."""
     streams, renumbers = assigned.streams, ownership.profile.renumbers
     if streams is not None and (not renumbers or assigned.fixed_ids is not None):
         return
@@ -57,7 +57,9 @@ def not_numbered(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnosti
 
 @of_each
 def vsid_clash(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """Two streams with one vMasterID, or one that is not the ID that the hypervisor gives."""
+    """Find two streams with one vMasterID, or a stream with another vMasterID than the
+    hypervisor's.
+    """
     if ownership.profile.viommu is None:
         return
     for mine, theirs, other in _clashes(assigned, ownership):
@@ -90,7 +92,7 @@ def vsid_clash(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]
 
 @of_each
 def vsid_range(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """A vMasterID that is wider than what the vSMMU has (SMMU_IDR1.SIDSIZE)."""
+    """Find a vMasterID that is too wide for the vSMMU (SMMU_IDR1.SIDSIZE)."""
     viommu = ownership.profile.viommu
     if viommu is None:
         return
@@ -112,8 +114,9 @@ def vsid_range(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]
 def _clashes(
     assigned: Assigned, ownership: Ownership
 ) -> Iterator[tuple[AssignedStream, AssignedStream, str]]:
-    """A stream, one before it with the same vMasterID, and whose that is. By the policy
-    identity that is a collision of pMasterIDs, which has its own hazard, unless that is allowed.
+    """Yield a stream, an earlier one with the same vMasterID, and the path of the earlier one's
+    host node. Under the policy identity, this is a collision of pMasterIDs, which has its own
+    hazard, unless that is allowed.
     """
     is_said = not ownership.terms.permission("colliding-stream-id", assigned)
     if ownership.profile.policy == "identity" and is_said:
@@ -126,7 +129,7 @@ def _clashes(
 
 @of_each
 def stray_streams(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """Stream IDs for a device that is behind no IOMMU, and is to be assigned all the same."""
+    """Find stream IDs for a device that is behind no IOMMU, and is to be assigned nevertheless."""
     if (
         assigned.request
         and assigned.request.entries
@@ -144,7 +147,7 @@ def stray_streams(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnost
 
 @of_each
 def stream_list(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """A list of stream IDs that Xen reads to its end only where it is whole: a phandle of 0 ends it
+    """Find a list of stream IDs that Xen does not read to its end: a phandle of 0 ends it
     (dt_parse_phandle_with_args(), 4.17 to 4.21; booted: "Failed to assign device").
     """
     node = ownership.devices.tree.node(assigned.host)
@@ -189,9 +192,9 @@ def stream_list(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic
 
 
 def colliding_stream_id(ownership: Ownership) -> Found:
-    """Two devices of one guest with one ID behind two SMMUs: the vSMMU looks a stream up by its ID
-    among the devices of the domain (arm_smmu_get_domain_by_sid(), RFC to v3), and finds the wrong
-    one of the two.
+    """Find two devices of one guest with one ID behind two SMMUs: the vSMMU searches for a stream
+    by its ID among the devices of the domain (arm_smmu_get_domain_by_sid(), RFC to v3), and finds
+    the wrong one of the two.
     """
     if ownership.profile.viommu is None:
         return
@@ -201,7 +204,9 @@ def colliding_stream_id(ownership: Ownership) -> Found:
 
 
 def _collisions(ownership: Ownership) -> dict[tuple[int, int], list[int]]:
-    """Return the places of each two devices that collide, and where their common IDs begin."""
+    """Return the indexes of each two devices that collide, and the beginnings of their common
+    IDs.
+    """
     mine = [
         (first & ID_MASK, last & ID_MASK, (place, first >> ID_BITS))
         for place, assigned in enumerate(ownership.assigned)
@@ -237,9 +242,9 @@ def _colliding(assigned: Assigned, other: Assigned, ids: Sequence[int]) -> Diagn
 
 
 def shared_stream_id(ownership: Ownership) -> Found:
-    """Two devices with one ID on one SMMU are one to it: they share page tables. Xen stops with a
-    BUG as the second is attached (4.17 smmu-v3.c:747, master 753), or does not assign it (RFC to
-    v3).
+    """Find two devices with one ID on one SMMU, for which they are one: they share page tables. Xen
+    stops with a BUG as the second is attached (4.17 smmu-v3.c:747, master 753), or does not assign
+    it (RFC to v3).
     """
     for conflict in ownership.conflicts.streams:
         iommu, _ = ownership.holdings.stream(conflict.first)
@@ -268,7 +273,7 @@ def _shared(conflict: Conflict, iommu: str, *, is_assigned: bool) -> Diagnostic:
 
 
 def stream_shared_with_disabled(ownership: Ownership) -> Found:
-    """A node with the ID that is not enabled: Xen looks at no status, and attaches it to dom0, if
+    """Find a disabled node with the ID: Xen ignores the status, and attaches it to dom0, if
     host.overlay does not keep it (handle_device(); booted: BUG without the mark, works with it).
     """
     for conflict in ownership.conflicts.streams:
@@ -299,7 +304,7 @@ def _has_one_setting(ownership: Ownership) -> bool:
 
 @of_each
 def several_streams(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """Several stream IDs for a guest that may set up one of them, once."""
+    """Find a device with several stream IDs, if the guest may set up only one of them, once."""
     ids = dict.fromkeys(assigned.ids)
     if len(ids) > 1 and _has_one_setting(ownership):
         yield Diagnostic(
@@ -316,7 +321,7 @@ def several_streams(assigned: Assigned, ownership: Ownership) -> Iterator[Diagno
 
 @of_each
 def streams_omitted(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """The guest lists fewer stream IDs than the host; Xen attaches all."""
+    """Find a guest node that lists fewer stream IDs than the host; Xen attaches all."""
     master = assigned.device.master
     asked = frozenset(assigned.ids)
     omitted = [i for i in master.stream_ids if i not in asked] if master else []
@@ -337,7 +342,7 @@ def streams_omitted(assigned: Assigned, ownership: Ownership) -> Iterator[Diagno
 
 @of_each
 def maps_not_programmed(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
-    """An iommu-map beside iommus, on a hypervisor that programs none of its IDs."""
+    """Find an iommu-map beside iommus, on a hypervisor that programs none of its IDs."""
     master = assigned.device.master
     if master and master.streams and master.maps and not ownership.profile.programs_maps:
         yield Diagnostic(

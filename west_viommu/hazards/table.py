@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hazards: a table of ids and checks. docs/hazards.md has a section for each.
 
-A check sees what all assignments hold and who else holds it, and yields what it finds.
+A check gets all assignments and the other owners of their resources, and yields its findings.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from west_viommu.hazards.ownership import Check, Ownership
 
 
 class Hazard(NamedTuple):
-    """`id` as in docs/hazards.md, and the `severity` of what `check` finds, where a finding says no
-    other. `needs`: the hazards that must not have refused an assignment before: it would say the
-    same again. `of_device`: whether it may be found of a device by itself, whatever a guest's node
-    says of it.
+    """`id` as in docs/hazards.md, and the default `severity` of the findings of `check`. `needs`:
+    the hazards that must not have refused an assignment before, as this one would only repeat them.
+    `of_device`: a device alone may have it, regardless of the guest's node.
     """
 
     id: str
@@ -28,8 +27,9 @@ class Hazard(NamedTuple):
     of_device: bool = True
 
     def is_moot(self, path: str, refused: Collection[tuple[str, str]]) -> bool:
-        """Whether it would say again of the node at `path` what it was `refused` for (ids and
-        paths): of one device in two nodes, all that both have is there twice.
+        """Return whether the hazard would only repeat for the node at `path` a reason for which it
+        was `refused` (ids and paths): if two nodes have one device, every resource of both is there
+        twice.
         """
         return any((hazard, path) in refused for hazard in (*self.needs, "duplicate-assignment"))
 
@@ -41,24 +41,24 @@ class Hazard(NamedTuple):
 
     @property
     def is_warning(self) -> bool:
-        """Whether it never refuses the input."""
+        """True if it never refuses the input."""
         return self.severity is Severity.WARNING
 
     @property
     def allowable(self) -> bool:
-        """Whether viommu.yml can allow it."""
+        """True if viommu.yml can allow it."""
         return self.severity is Severity.ERROR
 
 
-# What a finding takes, in steps of a run.
+# The steps of a run that a finding counts.
 _OF_A_FINDING = 4
 _FATAL, _WARNING = Severity.FATAL, Severity.WARNING
-# What is on no IOMMU of Xen's has no streams.
+# A device on no IOMMU of Xen's has no streams.
 _DRIVEN = ("unprotected", "unsupported-iommu")
 
-# In the order in which they are reported for each request. Those without a check are found where
-# the host device is looked for (plan/match.py, plan/planning.py), or of the tree that Xen makes
-# for the guest (plan/guest_tree.py).
+# In the order in which they are reported for each request. Hazards without a check are found in the
+# search for the host device (plan/match.py, plan/planning.py), or in the tree that Xen makes for
+# the guest (plan/guest_tree.py).
 HAZARDS = (
     Hazard("wrong-host", None, _FATAL),
     Hazard("unknown-host-node", None, _FATAL),
@@ -88,19 +88,19 @@ HAZARDS = (
     Hazard("region-mismatch", pages.added_region, of_device=False),
     Hazard("untranslatable-region", pages.untranslatable_region),
     Hazard("host-memory", pages.host_memory, _FATAL, ("hypervisor-owned",)),
-    # The same id, found by its pages.
+    # The same id, found by the device's pages.
     Hazard("hypervisor-owned", pages.owned_page, _FATAL, ("hypervisor-owned",)),
     Hazard("shared-page", pages.shared_page, needs=("hypervisor-owned",)),
     Hazard("guest-overlap", overlaps.guest_overlap, of_device=False),
     Hazard("guest-address-range", overlaps.guest_address_range, _FATAL, of_device=False),
     Hazard("interrupt-mismatch", None),
-    # The same id, of lines that are the device's.
+    # The same id, for lines that belong to the device.
     Hazard("interrupt-mismatch", interrupts.other_trigger, _WARNING, of_device=False),
     Hazard("interrupt-private", interrupts.interrupt_private),
     Hazard("not-given-to-dom0", device.not_given_to_dom0, needs=("hypervisor-owned",)),
     Hazard("interrupt-unroutable", interrupts.interrupt_unroutable),
     Hazard("interrupt-clash", interrupts.two_triggers),
-    # The same id, of lines with one trigger.
+    # The same id, for lines with one trigger.
     Hazard("interrupt-clash", interrupts.interrupt_clash),
     Hazard("tree-size", None, _FATAL),
     Hazard("bus-cells", None, _FATAL),
@@ -130,7 +130,9 @@ HAZARDS = (
 def findings(
     ownership: Ownership, hazards: Iterable[Hazard] = HAZARDS
 ) -> Iterator[tuple[Hazard, str, Diagnostic]]:
-    """Yield all that the checks of `hazards` find, in their order, with the guest node of each."""
+    """Yield all findings of the checks of `hazards`, in their order, with the guest node of
+    each.
+    """
     count = ownership.devices.steps.count
     for hazard in hazards:
         for node, finding in hazard.check(ownership) if hazard.check else ():
