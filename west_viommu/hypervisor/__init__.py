@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the hypervisor gives a guest, and what it does with a tree. No I/O."""
+"""The hypervisor's side: the guest that it makes, and its use of a host tree. No I/O."""

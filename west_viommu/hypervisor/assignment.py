@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is assigned what, and on which terms."""
+"""Which device is assigned to which request, and on which terms."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from west_viommu.tree.interrupts import Intid
 
 
 class Permission(NamedTuple):
-    """An `allow:` entry of viommu.yml: a hazard that its user takes, for one device (the path of
-    its host node or of its guest node), and why.
+    """An `allow:` entry of viommu.yml: a hazard that its user accepts, for one device (the path of
+    its host node or of its guest node), and the reason.
     """
 
     hazard: str
@@ -28,7 +28,7 @@ class Permission(NamedTuple):
 
 class Extra(NamedTuple):
     """A `regions:` entry of viommu.yml: registers that a device's driver needs besides those of its
-    host node, and why. The device is named as in Permission; `region` is at a host address.
+    host node, and the reason. The device is named as in Permission; `region` is at a host address.
     """
 
     device: str
@@ -46,11 +46,11 @@ class Explicit(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """On what a plan is made: the profile, what else the `domain` has (names.DOMAIN), what
-    viommu.yml says of single devices, and whether there is a dom0 that gets what no guest asks for.
-    `xen_version`: the version of the hypervisor, None if it may be any of the profile's. `cpus`:
-    the virtual CPUs of the domain. `has_hardware_domain`: whether, without dom0, a domain that Xen
-    creates gets the rest of the host.
+    """The terms of a plan: the profile, the features of the `domain` (names.DOMAIN), the entries of
+    viommu.yml for single devices, and whether there is a dom0 that gets all devices that no guest
+    requests. `xen_version`: the version of the hypervisor, None if it may be any of the profile's.
+    `cpus`: the virtual CPUs of the domain. `has_hardware_domain`: whether, without dom0, a domain
+    that Xen creates gets the rest of the host.
     """
 
     profile: Profile
@@ -65,20 +65,20 @@ class Terms(NamedTuple):
 
     @property
     def versions(self) -> tuple[str, ...]:
-        """The versions of the hypervisor that this is for, one at least."""
+        """The possible versions of the hypervisor, one at least."""
         return (self.xen_version,) if self.xen_version else self.profile.versions or ("",)
 
     @property
     def gives_rest(self) -> bool:
-        """Whether a domain gets what no guest asks for."""
+        """True if a domain gets all devices that no guest requests."""
         return self.has_dom0 or self.has_hardware_domain
 
     def extra_of(self, assignment: Assignment | Assigned) -> dict[Region, Extra]:
-        """The regions that viommu.yml adds to this device."""
+        """Return the regions that viommu.yml adds to this device."""
         return {entry.region: entry for entry in self.extra if entry.device in assignment.names}
 
     def permission(self, hazard: str, assignment: Assignment | Assigned) -> Permission | None:
-        """The entry of viommu.yml that allows the hazard for this device."""
+        """Return the entry of viommu.yml that allows the hazard for this device."""
         for entry in self.permissions:
             if entry.hazard == hazard and entry.device in assignment.names:
                 return entry
@@ -87,7 +87,7 @@ class Terms(NamedTuple):
 
 class AssignedStream(NamedTuple):
     """One stream ID of an assigned device. `iommu` is the path of the physical SMMU and
-    `iommu_base` its address; `pmaster` is the physical ID, `vmaster` the one the guest uses.
+    `iommu_base` its address; `pmaster` is the physical ID, `vmaster` the guest's.
     """
 
     iommu: str
@@ -97,9 +97,9 @@ class AssignedStream(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """A request and the host device that it means, with the physical IDs asked for, in order.
+    """A request and the host device that it means, with the requested physical IDs, in order.
 
-    `streams`: those that a hypervisor programs, and the path of the SMMU of each.
+    `streams`: the IDs that a hypervisor programs, each with the path of its SMMU.
     """
 
     request: Request
@@ -109,7 +109,7 @@ class Assignment(NamedTuple):
 
     @property
     def names(self) -> tuple[str, str]:
-        """By what viommu.yml may mean this one: the path of either node."""
+        """The names that viommu.yml may use: the path of either node."""
         return self.device.path, self.request.path
 
 
@@ -117,10 +117,10 @@ class Assigned(NamedTuple):
     """A device that the guest called `guest` gets by its node at `node`, as the sweep and the
     hazards see it: from a request, from a plan, or a host device by itself.
 
-    `pages`: what is mapped; `intids`: those that the node lists; `ids` and `streams`: the stream
-    IDs of the host that it names, and those with the guest's; `streams` is None if the policy has
-    none for them. `fixed_ids`: the guest's IDs that the hypervisor gives whatever the policy; None
-    if it can be given others. `request`: what the guest's tree says; None if that is not known.
+    `pages`: the pages mapped; `intids`: the INTIDs that the node lists; `ids`: the stream IDs of
+    the host that it names; `streams`: these with the guest's IDs, or None if the policy gives none.
+    `fixed_ids`: the guest's IDs that the hypervisor gives under any policy; None if it can give
+    others. `request`: the request in the guest's tree; None if it is not known.
     """
 
     guest: str
@@ -153,5 +153,5 @@ class RawMapping(NamedTuple):
 
     @property
     def host(self) -> str:
-        """No host node."""
+        """The empty path: there is no host node."""
         return ""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The nodes of a host as Xen reads them when it starts: the triggers of their interrupt lines, and
-those for which dom0 does not start, whatever guests get.
+the nodes for which dom0 does not start, regardless of guests.
 
 Read in Xen 4.17 to 4.22: handle_node(), handle_device() and map_device_children() (domain_build.c,
 device.c), iommu_add_dt_device(), irq_set_spi_type().
@@ -36,7 +36,7 @@ _LINES_OF_DOM0 = 992
 
 class TriggerClash(NamedTuple):
     """The node at `path` has `trigger` for `intid`, and the one at `first_path`, which Xen reads
-    before it, `first_trigger`: Xen keeps that one, and gives up the node.
+    before it, has `first_trigger`: Xen keeps that trigger, and fails for the node.
     """
 
     intid: Intid
@@ -49,7 +49,7 @@ class TriggerClash(NamedTuple):
 def trigger_clashes(
     holdings: Holdings, assigned: Iterable[str], *, is_each_alone: bool = False
 ) -> tuple[TriggerClash, ...]:
-    """Return the lines for which Xen gives up a node, if guests get the `assigned` host nodes, or,
+    """Return the lines for which Xen fails for a node, if guests get the `assigned` host nodes, or,
     with `is_each_alone`, any one of them.
 
     irq_set_spi_type() is -EBUSY for a second trigger (booted on 4.17, AMD's 2023.2, master). Xen
@@ -66,7 +66,7 @@ def trigger_clashes(
             triggers.read(frame.path, ((Intid(intid), _EDGE) for intid in frame.intids))
         for node, is_left_out in holdings.nodes_of_dom0():
             lines = holdings.typed_lines(node)
-            # handle_node() leaves out a node with a PPI before it needs any line of it.
+            # handle_node() leaves out a node with a PPI before it needs any of its lines.
             if not (is_left_out and triggers.has_private(node.path, lines)):
                 triggers.read(node.path, [*lines, *holdings.typed_targets(node)])
     tree = holdings.devices.tree
@@ -95,7 +95,9 @@ class _Triggers:
         )
 
     def read(self, path: str, lines: Iterable[tuple[Intid, int]]) -> None:
-        """Set the triggers of the lines of a node that Xen gives up if it cannot."""
+        """Set the triggers of the lines of a node, and record each clash, as Xen then fails for the
+        node.
+        """
         for intid, trigger in lines:
             clash = self.clash(path, intid, trigger)
             if clash:
@@ -109,7 +111,7 @@ class _Triggers:
         )
 
     def forget(self) -> None:
-        """Forget what was set since the last call, and after the first one."""
+        """Forget the triggers set since the last call; the first call keeps all before it."""
         self._of_one = {}
 
 
@@ -123,8 +125,8 @@ class Step(Enum):
 
 
 class Stop(NamedTuple):
-    """Xen gives up `node` at `step`, for what is `found` of it; `other`: a node that the fault is
-    about as well.
+    """Xen fails at `step` for `node`, because of `found` in it; `other`: another node involved in
+    the fault.
     """
 
     step: Step
@@ -137,7 +139,7 @@ def stops(
     holdings: Holdings, marks: Collection[str], clashes: Iterable[TriggerClash]
 ) -> Iterator[Stop]:
     """Yield the nodes for which dom0 does not start, with the `marks` of host.overlay, in Xen's
-    order; of each the first reason. `clashes`: those of triggers.
+    order, each with its first reason. `clashes`: the clashes of triggers.
     """
     if not holdings.has_dom0:
         return
@@ -162,8 +164,8 @@ def stops(
 def _of_lines(
     holdings: Holdings, node: Node, clash: TriggerClash | None, of_xen: dict[Intid, str] | None
 ) -> Stop | None:
-    """Return what is wrong with a line. `of_xen`: the lines of Xen itself; None for a marked node,
-    of which Xen routes no line.
+    """Return the fault of a line. `of_xen`: the lines of Xen itself; None for a marked node, of
+    which Xen routes no line.
     """
     lost = first_lost(holdings.devices.tree, node)
     if lost is not None:
@@ -209,7 +211,7 @@ class _Streams:
         self._entries: dict[str, list[Entry]] = {}
 
     def stop(self, node: Node) -> Stop | None:
-        """Add `node` to its IOMMU and attach it to dom0, or return why Xen gives up."""
+        """Add `node` to its IOMMU and attach it to dom0, or return the reason why Xen fails."""
         streams = self._read(node) if self._holdings.iommus.kind else ()
         if not streams:
             return None
@@ -226,7 +228,7 @@ class _Streams:
 
     def _read(self, node: Node) -> Sequence[Stream]:
         """Return the streams that Xen reads: up to a phandle of 0 or an IOMMU that is not enabled;
-        what an SMMU lists in mmu-masters counts as it is.
+        mmu-masters of an SMMU count unchanged.
         """
         master = self._devices.master(node.path)
         streams: Sequence[Stream] = master.streams if master else ()
@@ -239,8 +241,8 @@ class _Streams:
         return streams[: min(len(streams) if before is None else before, next(off, len(streams)))]
 
     def _of_others(self, path: str, iommu: Iommu, streams: Sequence[Stream]) -> tuple[str, str]:
-        """Return what an SMMUv3 or an IPMMU does not take, and the other node in it; "" for what it
-        takes.
+        """Return the stream that an SMMUv3 or an IPMMU rejects, and the other node in it; "" if it
+        accepts all.
         """
         driver = self._holdings.driver(iommu.path)
         last = driver.last_id if driver else None
@@ -253,7 +255,7 @@ class _Streams:
         own: dict[tuple[str, int], str] = {}
         for number in ids:
             key = iommu.path, number
-            # An SMMU with a tree of streams takes each once (arm_smmu_insert_master()).
+            # An SMMU with a tree of streams accepts each once (arm_smmu_insert_master()).
             twice = None if self._holdings.profile.repeats_ids else own.get(key)
             other = self._owners.get(key, twice)
             if other is not None:
@@ -264,7 +266,7 @@ class _Streams:
         return "", ""
 
     def _of_smmuv2(self, path: str, iommu: Iommu, streams: Sequence[Stream]) -> tuple[str, str]:
-        """Return what an SMMUv2 does not take, as `_of_others`."""
+        """Return the stream that an SMMUv2 rejects, as `_of_others`."""
         if len(streams) > MOST_IDS_OF_A_MASTER:
             return f"{len(streams)} stream IDs, more than Xen has room for", iommu.path
         there = self._entries.setdefault(iommu.path, [])

@@ -23,7 +23,7 @@ from west_viommu.tree.node import Node
 SMMUV3, SMMUV2, IPMMU = "SMMUv3", "SMMUv2", "IPMMU"
 # arm_smmu_of_match of smmu.c.
 _SMMUV2 = frozenset({"arm,smmu-v1", "arm,smmu-v2", "arm,mmu-400", "arm,mmu-401", "arm,mmu-500"})
-# A cache of an IPMMU has it.
+# The property of a cache of an IPMMU.
 MAIN = "renesas,ipmmu-main"
 # The registers of an SMMUv3: two pages, or one with this property (arm_smmu_resource_size()).
 _SMMUV3_BYTES, _SMMUV3_PAGE_0 = 0x20000, 0x10000
@@ -31,19 +31,19 @@ _ONE_PAGE = "cavium,cn9900-broken-page1-regspace"
 # The bits of an ID and of a mask that the SMMUv2 driver keeps (SMR_ID_MASK, SMR_MASK_MASK in
 # arm_smmu_dt_xlate_generic()).
 SMR_BITS = 0x7FFF
-# IDs of one master for which the SMMUv2 driver has room: MAX_MASTER_STREAMIDS, which
+# The IDs of one master for which the SMMUv2 driver has room: MAX_MASTER_STREAMIDS, which
 # arm_smmu_dt_add_device_legacy() does not check when it fills smendx[].
 MOST_IDS_OF_A_MASTER = 16
-# Bits of a guest address: of the stage 2 of an SMMUv3 or v2 with 4 levels, and of an IPMMU
+# Bits of a guest address: for stage 2 of an SMMUv3 or v2 with 4 levels, and for an IPMMU
 # (IPMMU_MAX_P2M_IPA_BITS).
 _ADDRESS_BITS = {SMMUV3: 48, SMMUV2: 48, IPMMU: 40}
 
 
 class Iommus(NamedTuple):
-    """The IOMMUs of a host after Xen's probes. `probed`: the kind of each that a driver takes, in
-    Xen's order, by path; Xen uses those of the first kind alone. `faults`: why Xen leaves an IOMMU
-    alone that it has a driver for, or stops for it (FATAL). `address_bits`: of a guest's addresses
-    (p2m_restrict_ipa_bits()).
+    """The IOMMUs of a host after Xen's probes. `probed`: the kind of each that a driver accepts, in
+    Xen's order, by path; Xen uses only those of the first kind. `faults`: why Xen ignores an IOMMU
+    for which it has a driver, or stops for it (FATAL). `address_bits`: the width of a guest's
+    addresses (p2m_restrict_ipa_bits()).
     """
 
     probed: dict[str, str]
@@ -61,7 +61,9 @@ class Iommus(NamedTuple):
 
 
 def kind(compatible: Iterable[str]) -> str:
-    """Return the driver of Xen for an IOMMU: SMMUV3, SMMUV2 or IPMMU; "" for none of them."""
+    """Return the driver of Xen for an IOMMU: SMMUV3, SMMUV2 or IPMMU; "" if Xen has no driver for
+    it.
+    """
     for name in compatible:
         if name == "arm,smmu-v3":
             return SMMUV3
@@ -73,8 +75,8 @@ def kind(compatible: Iterable[str]) -> str:
 
 
 def has_smmuv3(devices: Devices, iommus: Iterable[str]) -> bool:
-    """Return whether an SMMUv3 is among the `iommus` at these paths. Xen frees the VMID of a domain
-    there without clearing the TLB (arm_smmu_domain_free() of smmu-v3.c, 4.17 to master).
+    """Return whether any of the `iommus` at these paths is an SMMUv3, for which Xen frees the VMID
+    of a domain without clearing the TLB (arm_smmu_domain_free() of smmu-v3.c, 4.17 to master).
     """
     return any(kind(devices.iommus[path].compatible) == SMMUV3 for path in iommus)
 
@@ -82,8 +84,8 @@ def has_smmuv3(devices: Devices, iommus: Iterable[str]) -> bool:
 def probed(devices: Devices, profile: Profile) -> Iommus:
     """Return the IOMMUs of a host after the probes of the hypervisor of `profile`.
 
-    An IOMMU that is disabled or marked is not tried (device_init()) and is not in it. A cache of an
-    IPMMU is tried until its root is there (iommu_hardware_setup()).
+    An IOMMU that is disabled or marked is not probed (device_init()) and is left out. A cache of an
+    IPMMU is probed until its root is there (iommu_hardware_setup()).
     """
     faults: dict[str, Diagnostic] = {}
     found: dict[str, str] = {}
@@ -112,8 +114,8 @@ def probed(devices: Devices, profile: Profile) -> Iommus:
 
 
 def too_many(master: Master, iommu: Iommu) -> int:
-    """Return how many IDs `master` has behind an SMMUv2, if they are more than its driver has room
-    for; else 0. The driver then writes over other memory of Xen (4.17 to 4.22).
+    """Return the number of IDs that `master` has behind an SMMUv2, if they are more than its driver
+    has room for; else 0. The driver then overwrites other memory of Xen (4.17 to 4.22).
     """
     count = sum(stream.iommu == iommu.path for stream in master.streams)
     return count if kind(iommu.compatible) == SMMUV2 and count > MOST_IDS_OF_A_MASTER else 0
@@ -126,17 +128,17 @@ def cut_id(stream: Stream, iommu: Iommu) -> int | None:
 
 
 class Entry(NamedTuple):
-    """A stream match register of an SMMUv2: IDs equal to `id` but for the bits of `mask`."""
+    """A stream match register of an SMMUv2: IDs equal to `id` except for the bits of `mask`."""
 
     id: int
     mask: int
 
     def holds(self, other: Entry) -> bool:
-        """Return whether each ID of `other` is one of this entry."""
+        """Return whether each ID of `other` matches this entry."""
         return other.mask & self.mask == other.mask and not (self.id ^ other.id) & ~self.mask
 
     def overlaps(self, other: Entry) -> bool:
-        """Return whether the two entries have an ID in common."""
+        """Return whether an ID matches both entries."""
         return not (self.id ^ other.id) & ~(self.mask | other.mask)
 
     def __str__(self) -> str:
@@ -154,7 +156,7 @@ def entries(streams: Iterable[Stream]) -> list[Entry]:
 
 def refused_entry(new: Iterable[Entry], old: Sequence[Entry] = ()) -> tuple[Entry, Entry] | None:
     """Return the first of the `new` entries that arm_smmu_find_sme() refuses with -EINVAL (4.20
-    on), and the entry before it, or of the `old` ones, that it overlaps without lying inside it.
+    on), and the entry before it, or the `old` one, that it overlaps without lying inside it.
     """
     there = list(old)
     for entry in new:
@@ -178,9 +180,9 @@ class Frame(NamedTuple):
 
 def v2m_frames(devices: Devices) -> Iterator[Frame]:
     """Yield the GICv2m frames of the GIC that Xen drives: gicv2_extension_dt_init() takes the
-    children that are compatible with arm,gic-v2m-frame, and arm,msi-base-spi and arm,msi-num-spis,
-    both of them not 0, as INTIDs; gicv2_map_hwdom_extra_mappings() routes all of them to dom0 as
-    edge (4.17 to 4.22).
+    children that are compatible with arm,gic-v2m-frame; their INTIDs are arm,msi-base-spi and
+    arm,msi-num-spis, if neither is 0; gicv2_map_hwdom_extra_mappings() routes all of them to dom0
+    as edge (4.17 to 4.22).
     """
     gic = devices.index.gic
     for child in gic.children if gic else ():
@@ -191,19 +193,19 @@ def v2m_frames(devices: Devices) -> Iterator[Frame]:
 
 
 def _tried(node: Node, profile: Profile) -> str:
-    """Return the kind of an IOMMU whose driver tries to probe it; "" for any other node."""
+    """Return the kind of an IOMMU that a driver tries to probe; "" for any other node."""
     if b"mmu" not in node.properties.get("compatible", b""):
         return ""
     name = kind(node.known_compatible)
     status = node.properties.get("status", b"okay\0")
     is_off = "xen,passthrough" in node.properties or status not in (b"okay\0", b"ok\0")
-    # A Xen has the driver of SMMUv2 unless somebody leaves it out (Kconfig: default y).
+    # A Xen has the driver of SMMUv2 unless its configuration excludes it (Kconfig: default y).
     is_built = name == SMMUV2 or profile.driver(node.known_compatible) is not None
     return name if is_built and not is_off else ""
 
 
 def _fault(devices: Devices, node: Node, name: str) -> Diagnostic | None:
-    """Return why the driver does not take the IOMMU `node`; None if it does."""
+    """Return the reason why the driver rejects the IOMMU `node`; None if it accepts it."""
     if name == SMMUV3:
         return _of_smmuv3(node, devices.index.regions(node))
     count = len(list(lines(devices.tree, node, devices.index.gic)))
@@ -211,8 +213,8 @@ def _fault(devices: Devices, node: Node, name: str) -> Diagnostic | None:
 
 
 def _of_smmuv3(node: Node, regions: Sequence[Region | None]) -> Diagnostic | None:
-    """arm_smmu_device_probe() fails with -EINVAL, and Xen stops ("Couldn't configure correctly all
-    the IOMMUs").
+    """Return the fault for which arm_smmu_device_probe() fails with -EINVAL, and Xen stops
+    ("Couldn't configure correctly all the IOMMUs").
     """
     smallest = _SMMUV3_PAGE_0 if _ONE_PAGE in node.properties else _SMMUV3_BYTES
     first = regions[0] if regions else None
@@ -231,7 +233,9 @@ def _of_smmuv3(node: Node, regions: Sequence[Region | None]) -> Diagnostic | Non
 
 
 def _of_smmuv2(node: Node, count: int) -> Diagnostic | None:
-    """arm_smmu_device_dt_probe() fails with -ENODEV, and Xen goes on without the SMMU."""
+    """Return the fault for which arm_smmu_device_dt_probe() fails with -ENODEV, and Xen continues
+    without the SMMU.
+    """
     value = node.properties.get("#global-interrupts", b"")
     alone = f"Xen cannot use {node.path}, and would confine no device behind it"
     if len(value) < 4:
@@ -257,7 +261,7 @@ def _of_smmuv2(node: Node, count: int) -> Diagnostic | None:
 
 
 def _of_ipmmu(path: str, count: int) -> Diagnostic | None:
-    """ipmmu_probe(): the main IPMMU must have an interrupt, or Xen stops."""
+    """Return the fault for which ipmmu_probe() stops Xen: the main IPMMU must have an interrupt."""
     if count:
         return None
     return Diagnostic(
@@ -271,7 +275,9 @@ def _of_ipmmu(path: str, count: int) -> Diagnostic | None:
 
 
 def _without_root(path: str) -> Diagnostic:
-    """ipmmu_probe() is -EAGAIN for ever, and so is iommu_hardware_setup()."""
+    """Return the fault of a cache without a root: ipmmu_probe() is -EAGAIN for ever, and so is
+    iommu_hardware_setup().
+    """
     return Diagnostic(
         what=f"{path} waits for a main IPMMU, and there is none: Xen stops at boot (ipmmu_probe())",
         hint="give the tree in which the main IPMMU (renesas,ipmmu-mm) is enabled",

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who holds what of a host beside the guest: dom0, the hypervisor itself, another domain.
+"""The holders of host resources other than the guest: dom0, the hypervisor itself, another domain.
 
-Held are streams, pages and interrupt lines, each as an interval of numbers. The rules are those of
-Xen's arch/arm/domain_build.c (4.17, the same in 4.21 where nothing else is said): handle_node()
-gives dom0 every node that it does not leave out, whatever its status; handle_device() attaches the
+Resources are streams, pages and interrupt lines, each as an interval of numbers. The rules are
+those of Xen's arch/arm/domain_build.c (4.17, the same in 4.21 unless noted): handle_node() gives
+dom0 every node that it does not leave out, regardless of its status; handle_device() attaches the
 node's streams, maps its registers and routes its interrupts, unless the node has xen,passthrough.
 """
 
@@ -43,19 +43,19 @@ from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import FIRST_PPI, FIRST_SPI, Intid
 from west_viommu.tree.node import Node
 
-# An ID and the place of its IOMMU in one number: both have 32 bits.
+# An ID and the place of its IOMMU, packed into one number: both have 32 bits.
 ID_BITS = 32
 ID_MASK = (1 << ID_BITS) - 1
-# Blocks of registers for several drivers, by their nature.
+# A syscon or MFD, which several drivers share.
 _FOR_ALL = frozenset({"syscon", "simple-mfd"})
-# The lines of an SMMUv3 that has no combined one (arm_smmu_device_dt_probe()).
+# The lines of an SMMUv3 without a combined one (arm_smmu_device_dt_probe()).
 _OF_SMMUV3 = ("eventq", "priq", "gerror")
-# A mask that cuts an ID space into more pieces is taken for the whole range that it spans.
+# A mask that cuts an ID space into more pieces counts as the whole range that it spans.
 _MOST_PIECES = 256
 
 
 class Standing(Enum):
-    """Whose a node of the host is, beside a guest."""
+    """The owner of a host node if no guest gets it."""
 
     STAYS = "stays with the host"
     OFF = "stays with the host, which does not use it"
@@ -65,7 +65,7 @@ class Standing(Enum):
 
 
 class Claim(NamedTuple):
-    """The numbers from `first` to `last`, and the path of the node that holds them."""
+    """The numbers from `first` to `last`, and the path of the node that has them."""
 
     first: int
     last: int
@@ -73,9 +73,8 @@ class Claim(NamedTuple):
 
 
 class Holdings:
-    """What each node of a host holds, and whose it is, under a hypervisor of that profile.
-    `has_dom0`: whether there is a domain, dom0 or a hardware domain, that gets what no guest asks
-    for.
+    """The resources of each node of a host, and their owner under the hypervisor of a profile.
+    `has_dom0`: a domain, dom0 or a hardware domain, gets all devices that no guest requests.
     """
 
     def __init__(self, devices: Devices, profile: Profile, *, has_dom0: bool = True):
@@ -98,11 +97,11 @@ class Holdings:
 
     @cached_property
     def console(self) -> str | None:
-        """The path of the UART on which Xen writes. Beside dom0, that keeps the node's pages."""
+        """The path of the UART on which Xen writes. Besides dom0, Xen keeps its pages."""
         return console(self._tree) if self.profile.toolstacks else None
 
     def role(self, path: str) -> str:
-        """What the node at `path` is to the hypervisor; "" for a device."""
+        """Return the role of the node at `path` for the hypervisor; "" for a device."""
         known = self._roles.get(path)
         if known is None:
             node = self._tree.node(path)
@@ -113,7 +112,7 @@ class Holdings:
         return known
 
     def standing(self, path: str) -> Standing:
-        """Whose the node at `path` is."""
+        """Return the owner of the node at `path`."""
         known = self._standings.get(path)
         if known is None:
             node = self._tree.node(path)
@@ -121,21 +120,23 @@ class Holdings:
         return known
 
     def status(self, path: str) -> str:
-        """The effective status of the node at `path`; a malformed one is taken for the worst."""
+        """Return the effective status of the node at `path`; a malformed status counts as the
+        worst.
+        """
         node = self._tree.node(path)
         return self._of_parents(node)[0] if node else "okay"
 
     def left_out_by(self, path: str) -> str | None:
-        """The node at `path`, or the one above it, that handle_node() leaves out of dom0 with all
-        below it; None where dom0 has a right to the node. What it has none to, xl cannot hand on
-        (booted).
+        """Return the node at `path`, or the one above it, that handle_node() leaves out of dom0
+        with all below it; None if dom0 may access the node. xl cannot pass on a node that dom0 may
+        not access (booted).
         """
         node = self._tree.node(path)
         return None if node is None else self._of_parents(node)[1]
 
     def driver(self, iommu: str) -> Driver | None:
-        """The driver of the hypervisor for the IOMMU at that path, if it takes its cells as
-        well.
+        """Return the driver of the hypervisor for the IOMMU at that path, if it supports its cells
+        as well.
         """
         if iommu not in self._drivers:
             described = self.devices.iommus[iommu]
@@ -144,27 +145,27 @@ class Holdings:
         return self._drivers[iommu]
 
     def is_marked(self, iommu: str) -> bool:
-        """Whether the IOMMU at that path is one that Xen leaves alone for its xen,passthrough
+        """Return whether Xen ignores the IOMMU at that path because of its xen,passthrough
         (device_init() gives -ENODEV).
         """
         node = self._tree.node(iommu)
         return node is not None and "xen,passthrough" in node.properties
 
     def own_status(self, path: str) -> str:
-        """The status of the node at `path` by itself, which counts for an IOMMU
+        """Return the status of the node at `path` itself, which counts for an IOMMU
         (dt_device_is_available()).
         """
         node = self._tree.node(path)
         return _own_status(node) if node else "okay"
 
     def is_bridge(self, path: str) -> bool:
-        """Whether the node at `path` is a PCI bridge."""
+        """Return whether the node at `path` is a PCI bridge."""
         node = self._tree.node(path)
         return node is not None and _is_bridge(node)
 
     def windows(self, path: str) -> list[Region]:
-        """The windows of the node at `path` if it is a PCI bridge: a domain that has the bridge
-        reaches the devices behind it there.
+        """Return the windows of the node at `path` if it is a PCI bridge: through them, a domain
+        with the bridge reaches the devices behind it.
         """
         node = self._tree.node(path)
         if node is None or not _is_bridge(node):
@@ -172,13 +173,14 @@ class Holdings:
         return [each for each in self.devices.index.windows(node) if each and each.size]
 
     def is_for_all(self, path: str) -> bool:
-        """Whether the node at `path` is a block of registers for several drivers by its nature."""
+        """Return whether the node at `path` is a syscon or MFD, which several drivers share."""
         node = self._tree.node(path)
         return node is not None and not _FOR_ALL.isdisjoint(node.known_compatible)
 
     def streams(self, master: Master, *, maps: bool) -> list[Claim]:
-        """The stream IDs that `master` has: all that its `iommus` list (iommu_add_dt_device()), and
-        with `maps` those of its iommu-map, by number and place of the IOMMU.
+        """Return the stream IDs that `master` has: all that its `iommus` list
+        (iommu_add_dt_device()), and with `maps` those of its iommu-map, by number and place of the
+        IOMMU.
         """
         claims = []
         for stream in master.streams:
@@ -190,12 +192,12 @@ class Holdings:
         return claims
 
     def stream(self, number: int) -> tuple[str, int]:
-        """The IOMMU and the ID that a number of a stream claim stands for."""
+        """Return the IOMMU and the ID of a number in a stream claim."""
         return self._iommus[number >> ID_BITS], number & ID_MASK
 
     def all_streams(self) -> list[Claim]:
-        """The stream IDs of every master of the host. Those of an iommu-map are in use where the
-        device is enabled, whether the hypervisor programs them or not.
+        """Return the stream IDs of every master of the host. Those of an iommu-map are in use if
+        the device is enabled, even if the hypervisor does not program them.
         """
         return [
             claim
@@ -204,8 +206,8 @@ class Holdings:
         ]
 
     def all_pages(self) -> list[Claim]:
-        """The registers of every node, and the windows of PCI bridges, which dom0 gets as well
-        (map_device_children()).
+        """Return the registers of every node, and the windows of PCI bridges, which dom0 gets as
+        well (map_device_children()).
         """
         index = self.devices.index
         claims = []
@@ -213,7 +215,7 @@ class Holdings:
             if "reg" in node.properties:
                 regions = index.regions(node)
                 if None in regions and self.role(node.path) in (MEMORY, RESERVED):
-                    # Xen reads these before it knows a bus (process_memory_node() and
+                    # Xen reads these before it knows any bus (process_memory_node() and
                     # process_reserved_memory_node() in bootfdt.c).
                     regions = index.untranslated(node)
                 for region in regions:
@@ -225,8 +227,8 @@ class Holdings:
         return claims
 
     def is_permitted(self) -> Callable[[int, int], bool]:
-        """The test whether dom0 may hand on, by xl, what is from a first address to a last: the
-        pages of all that it gets, mapped or marked, but for reserved memory (iomem_permit_access()
+        """Return a test whether dom0 may pass on, by xl, the addresses from a first to a last one:
+        the pages of all its nodes, mapped or marked, except reserved memory (iomem_permit_access()
         in map_range_to_domain(), 4.17 and master).
         """
         given = (Standing.STAYS, Standing.OFF, Standing.MARKED)
@@ -238,11 +240,11 @@ class Holdings:
         return covered_by(Interval(*region.ends) for region in regions)
 
     def lines(self, node: Node) -> tuple[Intid, ...]:
-        """The INTIDs of `node`, as Xen reads them."""
+        """Return the INTIDs of `node`, as Xen reads them."""
         return tuple(intid for intid, _ in self.typed_lines(node))
 
     def typed_lines(self, node: Node) -> tuple[tuple[Intid, int], ...]:
-        """The INTIDs of `node`, as Xen reads them, each with its trigger."""
+        """Return the INTIDs of `node`, as Xen reads them, each with its trigger."""
         known = self._lines.get(node.path)
         if known is None:
             known = tuple(typed_lines(self._tree, node, self.devices.index.gic))
@@ -250,7 +252,9 @@ class Holdings:
         return known
 
     def typed_targets(self, node: Node) -> tuple[tuple[Intid, int], ...]:
-        """The INTIDs of the interrupt-map of `node`, if it is a PCI bridge, with their triggers."""
+        """Return the INTIDs of the interrupt-map of `node`, if it is a PCI bridge, with their
+        triggers.
+        """
         if "interrupt-map" not in node.properties or not _is_bridge(node):
             return ()
         return tuple(targets(self._tree, node, self.devices.index.gic))
@@ -267,7 +271,7 @@ class Holdings:
                 continue
             lines: Iterable[tuple[Intid, int]] = self.typed_lines(node)
             if kind == IPMMU:
-                # ipmmu_probe() reads the first one of a main IPMMU.
+                # ipmmu_probe() reads the first line of a main IPMMU.
                 lines = [] if MAIN in node.properties else self.typed_lines(node)[:1]
             elif kind == SMMUV3:
                 gic = self.devices.index.gic
@@ -282,8 +286,8 @@ class Holdings:
         return found
 
     def nodes_of_dom0(self) -> Iterator[tuple[Node, bool]]:
-        """Yield the nodes that handle_node() comes to, in Xen's order; and of each whether it is
-        left out of dom0 for a PPI alone. Xen's console is not among them.
+        """Yield the nodes that handle_node() reads, in Xen's order, each with whether it is left
+        out of dom0 only because of a PPI. Xen's console is not among them.
         """
         below_console = f"{self.console}/"
         for node in self._tree.nodes():
@@ -296,9 +300,8 @@ class Holdings:
 
     @cached_property
     def all_lines(self) -> list[Claim]:
-        """The SPIs that dom0 gets with every node, those of a PCI bridge's interrupt-map too, and
-        those that Xen takes for its SMMUs and its console: the lines of whatever else it keeps are
-        free.
+        """The SPIs that dom0 gets with every node, also with a PCI bridge's interrupt-map, and
+        those that Xen takes for its SMMUs and its console: the lines of its other nodes are free.
         """
         claims = []
         for node in self._tree.nodes():
@@ -311,8 +314,8 @@ class Holdings:
         return claims
 
     def _has_handler(self, node: Node) -> bool:
-        """Whether dom0 or Xen takes the lines of `node`. Of an IOMMU that Xen does not drive
-        (iommu_hardware_setup() skips what is not available) neither does, as dom0 gets no IOMMU.
+        """Return whether dom0 or Xen takes the lines of `node`. If Xen does not drive an IOMMU
+        (iommu_hardware_setup() skips unavailable ones), neither does, as dom0 gets no IOMMU.
         """
         role = self.role(node.path)
         if role == IOMMU:
@@ -334,8 +337,8 @@ class Holdings:
         return Standing.STAYS if status in ("okay", "reserved") else Standing.OFF
 
     def _of_parents(self, node: Node) -> tuple[str, str | None]:
-        """The effective status of `node`, and the node for which dom0 gets neither it nor what is
-        below it.
+        """Return the effective status of `node`, and the node because of which dom0 gets neither it
+        nor the nodes below it.
         """
         known = self._inherited.get(node.path)
         if known is not None:
@@ -350,13 +353,13 @@ class Holdings:
         return status, left_out_by
 
     def _has_ppi(self, node: Node) -> bool:
-        """Whether an interrupt of `node` is a PPI: then handle_node() leaves it out."""
+        """Return whether an interrupt of `node` is a PPI: then handle_node() leaves it out."""
         lines = self.lines(node) if _has_interrupts(node) else ()
         return any(FIRST_PPI <= intid < FIRST_SPI for intid in lines)
 
 
 def _own_status(node: Node) -> str:
-    """The node's own status, "okay" for an absent or a malformed one."""
+    """Return the node's own status, "okay" for an absent or a malformed one."""
     value = node.properties.get("status", b"okay\0").split(b"\0")[0]
     return "okay" if value == b"ok" or not value.isascii() else value.decode() or "okay"
 
@@ -371,8 +374,9 @@ def _has_interrupts(node: Node) -> bool:
 
 
 def _ids(stream: Stream, stream_id: int | None) -> list[Interval]:
-    """Return the stream IDs of an entry of `iommus` that the driver takes for `stream_id`: a second
-    cell is a mask of the bits that do not count (arm_smmu_dt_xlate_generic() in Xen's smmu.c).
+    """Return the stream IDs that the driver programs for an entry of `iommus` with the ID
+    `stream_id`: a second cell is a mask of the bits that do not count (arm_smmu_dt_xlate_generic()
+    in Xen's smmu.c).
     """
     if stream_id is None:
         return []

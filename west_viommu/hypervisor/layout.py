@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layout of a guest under one hypervisor: what is taken of its addresses, and where its memory
-is.
-"""
+"""The layout of a guest under one hypervisor: the addresses in use, and its memory."""
 
 from __future__ import annotations
 
@@ -16,14 +14,14 @@ from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import GICV3
 
 _VPL011 = "vpl011"
-# Xen gives a guest no more (MAX_VIRT_CPUS).
+# The most virtual CPUs that Xen gives a guest (MAX_VIRT_CPUS).
 _MOST_CPUS = 128
 
 
 class Taken(NamedTuple):
-    """A part of a guest's addresses that the hypervisor uses, and its name for people. Without
+    """A part of a guest's addresses that the hypervisor uses, and its name in messages. Without
     `is_used`, the guest's tree only announces it: a redistributor of a CPU that the guest does not
-    have. `cpu_bytes`: what each virtual CPU takes of it; 0 if it does not depend on these.
+    have. `cpu_bytes`: the bytes of it for each virtual CPU; 0 if it does not depend on these.
     """
 
     name: str
@@ -35,13 +33,13 @@ class Taken(NamedTuple):
 def taken(
     profile: Profile, devices: Devices, domain: Collection[str], cpus: int = _MOST_CPUS
 ) -> Iterator[Taken]:
-    """Yield what the hypervisor of `profile` uses, but for the vSMMU, for a guest whose `domain`
-    has that (names.DOMAIN), with so many virtual CPUs.
+    """Yield the parts that the hypervisor of `profile` uses, except the vSMMU, for a guest whose
+    `domain` has these features (names.DOMAIN), with `cpus` virtual CPUs.
 
-    The GIC is of the version of the host's (domain_vgic_init()); where the host has none, it may be
-    of any. With direct-map, GIC and vpl011 are where the host has its own
+    The GIC has the version of the host's (domain_vgic_init()); if the host has none, any version.
+    With direct-map, GIC and vpl011 are at the addresses of the host's own
     (domain_use_host_layout(), vgic_v3_domain_init(), domain_vpl011_init()), and no grant table is
-    announced to a guest that does not ask for Xen's interfaces.
+    announced to a guest that does not request Xen's interfaces.
     """
     for reserved in profile.reserved:
         if not applies(reserved.when, devices, domain):
@@ -65,7 +63,7 @@ def taken(
 def windows(
     profile: Profile, devices: Devices, domain: Collection[str]
 ) -> Iterator[tuple[Region, int]]:
-    """Yield the windows whose use depends on the virtual CPUs, and what each of these takes."""
+    """Yield the windows whose use depends on the virtual CPUs, and the bytes for each of these."""
     if DIRECT_MAP not in domain and profile.redistributor_bytes:
         for reserved in profile.reserved:
             if _is_of_redistributors(reserved) and applies(reserved.when, devices, domain):
@@ -73,7 +71,7 @@ def windows(
 
 
 def applies(when: str, devices: Devices, domain: Collection[str]) -> bool:
-    """Whether what a profile says of `when` is in force."""
+    """Return whether the condition `when` of a profile is met."""
     if when in GICS:
         gic = devices.index.gic
         return gic is None or (GICV3 in gic.known_compatible) is (when == "gicv3")
@@ -81,8 +79,8 @@ def applies(when: str, devices: Devices, domain: Collection[str]) -> bool:
 
 
 def banks(profile: Profile, domain: Collection[str]) -> tuple[Region, ...]:
-    """Return the banks of the guest's memory in the order in which they are filled; () if that is
-    not known: with direct-map, they are where the domain's node has them on the host.
+    """Return the banks of the guest's memory in the order in which they are filled; () if they are
+    not known: with direct-map, they are at the host addresses in the domain's node.
     """
     return () if DIRECT_MAP in domain else profile.ram
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lines of a host node as Xen reads them, however malformed the node is: whole entries count,
-and what trails them does not (dt_number_of_irq(), dt_device_get_raw_irq() and dt_irq_map_raw() in
-common/device_tree.c, 4.17 to 4.21). Where it finds none, Xen creates no dom0.
+"""The lines of a host node as Xen reads them, even if the node is malformed: whole entries count,
+and a trailing rest does not (dt_number_of_irq(), dt_device_get_raw_irq() and dt_irq_map_raw() in
+common/device_tree.c, 4.17 to 4.21). If an entry leads to no line, Xen creates no dom0.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from west_viommu.tree.node import Node, Tree
 
 # IRQ_TYPE_SENSE_MASK, of the third cell of a GIC specifier.
 _TRIGGERS = 0xF
-# As many steps as `routed` goes.
+# The same number of steps as in `routed`.
 _MAX_STEPS = 80
 
 
 def lines(tree: Tree, node: Node, gic: Node | None) -> Iterator[Intid]:
-    """Yield the INTIDs that Xen makes of the interrupts of `node` on its `gic`, in their order."""
+    """Yield the INTIDs that Xen derives from the interrupts of `node` on its `gic`, in their
+    order.
+    """
     return (intid for intid, _ in typed_lines(tree, node, gic))
 
 
@@ -42,8 +44,8 @@ def typed_lines(tree: Tree, node: Node, gic: Node | None) -> Iterator[tuple[Inti
 
 
 def named_line(tree: Tree, node: Node, gic: Node | None, name: str) -> tuple[Intid, int] | None:
-    """Return the INTID and the trigger of the interrupt that interrupt-names calls `name`; None
-    without one (platform_get_irq_byname()).
+    """Return the INTID and the trigger of the interrupt called `name` in interrupt-names; None if
+    there is no such name (platform_get_irq_byname()).
     """
     try:
         place = node.string_list("interrupt-names").index(name)
@@ -56,7 +58,7 @@ def named_line(tree: Tree, node: Node, gic: Node | None, name: str) -> tuple[Int
 
 def first_lost(tree: Tree, node: Node) -> int | None:
     """Return the place of the first interrupt of `node` that Xen counts and cannot retrieve, for
-    which it creates no dom0; None if there is none (dt_device_get_raw_irq(), dt_irq_map_raw()).
+    which it creates no dom0; None if it retrieves all (dt_device_get_raw_irq(), dt_irq_map_raw()).
     """
     for place, interrupt in enumerate(_counted(tree, node)):
         if _retrieved(tree, node, interrupt) is None:
@@ -66,7 +68,7 @@ def first_lost(tree: Tree, node: Node) -> int | None:
 
 def targets(tree: Tree, bridge: Node, gic: Node | None) -> Iterator[tuple[Intid, int]]:
     """Yield the INTIDs to which the interrupt-map of a PCI `bridge` leads, each with its trigger:
-    Xen gives dom0 each (map_device_children() in domain_build.c, 4.17).
+    Xen gives each to dom0 (map_device_children() in domain_build.c, 4.17).
     """
     try:
         source = bridge if "#interrupt-cells" in bridge.properties else None
@@ -82,7 +84,9 @@ def targets(tree: Tree, bridge: Node, gic: Node | None) -> Iterator[tuple[Intid,
 
 
 def _retrieved(tree: Tree, node: Node, interrupt: Interrupt | None) -> Interrupt | None:
-    """Return an interrupt of `node` at the controller that it leads to; None if Xen finds none."""
+    """Return an interrupt of `node` at the controller to which it leads; None if Xen finds no
+    controller.
+    """
     try:
         if interrupt is None or _lacks_address(tree, node, interrupt.controller):
             return None
@@ -93,7 +97,7 @@ def _retrieved(tree: Tree, node: Node, interrupt: Interrupt | None) -> Interrupt
 
 def _lacks_address(tree: Tree, node: Node, at: Node) -> bool:
     """Return whether a map on the way from the controller `at` needs the address of `node`, which
-    has none: "no reg passed in when needed".
+    has no address: "no reg passed in when needed".
     """
     if "reg" in node.properties or not address_cells(tree, at):
         return False
@@ -111,7 +115,7 @@ def _lacks_address(tree: Tree, node: Node, at: Node) -> bool:
 
 def _counted(tree: Tree, node: Node) -> list[Interrupt | None]:
     """Return the interrupts of `node` that Xen counts: those of interrupts-extended, if that can be
-    counted (dt_count_phandle_with_args()). An entry whose phandle is 0 counts, and is None.
+    counted (dt_count_phandle_with_args()). An entry with the phandle 0 counts, and is None.
     """
     if "interrupts-extended" in node.properties:
         try:

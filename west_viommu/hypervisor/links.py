@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which nodes the guest's /passthrough refers to: those that come along, and others."""
+"""The references of the guest's /passthrough: to nodes that are copied along, and to others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from west_viommu.tree.node import Node
 from west_viommu.tree.providers import companions, meaning
 from west_viommu.tree.references import Reading, reading_of
 
-# What is said anew for each toolstack, or is not for Xen.
+# Properties that are written anew for each toolstack, or are not for Xen.
 REPLACED = frozenset(
     {
         "interrupts",
@@ -30,13 +30,13 @@ REPLACED = frozenset(
 )
 
 
-# More nodes are not named one by one.
+# Further nodes are only counted.
 _MOST_NAMED = 3
 
 
 class LeftOut(NamedTuple):
-    """Properties that a node does not keep, and why: the words, in which {} stands for `nodes`.
-    Apart, as what is short in the source may name nodes by long paths.
+    """Properties that a node does not keep, and the reason: the words, in which {} stands for
+    `nodes`. They are apart, as a short source may name nodes by long paths.
     """
 
     names: tuple[str, ...]
@@ -45,7 +45,7 @@ class LeftOut(NamedTuple):
 
     @property
     def why(self) -> str:
-        """Why, for people."""
+        """The reason as text."""
         if not self.nodes:
             return self.words
         return self.words.replace("{}", " and ".join(first_few(self.nodes, _MOST_NAMED)))
@@ -65,7 +65,9 @@ class Links:
         self.targets = frozenset(self._targets())
 
     def kept(self, node: Node) -> Mapping[str, Mapping[int, str]]:
-        """The properties that refer to nodes which come along: index of a cell -> path."""
+        """Return the properties that refer to nodes which are copied along: index of a cell ->
+        path.
+        """
         return {
             name: reading.reference.cells
             for name, reading in self._readings[node.path].items()
@@ -73,7 +75,9 @@ class Links:
         }
 
     def left_out(self, node: Node) -> Iterator[LeftOut]:
-        """The properties that refer out of /passthrough, with the names that belong to them."""
+        """Yield the properties that refer out of /passthrough, with the properties of names that
+        belong to them.
+        """
         for name, reading in self._readings[node.path].items():
             if not _is_local(reading):
                 names = (name, *(n for n in companions(name) if n in node.properties))
@@ -83,7 +87,9 @@ class Links:
                 yield LeftOut(names, words or ("it refers to {}" if nodes else ""), nodes)
 
     def local(self, written: Specifier) -> Node | None:
-        """The controller of the interrupt, where that comes along and is the last on its way."""
+        """Return the controller of the interrupt, if it is copied along and is the last on the
+        way.
+        """
         node = written.controller
         is_end = node and is_below_passthrough(node.path) and not is_nexus(node)
         return node if is_end and not is_on_gic(self._gic, written) else None
@@ -96,7 +102,7 @@ class Links:
                     yield name, reading
 
     def _targets(self) -> Iterator[str]:
-        """The nodes that a property of the partial tree refers to."""
+        """Yield the nodes to which a property of the partial tree refers."""
         for node in self.below:
             for cells in self.kept(node).values():
                 yield from cells.values()
@@ -105,13 +111,13 @@ class Links:
             try:
                 written = specifiers(self._guest, self._gic, node)
             except TreeError:
-                # That is for whoever has a use for the interrupts of the node.
+                # The code that uses the node's interrupts reports this.
                 continue
             yield from (target.path for target in map(self.local, written) if target)
 
 
 def phandle_of(node: Node) -> int:
-    """The phandle of `node`; 0 where it has none."""
+    """Return the phandle of `node`; 0 if it has none."""
     value = node.properties.get("phandle") or node.properties.get("linux,phandle") or b""
     return int.from_bytes(value, "big") if len(value) == 4 else 0
 
@@ -119,6 +125,6 @@ def phandle_of(node: Node) -> int:
 def _is_local(reading: Reading) -> bool:
     targets = reading.reference.targets
     if reading.is_guess:
-        # A list of references begins with one.
+        # A list of references begins with a reference.
         targets = tuple(path for i, path in reading.reference.cells.items() if i == 0)
     return not reading.is_open and all(map(is_below_passthrough, targets))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policies: which stream IDs the guest uses (vMasterIDs) for those of the host (pMasterIDs)."""
+"""Policies: the guest's stream IDs (vMasterIDs) for those of the host (pMasterIDs)."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.host.inventory import StreamId
 from west_viommu.hypervisor.assignment import Assignment, Terms
 
-# What libxl keeps for the PCI devices of a guest (Xen v3, libxl_arm.c).
+# The IDs that libxl reserves for the PCI devices of a guest (Xen v3, libxl_arm.c).
 _VPCI_IDS = 0x1000
-# The IDs of each assignment, in the order of its streams; None where it gets none.
+# The IDs of each assignment, in the order of its streams; None if it gets none.
 Numbers = list[tuple[StreamId, ...] | None]
 
 
 def numbers(assignments: Sequence[Assignment], terms: Terms) -> Numbers:
-    """The IDs by the policy of the profile, for `assignments` in the guest's order."""
+    """Return the IDs by the policy of the profile, for `assignments` in the guest's order."""
     return _POLICIES[terms.profile.policy](assignments, terms)
 
 
 def fixed_numbers(assignments: Sequence[Assignment], terms: Terms) -> Numbers | None:
-    """Return the IDs that the hypervisor gives whatever the policy; None if xl can give others."""
+    """Return the IDs that the hypervisor gives under any policy; None if xl can give others."""
     if terms.profile.renumbers:
         return _first_free(assignments, terms)
     return None if "libxl" in terms.profile.toolstacks else _identity(assignments, terms)
 
 
 def order_of(toolstack: str, assignments: Sequence[Assignment], terms: Terms) -> Numbers:
-    """The first free ID for each stream, as `toolstack` gives them.
+    """Return the first free ID for each stream, as `toolstack` gives them.
 
-    dom0less takes from 0 for every entry of every `iommus` below /passthrough, a node before its
-    children: an ID that comes again gets another. libxl sees only the direct children of
+    dom0less counts from 0 for every entry of every `iommus` below /passthrough, a node before its
+    children: a repeated ID gets another number. libxl sees only the direct children of
     /passthrough, and first takes 0x1000 for a guest with PCI devices.
     """
     is_libxl = toolstack == "libxl"
@@ -50,10 +50,10 @@ def order_of(toolstack: str, assignments: Sequence[Assignment], terms: Terms) ->
 def agreeing_toolstacks(
     assignments: Sequence[Assignment], planned: Numbers, terms: Terms
 ) -> list[str]:
-    """The toolstacks that give each stream of `assignments` the ID that is `planned` for it.
+    """Return the toolstacks that give each stream of `assignments` the ID that is `planned` for it.
 
-    Where the hypervisor numbers them anew, one toolstack may do so in another order than the
-    profile's. Where it keeps them, only xl can be given another map (iommu_devid_map).
+    If the hypervisor renumbers them, one toolstack may do so in another order than the profile's.
+    If it keeps them, only xl can be given another map (iommu_devid_map).
     """
     if terms.profile.renumbers:
         return [t for t in terms.profile.toolstacks if order_of(t, assignments, terms) == planned]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The addresses of a guest: those that its hypervisor uses, those that are free for its devices,
-and the whole pages that Xen maps.
+"""The addresses of a guest: those that its hypervisor uses, free ones for its devices, and the
+whole pages that Xen maps.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from west_viommu.hypervisor.layout import taken
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.tree.addresses import Region
 
-# What Xen maps at least (docs/misc/arm/passthrough.txt: all addresses 4 KiB aligned).
+# The unit of Xen's mappings (docs/misc/arm/passthrough.txt: all addresses 4 KiB aligned).
 PAGE = 4096
 
 
 def in_pages(region: Region) -> Region:
-    """The whole pages that `region` touches."""
+    """Return the whole pages that `region` touches."""
     first = region.base // PAGE * PAGE
     return Region(first, -(-region.end // PAGE) * PAGE - first)
 
 
 def whole_pages(mapped: Mapped) -> Mapped:
-    """`mapped` in whole pages on both sides."""
+    """Return `mapped` in whole pages on both sides."""
     return Mapped(in_pages(mapped.host), in_pages(mapped.guest))
 
 
 def widest(cells: tuple[int, int]) -> int:
-    """How many bytes from address 0 on one entry of `ranges` can map to themselves, in whole pages,
-    on a bus with so many cells of address and size.
+    """Return the number of bytes from address 0 on that one entry of `ranges` can map to
+    themselves, in whole pages, on a bus with `cells` cells of address and size.
     """
     return (1 << 32 * min(*cells, 2)) - PAGE
 
 
 def mapped_pages(request: Request) -> tuple[Mapped, ...]:
-    """What `xen,reg` must say for `request`: each of its regions in whole pages, those that touch
-    joined. Regions at different offsets into a page on both sides are left as they are: the
-    hazards refuse them. One without a size maps nothing: xl could not hand it on
-    (XEN_DOMCTL_iomem_permission says EINVAL), and Xen would permit the page before.
+    """Return the mappings of `xen,reg` for `request`: each of its regions in whole pages, adjacent
+    ones joined. Regions at different offsets into a page on the two sides are unchanged: the
+    hazards refuse them. A region without a size maps nothing: xl could not pass it on (EINVAL of
+    XEN_DOMCTL_iomem_permission), and Xen would permit the page before.
     """
     pairs = request.mapped or [
         Mapped(pair.host, pair.guest) for pair in request.regions if pair.host and pair.host.size
@@ -49,9 +49,9 @@ def mapped_pages(request: Request) -> tuple[Mapped, ...]:
     return one_where_touching(map(whole_pages, pairs))
 
 
-# Above the GIC and the vSMMU of every guest that Xen has made so far.
+# Above the GIC and the vSMMU of every guest of Xen to date.
 _FIRST = 0x5000000
-# As far as an IPMMU reaches (ipmmu_context_init() of Xen, 40 bits).
+# The end of an IPMMU's addresses (ipmmu_context_init() of Xen, 40 bits).
 _END = 1 << 40
 # Large regions begin at a multiple of this, so that Xen maps them by blocks of 2 MiB.
 _BLOCK = 2 << 20
@@ -59,7 +59,7 @@ _BLOCK = 2 << 20
 
 def in_force(profile: Profile, devices: Devices, domain: Collection[str]) -> list[Region]:
     """Return the regions that the hypervisor of `profile` uses, or announces, for a guest whose
-    `domain` has that (names.DOMAIN), with the vSMMU.
+    `domain` has these features (names.DOMAIN), with the vSMMU.
     """
     regions = [each.region for each in taken(profile, devices, domain)]
     return [*regions, profile.viommu.region] if profile.viommu else regions
@@ -69,10 +69,10 @@ def moved(
     regions: Sequence[Region], profile: Profile, used: Sequence[Region], memory: int
 ) -> dict[Region, Region]:
     """Return the guest's region for each of the host's `regions` that cannot have its own address:
-    those that overlap what is `used`, or `memory` bytes of the guest's RAM.
+    those that overlap a `used` region, or `memory` bytes of the guest's RAM.
 
-    A free place has the same offset in its page, and lies outside all that the hypervisor may use
-    for any guest. A region that fits nowhere is left out.
+    A free place has the same offset in its page, and lies outside all regions that the hypervisor
+    may use for any guest. A region that fits nowhere is left out.
     """
     ram = list(_ram(profile, memory))
     wrong = {
@@ -81,7 +81,7 @@ def moved(
         if any(in_pages(region).overlaps(other) for other in (*used, *ram)) or region.end > _END
     }
     own = [*used, *profile.ram, *(in_pages(region) for region in regions if region not in wrong)]
-    # A place that no guest uses, else one that this guest does not use.
+    # Prefer a place that no guest uses to one that only this guest does not use.
     free_of = (sorted([*own, *(reserved.region for reserved in profile.reserved)]), sorted(own))
     places: dict[Region, Region] = {}
     for region in wrong:

@@ -34,9 +34,9 @@ def bus_ranges(
     addresses: AddressMap,
     below: Iterable[Node],
 ) -> bytes | None:
-    """The property for `bus`, which sets `cells` for its children: the guest's own, else the
-    identity of as much as the cells can say and the nodes `below` need. None where the bus has no
-    addresses or no sizes, and so nothing to map. Raises TreeError.
+    """Return the property for `bus`, which sets `cells` for its children: the guest's own, else the
+    identity of as many addresses as the cells can express and the nodes `below` need. None if the
+    bus has no addresses or no sizes, and so nothing to map. Raises TreeError.
     """
     if 0 in cells:
         return None
@@ -58,14 +58,14 @@ def _needed(addresses: AddressMap, below: Iterable[Node]) -> Iterator[Region]:
         try:
             yield from (region for region in addresses.regions(node) if region and region.size)
         except TreeError:
-            # Whoever asks for the node is told so.
+            # The code that requests the node reports this.
             continue
 
 
 def _identity(cells: tuple[int, int], needed: Iterable[Region]) -> Iterator[Range]:
-    """Entries that map each address to itself: one from 0, in whole pages, as large as a size can
-    be, and where a region is not inside of that, or ends beyond it, another from there on. Each
-    region is inside of one of them, as a translation takes one entry.
+    """Yield entries that map each address to itself: one from 0, in whole pages, with the largest
+    possible size, and if a region is not inside it, or ends beyond it, another from that region on.
+    Each region is inside one of them, as a translation uses one entry.
     """
     start, end = 0, widest(cells)
     most = end + PAGE - 1
@@ -79,8 +79,8 @@ def _identity(cells: tuple[int, int], needed: Iterable[Region]) -> Iterator[Rang
 
 
 class Kept(NamedTuple):
-    """Properties for the node; of them, name -> cells that are phandles, by their index; and what
-    of its interrupts it does not keep.
+    """Properties for the node; their phandle cells, by name and index; and the interrupts that it
+    does not keep, with the reason.
     """
 
     properties: dict[str, bytes]
@@ -98,8 +98,8 @@ class _Entry(NamedTuple):
 def kept_interrupts(
     guest: GuestTree, gic: Gic, links: Links, node: Node, gic_phandle: int, *, is_named: bool
 ) -> Kept:
-    """The interrupts of `node` that its guest can have: SPIs of the GIC, in the three cells of
-    Xen's, and those of a controller that comes along. Raises TreeError.
+    """Return the interrupts of `node` that its guest can have: SPIs of the GIC, in the three cells
+    of Xen's, and those of a controller that is copied along. Raises TreeError.
 
     `gic_phandle`: of Xen's GIC. `is_named`: whether the node has to name it, as dom0less gives the
     root no interrupt-parent, and libxl gives it one.
@@ -141,8 +141,8 @@ def _named(
     phandles: Mapping[int, int],
     lost: tuple[LeftOut, ...],
 ) -> Kept:
-    """With interrupt-names, but where an interrupt was dropped: which names are left cannot be
-    told then.
+    """Return the properties with interrupt-names, unless an interrupt was dropped: it is then
+    unknown which names remain.
     """
     try:
         names = node.string_list("interrupt-names")
@@ -162,8 +162,8 @@ def _mixed(
     written: tuple[Specifier, ...],
     gic_phandle: int,
 ) -> Iterator[_Entry]:
-    """Those on the GIC and those on what comes along, in the order of the node; with a nexus among
-    the controllers, those on the GIC first.
+    """Yield the interrupts on the GIC and on controllers copied along, in the order of the node;
+    with a nexus among the controllers, those on the GIC first.
     """
     on_gic = guest_interrupts(guest, gic, node)
     is_in_order = len(on_gic) == sum(is_on_gic(gic, specifier) for specifier in written)
@@ -205,7 +205,7 @@ def _lost(links: Links, gic: Gic, node: Node, written: tuple[Specifier, ...]) ->
 
 
 def _phandles(entries: list[_Entry]) -> dict[int, int]:
-    """Index of a cell of interrupts-extended -> the phandle that it is."""
+    """Return the phandle cells of interrupts-extended, by index."""
     phandles = {}
     at = 0
     for phandle, specifier in entries:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one hypervisor gives a guest: the vSMMU, the numbers of streams, and what is taken."""
+"""The guest of one hypervisor: the vSMMU, the numbers of streams, and the resources in use."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class ViommuInterrupt(NamedTuple):
 
 
 class Viommu(NamedTuple):
-    """The vSMMU of a guest. `base` and `size` in bytes; `phandle` is what the hypervisor gives its
-    node, None if that is not fixed; `flags` are properties without a value that the node has;
-    `id_bits`: how many bits of stream ID it has; `stage1_settings`: "device" if all streams of a
-    device share one setting of stage 1, else "stream".
+    """The vSMMU of a guest. `base` and `size` in bytes; `phandle` is its node's under the
+    hypervisor, None if that is not fixed; `flags` are properties without a value that the node has;
+    `id_bits`: the bits of its stream IDs; `stage1_settings`: "device" if all streams of a device
+    share one setting of stage 1, else "stream".
     """
 
     compatible: str
@@ -41,7 +41,7 @@ class Viommu(NamedTuple):
 
     @property
     def region(self) -> Region:
-        """Where the guest sees it."""
+        """The region at its guest addresses."""
         return Region(self.base, self.size)
 
 
@@ -53,11 +53,11 @@ class Versions(NamedTuple):
 
 
 class Driver(NamedTuple):
-    """The IOMMUs that one driver of the hypervisor takes: one of the strings in `compatible`, and
-    as many cells after its phandle as one of `cells`. `may_share`: whether two devices of one
-    domain may have one stream ID. `last_id`: the last stream ID that it takes as it is; None where
-    that is up to the IOMMU. `drops_masks`: the versions in which it matches the ID of an entry
-    alone, and not those that a mask adds; None for none of them.
+    """The IOMMUs that one driver of the hypervisor supports: one of the strings in `compatible`,
+    and as many cells after its phandle as one of `cells`. `may_share`: two devices of one domain
+    may have one stream ID. `last_id`: the last stream ID that it accepts unchanged; None if that
+    depends on the IOMMU. `drops_masks`: the versions in which it matches the ID of an entry alone,
+    and ignores IDs that a mask adds; None for no version.
     """
 
     compatible: tuple[str, ...]
@@ -68,8 +68,8 @@ class Driver(NamedTuple):
 
 
 class Switch(NamedTuple):
-    """How the vSMMU is switched on where `toolstack` creates the guest: the `text` to write at
-    `place` (a key of PLACES).
+    """The way to enable the vSMMU if `toolstack` creates the guest: the `text` to write at `place`
+    (a key of PLACES).
     """
 
     toolstack: str
@@ -77,7 +77,7 @@ class Switch(NamedTuple):
     text: str
 
 
-# Where a switch is written -> how to say that.
+# The place of a switch -> its description.
 PLACES = {
     "xen-command-line": "on Xen's own command line",
     "domain-node": "in the domain's node",
@@ -90,7 +90,7 @@ GICS = ("gicv2", "gicv3")
 
 
 class Reserved(NamedTuple):
-    """A part of a guest's address space that the hypervisor uses `when` the domain has that thing
+    """A part of a guest's address space that the hypervisor uses `when` the domain has that feature
     ("always", one of GICS, or a word of names.DOMAIN).
     """
 
@@ -109,8 +109,8 @@ class ReservedInterrupts(NamedTuple):
 
 
 class TreeRoom(NamedTuple):
-    """How many `bytes` the hypervisor has for the tree of a guest that it creates at boot, in these
-    `versions`; `adds_module`: and as many as the partial tree has.
+    """The `bytes` that the hypervisor has for the tree of a guest that it creates at boot, in these
+    `versions`; `adds_module`: plus the size of the partial tree.
     """
 
     bytes: int
@@ -119,8 +119,8 @@ class TreeRoom(NamedTuple):
 
 
 class CellLimit(NamedTuple):
-    """How many address and size cells the bus of an assigned device may have at `most`, in these
-    `versions`.
+    """The number of address and size cells that the bus of an assigned device may have at `most`,
+    in these `versions`.
     """
 
     most: int
@@ -128,18 +128,19 @@ class CellLimit(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """What one hypervisor gives a guest: a vSMMU or none, and how it numbers stream IDs.
+    """The guest of one hypervisor: its vSMMU, if any, and the numbering of its stream IDs.
 
     `policy` is the one of this run. `renumbers`: the toolstack in whose order the hypervisor
-    numbers stream IDs anew at domain creation, None where it keeps them. `programs_maps`: whether
-    it programs the IDs of iommu-map. `drivers`: those of its IOMMUs. `repeats_ids`: whether it
-    takes a device that lists an ID twice. `toolstacks`: who builds domains out of a partial tree.
-    `ram`: the banks of a guest's memory, in the order in which they are filled; () if that is not
-    its affair. `switches`: how its vSMMU is switched on. `versions`: those of the hypervisor that
-    it covers, the oldest first. `tree_rooms` and `cell_limits`: what a partial tree may be at most.
-    `redistributor_bytes`: how much of the window of redistributors each virtual CPU takes; 0 if all
-    of it is taken. `hardware_domain`: the versions that create a hardware domain at boot.
-    `vpl011_by_name`: whether `vpl011` of a domain's node may be a string, and no number.
+    renumbers stream IDs at domain creation, None if it keeps them. `programs_maps`: whether it
+    programs the IDs of iommu-map. `drivers`: its drivers for IOMMUs. `repeats_ids`: whether it
+    accepts a device that lists an ID twice. `toolstacks`: the toolstacks that build domains from a
+    partial tree. `ram`: the banks of a guest's memory, in the order in which they are filled; () if
+    the hypervisor does not define them. `switches`: the ways to enable its vSMMU. `versions`: the
+    versions of the hypervisor that it covers, the oldest first. `tree_rooms` and `cell_limits`: the
+    limits of a partial tree. `redistributor_bytes`: the bytes of the window of redistributors for
+    each virtual CPU; 0 if all of the window is in use. `hardware_domain`: the versions that create
+    a hardware domain at boot. `vpl011_by_name`: whether `vpl011` of a domain's node may be a string
+    rather than a number.
     """
 
     name: str
@@ -165,13 +166,13 @@ class Profile(NamedTuple):
 
     @property
     def routes_all(self) -> bool:
-        """Whether every interrupt of a host node may be routed, whatever the guest asks for: Xen
+        """True if every interrupt of a host node may be routed, whatever the guest requests: Xen
         does so when it creates the guest itself (handle_device_interrupts()).
         """
         return "dom0less" in self.toolstacks and self.renumbers != "libxl"
 
     def covers(self, span: Versions, version: str) -> bool:
-        """Whether `version`, one of this profile ("" if it has none), is in `span`."""
+        """Return whether `version`, one of this profile ("" if it has none), is in `span`."""
         if not self.versions:
             return True
         first = self.versions.index(span.first) if span.first else 0
@@ -179,19 +180,21 @@ class Profile(NamedTuple):
         return first <= self.versions.index(version) <= last
 
     def driver(self, compatible: tuple[str, ...]) -> Driver | None:
-        """The driver of an IOMMU that is `compatible` with that, whatever its cells."""
+        """Return the driver of an IOMMU that has that `compatible`, with any number of cells."""
         for driver in self.drivers:
             if not frozenset(driver.compatible).isdisjoint(compatible):
                 return driver
         return None
 
     def switches_for(self, toolstack: str) -> tuple[Switch, ...]:
-        """How the vSMMU of a guest that `toolstack` creates is switched on: by all of these."""
+        """Return the ways to enable the vSMMU of a guest that `toolstack` creates; all of them are
+        needed.
+        """
         return tuple(switch for switch in self.switches if switch.toolstack == toolstack)
 
 
 def spoken(versions: Sequence[str], all_versions: Sequence[str]) -> str:
-    """Return `versions` of `all_versions` for people: "4.17 to 4.19"."""
+    """Return `versions` of `all_versions` as text: "4.17 to 4.19"."""
     runs: list[list[str]] = []
     for version in versions:
         at = all_versions.index(version)
@@ -203,7 +206,7 @@ def spoken(versions: Sequence[str], all_versions: Sequence[str]) -> str:
 
 
 def switched_on(profile: Profile) -> tuple[str, ...]:
-    """How the vSMMU of `profile` is switched on, in words for each toolstack."""
+    """Return the ways to enable the vSMMU of `profile`, as text for each toolstack."""
     said_of = []
     for toolstack in profile.toolstacks:
         switches = profile.switches_for(toolstack)

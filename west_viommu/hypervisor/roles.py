@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a host is no device: what Xen drives itself, and what it leaves out of dom0."""
+"""The nodes of a host that are no devices: those that Xen itself drives, and those that it leaves
+out of dom0.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,9 @@ MEMORY = "memory"
 RESERVED = "reserved memory"
 CONSOLE = "the console of Xen"
 IOMMU = "an IOMMU"
-# What Xen has drivers for, by the match tables of drivers/passthrough/arm/smmu-v3.c, smmu.c and
-# ipmmu-vmsa.c. Any other IOMMU is a device that dom0 gets: device_get_class() goes by these.
+# The IOMMUs for which Xen has drivers, by the match tables of drivers/passthrough/arm/smmu-v3.c,
+# smmu.c and ipmmu-vmsa.c. Any other IOMMU is a device that dom0 gets: device_get_class() uses
+# these.
 _IOMMUS = frozenset(
     {
         "arm,smmu-v3",
@@ -29,9 +32,9 @@ _IOMMUS = frozenset(
         "renesas,ipmmu-r8a779g0",
     }
 )
-# Compatible -> what such a node is to Xen. DEVICE_GIC nodes and their children are left out of dom0
-# (make_gic_node()), so are timers (DT_MATCH_TIMER) and what handle_node() skips; an ITS or a frame
-# for MSIs beside the GIC is driven by nobody else either.
+# Compatible -> the role of such a node for Xen. DEVICE_GIC nodes and their children are left out of
+# dom0 (make_gic_node()), and so are timers (DT_MATCH_TIMER) and the nodes that handle_node() skips;
+# an ITS or a frame for MSIs beside the GIC has no other driver either.
 _ROLES = {
     **dict.fromkeys(XEN_GICS, "an interrupt controller"),
     "arm,gic-v3-its": "a part of the interrupt controller",
@@ -44,14 +47,15 @@ _ROLES = {
     "arm,psci-1.0": "firmware",
     "xen,xen": "the hypervisor's own node",
 }
-# Nodes that are no devices, with all that is below them.
+# Nodes that are no devices, with all nodes below them.
 _PLACES = {
     "/chosen": "what the boot loader says",
     "/aliases": "names of nodes",
     "/cpus": "a CPU",
     "/reserved-memory": RESERVED,
 }
-# What handle_node() leaves out of dom0 with all that is below it, and Xen does not drive.
+# Nodes that handle_node() leaves out of dom0 with all nodes below them, and that Xen does not
+# drive.
 _LEFT_OUT = frozenset(
     {
         "xen,multiboot-module",
@@ -66,12 +70,12 @@ _NOT_FOR_DOM0 = _LEFT_OUT.union(_ROLES, _IOMMUS)
 
 
 def role(node: Node) -> str:
-    """What `node` is to the hypervisor; "" for a device that some domain could have."""
+    """Return the role of `node` for the hypervisor; "" for a device that some domain could have."""
     compatible = node.known_compatible
     if not _IOMMUS.isdisjoint(compatible):
         return IOMMU
     kind = node.properties.get("device_type", b"")
-    # Xen takes a node for RAM by its name (early_scan_node() in bootfdt.c, 4.17).
+    # Xen recognizes RAM by the name of its node (early_scan_node() in bootfdt.c, 4.17).
     if kind == b"memory\0" or node.name == "memory" or node.name.startswith("memory@"):
         return MEMORY
     if kind == b"cpu\0":
@@ -83,7 +87,7 @@ def role(node: Node) -> str:
 
 
 def is_left_out(node: Node) -> bool:
-    """Whether handle_node() leaves `node`, and what is below it, out of dom0."""
+    """Return whether handle_node() leaves `node`, and the nodes below it, out of dom0."""
     return (
         node.path in ("/cpus", "/chosen")
         or node.properties.get("device_type") == b"memory\0"

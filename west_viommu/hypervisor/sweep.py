@@ -3,8 +3,8 @@
 well. The holders are dom0, the hypervisor itself, and the other devices that guests get.
 
 One sweep over the claims of all holders finds them, for a guest with all its devices (bind), for
-several guests (system), and for each device by itself (list). `Marks` are what host.overlay takes
-from dom0.
+several guests (system), and for each device by itself (list). `Marks` are the nodes that
+host.overlay takes from dom0.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _LINES = frozenset({"interrupts", "interrupts-extended", "iommus"})
 
 
 class Mark(NamedTuple):
-    """A node that gets xen,passthrough, so that dom0 does not get it: the device itself where `why`
-    is "", else what keeps `device` from being its guest's alone.
+    """A node that gets xen,passthrough, so that dom0 does not get it: the device itself if `why` is
+    "", else a node with a resource of `device`, which dom0 would share.
     """
 
     node: str
@@ -39,8 +39,9 @@ def marked(
     contested: Mapping[str, Iterable[tuple[str, str]]],
     holdings: Holdings,
 ) -> tuple[Mark, ...]:
-    """The `assigned` devices; what is below them and holds something, but for those that `stay`;
-    and, by why they are in the way, the nodes `contested` so, each with the device.
+    """Return the marks of the `assigned` devices; of the nodes below them with resources, except
+    those that `stay`; and of the `contested` nodes: by the reason of the conflict, each with the
+    device.
     """
     marks = {path: Mark(path, path, "") for path in assigned}
     tree = holdings.devices.tree
@@ -55,8 +56,8 @@ def marked(
 
 
 def _holders_below(node: Node | None, holdings: Holdings) -> Iterator[Node]:
-    """The nodes below `node` of which dom0 would get something: not what Xen keeps, its SMMUs and
-    its console, which it drives only where they are not marked.
+    """Yield the nodes below `node` of which dom0 would get resources: not Xen's SMMUs and its
+    console, which it drives only if they are not marked.
     """
     index = holdings.devices.index
     for child in node.children if node else ():
@@ -72,24 +73,24 @@ def _holders_below(node: Node | None, holdings: Holdings) -> Iterator[Node]:
         yield from _holders_below(child, holdings)
 
 
-# Of one conflict, no more stream IDs are shown.
+# The most stream IDs that are shown of one conflict.
 MOST_IDS = 16
-# Buses whose registers, if any, are those of the devices on them.
+# Buses whose registers, if any, belong to the devices on them.
 _BUSES = frozenset({"simple-bus", "simple-pm-bus"})
-# What a look at two claims that meet takes, and a conflict, in steps of a run.
+# The cost, in steps of a run, of comparing two claims that overlap, and of a conflict.
 _OF_A_MEETING = 1
 OF_A_CONFLICT = 64
 
 
 class Conflict(NamedTuple):
-    """The numbers from `first` to `last` go with the guest node `node`, and another holder has
+    """A guest gets the numbers from `first` to `last` by its node `node`, and another holder has
     them.
 
     `host`: the host node that the guest node gets; "" if it maps memory without one. `other`: the
     host node that has them as well, and `standing` its owner if no guest gets it. `rival`: the
-    guest node that gets them as well; "" if there is none. `part_of`: the assigned device that is
-    the only one to name `other` as a part of itself; "" without one. `ids`: the first stream IDs
-    that both have on one IOMMU.
+    guest node that gets them as well; "" if no other guest node does. `part_of`: the assigned
+    device that is the only one to name `other` as a part of itself; "" if there is no such device.
+    `ids`: the first stream IDs that both have on one IOMMU.
     """
 
     node: str
@@ -104,9 +105,10 @@ class Conflict(NamedTuple):
 
 
 class Conflicts(NamedTuple):
-    """All conflicts of what guests get. `raw`: those of memory that a guest maps without a device.
-    `triggers`: lines with two triggers, of any nodes. `children`: each guest node with a DMA master
-    below its host node that stays with dom0. `marks`: the nodes that host.overlay keeps from dom0.
+    """All conflicts of the resources that guests get. `raw`: conflicts of memory that a guest maps
+    without a device. `triggers`: lines with two triggers, of any nodes. `children`: each guest node
+    with a DMA master below its host node that stays with dom0. `marks`: the nodes that host.overlay
+    keeps from dom0.
     """
 
     streams: tuple[Conflict, ...]
@@ -119,15 +121,17 @@ class Conflicts(NamedTuple):
 
 
 class _Resource(Enum):
-    """What a claim is to, and why host.overlay marks a node that has it as well."""
+    """The kind of resource in a claim, and the reason for which host.overlay marks another node
+    with it.
+    """
 
     STREAMS = "has a stream ID of"
     PAGES = "is on a page of"
     LINES = "has an interrupt of"
 
     def once(self, number: int) -> int:
-        """Return what two numbers have in common if two holders conflict over both only once: the
-        IOMMU of stream IDs; all pages are alike, and no two lines.
+        """Return a key that numbers share if two holders get only one conflict over all of them:
+        the IOMMU for stream IDs, one key for all pages, and each line its own.
         """
         if self is _Resource.STREAMS:
             return number >> ID_BITS
@@ -135,7 +139,7 @@ class _Resource(Enum):
 
 
 class _Other(NamedTuple):
-    """A host node in conflicts, whatever it meets: `whole` is the device that it is a part of."""
+    """A host node in conflicts, with any holder: `whole` is the device that it is a part of."""
 
     standing: Standing
     whole: str | None
@@ -166,7 +170,7 @@ def conflicts(
 
 def conflicts_of_each(assigned: Sequence[Assigned], holdings: Holdings) -> Conflicts:
     """Return, for each of `assigned`, conflicts as if no guest got another device: enough of them
-    to tell what refuses the device.
+    to find the hazards that refuse the device.
     """
     return _Sweep(assigned, holdings, (), is_each_alone=True).conflicts()
 
@@ -189,7 +193,7 @@ class _Sweep:
         self._holdings = holdings
         self._devices = holdings.devices
         self._is_each_alone = is_each_alone
-        # The first guest node of each host node; that there are more is a hazard itself.
+        # The first guest node of each host node; further ones are a hazard themselves.
         self._nodes: dict[str, str] = {}
         for each in assigned:
             self._nodes.setdefault(each.device.path, each.node)
@@ -240,7 +244,7 @@ class _Sweep:
         mine: Iterable[tuple[int, int, int]],
         claims: Sequence[Claim],
     ) -> tuple[Conflict, ...]:
-        """Return the conflicts of `mine`, the claims of holders by their places, with the host's
+        """Return the conflicts of `mine`, the claims of holders by their indexes, with the host's
         `claims` and with each other: by holder, then in the order of the tree, then of the rivals.
         """
         # A node may list one region or one ID many times.
@@ -286,28 +290,31 @@ class _Sweep:
         return tuple(merged.values())
 
     def _are_rivals(self, resource: _Resource, place: int, other: int) -> bool:
-        """Whether the holders at two places must not both have one of `resource`, said of the later
-        one: one guest may have a page or a line for two devices (route_irq_to_guest(); booted).
+        """Return whether the holders at two places must not both have one of `resource`; only the
+        later one gets the conflict. One guest may have a page or a line for two devices
+        (route_irq_to_guest(); booted).
         """
         mine, theirs = self._holders[place], self._holders[other]
         is_apart = resource is _Resource.STREAMS or mine.guest != theirs.guest
         return other < place and is_apart and not (mine.host and mine.host == theirs.host)
 
     def _is_conflict(self, resource: _Resource, host: str, path: str) -> bool:
-        """Whether the host's node at `path` is in the way of the guest that gets `host`."""
+        """Return whether the host's node at `path` is in conflict with the guest that gets
+        `host`.
+        """
         if path == host:
             return False
         other = self._other(path)
         if other is None:
             return False
-        # A DMA master below the device is found as that; the rest is marked.
+        # `_children` finds a DMA master below the device; the other nodes are marked.
         if host and path.startswith(f"{host}/"):
             return False
         is_above = other.is_bus and host.startswith(f"{path}/")
         return not (resource is _Resource.PAGES and is_above)
 
     def _refuses(self, place: int, path: str) -> bool:
-        """Whether a conflict of a device by itself leaves nothing to look for."""
+        """Return whether a conflict of a device by itself ends the search."""
         other = self._other(path)
         is_part = other is not None and other.whole == self._holders[place].host
         return other is not None and not is_part and not other.is_for_all
@@ -341,7 +348,7 @@ class _Sweep:
         )
 
     def _other(self, path: str) -> _Other | None:
-        """Return what counts of the host node at `path`; None if it is in nobody's way."""
+        """Return the facts of the host node at `path`; None if it conflicts with no guest."""
         if path not in self._others:
             holdings = self._holdings
             standing = holdings.standing(path)
@@ -364,13 +371,13 @@ class _Sweep:
         return self._others[path]
 
     def _is_marked_child(self, path: str) -> bool:
-        """Whether the node is below an assigned one, and comes off dom0 with it."""
+        """Return whether the node is below an assigned one, and is marked with it."""
         return not self._is_active_master(path) and any(
             above in self._taken for above in paths_above(path)
         )
 
     def _is_active_master(self, path: str) -> bool:
-        """Whether the node is a DMA master that dom0 uses."""
+        """Return whether the node is a DMA master that dom0 uses."""
         master = self._devices.master(path)
         maps = self._holdings.profile.programs_maps
         is_master = bool(master and (master.streams or (maps and master.maps)))
