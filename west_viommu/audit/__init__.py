@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a set of files for Xen that somebody else wrote gives what its devices have. No I/O."""
+"""The comparison of other people's files for Xen with the devices of a host. No I/O."""

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether what somebody's files give to a domain is what its devices have: nothing is missing,
-nothing is another's, and what is wrong is named with the value that is right.
+"""The comparison of the files of one domain with its devices: nothing is missing, nothing belongs
+to another device, and each problem names the correct value.
 
-Each thing is judged by what Xen takes it from. xl: pages, lines and streams from the configuration.
-dom0less: pages from xen,reg, lines and streams from the host node of xen,path
-(handle_passthrough_prop() in domain_build.c, 4.17 to 4.22); what else the tree has, the guest alone
-reads.
+Each resource is judged by the file from which Xen takes it. xl: pages, lines and streams from the
+configuration. dom0less: pages from xen,reg, lines and streams from the host node of xen,path
+(handle_passthrough_prop() in domain_build.c, 4.17 to 4.22); only the guest reads the rest of the
+tree.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from west_viommu.host.intervals import Interval
 
 
 class SetDevice(NamedTuple):
-    """A host device that a domain is given: `node` is its node in the partial tree, "" without.
-    `pages` and `lines`: those of it that are given. `has_dtdev`: by a file, or by Xen itself.
+    """A host device that a domain gets: `node` is its node in the partial tree, "" if it has no
+    node. `pages` and `lines`: its resources that the domain gets. `has_dtdev`: by a file, or by Xen
+    itself.
     """
 
     device: Device
@@ -37,8 +38,8 @@ class SetDevice(NamedTuple):
 
 
 class Audit(NamedTuple):
-    """What a domain is given, and what is wrong with it. `others`: entries of pages that are of no
-    device of it. `doubted`: the host nodes of which it is open whether the domain is given them.
+    """The resources that a domain gets, and their problems. `others`: entries of pages that belong
+    to no device of it. `doubted`: the host nodes that the domain may or may not get.
     """
 
     domain: SetDomain
@@ -50,7 +51,7 @@ class Audit(NamedTuple):
 
 
 def audits(sets: Sequence[Given]) -> list[Audit]:
-    """Return what each domain is given of one host, and what is wrong with it."""
+    """Return the audit of each domain of one host."""
     explained = [swapped(given) for given in sets]
     for given in sets:
         given.find_owners()
@@ -75,7 +76,7 @@ def _audit(given: Given, explained: Sequence[Interval]) -> Audit:
 
 
 def _devices(given: Given, path: str) -> Sequence[SetDevice]:
-    """Return the device at `path`; none if its node is malformed, which is a problem."""
+    """Return the device at `path`; nothing if its node is malformed, which is a problem."""
     device = given.host.device(path)
     if device is None:
         given.problems.append(given.host.malformed[path]._replace(where=given.found[path]))

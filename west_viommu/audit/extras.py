@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages that a domain is given and that are of no device of it: whose they are, one line each."""
+"""Pages that a domain gets and that belong to no device of it: their owners, one line each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ _WITH_THE_HOST = (Standing.STAYS, Standing.OFF)
 
 
 class Extra(NamedTuple):
-    """Pages that are given, and are of no device of the domain; `owners`: whose they are."""
+    """Pages in the files that belong to no device of the domain; `owners`: the nodes that have
+    them.
+    """
 
     given: Pages
     pages: Interval
@@ -32,7 +34,7 @@ def tell_extras(extras: Sequence[Extra], given: Given) -> None:
 
 
 class _Extras:
-    """Reports the pages of others that one domain is given."""
+    """Reports the pages of others that one domain gets."""
 
     def __init__(self, given: Given):
         self._set = given
@@ -116,7 +118,9 @@ class _Extras:
         return any(node.path == path for nodes in self._set.nodes.values() for node in nodes)
 
     def _is_above_or_idle(self, path: str) -> bool:
-        """Whether a node is a bus above a device of this set, whose pages it has by its nature."""
+        """Return whether a node is a bus above a device of this set, which has the device's pages
+        for that reason.
+        """
         holdings = self._set.host.holdings
         is_above = any(found.startswith(f"{path}/") for found in self._set.found)
         return is_above and holdings.is_for_all(path)

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the lists of an xl.cfg must have so that they are right: what of them stays, and what is
-added.
-"""
+"""The correct lists of an xl.cfg: the items that stay, and those to add."""
 
 from __future__ import annotations
 
@@ -20,7 +18,9 @@ from west_viommu.tree.addresses import Region
 
 
 class RightLists(NamedTuple):
-    """What of each list stays, as it is written, each once; and the items to add, by key."""
+    """The items of each list that stay, as they are written, each once; and the items to add, by
+    key.
+    """
 
     intids: frozenset[int]
     pages: frozenset[str]
@@ -29,14 +29,16 @@ class RightLists(NamedTuple):
 
 
 class _Wanted(NamedTuple):
-    """Host pages that a guest needs, and where; None if its tree does not say it."""
+    """Host pages that a guest needs, and their guest address; None if its tree does not state
+    it.
+    """
 
     pages: Interval
     guest: int | None
 
 
 def right_lists(domain: SetDomain, host: AuditedHost) -> RightLists:
-    """Return what the lists of the configuration of `domain` must have."""
+    """Return the correct lists of the configuration of `domain`."""
     given = Given(domain, host, AllowList(()))
     given.find_owners()
     wanted = [each for path in given.found for each in _wanted(given, path)]
@@ -83,7 +85,7 @@ def _wanted(given: Given, path: str) -> Iterator[_Wanted]:
 
 
 def _fits(entry: Pages, wanted: list[_Wanted]) -> bool:
-    """Whether an entry maps no page to another place than the guest's tree has it."""
+    """Return whether an entry maps each page to its address in the guest's tree."""
     meant = [w for w in wanted if w.guest is not None and _meets(entry, w.pages)]
     return not meant or any(
         w.guest is not None and entry.guest - entry.host.base == w.guest - w.pages.first
@@ -96,7 +98,7 @@ def _meets(entry: Pages, pages: Interval) -> bool:
 
 
 def _missing(wanted: list[_Wanted], kept: list[Pages]) -> Iterator[str]:
-    """Yield the items of what is wanted and nothing that is kept maps."""
+    """Yield the items for the wanted pages that no kept entry maps."""
     done: list[Interval] = []
     for pages, guest in dict.fromkeys(wanted):
         there = [

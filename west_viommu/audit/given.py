@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which devices of the host a domain of a set is given, and what is told of them."""
+"""The host devices that a domain of a set gets, and the problems found with them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from west_viommu.tree.interrupts import FIRST_SPI
 from west_viommu.tree.node import is_at_or_below, paths_above
 
 T = TypeVar("T")
-# So many unknown paths below one bus are of another tree.
+# This number of unknown paths below one bus means another tree.
 _OF_ANOTHER_TREE = 3
-# Nodes that serve others by their nature, and have no lines of their own.
+# Properties of nodes that serve others, and have no lines of their own.
 _PROVIDES = (
     *("#clock-cells", "#reset-cells", "#power-domain-cells", "#phy-cells", "#mbox-cells"),
     *("#interconnect-cells", "#pinctrl-cells", "#nvmem-cell-cells"),
@@ -34,7 +34,7 @@ _MOST_IDLE = 4
 
 class Unknown(NamedTuple):
     """A path that the host does not have, the key or property that has it, the node of a partial
-    tree that it stands in ("" for a list), and the host paths that it may mean.
+    tree that contains it ("" for a list), and the host paths that it may mean.
     """
 
     named: HostPath
@@ -44,11 +44,11 @@ class Unknown(NamedTuple):
 
 
 class Given:
-    """What one domain is given: `nodes` of its partial tree and entries of `dtdev`, by the path of
-    the host device; `found`: all its devices, each with the place that shows it; `given` pages and
-    `intids`. `wrong`: the devices that a problem is about. `doubted`: the devices of which two
-    things disagree, so that nothing more is said of them. A path that the host does not have
-    counts as the one that it means.
+    """The resources that one domain gets: `nodes` of its partial tree and entries of `dtdev`, by
+    the path of the host device; `found`: all its devices, each with the place that shows it;
+    `given` pages and `intids`. `wrong`: the devices with a problem. `doubted`: the devices for
+    which two facts disagree, so that they are not judged further. A path that the host does not
+    have counts as the one that it means.
     """
 
     def __init__(self, domain: SetDomain, host: AuditedHost, allowed: AllowList):
@@ -125,8 +125,8 @@ class Given:
                 self.found[path] = named.where
 
     def _paths(self, named: HostPath, key: str, node: TreeNode | None = None) -> tuple[str, ...]:
-        """Return the host path that is named; of one that the host does not have, what it means:
-        the device whose pages or place a node has, else what the path is like.
+        """Return the host path that is named; if the host does not have it, the likely meaning: the
+        device with the node's pages or place, else a similar path.
         """
         path = self.host.find(named.path)
         if path is not None:
@@ -175,11 +175,13 @@ class Given:
             self.found.setdefault(path, where)
 
     def _is_part(self, node: TreeNode) -> bool:
-        """Whether a node is below one of a device that is given: its driver knows of it."""
+        """Return whether a node is below the node of one of the domain's devices: that device's
+        driver knows of it.
+        """
         return not self._of_devices.isdisjoint(paths_above(node.path))
 
     def _without_path(self, path: str | None, node: TreeNode) -> None:
-        """Report a node with xen,reg that Xen refuses for want of xen,path."""
+        """Report a node with xen,reg that Xen refuses because it lacks xen,path."""
         hint = "name the host node: xen,path; or, for memory without a device, "
         hint += "xen,force-assign-without-iommu"
         self.add(
@@ -193,7 +195,7 @@ class Given:
         )
 
     def _nothing_given(self, path: str, node: TreeNode, where: Where) -> None:
-        """Report a node that the guest takes for a device of which it gets nothing."""
+        """Report a node for a device of which the guest gets nothing."""
         missing = f'xen,path = "{path}" and xen,reg'
         if self.domain.is_xl:
             pages = (xl_pages(each) for each in self.host.own_pages(path))
@@ -214,11 +216,11 @@ class Given:
         self.doubted.add(path)
 
     def entries_of(self, node: TreeNode) -> list[Pages]:
-        """Return what the xen,reg of a node maps."""
+        """Return the mappings in the xen,reg of a node."""
         return self._by_node.get(node.path, [])
 
     def by_pages(self, node: TreeNode) -> str | None:
-        """Return the host device whose pages all entries of a node have."""
+        """Return the host device that has the pages of all entries of a node."""
         given = [Interval(*each.host.ends) for each in self.entries_of(node)]
         owners = [{c.path for c in claims} for claims in self.host.owners(given).values()]
         common = set.intersection(*owners) if owners else set()
@@ -226,7 +228,7 @@ class Given:
 
     def _by_place(self, node: TreeNode) -> str | None:
         """Return the host device of a node that does not name it: the one at its native path, else
-        the one whose registers the guest sees there.
+        the one with its registers at the node's guest address.
         """
         native = self.host.devices.tree.node(node.path)
         if native and not is_below_passthrough(node.path):
@@ -240,7 +242,7 @@ class Given:
         return None
 
     def _is_driven_by(self, path: str, node: TreeNode) -> bool:
-        """Whether the guest would drive the host device at `path` by this node."""
+        """Return whether the guest would drive the host device at `path` by this node."""
         return node.is_enabled and self._is_alike(path, node)
 
     def _is_alike(self, path: str, node: TreeNode) -> bool:
@@ -248,7 +250,9 @@ class Given:
         return on_host is not None and not set(on_host.known_compatible).isdisjoint(node.compatible)
 
     def _has_anything(self, path: str, *, is_device: bool = True) -> bool:
-        """Whether any page or line of a node is given; `is_device`: of one that has neither."""
+        """Return whether the domain gets any page or line of a node; `is_device`: the result for a
+        node without either.
+        """
         pages = self.host.own_pages(path)
         lines = self.own_lines(path)
         if not pages and not lines:
@@ -256,7 +260,9 @@ class Given:
         return any(intid in self.intids for intid in lines) or bool(self.given.common(pages))
 
     def find_owners(self) -> None:
-        """Take the nodes for devices whose pages and lines are given, and nothing names them."""
+        """Find the nodes that nothing names, but with pages and lines in the files, and add them as
+        devices.
+        """
         if not self.domain.is_xl:
             return
         own = [pages for path in self.found for pages in self.host.own_pages(path)]
@@ -297,8 +303,8 @@ class Given:
                 self.found[path] = where
 
     def _is_whole_and_alone(self, path: str, pages: Sequence[Interval]) -> bool:
-        """Whether all pages of a node without lines are given, by a range that begins there, and it
-        serves no other by nature.
+        """Return whether the domain gets all pages of a node without lines, by a range that begins
+        there, and the node serves no others.
         """
         node = self.host.devices.tree.node(path)
         begin = {each.host.base for each in self.domain.pages}
@@ -318,8 +324,8 @@ class Given:
         right: Callable[[T], str],
         path: Callable[[T], str],
     ) -> None:
-        """Report the items of a list that cannot be read, each with what of `missing` it seems to
-        mean, which is then not missing any more.
+        """Report the items of a list that cannot be read, each with the items of `missing` that it
+        seems to mean, and remove these from `missing`.
         """
         for unread in self.domain.unread.get(key, ()):
             meant = [each for each in missing if is_meant(unread, each)]
@@ -351,7 +357,7 @@ class Given:
         return master is not None and bool(master.streams or (maps and master.maps))
 
     def on_host(self, address: int) -> int | None:
-        """Return what of the host the guest sees at an address."""
+        """Return the host address that the guest sees at an address."""
         entry = self.entry_at(address)
         return None if entry is None else entry.host.base + address - entry.guest
 
@@ -402,7 +408,7 @@ class Given:
 
 
 def unknown_paths(unknown: Sequence[Unknown]) -> Iterator[Diagnostic]:
-    """Yield that the host does not have paths; several of one bus once."""
+    """Yield a problem for paths that the host does not have; one for several of one bus."""
     by_bus: dict[str, list[Unknown]] = {}
     for each in unknown:
         by_bus.setdefault(each.named.path.rpartition("/")[0], []).append(each)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host of a set: what its nodes have of pages and lines, and arithmetic on what is given."""
+"""The host of a set: the pages and lines of its nodes, and arithmetic on intervals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class AuditedHost:
         self.malformed: dict[str, Diagnostic] = {}
 
     def device(self, path: str) -> Device | None:
-        """Return the device at `path`; None if there is none that can be read."""
+        """Return the device at `path`; None if there is no readable one."""
         if path not in self._known:
             try:
                 self._known[path] = self.devices.device(path)
@@ -53,16 +53,16 @@ class AuditedHost:
         return self._known[path]
 
     def find(self, path: str) -> str | None:
-        """Return the host node that Xen finds by `path`: without regard to case
-        (dt_find_node_by_path()), no alias, no slash at the end.
+        """Return the host node that Xen finds by `path`, ignoring case (dt_find_node_by_path()); no
+        alias, no slash at the end.
         """
         if self.devices.tree.node(path):
             return path if path != "/" else None
         return next(iter(self.devices.alike(path)), None)
 
     def meant_by(self, path: str, is_likely: Callable[[str], bool]) -> tuple[str, ...]:
-        """Return the host paths that `path` may be a slip of: several if it is a list in one
-        string, else the closest one, of those that are likely if there are any.
+        """Return the host paths that a mistyped `path` may mean: several if it is a list in one
+        string, else the closest one, of the likely ones if there are any.
         """
         words = _BETWEEN_PATHS.split(path.strip())
         if len(words) > 1:
@@ -136,7 +136,7 @@ class AuditedHost:
         }
 
     def is_protected(self, device: Device) -> bool:
-        """Whether an IOMMU that the hypervisor drives confines the device."""
+        """Return whether an IOMMU that the hypervisor drives confines the device."""
         master = device.master
         if master is None:
             return False
@@ -150,14 +150,14 @@ class AuditedHost:
 
 
 class Cover:
-    """Numbers that intervals have together, to be asked one interval after the other."""
+    """The union of intervals, for look-ups of one interval after the other."""
 
     def __init__(self, intervals: Iterable[Interval]):
         self.parts = merged(intervals)
         self._lasts = [part.last for part in self.parts]
 
     def common(self, intervals: Iterable[Interval]) -> list[Interval]:
-        """Return what of `intervals` is covered."""
+        """Return the parts of `intervals` that are covered."""
         found = []
         for first, last in intervals:
             at = bisect_left(self._lasts, first)
@@ -168,7 +168,7 @@ class Cover:
         return merged(found)
 
     def rest(self, intervals: Iterable[Interval]) -> list[Interval]:
-        """Return what of `intervals` is not covered."""
+        """Return the parts of `intervals` that are not covered."""
         rest = []
         for first, last in merged(intervals):
             for part in self.common([Interval(first, last)]):
@@ -180,13 +180,13 @@ class Cover:
         return rest
 
     def has(self, first: int, last: int) -> bool:
-        """Whether all numbers from `first` to `last` are covered."""
+        """Return whether all numbers from `first` to `last` are covered."""
         at = bisect_left(self._lasts, first)
         return at < len(self.parts) and self.parts[at].first <= first and last <= self._lasts[at]
 
 
 def pages_text(interval: Interval) -> str:
-    """Return the numbers of pages, for people."""
+    """Return the numbers of pages as text."""
     first, last = interval.first // PAGE, interval.last // PAGE
     return f"page {first:#x}" if first == last else f"pages {first:#x}-{last:#x}"
 

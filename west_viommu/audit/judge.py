@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The domains of a set together: each compared with the host, planned as bind plans it so that
-every hazard applies, and held against the others and against the marks of the host tree.
+every hazard applies, and compared with the others and with the marks of the host tree.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _EDGES = 3
 
 
 class AuditedSet(NamedTuple):
-    """The set and all that is wrong with it."""
+    """The set and all its problems."""
 
     domains: tuple[Audit, ...]
     problems: tuple[Diagnostic, ...]
@@ -58,8 +58,9 @@ def audit_set(
     terms_of: Callable[[SetDomain], Terms],
     with_tree: Callable[[Tree], Host],
 ) -> AuditedSet:
-    """Judge `domains` on the host `source`. `memory`: of each, in MiB, with its place, as far as it
-    is known. `terms_of` gives the terms of each; `with_tree` makes the host as another tree has it.
+    """Judge `domains` on the host `source`. `memory`: the memory of each, in MiB, with its place,
+    if it is known. `terms_of` returns the terms of each; `with_tree` makes the host with another
+    tree.
     """
     judge = _SetJudge(domains, marks, source, terms_of, with_tree)
     if domains:
@@ -161,7 +162,7 @@ class _SetJudge:
     def _hazards(
         self, found: Planned, each: Audit, permissions: Sequence[Permission]
     ) -> Iterator[Diagnostic]:
-        """Yield the hazards of a plan, but for what the comparison says better."""
+        """Yield the hazards of a plan, except those that the comparison reports better."""
         places = {entry.where for entry in permissions}
         need = set(_needing_an_iommu(each))
         for problem in found.problems:
@@ -185,8 +186,8 @@ class _SetJudge:
 
     @cached_property
     def _sweep(self) -> tuple[list[Assigned | RawMapping], Conflicts, Holdings]:
-        """What all domains are given, what of it two have, and who has what if nothing of the set
-        were marked.
+        """The holders of all domains, their conflicts, and the owners of host resources if nothing
+        of the set were marked.
         """
         holdings = _holdings(self._unmarked.devices, self._terms_of(self._domains[0]))
         holders = [holder for each in self.audited for holder in _holders(each)]
@@ -196,14 +197,15 @@ class _SetJudge:
         return holders, conflicts(assigned, holdings, mappings), holdings
 
     def _between(self, allowed: AllowList) -> Iterator[Diagnostic]:
-        """Yield what two domains are both given, as system judges it."""
+        """Yield the conflicts between two domains, as system judges them."""
         if len(self.audited) < 2:
             return
         holders, swept, holdings = self._sweep
         places = {each.domain.name: place for place, each in enumerate(self.audited)}
         for later, earlier, problem in between(holders, swept, places, holdings):
             if bool(later.host) != bool(earlier.host) or later.guest == earlier.guest:
-                # The pages of a device that another domain maps are among what is too much there.
+                # The comparison of the second domain reports these pages, as they belong to no
+                # device of it.
                 continue
             where, other = (self._place_of(holder, problem.id) for holder in (later, earlier))
             names = {name for each in (later, earlier) for name in (shown(each), each.node)}
@@ -225,7 +227,7 @@ class _SetJudge:
         return _locate(each, node, prop)
 
     def _judge_marks(self) -> Iterator[Diagnostic]:
-        """Yield the nodes that must be marked and are not, and those that are marked for nobody."""
+        """Yield the nodes that lack a mark, and those that are marked without a guest."""
         _, swept, holdings = self._sweep
         needed = {mark.node: mark for mark in swept.marks}
         places = {d.device.path: d.where for each in self.audited for d in each.devices}
@@ -277,7 +279,7 @@ class _SetJudge:
                 )
 
     def _unprotected(self) -> Iterator[Diagnostic]:
-        """Yield one warning of all devices behind no IOMMU."""
+        """Yield one warning for all devices behind no IOMMU."""
         paths: dict[str, Where] = {}
         for each in self.audited:
             for device in each.devices:
@@ -311,7 +313,7 @@ def _needing_an_iommu(each: Audit) -> Iterator[str]:
 
 
 def _holders(each: Audit) -> Iterator[Assigned | RawMapping]:
-    """Yield what a domain is given, as the sweep takes it."""
+    """Yield the holders of a domain's resources for the sweep."""
     name = each.domain.name
     for device in each.devices:
         regions = (Region.between(*pages) for pages in device.pages)
@@ -329,7 +331,9 @@ def _holders(each: Audit) -> Iterator[Assigned | RawMapping]:
 
 
 def with_marks(tree: Tree, paths: Collection[str], without: Collection[str] = ()) -> Tree:
-    """Return `tree` with xen,passthrough on the nodes at `paths`, and on none of `without`."""
+    """Return `tree` with xen,passthrough on the nodes at `paths`, and removed from those of
+    `without`.
+    """
     changed = [*paths, *without]
     above = {"/", *(each for path in changed for each in paths_above(path))}
 
@@ -351,7 +355,7 @@ def _holdings(devices: Devices, terms: Terms) -> Holdings:
 
 
 def _guest(each: Audit, devices: Devices) -> Guest:
-    """Return a guest that asks for the devices of a domain, each at its place in the set."""
+    """Return a guest that requests the devices of a domain, each at its place in the set."""
     domain = each.domain
     nodes = {node.path: node for node in domain.nodes}
     places: dict[str, SetDevice] = {}
@@ -369,7 +373,7 @@ def _guest(each: Audit, devices: Devices) -> Guest:
                 pairs.append(RegionPair(guest=guest, host=region))
                 occupied.append((path, guest))
         flags = dict(device.device.interrupts)
-        # Without a node, nothing is known of the guest's.
+        # Without a node, the guest's side is not known.
         on_host = devices.tree.node(device.device.path)
         above = devices.tree.lineage(on_host) if on_host else ()
         is_on_host = any("dma-coherent" in each.properties for each in above)
@@ -413,7 +417,7 @@ def _guest(each: Audit, devices: Devices) -> Guest:
 
 
 def _locate(each: Audit, path: str, prop: str) -> Where:
-    """Return the place of what a domain is given of the host device at `path`."""
+    """Return the place in the files of the host device at `path`."""
     devices = (device for device in each.devices if device.device.path == path)
     return next((_place(each.domain, d, prop) for d in devices), each.domain.where)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the lines, streams and the guest's own tree of a domain are those of its devices."""
+"""The comparison of a domain's lines, streams and own tree with its devices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ _FROM_TO = re.compile(r"\s*([0-9]{1,10})\s*-\s*([0-9]{1,10})\s*")
 
 
 def judge_lines(given: Given) -> None:
-    """Report lines and streams that are missing, or another's, and what the guest's tree says."""
+    """Report lines and streams that are missing, or belong to others, and errors of the guest's
+    tree.
+    """
     judge = _Lines(given)
     if given.domain.is_xl:
         judge.judge_lines()
@@ -27,7 +29,7 @@ def judge_lines(given: Given) -> None:
 
 
 def missing_lines(given: Given, path: str) -> list[int]:
-    """Return the lines that the guest's tree lists, or without it all of the device, and that
+    """Return the lines that the guest's tree lists, or without a tree all of the device, and that
     are not in irqs.
     """
     nodes = given.nodes.get(path, ())
@@ -41,8 +43,8 @@ def missing_lines(given: Given, path: str) -> list[int]:
 
 
 def _is_meant(unread: Diagnostic, line: tuple[str, int]) -> bool:
-    """Whether an item of irqs that cannot be read may give `line`: as a number in another base, an
-    SPI's number, one of several, or one of a range.
+    """Return whether an item of irqs that cannot be read may mean `line`: as a number in another
+    base, an SPI's number, one of several, or one of a range.
     """
     numbers = [int(n, 16 if n[:2] in ("0x", "0X") else 10) for n in _NUMBER.findall(unread.found)]
     first_and_last = _FROM_TO.fullmatch(unread.found)
@@ -197,7 +199,7 @@ class _Lines:
             )
 
     def judge_trees(self) -> None:
-        """Report what the guest reads in its tree and the host does not have."""
+        """Report resources that the guest reads in its tree and the host does not have."""
         for path, nodes in self._set.nodes.items():
             device = self._set.host.device(path)
             for node in nodes if device else ():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the pages that a domain is given are those of its devices."""
+"""The comparison of a domain's pages with its devices."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HEX = re.compile("[0-9a-fA-F]{1,16}")
 
 
 class _MissingPages(NamedTuple):
-    """Pages of a device that are not given."""
+    """Pages of a device that no file gives."""
 
     path: str
     pages: Interval
@@ -34,8 +34,8 @@ def swapped(given: Given) -> list[Interval]:
 
 
 def judge_pages(given: Given, explained: Sequence[Interval]) -> list[Pages]:
-    """Report what is missing of the devices, and what is another's. Return the entries of others,
-    beside what is `explained`.
+    """Report pages of the devices that are missing, and pages of others. Return the entries of
+    others, except the pages `explained`.
     """
     judge = _Pages(given)
     missing = [part for path in given.found for part in judge.missing_pages(path)]
@@ -49,7 +49,9 @@ class _Pages:
         self._set = given
 
     def swapped(self) -> list[Interval]:
-        """Report nodes that name one device and map another; return the pages that this tells."""
+        """Report nodes that name one device and map another; return the pages that this
+        explains.
+        """
         told: list[Interval] = []
         for path, nodes in [*self._set.nodes.items()]:
             for node in nodes:
@@ -84,7 +86,7 @@ class _Pages:
             yield _MissingPages(path=path, pages=interval)
 
     def _wanted_regions(self, path: str) -> Iterator[Interval]:
-        """Yield the pages of the registers that the guest's tree lists; without it, of all."""
+        """Yield the pages of the registers that the guest's tree lists; without a tree, of all."""
         device = self._set.host.device(path)
         on_host = [r for r in (device.regions if device else ()) if r and r.size]
         listed = [(node, r) for node in self._set.nodes.get(path, ()) for r in node.regions]
@@ -116,7 +118,9 @@ class _Pages:
                 yield Interval(*in_pages(Region(expected.base, size)).ends)
 
     def _judge_size(self, path: str, node: TreeNode, region: Region, pages: Interval) -> None:
-        """Report registers that reach beyond those of the device, to where nothing is mapped."""
+        """Report registers that extend beyond the device's, to addresses where nothing is
+        mapped.
+        """
         own = Cover(self._set.host.own_pages(path))
         beyond = self._set.given.rest(own.rest([pages]))
         if beyond:
@@ -133,7 +137,7 @@ class _Pages:
             )
 
     def _judge_end(self, node: TreeNode, region: Region, seen: int) -> None:
-        """Report registers of which a later page is seen elsewhere than the first."""
+        """Report registers with a later page mapped elsewhere than the first page implies."""
         last = region.end - 1
         end = self._set.on_host(last)
         if end is not None and end != seen + region.size - 1:
@@ -185,7 +189,7 @@ class _Pages:
         self._set.wrong.add(path)
 
     def judge(self, missing: Sequence[_MissingPages], explained: Sequence[Interval]) -> list[Pages]:
-        """Report what is missing, what is another's, and the slips that are both."""
+        """Report missing pages, pages of others, and mistyped entries that are both."""
         own = [*explained, *(p for path in self._set.found for p in self._set.host.own_pages(path))]
         extras = list(self._extras(own))
         others = [extra.given for extra in extras]
@@ -225,14 +229,16 @@ class _Pages:
         return others
 
     def _is_meant(self, unread: Diagnostic, part: _MissingPages) -> bool:
-        """Whether an item that cannot be read may be the one that gives `part`."""
+        """Return whether an item that cannot be read may be the one for `part`."""
         if unread.node:
             return any(node.path == unread.node for node in self._set.nodes.get(part.path, ()))
         first = part.pages.first
         return any(int(n, 16) in (first, first // PAGE) for n in _HEX.findall(unread.found))
 
     def _extras(self, own: Sequence[Interval]) -> Iterator[Extra]:
-        """Yield what is given and is not among the pages `own` to the devices, in whole entries."""
+        """Yield the pages in the files that are not among the devices' `own` pages, in whole
+        entries.
+        """
         devices = Cover(own)
         entries = self._set.domain.pages
         left = {each: devices.rest([Interval(*each.host.ends)]) for each in entries}
@@ -243,8 +249,8 @@ class _Pages:
                 yield Extra(given=each, pages=part, owners=tuple(owners))
 
     def _twice(self) -> Iterator[Pages]:
-        """Yield the entries of which earlier ones map all pages; in a tree, those of one node, or
-        that are seen at another place.
+        """Yield the entries with only pages that earlier ones map; in a tree, earlier ones of the
+        same node, or at another guest address.
         """
         entries = self._set.domain.pages
         covered = sum(last + 1 - first for first, last in self._set.given.parts)
@@ -327,7 +333,7 @@ class _Pages:
         )
 
     def _missing(self, path: str, parts: Sequence[Interval]) -> None:
-        """Report pages of a device that nothing gives, at the list that lacks them."""
+        """Report pages of a device that no file gives, at the list that lacks them."""
         node = self._set.nodes[path][0].path if path in self._set.nodes else ""
         where = self._set.domain.keys.get("iomem")
         if not self._set.domain.is_xl and node:
@@ -348,7 +354,7 @@ class _Pages:
         self._set.wrong.add(path)
 
     def _right(self, part: _MissingPages) -> str:
-        """Return the entry that gives `part`, as its file would have it."""
+        """Return the correct entry for `part`, as its file would have it."""
         first = part.pages.first
         there = self._guest_of(part)
         if self._set.domain.is_xl:
@@ -356,7 +362,7 @@ class _Pages:
         return f"<{first:#x} {part.pages.last + 1 - first:#x} {there:#x}>"
 
     def _guest_of(self, part: _MissingPages) -> int:
-        """Return where the guest has missing pages: by its tree, else at the same address."""
+        """Return the guest address of missing pages: by its tree, else the same as on the host."""
         device = self._set.host.device(part.path)
         on_host = [r for r in (device.regions if device else ()) if r and r.size]
         listed = [r for node in self._set.nodes.get(part.path, ()) for r in node.regions]
@@ -368,7 +374,7 @@ class _Pages:
 
 
 def stands_for(region: Region, at: int, count: int, on_host: Sequence[Region]) -> Region | None:
-    """Return the host region that the guest's region number `at` of `count` stands for."""
+    """Return the host region that the guest's region number `at` of `count` means."""
     if count == len(on_host):
         return on_host[at]
     same = [r for r in on_host if r == region] or [r for r in on_host if r.size == region.size]
@@ -378,7 +384,7 @@ def stands_for(region: Region, at: int, count: int, on_host: Sequence[Region]) -
 
 
 def _meant(extra: Extra, missing: Sequence[_MissingPages]) -> _MissingPages | None:
-    """Return the missing pages that an entry with others may stand for."""
+    """Return the missing pages that an entry with others may mean."""
     size = extra.given.host.size
     alike = [
         part
@@ -398,7 +404,7 @@ def _meant(extra: Extra, missing: Sequence[_MissingPages]) -> _MissingPages | No
 
 
 def _are_alike(address: int, other: int) -> bool:
-    """Whether one address is a slip of the other, or both are of neighbours: what else belongs to
-    another device is another mistake.
+    """Return whether one address is a mistyped form of the other, or both belong to neighbours: an
+    entry for any other device is a separate mistake.
     """
     return abs(address - other) < _NEIGHBOURS or is_slip(f"{address:x}", f"{other:x}")

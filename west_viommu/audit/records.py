@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What somebody's own files give to a domain, as they say it: records, each with its place."""
+"""The resources in other people's files, as written: records, each with its place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from west_viommu.tree.addresses import AddressMap, Region, bus_cells
 from west_viommu.tree.cells import TreeError, cells
 from west_viommu.tree.node import Node
 
-# What makes a node of a partial tree one that uses something of the host.
+# The properties by which a node of a partial tree uses something of the host.
 _USES = ("reg", "interrupts", "interrupts-extended", "iommus", "xen,path", "xen,reg")
 # An address of 64 bits ends here: a page beyond it has no address.
 MOST_PAGES = 1 << 52
@@ -37,8 +37,8 @@ class Line(NamedTuple):
 
 
 class Pages(NamedTuple):
-    """Host pages that a file maps, and where the guest sees them; None if it does not say. `node`:
-    the node of a partial tree with this xen,reg, "" for an item of iomem. `text`: as it is written.
+    """Host pages that a file maps, and their guest address. `node`: the node of a partial tree with
+    this xen,reg, "" for an item of iomem. `text`: as it is written.
     """
 
     host: Region
@@ -49,15 +49,15 @@ class Pages(NamedTuple):
 
     @property
     def moved(self) -> int:
-        """How far the guest sees the pages from where they are on the host."""
+        """The distance from the host address of the pages to their guest address."""
         return self.guest - self.host.base
 
 
 class TreeNode(NamedTuple):
-    """A node of a partial tree that uses something of the host. `regions`: where the guest sees its
-    registers. `intids`: its lines on the guest's GIC; None if they cannot be read.
-    `ids`: the stream IDs of its iommus. `has_parent`: the guest finds the controller of its
-    interrupts, if it has any.
+    """A node of a partial tree that uses something of the host. `regions`: its registers at guest
+    addresses. `intids`: its lines on the guest's GIC; None if they cannot be read. `ids`: the
+    stream IDs of its iommus. `has_parent`: the guest finds the controller of its interrupts, if it
+    has any.
     """
 
     path: str
@@ -73,11 +73,11 @@ class TreeNode(NamedTuple):
 
 
 class SetDomain(NamedTuple):
-    """What the files of one domain give it. `is_xl`: xl takes all of it from the configuration;
-    else Xen takes it from the partial tree. `has_tree`: its partial tree is among what was read.
-    `keys`: the place of the lists of an xl.cfg, by key. `unread`: for the items of each list that
-    xl cannot read, what is wrong. `locate`: of its partial tree. `marked`: the paths that
-    ImageBuilder marks for it. `memory`: in MiB, None if the files do not say it.
+    """The resources in the files of one domain. `is_xl`: xl takes all of them from the
+    configuration; else Xen takes them from the partial tree. `has_tree`: its partial tree is among
+    the files. `keys`: the place of the lists of an xl.cfg, by key. `unread`: the errors of the
+    items that xl cannot read, by list. `locate`: for its partial tree. `marked`: the paths that
+    ImageBuilder marks for it. `memory`: in MiB, None if the files do not state it.
     """
 
     name: str
@@ -96,8 +96,8 @@ class SetDomain(NamedTuple):
 
 
 class SetMarks(NamedTuple):
-    """The nodes of the host that get xen,passthrough beside those of its tree, each with its place,
-    and whether that is all: without `is_known`, some other file may have them.
+    """The nodes of the host that get xen,passthrough besides those of its tree, each with its
+    place, and whether this is all: without `is_known`, some other file may have more.
     """
 
     is_known: bool
@@ -107,8 +107,8 @@ class SetMarks(NamedTuple):
 def copied_nodes(
     guest: GuestTree, roots: tuple[str, ...], problems: list[Diagnostic]
 ) -> Iterator[TreeNode]:
-    """Yield the nodes at and below `roots` that use something of the host. What of one cannot be
-    read is left out, as Xen and libxl copy it without a look.
+    """Yield the nodes at and below `roots` that use something of the host. Unreadable properties
+    are left out, as Xen and libxl copy them without a check.
     """
     addresses = AddressMap(guest.tree)
     try:
@@ -147,8 +147,8 @@ def mapped_by_tree(
     problems: list[Diagnostic],
     unread: list[Diagnostic],
 ) -> Iterator[Pages]:
-    """Yield what the xen,reg of the nodes below `roots` map, in the cells of the parent; Xen drops
-    a rest (handle_passthrough_prop() in domain_build.c, 4.17 to 4.22).
+    """Yield the mappings in the xen,reg of the nodes below `roots`, in the cells of the parent; Xen
+    drops a rest (handle_passthrough_prop() in domain_build.c, 4.17 to 4.22).
     """
     pending = [node for root in reversed(roots) if (node := guest.tree.node(root))]
     while pending:
@@ -208,7 +208,7 @@ def _is_enabled(guest: GuestTree, node: Node) -> bool:
 
 
 def _has_parent(guest: GuestTree, node: Node) -> bool:
-    """Whether `node`, or what Xen copies of the nodes above it, names a controller or is one: the
+    """Return whether `node`, or a node above it that Xen copies, names a controller or is one: the
     root that Xen makes names none (prepare_dtb_domU(), 4.17).
     """
     copied = [above.properties for above in guest.tree.lineage(node) if above.path != "/"]
@@ -218,7 +218,7 @@ def _has_parent(guest: GuestTree, node: Node) -> bool:
 
 
 def _ids(node: Node) -> tuple[int, ...]:
-    """Return the stream IDs of pairs, whatever stands before each; () if iommus has no pairs."""
+    """Return the stream IDs of pairs, with any number before each; () if iommus has no pairs."""
     try:
         numbers = cells(node.properties.get("iommus", b""), node.path, "iommus")
     except TreeError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranges of pages that are written in another unit than xl or Xen reads them in."""
+"""Ranges of pages written in another unit than xl or Xen reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from west_viommu.host.intervals import Interval
 from west_viommu.hypervisor.pages import PAGE
 from west_viommu.tree.addresses import Region
 
-# What is longer is in no unit the size of a device.
+# A longer number is in no unit the size of a device.
 _MOST_DIGITS = 16
 
 
@@ -28,8 +28,9 @@ class Slip(NamedTuple):
 
 
 def slip_of(entry: Pages, host: AuditedHost) -> Slip | None:
-    """Return what `entry` is a slip of: of the readings in other units, the first that is exactly
-    the registers of a host node. None if all that it maps are registers, or no reading fits.
+    """Return the mistake of an `entry` in another unit: the first of its readings in other units
+    that is exactly the registers of a host node. None if it maps only registers, or no reading
+    fits.
     """
     if host.registers.has(*entry.host.ends):
         return None
@@ -46,7 +47,7 @@ def slip_of(entry: Pages, host: AuditedHost) -> Slip | None:
 
 
 def _readings(entry: Pages) -> Iterator[tuple[int, int, str]]:
-    """Yield the host address and the size that an entry has in other units, and what to do."""
+    """Yield the host address and the size that an entry has in other units, and the correction."""
     if entry.node:
         yield entry.host.base, entry.guest, "xen,reg has <host size guest>, in this order"
         return
