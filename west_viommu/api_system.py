@@ -442,8 +442,8 @@ class Sums:
         self._room = _MOST_OF_ALL
 
     def found(self, file: Path, *, is_kernel: bool = False) -> DomainFile:
-        """Return the size and sum of `file`. Raises OSError, also if there are more kernels than
-        are read.
+        """Return the record of `file`. Raises OSError, also if there are more kernels than are
+        read.
         """
         if file not in self._known:
             if is_kernel and self._room < 0:

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Diagnostics: the one record of a problem in an input, the one cut of their number, and their
-text.
-"""
+"""Diagnostics: the record of a problem in an input, the limit on their number, and their text."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ class Where(NamedTuple):
 
 class Severity(Enum):
     """A warning does not refuse the input; an error does, unless viommu.yml allows it; FATAL
-    refuses the input whatever viommu.yml allows, and is printed as an error.
+    refuses the input in any case, and is printed as an error.
     """
 
     WARNING = "warning"

@@ -85,7 +85,7 @@ def _wanted(given: Given, path: str) -> Iterator[_Wanted]:
 
 
 def _fits(entry: Pages, wanted: list[_Wanted]) -> bool:
-    """Return whether an entry maps each page to its address in the guest's tree."""
+    """Return whether an entry maps no page to another address than in the guest's tree."""
     meant = [w for w in wanted if w.guest is not None and _meets(entry, w.pages)]
     return not meant or any(
         w.guest is not None and entry.guest - entry.host.base == w.guest - w.pages.first

@@ -260,7 +260,7 @@ class Given:
         return any(intid in self.intids for intid in lines) or bool(self.given.common(pages))
 
     def find_owners(self) -> None:
-        """Find the nodes that nothing names, but with pages and lines in the files, and add them as
+        """Add the host nodes that no file names, but with pages and lines in the files, as
         devices.
         """
         if not self.domain.is_xl:

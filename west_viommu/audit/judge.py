@@ -331,7 +331,7 @@ def _holders(each: Audit) -> Iterator[Assigned | RawMapping]:
 
 
 def with_marks(tree: Tree, paths: Collection[str], without: Collection[str] = ()) -> Tree:
-    """Return `tree` with xen,passthrough on the nodes at `paths`, and removed from those of
+    """Return `tree` with xen,passthrough added to the nodes at `paths`, and removed from the nodes
     `without`.
     """
     changed = [*paths, *without]

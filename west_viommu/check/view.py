@@ -71,7 +71,7 @@ class _Viewer:
 
     def view(self) -> View:
         self._phandles()
-        # A hypervisor puts its own vSMMU below the root, whatever /passthrough contains.
+        # A hypervisor puts its own vSMMU below the root, regardless of /passthrough.
         vsmmus = sorted(filter(is_smmuv3, self._tree.nodes()), key=_depth)
         for second in vsmmus[1:]:
             self._fault(second, "a second vSMMU", f"one, {vsmmus[0].path}", second.path)

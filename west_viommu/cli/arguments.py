@@ -608,7 +608,7 @@ class HelpFormatter(RawDescriptionHelpFormatter):
 
 
 def configured(parser: ArgumentParser, command: Command) -> ArgumentParser:
-    """`parser` with the arguments and the help texts of `command`."""
+    """Add the arguments and the help texts of `command` to `parser`, and return it."""
     parser.formatter_class = HelpFormatter
     parser.description = command.description
     parser.epilog = command.epilog

@@ -166,8 +166,8 @@ class Profile(NamedTuple):
 
     @property
     def routes_all(self) -> bool:
-        """True if every interrupt of a host node may be routed, whatever the guest requests: Xen
-        does so when it creates the guest itself (handle_device_interrupts()).
+        """True if every interrupt of a host node may be routed, regardless of the guest's requests:
+        Xen does so when it creates the guest itself (handle_device_interrupts()).
         """
         return "dom0less" in self.toolstacks and self.renumbers != "libxl"
 

@@ -22,7 +22,7 @@ from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI, Intid
 
-# The hazards that refuse a device alone, whatever a guest's node contains.
+# The hazards that refuse a device alone, regardless of the guest's node.
 _OF_A_DEVICE = tuple(hazard for hazard in HAZARDS if hazard.of_device and not hazard.is_warning)
 
 

@@ -144,7 +144,7 @@ class Matcher:
             return Identity(None, (problem,), is_refused=True)
         is_named, path = meant is named, meant.device.path
         if is_named and (self._holdings.role(path) or not doubt.odd):
-            # The hazards explain why no guest can have it, whatever else its node has.
+            # The hazards explain why no guest can have it, regardless of the other parts.
             return Identity(named, doubt.allowed)
         odd = [
             each
@@ -344,8 +344,8 @@ def _despite(error: TreeError, device: Device | None, holdings: Holdings) -> Dev
 
 
 def _at_place(request: Request, devices: Devices) -> Device | None:
-    """Return the host node at an address of the request, if it is the only one, or the only one of
-    its name.
+    """Return the host node at an address of the request: the only one with its name, or if no node
+    has it, the only one at all.
     """
     paths = dict.fromkeys(path for base in _bases(request) for path in devices.at(base))
     named = [path for path in paths if name_of(path) == request.name] or list(paths)
