@@ -60,7 +60,9 @@ class Options(NamedTuple):
 
 
 def run(options: Options, console: Console) -> int:
-    """Read the host, take its inventory, print the selected masters. Return 1 if there are none."""
+    """Read the host, take its inventory, print the selected masters. Return 1 if no master is
+    selected.
+    """
     if options.why and options.format != "table":
         raise UsageError("--why is of the table: the hazards are in every format")
     chosen = settings_of_host(options, options.patterns, console)
@@ -366,8 +368,8 @@ def _not_behind(host: _Host, word: str, is_meant: Callable[[str], bool]) -> Diag
 
 
 def _near(host: _Host, word: str, known: Sequence[str]) -> str:
-    """Return those of `known`, paths or compatibles, that resemble `word`: whole, or the last part
-    of a path, with its unit address or without.
+    """Return the `known` paths or compatibles that resemble `word`: whole, or the last part of a
+    path, with its unit address or without.
     """
     for shorter in (str, name_of, _bare):
         if close := host.devices.close_names(word.strip("*/@"), dict.fromkeys(map(shorter, known))):

@@ -185,7 +185,8 @@ def chosen_by(options: HostOptions, app: str, vsid: str | None = None) -> Settin
 
 def settings_of_host(options: HostOptions, nodes: Iterable[str], console: Console) -> Settings:
     """Return the settings, with a host. If neither the options nor the files here name a host, use
-    those of the application that is built in the directory which `west build` would find here.
+    the settings of the application that is built in the directory which `west build` would find
+    here.
 
     Raises UsageError if nothing names a host, and if one of the `nodes` is a file: HOST without its
     option.

@@ -178,8 +178,8 @@ def application(source_dir: str | None, build_dir: str | None) -> str:
 
 
 def image(build_dir: str) -> Path:
-    """Return the build directory of the application; of a sysbuild, that of its default domain.
-    Raises Refused.
+    """Return the build directory of the application; of a sysbuild, the build directory of its
+    default domain. Raises Refused.
     """
     build = Path(build_dir)
     if os.path.isfile(build / _PREPROCESSED):

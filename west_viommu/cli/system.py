@@ -115,8 +115,8 @@ def _stale(folder: Path, name: str) -> Diagnostic:
 
 def _named(options: Options) -> Options:
     """Return `options` with the system.yml here if they name no system. Raises UsageError if they
-    name several, or there is none. Called before the output folder is touched: its files came from
-    a correct command line.
+    name several, or no system.yml is here. Called before the output folder is touched: its files
+    came from a correct command line.
     """
     if not options.systems and not options.build_dir and os.path.isfile(_HERE):
         options = options._replace(systems=[_HERE])

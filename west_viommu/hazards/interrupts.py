@@ -148,7 +148,7 @@ def interrupt_clash(ownership: Ownership) -> Found:
 
 
 def _trigger_clashes(ownership: Ownership) -> Iterator[TriggerClash]:
-    """Yield the lines with two triggers, except those of GICv2m frames, which no change of a
+    """Yield the lines with two triggers, except the lines of GICv2m frames, which no change of a
     trigger frees.
     """
     frames = {frame.path for frame in v2m_frames(ownership.devices)}

@@ -82,8 +82,8 @@ class Paper(NamedTuple):
         return f"reg = {', '.join(regs)}; xen,reg = {', '.join(triples)};"
 
     def interrupts(self, device: Device) -> str:
-        """Return `interrupts` for those of `device`, as the guest's GIC has them; "" if it has no
-        interrupts.
+        """Return `interrupts` for the interrupts of `device`, as the guest's GIC has them; "" if it
+        has no interrupts.
         """
         spis = [line for line in dict.fromkeys(device.interrupts) if line[0] >= FIRST_SPI]
         if not 0 < len(spis) <= _MOST_ENTRIES:
@@ -100,7 +100,7 @@ class Paper(NamedTuple):
 
 def parts_omitted(assigned: Assigned, paper: Paper) -> Diagnostic | None:
     """Return the problem of a node that lacks the registers of its device, or the interrupts, or
-    both; None if it has both, or the device has none.
+    both; None if it has both, or the device has neither.
     """
     device, request = assigned.device, assigned.request
     if request is None:

@@ -204,7 +204,7 @@ class StreamIndex:
 
 
 class Device(NamedTuple):
-    """A host node as a candidate for passthrough; `master` is None if it is behind no IOMMU.
+    """A host node as a candidate for passthrough; `master` is None for a node behind no IOMMU.
 
     `regions` has None for a region without an absolute address; `interrupts` are those on the
     hypervisor's GIC, each an INTID and its flags in Linux's numbers; `other_controllers` are the

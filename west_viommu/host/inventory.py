@@ -173,7 +173,7 @@ def _streams(tree: Tree, master: Node) -> Iterator[Stream | None]:
 
 
 def id_maps(tree: Tree, master: Node) -> tuple[IdMap, ...]:
-    """Return the entries of `iommu-map`, without those of length 0 (filled in by a bootloader).
+    """Return the entries of `iommu-map`, without entries of length 0 (filled in by a bootloader).
 
     An entry is rid-base, phandle, #iommu-cells cells of iommu-base, length (Linux, pci-iommu.txt
     binding).

@@ -27,8 +27,9 @@ class Permission(NamedTuple):
 
 
 class Extra(NamedTuple):
-    """A `regions:` entry of viommu.yml: registers that a device's driver needs besides those of its
-    host node, and the reason. The device is named as in Permission; `region` is at a host address.
+    """A `regions:` entry of viommu.yml: registers that a device's driver needs besides the
+    registers of its host node, and the reason. The device is named as in Permission; `region` is at
+    a host address.
     """
 
     device: str

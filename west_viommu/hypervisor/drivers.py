@@ -41,7 +41,7 @@ _ADDRESS_BITS = {SMMUV3: 48, SMMUV2: 48, IPMMU: 40}
 
 class Iommus(NamedTuple):
     """The IOMMUs of a host after Xen's probes. `probed`: the kind of each that a driver accepts, in
-    Xen's order, by path; Xen uses only those of the first kind. `faults`: why Xen ignores an IOMMU
+    Xen's order, by path; Xen uses only IOMMUs of the first kind. `faults`: why Xen ignores an IOMMU
     for which it has a driver, or stops for it (FATAL). `address_bits`: the width of a guest's
     addresses (p2m_restrict_ipa_bits()).
     """

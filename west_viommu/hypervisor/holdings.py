@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The holders of host resources other than the guest: dom0, the hypervisor itself, another domain.
 
-Resources are streams, pages and interrupt lines, each as an interval of numbers. The rules are
-those of Xen's arch/arm/domain_build.c (4.17, the same in 4.21 unless noted): handle_node() gives
-dom0 every node that it does not leave out, regardless of its status; handle_device() attaches the
-node's streams, maps its registers and routes its interrupts, unless the node has xen,passthrough.
+Resources are streams, pages and interrupt lines, each as an interval of numbers. The rules follow
+Xen's arch/arm/domain_build.c (4.17, the same in 4.21 unless noted): handle_node() gives dom0 every
+node that it does not leave out, regardless of its status; handle_device() attaches the node's
+streams, maps its registers and routes its interrupts, unless the node has xen,passthrough.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ class Holdings:
 
     def streams(self, master: Master, *, maps: bool) -> list[Claim]:
         """Return the stream IDs that `master` has: all that its `iommus` list
-        (iommu_add_dt_device()), and with `maps` those of its iommu-map, by number and place of the
-        IOMMU.
+        (iommu_add_dt_device()), and with `maps` also all of its iommu-map, by number and place of
+        the IOMMU.
         """
         claims = []
         for stream in master.streams:
@@ -196,7 +196,7 @@ class Holdings:
         return self._iommus[number >> ID_BITS], number & ID_MASK
 
     def all_streams(self) -> list[Claim]:
-        """Return the stream IDs of every master of the host. Those of an iommu-map are in use if
+        """Return the stream IDs of every master of the host. The IDs of an iommu-map are in use if
         the device is enabled, even if the hypervisor does not program them.
         """
         return [

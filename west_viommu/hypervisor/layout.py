@@ -33,11 +33,11 @@ class Taken(NamedTuple):
 def taken(
     profile: Profile, devices: Devices, domain: Collection[str], cpus: int = _MOST_CPUS
 ) -> Iterator[Taken]:
-    """Yield the parts that the hypervisor of `profile` uses, except the vSMMU, for a guest whose
-    `domain` has these features (names.DOMAIN), with `cpus` virtual CPUs.
+    """Yield the parts that the hypervisor of `profile` uses, except the vSMMU, for a guest with
+    these features of the `domain` (names.DOMAIN) and `cpus` virtual CPUs.
 
-    The GIC has the version of the host's (domain_vgic_init()); if the host has none, any version.
-    With direct-map, GIC and vpl011 are at the addresses of the host's own
+    The GIC has the version of the host's (domain_vgic_init()); without a GIC on the host, any
+    version. With direct-map, GIC and vpl011 are at the addresses of the host's own
     (domain_use_host_layout(), vgic_v3_domain_init(), domain_vpl011_init()), and no grant table is
     announced to a guest that does not request Xen's interfaces.
     """
@@ -63,7 +63,9 @@ def taken(
 def windows(
     profile: Profile, devices: Devices, domain: Collection[str]
 ) -> Iterator[tuple[Region, int]]:
-    """Yield the windows whose use depends on the virtual CPUs, and the bytes for each of these."""
+    """Yield the windows of which the use depends on the virtual CPUs, and the bytes for each of
+    these.
+    """
     if DIRECT_MAP not in domain and profile.redistributor_bytes:
         for reserved in profile.reserved:
             if _is_of_redistributors(reserved) and applies(reserved.when, devices, domain):

@@ -114,8 +114,8 @@ def _lacks_address(tree: Tree, node: Node, at: Node) -> bool:
 
 
 def _counted(tree: Tree, node: Node) -> list[Interrupt | None]:
-    """Return the interrupts of `node` that Xen counts: those of interrupts-extended, if that can be
-    counted (dt_count_phandle_with_args()). An entry with the phandle 0 counts, and is None.
+    """Return the interrupts of `node` that Xen counts: by interrupts-extended, if that can be
+    counted (dt_count_phandle_with_args()). An entry with the phandle 0 counts, and yields None.
     """
     if "interrupts-extended" in node.properties:
         try:

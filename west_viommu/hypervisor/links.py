@@ -117,7 +117,7 @@ class Links:
 
 
 def phandle_of(node: Node) -> int:
-    """Return the phandle of `node`; 0 if it has none."""
+    """Return the phandle of `node`; 0 without one."""
     value = node.properties.get("phandle") or node.properties.get("linux,phandle") or b""
     return int.from_bytes(value, "big") if len(value) == 4 else 0
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policies: the guest's stream IDs (vMasterIDs) for those of the host (pMasterIDs)."""
+"""Policies: the guest's stream IDs (vMasterIDs) for the host's stream IDs (pMasterIDs)."""
 
 from __future__ import annotations
 

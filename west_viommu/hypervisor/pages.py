@@ -58,8 +58,8 @@ _BLOCK = 2 << 20
 
 
 def in_force(profile: Profile, devices: Devices, domain: Collection[str]) -> list[Region]:
-    """Return the regions that the hypervisor of `profile` uses, or announces, for a guest whose
-    `domain` has these features (names.DOMAIN), with the vSMMU.
+    """Return the regions that the hypervisor of `profile` uses, or announces, for a guest with
+    these features of the `domain` (names.DOMAIN), with the vSMMU.
     """
     regions = [each.region for each in taken(profile, devices, domain)]
     return [*regions, profile.viommu.region] if profile.viommu else regions

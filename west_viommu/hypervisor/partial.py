@@ -99,7 +99,7 @@ def kept_interrupts(
     guest: GuestTree, gic: Gic, links: Links, node: Node, gic_phandle: int, *, is_named: bool
 ) -> Kept:
     """Return the interrupts of `node` that its guest can have: SPIs of the GIC, in the three cells
-    of Xen's, and those of a controller that is copied along. Raises TreeError.
+    of Xen's, and interrupts of a controller that is copied along. Raises TreeError.
 
     `gic_phandle`: of Xen's GIC. `is_named`: whether the node has to name it, as dom0less gives the
     root no interrupt-parent, and libxl gives it one.

@@ -172,7 +172,7 @@ class Profile(NamedTuple):
         return "dom0less" in self.toolstacks and self.renumbers != "libxl"
 
     def covers(self, span: Versions, version: str) -> bool:
-        """Return whether `version`, one of this profile ("" if it has none), is in `span`."""
+        """Return whether `version`, one of this profile ("" without versions), is in `span`."""
         if not self.versions:
             return True
         first = self.versions.index(span.first) if span.first else 0

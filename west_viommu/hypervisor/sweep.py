@@ -75,7 +75,7 @@ def _holders_below(node: Node | None, holdings: Holdings) -> Iterator[Node]:
 
 # The most stream IDs that are shown of one conflict.
 MOST_IDS = 16
-# Buses whose registers, if any, belong to the devices on them.
+# Buses: their registers, if any, belong to the devices on them.
 _BUSES = frozenset({"simple-bus", "simple-pm-bus"})
 # The cost, in steps of a run, of comparing two claims that overlap, and of a conflict.
 _OF_A_MEETING = 1
@@ -176,8 +176,9 @@ def conflicts_of_each(assigned: Sequence[Assigned], holdings: Holdings) -> Confl
 
 
 class _Sweep:
-    """The claims of `assigned` and `mappings` against those of the host's other nodes, and of each
-    other. With `is_each_alone`, each guest gets one device, and every other node is the host's.
+    """The claims of `assigned` and `mappings` against the claims of the host's other nodes, and
+    against each other. With `is_each_alone`, each guest gets one device, and every other node is
+    the host's.
     """
 
     def __init__(
@@ -384,7 +385,7 @@ class _Sweep:
         return is_master and self._holdings.standing(path) is Standing.STAYS
 
     def _children(self) -> Iterator[tuple[str, str]]:
-        """Yield each guest node whose device has a DMA master below it that stays with dom0."""
+        """Yield each guest node and each DMA master below its device that stays with dom0."""
         for master in self._devices.masters:
             if master.path not in self._taken and master.path.count("/") > 1:
                 for above in paths_above(master.path):

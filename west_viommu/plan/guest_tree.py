@@ -253,7 +253,7 @@ def _tree_bytes(tree: PartialTree, guest: GuestTree, devices: Devices, profile: 
 
 
 def _cpu_bytes(devices: Devices) -> int:
-    """Return the bytes of the node of a virtual CPU: its compatible is that of the host's first CPU
+    """Return the bytes of the node of a virtual CPU: it has the compatible of the host's first CPU
     (make_cpus_node()).
     """
     cpus = devices.tree.node("/cpus")

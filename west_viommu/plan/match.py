@@ -233,7 +233,7 @@ def whole(request: Request, device: Device) -> Assignment:
 
 
 def _assignment(request: Request, device: Device, wanted: Sequence[Wanted]) -> Assignment:
-    """Return the assignment with the IDs of the request, or if it has none, of the host node."""
+    """Return the assignment with the IDs of the request, or else of the host node."""
     ids = tuple(stream_id for stream_id, _ in wanted)
     master = device.master
     if master is None:

@@ -24,8 +24,8 @@ Between = Iterator[tuple[Holder, Holder, Diagnostic]]
 
 
 def once(holders: Iterable[Holder]) -> list[Holder]:
-    """Return the holders without those of a device that an earlier domain has: everything else of
-    that device is shared as well, and is one mistake.
+    """Return the holders without the holders of a device that an earlier domain has: everything
+    else of that device is shared as well, and is one mistake.
     """
     guests: dict[str, str] = {}
     return [
@@ -39,8 +39,8 @@ def between(
     holders: Sequence[Holder], conflicts: Conflicts, places: dict[str, int], holdings: Holdings
 ) -> Between:
     """Yield the conflicts between holders of two domains, by kinds: devices, streams, nested
-    masters, pages, lines. `conflicts` are those of the `once` of the holders; `places`: the order
-    of the domains. Each pair of holders gets one diagnostic.
+    masters, pages, lines. `conflicts` are for the `once` of the holders; `places`: the order of the
+    domains. Each pair of holders gets one diagnostic.
     """
     yield from _devices(holders)
     first = once(holders)

@@ -86,7 +86,7 @@ def boot(
         for name, where, (kind, file, address) in loaded
     ]
     if not banks:
-        # No address can be chosen; those of the user are still compared with each other.
+        # No address can be chosen; the user's are still compared with each other.
         wanted = [each for each in wanted if each.address is not None]
     own = [Module(XEN, xen_size), Module(TREE, _TREE_BYTES)] if banks else []
     found = layout([*own, *wanted], banks, reserved(devices))
