@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stream IDs that a request names: in `iommus`, or as Lopper writes them."""
+"""The stream IDs of a request: in `iommus`, or as Lopper writes them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ STREAM_IDS = "xen,smmu-stream-ids"
 
 
 class Entry(NamedTuple):
-    """One pair of a guest's `iommus`. `phandle` is the number that was written, None where the
-    entry refers to the guest's vSMMU by label and so is bound already. `prop`: where it stands.
+    """One pair of a guest's `iommus`. `phandle`: the number in the source; None if the entry is
+    bound already, as it refers to the guest's vSMMU by label. `prop`: the property that has the
+    pair.
     """
 
     phandle: Phandle | None
@@ -30,8 +31,8 @@ class Entry(NamedTuple):
 
 
 def entries(guest: GuestTree, node: Node) -> tuple[tuple[Entry, ...], TreeError | None]:
-    """The IDs of `iommus`, and those of xen,smmu-stream-ids that are not among them; and what is
-    malformed, of which there are none.
+    """Return the pairs of `iommus`, then the IDs of xen,smmu-stream-ids that are not among them;
+    and the error if one of the two properties is malformed. A malformed property gives no pairs.
     """
     pairs: list[Entry] = []
     wrong = None
@@ -49,7 +50,7 @@ def entries(guest: GuestTree, node: Node) -> tuple[tuple[Entry, ...], TreeError 
 
 
 def _of_iommus(guest: GuestTree, node: Node) -> Iterator[Entry]:
-    """The pairs of `iommus`: a placeholder or reference, and a stream ID. Raises TreeError."""
+    """Yield the pairs of `iommus`: a placeholder or reference, and a stream ID. Raises TreeError."""
     if "iommus" not in node.properties:
         return
     numbers = cells(node.properties["iommus"], node.path, "iommus")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Malformed properties of a guest, as problems at their places in its source.
 
-A slip of the name of a property that makes a request is found here as well.
+Misspelt names of the properties that make a request are found here as well.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _OURS = (
 
 
 def misspelt(guest: GuestTree, asking: Collection[str]) -> Iterator[Diagnostic]:
-    """Each property below /passthrough that is one edit away from one of ours: a letter more, less
-    or another, or two that changed places. A warning in a node that is `asking` all the same, or
-    below one; in another, which would ask for nothing, an error.
+    """Yield a diagnostic for each property below /passthrough whose name is one edit away from one
+    of ours: a letter more, less or different, or two letters swapped. It is a warning if the node
+    or a node above it is `asking` anyway, and an error if the node would otherwise ask for nothing.
     """
     for node in guest.tree.nodes():
         if is_below_passthrough(node.path):
@@ -53,7 +53,7 @@ def misspelt(guest: GuestTree, asking: Collection[str]) -> Iterator[Diagnostic]:
 
 
 def is_slip(name: str, meant: str) -> bool:
-    """Whether one edit makes `meant` of `name`."""
+    """Return whether one edit turns `name` into `meant`."""
     if abs(len(name) - len(meant)) > 1 or name == meant:
         return False
     same = 0
@@ -69,9 +69,9 @@ def is_slip(name: str, meant: str) -> bool:
 
 
 COPY_HINT = "copy the stream IDs of the host node, and write 0x0 in place of its SMMU"
-# Whose form hangs on something outside of the node: what is wrong there, all nodes have wrong.
+# The form of these depends on something outside of the node, so all nodes have the same mistake.
 _OF_MANY = ("reg", "xen,reg", "interrupts", "interrupt-parent")
-# More nodes are not named one by one.
+# One message names at most this many further nodes.
 _MOST_NAMED = 3
 
 
@@ -111,8 +111,9 @@ def malformed(guest: GuestTree, error: TreeError, node: Node) -> Diagnostic:
 
 
 def misplaced(guest: GuestTree, node: Node) -> Iterator[Diagnostic]:
-    """A request that Xen would not see, as it is not below /passthrough. Another node's `iommus`
-    refers to a node of this tree; a request's has a placeholder or a phandle of the host.
+    """Yield a diagnostic if `node` is a request that Xen would not see, as it is not below
+    /passthrough. The `iommus` of a request has a placeholder or a phandle of the host; the `iommus`
+    of any other node refers to a node of this tree.
     """
     phandle = int.from_bytes(node.properties.get("iommus", b"\0")[:4], "big")
     is_request = (
@@ -138,7 +139,7 @@ def misplaced(guest: GuestTree, node: Node) -> Iterator[Diagnostic]:
 
 
 def halves(guest: GuestTree, node: Node) -> Iterator[Diagnostic]:
-    """Yield what is wrong with a node below /passthrough that asks for no device: xen,reg alone is
+    """Yield the mistakes of a node below /passthrough that asks for no device: xen,reg alone is
     -EINVAL (handle_prop_pfdt() of Xen), and a copy of a GIC stays in the guest's tree beside Xen's.
     """
     lineage = list(guest.tree.lineage(node))

@@ -23,7 +23,7 @@ from west_viommu.tree.interrupts import (
 )
 from west_viommu.tree.node import Node
 
-# What Linux and Xen write: type, number, flags. Zephyr adds a priority.
+# The cells of an interrupt in Linux and Xen: type, number, flags. Zephyr adds a priority.
 LINUX_CELLS = 3
 ZEPHYR_CELLS = 4
 # Linux's <dt-bindings/interrupt-controller/irq.h>: rising edge, level high.
@@ -46,7 +46,7 @@ class Gic(NamedTuple):
 
 
 class GuestInterrupt(NamedTuple):
-    """An interrupt of a guest's node: edge-triggered (rising), or level-sensitive (high)."""
+    """An interrupt of a guest's node: edge-triggered (rising) or level-sensitive (high)."""
 
     intid: Intid
     is_edge: bool
@@ -54,7 +54,7 @@ class GuestInterrupt(NamedTuple):
 
 class Specifier(NamedTuple):
     """An interrupt as its node writes it. `controller` is the node that gives `numbers` a meaning;
-    None where it is the GIC that Xen will put into the tree.
+    None for the GIC that Xen will put into the tree.
     """
 
     controller: Node | None
@@ -65,10 +65,10 @@ NO_GIC = Gic(None, "", LINUX_CELLS)
 
 
 def guest_gic(guest: GuestTree) -> Gic:
-    """The GIC of the guest.
+    """Return the GIC of the guest.
 
-    A partial tree for Xen has none, or a stub named /gic that Xen puts its own in place of
-    (Xen, docs/misc/arm/passthrough.txt); its interrupts have three cells.
+    A partial tree for Xen has none, or a stub named /gic, which Xen replaces by its own (Xen,
+    docs/misc/arm/passthrough.txt); its interrupts have three cells.
     """
     for node in guest.tree.nodes():
         if _is_guest_gic(node):
@@ -76,8 +76,8 @@ def guest_gic(guest: GuestTree) -> Gic:
             labels = [label for label, path in guest.tree.labels.items() if path == node.path]
             reference = f"&{labels[0]}" if labels else f"&{{{node.path}}}"
             if node.path.startswith(BASE) and "gic" not in guest.open_labels:
-                # We put it there; whether the base tree has the label is not known. The root
-                # of every base names its GIC, so the node needs no reference.
+                # We put the node there; it is not known whether the base tree has the label. The
+                # root of every base names its GIC, so the node needs no reference.
                 reference = ""
             return Gic(node.path, reference, width)
     return NO_GIC
@@ -86,11 +86,11 @@ def guest_gic(guest: GuestTree) -> Gic:
 def guest_interrupts(
     guest: GuestTree, gic: Gic, node: Node, *, is_finished: bool = False
 ) -> tuple[GuestInterrupt, ...]:
-    """The interrupts of `node` on the guest's GIC, in their order. Raises TreeError for a
-    specifier that names none.
+    """Return the interrupts of `node` on the guest's GIC, in their order. Raises TreeError for a
+    specifier without an INTID.
 
-    To a tree that `is_finished` nobody will add a GIC: what has no interrupt parent there has no
-    interrupt.
+    Nothing adds a GIC to a tree that `is_finished`: a node without an interrupt parent has no
+    interrupts there.
     """
     written = specifiers(guest, gic, node, is_finished=is_finished)
     if any(specifier.controller and is_nexus(specifier.controller) for specifier in written):
@@ -108,8 +108,8 @@ def guest_interrupts(
 
 
 def own_lines(guest: GuestTree, gic: Gic, asking: Collection[str]) -> Iterator[tuple[str, Intid]]:
-    """The SPIs of each enabled node of the guest that is not one of those `asking` (paths). What is
-    malformed there is Zephyr's to complain about.
+    """Yield the SPIs of each enabled node of the guest whose path is not in `asking`. Malformed
+    nodes are left for Zephyr to complain about.
     """
     for node in guest.tree.nodes() if gic.path else ():
         is_interrupting = (
@@ -130,7 +130,7 @@ def own_lines(guest: GuestTree, gic: Gic, asking: Collection[str]) -> Iterator[t
 def specifiers(
     guest: GuestTree, gic: Gic, node: Node, *, is_finished: bool = False
 ) -> tuple[Specifier, ...]:
-    """The interrupts of `node` as it writes them, before any nexus. Raises TreeError."""
+    """Return the interrupts of `node` as it writes them, before any nexus. Raises TreeError."""
     if "interrupts-extended" in node.properties:
         return tuple(_extended(guest, gic, node, is_finished))
     if "interrupts" not in node.properties:
@@ -153,18 +153,19 @@ def specifiers(
 
 
 def is_nexus(node: Node) -> bool:
-    """Whether interrupts go on from `node` by its interrupt-map: from a controller they do not."""
+    """Return whether `node` passes interrupts on by its interrupt-map, which a controller does not."""
     return "interrupt-map" in node.properties and "interrupt-controller" not in node.properties
 
 
 def is_on_gic(gic: Gic, specifier: Specifier) -> bool:
-    """Whether `specifier` is one of the guest's GIC itself, not of a nexus before it."""
+    """Return whether `specifier` is for the guest's GIC itself, not for a nexus before it."""
     return specifier.controller is None or specifier.controller.path == gic.path
 
 
 def names_xens_gic(guest: GuestTree, node: Node) -> str | None:
-    """The node, from `node` up, whose interrupt-parent is the number that Xen gives its GIC. None
-    where none is, or where a node of the tree has that phandle. Raises TreeError.
+    """Return the path of `node` or of the nearest node above it whose interrupt-parent is the
+    number that Xen gives its GIC; None without such a node, or if a node of the tree has that
+    phandle. Raises TreeError.
     """
     for current in guest.tree.lineage(node):
         phandle = current.number("interrupt-parent", 0)
@@ -196,8 +197,8 @@ def _extended(guest: GuestTree, gic: Gic, node: Node, is_finished: bool) -> Iter
 
 
 def _is_edge(gic: Gic, node: Node, specifier: tuple[int, ...]) -> bool:
-    """Whether `specifier` of the guest's GIC says edge-triggered, and not level-sensitive. Raises
-    TreeError for an SPI where it says neither.
+    """Return whether `specifier` of the guest's GIC is edge-triggered; if not, it is
+    level-sensitive. Raises TreeError for an SPI that is neither.
 
     Bits 15:8 of the flags are the CPU mask of a PPI (Linux, arm,gic.yaml), which Xen sets.
     """
@@ -245,9 +246,9 @@ def _intid(node: Node, specifier: tuple[int, ...]) -> Intid:
 
 
 def _means_xens_gic(guest: GuestTree, gic: Gic, node: Node) -> bool:
-    """Whether the interrupts of `node` go to the GIC that Xen will put into the tree.
+    """Return whether the interrupts of `node` go to the GIC that Xen will put into the tree.
 
-    That is so in a partial tree without GIC; and, in one with a stub, for a node that names no
+    They do in a partial tree without a GIC. In a tree with a stub, they do if the node names no
     interrupt parent, or names it by the phandle that Xen gives its GIC.
     """
     if gic.path is None:
@@ -262,8 +263,8 @@ def _means_xens_gic(guest: GuestTree, gic: Gic, node: Node) -> bool:
 
 
 def _has_controller(guest: GuestTree, node: Node) -> bool:
-    """Whether the tree has the controller of `node`. In one without GIC, a phandle that no node has
-    means that of Xen.
+    """Return whether the tree has the controller of `node`. In a tree without a GIC, a phandle that
+    no node has means Xen's GIC.
     """
     try:
         return interrupt_parent(guest.tree, node) is not None
@@ -277,5 +278,5 @@ def _is_guest_gic(node: Node) -> bool:
     try:
         return node.path == "/gic" or is_gic(node)
     except TreeError:
-        # What it is cannot be told: not the one that counts.
+        # An unknown node is not the controller that counts.
         return False

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`reg` and `xen,reg` of a request: the host memory that the guest is to see, and where.
+"""`reg` and `xen,reg` of a request: the host memory that the guest sees, and its guest addresses.
 
-A bus with wrong cells, or without `ranges`, spoils the `reg` of each node on it: one mistake, told
-once, at the bus.
+A bus with wrong cells, or without `ranges`, spoils the `reg` of each node on it: that is one
+mistake, reported once, at the bus.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from west_viommu.tree.addresses import AddressMap, Range, Region, Windows, bus_c
 from west_viommu.tree.cells import TreeError, cells, joined, rows
 from west_viommu.tree.node import Node, unit_address
 
-# What people write, the usual first.
+# The cells that people write, the usual first.
 _USUAL = ((2, 2), (1, 1), (2, 1), (1, 2))
 
 
 def misread(guest: GuestTree, asking: Sequence[Node]) -> Iterator[tuple[str, Diagnostic]]:
-    """Each bus that none of the nodes `asking` on it was written for, by its path, and what is
-    wrong with it.
+    """Yield the path of each bus that does not suit any of the `asking` nodes on it, and the
+    diagnostic.
     """
     on_bus: dict[str, list[Node]] = {}
     for node in asking:
@@ -42,8 +42,8 @@ def misread(guest: GuestTree, asking: Sequence[Node]) -> Iterator[tuple[str, Dia
 
 
 def _meant_cells(bus: Node, nodes: Sequence[Node]) -> tuple[int, int] | None:
-    """The cells in which the nodes of `bus` are written, as their unit addresses tell, where those
-    are not the ones of `bus`.
+    """Return the cells for which the nodes of `bus` are written, by their unit addresses; None if
+    `bus` has these cells.
     """
     try:
         stated = bus_cells(bus)
@@ -60,7 +60,7 @@ def _meant_cells(bus: Node, nodes: Sequence[Node]) -> tuple[int, int] | None:
 
 
 def _fits(reg: tuple[int, ...], unit: int, address: int, size: int) -> bool:
-    """Whether `reg` in such cells begins at the unit address, and no entry is empty."""
+    """Return whether `reg`, read in such cells, begins at the unit address and has no empty entry."""
     width = address + size
     if not reg or not address or len(reg) % width or joined(reg[:address]) != unit:
         return False
@@ -100,21 +100,21 @@ def _no_ranges(guest: GuestTree, path: str) -> Diagnostic:
 
 
 class RegionPair(NamedTuple):
-    """A guest region, and the host region that is to appear there; None if xen,reg maps none."""
+    """A guest region, and the host region that appears there; None if xen,reg maps no such region."""
 
     guest: Region
     host: Region | None
 
 
 class Mapped(NamedTuple):
-    """A triple of `xen,reg`: host memory, and where the guest is to see it."""
+    """A triple of `xen,reg`: host memory, and its address for the guest."""
 
     host: Region
     guest: Region
 
 
 def one_where_touching(mapped: Iterable[Mapped]) -> tuple[Mapped, ...]:
-    """What is `mapped`, in the order of the host; what touches on both sides is one."""
+    """Return `mapped` in the order of the host, with triples joined that touch on both sides."""
     one: list[Mapped] = []
     for this in sorted(mapped, key=lambda pair: (pair.host.base - pair.guest.base, pair)):
         host, guest = this
@@ -132,8 +132,8 @@ def one_where_touching(mapped: Iterable[Mapped]) -> tuple[Mapped, ...]:
 def region_pairs(
     guest: GuestTree, addresses: AddressMap, node: Node, mapped: tuple[Mapped, ...]
 ) -> tuple[RegionPair, ...]:
-    """Each `reg` entry of `node` and the host region it stands for: the same address, unless
-    xen,reg says otherwise.
+    """Return each `reg` entry of `node` and its host region, which has the same address unless
+    xen,reg maps another.
     """
     bus = guest.tree.parent(node)
     if "reg" in node.properties and bus and bus_cells(bus)[1] == 0:
@@ -159,14 +159,16 @@ def region_pairs(
 
 
 def _host_region(region: Region, windows: Windows) -> Region | None:
-    """What xen,reg maps to the guest's `region`; None where it maps nothing or not all of it."""
+    """Return the host region that xen,reg maps to the guest's `region`; None if it does not map all
+    of it.
+    """
     window = windows.around(region.base, region.size)
     return Region(window.parent + region.base - window.child, region.size) if window else None
 
 
 def xen_reg(guest: GuestTree, node: Node) -> tuple[Mapped, ...]:
-    """`xen,reg`: <host-address size guest-address> triples, in the cells of the parent (Xen,
-    docs/misc/arm/passthrough.txt).
+    """Return the triples <host-address size guest-address> of `xen,reg`, in the cells of the parent
+    (Xen, docs/misc/arm/passthrough.txt).
     """
     address, size = bus_cells(guest.tree.parent(node) or guest.tree.root)
     triples = rows(

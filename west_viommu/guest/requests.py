@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The passthrough requests of a guest tree: which host device each node below /passthrough wants.
+"""The passthrough requests of a guest tree: the host device that each node below /passthrough asks
+for.
 
 A request is a node with `iommus = <0x0 SID ...>`, xen,smmu-stream-ids, `xen,path`, or several of
-them; or with `iommu-map`. One that is disabled, by itself or above, asks for nothing. A bystander
-is a node of the guest that asks for nothing.
+them; or with `iommu-map`. A request that is disabled, by its own status or above, asks for nothing.
+A bystander is a node of the guest that asks for nothing.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ from west_viommu.tree.node import Node
 
 
 def unrouted(guest: GuestTree, gic: Gic, asking: Mapping[str, Sequence[Intid]]) -> Iterator[str]:
-    """Nodes below /passthrough with interrupts on the GIC that no request at or above them has.
-    `asking`: the INTIDs of each request, by its path.
+    """Yield the nodes below /passthrough with interrupts on the GIC that no request at or above
+    them has. `asking`: the INTIDs of each request, by its path.
     """
     intids_of = {path: frozenset(intids) for path, intids in asking.items()}
     for node in guest.tree.nodes():
@@ -47,10 +48,10 @@ def unrouted(guest: GuestTree, gic: Gic, asking: Mapping[str, Sequence[Intid]]) 
             try:
                 own = {interrupt.intid for interrupt in guest_interrupts(guest, gic, node)}
             except TreeError:
-                # What is malformed counts where somebody asks for it.
+                # A malformed node counts only if a request asks for it.
                 continue
             for ancestor in guest.tree.lineage(node):
-                # Not in place: that may go through all of the other.
+                # Not `-=`, which may iterate over all of the other set.
                 own = own - intids_of.get(ancestor.path, frozenset())
             if own:
                 yield node.path
@@ -62,8 +63,8 @@ def unasked(
     asking: Mapping[str, Sequence[Region]],
     disabled: Collection[str],
 ) -> Iterator[str]:
-    """Nodes with registers at an address of the guest that no request at or above them has, and
-    that nobody `disabled`. `asking`: the regions of each request, by its path.
+    """Yield the nodes with registers at a guest address that no request at or above them has, and
+    that are not `disabled`. `asking`: the regions of each request, by its path.
     """
     spans_of = {
         path: Spans((*region.ends, None) for region in regions) for path, regions in asking.items()
@@ -73,7 +74,7 @@ def unasked(
             try:
                 regions = [region for region in addresses.regions(node) if region]
             except TreeError:
-                # A malformed reg counts where somebody asks for the node.
+                # A malformed reg counts only if a request asks for the node.
                 continue
             above = [ancestor.path for ancestor in guest.tree.lineage(node)]
             mapped = [spans_of[path] for path in above if path in spans_of]
@@ -85,8 +86,9 @@ def unasked(
 
 
 def occupied(guest: GuestTree, addresses: AddressMap) -> Iterator[tuple[Node, Region | TreeError]]:
-    """Every enabled node with registers or memory at an address of the guest, and each of its
-    regions; for memory whose reg is malformed, why. That of a device counts where it is asked for.
+    """Yield every enabled node with registers or memory at a guest address, once for each of its
+    regions; for memory with a malformed reg, with the error. A device with a malformed reg counts
+    only if a request asks for it.
     """
     tree = guest.tree
     for node in tree.nodes():
@@ -108,15 +110,14 @@ _REQUESTING = ("iommus", STREAM_IDS, "xen,path", "iommu-map")
 
 
 class Request(NamedTuple):
-    """What one node asks for. `entries` is () where the stream IDs are left to the host tree.
+    """The request of one node. `entries` is () if the host tree supplies the stream IDs.
 
-    `malformed_ids` says why `iommus` is no list of pairs. It is kept and not reported at once:
-    the copy of a node behind an IOMMU with two cells looks like that, and then there is more to
-    say, once the host node is known. `is_coherent`: it, or a node above it, has dma-coherent.
-    `xens_gic`: the node, itself or above, whose interrupt-parent is the number that Xen gives its
-    GIC. `extended`: where interrupts-extended has that number, its entries, each with the path of
-    its controller, None for that GIC. `iommus`: the cells of that property where all are numbers,
-    else (); None without it.
+    `malformed_ids`: why `iommus` is no list of pairs. It is not reported at once: the copy of a
+    node behind an IOMMU with two cells looks like that, and the host node will explain more.
+    `is_coherent`: the node, or a node above it, has dma-coherent. `xens_gic`: the node, or the node
+    above it, whose interrupt-parent is the number that Xen gives its GIC. `extended`: the entries
+    of interrupts-extended if one has that number, each with the path of its controller, None for
+    Xen's GIC. `iommus`: the cells of that property, () if not all are numbers; None without it.
     """
 
     path: str
@@ -136,14 +137,14 @@ class Request(NamedTuple):
 
     @property
     def intids(self) -> tuple[Intid, ...]:
-        """The INTIDs of its interrupts, in order."""
+        """The INTIDs of the interrupts, in order."""
         return tuple(interrupt.intid for interrupt in self.interrupts)
 
 
 class Raw(NamedTuple):
     """Host memory that a node maps without a host device: xen,reg with
-    xen,force-assign-without-iommu, and no xen,path (handle_passthrough_prop() of Xen maps it and
-    looks no further). `mapped`: what is mapped where.
+    xen,force-assign-without-iommu and no xen,path (handle_passthrough_prop() of Xen maps the memory
+    and looks no further). `mapped`: the host memory, and its address for the guest.
     """
 
     path: str
@@ -151,15 +152,16 @@ class Raw(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """The well-formed requests of a guest in document order, and what is malformed, or warned of.
+    """The well-formed requests of a guest in document order, and the problems: errors and warnings.
 
-    `unasked` and `unrouted`: nodes below /passthrough with registers, or interrupts, that nobody
-    asks for. What else of the guest the outcome has to fit: `gic`, #address-cells and #size-cells
-    of the root, the compatible of /passthrough, what is `occupied`: the nodes with memory or
-    registers, and their regions; and the SPIs of nodes that ask for nothing. `raw`: memory that is
-    mapped without a device. `disabled`: the nodes that would be requests, or raw, if they or what
-    they are below were not disabled. `shared`: the regions of memory that the guest shares with
-    other domains.
+    `unasked`, `unrouted`: nodes below /passthrough with registers, or interrupts, of no request.
+    `raw`: memory that is mapped without a device. `disabled`: the nodes that would be requests, or
+    raw, if neither they nor a node above were disabled.
+
+    The result must also fit the rest of the guest: `gic`, #address-cells and #size-cells of the
+    root, the compatible of /passthrough, `occupied` (nodes with memory or registers, and their
+    regions), `lines` (the SPIs of nodes that ask for nothing), and `shared` (the regions of memory
+    that the guest shares with other domains).
     """
 
     requests: tuple[Request, ...]
@@ -177,7 +179,7 @@ class Asked(NamedTuple):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The nodes that the hypervisor maps something for."""
+        """The nodes for which the hypervisor maps something."""
         return (*(request.path for request in self.requests), *(raw.path for raw in self.raw))
 
     @property
@@ -187,7 +189,7 @@ class Asked(NamedTuple):
 
 
 class Guest(NamedTuple):
-    """A guest: its sources as they were named, its tree, and what that asks for."""
+    """A guest: its sources as the command line names them, its tree and its requests."""
 
     names: tuple[str, ...]
     tree: GuestTree
@@ -195,15 +197,15 @@ class Guest(NamedTuple):
 
     @property
     def asks(self) -> bool:
-        """Whether a node below /passthrough asks for a device, rightly or not, or would do so if
-        it were not disabled.
+        """Whether a node below /passthrough asks for a device, correctly or not, or would ask if it
+        were not disabled.
         """
         wanted = self.asked
         return bool(wanted.requests or wanted.raw or wanted.disabled or wanted.errors)
 
 
 class _Reader:
-    """Collects what is malformed, so that one problem does not hide the next."""
+    """Reads requests and collects the errors, so that one problem does not hide the next."""
 
     def __init__(self, guest: GuestTree):
         self.guest = guest
@@ -213,7 +215,9 @@ class _Reader:
         self.gic = self.tried(guest.tree.root, lambda: guest_gic(guest), NO_GIC)
 
     def tried(self, node: Node, read: Callable[[], T], otherwise: T) -> T:
-        """What `read` returns; `otherwise`, and a problem of `node`, where it is malformed."""
+        """Return the result of `read`; if it raises TreeError, `otherwise`, with a problem for
+        `node`.
+        """
         try:
             return read()
         except TreeError as error:
@@ -226,12 +230,12 @@ class _Reader:
 
     @property
     def problems(self) -> Iterator[Diagnostic]:
-        """What is malformed, each once."""
+        """The malformed properties, each once."""
         return told_once(self._errors)
 
     def request(self, node: Node, *, is_spoilt: bool) -> Request | None:
-        """The request of `node`; None where it is malformed, or its bus `is_spoilt`: of its
-        registers there is nothing to say then.
+        """Return the request of `node`; None if it is malformed, or if its bus `is_spoilt`, which
+        leaves its registers unknown.
         """
         before = self._failures
         guest = self.guest
@@ -264,7 +268,7 @@ class _Reader:
         return request if self._failures == before and not is_spoilt else None
 
     def extended(self, node: Node) -> tuple[tuple[str | None, tuple[int, ...]], ...]:
-        """The entries of interrupts-extended, if Xen's number for its GIC is among them."""
+        """Return the entries of interrupts-extended, if one has Xen's number for its GIC."""
         none: tuple[Specifier, ...] = ()
         if "interrupts-extended" not in node.properties:
             return ()
@@ -274,14 +278,14 @@ class _Reader:
         return tuple((s.controller and s.controller.path, s.numbers) for s in written)
 
     def raw(self, node: Node) -> Raw | None:
-        """The mapping of `node`; None where it is malformed."""
+        """Return the mapping of `node`; None if it is malformed."""
         before = self._failures
         no_triples: tuple[Mapped, ...] = ()
         raw = Raw(node.path, self.tried(node, lambda: xen_reg(self.guest, node), no_triples))
         return raw if self._failures == before else None
 
     def occupied(self) -> list[tuple[str, Region]]:
-        """The regions of all nodes."""
+        """Return the regions of all nodes."""
         regions = []
         for node, region in occupied(self.guest, self.addresses):
             if isinstance(region, TreeError):
@@ -292,8 +296,8 @@ class _Reader:
 
 
 def asked(guest: GuestTree, planned: Collection[str] = ()) -> Asked:
-    """Return what `guest` asks for. The nodes at the paths `planned` count as requests even if they
-    are disabled, or name no host device any more.
+    """Return the requests of `guest`. The nodes at the paths `planned` count as requests even if
+    they are disabled, or no longer name a host device.
     """
     reader = _Reader(guest)
     root = guest.tree.root
@@ -345,7 +349,7 @@ def asked(guest: GuestTree, planned: Collection[str] = ()) -> Asked:
 
 
 def _asks(node: Node, planned: Collection[str]) -> bool:
-    """Whether the hypervisor is to map something for `node`, or was when it was `planned`."""
+    """Return whether the hypervisor maps something for `node`, or did when it was `planned`."""
     return _is_request(node) or is_raw(node) or node.path in planned
 
 
@@ -358,7 +362,7 @@ def _is_request(node: Node) -> bool:
 
 
 def is_raw(node: Node) -> bool:
-    """Whether `node`, below /passthrough, maps host memory without a host device."""
+    """Return whether `node`, below /passthrough, maps host memory without a host device."""
     is_mapping = "xen,reg" in node.properties and FORCE in node.properties
     return is_mapping and not _is_request(node)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A guest tree together with what only its source tells: labels, references, places."""
+"""A guest tree together with the facts that only its source has: labels, references, places."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from typing import NamedTuple
 from west_viommu.diagnostics import Where
 from west_viommu.tree.node import Node, Tree
 
-# The node that Xen reads: what is below it may be a host device.
+# The node that Xen reads: the nodes below it may be host devices.
 PASSTHROUGH = "/passthrough"
-# Stands for the base tree where only overlays are given; the labels that they use and do not
-# define are its children. A reserved name.
+# Stands for the base tree if only overlays are given; the labels that they use and do not define
+# are its children. A reserved name.
 BASE = "/viommu+base"
 
-# Where property `prop` ("" for the node itself) of the node at `path` stands, if that is known.
+# Returns the place of property `prop` ("" for the node itself) of the node at `path`, if known.
 Locate = Callable[[str, str], Where | None]
 
 
 def is_below_passthrough(path: str) -> bool:
-    """Whether the node at `path` is below /passthrough."""
+    """Return whether the node at `path` is below /passthrough."""
     return path.startswith(f"{PASSTHROUGH}/")
 
 
 class GuestTree(NamedTuple):
-    """The guest's devicetree as its source has it. Of references, the tree's source knows those
+    """The guest's devicetree as its source has it. The tree's source knows only the references
     below /passthrough.
 
-    `open_labels`: the labels that it uses and nowhere defines. `links`: path of a node -> for its
-    `iommus`, index of a cell -> path of the node that it means, by label or by number.
+    `open_labels`: the labels that the source uses and does not define. `links`: path of a node ->
+    for its `iommus`, index of a cell -> path of the node that the cell refers to, by label or by
+    number.
     """
 
     tree: Tree
@@ -38,21 +39,23 @@ class GuestTree(NamedTuple):
     locate: Locate
 
     def given(self, path: str, label: str) -> frozenset[str]:
-        """The properties that the source gives to the node at `path`, or that `label` means."""
+        """Return the properties that the source gives to the node at `path`, or to the node of
+        `label`.
+        """
         nodes = [self.tree.node(name) for name in {path, self.tree.labels.get(label, path)}]
         return frozenset(name for node in nodes if node for name in node.properties)
 
 
 def without_source(tree: Tree, file: str) -> GuestTree:
-    """The guest's devicetree where only the compiled one is known, in `file`: no labels, and
-    phandles tell what a property refers to.
+    """Return the guest's devicetree if only the compiled tree is known, in `file`: without labels,
+    and with references found by their phandles.
     """
     return GuestTree(tree, frozenset(), links(tree, {}), lambda path, prop: Where(file))
 
 
 def links(tree: Tree, written: Mapping[str, Mapping[int, str]]) -> dict[str, dict[int, str]]:
-    """What the `iommus` of each node refers to: what was `written` as a reference there, and else
-    the node that a number means.
+    """Return the references in the `iommus` of each node: those `written` as references in the
+    source, and otherwise the node that a number refers to.
     """
     return {
         node.path: {**dict(_linked(tree, node)), **written.get(node.path, {})}
