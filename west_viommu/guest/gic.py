@@ -153,7 +153,7 @@ def specifiers(
 
 
 def is_nexus(node: Node) -> bool:
-    """Return whether `node` passes interrupts on by its interrupt-map, which a controller does not."""
+    """Return whether `node` passes interrupts on by its interrupt-map; a controller does not."""
     return "interrupt-map" in node.properties and "interrupt-controller" not in node.properties
 
 

@@ -60,7 +60,9 @@ def _meant_cells(bus: Node, nodes: Sequence[Node]) -> tuple[int, int] | None:
 
 
 def _fits(reg: tuple[int, ...], unit: int, address: int, size: int) -> bool:
-    """Return whether `reg`, read in such cells, begins at the unit address and has no empty entry."""
+    """Return whether `reg`, read in such cells, begins at the unit address without empty
+    entries.
+    """
     width = address + size
     if not reg or not address or len(reg) % width or joined(reg[:address]) != unit:
         return False
@@ -100,7 +102,7 @@ def _no_ranges(guest: GuestTree, path: str) -> Diagnostic:
 
 
 class RegionPair(NamedTuple):
-    """A guest region, and the host region that appears there; None if xen,reg maps no such region."""
+    """A guest region, and the host region that appears there; None if xen,reg does not map it."""
 
     guest: Region
     host: Region | None
