@@ -50,7 +50,7 @@ def entries(guest: GuestTree, node: Node) -> tuple[tuple[Entry, ...], TreeError 
 
 
 def _of_iommus(guest: GuestTree, node: Node) -> Iterator[Entry]:
-    """Yield the pairs of `iommus`: a placeholder or reference, and a stream ID. Raises TreeError."""
+    """Yield the pairs of `iommus`: placeholder or reference, and stream ID. Raises TreeError."""
     if "iommus" not in node.properties:
         return
     numbers = cells(node.properties["iommus"], node.path, "iommus")
