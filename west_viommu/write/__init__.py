@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a plan or an inventory to text, and text to files, atomically."""
+"""Plans and inventories as text, and text as files, written atomically."""

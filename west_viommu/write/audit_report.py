@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `viommu audit` says of the devices of a set: a table for people, and JSON."""
+"""The report of `viommu audit` on the devices of a set: a table for people, and JSON."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _MOST_NUMBERS = 12
 
 
 def audit_table(audited: AuditedSet) -> str:
-    """Return a line for each device of each domain: what of it is given, and whether that is
-    right.
+    """Return a line for each device of each domain: which of its parts are given, and whether they
+    are right.
     """
     return "".join(f"{printable(shortened(line))}\n" for line in _lines(audited))
 

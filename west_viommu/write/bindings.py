@@ -3,14 +3,15 @@
 
 Zephyr refuses a property that the binding of a node does not declare, and a second binding for a
 compatible, unless it is for another bus. So /passthrough becomes a bus, and each device gets a
-binding for that bus, which includes the one that the device has.
+binding for that bus, which includes the device's original binding.
 
-The binding of the generated vSMMU node: the build's own for arm,smmu-v3 where that fits the
-node, else ours.
+The generated vSMMU node uses the build's own binding for arm,smmu-v3 if that fits the node, else
+ours.
 
-A Zephyr tree may have one, for a driver of its own. Zephyr refuses a second for the same
-compatible, so where it does not fit, the node gets a compatible of ours before that one, and a
-binding for it."""
+A Zephyr tree may have a binding for arm,smmu-v3, for a driver of its own. Zephyr refuses a second
+one for the same compatible. So if it does not fit, the node gets a compatible of ours before
+arm,smmu-v3, and a binding for our compatible.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +32,9 @@ from west_viommu.tree.node import Node
 _COMMON = "arm,smmu-v3-common.yaml"
 _CELLS = "iommu-cells"
 _SETTINGS = "viommu,stage1-settings"
-# What write/overlay.py gives the node and edtlib does not take undeclared.
+# The properties that write/overlay.py gives the node and that edtlib does not take undeclared.
 _OURS = frozenset({"reg", "interrupts", "interrupt-names"})
-# What edtlib takes undeclared.
+# The properties that edtlib takes undeclared.
 _FREE_OF_VSMMU = frozenset({"compatible", "status", "phandle", "interrupt-parent", "#iommu-cells"})
 
 
@@ -55,8 +56,8 @@ def smmu_bindings(known: Bindings, viommu: Viommu, of_guest: Set[str]) -> dict[s
 
 def _fits(known: Bindings, path: str, specs: Mapping[str, Any], present: Set[str]) -> bool:
     """Return whether edtlib takes a vSMMU node with the properties `present` by the binding at
-    `path`: one cell for the stream ID, whatever its name, and each property that is required is
-    there, and each that is there is declared.
+    `path`: the binding has one cell for the stream ID, whatever its name, declares each property
+    that is present, and requires no other.
     """
     cells = known.setting(path, _CELLS)
     count = specs.get("#iommu-cells", {}).get("const", 1)
@@ -72,8 +73,8 @@ def _fits(known: Bindings, path: str, specs: Mapping[str, Any], present: Set[str
 
 
 def _taken_over(specs: Mapping[str, Any], known: Bindings) -> dict[str, Any]:
-    """The properties of the build's own binding that ours lacks, none of them required: a driver
-    for it can be given them by the guest's overlay.
+    """Return the properties of the build's own binding that ours lacks, none of them required: the
+    guest's overlay can set them for a driver of the vSMMU.
     """
     ours = known.declared(_COMMON) | known.declared("base.yaml")
     return {
@@ -84,7 +85,7 @@ def _taken_over(specs: Mapping[str, Any], known: Bindings) -> dict[str, Any]:
 
 
 def _vsmmu_text(compatible: str, properties: Mapping[str, Any]) -> str:
-    """A binding file. JSON is YAML, and quotes what must be quoted."""
+    """Return a binding file. JSON is YAML, and quotes the text that needs quotes."""
     lines = [
         BINDING_FIRST_LINE,
         'description: "the virtual SMMUv3 of a guest that west-viommu bound"',
@@ -103,7 +104,8 @@ def _vsmmu_text(compatible: str, properties: Mapping[str, Any]) -> str:
 
 _DEVICE = "viommu,assigned-device.yaml"
 _BASE = "base.yaml"
-# What edtlib takes undeclared (Node._check_undeclared_props), beside #NAME and NAME-controller.
+# The properties that edtlib takes undeclared (Node._check_undeclared_props), beside #NAME and
+# NAME-controller.
 _FREE = frozenset(
     {
         "compatible",
@@ -115,12 +117,12 @@ _FREE = frozenset(
         "device_type",
     }
 )
-# edtlib's own rule for a compatible; others are for Zephyr to complain about.
+# edtlib's own rule for a compatible; Zephyr complains about any other.
 _COMPATIBLE = r"[a-zA-Z][a-zA-Z0-9,+\-._]+"
 
 
 class _Placed(NamedTuple):
-    """A node below /passthrough and the bus that edtlib takes it to be on."""
+    """A node below /passthrough and the bus that it is on, as edtlib sees it."""
 
     node: Node
     bus: str
@@ -128,7 +130,7 @@ class _Placed(NamedTuple):
 
 
 def compatibles(passthrough: Node) -> list[str]:
-    """Every compatible for which a binding may be looked up."""
+    """Return every compatible for which a binding may be looked up."""
     found = [each for node in _below(passthrough) for each in node.known_compatible]
     return [*dict.fromkeys(found), SMMUV3_COMPATIBLE]
 
@@ -140,11 +142,11 @@ def generated_bindings(
     viommu: Viommu | None = None,
     of_vsmmu: Set[str] = frozenset(),
 ) -> dict[str, str]:
-    """File name below the output folder -> text, for the nodes at the paths `requests` below
+    """Return file name below the output folder -> text, for the nodes at the paths `requests` below
     /passthrough, in a build with `known` bindings, and for the node of `viommu`, if there is one.
     `of_vsmmu`: the properties that the guest's sources give that node.
 
-    What is shipped in bindings/ is added where the build does not have it, as a module would.
+    The files shipped in bindings/ are added if the build lacks them, as a module would add them.
     """
     files: dict[str, str] = {}
     if not known.has(_DEVICE):
@@ -166,7 +168,9 @@ def generated_bindings(
 def original_bindings(
     passthrough: Node, requests: Iterable[str], known: Bindings
 ) -> Iterator[tuple[Node, str]]:
-    """Each node at one of the paths `requests` that the build has a binding for, and the file."""
+    """Yield each node at one of the paths `requests` for which the build has a binding, and the
+    file.
+    """
     wanted = set(requests)
     for node, bus, valid in _placed(passthrough, PASSTHROUGH_BUS, known):
         if node.path in wanted:
@@ -176,9 +180,9 @@ def original_bindings(
 
 
 def undeclared(node: Node, path: str, known: Bindings) -> list[str]:
-    """Return the properties of `node` that neither the binding at `path` declares nor ours for the
-    bus: edtlib refuses each (Node._check_undeclared_props). A binding without base.yaml, which
-    declares `reg`, is for Zephyr to complain about.
+    """Return the properties of `node` that neither the binding at `path` nor our binding for the
+    bus declares: edtlib refuses each (Node._check_undeclared_props). If a binding lacks base.yaml,
+    which declares `reg`, Zephyr complains about it.
     """
     declared = known.specs(path).keys() | _declared_by_us()
     if "reg" not in declared:
@@ -198,8 +202,8 @@ def _below(node: Node) -> Iterator[Node]:
 
 
 def _placed(parent: Node, bus: str, known: Bindings) -> Iterator[_Placed]:
-    """The nodes below `parent`, whose children are on `bus`. A node whose binding has a `bus:`
-    puts its own children on that.
+    """Yield the nodes below `parent`, which has its children on `bus`. A node with a `bus:` in its
+    binding puts its own children on that bus.
     """
     for child in parent.children:
         valid = tuple(each for each in child.known_compatible if re.fullmatch(_COMPATIBLE, each))
@@ -209,10 +213,10 @@ def _placed(parent: Node, bus: str, known: Bindings) -> Iterator[_Placed]:
 
 
 def _to_bind(requested: Sequence[_Placed], known: Bindings) -> list[tuple[str, str]]:
-    """(compatible, bus) for which a binding is to be generated: of each node, the first
-    compatible that has one. A binding for an earlier compatible would hide that, one for a later
-    would not be seen. A node without any gets one for its first compatible, unless that would
-    hide the binding of another node.
+    """Return each (compatible, bus) that needs a generated binding: for each node, the first
+    compatible with a binding. A generated binding for an earlier compatible would hide that
+    binding; one for a later compatible would not be seen. A node without any binding gets one for
+    its first compatible, unless it would hide the binding of another node.
     """
     bound: dict[tuple[str, str], None] = {}
     hiding: set[tuple[str, str]] = set()
@@ -230,8 +234,8 @@ def _to_bind(requested: Sequence[_Placed], known: Bindings) -> list[tuple[str, s
 def _device_binding(
     compatible: str, bus: str, placed: Sequence[_Placed], known: Bindings, ours: frozenset[str]
 ) -> str | None:
-    """The binding of `compatible` on `bus`; None where the build has one. `ours`: the properties
-    that every device gets.
+    """Return the binding of `compatible` on `bus`; None if the build has one. `ours`: the
+    properties that every device gets.
     """
     original = known.binding(compatible, bus)
     if original is None:
@@ -249,7 +253,9 @@ def _device_binding(
 
 
 def _inlined(content: Mapping[str, Any], bus: str, ours: frozenset[str]) -> str:
-    """A binding that another file of its name keeps from being included, with our properties."""
+    """Return a copy of the build's binding `content` with our properties: an include would find
+    another file of the same name.
+    """
     twice = sorted(ours & mapping(content.get("properties")).keys())
     device = {"name": _DEVICE, "property-blocklist": twice} if twice else _DEVICE
     merged = {**content, "on-bus": bus, "include": [*includes(content), device]}
@@ -257,8 +263,8 @@ def _inlined(content: Mapping[str, Any], bus: str, ours: frozenset[str]) -> str:
 
 
 def _undeclared(devices: Sequence[Node], declared: frozenset[str]) -> dict[str, str]:
-    """The type of each property of `devices` that nothing declares. Flags are boolean; of the
-    rest Zephyr need not know the type, and compound is any.
+    """Return the type of each property of `devices` that is not `declared`. Flags are boolean;
+    Zephyr does not need the types of the others, and compound fits any value.
     """
     found: dict[str, str] = {}
     for device in devices:
@@ -270,12 +276,12 @@ def _undeclared(devices: Sequence[Node], declared: frozenset[str]) -> dict[str, 
 
 
 def _declared_by_us() -> frozenset[str]:
-    """The properties that our own bindings give to a device."""
+    """Return the properties that our own bindings give to a device."""
     return Bindings([shipped("bindings", "bindings")]).declared(_DEVICE)
 
 
 def _vendors(placed: Sequence[_Placed], known: Bindings) -> str:
-    """vendor-prefixes.txt with the prefixes that Zephyr does not know and would warn of."""
+    """Return vendor-prefixes.txt with the prefixes that Zephyr does not know and would warn of."""
     prefixes = {
         compatible.partition(",")[0]
         for _, _, valid in placed
@@ -296,7 +302,7 @@ def _text(
     include: Sequence[str | Mapping[str, object]],
     properties: Mapping[str, str],
 ) -> str:
-    """A binding file. JSON is YAML, and quotes what must be quoted."""
+    """Return a binding file. JSON is YAML, and quotes the text that needs quotes."""
     lines = [
         BINDING_FIRST_LINE,
         f"description: {json.dumps(f'{compatible} in a guest that west-viommu bound')}",

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Texts by which a system boots.
+"""Texts that boot a system.
 
-boot.cmd is a script for U-Boot that loads what Xen starts, and starts Xen.
+boot.cmd is a script for U-Boot that loads the modules of Xen, and starts Xen.
 
-Every line was seen to be needed with Debian's U-Boot 2023.01 and 2025.01 (tests/xen):
-a failed load does not stop a script, so the loads are joined by &&; the addresses are numbers, as
-${fdt_addr_r} may be unset; fdt_high keeps the tree in its place, as booti would copy it over a
-module; no fdt command runs, as many U-Boots lack fdt apply.
+Every line was seen to be needed with Debian's U-Boot 2023.01 and 2025.01 (tests/xen): a failed load
+does not stop a script, so the loads are joined by &&; the addresses are numbers, as ${fdt_addr_r}
+may be unset; fdt_high keeps the tree in its place, as booti would copy it over a module; no fdt
+command runs, as many U-Boots lack fdt apply.
 
 imagebuilder.config has the domains of a system for ImageBuilder's uboot-script-gen, which writes
 their nodes itself.
@@ -27,8 +27,8 @@ from west_viommu.write.host_overlay import command_line_switches
 
 
 def imagebuilder_config(judged: Judged, files: Mapping[str, DomainFiles], overlay: str) -> str:
-    """The text, which bash sources. `overlay`: the path of marks.dtbo. All paths are those of
-    system.json, for `-d` with the folder that they are relative to.
+    """Return the text, which bash sources. `overlay`: the path of marks.dtbo. All paths are
+    relative to the folder of system.json: pass that folder with `-d`.
     """
     return "".join(f"{line}\n" for line in _domain_lines(judged, files, overlay))
 
@@ -58,7 +58,7 @@ def _domain_lines(judged: Judged, files: Mapping[str, DomainFiles], overlay: str
 
 
 def _by_hand(domain: Domain, judged: Judged, number: int) -> Iterator[str]:
-    """What the script does not write, or writes though nobody asked for it."""
+    """Yield comments on settings that uboot-script-gen omits, or writes although not asked for."""
     for switch in judged.terms.profile.switches_for("dom0less") if domain.plan.viommu else ():
         if switch.place == "domain-node":
             name, _, value = switch.text.rstrip(";").partition(" = ")
@@ -87,7 +87,9 @@ class Load(NamedTuple):
 
 
 def name_on_board(path: str) -> str:
-    """Return what boot.cmd calls a file: its path below the folder of the system, else its name."""
+    """Return the name of a file in boot.cmd: its path below the folder of the system, else its
+    name.
+    """
     is_below = not path.startswith(("../", "/"))
     return path if is_below else posixpath.basename(path)
 

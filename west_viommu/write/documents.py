@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""viommu.json and system.json: what was planned, with the sum of every other file of the run. The
-keys are the names of the fields of the records.
+"""viommu.json and system.json: the plan, with the checksum of every other file of the run. The keys
+are the names of the fields of the records.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from west_viommu.plan.plan import Plan, PlanPermission
 from west_viommu.tree.digest import sha256
 
 if TYPE_CHECKING:
-    # A bind run does without them.
+    # A bind run does not need these.
     from west_viommu.system.records import Domain, DomainFiles, Judged, Stays
 
 
@@ -28,8 +28,8 @@ def plan_json(plan: Plan, files: Mapping[str, bytes]) -> str:
 def system_json(
     judged: Judged, files: Mapping[str, DomainFiles], host: str, sums: Mapping[str, str]
 ) -> bytes:
-    """Return the text of system.json, a line for each item of a list. `host`: the sum of the host's
-    tree.
+    """Return the text of system.json, a line for each item of a list. `host`: the checksum of the
+    host's tree.
     """
     domains = [_domain(domain, files[domain.name]) for domain in judged.domains]
     marks = [
@@ -53,7 +53,9 @@ def system_json(
 
 
 def _json(value: Any) -> Any:
-    """Return `value`, of records, tuples and what JSON knows, as what the module json writes."""
+    """Return `value`, made of records, tuples and JSON values, in the form that the module json
+    writes.
+    """
     fields = getattr(value, "_fields", None)
     if fields is not None:
         return {name: _json(item) for name, item in zip(fields, value, strict=True)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tree as devicetree source, and text that is safe in it."""
+"""A tree as devicetree source, and text that is safe in devicetree source."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from collections.abc import Iterator, Mapping
 
 from west_viommu.tree.node import Node
 
-# For each reference, dtc goes through its whole tree, and through those before it in the property.
-# Of as many, nobody reads the labels.
+# For each reference, dtc goes through its whole tree, and through the earlier references of the
+# property. Nobody reads more labels than these.
 _MOST_REFERENCES = 1000
-# What a label must not have.
+# Characters that a label must not have.
 _UNFIT = r"[^A-Za-z0-9_]"
 
 References = Mapping[str, Mapping[str, Mapping[int, Node]]]
 
 
 def dts(root: Node, references: References) -> str:
-    """`root` as source: the same bytes in each property, in the form that people read best.
+    """Return `root` as source: the same bytes in each property, in the form that people read best.
 
-    `references`: path of a node -> property -> index of a cell -> the node whose phandle it is.
-    They are labels in the source, as dtc warns of a phandle that is a number; but not thousands.
+    `references`: path of a node -> property -> index of a cell -> the node with that phandle.
+    References are labels in the source, as dtc warns of a phandle that is a number, unless there
+    are thousands.
     """
     targets = [
         target
@@ -35,18 +36,20 @@ def dts(root: Node, references: References) -> str:
 
 
 def _label(node: Node) -> str:
-    """A label for `node`: its path, and below the root its phandle, as paths may look alike."""
+    """Return a label for `node`: its path and, below the root, its phandle, as two paths may give
+    the same label.
+    """
     name = re.sub(_UNFIT, "_", node.path[1:])
     return name if node.path.count("/") == 1 else f"{name}_{node.number('phandle', 0)}"
 
 
 def commented(text: str) -> str:
-    """`text` such that it cannot end the comment that it stands in, nor break its line."""
+    """Return `text` so that it can neither end the comment around it nor break its line."""
     return "".join(c if c.isprintable() else "?" for c in text).replace("*/", "* /")
 
 
 def quoted(text: str) -> str:
-    """`text` as a devicetree string."""
+    """Return `text` as a devicetree string."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').encode()
     inside = "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\x{byte:02x}" for byte in escaped)
     return f'"{inside}"'
@@ -68,8 +71,8 @@ def _node(
 
 
 def value_text(value: bytes, references: Mapping[int, str] | None = None) -> str:
-    """ " = ..." for a property of that value, "" for a flag. `references`: index of a cell -> the
-    label that stands for it; each begins an entry of its own.
+    """Return " = ..." for a property with that value, "" for a flag. `references`: index of a cell
+    -> its label; each label begins an entry of its own.
     """
     if not references or len(value) % 4:
         return _value(value, {}, {})
@@ -101,6 +104,6 @@ def _value(value: bytes, targets: Mapping[int, Node], labels: Mapping[str, str])
 
 
 def _is_text(value: bytes) -> bool:
-    """Whether `value` is a list of strings that are not empty and that one can read."""
+    """Return whether `value` is a list of readable strings, none of them empty."""
     strings = value.split(b"\0")
     return strings.pop() == b"" and all(s and all(0x20 <= c < 0x7F for c in s) for s in strings)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The output folder of a run: its files are whole or absent, and nobody else's are touched."""
+"""The output folder of a run: its files are whole or absent, and other files stay untouched."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from west_viommu.read.plain_file import beginning as start_of
 from west_viommu.read.plain_file import content
 from west_viommu.tree.digest import sha256
 
-# How each begins when it is ours. The plan first: without it the rest counts for nothing.
+# How each of our files begins. The plan comes first: without it the others do not count.
 _BEGINNINGS = {
     PLAN: PLAN_BEGINNING,
     OVERLAY: OVERLAY_FIRST_LINE,
@@ -74,43 +74,45 @@ _ALL_BEGINNINGS = {
 } - {""}
 # A blob has its mark in the root's own properties, which come first.
 _MARKED = 4096
-# What an earlier version wrote is ours as well.
+# The files of an earlier version are ours as well.
 _EARLIER = (b'"schema": 1', b'"schema": 2')
-# A file that is being written, until it gets its name; the number of the process follows.
+# The name of a file while it is being written; the number of the process follows.
 _TEMPORARY = ".west-viommu."
 
 
 class Output:
     """The folder that a run writes into, as a context: `with Output(folder) as output`.
 
-    The plan is the seal: a run first removes it and ends by writing it, so whoever finds it
-    finds the files that it names. A run that ends by an exception leaves none of our files.
-    Raises Refused where the folder does not allow it.
+    The plan is the seal: a run first removes the old plan and writes the new one last, so all files
+    that a plan names are there. A run that ends with an exception leaves none of our files. Raises
+    Refused if the folder does not allow writing.
     """
 
     _seal = PLAN
 
     def __init__(self, folder: Path):
         self.folder = folder
-        # The seal of an earlier run and its time in ns, while that is broken.
+        # The seal of an earlier run and its time in ns, while the seal is broken.
         self._earlier: tuple[bytes, int] | None = None
 
     def _beginnings(self) -> Mapping[str, str]:
-        """How each file of a run begins when it is ours, the seal first."""
+        """Return how each file of a run begins if it is ours, the seal first."""
         return _BEGINNINGS
 
     def _beginning(self, name: str) -> str:
-        """How the file called `name` begins."""
+        """Return how the file called `name` begins."""
         return _BEGINNINGS.get(name, BINDING_FIRST_LINE)
 
     def __enter__(self) -> Output:
-        """Break the seal of an earlier run. Refuses a folder whose files are somebody else's."""
+        """Break the seal of an earlier run. Raises Refused for a folder with files of the same
+        names that are not ours.
+        """
         try:
             with locked(self.folder):
                 self._refuse_foreign(self._beginnings())
                 self._break_seal()
         except FileNotFoundError:
-            # There is no such folder yet.
+            # The folder does not exist yet.
             return self
         except OSError as error:
             raise _failed(self.folder, error) from None
@@ -129,19 +131,19 @@ class Output:
             self.remove()
 
     def remove(self) -> None:
-        """Remove what this or an earlier run wrote, and nothing else."""
+        """Remove the files that this or an earlier run wrote, and nothing else."""
         try:
             with locked(self.folder):
                 self._clear()
         except (FileNotFoundError, NotADirectoryError):
-            # There is no such folder.
+            # The folder does not exist.
             return
         except OSError as error:
             raise _failed(self.folder, error) from None
 
     def remove_after(self, refused: Refused) -> None:
-        """Remove it as `refused` ends the run. Raises Refused with its problems too where that
-        fails.
+        """Remove our files after `refused` ended the run. If that fails, raises Refused with the
+        problems of `refused` too.
         """
         try:
             self.remove()
@@ -149,9 +151,9 @@ class Output:
             raise Refused(dict.fromkeys((*refused.problems, *failed.problems))) from None
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        """Write `files` in their order, each as a whole, in place of what an earlier run wrote; the
-        plan must be the last. If all would stay equal, they keep their times: a build that watches
-        them does not configure itself again.
+        """Write `files` in their order, each as a whole, in place of the files of an earlier run;
+        the plan must be the last. If all are unchanged, they keep their times: a build that watches
+        them is not configured again.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -166,7 +168,7 @@ class Output:
             raise _failed(self.folder, error) from None
 
     def leave_empty(self, name: str) -> None:
-        """See that there is a file `name`, and that it is empty if it was not there."""
+        """Make sure that the file `name` exists; create it empty if it does not."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             # "x" follows no link that somebody put there.
@@ -176,8 +178,8 @@ class Output:
             raise _failed(self.folder, error) from None
 
     def _place(self, name: str) -> Path:
-        """Where the file `name` goes, with its folder made. Raises Refused where that folder is a
-        link: what is there is not in the output folder.
+        """Return the place of the file `name`, after making its folder. Raises Refused if that
+        folder is a link, as its files would not be in the output folder.
         """
         target = self.folder / name
         for folder in self._folders_of(name):
@@ -188,25 +190,27 @@ class Output:
         return target
 
     def _folders_of(self, name: str) -> list[Path]:
-        """The folders below the output folder that the file `name` is in, the outermost first."""
+        """Return the folders below the output folder that the file `name` is in, the outermost
+        first.
+        """
         inside = Path(name).parents[:-1]
         return [self.folder / folder for folder in reversed(inside)]
 
     def _bindings(self) -> list[Path]:
-        """What is in the folder of bindings; [] where a link leads out of ours to it."""
+        """Return the files in the folder of bindings; [] if a link leads out of our folder."""
         folder = self.folder / BINDINGS
         if not all(map(_is_in_place, (folder.parent, folder))):
             return []
         return list(folder.glob("*"))
 
     def _refuse_foreign(self, files: Mapping[str, str]) -> None:
-        """Raises Refused where one of `files`, name -> beginning, is there and somebody else's. An
-        empty one is nobody's: CMake makes it (dts.cmake), or a power cut.
+        """Raise Refused if one of `files`, name -> beginning, exists and is not ours. An empty file
+        is accepted: CMake (dts.cmake) or a power cut leaves one.
         """
         for name, beginning in files.items():
             target = self.folder / name
             if not all(map(_is_in_place, self._folders_of(name))):
-                # Whatever it is: it is not in this folder.
+                # It is not in this folder.
                 continue
             if os.path.lexists(target) and not _is_ours(target, beginning, or_empty=True):
                 raise _refused(
@@ -216,14 +220,14 @@ class Output:
                 )
 
     def _ours(self) -> list[Path]:
-        """Our files that are there, the plan first."""
+        """Return our files that exist, the plan first."""
         known = self._beginnings().items()
         ours = [self.folder / name for name, each in known if self._has(name, each)]
         return ours + [file for file in self._bindings() if _is_ours(file, BINDING_FIRST_LINE)]
 
     def _seal_again(self, files: Mapping[str, bytes]) -> bool:
-        """Put back the seal that this run broke, with its time, if `files` are what it sealed and
-        nothing else of ours is there; return whether it did.
+        """Put back the seal that this run broke, with its time, if it sealed exactly `files` and no
+        other file of ours exists; return whether it was put back.
         """
         earlier = self._earlier
         if not earlier or earlier[0] != files.get(self._seal):
@@ -240,7 +244,7 @@ class Output:
         return True
 
     def _clear(self) -> None:
-        """Remove our files, the plan first, and what a run that was killed left half-written."""
+        """Remove our files, the plan first, and the half-written files of a killed run."""
         ours = self._ours()
         for leftover in (*self.folder.glob(f"{_TEMPORARY}*"), *self._bindings()):
             is_called_so = leftover.stem == _TEMPORARY[:-1] and leftover.suffix[1:].isdecimal()
@@ -254,22 +258,22 @@ class Output:
 
 
 class SystemOutput(Output):
-    """The folder of a whole system, with system.json as its seal. That of a guest is not taken:
-    both have a host.overlay.
+    """The folder of a whole system, with system.json as its seal. A guest's folder is refused: both
+    have a host.overlay.
     """
 
     _seal = SYSTEM
 
     def _beginnings(self) -> Mapping[str, str]:
-        """As in `Output`; a configuration for xl is called as its domain is, so whoever of an
-        earlier run's is there counts.
+        """Return the beginnings as in `Output`. A configuration for xl is named after its domain,
+        so each such file of an earlier run counts.
         """
         earlier = (file.name for file in self.folder.glob(f"*{XL_SUFFIX}"))
         of_xl = {name: SYSTEM_FIRST_LINE for name in earlier if self._has(name, SYSTEM_FIRST_LINE)}
         return {**_OF_A_SYSTEM, **of_xl}
 
     def _beginning(self, name: str) -> str:
-        """How the file called `name` begins."""
+        """Return how the file called `name` begins."""
         return _OF_A_SYSTEM.get(name, SYSTEM_FIRST_LINE)
 
     def _refuse_foreign(self, files: Mapping[str, str]) -> None:
@@ -280,8 +284,8 @@ class SystemOutput(Output):
 
 
 class Untouched(Output):
-    """The folder of a run that only says what it would do. It is refused where that one would be,
-    as far as a look can tell, and changes nothing.
+    """The folder of a run that only reports the changes it would make. As far as can be seen
+    without writing, it is refused if a real run would be; nothing is changed.
     """
 
     def __enter__(self) -> Output:
@@ -292,14 +296,16 @@ class Untouched(Output):
         pass
 
     def remove(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def write(self, files: Mapping[str, bytes]) -> None:
-        """Nothing, but for what `Output.write` would refuse."""
+        """Write nothing; raise Refused if `Output.write` would."""
         self._refuse_foreign({name: self._beginning(name) for name in files})
 
     def content(self) -> dict[str, bytes]:
-        """What a run would replace or remove, by the names in the folder. Raises Refused."""
+        """Return the files that a run would replace or remove, by their names in the folder. Raises
+        Refused.
+        """
         try:
             with locked(self.folder):
                 return {
@@ -307,15 +313,15 @@ class Untouched(Output):
                     for file in self._ours()
                 }
         except FileNotFoundError:
-            # There is no such folder yet.
+            # The folder does not exist yet.
             return {}
         except OSError as error:
             raise _failed(self.folder, error) from None
 
 
 def _is_in_place(folder: Path) -> bool:
-    """Whether `folder` is where its path says, if it is there: no link, and no junction of Windows,
-    leads elsewhere from its last part.
+    """Return whether `folder`, if it exists, is at its path: its last part is neither a link nor a
+    Windows junction.
     """
     above = os.path.realpath(folder.parent)
     found, expected = os.path.realpath(folder), os.path.join(above, folder.name)
@@ -323,8 +329,8 @@ def _is_in_place(folder: Path) -> bool:
 
 
 def _is_ours(file: Path, beginning: str, or_empty: bool = False) -> bool:
-    """Whether we wrote `file`: it begins so, or, for "", is a blob with our mark. What cannot be
-    read, or is no file, is not ours.
+    """Return whether we wrote `file`: it begins with `beginning` or, if that is "", is a blob with
+    our mark. A file that cannot be read, or is no plain file, is not ours.
     """
     try:
         found = start_of(str(file), len(beginning) or _MARKED)
@@ -338,8 +344,8 @@ def _is_ours(file: Path, beginning: str, or_empty: bool = False) -> bool:
 
 
 def _is_begun_by_us(file: Path) -> bool:
-    """Whether `file` may be what a killed run had written of one: it begins as ours do, as far as
-    it goes, or is a blob that has our mark, or ends too early. We make no links.
+    """Return whether a killed run may have left `file`: it matches one of our beginnings as far as
+    it goes, or is a blob that has our mark or ends too early. We make no links.
     """
     try:
         found = start_of(str(file), _MARKED).replace(*_EARLIER)
@@ -356,8 +362,8 @@ def _is_begun_by_us(file: Path) -> bool:
 
 
 def _replace(target: Path, data: bytes) -> None:
-    """Write `target` as a whole. No fsync: what a power cut leaves half-written, the sums in the
-    plan tell.
+    """Write `target` as a whole. No fsync: if a power cut leaves a file half-written, it does not
+    match the checksums in the plan.
     """
     temporary = target.with_name(f"{_TEMPORARY}{os.getpid()}")
     # "x" follows no link that somebody put there.
@@ -382,8 +388,8 @@ def _refused(path: Path, what: str, hint: str) -> Refused:
 def locked(folder: Path) -> Iterator[None]:
     """Wait until no other run changes the files in `folder`, and keep others waiting.
 
-    Not every network file system has locks, and not every system: the sums in the plan remain.
-    Raises OSError where there is no such folder.
+    Not every network file system has locks, nor every system; then only the checksums in the plan
+    protect the files. Raises OSError if there is no such folder.
     """
     os.scandir(folder).close()
     fcntl = _module("fcntl")
@@ -397,7 +403,8 @@ def locked(folder: Path) -> Iterator[None]:
         finally:
             os.close(descriptor)
     elif msvcrt:
-        # It opens no folders, and locks bytes of files. That file stays: another run may wait.
+        # Windows opens no folders, and locks bytes of files. The lock file stays: another run may
+        # wait.
         import tempfile
 
         name = sha256(os.path.normcase(os.path.realpath(folder)).encode())
@@ -422,7 +429,7 @@ def _lock_on_windows(msvcrt: Any, descriptor: int) -> None:
 
 
 def _module(name: str) -> Any:
-    """The module called `name`; None where this system has none."""
+    """Return the module called `name`; None if this system does not have it."""
     try:
         return import_module(name)
     except ImportError:
@@ -430,8 +437,8 @@ def _module(name: str) -> Any:
 
 
 def changes(folder: str, before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Iterator[str]:
-    """The lines of `diff -u` for the files of `folder`, by name: those that are there `before` a
-    run, and those that it would leave. Of blobs that differ it says no more than that.
+    """Yield the lines of `diff -u` for the files of `folder`, by name: the files `before` a run,
+    and the files that the run would leave. For blobs that differ, only report that they differ.
     """
     # Late: one run in a thousand asks for a diff.
     from difflib import unified_diff

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graphviz: text as its language has it, what it draws, and a system as a picture: who has each
-device, and behind which IOMMU.
+"""Graphviz: text in its language, its drawings, and a picture of a system with each domain's
+devices and their IOMMUs.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from west_viommu.diagnostics import Refused, printable, refusal
 
 if TYPE_CHECKING:
-    # `list` does without them.
+    # `list` does not need these.
     from west_viommu.system.records import Domain, Judged
 
-# A host of 60 SMMUs and 240 devices takes it a second.
+# A host with 60 SMMUs and 240 devices takes one second.
 _SECONDS = 120
 _HEAD = """digraph system {
   rankdir=LR; ranksep=1.2; nodesep=0.15;
@@ -31,7 +31,7 @@ _IOMMU = "#ffffff"
 
 
 def svg(dot: str) -> str:
-    """Return what Graphviz' dot draws. Raises Refused where it is not installed, or cannot."""
+    """Return the drawing of Graphviz' dot. Raises Refused if dot is not installed or fails."""
     try:
         drawn = subprocess.run(
             ["dot", "-Tsvg"], input=dot.encode(), capture_output=True, check=True, timeout=_SECONDS
@@ -62,19 +62,20 @@ def _first_line(stderr: bytes) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return a string of the dot language: only quotes and backslashes mean something in it."""
+    """Return a string of the dot language, in which only quotes and backslashes are special."""
     lines = (printable(line).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n"))
     return '"' + "\\n".join(lines) + '"'
 
 
 def marked_up(text: str) -> str:
-    """Return a text in a label that is a table, in which HTML and a backslash mean something."""
+    """Return a text for a label that is a table, in which HTML and backslashes are special."""
     return escape(printable(text).replace("\\", "\\\\"))
 
 
 def system_dot(judged: Judged) -> str:
-    """Return the picture of a system. A cluster is a domain with its devices; an edge leads to the
-    IOMMU that a device is behind, and has the stream IDs. dom0's masters are counted by IOMMU.
+    """Return the picture of a system. A cluster is a domain with its devices; an edge, labelled
+    with the stream IDs, leads to the IOMMU that a device is behind. dom0's masters are counted by
+    IOMMU.
     """
     iommus: dict[str, str] = {}
     lines = [_HEAD]

@@ -16,13 +16,13 @@ from west_viommu.write.dts import commented, value_text
 _FROM_A_BLOB = (
     "From a blob, which does not say what is a phandle: that is judged by the names of properties."
 )
-# Labels that the guest's own tree has, and what a label must not have.
+# Labels of the guest's own tree, and characters that a label must not have.
 _TAKEN = frozenset({"gic", "vsmmu", "passthrough"})
 _UNFIT = re.compile(r"[^A-Za-z0-9_]")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# A longer label is not kept: a cell of four bytes may be written as it.
+# A longer label is not kept: the label may replace a cell of four bytes.
 _LONGEST_LABEL = 64
-# The characters of reasons why something is left out: beyond them only what it is.
+# The most characters of reasons why parts are left out; after that, only their names are listed.
 _MOST_OF_REASONS = 1 << 17
 
 
@@ -34,8 +34,8 @@ def guest_nodes(
     *,
     is_blob: bool,
 ) -> str:
-    """The text. `host` is what to call the host, and `labels` what it calls its nodes, by path.
-    `is_blob`: its tree has no source.
+    """Return the text. `host` is the name of the host, and `labels` has the labels of its nodes, by
+    path. `is_blob`: the host's tree has no source.
     """
     origin = commented(f"{host} ({model})" if model else host)
     lines = [f"{COPIED_FIRST_LINE}{origin} by viommu extract: yours to change. */"]
@@ -55,8 +55,8 @@ def guest_nodes(
 
 
 def _labels(nodes: Sequence[Copied], known: Mapping[str, str]) -> dict[str, str]:
-    """A label for each node that another one refers to, by the path of its host node: the host's
-    where there is one.
+    """Return a label for each node that another node refers to, by the path of its host node: the
+    host's label, if there is one.
     """
     names = {each.host: each.name for node in nodes for each in node.nodes()}
     found: dict[str, str] = {}
@@ -82,7 +82,7 @@ class _Writer:
         self._room = _MOST_OF_REASONS
 
     def node(self, node: Copied, depth: int) -> Iterator[str]:
-        """The lines of `node`."""
+        """Yield the lines of `node`."""
         indent = "\t" * depth
         label = self._labels.get(node.host)
         yield f"{indent}{label}: {node.name} {{" if label else f"{indent}{node.name} {{"
@@ -137,7 +137,7 @@ def stubs(made: Sequence[Copied]) -> list[Copied]:
 
 
 def apart(nodes: Sequence[Copied]) -> list[Copied]:
-    """Return `nodes` under names that differ, as two of one name would be one node."""
+    """Return `nodes` with distinct names, as two nodes with the same name would be one node."""
     taken: set[str] = set()
     result = []
     for node in nodes:

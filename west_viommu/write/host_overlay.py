@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""host.overlay and marks.overlay: what the host tree must say for Xen to keep the assigned devices
-from dom0, and to create the domains of a system.
+"""host.overlay and marks.overlay: the changes to the host tree by which Xen keeps the assigned
+devices from dom0, and creates the domains of a system.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from west_viommu.plan.plan import Plan
 from west_viommu.write.dts import commented, quoted
 
 if TYPE_CHECKING:
-    # A bind run does without them.
+    # A bind run does not need these.
     from west_viommu.system.records import Dom0, Domain, DomainFile, DomainFiles, Judged
 
 _KIB_PER_MIB = 1024
-# What a module of a domain is to Xen, by its kind (system/boot.py).
+# Xen's name of a domain's module, by its kind (system/boot.py).
 _MULTIBOOT = {"kernel": "kernel", "ramdisk": "ramdisk", "partial tree": "device-tree"}
 
 
 def host_overlay(plan: Plan, profile: Profile, sizes: Mapping[str, int]) -> str:
-    """Return host.overlay of one guest, for dtc and then fdtoverlay. It names nodes by path, so a
-    host blob without symbols will do. `sizes`: the bytes of the partial trees, by name.
+    """Return host.overlay of one guest, for dtc and then fdtoverlay. It names nodes by path, so it
+    fits a host blob without symbols. `sizes`: the bytes of the partial trees, by name.
     """
     return _overlay(_about(plan, profile, sizes), _fragments(plan.marks))
 
 
 def marks_overlay(judged: Judged) -> str:
-    """Return marks.overlay of a system: the marks alone."""
+    """Return marks.overlay of a system: only the marks."""
     about = [
         "What no domain but its own must get: for domains that xl creates, or whose nodes",
         "ImageBuilder writes.",
@@ -71,41 +71,43 @@ def system_overlay(
     dom0 = judged.boot.dom0 if judged.boot else None
     if dom0:
         created.insert(0, list(_dom0(dom0)))
-    # fdtoverlay and U-Boot put each node before those that are there: Xen sees the first one first.
+    # fdtoverlay and U-Boot put each new node before the existing ones: Xen sees the first one
+    # first.
     nodes = [line for node in reversed(created) for line in node]
     if dom0:
-        # Of its modules, which lie in /chosen itself. dtc wants properties before nodes.
+        # The cells are for dom0's modules, which lie in /chosen itself. dtc wants properties before
+        # nodes.
         nodes = ["#address-cells = <2>;", "#size-cells = <2>;", *nodes]
     return _system_overlay(judged, about, HOST_OVERLAY, nodes, has_chosen=has_chosen)
 
 
 def command_line_switches(profile: Profile) -> list[str]:
-    """Return what switches the vSMMU on there, for any of the toolstacks."""
+    """Return the command line options that switch the vSMMU on, for any of the toolstacks."""
     switches = [each for name in profile.toolstacks for each in profile.switches_for(name)]
     texts = (each.text for each in switches if each.place == "xen-command-line")
     return list(dict.fromkeys(texts))
 
 
 def memory_limit(limit: int) -> str:
-    """Return how much memory the domain may have: xl counts in MiB, dom0less in KiB."""
+    """Return the memory limit of a domain: xl counts in MiB, dom0less in KiB."""
     most = f"{limit >> 20} MiB" if limit >> 20 else f"{limit >> 10} KiB"
     return f"at most {most} (dom0less: <0 {limit >> 10:#x}>), as a device is above it"
 
 
 def cpu_limit(limit: int) -> str:
-    """Return how many virtual CPUs the domain may have."""
+    """Return the limit of a domain's virtual CPUs."""
     return f"at most {limit}, as a device is where the redistributor of one more would be"
 
 
 def _overlay(about: Iterable[str], lines: Iterable[str]) -> str:
-    """Return an overlay of `lines`, with a comment on what it is `about`."""
+    """Return an overlay of `lines`, with the comment `about`."""
     comment = (f" * {commented(line)}".rstrip() for line in about)
     whole = [OVERLAY_FIRST_LINE, " *", *comment, " */", "/dts-v1/;", "/plugin/;", "", "/ {"]
     return "".join(f"{line}\n" for line in [*whole, *lines, "};"])
 
 
 def _fragments(marks: Iterable[Mark]) -> Iterator[str]:
-    """Yield the fragment of an overlay for each of `marks`, with a word on why."""
+    """Yield the fragment of an overlay for each of `marks`, with the reason in a comment."""
     for i, mark in enumerate(marks):
         yield ""
         if mark.why:
@@ -131,7 +133,9 @@ def _applying(name: str) -> tuple[str, ...]:
 
 
 def _about(plan: Plan, profile: Profile, sizes: Mapping[str, int]) -> Iterator[str]:
-    """Yield how to apply the overlay of one guest, and the domain's node for dom0less."""
+    """Yield the commands that apply the overlay of one guest, and the domain's node for
+    dom0less.
+    """
     yield "Keeps the assigned devices from dom0. Apply it to the tree that Xen is booted with:"
     yield from _applying(HOST_OVERLAY)
     if "dom0less" in profile.toolstacks:
@@ -152,7 +156,7 @@ def _about(plan: Plan, profile: Profile, sizes: Mapping[str, int]) -> Iterator[s
 
 
 def _domain_switches(plan: Plan, profile: Profile) -> list[str]:
-    """Return what the domain's node says for its vSMMU."""
+    """Return the properties of the domain's node that switch its vSMMU on."""
     switches = profile.switches_for("dom0less") if plan.viommu else ()
     return [switch.text for switch in switches if switch.place == "domain-node"]
 
@@ -168,19 +172,19 @@ def _system_overlay(
     """Return an overlay with the marks of all domains, and `nodes` in /chosen."""
     about = [*about, "", "Apply it to the tree that Xen is booted with:", *_applying(name)]
     marks = [_explained(mark, judged) for mark in judged.marks]
-    # In a blob, that is how an output folder knows its own.
+    # An output folder recognizes its own blobs by this property.
     lines = [f'\tmodel = "{BLOB_MARK}";', *_fragments(marks)]
     if nodes:
         inside = nodes if has_chosen else ["chosen {", *(f"\t{line}" for line in nodes), "};"]
         target = "/chosen" if has_chosen else "/"
         lines += ["", *_fragment(len(marks), target, inside)]
-        # By it, xen.dtb is known as ours.
+        # This property marks xen.dtb as ours.
         lines += ["", *_fragment(len(marks) + 1, "/", [f'viommu,made = "{BLOB_MARK}";'])]
     return _overlay(about, lines)
 
 
 def _explained(mark: Mark, judged: Judged) -> Mark:
-    """Return `mark` with the domain that it belongs to."""
+    """Return `mark` with the name of its domain in the reason."""
     owner = judged.owners[mark.device]
     return mark._replace(why=f"of {owner}: {mark.why}" if mark.why else f"of {owner}")
 
@@ -195,8 +199,8 @@ def _node(
     profile: Profile,
     remark: Callable[[str], str],
 ) -> list[str]:
-    """Return the domain's node in /chosen (Xen, docs/misc/arm/device-tree/booting.txt); what
-    `remark` makes of a remark ends its line.
+    """Return the domain's node in /chosen (Xen, docs/misc/arm/device-tree/booting.txt). Each remark
+    ends its line, in the form that `remark` returns.
     """
     from west_viommu.system.boot import KERNEL, PASSTHROUGH, files_of
 
@@ -234,7 +238,7 @@ def _module(
     remark: Callable[[str], str],
     indent: str,
 ) -> list[str]:
-    """Return the node of a file, inside that of its domain."""
+    """Return the node of a file, inside its domain's node."""
     unit = "ADDRESS" if address is None else f"{address:x}"
     base = "0x0 ADDRESS" if address is None else _cells(address)
     size = _cells(found.size) if found else "0x0 SIZE"

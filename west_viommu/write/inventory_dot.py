@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inventory of a host as a picture, for Graphviz: who is behind which SMMU, who could go to a
-guest, and whose stream IDs meet.
+"""The inventory of a host as a picture, for Graphviz: the masters behind each SMMU, the masters
+that a guest could have, and the shared stream IDs.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ _HEAD = """graph host {
   edge [penwidth=1.5];
   graph [fontname="sans-serif", fontsize=12, labelloc=t];
 """
-# More ranges of IDs than this are left out of a label.
+# A label shows at most this many ranges of IDs.
 _MOST_IDS = 6
-# Nobody can follow more lines than these, from one hub or in all: hubs of more masters do without,
-# in a list, which has that many at most.
+# More lines than these, from one hub or in all, cannot be followed: hubs with more masters are put
+# into a list without lines, with at most _MOST_LISTED entries.
 _MOST_OF_ONE, _MOST_LINES, _MOST_LISTED = 12, 48, 60
 _COLLIDING, _SHARED, _OFF, _ON, _FRAME = "#c00000", "#ffd9a0", "#dddddd", "#cfe8ff", "#707070"
-# Where masters are of which no entry remains.
+# The key for masters without any entry.
 _NOWHERE = ""
-# How wide a picture is to be, by its height; and how wide a character is, by that of a line.
+# The width of a picture, relative to its height; and of a character, relative to its line height.
 _WIDE, _CHARACTER = 1.5, 0.45
-# The characters between two columns of SMMUs, and those of a line of reasons.
+# The characters between two columns of SMMUs, and in a line of reasons.
 _GAP, _REASONS = 24, 40
 
 
 class _Row(NamedTuple):
-    """What an SMMU's table says of one master; `group` counts those that the SMMU cannot tell
-    apart.
+    """The row of one master in an SMMU's table; `group` is the same number for masters that the
+    SMMU cannot tell apart.
     """
 
     at: int
@@ -54,7 +54,9 @@ class _Row(NamedTuple):
 
 
 def inventory_dot(selected: Selection, known: Mapping[str, DeviceReport]) -> str:
-    """The text of `viommu list --format dot`. `known` says which masters no guest can have."""
+    """Return the text of `viommu list --format dot`. `known` has the report of each master, which
+    shows whether a guest can have it.
+    """
     found = selected.inventory
     behind = masters_behind(found)
     behind[_NOWHERE] = [master for master in found.masters if not master.iommus]
@@ -87,7 +89,7 @@ def inventory_dot(selected: Selection, known: Mapping[str, DeviceReport]) -> str
 
 
 def _joins(places: Sequence[Place], selected: Selection) -> list[Hub] | None:
-    """The IDs behind several SMMUs, with the masters that have them. None: too many to tell."""
+    """Return the IDs behind several SMMUs, with the masters that have them; None if too many."""
     try:
         return hubs(places, selected.collisions)
     except TooManyIntervals:
@@ -95,7 +97,9 @@ def _joins(places: Sequence[Place], selected: Selection) -> list[Hub] | None:
 
 
 def _drawn(joins: Sequence[Hub]) -> tuple[list[Hub], list[Hub]]:
-    """Those with lines to their masters, and those without: the ones with the most masters."""
+    """Return the hubs with lines to their masters, and the hubs without, which have most
+    masters.
+    """
     left = _MOST_LINES
     drawn: set[Hub] = set()
     for hub in sorted(joins, key=lambda hub: len(hub.members)):
@@ -107,7 +111,9 @@ def _drawn(joins: Sequence[Hub]) -> tuple[list[Hub], list[Hub]]:
 
 
 def _groups(selected: Selection) -> dict[Place, int]:
-    """Which masters of one SMMU have IDs in common, in a chain or all with all."""
+    """Return a number for each master that has IDs in common with another one on its SMMU: the same
+    number for all masters that such pairs connect.
+    """
     masters = {master.path: master for master in selected.inventory.masters}
     leaders: dict[tuple[str, str], tuple[str, str]] = {}
 
@@ -138,7 +144,7 @@ def _row(at: int, place: Place, known: DeviceReport, group: int | None) -> _Row:
 
 
 def _together(rows: Sequence[_Row]) -> Iterator[_Row]:
-    """Those of a group one after the other, in the place of the first."""
+    """Yield the rows with each group in one piece, at the place of its first row."""
     members: dict[int, list[_Row]] = {}
     for row in rows:
         if row.group is not None:
@@ -151,7 +157,7 @@ def _together(rows: Sequence[_Row]) -> Iterator[_Row]:
 
 
 def _columns(rows: Mapping[str, Sequence[_Row]]) -> list[list[str]]:
-    """The paths of the IOMMUs, in as many columns as make a picture that fits a screen."""
+    """Return the paths of the IOMMUs, in as many columns as make a picture that fits a screen."""
     heights = {
         path: 4 + sum(1.6 + len(row.remarks) for row in of_iommu) for path, of_iommu in rows.items()
     }
@@ -162,7 +168,7 @@ def _columns(rows: Mapping[str, Sequence[_Row]]) -> list[list[str]]:
     columns: list[list[str]] = [[] for _ in range(count)]
     above = 0.0
     for path, height in heights.items():
-        # By the middle of it, so that a tall one does not push the next ones on.
+        # By its middle, so that a tall IOMMU does not push the next ones into another column.
         columns[int((above + height / 2) / total * count)].append(path)
         above += height
     return [column for column in columns if column]
@@ -171,7 +177,9 @@ def _columns(rows: Mapping[str, Sequence[_Row]]) -> list[list[str]]:
 def _in_columns(
     columns: Sequence[Sequence[str]], names: Mapping[str, str], *, has_hubs: bool
 ) -> Iterator[str]:
-    """Lines that nobody sees hold the IOMMUs in place; hubs have columns between theirs."""
+    """Yield invisible lines that hold the IOMMUs in place; hubs have columns between the
+    IOMMUs'.
+    """
     apart = 2 if has_hubs else 1
     for column in columns:
         chain = " -- ".join(names[path] for path in column)
@@ -183,7 +191,7 @@ def _in_columns(
 def _title(
     selected: Selection, rows: Mapping[str, Sequence[_Row]], joins: Sequence[Hub] | None
 ) -> str:
-    """The host's name, and what the colours mean that there are."""
+    """Return the host's name, and the meaning of the colours that the picture uses."""
     lines = [selected.inventory.model or "host without a model name"]
     every = [row for of_iommu in rows.values() for row in of_iommu]
     if not all(row.is_passable for row in every):
@@ -241,12 +249,14 @@ def _row_text(row: _Row, *, is_colliding: bool) -> str:
 
 
 def _lines(lines: Sequence[str]) -> str:
-    """Lines that all begin on the left; one alone does without a break."""
+    """Return the lines, each left-aligned; a single line needs no line break."""
     return lines[0] if len(lines) == 1 else "".join(f'{line}<BR ALIGN="LEFT"/>' for line in lines)
 
 
 def _list(listed: Sequence[Hub], places: Sequence[Place]) -> str:
-    """The hubs without lines, as a table: the red IDs in those of the SMMUs are the same."""
+    """Return the hubs without lines, as a table: its red IDs appear in the tables of the SMMUs
+    too.
+    """
     rows = [("<B>behind several SMMUs</B>", "<B>SMMUs</B>", "<B>masters</B>")]
     for hub in listed[:_MOST_LISTED]:
         iommus = {places[at].iommu for at in hub.members} | set(hub.elsewhere)
@@ -267,8 +277,8 @@ def _hub(
     names: Mapping[str, str],
     column_of: Mapping[str, int],
 ) -> Iterator[str]:
-    """IDs, and a line to each master that has them. It stands in the midst of the columns of its
-    masters.
+    """Yield the node of a hub's IDs, and a line to each master that has them. The hub stands in the
+    middle of its masters' columns.
     """
     label = _ids(hub.ids)
     if hub.elsewhere:
@@ -290,6 +300,6 @@ def _hub(
 
 
 def _ids(intervals: Iterable[Interval]) -> str:
-    """The first few of the IDs."""
+    """Return the first few of the IDs."""
     shown = [*map(str, merged(intervals))]
     return " ".join(shown[:_MOST_IDS] + (["..."] if len(shown) > _MOST_IDS else []))

@@ -15,9 +15,9 @@ _INDENT = "    "
 
 
 def inventory_json(selected: Selection, known: Mapping[str, DeviceReport]) -> Iterator[str]:
-    """Yield the text of `viommu list --format json`, in pieces: of a large host, it takes more
-    memory as a whole than the host. All numbers are integers, absent ones null. `known`: by the
-    path of each master.
+    """Yield the text of `viommu list --format json`, in pieces: as a whole, the text of a large
+    host takes more memory than the host. All numbers are integers, absent ones null. `known`: the
+    report of each master, by its path.
     """
     found = selected.inventory
     yield f'{{\n  "schema": {SCHEMA},\n  "model": {json.dumps(found.model)}'
@@ -54,7 +54,7 @@ def _master(master: Master, known: DeviceReport) -> dict[str, object]:
 
 
 def _array(name: str, entries: Iterable[dict[str, object]]) -> Iterator[str]:
-    """A member of the document, as json.dumps() indents it."""
+    """Yield a member of the document, as json.dumps() indents it."""
     yield f',\n  "{name}": ['
     separator = "\n"
     for entry in entries:
@@ -64,8 +64,8 @@ def _array(name: str, entries: Iterable[dict[str, object]]) -> Iterator[str]:
 
 
 def _indented(value: object, indent: str) -> str:
-    """`value` as json.dumps() writes it with an indent of 2, from the column of `indent` on. That
-    one takes twice the time of all that `list` does else, and leaves garbage in circles behind.
+    """Return `value` as json.dumps() writes it with an indent of 2, from the column of `indent` on.
+    json.dumps() takes twice as long as the rest of `list`, and leaves garbage in cycles.
     """
     if type(value) is int:
         return str(value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inventory of a host for people: each IOMMU with its masters, and where IDs meet."""
+"""The inventory of a host for people: each IOMMU with its masters, and the shared IDs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import counted
 
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
-# A path longer than this pushes its own line only.
+# A longer path shifts only its own line.
 _WIDEST_PATH = 44
 _REFUSED = "not for a guest: "
 _INDENT = "      "
@@ -32,7 +32,7 @@ _NO_IOMMU = (
 
 
 class _Row(NamedTuple):
-    """A master behind one IOMMU, in the cells of the table."""
+    """A master behind one IOMMU, as cells of the table."""
 
     path: str
     ids: str
@@ -61,10 +61,10 @@ def inventory_lines(selected: Selection, known: Mapping[str, DeviceReport]) -> I
 
 
 class Shown(NamedTuple):
-    """What the table says beside the inventory. `known`: the report of each master, by its path;
+    """The data of the table beside the inventory. `known`: the report of each master, by its path;
     `terms`: the profile of the reports, for people; `taken`: the paths of the masters that are
-    refused here and taken by another `profile`; `why`: lines for each master; `unlisted`: the paths
-    of devices that are no masters.
+    refused here and accepted by another `profile`; `why`: lines for each master; `unlisted`: the
+    paths of devices that are not masters.
     """
 
     known: Mapping[str, DeviceReport]
@@ -128,7 +128,7 @@ def _iommus(selected: Selection, shown: Shown, width: int) -> Iterator[str]:
 
 
 def _unlisted(masters: Iterable[Master], shown: Shown, width: int) -> Iterator[str]:
-    """Yield the devices that are no masters."""
+    """Yield the devices that are not masters."""
     unlisted = [master for master in masters if master.path in shown.unlisted]
     if unlisted:
         yield from ("", "Behind no IOMMU:")
@@ -145,7 +145,9 @@ def _why(path: str, shown: Shown, width: int) -> Iterator[str]:
 
 
 def _widths(rows: Iterable[_Row], width: int) -> list[int] | None:
-    """The columns that the cells of `rows` need; None where they do not fit into `width`."""
+    """Return the widths of the columns for the cells of `rows`; None if they do not fit into
+    `width`.
+    """
     widths = [0] * len(_Row._fields)
     for row in rows:
         widths = [max(have, len(cell)) for have, cell in zip(widths, row, strict=True)]
@@ -218,13 +220,13 @@ def _summary(selected: Selection, shown: Shown) -> Iterator[str]:
 
 
 def _painted(line: str) -> str:
-    """`line` with what refuses a device in red."""
+    """Return `line` with the reasons for a refusal in red."""
     before, marker, after = printable(line).partition(_REFUSED)
     return f"{before}{_RED}{marker}{after}{_PLAIN}" if marker else before
 
 
 def _master_ids(master: Master, iommu: Iommu) -> str:
-    """The IDs of `master` on `iommu`: those of `iommus`, then those that iommu-map gives out."""
+    """Return the IDs of `master` on `iommu`: first from `iommus`, then from iommu-map."""
     parts = []
     masked = [s for s in master.streams if s.iommu == iommu.path and s.mask is not None]
     if masked:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A message in each of its forms: as text for people, as JSON, as an annotation of GitHub's."""
+"""A message in each of its forms: text for people, JSON, or an annotation of GitHub's."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from west_viommu.diagnostics import (
 )
 from west_viommu.tree.node import name_of
 
-# Narrower, a terminal wraps as well as we could.
+# On a narrower terminal, let the terminal wrap.
 _NARROWEST = 40
-# Of a source line, where no terminal cuts it.
+# The most characters of a source line if no terminal limits it.
 _LONGEST_SOURCE = 160
 _BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _COLOURS = {
@@ -33,8 +33,8 @@ _ANNOTATIONS = {"error": "error", "warning": "warning", "note": "notice"}
 
 
 class Page(NamedTuple):
-    """What text is written on: the columns of a terminal, None where it is none, and whether it
-    has colours.
+    """The page for text: the columns of the terminal, None without a terminal, and whether it has
+    colours.
     """
 
     width: int | None = None
@@ -42,7 +42,9 @@ class Page(NamedTuple):
 
 
 def text_lines(problem: Diagnostic, source: str | None, page: Page) -> Iterator[str]:
-    """`rendered`, on `page`: what is wrong, the line of the `source` that it is in, the hint."""
+    """Yield the lines of the diagnostic on `page`: the problem, its line of the `source`, the
+    hint.
+    """
     severity = problem.severity.value
     yield from labelled(place_of(problem), severity, summary(problem), page)
     if problem.where and problem.where.line is not None and source is not None:
@@ -52,7 +54,7 @@ def text_lines(problem: Diagnostic, source: str | None, page: Page) -> Iterator[
 
 
 def labelled(head: str, label: str, text: str, page: Page) -> Iterator[str]:
-    """`HEADLABEL: TEXT`, in as many lines as the page needs, with the label in its colour."""
+    """Yield `HEADLABEL: TEXT`, in as many lines as the page needs, with the label in its colour."""
     start = f"{head}{label}: "
     width = page.width or 0
     whole = start + text
@@ -67,14 +69,14 @@ def labelled(head: str, label: str, text: str, page: Page) -> Iterator[str]:
 
 
 def _excerpt(number: int, source: str, name: str, page: Page) -> str:
-    """`NUMBER | SOURCE`; of what the page has no room for, the part with the node `name`."""
+    """Return `NUMBER | SOURCE`; if it is too wide for the page, the part with the node `name`."""
     gutter = f"{number:>5} | "
     most = _LONGEST_SOURCE
     if page.width and page.width >= _NARROWEST:
         most = page.width - len(gutter)
     text = source.expandtabs(4).strip()
     if len(text) > most:
-        # A mistake is more often behind the name than before it.
+        # A mistake is more often after the name than before it.
         start = max(text.find(name) - most // 4, 0) if name else 0
         before = "..." if start else ""
         text = f"{before}{text[start : start + most - 6]}..."
@@ -86,7 +88,7 @@ def _painted(text: str, colour: str) -> str:
 
 
 def json_line(severity: str, problem: Diagnostic) -> str:
-    """The object of schemas/message.json."""
+    """Return the object of schemas/message.json."""
     place = problem.where or Where("")
     return json.dumps(
         {
@@ -104,7 +106,7 @@ def json_line(severity: str, problem: Diagnostic) -> str:
 
 
 def annotation(severity: str, problem: Diagnostic, file: str | None) -> str:
-    """The command by which a step of a GitHub workflow annotates a line of `file`."""
+    """Return the command by which a step of a GitHub workflow annotates a line of `file`."""
     properties = {"title": problem.id}
     if file:
         properties["file"] = printable(shortened(file))
@@ -116,7 +118,7 @@ def annotation(severity: str, problem: Diagnostic, file: str | None) -> str:
 
 
 def _escaped(text: str, also: str = "") -> str:
-    """`text` as the runner reads it (actions/toolkit, core/src/command.ts)."""
+    """Return `text` escaped for the runner (actions/toolkit, core/src/command.ts)."""
     for character in f"%\r\n{also}":
         text = text.replace(character, f"%{ord(character):02X}")
     return text

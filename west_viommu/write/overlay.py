@@ -26,15 +26,15 @@ from west_viommu.plan.planning import Planned
 from west_viommu.tree.interrupts import FIRST_SPI, SPI
 from west_viommu.write.dts import commented, quoted
 
-# Zephyr takes no phandle 0 in these, even of a disabled node.
+# Zephyr refuses phandle 0 in these, even for a disabled node.
 _UNBOUND = ("iommus", "iommu-map", "iommu-map-mask")
 
 
 def overlay(planned: Planned, *, has_own_binding: bool = False) -> str:
-    """Return the text of viommu.overlay. Valid for dtc after the guest's own files.
+    """Return the text of viommu.overlay, which is valid for dtc after the guest's own files.
 
-    `has_own_binding`: the vSMMU has one of ours (write/bindings.py), which another for its
-    compatible must not hide.
+    `has_own_binding`: the vSMMU has a binding of ours (write/bindings.py), which must not be hidden
+    by another binding for its compatible.
     """
     asked = planned.guest.asked
     requests = {request.path: request for request in asked.requests}
@@ -74,8 +74,8 @@ def _header(planned: Planned) -> str:
 
 
 def _base_name(path: str) -> str:
-    """What to call a file in output that must not depend on where the file lies, nor on the locale
-    by which Python read its name.
+    """Return the name of a file for output, independent of the file's folder and of the locale by
+    which Python read the name.
     """
     return os.fsencode(os.path.basename(os.path.abspath(path))).decode("utf-8", "surrogateescape")
 
@@ -101,7 +101,7 @@ def _vsmmu(viommu: Viommu, guest: Asked, compatible: Sequence[str]) -> str:
 
 
 def _bus(compatible: Sequence[str]) -> str:
-    """The compatible that gives the bus its binding, before those that it has."""
+    """Return the compatible that gives the bus its binding, then those that the bus has already."""
     strings = [BUS_COMPATIBLE, *(each for each in compatible if each != BUS_COMPATIBLE)]
     if "simple-bus" not in strings:
         strings.append("simple-bus")
@@ -134,8 +134,8 @@ def _device(device: PlanDevice, request: Request, planned: Planned) -> str:
 
 
 def _unbound(device: PlanDevice, request: Request) -> Iterator[str]:
-    """Drop what refers to a vSMMU, which this guest does not have. So that `viommu check` can tell
-    which host device the built node stands for, its path and stream IDs stay.
+    """Yield lines that drop the references to a vSMMU, which this guest does not have. The path and
+    the stream IDs stay, so that `viommu check` can find the host device of the built node.
     """
     if request.iommus is not None:
         yield "/delete-property/ iommus; /* this Xen gives the guest no vSMMU */"
@@ -157,19 +157,20 @@ def _iommus(device: PlanDevice, request: Request) -> Iterator[str]:
 
 
 def _interrupt_parent(request: Request, gic: str) -> Iterator[str]:
-    """The guest's own GIC, where the guest has the number that Xen gives to its."""
+    """Yield the guest's own GIC as interrupt parent, if the guest has Xen's number for its GIC."""
     if request.xens_gic and gic:
         yield f"interrupt-parent = <{gic}>; /* in place of Xen's number for it */"
     elif request.xens_gic == request.path:
-        # The root of the base tree, which is not given, names it.
+        # The root of the base tree, which is not given, names the GIC.
         yield "/delete-property/ interrupt-parent; /* Xen's number for the GIC */"
     if request.extended:
         yield from _extended(request.extended, gic)
 
 
 def _extended(entries: Sequence[tuple[str | None, tuple[int, ...]]], gic: str) -> Iterator[str]:
-    """The same interrupts, on the guest's own GIC. Where that is not known, it is the one that the
-    root of the base tree names; beside other controllers, it has to be referred to all the same.
+    """Yield the same interrupts, on the guest's own GIC. If its label is unknown, the GIC is the
+    one that the root of the base tree names; entries beside other controllers still need a
+    reference.
     """
     rows = [" ".join(f"{number:#x}" for number in numbers) for _, numbers in entries]
     if gic or any(controller for controller, _ in entries):
@@ -182,8 +183,9 @@ def _extended(entries: Sequence[tuple[str | None, tuple[int, ...]]], gic: str) -
 
 
 def _iommu_map(device: PlanDevice, request: Request, mask: int | None) -> Iterator[str]:
-    """The host's iommu-map, each ID the same, to the vSMMU, with the `mask` of the host node; a
-    copied one that nobody programs must go, as its phandle means nothing here.
+    """Yield the host's iommu-map, with unchanged IDs, to the vSMMU, and with the `mask` of the host
+    node. If the hypervisor programs none of its IDs, delete a copied iommu-map: its phandle means
+    nothing.
     """
     if device.maps:
         entries = ", ".join(
@@ -191,20 +193,22 @@ def _iommu_map(device: PlanDevice, request: Request, mask: int | None) -> Iterat
             for entry in device.maps
         )
         yield f"iommu-map = {entries};"
-        # Also where it is the default: a copy of the node may have another.
+        # Also if it is the default: a copy of the node may have another mask.
         yield f"iommu-map-mask = <{0xFFFFFFFF if mask is None else mask:#x}>;"
     elif request.has_map:
         yield "/delete-property/ iommu-map; /* the hypervisor programs none of its IDs */"
 
 
 def shown(stream: AssignedStream) -> str:
-    """A stream for people: its ID, and the guest's where that is another."""
+    """Return a stream for people: its ID, and the guest's ID if that differs."""
     is_same = stream.pmaster == stream.vmaster
     return f"{stream.pmaster:#x}" if is_same else f"{stream.pmaster:#x}@{stream.vmaster:#x}"
 
 
 def _specifier(interrupt: ViommuInterrupt, cells: int) -> str:
-    """An interrupt specifier of the guest's GIC: type, number, flags, and Zephyr's priority."""
+    """Return an interrupt specifier of the guest's GIC: type, number, flags, and Zephyr's
+    priority.
+    """
     number = interrupt.intid - FIRST_SPI
     if cells == ZEPHYR_CELLS:
         trigger = ZEPHYR_EDGE if interrupt.is_edge else ZEPHYR_LEVEL
@@ -219,5 +223,5 @@ def _meaning(viommu: Viommu) -> str:
 
 
 def _cells(number: int, count: int) -> str:
-    """`number` in `count` cells, the most significant first."""
+    """Return `number` in `count` cells, the most significant first."""
     return " ".join(f"{number >> 32 * i & 0xFFFFFFFF:#x}" for i in reversed(range(count)))

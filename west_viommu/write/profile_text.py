@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A profile for the Xen of a source tree, as text in the form of those that are shipped."""
+"""A profile for the Xen of a source tree, as text in the form of the shipped profiles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ _OF_VERSIONS = ("tree-bytes", "max-cells")
 
 
 def profile_text(found: XenSource) -> str:
-    """Return the text: YAML in flow style, with what was read in the source and what was not."""
+    """Return the text: YAML in flow style, with comments on which values the source does not
+    have.
+    """
     return "".join(f"{line}\n" for line in _lines(found))
 
 
@@ -53,7 +55,7 @@ def _data(found: XenSource) -> dict[str, Any]:
     if found.ram:
         data["ram"] = list(found.ram)
     data["reserved"] = {"regions": list(found.regions), "interrupts": list(found.interrupts)}
-    # Of a version that the profile does not cover, the newest that it does counts.
+    # If the profile does not cover the version, use the newest version that it covers.
     version = found.version if found.version in base.versions else None
     newest = base.versions[-1] if base.versions else ""
     counts = version or newest
@@ -90,7 +92,9 @@ def _for_version(
 
 
 def _member(key: str, value: Any, indent: str = "  ") -> Iterator[str]:
-    """Yield the lines of a key: a list of mappings, or a mapping of such, is one line each."""
+    """Yield the lines of a key: a list of mappings, or a mapping of mappings, has one line for
+    each.
+    """
     rows = isinstance(value, list) and any(isinstance(each, dict) for each in value)
     if rows:
         yield f"{indent}{json.dumps(key)}: ["

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plans and systems for people: what was bound to what, and who has what of the host."""
+"""Plans and systems for people: the binding of each device, and the owner of each host resource."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from west_viommu.write.host_overlay import cpu_limit, memory_limit
 from west_viommu.write.overlay import shown
 
 if TYPE_CHECKING:
-    # A bind run does without them.
+    # A bind run does not need these.
     from west_viommu.system.records import Domain, Judged, Stays
 
 # More masters than these behind one IOMMU are counted, not named.
@@ -25,8 +25,8 @@ _MOST_OF_DOM0 = 20
 
 
 def plan_table(plan: Plan, folder: str, files: Iterable[str], *, is_dry: bool = False) -> str:
-    """The text that `viommu bind` ends with: one paragraph per device, then the files, which a run
-    that `is_dry` has not written.
+    """Return the text that `viommu bind` ends with: one paragraph per device, then the files, which
+    a run that `is_dry` has not written.
     """
     wrote = "would write" if is_dry else "wrote"
     lines = []
@@ -71,7 +71,7 @@ def plan_table(plan: Plan, folder: str, files: Iterable[str], *, is_dry: bool = 
 
 
 def _needs(device: PlanDevice) -> Iterator[str]:
-    """Yield what `device` needs of each provider that somebody could switch off."""
+    """Yield each provider that `device` needs and that could be switched off, with the need."""
     listed: dict[tuple[str, str, str], list[str]] = {}
     for need in device.needs:
         if need.kind != FIXED:
@@ -82,7 +82,7 @@ def _needs(device: PlanDevice) -> Iterator[str]:
 
 
 def system_table(judged: Judged) -> str:
-    """The text that `viommu system` ends with: a paragraph for each domain, then what dom0 has."""
+    """Return the text that `viommu system` ends with: a paragraph for each domain, then dom0's."""
     lines: list[str] = []
     for domain in judged.domains:
         lines += _domain(domain)
@@ -120,7 +120,7 @@ def _device(device: PlanDevice) -> Iterator[str]:
 
 
 def _marked(judged: Judged, domain: Domain) -> Iterator[str]:
-    """What comes off dom0 with the devices of `domain`, and goes to nobody."""
+    """Yield the nodes that dom0 loses with the devices of `domain`, and that go to no domain."""
     for mark in judged.marks:
         if mark.why and judged.owners[mark.device] == domain.name:
             yield f"  kept from dom0 as well: {mark.node} ({mark.why})"
@@ -141,7 +141,7 @@ def _dom0(judged: Judged) -> Iterator[str]:
 
 
 def _behind(stays: Iterable[Stays]) -> dict[str, dict[str, list[str]]]:
-    """IOMMU -> master -> its stream IDs there."""
+    """Return IOMMU -> master -> its stream IDs there."""
     found: dict[str, dict[str, list[str]]] = {}
     for each in stays:
         for iommu, first, last in each.streams:

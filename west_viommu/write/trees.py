@@ -20,14 +20,14 @@ _ABOUT = {
     "dom0less": "Xen's partial tree for a guest that Xen creates at boot (dom0less).",
     "libxl": "Xen's partial tree for a guest that xl creates: device_tree in xl.cfg.",
 }
-# What dtc compares each with each for, and dtlib has seen to already.
+# Checks in which dtc compares every pair of names; dtlib has made them already.
 _UNNEEDED = ("duplicate_node_names", "duplicate_property_names")
 # dtc needs a tenth of a second for the largest trees of real boards.
 MOST_SECONDS = 30.0
 
 
 def partial_tree_source(tree: PartialTree) -> str:
-    """The text of passthrough-*.dts."""
+    """Return the text of passthrough-*.dts."""
     lines = [
         _ABOUT[tree.toolstack],
         "Stream IDs are the host's; the phandle beside each is put in by",
@@ -39,8 +39,8 @@ def partial_tree_source(tree: PartialTree) -> str:
 
 
 class Compilers:
-    """dtc at work on each of `sources` (name -> text), beside what this process does, as a
-    context: `with Compilers(sources) as compilers`.
+    """Runs of dtc on each of `sources` (name -> text), in parallel with this process, as a context:
+    `with Compilers(sources) as compilers`.
     """
 
     def __init__(self, sources: Mapping[str, str]):
@@ -50,7 +50,7 @@ class Compilers:
         command = ["dtc", "-q", *spared, "-I", "dts", "-O", "dtb", "-o", "-", "-"]
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         for name, source in sources.items():
-            # A file, not a pipe: while one is being filled, that of the next would wait.
+            # A file, not a pipe: while one pipe is being filled, the next one would wait.
             with scratch() as text:
                 text.write(source.encode())
                 text.seek(0)
@@ -59,7 +59,7 @@ class Compilers:
                         command, stdin=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE
                     )
                 except OSError:
-                    # No dtc, no blobs.
+                    # Without dtc, there are no blobs.
                     return
 
     def __enter__(self) -> Compilers:
@@ -73,8 +73,8 @@ class Compilers:
                     pipe.close()
 
     def blobs(self) -> dict[str, bytes]:
-        """Name -> blob; {} where there is no dtc. Raises Refused where it does not take one, or
-        takes too long.
+        """Return name -> blob; {} without dtc. Raises Refused if dtc refuses a source, or takes too
+        long.
         """
         found = {}
         for name, process in self._running.items():
@@ -109,7 +109,7 @@ def xen_tree(host: str, tree: Tree, overlay: bytes) -> bytes | None:
     blob = content(host) if is_blob(host) else _compiled(tree)
     if blob is None:
         return None
-    # Late: it imports much, and a bind run needs none of it.
+    # Imported late: it imports much, and a bind run does not need it.
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="viommu-") as folder:

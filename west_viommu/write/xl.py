@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from west_viommu.system.records import Domain, DomainFiles
 
 
-# The bytes from a first to behind a last one, and what is to stand there.
+# The first byte, the byte after the last one, and the replacement.
 _Edit = tuple[int, int, bytes]
 
 
 def xl_diff(config: XlConfig, right: RightLists) -> Iterator[str]:
-    """Yield the lines of the diff; none if nothing changes."""
+    """Yield the lines of the diff; nothing if the lists are right."""
     fixed = fixed_source(config, right)
     before, after = (
         text.decode("utf-8", "backslashreplace").splitlines(keepends=True)
@@ -44,7 +44,7 @@ def xl_diff(config: XlConfig, right: RightLists) -> Iterator[str]:
 
 
 def fixed_source(config: XlConfig, right: RightLists) -> bytes:
-    """Return the text of the configuration with right lists."""
+    """Return the text of the configuration with corrected lists."""
     stays: dict[str, Callable[[str], object]] = {
         "dtdev": lambda text: text if text in right.paths else None,
         "irqs": lambda text: _intid(text) if _intid(text) in right.intids else None,
@@ -81,7 +81,7 @@ def _edits(
     stay: Callable[[str], object],
     added: list[bytes],
 ) -> Iterator[_Edit]:
-    """Yield what takes items out of a list, and puts others in behind its last one."""
+    """Yield the edits that remove items from a list, and add others after its last item."""
     seen: set[object] = set()
     left: list[XlText] = []
     for item in value.items:
@@ -106,7 +106,9 @@ def _edits(
 
 
 def _removal(source: bytes, item: XlText | XlList) -> _Edit:
-    """Return what takes an item out, with its comma, and with its line if it stands there alone."""
+    """Return the edit that removes an item, with its comma, and with its line if it stands
+    alone.
+    """
     first, last = item.span
     end = last
     while source[end : end + 1] in (b" ", b"\t", b"\n"):
@@ -167,7 +169,7 @@ def xl_domain(
     xl.cfg of a guest that `is_alone`. `has_smmuv3`: one of its devices is behind an SMMUv3.
     """
     lines = [
-        # By it, an output folder knows its own.
+        # An output folder recognizes its own files by this line.
         XL_CFG_FIRST_LINE if is_alone else SYSTEM_FIRST_LINE,
         "# Paths are relative: start xl where they lead to the files, or write others.",
         f"name = {_quoted(domain.name)}",
@@ -184,9 +186,11 @@ def xl_domain(
 
 
 def _devices(plan: Plan, tree: str) -> Iterator[str]:
-    """Yield what xl needs for the devices of `plan`; `tree` is the file of the partial tree."""
+    """Yield the settings of xl for the devices of `plan`; `tree` is the file of the partial
+    tree.
+    """
     yield f"device_tree = {_quoted(tree)}"
-    # libxl asks Xen to assign these to the guest's IOMMU context; others are behind none.
+    # libxl asks Xen to assign these to the guest's IOMMU context; the other devices have no IOMMU.
     yield _listed("dtdev", [_quoted(each.host) for each in plan.devices if each.is_protected])
     yield _listed("irqs", list(map(str, plan.intids)))
     yield "# Pages of the host, their number, and where the guest sees them, in hexadecimal."
@@ -194,7 +198,7 @@ def _devices(plan: Plan, tree: str) -> Iterator[str]:
 
 
 def _switches(plan: Plan, profile: Profile) -> Iterator[str]:
-    """Yield how the vSMMU of `plan` is switched on."""
+    """Yield the settings that switch the vSMMU of `plan` on."""
     for switch in profile.switches_for("libxl") if plan.viommu else ():
         if switch.place == "xl.cfg":
             yield switch.text
@@ -203,7 +207,7 @@ def _switches(plan: Plan, profile: Profile) -> Iterator[str]:
 
 
 def _page_range(pages: PlanRegion) -> str:
-    """Return an item of iomem: whole pages of the host, and where the guest sees them."""
+    """Return an item of iomem: whole pages of the host, and their place in the guest."""
     return f'"{pages.host // PAGE:x},{pages.size // PAGE:x}@{pages.guest // PAGE:x}"'
 
 
@@ -215,7 +219,7 @@ def _listed(key: str, items: Sequence[str]) -> str:
 
 
 def _quoted(path: str) -> str:
-    """Return a string of xl's configuration: xl takes the bytes as they are, but for these three,
+    """Return a string of xl's configuration: xl takes all bytes unchanged, except for these three,
     and has no escape for a byte (libxlu_cfg_l.l; run on 4.17 and 4.20).
     """
     escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
@@ -262,7 +266,7 @@ def _xenlib(plan: Plan) -> Iterator[str]:
 
 
 def _array(declaration: str, items: Sequence[str]) -> Iterator[str]:
-    """Yield an array with `items`; none where it would be empty, which C does not know."""
+    """Yield an array with `items`; nothing if it would be empty, as C has no empty arrays."""
     if items:
         yield f"static {declaration}[] = {{"
         yield from (f"\t{item}," for item in items)
@@ -271,7 +275,7 @@ def _array(declaration: str, items: Sequence[str]) -> Iterator[str]:
 
 
 def _c_string(text: str) -> str:
-    """Return a string of C. Octal escapes end after three digits, whatever follows."""
+    """Return a string of C. An octal escape ends after three digits, whatever follows."""
     return '"' + "".join(map(_escaped, text.encode())) + '"'
 
 
