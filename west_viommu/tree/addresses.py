@@ -10,14 +10,14 @@ from typing import NamedTuple
 from west_viommu.tree.cells import TreeError, cells, counted, joined, rows, whole_rows
 from west_viommu.tree.node import Node, Tree
 
-# Devicetree specification 0.4, 2.3.5: what a parent without the property means.
+# Devicetree specification 0.4, 2.3.5: the value if a parent lacks the property.
 DEFAULT_ADDRESS_CELLS = 2
 DEFAULT_SIZE_CELLS = 1
 # Linux reads no wider ones either (OF_MAX_ADDR_CELLS); PCI has 3.
 MAX_CELLS = 4
 _END_OF_MEMORY = 1 << 64
 _PCI_TYPES = (b"pci\0", b"pciex\0", b"vci\0", b"ht\0")
-# Real buses have 30 entries of ranges at most. More are sorted before they are searched.
+# Real buses have 30 entries of ranges at most. More entries are sorted before they are searched.
 _FEW = 64
 
 
@@ -34,12 +34,12 @@ class Region(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The address after its last one."""
+        """The address after the region's last one."""
         return self.base + self.size
 
     @property
     def ends(self) -> tuple[int, int]:
-        """Its first and its last address."""
+        """The first and the last address."""
         base, size = self
         return base, base + size - 1
 
@@ -220,7 +220,8 @@ class AddressMap:
         if self._as_xen and value:
             value = whole_rows(value, middle + size_cells)
             if not value:
-                # No whole row maps anything; only an empty property is the identity.
+                # If no whole row is there, nothing is mapped; only an empty property is the
+                # identity.
                 return (Range(0, 0, 0),)
         entries = rows(
             value,
@@ -267,7 +268,7 @@ class Windows:
 
 
 def _is_pci(bus: Node) -> bool:
-    """dt_bus_pci_match()."""
+    """Return dt_bus_pci_match() of Xen for `bus`."""
     kind = bus.properties.get("device_type", b"")
     return kind in _PCI_TYPES or bus.name.partition("@")[0] in ("pci", "pcie")
 

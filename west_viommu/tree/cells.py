@@ -13,12 +13,13 @@ class TreeError(Refused):
     """A property that does not have the form which the devicetree specification demands.
 
     `diagnostic` is the record of the mistake, without a place in a file. Code that needs the
-    property catches the error and replaces what it knows better: place, hint, node. Code that only
-    scans the tree skips the node. If nothing catches the error, it still ends as a message.
+    property catches the error and replaces the fields that it knows better: place, hint, node. Code
+    that only scans the tree skips the node. If nothing catches the error, it still ends as a
+    message.
     """
 
     def __init__(self, what: str, path: str, prop: str, expected: str = "", found: str = ""):
-        # Not Refused.__init__, which is of many diagnostics: most of these are caught.
+        # Not Refused.__init__, which is for many diagnostics: most of these errors are caught.
         Exception.__init__(self, what, path, prop, expected, found)
         self.diagnostic = Diagnostic(
             id="malformed",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SHA-256, of bytes and of a tree: the same for the same nodes and properties, in whatever file."""
+"""SHA-256, of bytes and of a tree: the same for the same nodes and properties, in any file."""
 
 from __future__ import annotations
 

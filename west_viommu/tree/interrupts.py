@@ -141,7 +141,7 @@ GIC_COMPATIBLES = frozenset(
         "qcom,msm-qgic2",
     }
 )
-# Those that Xen drives (DT_MATCH_GIC_V2, DT_MATCH_GIC_V3 in asm/gic.h, 4.17 and 4.21).
+# The GICs that Xen drives (DT_MATCH_GIC_V2, DT_MATCH_GIC_V3 in asm/gic.h, 4.17 and 4.21).
 XEN_GICS = frozenset({"arm,cortex-a15-gic", "arm,cortex-a7-gic", "arm,gic-400", GICV3})
 # First cell of a GIC specifier: the type of the interrupt.
 SPI, PPI = 0, 1
@@ -220,7 +220,7 @@ def xen_intid(specifier: tuple[int, ...]) -> Intid:
 
 
 def received(tree: Tree, node: Node, gic: Node | None) -> Received:
-    """Return the interrupts of `node`, sorted by what receives them; `gic` is the GIC of the
+    """Return the interrupts of `node`, sorted by their receiver; `gic` is the GIC of the
     hypervisor. Raises TreeError.
     """
     by_gic = []

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Phandle = NewType("Phandle", int)
 
-# "No IOMMU behind this entry": 0 is what Linux skips (of_phandle_iterator_next), 0xffffffff is
-# what dtc writes for a reference that an overlay left open.
+# "No IOMMU behind this entry": Linux skips 0 (of_phandle_iterator_next), and dtc writes 0xffffffff
+# for a reference that an overlay left open.
 NO_PHANDLES = frozenset({0, 0xFFFFFFFF})
 
 # The characters of names (devicetree specification 0.4, 2.2.1 and 2.2.4). Not compiled before they
@@ -124,7 +124,7 @@ class Tree:
             node = pending.pop()
             self._by_path[node.path] = node
             value = node.properties.get("phandle") or node.properties.get("linux,phandle")
-            # One of another length is no phandle: whoever refers to the node is told so.
+            # A value of another length is no phandle: code that refers to the node reports it.
             if value and len(value) == 4:
                 phandle = int.from_bytes(value, "big")
                 if self._by_phandle.setdefault(phandle, node) is not node:
@@ -211,7 +211,7 @@ class Tree:
         parent = self.parent(node)
         if parent is None:
             return "okay"
-        # Kept of those with children only: of a large host, most nodes have none.
+        # Kept only for nodes with children: in a large host, most nodes have no children.
         known = self._statuses.get(parent.path)
         if known is None:
             known = self._statuses[parent.path] = self.status(parent)

@@ -129,7 +129,7 @@ def _of_table(tree: Tree, row: Provider, value: bytes, written: Reference) -> Re
             width = int.from_bytes(node.properties.get(row.cells, b""), "big")
         elif numbers[at]:
             return fallback
-        # 0 stands for an entry that is left out (of_phandle_iterator_next of Linux).
+        # 0 stands for an omitted entry (of_phandle_iterator_next of Linux).
         at += 1 + width
     is_whole = at == len(numbers) and set(written.cells) <= set(named)
     return Reading(Reference(named)) if is_whole else fallback
