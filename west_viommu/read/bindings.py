@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Zephyr's devicetree bindings: which file binds a compatible, and what it declares."""
+"""Zephyr's devicetree bindings: the file that binds a compatible, and the properties it
+declares.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ PASSTHROUGH_BUS = "passthrough"
 
 
 class Binding(NamedTuple):
-    """A file with `compatible:`. `on_bus` is its `on-bus:`, None for a device on any bus; `bus`
-    the first bus that its children are on, None for that of their parent.
+    """A file with `compatible:`. `on_bus` is its `on-bus:`, None for a device on any bus; `bus` the
+    first bus that its children are on, None for the bus of their parent.
     """
 
     path: str
@@ -29,8 +31,8 @@ class Binding(NamedTuple):
 
 
 class Declared(NamedTuple):
-    """A binding: its compatible, the properties that it has, and those that it requires, each with
-    its type.
+    """A binding: its compatible, its properties, and its required properties, each with its
+    type.
     """
 
     compatible: str
@@ -44,26 +46,26 @@ def _bindings_in(directories: tuple[str, ...], rare: tuple[str, ...]) -> Binding
 
 
 def bindings_in(directories: Sequence[str], rare: Sequence[str]) -> Bindings:
-    """The bindings below `directories`, searched once for all that a run asks of them."""
+    """Return the bindings below `directories`, searched once for everything that a run needs."""
     return _bindings_in(tuple(directories), tuple(rare))
 
 
 class Bindings:
     """The bindings below some directories, as edtlib finds them.
 
-    A file named after the compatible is the rule. Only for a compatible without one is every
-    file searched, once, as Zephyr has some bindings under other names.
+    Usually the file is named after the compatible. Only for a compatible without such a file, every
+    file is searched, once, as Zephyr has some bindings under other names.
     """
 
     def __init__(self, directories: Sequence[str], rare: Iterable[str] = ()):
-        """`rare`: compatibles that will be asked for, searched for together where need be."""
+        """`rare`: compatibles that will be needed, to be searched for together if necessary."""
         self._directories = directories
         self._rare = tuple(rare)
         self._specs: dict[str, dict[str, dict[str, Any]]] = {}
 
     def binding(self, compatible: str, on_bus: str | None = None) -> Binding | None:
-        """The binding of a `compatible` device on a bus: one for that bus, else one for any
-        (edtlib, Node._init_binding).
+        """Return the binding of a `compatible` device on a bus: the one for that bus, else the one
+        for any bus (edtlib, Node._init_binding).
         """
         candidates = self._candidates(compatible)
         for bus in (on_bus, None):
@@ -73,26 +75,28 @@ class Bindings:
         return None
 
     def is_includable(self, path: str) -> bool:
-        """Whether an `include:` of the file's name means this file: of two with one name, it
-        means the later.
+        """Return whether an `include:` of the file's name means this file: of two files with the
+        same name, it means the later.
         """
         return self._by_name[os.path.basename(path)][-1] == path
 
     def content(self, path: str) -> dict[str, Any]:
-        """The mapping in the binding file `path`."""
+        """Return the mapping in the binding file `path`."""
         return _content(path)
 
     def declared(self, file_name: str) -> frozenset[str]:
-        """The properties that a binding file declares, itself or by what it includes."""
+        """Return the properties that a binding file declares, itself or by its includes."""
         return frozenset(self._specs_of(file_name))
 
     def specs(self, path: str) -> dict[str, dict[str, Any]]:
-        """What the binding file at `path` says of each property, with what it includes."""
+        """Return the specification of each property in the binding file at `path`, with its
+        includes.
+        """
         return self._merged(_content(path))
 
     def setting(self, path: str, key: str, above: Sequence[str] = ()) -> Any:
-        """The value of top-level `key` in the binding file at `path`, or in what it includes;
-        `above`: what includes that.
+        """Return the value of top-level `key` in the binding file at `path`, or in its includes;
+        `above`: the files that include it.
         """
         content = _content(path)
         if key in content:
@@ -108,15 +112,15 @@ class Bindings:
 
     def _specs_of(self, file_name: str) -> dict[str, dict[str, Any]]:
         if file_name not in self._specs:
-            # What is included in a circle declares nothing more; Zephyr complains about it.
+            # A circular include declares nothing more; Zephyr complains about it.
             self._specs[file_name] = {}
             paths = self._by_name.get(file_name)
             self._specs[file_name] = self._merged(_content(paths[-1])) if paths else {}
         return self._specs[file_name]
 
     def _merged(self, content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """The properties in `content`, over those of what it includes. `required` wins (edtlib,
-        _merge_props).
+        """Return the properties in `content`, merged over the properties of its includes.
+        `required` wins (edtlib, _merge_props).
         """
         found: dict[str, dict[str, Any]] = {}
         layers = [self._taken(each) for each in includes(content)]
@@ -129,8 +133,8 @@ class Bindings:
         return found
 
     def _taken(self, include: object) -> dict[str, dict[str, Any]]:
-        """What an item of `include:` brings: all, or what its lists leave (edtlib,
-        _filter_properties).
+        """Return the properties that an item of `include:` adds: all, or those that its lists leave
+        (edtlib, _filter_properties).
         """
         if not isinstance(include, dict):
             return self._specs_of(str(include))
@@ -143,11 +147,11 @@ class Bindings:
         }
 
     def paths(self) -> dict[str, str]:
-        """The file that an `include:` of each name means."""
+        """Return the file that an `include:` of each name means."""
         return {name: found[-1] for name, found in self._by_name.items()}
 
     def has(self, file_name: str) -> bool:
-        """Whether a binding file of this name is there."""
+        """Return whether there is a binding file of this name."""
         return file_name in self._by_name
 
     @cached_property
@@ -172,7 +176,7 @@ class Bindings:
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
-        """Paths by file name, in the order in which edtlib comes across them."""
+        """Return the paths by file name, in the order in which edtlib finds them."""
         found: dict[str, list[str]] = {}
         for directory in self._directories:
             for entry in _files(directory):
@@ -182,13 +186,13 @@ class Bindings:
 
     @cached_property
     def _found_elsewhere(self) -> dict[str, list[Binding]]:
-        """Bindings of the rare compatibles by a search through every file."""
+        """Return the bindings of the rare compatibles by a search through every file."""
         result: dict[str, list[Binding]] = {}
         contents = {path: _raw(path) for paths in self._by_name.values() for path in paths}
         everything = b"".join(contents.values())
         for compatible in self._rare:
             name = compatible.encode()
-            # Most are nowhere, and one search says so.
+            # Most are in no file, and one search of the file shows it.
             if name in everything:
                 found = (_binding(path) for path, content in contents.items() if name in content)
                 result[compatible] = [b for b in found if b and b.compatible == compatible]
@@ -196,8 +200,8 @@ class Bindings:
 
 
 def _files(directory: str) -> Iterator[os.DirEntry[str]]:
-    """The files below `directory`, those of a folder before its folders, as os.walk has them. There
-    are thousands, and os.walk takes twice the time.
+    """Yield the files below `directory`, the files of a folder before its folders, in the order of
+    os.walk, which takes twice the time for the thousands of files.
     """
     folders = []
     try:
@@ -209,18 +213,18 @@ def _files(directory: str) -> Iterator[os.DirEntry[str]]:
                 elif entry.is_file():
                     yield entry
     except (OSError, ValueError):
-        # No folder: for Zephyr to complain about.
+        # No folder: Zephyr complains about it.
         return
     for folder in folders:
         yield from _files(folder)
 
 
 def _raw(path: str) -> bytes:
-    """The bytes of a file. Plain system calls, as there are thousands of bindings."""
+    """Return the bytes of a file. Plain system calls, as there are thousands of bindings."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
-        # A dangling link: for Zephyr to complain about.
+        # A dangling link: Zephyr complains about it.
         return b""
     try:
         found = os.read(handle, _CHUNK)
@@ -242,34 +246,38 @@ def _binding(path: str) -> Binding | None:
 
 
 def _content(path: str) -> dict[str, Any]:
-    """The mapping in a YAML file; {} where it is none, which is for Zephyr to complain about."""
-    # Late: a run without Zephyr reads none, and yaml is a tenth of it.
+    """Return the mapping in a YAML file; {} if it is no mapping: Zephyr complains about it."""
+    # Late: a run without Zephyr reads no bindings, and yaml is a tenth of it.
     import yaml
 
-    # Zephyr's own choice (edtlib): the C loader where PyYAML has it.
+    # Zephyr's own choice (edtlib): the C loader if PyYAML has it.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         text = content(path, _MOST_OF_A_BINDING).decode("utf-8")
         found = yaml.load(text, Loader=loader)
     except (OSError, ArithmeticError, LookupError, RecursionError, ValueError, yaml.YAMLError):
-        # Some are PyYAML's own: for a number such as 0x_, or a day that no month has.
+        # Some errors are PyYAML's own: for a number such as 0x_, or a day that no month has.
         return {}
     return mapping(found)
 
 
 def mapping(found: object) -> dict[str, Any]:
-    """What of YAML has names, where a mapping of them is expected; {} where that is none."""
+    """Return `found`, a YAML value, if it is a mapping, with only the keys that are names; else
+    {}.
+    """
     entries = found.items() if isinstance(found, dict) else ()
     return {name: value for name, value in entries if isinstance(name, str)}
 
 
 def _listed(found: object) -> list[object]:
-    """What of YAML is a list, where one is expected; [] where it is none."""
+    """Return `found`, a YAML value, if it is a list; else []."""
     return found if isinstance(found, list) else []
 
 
 def _included(content: Mapping[str, Any]) -> list[str]:
-    """The file names in the `include:` of `content`: a list of names and of maps with a name."""
+    """Return the file names in the `include:` of `content`: a list of names and of maps with a
+    name.
+    """
     return [
         str(item.get("name", "")) if isinstance(item, dict) else str(item)
         for item in includes(content)
@@ -277,14 +285,14 @@ def _included(content: Mapping[str, Any]) -> list[str]:
 
 
 def includes(content: Mapping[str, Any]) -> list[object]:
-    """The items of the `include:` of `content`: one, or a list."""
+    """Return the items of the `include:` of `content`: one, or a list."""
     found = content.get("include")
     return [found] if isinstance(found, str) else _listed(found)
 
 
 def declared(compatibles: Iterable[str], directories: Sequence[str]) -> Declared | None:
-    """The binding that Zephyr takes for a device with `compatibles`: that of the first that has
-    one. None without any. Raises Refused where edtlib cannot read it.
+    """Return the binding that Zephyr takes for a device with `compatibles`: the binding of the
+    first compatible that has one; None if none has. Raises Refused if edtlib cannot read it.
     """
     wanted = list(compatibles)
     known = Bindings(directories, wanted)

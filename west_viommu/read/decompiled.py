@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blobs, and overlays in the form of blobs, as source that goes with other source.
+"""Blobs, and overlay blobs, as source that can be combined with other source.
 
 An overlay blob has a node for each fragment: its target, and the nodes to merge there below
-__overlay__. __fixups__ lists the cells that labels of the base fill, __local_fixups__ those with a
-phandle of the overlay's own, __symbols__ the labels that it brings (dtc, Documentation/
-dt-object-internal.txt).
+__overlay__. __fixups__ lists the cells to fill with phandles of the base's labels, __local_fixups__
+the cells with phandles of the overlay's own nodes, and __symbols__ the labels that the overlay adds
+(dtc, Documentation/dt-object-internal.txt).
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from west_viommu.tree.node import NODE_NAME, PROPERTY_NAME, Node, Tree
 
 _LABEL = r"[A-Za-z_][A-Za-z0-9_]*"
 META = frozenset({"__symbols__", "__fixups__", "__local_fixups__"})
-# Path of a node -> property -> offset of a phandle in it -> the label that it stands for.
+# Path of a node -> property -> offset of a phandle in it -> the label of the phandle's node.
 Fills = dict[str, dict[str, dict[int, str]]]
 
 
 def source_of(
     tree: Tree, file: str, written: Fills | None = None, labels: Mapping[str, str] | None = None
 ) -> str:
-    """`tree`, of `file`, as source: with /dts-v1/, or as an overlay. `written`: references that are
-    known besides, to those `labels` (by path) among others. Raises Refused for what source cannot
-    have.
+    """Return `tree`, of `file`, as source: with /dts-v1/, or as an overlay. `written`: further
+    known references, including those to `labels` (by path). Raises Refused for content that source
+    cannot have.
     """
     return _Writer(tree, file, written or {}, labels or {}).text()
 
 
 class _Target(NamedTuple):
-    """Where a fragment goes, as source has it, and the nodes to merge."""
+    """The target of a fragment, as source writes it, and the nodes to merge."""
 
     reference: str
     content: Node
@@ -50,7 +50,7 @@ class _Writer:
         self._fragments = fragments(tree)
         self._labels = {**dict(self._symbols()), **labels}
         self._fills = written
-        # Where each use of a phandle is known, the base need not leave its number free.
+        # If each use of a phandle is known, the base need not leave its number free.
         self._renumbers = self._fragments and (written or tree.node("/__local_fixups__"))
         for path, prop, offset, label in (*self._fixups(), *self._local_fixups()):
             self._fills.setdefault(path, {}).setdefault(prop, {})[offset] = label
@@ -95,8 +95,8 @@ class _Writer:
         yield "};\n"
 
     def _symbols(self) -> Iterator[tuple[str, str]]:
-        """Path -> label: those of __symbols__, and one for each node with a phandle of an overlay
-        that says where it uses them.
+        """Yield (path, label): those in __symbols__, and one for each node with a phandle if the
+        overlay lists the uses of its phandles.
         """
         local = self._tree.node("/__local_fixups__")
         if self._fragments and local:
@@ -150,7 +150,7 @@ class _Writer:
 
 
 def _value(value: bytes, fills: Mapping[int, str]) -> str:
-    """` = ...` with a label at each offset of `fills`, and bytes else."""
+    """Return ` = ...` with a label at each offset of `fills`, and bytes elsewhere."""
     parts = []
     at = 0
     for offset in sorted(fills):

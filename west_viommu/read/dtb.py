@@ -20,14 +20,16 @@ _HEADER_BYTES = {16: 36, 17: 40}
 _BEGIN_NODE, _END_NODE, _PROP, _NOP, _END = 1, 2, 3, 4, 9
 # Real trees have about 10 levels. Nested Python tuples are compared and freed recursively.
 MAX_DEPTH = 64
-# A kernel has nodes and properties as files, so no name is longer there. Each node keeps its whole
-# path: without a bound, a small blob of a long name and many nodes below it would fill the memory.
+# The kernel shows nodes and properties as files, so it has no longer names. Each node keeps its
+# whole path: without a bound, a small blob of a long name and many nodes below it would fill the
+# memory.
 MAX_NAME = 255
 MAX_PATH = 1024
-# All paths of a tree together: so many times its size. Of real ones they come to a quarter of it.
+# All paths of a tree together may be this many times its size. In real trees they are a quarter of
+# its size.
 _PATHS = 4
 _SHORT_PATHS = 1 << 16
-# Bytes. Shorter values are addresses, interrupts and IDs, and no two alike.
+# Bytes. Shorter values are addresses, interrupts and IDs, which all differ.
 _LONG = 12
 
 _TAG = Struct(">I").unpack_from
@@ -35,14 +37,14 @@ _PROPERTY = Struct(">II").unpack_from
 
 
 class DtbError(Exception):
-    """The blob breaks the format: what is wrong, and the byte of the blob where it shows."""
+    """A blob that breaks the format: the mistake, and the byte of the blob at which it shows."""
 
     def __init__(self, what: str, offset: int):
         super().__init__(f"{what} at byte {offset:#x}")
 
 
 class _Blocks:
-    """The checked header: where the structure and the strings of a blob begin and end."""
+    """The checked header: the bounds of the structure and of the strings of a blob."""
 
     __slots__ = ("memreserve", "strings", "strings_end", "struct", "struct_end")
 
@@ -77,9 +79,10 @@ class _Blocks:
 
 
 def tree_from_dtb(blob: bytes) -> Tree:
-    """The tree in `blob`. Bytes after the header's totalsize, or after the blocks, are ignored.
+    """Return the tree in `blob`. Bytes after the header's totalsize, or after the blocks, are
+    ignored.
 
-    Raises DtbError where the blob breaks the format.
+    Raises DtbError if the blob breaks the format.
     """
     blocks = _Blocks(blob)
     names: dict[int, str] = {}
@@ -110,7 +113,7 @@ def tree_from_dtb(blob: bytes) -> Tree:
             if name in properties:
                 raise DtbError(f"{open_nodes[-1][0]} has two properties {name!r}", at)
             value = blob[first : first + size]
-            # Of thousands of devices, the long values are alike: clocks, compatible, names.
+            # Thousands of devices have equal long values: clocks, compatible, names.
             properties[name] = known.setdefault(value, value) if size > _LONG else value
             at = first + (size + 3 & ~3)
         elif tag == _BEGIN_NODE:
@@ -165,12 +168,14 @@ def _memreserve(blob: bytes, at: int, end: int) -> tuple[tuple[int, int], ...]:
 
 
 def room_for_paths(size: int) -> int:
-    """The characters that all paths of a tree together may have, of a blob or a text of `size`."""
+    """Return how many characters all paths of a tree may have together, for a blob or text of
+    `size`.
+    """
     return _PATHS * size + _SHORT_PATHS
 
 
 def _path(parent: str, name: str, siblings: dict[str, Node], at: int) -> str:
-    """The path of child `name`. Raises DtbError where the name cannot be part of one."""
+    """Return the path of child `name`. Raises DtbError if the name cannot be part of a path."""
     if not name or "/" in name:
         raise DtbError(f"{parent} has a child with the name {name!r}", at)
     if len(parent) + len(name) >= MAX_PATH:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""python-devicetree's dtlib, with bounds on what a source can make it do; and the references in
-what it parsed. Its public interface has these only in the text of a property: `<&label 0x1>`,
-`&{/path}`, strings and bytes, each of a known length.
+"""python-devicetree's dtlib, with bounds on the work that a source can cause; and the references in
+the parsed tree. dtlib's public interface has references only in the text of a property: `<&label
+0x1>`, `&{/path}`, strings and bytes, each of a known length.
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ from west_viommu.read.plain_file import plain_descriptor
 from west_viommu.tree.references import NO_REFERENCE, Reference
 
 if TYPE_CHECKING:
-    # That of the dtlib which is found when a run needs one.
+    # The DT class of the dtlib that is found when a run needs it.
     _DT = Any
 else:
     _DT = object
 
-# What a property can have of a file, by /incbin/.
+# The most bytes of a file that /incbin/ can put into a property.
 _MOST_INCLUDED = 1 << 20
-# What a property can have of paths, each written as &label; dtlib copies them all for each.
+# The most characters of paths in a property, each written as &label; dtlib copies them all for
+# each.
 _MOST_PATHS = 1 << 16
 _WORD_BITS = 64
-# What it says where a cell is a word that the preprocessor left as it was.
+# dtlib's message if a cell is a word that the preprocessor left unchanged.
 _NO_NUMBER = "expected number"
 _WORD = re.compile(r"[A-Za-z_]\w*")
-# It needs a second for the largest sources of real boards.
+# dtlib needs one second for the largest sources of real boards.
 MOST_SECONDS = 20.0
-# What its code, and edtlib's, raises over text that nobody wrote to be read: 08, a number of 5,000
-# digits, a negative offset of /incbin/, a list in place of a mapping.
+# Exceptions of dtlib's and edtlib's code over unforeseen text: 08, a number of 5,000 digits, a
+# negative offset of /incbin/, a list in place of a mapping.
 UNFORESEEN = (
     ArithmeticError,
     AttributeError,
@@ -48,9 +49,9 @@ UNFORESEEN = (
     TypeError,
     ValueError,
 )
-# What dtlib has in place of one that is still to be given.
+# dtlib's placeholder for a phandle that is not assigned yet.
 _NO_PHANDLE = bytes(4)
-# The types of dtlib whose values may refer to nodes.
+# The value types of dtlib that may refer to nodes.
 _REFERRING = ("PHANDLE", "PHANDLES", "PHANDLES_AND_NUMS", "PATH", "COMPOUND")
 _PIECE = re.compile(
     r'(?P<string>"[^\\"]*(?:\\.[^\\"]*)*")'
@@ -63,13 +64,13 @@ _PIECE = re.compile(
 
 
 class Labelled:
-    """The nodes of a tree that is being parsed, by their labels. `last`: the one that was referred
-    to last; what extends it may give it another label.
+    """The nodes of a tree that is being parsed, by their labels. `last`: the node that was referred
+    to last; a statement that extends it may give it another label.
     """
 
     def __init__(self) -> None:
         self.last: Any = None
-        # None for a label that several had: which counts is for a walk of the tree to find.
+        # None for a label of several nodes: only a walk of the tree finds the one that counts.
         self._nodes: dict[str, Any] = {}
 
     def add(self, node: Any, labels: Iterable[str]) -> None:
@@ -79,7 +80,7 @@ class Labelled:
                 self._nodes[label] = None
 
     def node(self, label: str) -> Any:
-        """The node with the label; None where it is not known."""
+        """Return the node with the label; None if it is not known."""
         if self.last is not None:
             self.add(self.last, self.last.labels[-1:])
         found = self._nodes.get(label)
@@ -87,7 +88,7 @@ class Labelled:
 
 
 def _is_attached(node: Any) -> bool:
-    """Whether nobody has deleted `node`, or one above it."""
+    """Return whether neither `node` nor a node above it has been deleted."""
     while node.parent is not None:
         if node.parent.nodes.get(node.name) is not node:
             return False
@@ -96,7 +97,7 @@ def _is_attached(node: Any) -> bool:
 
 
 class Unique(list[Any]):
-    """A list that knows at once what it has."""
+    """A list with a fast membership test."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +112,7 @@ class Unique(list[Any]):
 
 
 def dtlib() -> ModuleType:
-    """Zephyr's own dtlib where ZEPHYR_BASE names a Zephyr, else PyPI's."""
+    """Return Zephyr's own dtlib if ZEPHYR_BASE names a Zephyr, else PyPI's."""
     base = os.environ.get("ZEPHYR_BASE")
     own = Path(base, "scripts/dts/python-devicetree/src") if base else None
     if own and own.is_dir() and str(own) not in sys.path:
@@ -129,7 +130,9 @@ def dtlib() -> ModuleType:
 
 
 class _Bounds(_DT):  # type: ignore[misc]
-    """What goes before the DT of the module `_dtlib`. `_deadline`: when it must have ended."""
+    """A class to put before the DT of the module `_dtlib`. `_deadline`: when parsing must have
+    ended.
+    """
 
     _dtlib: Any
     _deadline: float
@@ -137,7 +140,7 @@ class _Bounds(_DT):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **named: Any):
         self._labelled = Labelled()
         self._phandles = count(1)
-        # Each property that refers to nodes by path, and to which.
+        # Each property that refers to nodes by path, and the references.
         self._by_path: list[tuple[Any, list[str]]] = []
         try:
             super().__init__(*arguments, **named)
@@ -147,7 +150,7 @@ class _Bounds(_DT):  # type: ignore[misc]
             self._parse_error(f"this cannot be read: {error}")
 
     def _next_ref2node(self) -> Any:
-        # Of /delete-node/ and /omit-if-no-ref/.
+        # For /delete-node/ and /omit-if-no-ref/.
         node = super()._next_ref2node()
         if node.parent is None:
             self._parse_error("the root node cannot be deleted")
@@ -160,7 +163,7 @@ class _Bounds(_DT):  # type: ignore[misc]
     def _ref2node(self, name: str) -> Any:
         found = None if name.startswith("{") else self._labelled.node(name)
         if found is None:
-            # It walks the tree, and says what is wrong.
+            # super() walks the tree, and reports the mistake.
             if monotonic() > self._deadline:
                 raise self._dtlib.DTError(f"this was not read to its end within {MOST_SECONDS:g} s")
             found = super()._ref2node(name)
@@ -202,11 +205,11 @@ class _Bounds(_DT):  # type: ignore[misc]
         try:
             return len(self._ref2node(ref).path)
         except self._dtlib.DTError:
-            # It is told of the node that has it.
+            # The mistake is reported at the node that has it.
             return 0
 
     def _parse_cells(self, prop: Any, width: int) -> None:
-        # What is appended to bytes is copied with it.
+        # Appending to bytes would copy them each time.
         prop.value = prop.value if isinstance(prop.value, bytearray) else bytearray(prop.value)
         super()._parse_cells(prop, width)
 
@@ -252,17 +255,17 @@ class _Bounds(_DT):  # type: ignore[misc]
 
 
 def bounded_dt(module: ModuleType) -> Any:
-    """The class DT of dtlib `module`, which evaluates no shift beyond 64 bits (Python's numbers
-    have no end, 1 << 0xffffffff takes half a gigabyte), reads no device or large files, and ends
-    in time. dtlib itself takes the square of the time for labels, phandles and long values. All
-    that it raises is a DTError.
+    """Return the class DT of dtlib `module` with bounds: it evaluates no shift beyond 64 bits
+    (Python's numbers have no end, 1 << 0xffffffff takes half a gigabyte), reads no device or large
+    files, and ends in time. For labels, phandles and long values, it avoids dtlib's quadratic time.
+    Each exception is a DTError.
     """
     own = {"_dtlib": module, "_deadline": monotonic() + MOST_SECONDS}
     return type("BoundedDT", (_Bounds, module.DT), own)
 
 
 def references(parsed: Any, prop: Any) -> Reference:
-    """Return what dtlib property `prop` of the dtlib.DT `parsed` refers to, cell by cell."""
+    """Return the references of dtlib property `prop` of the dtlib.DT `parsed`, cell by cell."""
     if prop.type.name not in _REFERRING:
         return NO_REFERENCE
     cells: dict[int, str] = {}
@@ -284,7 +287,7 @@ def references(parsed: Any, prop: Any) -> Reference:
         elif piece["label"] or piece["path"] is not None:
             path = piece["path"]
             node = parsed.get_node(path) if path else parsed.label2node[piece["label"]]
-            # dtlib makes the path anew each time, and thousands of cells may have the same.
+            # dtlib makes the path anew each time, and thousands of cells may have the same one.
             target = intern(node.path)
             if is_inside and at % 4 == 0:
                 cells[at // 4] = target

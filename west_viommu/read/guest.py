@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A guest's finished tree, as a run of ours or a hypervisor left it, and a plan under its seal.
+"""A guest's finished tree, as a run of ours or a hypervisor left it, and a sealed plan.
 
-JSON is read as the records that describe it: what does not fit them is refused in one place.
+JSON is read as the records that describe it: values that do not fit them are refused in one place.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _Reader = Callable[[object], Any]
 
 
 class NotLike(ValueError):
-    """The JSON is not what the record says."""
+    """JSON that does not match its record."""
 
 
 def as_record(value: object, kind: type[T]) -> T:
-    """`value` of JSON as the NamedTuple `kind`. A key that the record does not have is ignored: it
-    may be of a later version. Raises NotLike.
+    """Return `value` of JSON as the NamedTuple `kind`. A key that the record does not have is
+    ignored: it may come from a later version. Raises NotLike.
     """
     found: T = _reader(kind, {})(value)
     return found
 
 
 def _reader(kind: Any, known: dict[Any, _Reader]) -> _Reader:
-    """What reads a value of that type: each type is looked at once, whatever its number."""
+    """Return the reader for values of type `kind`: each type is examined only once."""
     if kind not in known:
         known[kind] = _made(kind, known)
     return known[kind]
@@ -99,7 +99,7 @@ def _record_reader(kind: Any, fields: list[tuple[str, _Reader]]) -> _Reader:
         try:
             return kind._make(
                 [
-                    # A key with a default may be of a later version than the file.
+                    # A key with a default may be newer than the file.
                     defaults[name]
                     if name in defaults and name not in value
                     else read_field(value[name])
@@ -120,12 +120,12 @@ _GIVE = "give the guest's tree as a blob, as source, or as a /proc/device-tree d
 _NOT_OURS = "west-viommu did not write this viommu.json"
 _AGAIN = "build again, or run `viommu bind` again: its files belong together"
 
-# All files of a run together. One name can stand there in many spellings.
+# The most bytes of all files of a run together. One file can be named in many spellings.
 _MOST_OF_A_RUN = 1 << 27
 
 
 def finished_tree(file: str) -> GuestTree:
-    """The guest's tree in `file`, in any form. Raises Refused."""
+    """Return the guest's tree in `file`, in any form. Raises Refused."""
     found = read_tree(file, _GIVE)
     if os.path.isdir(file) or is_blob(file):
         return without_source(found, file)
@@ -135,8 +135,8 @@ def finished_tree(file: str) -> GuestTree:
 
 
 def sealed_plan(folder: Path) -> Plan | None:
-    """The content of viommu.json in `folder`, None where there is none. Raises Refused where the
-    files are not those that it seals.
+    """Return the content of viommu.json in `folder`; None if there is no such file. Raises Refused
+    if the sealed files have changed.
     """
     plan = folder / PLAN
     try:
@@ -150,7 +150,7 @@ def sealed_plan(folder: Path) -> Plan | None:
 
 
 def _plan(file: Path) -> Plan | None:
-    """What viommu.json says, whatever became of the files that it names."""
+    """Return the content of viommu.json, without checking the files that it names."""
     try:
         document = json.loads(content(str(file)))
         schema = document["schema"]
@@ -170,7 +170,7 @@ def _plan(file: Path) -> Plan | None:
 
 
 def _check_files(folder: Path, sums: Mapping[str, str]) -> None:
-    """Raises Refused where a file is not the one that viommu.json names."""
+    """Raise Refused if a file does not match its checksum in viommu.json."""
     left = _MOST_OF_A_RUN
     for name, digest in sums.items():
         if os.path.isabs(name) or ".." in Path(name).parts:

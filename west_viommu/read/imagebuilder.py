@@ -17,7 +17,7 @@ _NAME = rb"[A-Za-z_][A-Za-z0-9_]*"
 _ASSIGNMENT = re.compile(
     rb"(?:export[ \t]+)?(?P<name>" + _NAME + rb")(?:\[(?P<index>[0-9]{1,4})\])?(?P<adds>\+?)="
 )
-# Everything that belongs to a statement which is no assignment, for its name: NAME = value.
+# Everything that belongs to a statement other than an assignment, to find its name: NAME = value.
 _WITH_BLANKS = re.compile(rb"(?P<name>" + _NAME + rb")(?:\[[^]\n]*\])?[ \t]*\+?=")
 _BLANK = re.compile(rb"(?:[ \t\r\n;]|\\\n|#[^\n]*)+")
 _PLAIN = re.compile(rb"[^\s;|&<>()$`\"'\\]+")
@@ -26,13 +26,15 @@ _DOUBLE = re.compile(rb'"((?:[^"\\$`]|\\[\s\S])*)"')
 _ESCAPE = re.compile(rb"\\([\s\S])")
 _RUN = re.compile(rb"[$`]|\"[^\"$`]*[$`]")
 _REST = re.compile(rb"[ \t\r]*([^ \t\r\n;#]?)")
-# What names devices or their trees: without it there is nothing to judge.
+# The variables that name devices or their trees: without them there is nothing to judge.
 _NEEDED = ("_PATHS", "_DTB")
 _OF_DEVICES = ("DOMU_PASSTHROUGH_PATHS", "DOMU_PASSTHROUGH_DTB", "PASSTHROUGH_DTS_REPO")
 
 
 class Variable(NamedTuple):
-    """A variable of the script, and what it has; `number` is that of [i], None without."""
+    """A variable of the script, and its value; `number` is the index in NAME[index], None
+    without.
+    """
 
     name: str
     number: int | None
@@ -41,8 +43,8 @@ class Variable(NamedTuple):
 
 
 class Script(NamedTuple):
-    """The variables of a script in their order, and the statements that cannot be read: an error
-    for those that name devices or trees, else a warning.
+    """The variables of a script in their order, and problems for the statements that cannot be
+    read: an error if a statement names devices or trees, else a warning.
     """
 
     file: str
@@ -67,15 +69,15 @@ def read_script(file: str) -> Script:
 
 
 def script(source: bytes, file: str) -> Script:
-    """Return the variables of the text `source`, which `file` has."""
+    """Return the variables of the text `source` of `file`."""
     reader = _Reader(source, file)
     variables = tuple(reader.variables())
     return Script(file=file, variables=variables, problems=tuple(reader.problems))
 
 
 def as_meant(script: Script) -> Script:
-    """Return the script with each slip of a variable that names devices under the right name, and
-    reported.
+    """Return the script with each misspelt variable that names devices under its right name, and a
+    report of the mistake.
     """
     variables, problems = [], list(script.problems)
     for variable in script.variables:
@@ -98,7 +100,7 @@ def as_meant(script: Script) -> Script:
 
 
 class _Reader:
-    """Reads one statement after the other, and collects what cannot be read."""
+    """Reads one statement after the other, and collects those that cannot be read."""
 
     def __init__(self, source: bytes, file: str):
         self._source = source
@@ -107,7 +109,7 @@ class _Reader:
         self.problems: list[Diagnostic] = []
 
     def variables(self) -> Iterator[Variable]:
-        """Yield each assignment of a value that stands there as it is."""
+        """Yield each assignment of a literal value."""
         source, at = self._source, 0
         known: dict[tuple[str, int], str] = {}
         while True:
@@ -135,8 +137,8 @@ class _Reader:
                 yield Variable(name=name, number=number, value=known[key], line=line)
 
     def _values(self, at: int) -> tuple[list[str], int, str]:
-        """Return the value from `at` on, or several of NAME=(...); where it ends; and why it
-        cannot be read, "" if it can.
+        """Return the value from `at` on, or the values of NAME=(...); the offset after it; and the
+        reason why it cannot be read, "" if it can.
         """
         source = self._source
         if not source.startswith(b"(", at):
@@ -156,7 +158,9 @@ class _Reader:
             at = end
 
     def _word(self, at: int) -> tuple[str, int, str]:
-        """Return the word of a shell from `at` on: quoted and plain pieces without a blank."""
+        """Return the shell word from `at` on, made of quoted and plain pieces without a blank; the
+        offset after it; and the reason why it cannot be read, "" if it can.
+        """
         source, pieces = self._source, []
         while at < len(source):
             single, double = _SINGLE.match(source, at), _DOUBLE.match(source, at)
@@ -188,13 +192,17 @@ class _Reader:
         return text.decode("utf-8", "surrogateescape"), at, why
 
     def _rest_of(self, at: int) -> str:
-        """Return why what follows a value makes it another statement, "" if it does not."""
+        """Return why the text after a value makes this another statement than an assignment; "" if
+        it does not.
+        """
         rest = _REST.match(self._source, at)
         is_more = rest is not None and bool(rest[1])
         return "it is set for a command alone, or the value needs quotes" if is_more else ""
 
     def _skipped(self, at: int) -> int:
-        """Report what begins at `at` and is no assignment. Return where the next line begins."""
+        """Report the statement at `at`, which is no assignment. Return the offset of the next
+        line.
+        """
         match = _WITH_BLANKS.match(self._source, at)
         end = self._end_of_line(at)
         line = self._line(at)
@@ -231,7 +239,9 @@ class _Reader:
 
 
 def _unescaped(text: bytes) -> bytes:
-    """Return what a double-quoted string says: a backslash counts before a few characters."""
+    """Return the value of a double-quoted string: a backslash is special before a few
+    characters.
+    """
 
     def kept(match: re.Match[bytes]) -> bytes:
         if match[1] == b"\n":

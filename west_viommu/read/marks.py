@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a host tree, or an overlay for one, says of domains: the marks, and /chosen."""
+"""The domains in a host tree, or in an overlay for one: marks, and nodes in /chosen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BYTES_OF_MEMORY = 8
 
 def marks_in(file: str, guest: GuestTree, problems: list[Diagnostic]) -> Iterator[HostPath]:
     """Yield the nodes that the tree of `file` marks: by path, or as &label for a label of the host.
-    A mark with a slip in its name counts, and is among the `problems`.
+    A misspelt mark counts, and is added to the `problems`.
     """
     nodes = [node for node in guest.tree.nodes() if any(map(_is_like_a_mark, node.properties))]
     lines = _mark_lines(file) if nodes else {}
@@ -58,7 +58,9 @@ def domain_nodes(guest: GuestTree) -> list[Node]:
 
 
 def memory_of(domains: Iterable[Node], guest: GuestTree, file: str) -> Iterator[tuple[int, Where]]:
-    """Yield the memory of domains in /chosen, in MiB: 64 bits, in KiB (booting.txt of Xen)."""
+    """Yield the memory of domains in /chosen, in MiB; the tree has 64 bits, in KiB (booting.txt of
+    Xen).
+    """
     for node in domains:
         value = node.properties.get("memory", b"")
         if len(value) == _BYTES_OF_MEMORY:

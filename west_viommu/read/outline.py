@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where preprocessed source opens its nodes and sets its properties; which labels it uses.
+"""The places in preprocessed source at which nodes open and properties are set; the labels it uses.
 
-dtlib parses; this only finds places. PyPI's dtlib keeps no line numbers, and no dtlib reads an
-overlay whose labels are in a base tree that is not given: both need a look at the text itself.
+dtlib parses; this module only finds places. PyPI's dtlib keeps no line numbers, and no dtlib reads
+an overlay whose base tree, with the labels, is not given: both need a look at the text itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from west_viommu.diagnostics import Diagnostic, Refused, Where
 from west_viommu.read.dtb import MAX_DEPTH, MAX_NAME, MAX_PATH, room_for_paths
 from west_viommu.read.preprocess import MARKER, unescaped
 
-# What source is made of, as far as places go.
+# The tokens of source, as far as places need them.
 TOKEN = re.compile(
     rf"(?P<marker>{MARKER.pattern})"
     r'|(?P<skip>"[^\\"]*(?:\\.[^\\"]*)*"|/\*.*?\*/|//[^\n]*)'
@@ -29,7 +29,7 @@ _DIRECTIVE = re.compile(r"/[a-z0-9-]+/")
 
 
 class LabelUse(NamedTuple):
-    """A reference `&label`; `prop` is the property whose value has it, "" outside of values."""
+    """A reference `&label`; `prop` is the property with the reference, "" outside of values."""
 
     label: str
     prop: str
@@ -37,20 +37,20 @@ class LabelUse(NamedTuple):
 
 
 class Outline:
-    """The places in one preprocessed text. What it refers to and nowhere defines is `open`.
+    """The places in one preprocessed text. Labels that it uses and does not define are `open`.
 
     `is_complete`: it has /dts-v1/, so it is meant to stand alone. `labels`: label -> path of its
     node. `uses`: every reference by label. `extended`: label -> offset and place of the first
-    statement `&label { ... };`. `rootless`: the first place that refers to a node before there is
-    a root node, if any. `includes`: each /include/.
+    statement `&label { ... };`. `rootless`: the first place that refers to a node before there is a
+    root node, if any. `includes`: each /include/.
 
-    Raises Refused, at the line, for nodes that no blob may have either: nested too deep, or with
+    Raises Refused, at the line, for nodes that no blob may have either: nested too deeply, or with
     too long a name or path.
     """
 
     def __init__(self, text: str, base: str, known: Mapping[str, str] | None = None):
-        """`base`: the node that stands for the base tree; open labels are its children, but for
-        those whose node is `known`.
+        """`base`: the node that stands for the base tree; open labels are its children, except
+        labels of a `known` node.
         """
         self.is_complete = False
         self.uses: list[LabelUse] = []
@@ -69,22 +69,24 @@ class Outline:
 
     @property
     def open_labels(self) -> list[str]:
-        """Labels that are used but not defined, in order of first use."""
+        """The labels that are used but not defined, in order of first use."""
         used = dict.fromkeys(use.label for use in self.uses)
         return [label for label in used if label not in self.labels]
 
     @property
     def open_paths(self) -> list[str]:
-        """Paths that `&{/path}` refers to and that no node definition makes, in order."""
+        """The paths that `&{/path}` refers to and that no node definition makes, in order."""
         known = {*self._defined, "/"}
         return [path for path in dict.fromkeys(self._paths_used) if path not in known]
 
     def where(self, path: str, prop: str = "") -> Where | None:
-        """Where property `prop` of the node was last set; else where the node first opens."""
+        """Return the place at which property `prop` of the node was last set; else the place at
+        which the node first opens.
+        """
         return self._properties.get((path, prop)) or self._nodes.get(path)
 
     def sets(self, path: str, prop: str) -> bool:
-        """Whether the text sets property `prop` of the node."""
+        """Return whether the text sets property `prop` of the node."""
         return (path, prop) in self._properties
 
     def _scan(self, text: str) -> None:
@@ -168,7 +170,7 @@ class Outline:
 
 
 def _bounded(path: str, where: Where) -> Where:
-    """`where`. Raises Refused where a tree must not have a node at `path`."""
+    """Return `where`. Raises Refused if a tree must not have a node at `path`."""
     if path.count("/") >= MAX_DEPTH:
         raise _unbounded(f"nodes are nested deeper than {MAX_DEPTH}", where, path)
     if len(path) > MAX_PATH:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one way in which an input is opened: plain files of a bounded size, and nothing that waits.
+"""Opens every input: only plain files of a bounded size, so that no read waits.
 
-A pipe waits for whoever writes to it, a device may have no end, and a file of holes takes no room
-on the disk and all of it in memory. The one pipe that is read is standard input, if it was asked
-for: as a file by the name STDIN.
+A pipe waits for its writer, a device may have no end, and a sparse file takes no room on the disk
+and all of it in memory. The only pipe that is read is standard input, if the user asks for it: as a
+file by the name STDIN.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from west_viommu.diagnostics import Diagnostic, Where, close_matches
 # Xen itself takes no host tree of more than 2 MiB (MAX_FDT_SIZE, asm/setup.h).
 MOST_OF_A_TREE = 1 << 24
 _CHUNK = 1 << 20
-# As the C preprocessor calls it.
+# The C preprocessor's name for it.
 STDIN = "<stdin>"
-# Neither waits for a writer nor takes a terminal over. Windows has neither flag, nor needs them.
+# Neither waits for a writer nor takes over a terminal. Windows has neither flag, nor needs them.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -32,8 +32,8 @@ _KINDS = (
     (stat.S_ISSOCK, "a socket"),
 )
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# How files begin that are given in place of a devicetree -> what each is, and the remedy, with the
-# file's name for {}.
+# The beginnings of other files that users give in place of a devicetree -> the kind of file, and
+# the remedy, with {} for the file's name.
 _FOREIGN = (
     (b"\x1f\x8b", "compressed by gzip", "unpack it: gzip -dk {}, and give what comes out"),
     (b"\xfd7zXZ\0", "compressed by xz", "unpack it: xz -dk {}, and give what comes out"),
@@ -43,12 +43,12 @@ _FOREIGN = (
     (b"\x27\x05\x19\x56", "a U-Boot image", "take its header of 64 bytes off: tail -c +65 {}"),
     (b"\x7fELF", "a program (ELF)", "give the devicetree: a blob, or its source"),
 )
-# So many bytes are enough to know one.
+# This many bytes are enough to recognize a file.
 LONGEST = max(len(magic) for magic, _, _ in _FOREIGN)
 
 
 class NotPlain(OSError):
-    """What is there is not read: it is no plain file, or too large. `hint` tells what to do."""
+    """A file that is not read, as it is no plain file or is too large. `hint` has the remedy."""
 
     def __init__(self, file: str, what: str, hint: str):
         super().__init__(errno.EINVAL, what, file)
@@ -56,11 +56,11 @@ class NotPlain(OSError):
 
 
 def plain_descriptor(file: str, flags: int = os.O_RDONLY) -> int:
-    """A descriptor of the plain file `file`, as an opener of open(). Raises OSError, NotPlain for
-    anything else than a plain file.
+    """Return a descriptor of the plain file `file`, as an opener of open(). Raises OSError, and
+    NotPlain if it is no plain file.
     """
-    # Some devices do something when they are opened, so it is looked at before; and again after,
-    # as it may be another one by then.
+    # Opening some devices has side effects, so check first; and again afterwards, as the file may
+    # have been replaced in between.
     try:
         _check_kind(file, os.stat(file))
     except ValueError:
@@ -76,12 +76,14 @@ def plain_descriptor(file: str, flags: int = os.O_RDONLY) -> int:
 
 
 def content(file: str, most: int = MOST_OF_A_TREE) -> bytes:
-    """The bytes of the plain file `file`. Raises OSError, NotPlain for more than `most`."""
+    """Return the bytes of the plain file `file`. Raises OSError, and NotPlain for more than `most`
+    bytes.
+    """
     return b"".join(pieces(file, most))
 
 
 def pieces(file: str, most: int) -> Iterator[bytes]:
-    """The `content` in pieces, of which none takes much memory."""
+    """Yield the `content` in pieces, none of which takes much memory."""
     if file == STDIN:
         if len(standard_input()) > most:
             raise _too_large(file, most)
@@ -91,7 +93,7 @@ def pieces(file: str, most: int) -> Iterator[bytes]:
     try:
         if os.fstat(descriptor).st_size > most:
             raise _too_large(file, most)
-        # Of a file that the kernel makes up, the size may be 0.
+        # If the kernel generates the file, its size may be 0.
         size = 0
         while piece := os.read(descriptor, min(_CHUNK, most + 1 - size)):
             size += len(piece)
@@ -103,7 +105,9 @@ def pieces(file: str, most: int) -> Iterator[bytes]:
 
 
 def beginning(file: str, size: int) -> bytes:
-    """The first `size` bytes of the plain file `file`, or as many as there are. Raises OSError."""
+    """Return the first `size` bytes of the plain file `file`, or as many as there are. Raises
+    OSError.
+    """
     if file == STDIN:
         return standard_input()[:size]
     descriptor = plain_descriptor(file)
@@ -114,8 +118,8 @@ def beginning(file: str, size: int) -> bytes:
 
 
 def check_plain(file: str, most: int = MOST_OF_A_TREE) -> None:
-    """Raises OSError where `file`, which another program is to read, cannot be read, is no plain
-    file, or has more than `most` bytes.
+    """Raise OSError if `file`, which another program will read, cannot be read, is no plain file,
+    or has more than `most` bytes.
     """
     if file == STDIN:
         b"".join(pieces(file, most))
@@ -130,13 +134,13 @@ def check_plain(file: str, most: int = MOST_OF_A_TREE) -> None:
 
 @cache
 def standard_input() -> bytes:
-    """Return what standard input has, up to one byte more than a tree may have."""
-    # Closed, it is None.
+    """Return the content of standard input, up to one byte more than a tree may have."""
+    # None if standard input is closed.
     return sys.stdin.buffer.read(MOST_OF_A_TREE + 1) if sys.stdin else b""
 
 
 def unreadable(file: str, error: OSError, hint: str) -> Diagnostic:
-    """The problem that `file` cannot be read; `hint` where nothing better is known."""
+    """Return the problem that `file` cannot be read; `hint` is for errors without a better hint."""
     if isinstance(error, NotPlain):
         hint = error.hint
     elif isinstance(error, FileNotFoundError):
@@ -148,7 +152,9 @@ def unreadable(file: str, error: OSError, hint: str) -> Diagnostic:
 
 
 def is_missing(file: str) -> bool:
-    """Whether there is nothing of that name. What else may be wrong with it, its reader tells."""
+    """Return whether there is no file of that name. Any other problem is for its reader to
+    report.
+    """
     try:
         os.stat(file)
     except FileNotFoundError:
@@ -159,7 +165,7 @@ def is_missing(file: str) -> bool:
 
 
 def near(file: str) -> str:
-    """The beginning of a hint where there is no `file`: what is there by nearly that name."""
+    """Return the beginning of a hint if there is no `file`: a file with nearly the same name."""
     folder, name = os.path.split(file)
     try:
         there = os.listdir(folder or os.curdir)
@@ -182,7 +188,9 @@ def _too_large(file: str, most: int) -> NotPlain:
 
 
 def foreign(file: str, beginning: bytes) -> Diagnostic | None:
-    """Return why the file `file`, of that `beginning`, is no devicetree; None if it may be one."""
+    """Return why the file `file`, which starts with `beginning`, is no devicetree; None if it may
+    be one.
+    """
     for magic, what, remedy in _FOREIGN:
         if beginning.startswith(magic):
             return Diagnostic(
@@ -197,7 +205,7 @@ def foreign(file: str, beginning: bytes) -> Diagnostic | None:
 def shipped(name: str, in_checkout: str) -> str:
     """Return the path of a file or folder that a wheel installs as `name` beside the modules
     (pyproject.toml), and that a checkout has at `in_checkout`. There is no link between the two, as
-    git on Windows makes text of links.
+    git on Windows turns links into text files.
     """
     installed = os.path.join(PACKAGE, name)
     if os.path.exists(installed):

@@ -30,11 +30,11 @@ _OPTIONS = ("-x", "assembler-with-cpp", "-nostdinc", "-undef", "-D__DTS__", "-E"
 _PREPROCESSORS = (("cpp",), ("gcc", "-E"), ("clang", "-E"), ("cc", "-E"))
 # The largest sources of real boards come to 2 MB, in a tenth of a second.
 _LIMITS = {"RLIMIT_FSIZE": 1 << 24, "RLIMIT_AS": 1 << 30, "RLIMIT_CPU": 10}
-# A program that waits for a pipe needs no time of the processor.
+# A program that waits for a pipe uses no processor time.
 MOST_SECONDS = 20.0
 _MOST_ERRORS = 1 << 16
-# From the beginning of a line: the line of the source follows, which may be of any length. Compiled
-# where there is an error.
+# At the beginning of a line: the line of the source follows, which may be of any length. Compiled
+# only if there is an error.
 _ERROR = (
     r"(?m)^(?P<file>(?:[A-Za-z]:)?[^:\n]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.+)"
 )
@@ -48,16 +48,16 @@ _ZEPHYR_INCLUDE_DIRS = (
     "dts",
 )
 
-# What gcc and clang call it in a marker.
+# gcc's and clang's name for it in a line marker.
 _COMMAND_LINE = ("<command-line>", "<command line>")
 MARKER = re.compile(r'^#(?:line)?[ \t]+(\d+)[ \t]+"((?:[^\\"\n]|\\.)*)"[^\n]*', re.MULTILINE)
-# The preprocessor puts "./" before the name of a file that -include gave it. And a line marker of
-# the source's own may name no file: it says nothing.
+# The preprocessor puts "./" before the name of a file that -include gave it. And a line marker in
+# the source itself may have no file name: it has no meaning.
 _ODD_MARKER = re.compile(r'^(?:(# \d+ ")\./|# \d+ ""[^\n]*)', re.MULTILINE)
 
 
 class Preprocessing:
-    """A preprocessor that runs."""
+    """A running preprocessor."""
 
     def __init__(
         self,
@@ -74,9 +74,9 @@ class Preprocessing:
         self._errors = errors
 
     def text(self) -> str:
-        """Return the files one after the other, as the devicetree compiler is to see them. Line
-        markers say which line is of which file. What an earlier run of ours generated is left out.
-        Raises Refused.
+        """Return the files one after the other, as the devicetree compiler will see them. Line
+        markers show the file and line of each part. Text that an earlier run of ours generated is
+        left out. Raises Refused.
         """
         try:
             status = self._process.wait(MOST_SECONDS)
@@ -98,9 +98,9 @@ def preprocessing(
 ) -> Iterator[Preprocessing]:
     """Run the preprocessor over `files` while the context lasts. Raises Refused.
 
-    A few macros can stand for more text than there is memory, and a device or a pipe can be
-    included. So the outputs go to files, of which the system limits the size, and the time is
-    limited as well.
+    A few macros can expand to more text than fits into memory, and a device or a pipe can be
+    included. So the outputs go to files with a size limit of the system, and the time is limited as
+    well.
     """
     problems = [problem for file in files if (problem := unfit(file))]
     if problems:
@@ -111,7 +111,7 @@ def preprocessing(
     for file in files:
         command += ["-include", file] if file != STDIN else []
     with scratch() as output, scratch() as errors, _standard_input(files) as given:
-        # An interrupt that came before we know the process would leave it to itself.
+        # An interrupt before the process is known would leave it running.
         _hold_interrupts(True)
         try:
             process = _started([*command, "-"], given, output, errors)
@@ -119,7 +119,7 @@ def preprocessing(
                 _hold_interrupts(False)
                 yield Preprocessing(command[0], files, process, output, errors)
             finally:
-                # A session of its own does not hear of Ctrl-C.
+                # Ctrl-C does not reach a session of its own.
                 end(process, is_session=True)
         finally:
             _hold_interrupts(False)
@@ -148,9 +148,9 @@ def _standard_input(files: Sequence[str]) -> Iterator[BinaryIO | int]:
 def _started(
     command: Sequence[str], given: BinaryIO | int, output: BinaryIO, errors: BinaryIO
 ) -> subprocess.Popen[bytes]:
-    """The process of `command`. Raises Refused."""
+    """Return the process of `command`. Raises Refused."""
     try:
-        # gcc starts others, which would outlive it: they are ended together, as a session.
+        # gcc starts other processes, which would outlive it: as one session, they end together.
         return subprocess.Popen(
             command,
             stdin=given,
@@ -166,15 +166,15 @@ def _started(
 
 
 def _hold_interrupts(is_held: bool) -> None:
-    """Have this thread hear of Ctrl-C later, or now."""
+    """Hold interrupts (Ctrl-C) back from this thread, or deliver them again."""
     if hasattr(signal, "pthread_sigmask"):
         how = signal.SIG_BLOCK if is_held else signal.SIG_UNBLOCK
         signal.pthread_sigmask(how, {signal.SIGINT})
 
 
 def _limiting() -> Callable[[], None] | None:
-    """What bounds the process in which it is called, and those that this starts; None on Windows,
-    which has no such bounds.
+    """Return a function that limits the process that calls it, and its children; None on Windows,
+    which has no such limits.
     """
     try:
         import resource
@@ -187,7 +187,7 @@ def _limiting() -> Callable[[], None] | None:
             what = getattr(resource, name)
             soft, hard = resource.getrlimit(what)
             if hard == resource.RLIM_INFINITY or hard > most:
-                # macOS has the names of all three, and takes not each.
+                # macOS has the names of all three limits, but does not accept each.
                 with suppress(OSError, ValueError):
                     resource.setrlimit(what, (most, hard))
 
@@ -195,7 +195,7 @@ def _limiting() -> Callable[[], None] | None:
 
 
 def unfit(file: str) -> Diagnostic | None:
-    """Why `file` cannot be read; None if it can."""
+    """Return why `file` cannot be read; None if it can."""
     try:
         check_plain(file)
         start = beginning(file, LONGEST)
@@ -205,12 +205,12 @@ def unfit(file: str) -> Diagnostic | None:
 
 
 def source_files(file: str) -> list[str]:
-    """`file` and everything that it includes."""
+    """Return `file` and every file that it includes."""
     return named_files(preprocessed([file]))
 
 
 def named_files(text: str) -> list[str]:
-    """The files that `text`, which went through the preprocessor, is made of."""
+    """Return the files that make up `text`, which is preprocessed."""
     named = dict.fromkeys(unescaped(found[2]) for found in MARKER.finditer(text))
     return [name for name in named if os.path.isfile(name)]
 
@@ -221,7 +221,7 @@ def first_files(text: str) -> list[str]:
     is_on_command_line = False
     for marker in MARKER.finditer(text):
         name = unescaped(marker[2])
-        # 1: a file begins here; 2: one goes on.
+        # 1: a file begins here; 2: a file goes on.
         if is_on_command_line and marker[0].endswith('" 1'):
             found.append(name)
         is_on_command_line = name in _COMMAND_LINE
@@ -229,8 +229,8 @@ def first_files(text: str) -> list[str]:
 
 
 def decoded(output: bytes, file: str) -> str:
-    """What the preprocessor made, as text, without what an earlier run of ours generated. Raises
-    Refused where it is not UTF-8; `file` is named where no place is known.
+    """Return the preprocessor's output as text, without the text that an earlier run of ours
+    generated. Raises Refused if it is not UTF-8; the message names `file` if no place is known.
     """
     try:
         return without_generated(_ODD_MARKER.sub(r"\1", output.decode("utf-8")))
@@ -239,7 +239,7 @@ def decoded(output: bytes, file: str) -> str:
 
 
 def _no_text(output: bytes, at: int, file: str) -> Diagnostic:
-    """What is wrong with `output`, which has no character `at` that offset."""
+    """Return the diagnostic of `output`, which is no text at offset `at`."""
     until = output.find(b"\n", at) + 1 or len(output)
     before = output[:at].decode("utf-8", "surrogateescape")
     line = before + output[at:until].decode("utf-8", "surrogateescape")
@@ -270,9 +270,9 @@ def _preprocessor() -> Sequence[str]:
 
 
 def _is_there(program: str) -> bool:
-    """Whether the system would find `program`."""
+    """Return whether the system would find `program`."""
     if os.name != "posix":
-        # It may have a suffix. Late, as shutil imports all that packs files.
+        # Its name may have a suffix. Late, as shutil imports all compression modules.
         import shutil
 
         return bool(shutil.which(program))
@@ -296,7 +296,7 @@ def _zephyr_include_dirs() -> list[str]:
 
 
 def _errors(stderr: str, files: Sequence[str]) -> list[Diagnostic]:
-    """What the preprocessor complains of, each complaint at its place."""
+    """Return the complaints of the preprocessor, each at its place."""
     hint = "give the folder of an included file with -I, a macro with -D; or set ZEPHYR_BASE"
     found = [
         Diagnostic(
@@ -314,14 +314,14 @@ def _errors(stderr: str, files: Sequence[str]) -> list[Diagnostic]:
 
 
 def without_generated(text: str) -> str:
-    """`text` without what line markers attribute to an overlay that we generated."""
+    """Return `text` without the parts that line markers attribute to our generated overlay."""
     kept = []
     at, generated = 0, False
     for marker in MARKER.finditer(text):
         if not generated:
             kept.append(text[at : marker.start()])
-        # Appended to a build's source it has its first line; after the preprocessor, only the
-        # file that it came from does.
+        # In a build's source, the overlay has its first line; after the preprocessor, only the
+        # file name in the marker identifies it.
         ours = text.startswith(OVERLAY_FIRST_LINE, marker.end() + 1)
         at, generated = marker.start(), ours or _is_generated(unescaped(marker[2]))
     if not generated:
@@ -330,13 +330,13 @@ def without_generated(text: str) -> str:
 
 
 def line_marker(file: str, line: int) -> str:
-    """The line marker that says: the next line is this one."""
+    """Return the line marker that makes the next line `line` of `file`."""
     quoted = re.sub(r'([\\"])', r"\\\1", file)
     return f'# {line} "{quoted}"'
 
 
 def unescaped(quoted: str) -> str:
-    """The file name that a line marker has between its quotes."""
+    """Return the file name between the quotes of a line marker."""
     return re.sub(r"\\(.)", r"\1", quoted)
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other programs: files for them that nothing else sees, and their end.
+"""Other programs: private files for them, and how they end.
 
-The files are in memory if the system has such, else in its folder for temporary files; not by
-tempfile alone, which imports shutil, random and bz2 besides, a twentieth of a run of `bind`.
+The files are in memory if the system supports that, else in its folder for temporary files; not by
+tempfile alone, which also imports shutil, random and bz2, a twentieth of a run of `bind`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ _NAME = "viommu"
 
 
 def scratch() -> BinaryIO:
-    """An empty file without a name, open for reading and writing. RLIMIT_FSIZE bounds it too."""
+    """Return an empty file without a name, open for reading and writing. RLIMIT_FSIZE bounds it
+    too.
+    """
     descriptor = _in_memory()
     if descriptor is not None:
         return os.fdopen(descriptor, "w+b")
@@ -29,7 +31,7 @@ def scratch() -> BinaryIO:
 
 @contextmanager
 def scratch_path(content: bytes) -> Iterator[str]:
-    """The path by which this process can open a file with that `content`."""
+    """Yield the path by which this process can open a file with that `content`."""
     descriptor = _in_memory()
     path = f"/proc/self/fd/{descriptor}"
     if descriptor is not None:
@@ -49,7 +51,7 @@ def scratch_path(content: bytes) -> Iterator[str]:
 
 
 def _in_memory() -> int | None:
-    """A descriptor of a file in memory; None where the system has no such thing."""
+    """Return a descriptor of a file in memory; None if the system has no such files."""
     try:
         return os.memfd_create(_NAME)
     except (AttributeError, OSError):
@@ -57,8 +59,8 @@ def _in_memory() -> int | None:
 
 
 def end(process: subprocess.Popen[bytes], *, is_session: bool = False) -> None:
-    """Kill `process`, with all that it started where it has a session of its own, and take note of
-    its end.
+    """Kill `process`, and all processes that it started if it has a session of its own, and wait
+    for its end.
     """
     if process.returncode is not None:
         return
@@ -66,8 +68,8 @@ def end(process: subprocess.Popen[bytes], *, is_session: bool = False) -> None:
         process.kill()
         process.wait()
         return
-    # Not by its own methods: where Ctrl-C came within its wait(), the next one waits for ever for
-    # the lock that the first did not give back.
+    # Not by Popen's own methods: if Ctrl-C interrupted its wait(), the next wait() waits for ever
+    # for the lock that the first did not release.
     with suppress(ProcessLookupError):
         (os.killpg if is_session else os.kill)(process.pid, signal.SIGKILL)
     with suppress(ChildProcessError):
