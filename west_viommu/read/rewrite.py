@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Changes to preprocessed source before dtlib, or Zephyr, reads it.
 
-Overlays that are given alone get a base tree to stand on: what every base of a Zephyr guest of Xen
+Overlays that are given alone get a base tree: the content that every base of a Zephyr guest of Xen
 has, and each node or label that the overlays refer to. Overlays with /plugin/ become plain ones.
-And `&vsmmu { ... };` gets a node to extend: the generated overlay defines the label, and comes
-last. A value may refer to what comes later, but a statement extends only a node that is there.
+And `&vsmmu { ... };` gets a node to extend, as the generated overlay, which defines the label,
+comes last: a value may refer to a later node, but a statement extends only a node that is already
+there.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from west_viommu.read.preprocess import line_marker
 from west_viommu.read.tree import OVERLAY_CONTENT
 
 _VERSION, _PLUGIN = "/dts-v1/", "/plugin/"
-# What every base tree of a Zephyr guest of Xen says, and an overlay relies on: the cells of the
-# root, the GIC under its usual label, and the macros of zephyr/dt-bindings/
-# interrupt-controller/arm-gic.h (boards/xen/xenvm, Zephyr 3.1 to 4.3).
+# The content of every base tree of a Zephyr guest of Xen that an overlay relies on: the cells of
+# the root, the GIC under its usual label, and the macros of
+# zephyr/dt-bindings/interrupt-controller/arm-gic.h (boards/xen/xenvm, Zephyr 3.1 to 4.3).
 _ROOT_OF_BASE = "#address-cells = <2>; #size-cells = <2>; interrupt-parent = <&gic>;"
 _GIC_OF_BASE = (
     'compatible = "arm,gic"; interrupt-controller; #interrupt-cells = <{}>; #address-cells = <0>;'
 )
 _BUS_OF_BASE = "#address-cells = <2>; #size-cells = <2>; ranges;"
-# Labels that a base has for a node that is known.
+# Labels that a base has for a known node.
 KNOWN = {"passthrough": PASSTHROUGH}
 _BASE_NAME = "the base tree that is not given"
 MACROS_OF_BASE = {
@@ -41,7 +42,8 @@ MACROS_OF_BASE = {
 }
 _MACRO = re.compile(r"\b(?:" + "|".join(MACROS_OF_BASE) + r")\b")
 _GIC_HEADER = "zephyr/dt-bindings/interrupt-controller/arm-gic.h"
-# Linux's <dt-bindings/interrupt-controller/irq.h>, as a host's source has them, and Zephyr's.
+# Macros of Linux's <dt-bindings/interrupt-controller/irq.h>, which a host's source uses ->
+# Zephyr's.
 _OF_LINUX = {
     "IRQ_TYPE_EDGE_RISING": "IRQ_TYPE_EDGE",
     "IRQ_TYPE_EDGE_BOTH": "IRQ_TYPE_EDGE",
@@ -52,12 +54,12 @@ _OF_LINUX = {
 
 
 def with_macros(text: str) -> str:
-    """`text` with the numbers that the base's headers have for their macros."""
+    """Return `text` with the macros of the base's headers replaced by their numbers."""
     return _MACRO.sub(lambda macro: MACROS_OF_BASE[macro[0]], text)
 
 
 def base(labels: Iterable[str], gic_cells: int) -> str:
-    """The node that holds every label the base tree is to bring."""
+    """Return the node that holds every label which the base tree must have."""
     gic = _GIC_OF_BASE.format(gic_cells)
     children = (
         f"{label}: {label} {{ {gic if label == 'gic' else ''} }};"
@@ -71,7 +73,7 @@ def base(labels: Iterable[str], gic_cells: int) -> str:
 
 
 def prelude(outline: Outline, gic_cells: int) -> str:
-    """A base tree for overlays: what `_ROOT_OF_BASE` says, and every node that they refer to."""
+    """Return a base tree for overlays: `_ROOT_OF_BASE`, and every node that they refer to."""
     text = f"{line_marker(_BASE_NAME, 1)}\n/dts-v1/; / {{ {_ROOT_OF_BASE} }};\n"
     labels = outline.open_labels
     if "gic" not in outline.labels and "gic" not in labels:
@@ -85,7 +87,7 @@ def prelude(outline: Outline, gic_cells: int) -> str:
 
 
 def about_macro(name: str) -> str:
-    """What to do about the macro `name`, which the preprocessor did not know."""
+    """Return the hint for the macro `name`, which the preprocessor did not know."""
     if name in _OF_LINUX:
         return (
             f"it is Linux's: write Zephyr's, {_OF_LINUX[name]}; in a partial tree for Xen alone, "
@@ -99,8 +101,8 @@ def about_macro(name: str) -> str:
 
 
 class _Directive(NamedTuple):
-    """A /dts-v1/ or /plugin/ from `start` to `end`. `is_next`: nothing is between it and the one
-    before.
+    """A /dts-v1/ or /plugin/ from `start` to `end`. `is_next`: it directly follows the previous
+    directive.
     """
 
     word: str
@@ -110,10 +112,10 @@ class _Directive(NamedTuple):
 
 
 def as_plain(text: str) -> tuple[str, bool]:
-    """Preprocessed `text` with each /plugin/ blank, and the /dts-v1/ that belongs to it; and
-    whether there was one. Lines stay where they are.
+    """Return preprocessed `text` with each /plugin/ blanked, and the /dts-v1/ that belongs to it;
+    and whether there was a /plugin/. Lines keep their numbers.
 
-    dtc makes source of an overlay blob without /plugin/: behind a base, its /dts-v1/ goes as well.
+    dtc decompiles an overlay blob without /plugin/: after a base, its /dts-v1/ is blanked as well.
     """
     if _PLUGIN not in text and OVERLAY_CONTENT not in text:
         return text, False
@@ -130,7 +132,7 @@ def as_plain(text: str) -> tuple[str, bool]:
 
 
 def as_overlay(text: str) -> str:
-    """`text` with each /dts-v1/ blank."""
+    """Return `text` with each /dts-v1/ blanked."""
     return _blank(text, (each for each in _directives(text) if each.word == _VERSION))
 
 
@@ -156,9 +158,9 @@ def _blank(text: str, spans: Iterable[_Directive]) -> str:
 
 
 def with_vsmmu_node(text: str, path: str, outline: Outline, file: str) -> str:
-    """`text`, of that `outline`, with an empty node at `path` that has the label, where the text
-    extends it and nowhere defines it. Markers say that it is of `file`, our overlay, and keep the
-    lines of the rest.
+    """Return `text`, which has that `outline`, with an empty node at `path` for the vSMMU's label
+    if the text extends the label and does not define it. Line markers attribute the node to `file`,
+    our overlay, and keep the lines of the rest.
     """
     found = outline.extended.get(VSMMU_LABEL)
     if VSMMU_LABEL in outline.labels or not found:
@@ -172,7 +174,7 @@ def with_vsmmu_node(text: str, path: str, outline: Outline, file: str) -> str:
 
 
 def without_vsmmu(outline: Outline) -> Iterator[Diagnostic]:
-    """What refers to the vSMMU of a guest that gets none."""
+    """Yield a diagnostic for each reference to the vSMMU of a guest that gets no vSMMU."""
     if VSMMU_LABEL not in outline.labels:
         for use in outline.uses:
             if use.label == VSMMU_LABEL:

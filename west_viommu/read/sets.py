@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of a set that somebody else wrote, each known by its content, as domains and marks."""
+"""The files of a set that we did not generate, each recognized by its content, as domains and
+marks.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ from west_viommu.read.xl_domain import xl_domain
 from west_viommu.tree.cells import counted
 
 _GIVE = "give an xl.cfg, a partial tree, a host.overlay, or a configuration of ImageBuilder"
-# What only a configuration of ImageBuilder has, and what only one of xl has.
+# Text that only a configuration of ImageBuilder has, and text that only one of xl has.
 _SHELL = re.compile(
     rb"^[ \t]*(?:export[ \t]+)?[A-Z][A-Z0-9]*_[A-Z0-9_]+(?:\[[^]\n]*\])?[ \t]*=", re.M
 )
@@ -40,7 +42,9 @@ _NO_TREE = "the partial tree {} was not found among the files: its nodes are not
 
 
 class Sets(NamedTuple):
-    """What the files say: `configs` are those of xl, by the name of the domain."""
+    """The content of the files: `configs` are the configurations of xl, by the name of the
+    domain.
+    """
 
     domains: tuple[SetDomain, ...]
     marks: SetMarks
@@ -54,7 +58,7 @@ class Sets(NamedTuple):
 def read_sets(
     files: Sequence[str], include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
 ) -> Sets:
-    """Return what the files of a set say. Raises Refused for one that cannot be read."""
+    """Return the content of the files of a set. Raises Refused for a file that cannot be read."""
     reader = _Reader(files, include_dirs, defines)
     problems: list[Diagnostic] = []
     for file in files:
@@ -88,7 +92,7 @@ class _Reader:
         self.problems: list[Diagnostic] = []
 
     def read(self, file: str) -> None:
-        """Take what `file` says. Raises Refused."""
+        """Add the content of `file`. Raises Refused."""
         try:
             found = content(file)
         except OSError as error:
@@ -378,8 +382,8 @@ class _Reader:
         return self._trees[file]
 
     def _found(self, path: str, beside: str) -> str | None:
-        """Return the file that `path` means: among the files the one whose path ends most alike,
-        then beside the configuration, and last as source in place of the blob.
+        """Return the file that `path` means: the file of the set whose path has the longest common
+        end with it, else a file beside the configuration, else the source in place of the blob.
         """
         stem, ending = os.path.splitext(path)
         folder = os.path.dirname(beside)
@@ -418,7 +422,7 @@ def _empty(name: str, where: Where) -> SetDomain:
 
 
 def _named_apart(domains: Sequence[SetDomain]) -> Iterator[SetDomain]:
-    """Yield the domains; of one name, the later ones by their number."""
+    """Yield the domains; of several with the same name, the later ones with a number appended."""
     seen: dict[str, int] = {}
     for domain in domains:
         count = seen[domain.name] = seen.get(domain.name, 0) + 1

@@ -38,10 +38,10 @@ from west_viommu.read.tree import fragments, is_blob, not_applied, not_valid, re
 from west_viommu.tree.node import Node, Tree
 from west_viommu.tree.references import Reference, Source
 
-# Stands for the file where an overlay of fragments was written anew.
+# The name in place of a file if an overlay of fragments was rewritten.
 _APPLIED = "the overlay, applied"
 _GIVE = "give the guest's tree as source or as a blob"
-# What dtlib says -> what to do about it.
+# dtlib's message -> the remedy.
 _HINTS = {
     "expected number": "is it a macro of a file that is not included? Give the base .dts first, "
     "or -I and -D",
@@ -50,16 +50,17 @@ _HINTS = {
     "appears on": "give one of the two nodes another label; or remove it, if it is a copy",
     "expected": "correct this line, or the end of the one before it",
 }
-# More labels than these are not named one by one.
+# One message names at most this many labels.
 _MOST_LABELS = 3
-# What our dtlib says of a macro (read/dtlib.py). These are compiled where there is an error.
+# The message of our dtlib about a macro (read/dtlib.py). These are compiled only if there is an
+# error.
 _UNKNOWN_MACRO = r"(\w+) is neither a number nor a macro that is known here"
 _NODE_PATH = r"/[\w,.+@/-]+"
 _DTLIB_ERROR = r"(?s)(?P<file>.+?):(?P<line>\d+) \(column \d+\): parse error: (?P<what>.+)"
 
 
 def host_tree(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()) -> Tree:
-    """The tree of a host's .dts `file`. Raises Refused, also for an overlay."""
+    """Return the tree of a host's .dts `file`. Raises Refused, also for an overlay."""
     text, is_plugin = as_plain(preprocessed([file], include_dirs, defines))
     if is_plugin:
         raise not_applied(file)
@@ -117,7 +118,7 @@ def reading_guest(
 
 
 def guest_tree_of(file: Path) -> GuestTree:
-    """The tree of a guest's source that the preprocessor has been over. Raises Refused."""
+    """Return the tree of a guest's source that is already preprocessed. Raises Refused."""
     return _guest_tree(decoded(content(str(file)), str(file)), str(file))
 
 
@@ -126,17 +127,19 @@ def _decompiled(file: str) -> str:
         text = source_of(tree_from_dtb(content(file)), file)
     except DtbError as error:
         raise not_valid(file, error) from None
-    # One line, as a blob has none.
+    # One line, as a blob has no lines.
     return f"{line_marker(file, 1)}\n" + text.replace("\n", " ") + "\n"
 
 
 def _guest_tree(text: str, name: str, blobs: Collection[str] = ()) -> GuestTree:
-    """The tree of `text`; `name` is named where no place is known. `blobs` have no lines."""
+    """Return the tree of `text`; messages name `name` if no place is known. `blobs` have no
+    lines.
+    """
     text, has_plugin = as_plain(text)
     outline, parsed = _with_base(text, name, has_plugin or name in blobs)
     tree = _tree(parsed)
     if fragments(tree):
-        # An overlay that dtc made source of: its nodes go where its fragments say.
+        # An overlay that dtc decompiled: its nodes go to the targets of its fragments.
         applied = _applied(tree, parsed, name)
         own = {BASE[1:], *META, *(fragment.name for fragment in fragments(tree))}
         is_alone = all(child.name in own for child in tree.root.children)
@@ -161,8 +164,8 @@ def _guest_tree(text: str, name: str, blobs: Collection[str] = ()) -> GuestTree:
 
 
 def _with_base(text: str, name: str, is_linux: bool) -> tuple[Outline, Any]:
-    """The outline of `text`, and the dtlib.DT of it with the base that it goes on. `is_linux`: an
-    overlay that no Zephyr takes, so that its GIC has three cells.
+    """Return the outline of `text`, and the dtlib.DT of it together with its base. `is_linux`: an
+    overlay that Zephyr would refuse, so its GIC has three cells.
     """
     outline = Outline(text, BASE, KNOWN)
     _check(outline)
@@ -182,7 +185,7 @@ def _with_base(text: str, name: str, is_linux: bool) -> tuple[Outline, Any]:
 
 
 def _applied(tree: Tree, parsed: Any, name: str) -> str:
-    """What the fragments of `tree` say, as source in their place."""
+    """Return the fragments of `tree` as source at their targets."""
     labels = {node.path: label for label, node in parsed.label2node.items()}
     written: Fills = {}
     for node in parsed.node_iter():
@@ -198,7 +201,7 @@ def _applied(tree: Tree, parsed: Any, name: str) -> str:
 
 
 def _check(outline: Outline) -> None:
-    """Raises Refused for what neither cpp nor the outline follows."""
+    """Raise Refused for source that neither cpp nor the outline follows."""
     if outline.includes:
         what, hint = "/include/ is not followed here", 'write #include "file", as Zephyr does'
         raise Refused(
@@ -208,10 +211,10 @@ def _check(outline: Outline) -> None:
 
 
 def _check_complete(outline: Outline, hint: str, generated: Set[str] = frozenset()) -> None:
-    """Raises Refused for what a complete tree must not have and dtlib would tell without place.
-    `hint`: what to do about a label. `generated`: labels that come later.
+    """Raise Refused for content that a complete tree must not have and that dtlib would report
+    without a place. `hint`: the remedy for a label. `generated`: labels that come later.
 
-    Open labels in `iommus` are left to the requests, which know what to say about them.
+    Open labels in `iommus` are left to the requests, which have better messages for them.
     """
     open_labels = frozenset(outline.open_labels)
     undefined = {
@@ -236,8 +239,8 @@ def _check_complete(outline: Outline, hint: str, generated: Set[str] = frozenset
 def _undefined(
     labels: Mapping[str, Where], hint: str, known: Collection[str]
 ) -> Iterator[Diagnostic]:
-    """Labels that a tree does not have, by the first place that uses each. Several are one mistake:
-    the file that has them is missing.
+    """Yield a diagnostic for the labels that a tree lacks, by the first place that uses each.
+    Several are one mistake: the file that has them is missing.
     """
     if not labels:
         return
@@ -255,7 +258,7 @@ def _undefined(
 
 
 def _parsed(text: str, name: str, outline: Outline) -> Any:
-    """The dtlib.DT of `text`; `name` is named where no place is known."""
+    """Return the dtlib.DT of `text`; messages name `name` if no place is known."""
     parser = dtlib()
     with scratch_path(text.encode()) as source:
         try:
@@ -266,7 +269,7 @@ def _parsed(text: str, name: str, outline: Outline) -> Any:
 
 
 def _dtlib_problem(message: str, name: str, outline: Outline) -> Diagnostic:
-    """What dtlib says, at the place that it names, or else at that of a node that it names."""
+    """Return dtlib's message at the place that it names, or else at the node that it names."""
     match = re.fullmatch(_DTLIB_ERROR, message)
     if match:
         what, where = match["what"], Where(match["file"], int(match["line"]))
@@ -300,7 +303,7 @@ def _labels(parsed: Any) -> dict[str, str]:
 
 
 def _that_count(parsed: Any) -> list[Any]:
-    """The nodes whose references count: those that could be requests, wherever they are."""
+    """Return the nodes with references that count: all possible requests, wherever they are."""
     return [
         node
         for node in parsed.node_iter()
@@ -309,7 +312,7 @@ def _that_count(parsed: Any) -> list[Any]:
 
 
 def _references(parsed: Any, node: Any) -> Iterator[tuple[str, Reference]]:
-    """Each property of `node` that refers to nodes, and to which."""
+    """Yield each property of `node` that refers to nodes, and its references."""
     for name, prop in node.props.items():
         found = references(parsed, prop)
         if found.targets:

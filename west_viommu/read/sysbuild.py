@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""domains.yaml, which a sysbuild leaves: its images, and where each was built."""
+"""domains.yaml, which a sysbuild writes: its images, and their build directories."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class Images(NamedTuple):
 
 
 def images(build: Path) -> Images | None:
-    """The images of the sysbuild in `build`; None where it is none. Raises Refused."""
+    """Return the images of the sysbuild in `build`; None if `build` is not a sysbuild. Raises
+    Refused.
+    """
     file = build / DOMAINS
     if not os.path.exists(file):
         return None

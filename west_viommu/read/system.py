@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""system.yml: the guests of one host, each with the line of its name; or, without a system.yml,
-those of a sysbuild, or of plans.
+"""system.yml: the guests of one host, each with the line of its name; or, without a system.yml, the
+guests of a sysbuild, or of plans.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from west_viommu.system.records import Load
 
 
 def read_built(build: str | os.PathLike[str]) -> SystemFile:
-    """The images of the sysbuild in `build` that have a plan, as a system.yml would name them.
-    Raises Refused where it is no sysbuild, or has none.
+    """Return the images of the sysbuild in `build` that have a plan, as a system.yml would name
+    them. Raises Refused if `build` is no sysbuild, or has no such image.
     """
     folder = Path(build)
     found = images(folder)
@@ -41,8 +41,8 @@ def read_built(build: str | os.PathLike[str]) -> SystemFile:
 
 
 def read_folders(folders: Iterable[str]) -> SystemFile:
-    """Plans, each in its folder or in a build directory, as a system.yml would name them. Each
-    domain is called as its folder is, or as the one above where that is `viommu`.
+    """Return plans, each in its folder or in a build directory, as a system.yml would name them.
+    Each domain is named after its folder, or after the folder above if its folder is `viommu`.
     """
     entries: dict[str, Entry] = {}
     for folder in folders:
@@ -56,13 +56,13 @@ def read_folders(folders: Iterable[str]) -> SystemFile:
 
 
 def _as_name(text: str) -> str:
-    """`text` as the name of a domain: of a node of /chosen, an xl guest and a file."""
+    """Return `text` as the name of a domain: for a node of /chosen, an xl guest and a file."""
     found = re.sub(r"[^A-Za-z0-9_-]", "-", text)[:24]
     return found if found[:1].isalpha() else f"guest-{found}"
 
 
 def _plan_in(folder: str) -> str:
-    """Where the plan is: in `folder` itself, or where a build has it."""
+    """Return the folder of the plan: `folder` itself, or the plan's folder in a build."""
     own = os.path.join(folder, PLAN)
     built = os.path.join(folder, "viommu", PLAN)
     return built if os.path.isfile(built) and not os.path.isfile(own) else own
@@ -73,7 +73,7 @@ _PATHS = ("build", "kernel", "ramdisk")
 
 
 class Entry(NamedTuple):
-    """A domain as its user names it; None where that does not say. `build`: a build directory, or
+    """A domain as its user describes it; None for a missing value. `build`: a build directory, or
     the folder of a plan.
     """
 
@@ -90,7 +90,7 @@ class Entry(NamedTuple):
 
 
 class OwnFiles(NamedTuple):
-    """The files of dom0 as their user names them, and the line that does."""
+    """The files of dom0 as their user names them, and the line that names them."""
 
     kernel: str
     where: Where
@@ -99,8 +99,8 @@ class OwnFiles(NamedTuple):
 
 
 class SystemFile(NamedTuple):
-    """What a system.yml says; its paths are those of the file's folder. `base`: that folder.
-    `file`: the system.yml itself; "" where plans were named in its place (read/system.py).
+    """The content of a system.yml; its paths are relative to `base`, the file's folder. `file`: the
+    system.yml itself; "" if plans were named in its place (read/system.py).
     """
 
     base: str
@@ -114,7 +114,7 @@ class SystemFile(NamedTuple):
 
 
 def system_file(file: str) -> SystemFile:
-    """Return what `file` says. Raises Refused, with all that is wrong with it."""
+    """Return the content of `file`. Raises Refused, with all mistakes in it."""
     hints = Hints("check its path", "write what docs/formats.md shows")
     document = read_document(file, "system-file", hints)
     found = document.value

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tree in any of its forms: a blob, known by its magic, a .dts, or a directory; and HOST of the
-command line, which is such a tree.
+"""A tree in any of its forms: a blob, recognized by its magic, a .dts, or a directory; and HOST of
+the command line, which is such a tree.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from west_viommu.read.plain_file import (
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node, Tree
 
-# What a fragment of an overlay merges into its target.
+# The node of a fragment with the content that is merged into its target.
 OVERLAY_CONTENT = "__overlay__"
 _PATH = "check its path"
 _GIVE_HOST = "give the blob that Xen is booted with, its .dts, or a /proc/device-tree directory"
-# A node or property of a blob takes 12 bytes beside its name and value (devicetree specification
-# 0.4, 5.4).
+# A node or property of a blob takes 12 bytes in addition to its name and value (devicetree
+# specification 0.4, 5.4).
 _ENTRY = 12
 
 
 def read_tree(
     file: str, give: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
 ) -> Tree:
-    """The tree in `file`; what to `give` instead is the hint where it has none, and the rest is for
-    the preprocessor, if it is source. Raises Refused.
+    """Return the tree in `file`. If it has no tree, `give` is the hint; the other arguments are for
+    the preprocessor, if the file is source. Raises Refused.
     """
     try:
         return _read(file, give, include_dirs, defines)
@@ -47,13 +47,13 @@ def read_tree(
 
 
 def not_valid(file: str, error: DtbError) -> Refused:
-    """The refusal of a blob in which `error` was found."""
+    """Return the refusal of a blob in which `error` was found."""
     what = f"not a valid devicetree blob: {error}"
     return refusal("malformed", what, "the file is damaged or cut off: copy it again", file)
 
 
 def is_blob(file: str) -> bool:
-    """Whether the file `file` is a blob, by its magic. Raises OSError."""
+    """Return whether the file `file` is a blob, by its magic. Raises OSError."""
     return beginning(file, len(MAGIC)) == MAGIC
 
 
@@ -85,7 +85,7 @@ def _read(file: str, give: str, include_dirs: Sequence[str], defines: Sequence[s
 
 
 def fragments(tree: Tree) -> list[Node]:
-    """The fragments of an overlay in the form of a blob; [] for a tree that is none."""
+    """Return the fragments of an overlay blob; [] for a tree that is no overlay."""
     return [
         node
         for node in tree.root.children
@@ -94,7 +94,7 @@ def fragments(tree: Tree) -> list[Node]:
 
 
 def not_applied(file: str) -> Refused:
-    """The refusal of an overlay in place of a whole tree."""
+    """Return the refusal of an overlay in place of a whole tree."""
     return refusal(
         "malformed",
         "this is an overlay, not a whole tree",
@@ -105,7 +105,7 @@ def not_applied(file: str) -> Refused:
 
 
 def _in_its_place(found: bytes) -> str:
-    """What stands in place of a tree."""
+    """Return a description of the content that is found in place of a tree."""
     try:
         if found and found.decode("utf-8").replace("\n", "").replace("\t", "").isprintable():
             return "other text"
@@ -119,26 +119,27 @@ class DirectoryError(Exception):
 
 
 def tree_from_directory(root: str) -> Tree:
-    """The tree below `root`. Nodes and properties come in name order: a directory keeps none.
+    """Return the tree below `root`. Nodes and properties come in name order: a directory keeps no
+    order.
 
     The file `name`, which the kernel adds to every node, is left out. Raises DirectoryError, or
-    OSError where a file cannot be read.
+    OSError if a file cannot be read.
     """
-    # Devicetree specification 0.4, 3.1. The root node must have a compatible as well, but Xen
-    # gives a guest that it creates at boot none.
+    # Devicetree specification 0.4, 3.1. The root node must have a compatible as well, but Xen gives
+    # no compatible to a guest that it creates at boot.
     if not os.path.isfile(os.path.join(root, "#address-cells")):
         raise DirectoryError("this is not a devicetree: it has no file '#address-cells'")
     return Tree(_Reader().node(root, "/", "", 0))
 
 
 class _Reader:
-    """Reads nodes until they would make a larger blob than any that is read."""
+    """Reads nodes up to the size limit of a blob."""
 
     def __init__(self) -> None:
         self._left = MOST_OF_A_TREE
 
     def node(self, directory: str, path: str, name: str, depth: int) -> Node:
-        """The node in `directory`."""
+        """Return the node in `directory`."""
         if depth == MAX_DEPTH:
             raise DirectoryError(f"nodes are nested deeper than {MAX_DEPTH}")
         if len(path) > MAX_PATH:
@@ -147,7 +148,7 @@ class _Reader:
         properties: dict[str, bytes] = {}
         children: list[Node] = []
         for entry in self._entries(directory, path):
-            # A link could lead anywhere, and back to a folder above. The kernel makes none.
+            # A link could lead anywhere, even back to a folder above. The kernel makes no links.
             if entry.is_dir(follow_symlinks=False):
                 child_path = f"{path.rstrip('/')}/{entry.name}"
                 children.append(self.node(entry.path, child_path, entry.name, depth + 1))
@@ -159,7 +160,7 @@ class _Reader:
         return Node(path, name, MappingProxyType(properties), tuple(children))
 
     def _entries(self, directory: str, path: str) -> list[os.DirEntry[str]]:
-        """What is in `directory`, by name."""
+        """Return the entries of `directory`, by name."""
         found = []
         with os.scandir(directory) as entries:
             for entry in entries:
@@ -176,7 +177,9 @@ class _Reader:
 
 
 def _is_text(name: str) -> bool:
-    """Whether the name of a file was UTF-8. Python has other bytes as halves of surrogates."""
+    """Return whether the name of a file was UTF-8. Python turns other bytes into lone
+    surrogates.
+    """
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
@@ -187,8 +190,8 @@ def _is_text(name: str) -> bool:
 def read_host_tree(
     file: str, include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
 ) -> Tree:
-    """The host tree in `file`; the rest is for the preprocessor, if it is source. Raises Refused,
-    also for a tree that Xen made for dom0.
+    """Return the host tree in `file`; the other arguments are for the preprocessor, if the file is
+    source. Raises Refused, also for a tree that Xen made for dom0.
     """
     tree = read_tree(file, _GIVE_HOST, include_dirs, defines)
     if fragments(tree):
@@ -210,7 +213,9 @@ def _is_xen(node: Node) -> bool:
 
 
 def host_files(file: str) -> list[str]:
-    """The files that the host tree in `file` comes from: itself, and what its source includes."""
+    """Return the files that the host tree in `file` comes from: itself, and the files that its
+    source includes.
+    """
     if os.path.isdir(file):
         return []
     if is_blob(file):
@@ -221,7 +226,7 @@ def host_files(file: str) -> list[str]:
 
 
 def inventory_of(file: str, tree: Tree) -> Inventory:
-    """The inventory of `tree`, which `file` holds. Raises Refused for what is malformed in it."""
+    """Return the inventory of `tree`, from `file`. Raises Refused if `tree` is malformed."""
     found, errors = inventory(tree)
     if errors:
         raise Refused(malformed_host(file, error) for error in errors)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""West's configuration, and the build directory that `west build` would find. To import west costs
-more than the rest of a run.
+"""West's configuration, and the build directory that `west build` would find. Importing west takes
+longer than the rest of a run.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from configparser import ConfigParser
     from pathlib import Path
 
-# West's own has a few lines.
+# West's own file has a few lines.
 _MOST_OF_WEST = 1 << 20
 WEST_FILES = (os.path.join(".west", "config"), ".westconfig")
 _CACHE = "CMakeCache.txt"
-# No path has a zero byte, and what asks the system for one raises.
+# Without zero bytes, as no path has one and system calls raise on them.
 _HOME = r"(?m)^CMAKE_HOME_DIRECTORY:INTERNAL=([^\0\n]*)$"
 # As in is_zephyr_build() of Zephyr's scripts/west_commands/build_helpers.py.
 _ZEPHYR = r"(?m)^ZEPHYR_BASE\b"
-# What west takes for a format of Python's could ask for a name of 99,999,999,999 characters.
+# West takes the option as a Python format string, which could ask for a name of 99,999,999,999
+# characters.
 _WIDTH = r"\{[^{}]*[:!]"
 _LONGEST_FORMAT = 4096
 _DEFAULT = "build"
@@ -34,38 +35,38 @@ _HOST = "viommu_host.txt"
 
 
 def west_option(app: str, section: str, key: str) -> str | None:
-    """What `west config SECTION.KEY` says in the workspace of `app`."""
+    """Return the value of `west config SECTION.KEY` in the workspace of `app`."""
     values = (parser.get(section, key, fallback=None) for parser, _ in west_configs(app, None))
     return next((value for value in values if value), None)
 
 
 def west_board(app: str) -> str | None:
-    """The board that `west build` would take for a new build."""
+    """Return the board that `west build` would take for a new build."""
     return os.environ.get("BOARD") or west_option(app, "build", "board")
 
 
 def west_wants_colour(app: str, workspace: str | None = None) -> bool:
-    """Whether `west config color.ui`, in the workspace of `app`, leaves west its colours."""
+    """Return whether `west config color.ui`, in the workspace of `app`, allows colours."""
     try:
         for parser, _ in west_configs(app, workspace):
             value = parser.get("color", "ui", fallback=None)
             if value is not None:
                 return parser.BOOLEAN_STATES.get(value.lower(), True)
     except Refused:
-        # What is wrong with that file is told where it matters.
+        # A mistake in that file is reported by the code that needs the file.
         pass
     return True
 
 
 def west_topdir(app: str) -> str | None:
-    """The west workspace of `app`."""
+    """Return the west workspace of `app`."""
     file = _workspace_config(app)
     return file and os.path.dirname(os.path.dirname(file))
 
 
 def west_configs(app: str, workspace: str | None) -> list[tuple[ConfigParser, str]]:
-    """West's configuration files, the workspace's before the user's. Read with configparser: to
-    import west costs more than the rest of a run.
+    """Return west's configuration files, the workspace's before the user's. Read with configparser:
+    importing west takes longer than the rest of a run.
     """
     files = [_workspace_config(workspace or app), _user_config()]
     there = [file for file in files if file and os.path.exists(file)]
@@ -91,7 +92,7 @@ def west_configs(app: str, workspace: str | None) -> list[tuple[ConfigParser, st
 
 
 def _not_of_west(file: str, error: Exception) -> Diagnostic:
-    """Why west cannot read its configuration `file` either, by what configparser says."""
+    """Return why west cannot read its configuration `file` either, by configparser's message."""
     line, hint = getattr(error, "lineno", None), "correct the line"
     name = getattr(error, "option", None) or getattr(error, "section", None)
     if isinstance(error, UnicodeEncodeError):
@@ -129,8 +130,9 @@ def line_in(file: str, key: str) -> int | None:
 
 
 def west_build_dir(app: str | None) -> Path | None:
-    """The build that is where `west build`, run here, looks for one (find_build_dir() of the same
-    file); None where there is none. With `app`, one of the application in that folder.
+    """Return the build directory that `west build`, run here, would use (find_build_dir() of the
+    same file); None if it does not exist. With `app`, it must be for the application in that
+    folder.
     """
     for folder in _candidates(app or os.curdir):
         cache = _cache(folder)
@@ -144,7 +146,7 @@ def west_build_dir(app: str | None) -> Path | None:
 
 
 def application_of(build: Path) -> str | None:
-    """The folder of the application that `build` is of, where that is known and still there.
+    """Return the folder of the application that `build` is for, if it is known and still there.
     Raises Refused.
     """
     home = re.search(_HOME, _cache(build))
@@ -152,8 +154,8 @@ def application_of(build: Path) -> str | None:
 
 
 def host_given_to(build: str, app: str) -> str | None:
-    """The host that was given to `build` of the application in `app` alone, by -D, the environment
-    or CMakeLists.txt (zephyr/cmake/dts.cmake leaves it); None where it was not.
+    """Return the host that was given to `build` of the application in `app` alone, by -D, the
+    environment or CMakeLists.txt (zephyr/cmake/dts.cmake stores it); None if it was not given.
     """
     try:
         found = os.fsdecode(content(os.path.join(build, _HOST)))
@@ -176,8 +178,8 @@ def _candidates(app: str) -> Iterator[Path]:
 
 
 def _formatted(form: str, app: str) -> str | None:
-    """The directory of `build.dir-fmt`; None where it needs what only a `west build` knows, or is
-    more than a path with names of west's.
+    """Return the directory of `build.dir-fmt`; None if it needs a value that only `west build`
+    knows, or is not just a path with west's names.
     """
     if len(form) > _LONGEST_FORMAT or re.search(_WIDTH, form):
         return None
@@ -186,7 +188,7 @@ def _formatted(form: str, app: str) -> str | None:
     within = os.path.relpath(source, top) if os.path.commonpath([source, top]) == top else ""
     values = {
         "west_topdir": top,
-        # As west has it: relative to here; nothing where this is inside of it.
+        # As in west: relative to here; empty if this folder is inside of it.
         "source_dir": "" if _is_below(os.getcwd(), source) else os.path.relpath(source),
         "source_dir_workspace": within,
         "app": os.path.basename(source),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A profile for the Xen in a source tree: the constants of its public headers, and its version.
 
-The C preprocessor reads the headers. What they do not say, such as how a vSMMU is switched on, is
-what a shipped profile says, and is named. No function of C is read.
+The C preprocessor reads the headers. Facts that they lack, such as how a vSMMU is switched on, come
+from a shipped profile, which is named. No C function is read.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from west_viommu.tree.addresses import Region
 
 _LAYOUT = "include/public/arch-arm.h"
 _PHANDLES = "include/public/device_tree_defs.h"
-# xen_mk_ullong() is in xen.h, which has more than the preprocessor needs to read.
+# xen_mk_ullong() is in xen.h, which includes more than the preprocessor should read.
 _DEFINES = ("__XEN__", "__ASSEMBLY__", "__aarch64__", "xen_mk_ullong(x)=x")
 _MOST_BYTES = 1 << 20
-# Name for people, the macros of address and size, and when a guest has it.
+# Name for people, the macros of address and size, and the condition for a guest to have it.
 _REGIONS = (
     ("GIC distributor", "GICD_BASE", "GICD_SIZE", "gicv2"),
     ("GIC CPU interface", "GICC_BASE", "GICC_SIZE", "gicv2"),
@@ -56,7 +56,7 @@ _REGIONS = (
     ("ACPI tables", "ACPI_BASE", "ACPI_SIZE", "acpi"),
     ("vpl011", "PL011_BASE", "PL011_SIZE", "vpl011"),
 )
-# Name, the macros of the first and the last INTID, and when a guest has them.
+# Name, the macros of the first and the last INTID, and the condition for a guest to have them.
 _INTERRUPTS = (
     ("vpl011", "VPL011_SPI", "VPL011_SPI", "vpl011"),
     ("virtio-mmio", "VIRTIO_MMIO_SPI_FIRST", "VIRTIO_MMIO_SPI_LAST", "virtio"),
@@ -67,9 +67,9 @@ _NUMBER = re.compile(r"(0[xX][0-9a-fA-F]+|[0-9]+)[uUlL]*")
 
 
 class XenSource(NamedTuple):
-    """What the source of a Xen says: its `version`, and by the names of docs/profiles.md the vSMMU
-    (None without), the banks of memory, the regions and interrupts that are taken; and what it does
-    not say: `base` is the profile that does, and `unread` names it.
+    """The facts in the source of a Xen: its `version`, and by the names of docs/profiles.md the
+    vSMMU (None without), the banks of memory, and the occupied regions and interrupts. `unread`
+    names the missing facts, and `base` is the profile that supplies them.
     """
 
     folder: str
@@ -83,7 +83,7 @@ class XenSource(NamedTuple):
 
 
 def xen_source(folder: str) -> XenSource:
-    """Return what the source tree in `folder` says. Raises Refused if it is not one of Xen."""
+    """Return the facts in the source tree in `folder`. Raises Refused if it is not Xen's."""
     top = next((path for path in (folder, os.path.join(folder, "xen")) if _is_xen(path)), None)
     if top is None:
         raise Refused(
@@ -186,7 +186,7 @@ def _number(text: str) -> int | None:
 
 
 def _base(version: str, has_viommu: bool, has_its: bool) -> str:
-    """Return the profile that says what the headers of such a Xen do not."""
+    """Return the profile that supplies the facts which the headers of such a Xen lack."""
     if not has_viommu:
         return "xen"
     if version != "4.17":
@@ -227,8 +227,8 @@ def _regions(known: Mapping[str, int], unread: list[str]) -> Iterator[Mapping[st
 
 
 def differences(found: XenSource, other: Profile) -> Iterator[str]:
-    """Yield where the source and the profile `other` say different things, of what the source
-    says.
+    """Yield the differences between the source and the profile `other`, in the facts that the
+    source has.
     """
     viommu, theirs = found.viommu, other.viommu
     if (viommu is None) is not (theirs is None):

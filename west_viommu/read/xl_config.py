@@ -23,15 +23,15 @@ _TOKEN = re.compile(
     rb"|(?P<sign>[],=;[])|(?P<newline>\n|#.*\n)"
     rb"|(?P<text>'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\")"
 )
-# What xlu__cfgl_dequote() makes of the character after a backslash.
+# The result of xlu__cfgl_dequote() for the character after a backslash.
 _ESCAPES = dict(zip(b"\"'\\abfnrtv", b"\"'\\\a\b\f\n\r\t\v", strict=True))
 _ESCAPED = re.compile(rb"\\(?:(?P<kept>[\"'\\abfnrtv])|(?P<digit>[0-7]))", re.DOTALL)
-# What strtoul() reads of the three characters that follow \0 to \7: a blank and a sign as well.
+# strtoul() reads this from the three characters that follow \0 to \7: even a blank and a sign.
 _DECIMAL = re.compile(rb"[ \t\n\v\f\r]*[+-]?[0-9]+")
 
 
 class XlText(NamedTuple):
-    """A number or a string. `span`: where it stands in the file, in bytes."""
+    """A number or a string. `span`: its bytes in the file."""
 
     text: str
     line: int
@@ -47,8 +47,8 @@ class XlList(NamedTuple):
 
 
 class XlSetting(NamedTuple):
-    """A statement: `value` is what the key has after this line, with += added up. `written`: what
-    stands in this statement alone.
+    """A statement: `value` is the value of the key after this line, including += of earlier lines.
+    `written`: the value in this statement alone.
     """
 
     key: str
@@ -72,8 +72,8 @@ class XlConfig(NamedTuple):
 
 
 class _Token(NamedTuple):
-    """A token: its kind ("word", "number", "text", "add", "newline", "end", or a sign itself), and
-    where it stands.
+    """A token: its kind ("word", "number", "text", "add", "newline", "end", or a punctuation mark),
+    and its place.
     """
 
     kind: str
@@ -92,7 +92,7 @@ def read_xl_config(file: str) -> XlConfig:
 
 
 def xl_config(source: bytes, file: str) -> XlConfig:
-    """Return the configuration of the text `source`, which `file` has. Raises Refused."""
+    """Return the configuration of the text `source` of `file`. Raises Refused."""
     return XlConfig(file=file, settings=tuple(_Parser(source, file).statements()), source=source)
 
 
@@ -133,7 +133,7 @@ class _Parser:
                 raise self._wrong(self._token, "the end of the line, or ;")
 
     def _value(self) -> XlText | XlList:
-        """Return the value that begins here; lists in lists by a stack, as they may be deep."""
+        """Return the value that begins here. Nested lists use a stack, as they may be deep."""
         stack: list[tuple[_Token, list[XlText | XlList]]] = []
         while True:
             value: XlText | XlList
@@ -175,7 +175,7 @@ class _Parser:
         return XlList(items=tuple(items), line=opening.line, span=(opening.start, end))
 
     def _sum(self, before: XlText | XlList, added: XlText | XlList) -> XlText | XlList:
-        """Return what += makes of two values (xlu__cfg_concat_vals())."""
+        """Return the result of += for two values (xlu__cfg_concat_vals())."""
         if isinstance(before, XlList) and isinstance(added, XlList):
             return added._replace(items=before.items + added.items)
         if isinstance(before, XlText) and isinstance(added, XlText):
@@ -211,7 +211,7 @@ class _Parser:
         while at < len(source):
             match = _TOKEN.match(source, at)
             if match is None:
-                # The last character by itself ends the file in the state lexerr: no rule reports.
+                # A final character by itself ends the file in the state lexerr: no rule reports it.
                 if at + 1 == len(source):
                     break
                 raise self._lexical(at)
@@ -229,7 +229,7 @@ class _Parser:
         return bisect_left(self._ends, at) + 1
 
     def _dequoted(self, token: _Token) -> bytes:
-        """Return what a string says. xl has no \\x; of \\0 to \\7 it takes decimal digits, and
+        """Return the value of a string. xl has no \\x; for \\0 to \\7 it reads decimal digits, and
         keeps nothing (NUMERIC_CHAR of libxlu_cfg.c).
         """
         text = token.text[1:-1]
@@ -286,7 +286,7 @@ class _Parser:
         return self._refusal(what, hint, line, found=_shown(character))
 
     def _wrong(self, token: _Token, expected: str) -> Refused:
-        """Return the refusal of a token that the grammar does not have there."""
+        """Return the refusal of a token that the grammar does not allow there."""
         found = {"end": "the end of the file", "newline": "the end of the line"}.get(
             token.kind, _shown(token.text)
         )

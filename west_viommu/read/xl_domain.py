@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What xl takes from its configuration for a domain with devices: parse_config_data() of
-xl_parse.c (4.17 to 4.22), which ends the command for an item that it cannot read.
+"""The settings that xl takes from its configuration for a domain with devices: parse_config_data()
+of xl_parse.c (4.17 to 4.22), which ends the command for an item that it cannot read.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _DECIMAL = re.compile(r"[ \t\n\v\f\r]*[+-]?[0-9]+")
 _NUMBER = r"[ \t\n\v\f\r]*[+-]?(?:0[xX])?[0-9a-fA-F]+"
 _RANGE = re.compile(rf"({_NUMBER}),({_NUMBER})(?:@({_NUMBER}))?")
 _MOST_IRQ = (1 << 32) - 1
-# It is for no list.
+# This key stands for no list, so its value is not read as one.
 _NO_KEY = "iommu"
-# Keys of other tools, or mistyped, that xl passes over without a word.
+# Keys of other tools, or mistyped keys, that xl ignores without a message.
 _NEAR_MISSES = {
     "dtb": "device_tree",
     "dt": "device_tree",
@@ -44,7 +44,7 @@ _NEAR_MISSES = {
 
 
 class XlDomain(NamedTuple):
-    """What a configuration says of a domain; `copied`: dt_passthrough_nodes."""
+    """The settings of a domain in its configuration; `copied`: dt_passthrough_nodes."""
 
     name: str
     device_tree: HostPath | None
@@ -60,7 +60,9 @@ class XlDomain(NamedTuple):
 
 
 def xl_domain(config: XlConfig) -> XlDomain:
-    """Return what xl takes from `config`, with what it would refuse or pass over."""
+    """Return the settings that xl takes from `config`, and problems for those that it would refuse
+    or ignore.
+    """
     reader = _Reader(config)
     tree = reader.last.get("device_tree")
     path = None
@@ -85,7 +87,7 @@ def xl_domain(config: XlConfig) -> XlDomain:
 
 
 def statements(config: XlConfig) -> dict[str, XlSetting]:
-    """Return the statement that counts for each key. One with a slip of a key, which is reported,
+    """Return the statement that counts for each key. A misspelt key is reported, and its statement
     counts for the key that it means.
     """
     meant = {
@@ -97,7 +99,7 @@ def statements(config: XlConfig) -> dict[str, XlSetting]:
 
 
 class _Reader:
-    """Reads the lists, and collects what is wrong with them."""
+    """Reads the lists, and collects the problems in them."""
 
     def __init__(self, config: XlConfig):
         self._config = config
@@ -203,7 +205,9 @@ class _Reader:
                 )
 
     def _passthrough(self, value: XlText) -> Iterator[Diagnostic]:
-        """Yield that devices are not assigned (libxl__domain_config_setdefault(), 4.13 on)."""
+        """Yield a diagnostic if devices are not assigned (libxl__domain_config_setdefault(), 4.13
+        on).
+        """
         dtdev = self.last.get("dtdev")
         if value.text == "disabled" and dtdev and isinstance(dtdev.value, XlList):
             yield Diagnostic(
@@ -226,7 +230,7 @@ class _Reader:
 
 
 def _small(text: str, base: int) -> int:
-    """Return the number of `text`; one that is too long for 64 bits as 64 bits and one more."""
+    """Return the number in `text`; 2^65 if it is too long."""
     text = text.strip(" \t\n\v\f\r")
     return int(text, base) if len(text) < 40 else 1 << 65
 

@@ -2,12 +2,12 @@
 """YAML files that people write, checked against the schema of each.
 
 A schema (west_viommu/schemas) is the one table of the keys of a file, and editors use it as well.
-Beside keywords of JSON schema it has texts for messages: `errorMessage`, what is wrong with a value
-or anything in it; `patternErrorMessage`; `lacks`, the message if a required key is missing;
+Beside keywords of JSON schema it has texts for messages: `errorMessage`, the mistake in a value or
+anything in it; `patternErrorMessage`; `lacks`, the message if a required key is missing;
 `expected`; and `hint`. The composed YAML has the lines, so each mistake is reported with its own.
 
-The files are plain. A file of a few lines of aliases or merge keys stands for gigabytes, and a tag
-on a value that is not of its kind ends PyYAML with any exception. Neither has a use in them.
+The files are plain. A file of a few lines of aliases or merge keys expands to gigabytes, and a tag
+on a value of another kind ends PyYAML with any exception. Our files need neither.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LONGEST_SHOWN = 80
 _LAST_ADDRESS = (1 << 64) - 1
 _RESOLVED = ("bool", "float", "int", "null")
 _LINES = "write `key: value` lines"
-# Type of JSON schema -> the test of a value, what is wrong if it fails, and what to write.
+# Type of JSON schema -> the test of a value, the message if it fails, and the text to write.
 _TYPES: dict[str, tuple[Callable[[Any], bool], str, str]] = {
     "string": (lambda value: isinstance(value, str), "{key} is not text", "quote the value"),
     "integer": (
@@ -59,7 +59,7 @@ _TYPES: dict[str, tuple[Callable[[Any], bool], str, str]] = {
 
 
 class Hints(NamedTuple):
-    """What to do if a file cannot be read, is nested too deeply, or is no YAML."""
+    """The remedies if a file cannot be read, is nested too deeply, or is not YAML."""
 
     missing: str
     deep: str
@@ -80,7 +80,7 @@ class Document(NamedTuple):
 
 def read_document(file: str, schema: str, hints: Hints) -> Document:
     """Return the content of `file`, as the schema of that name has it. Raises Refused, with all
-    that is wrong.
+    mistakes.
     """
     with open(os.path.join(PACKAGE, "schemas", f"{schema}.json"), encoding="utf-8") as of_schema:
         table = json.load(of_schema)
@@ -128,7 +128,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def _number_by(construct: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Return `construct` of PyYAML without what only looks like a number: 0x_ is none."""
+    """Return `construct` of PyYAML without text that only looks like a number: 0x_ is no number."""
 
     def number(loader: _PlainLoader, node: Any) -> Any:
         if len(node.value) > _LONGEST_NUMBER:
@@ -171,7 +171,7 @@ def _refused(what: str, at: Any) -> yaml.MarkedYAMLError:
 
 
 class _Reader:
-    """Reads the composed YAML of one file by its schema, and collects what is wrong."""
+    """Reads the composed YAML of one file by its schema, and collects the problems."""
 
     def __init__(self, file: str, table: Mapping[str, Any]):
         self.problems: list[Diagnostic] = []
@@ -189,7 +189,7 @@ class _Reader:
         before = len(self.problems)
         value = self._value(node, schema, path, key)
         if len(self.problems) > before and "errorMessage" in schema:
-            # One message for all that is wrong in it.
+            # One message for all mistakes in it.
             found = self.problems[before]
             self.problems[before:] = [
                 found._replace(
@@ -330,7 +330,9 @@ class _Reader:
     def _names(
         self, node: Any, schema: Mapping[str, Any], known: Mapping[str, Any] | tuple[()]
     ) -> dict[str, Any]:
-        """Return the values of a mapping by their keys, all of them `known` unless none is."""
+        """Return the values of a mapping by their keys; an unknown key is a problem, unless `known`
+        is empty.
+        """
         names: dict[str, Any] = {}
         of_names = schema.get("propertyNames", {})
         for key, value in node.value:
@@ -347,7 +349,7 @@ class _Reader:
                 what, hint = of_names["patternErrorMessage"], of_names["hint"]
                 self._wrong(key, what, hint, found=name[:_LONGEST_SHOWN])
             else:
-                # A mapping or a list may begin below its key, which is what people look for.
+                # A mapping or a list may begin below its key, and people look for the key.
                 value.start_mark = key.start_mark
                 names[name] = value
         return names
