@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a host device to the guest node that asks for it. No I/O."""
+"""The guest nodes that ask for host devices. No I/O."""

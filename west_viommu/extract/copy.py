@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guest node for a host device: what of it, and of the nodes that it refers to, a guest of Xen
-can have, and what is left out.
+"""The guest node for a host device: the parts of it, and of the nodes that it refers to, that a
+guest of Xen can have, and the parts that are left out.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from west_viommu.tree.node import NODE_NAME, PROPERTY_NAME, Node, Tree, paths_ab
 from west_viommu.tree.providers import companions, meaning
 from west_viommu.tree.references import Reading, reading_of
 
-# As long as a node's name may be.
+# The longest name that a node may have.
 _MOST_OF_A_NAME = 31
 
 
 def kept_property(tree: Tree, own: Collection[str], node: Node, name: str) -> Property | LeftOut:
-    """Return property `name` of `node`, which is one of the devices `own` (paths) or below one: as
-    it is if it refers to nothing, or to what comes along; else why it is left out, with what
-    belongs to it.
+    """Return property `name` of `node`, which is one of the devices `own` (paths) or below one:
+    unchanged if it refers to nothing, or to nodes that are copied too; else the reason why it is
+    left out, with the properties that belong to it.
     """
     reading = reading_of(tree, node, name)
     targets = reading.reference.targets
@@ -83,7 +83,7 @@ def _stub(tree: Tree, clock: Clock, rate: int) -> Copied:
 
 
 def _key(clock: Clock) -> str:
-    """Return what stands for the host node of a stub: no path has a blank."""
+    """Return the key of a stub in place of the path of a host node: no path has a blank."""
     return str(clock)
 
 
@@ -108,9 +108,9 @@ def _numbers(node: Node, name: str) -> Iterator[int]:
 
 
 class Property(NamedTuple):
-    """A property of the guest node. `form` tells how to write it best: "" by its value,
-    "interrupts" (type, number, Linux's flags) or "iommus". `cells`: those that refer to a node
-    which comes along, index -> path of the host's.
+    """A property of the guest node. `form` is the best form to write it in: "" by its value,
+    "interrupts" (type, number, Linux's flags) or "iommus". `cells`: index of a cell that refers to
+    a copied node -> path of the host's node.
     """
 
     name: str
@@ -120,8 +120,8 @@ class Property(NamedTuple):
 
 
 class Copied(NamedTuple):
-    """A node for the guest, with the `host` node that it stands for. `remarks` are for its reader;
-    `stubs`: the nodes beside it that stand for clocks of the host.
+    """A node for the guest, with the path of the `host` node that it stands for. `remarks` are for
+    its reader; `stubs`: the nodes beside it that stand for clocks of the host.
     """
 
     name: str
@@ -133,14 +133,14 @@ class Copied(NamedTuple):
     stubs: tuple[Copied, ...] = ()
 
     def nodes(self) -> Iterator[Copied]:
-        """It and all below it."""
+        """Yield the node and all nodes below it."""
         yield self
         for child in self.children:
             yield from child.nodes()
 
     @property
     def targets(self) -> list[str]:
-        """The host nodes that it refers to, each once."""
+        """Return the host nodes that the node refers to, each once."""
         paths = (
             path
             for node in self.nodes()
@@ -150,7 +150,7 @@ class Copied(NamedTuple):
         return list(dict.fromkeys(paths))
 
 
-# Said anew, or without meaning in the guest.
+# Properties that are written anew, or that have no meaning in the guest.
 _REPLACED = frozenset(
     {
         "compatible",
@@ -179,13 +179,13 @@ def copied(
 ) -> Copied:
     """Return the guest node for the host's `node`. `declared`: the properties of Zephyr's binding,
     None if no binding is known; `along`: the paths of the other devices of the same guest. Raises
-    TreeError for what is malformed.
+    TreeError if the host tree is malformed.
     """
     return _Copier(devices, node, along).copy(declared)
 
 
 class _Copier:
-    """Copies one device of a host, and what is below it."""
+    """Copies one device of a host, and the nodes below it."""
 
     def __init__(self, devices: Devices, device: Node, along: Collection[str]):
         self._tree = devices.tree
@@ -197,7 +197,7 @@ class _Copier:
         self._addresses = address_map(devices.tree)
 
     def copy(self, declared: Collection[str] | None) -> Copied:
-        """The node itself: on the guest's /passthrough, by absolute addresses."""
+        """Return the device's node for the guest's /passthrough, with absolute addresses."""
         node = self._device
         regions = self._addresses.regions(node)
         there = [region for region in regions if region and region.size < _END_OF_SIZES]
@@ -223,7 +223,7 @@ class _Copier:
             else:
                 left_out.append(LeftOut((prop.name,), "Zephyr's binding does not have it"))
         name = node.name.split("@")[0]
-        # What else a blob has in a name could end the node that it is written into.
+        # Other characters, which a blob may have in a name, could end the node in the output.
         if not re.fullmatch(NODE_NAME, name):
             name = "device"
         return Copied(
@@ -245,8 +245,8 @@ class _Copier:
                 left_out.append(LeftOut((child.name,), "not a valid node name"))
 
     def _child(self, node: Node, routed: frozenset[Intid]) -> Copied:
-        """A node below the device, which keeps its place there. Of its interrupts Xen routes those
-        that are the device's as well.
+        """Return the copy of a node below the device, at the same place. Of its interrupts, Xen
+        routes only those that the device has as well.
         """
         kept = [
             Property(n, node.properties[n]) for n in ("compatible", "reg") if n in node.properties
@@ -270,8 +270,8 @@ class _Copier:
         return Copied(node.name, node.path, tuple(kept), tuple(left_out), children)
 
     def _rest(self, node: Node, left_out: list[LeftOut]) -> Iterator[Property]:
-        """The properties that mean the same in a guest. Those that refer to what does not come
-        along go to `left_out`.
+        """Yield the properties that mean the same in a guest. Properties that refer to nodes which
+        are not copied go to `left_out`.
         """
         kept = {
             name: kept_property(self._tree, self._own, node, name)
@@ -298,8 +298,9 @@ class _Copier:
                 yield prop
 
     def _clocks(self, node: Node, left_out: list[LeftOut]) -> dict[str, Property | LeftOut]:
-        """Return `clocks` and clock-names of `node` with a stub in place of each clock whose rate
-        the host tree states. If it does not state all of them, those with names are kept.
+        """Return `clocks` and clock-names of `node`, with a stub for each clock with a rate in the
+        host tree. If some clocks have no rate, those with a rate are kept, provided that all have
+        names.
         """
         listed = clocks(self._tree, node) if "clocks" in node.properties else None
         if not listed or all(_comes_along(self._own, clock.provider) for clock in listed):
@@ -354,14 +355,15 @@ class _Copier:
             left_out.append(LeftOut(("interrupt-names",), f"{shown}; not all are left"))
 
     def _unrouted(self, node: Node) -> Iterator[LeftOut]:
-        """The first interrupts that a guest of Xen cannot have."""
+        """Yield the first interrupts that a guest of Xen cannot have."""
         for why in first_few(self._why_unrouted(node)):
             yield LeftOut(("interrupts",), why)
 
     def _why_unrouted(self, node: Node) -> Iterator[str]:
         received = self._devices.index.interrupts(node)
         for controller, specifier in interrupts(self._tree, node) if received.others else ():
-            # Nor one that comes along: edtlib wants a binding for each interrupt controller.
+            # This includes copied controllers: edtlib wants a binding for each interrupt
+            # controller.
             if controller.path in received.others:
                 shown = " ".join(map(str, specifier))
                 kind = "is not the GIC that Xen drives" if is_gic(controller) else "is not a GIC"
@@ -392,7 +394,9 @@ class _Copier:
         yield from self._unrouted(node)
 
     def _ranges(self, node: Node, left_out: list[LeftOut]) -> Iterator[Property]:
-        """`ranges` with absolute addresses in the two cells of /passthrough, for the children."""
+        """Yield `ranges` with absolute addresses in the two cells of /passthrough, for the
+        children.
+        """
         address, size = bus_cells(node)
         if address == 0 or size == 0:
             lacking = "sizes" if address else "addresses"
@@ -414,8 +418,9 @@ class _Copier:
             yield Property("ranges", entries)
 
     def _windows(self, node: Node) -> tuple[Range, ...]:
-        """The rows of `ranges`. An empty one means the addresses of the bus above, so it is that
-        one's rows; on a tree that translates nowhere, all that the cells can say.
+        """Return the rows of `ranges`. Empty `ranges` mean the addresses of the bus above, so
+        return the rows of that bus; if no bus translates, return one row for all addresses of the
+        cells.
         """
         for bus in self._tree.lineage(node):
             rows = self._addresses.ranges(bus) if bus.path != "/" else ()

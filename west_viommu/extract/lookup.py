@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which node of the host a user means: by path, unique name, alias or label."""
+"""Finds the host node that a user means: by path, unique name, alias or label."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from west_viommu.tree.node import Node, Tree
 
 
 def node_called(devices: Devices, called: str) -> Node | Diagnostic:
-    """The one node that `called` means; what is wrong where it means none, or several."""
+    """Return the only node that `called` means; a diagnostic if it means no node, or several."""
     nodes = nodes_called(devices.tree, called)
     if not nodes:
         return no_such_node(devices, called)
@@ -29,11 +29,11 @@ def node_called(devices: Devices, called: str) -> Node | Diagnostic:
 
 
 def nodes_called(tree: Tree, called: str) -> list[Node]:
-    """The nodes that `called` means, a path, a name, an alias or a label: several where they have
-    the name.
+    """Return the nodes that `called` means, a path, a name, an alias or a label: several if they
+    have the same name.
 
-    A name may leave the unit address out. An alias is a property of /aliases; labels are those
-    of the source, or those that dtc -@ leaves in /__symbols__.
+    A name may omit the unit address. An alias is a property of /aliases; labels come from the
+    source, or from /__symbols__, which dtc -@ writes.
     """
     by_path = tree.node(called)
     if by_path and by_path is not tree.root:
@@ -50,7 +50,7 @@ def nodes_called(tree: Tree, called: str) -> list[Node]:
 
 
 def no_such_node(devices: Devices, called: str) -> Diagnostic:
-    """What is wrong with `called`, by which `nodes_called` finds nothing."""
+    """Return the diagnostic of `called` if `nodes_called` finds no node."""
     close = devices.close_names(called, _known(devices.tree))
     return Diagnostic(
         id="unknown-host-node",
@@ -88,7 +88,7 @@ def _known(tree: Tree) -> Iterator[str]:
 
 
 def labels(tree: Tree) -> dict[str, str]:
-    """Path -> the first label that its source, or /__symbols__, has for the node."""
+    """Return path -> the first label that the source, or /__symbols__, has for the node."""
     by_path: dict[str, str] = {}
     for label, path in tree.labels.items():
         by_path.setdefault(path, label)

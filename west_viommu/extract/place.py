@@ -20,8 +20,8 @@ def placed(
     domain: Collection[str],
     memory: int = 0,
 ) -> list[Copied]:
-    """Return `copies` of host nodes at addresses that a guest has free beside what the hypervisor
-    of `profile` gives it, and what its `domain` has (names.DOMAIN), and `memory` bytes of RAM.
+    """Return `copies` of host nodes at free guest addresses, which neither the hypervisor of
+    `profile` nor the guest's `domain` (names.DOMAIN) uses, nor `memory` bytes of RAM.
     """
     nodes = (devices.tree.node(copy.host) for copy in copies)
     regions = [
@@ -36,8 +36,8 @@ def placed(
 
 
 def at_places(node: Copied, places: Mapping[Region, Region]) -> Copied:
-    """Return `node` with the regions that `places` move at the guest's addresses, and xen,reg for
-    all of its regions; as it is, if none of them moves.
+    """Return `node` with the regions in `places` moved to their guest addresses, and with xen,reg
+    for all of its regions; unchanged if no region moves.
     """
     reg = next((prop for prop in node.properties if prop.name == "reg"), None)
     hosts = [Region(*row) for row in iter_unpack(">QQ", reg.value)] if reg else []

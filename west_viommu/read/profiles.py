@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Profiles: data files with what one hypervisor gives its guests. Some are shipped; a user's own is
-named by its path.
+"""Profiles: data files that describe what one hypervisor gives its guests. Some are shipped; a
+user's own profile is named by its path.
 
-To import yaml and read a profile would take a seventh of `bind`, and json as much of `list` as the
-profile itself. So the shipped files are YAML in flow style with quotes, which is an expression of
-Python as well.
+Importing yaml and reading a profile would take a seventh of `bind`, and importing json as much of
+`list` as the profile itself. So the shipped files are YAML in flow style with quotes, which is also
+a Python expression.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LIST = "`viommu profiles` shows those that are shipped; a file of your own goes
 
 
 def profile_file(name: str | None) -> str:
-    """The data file of profile `name`: a shipped one, a path, or (None) the default. Raises
+    """Return the data file of profile `name`: a shipped one, a path, or (None) the default. Raises
     Refused.
     """
     if name and is_profile_path(name):
@@ -49,8 +49,8 @@ def profile_file(name: str | None) -> str:
 
 
 def profile(name: str | None, policy: str | None) -> Profile:
-    """The profile `name` with its policy replaced; None keeps either's default. Raises Refused for
-    a name that is not known, and for a file that is no profile.
+    """Return the profile `name` with its policy replaced; None means the default of either. Raises
+    Refused for an unknown name, and for a file that is no profile.
     """
     data = content_of(name)
     return Profile(
@@ -110,14 +110,14 @@ def _versions(data: Any) -> Versions:
 
 
 def _ram(banks: Any) -> tuple[Region, ...]:
-    """The `banks` of a guest's memory: a list, the only one, or None."""
+    """Return the memory `banks` of a guest as regions: a list, a single bank, or None."""
     if isinstance(banks, dict):
         banks = [banks]
     return tuple(Region(each["base"], each["size"]) for each in banks or ())
 
 
 def _viommu(data: Any) -> Viommu | None:
-    """The vSMMU that the profile `data` describes; None where it says that there is none."""
+    """Return the vSMMU that the profile `data` describes; None if the profile has no vSMMU."""
     found = data["viommu"]
     if found is None:
         return None
@@ -168,7 +168,7 @@ def _own(file: str) -> Any:
 
 
 def _check_versions(document: Document) -> None:
-    """Raises Refused if an entry names a version that the profile does not cover."""
+    """Raise Refused if an entry names a version that the profile does not cover."""
     found = document.value
     known = found.get("versions", [])
     places: list[tuple[Any, Any]] = [(("hardware-domain",), found.get("hardware-domain", {}))]
@@ -204,7 +204,7 @@ def _shipped_name(name: str | None) -> str:
 
 
 def _known(key: str, name: str, names: Sequence[str]) -> str:
-    """`name` if it is one of `names`. Raises Refused."""
+    """Return `name` if it is one of `names`. Raises Refused."""
     if name in names:
         return name
     close = close_matches(name, names, 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was chosen: by options, then west's configuration, then viommu.yml."""
+"""Settings, from options first, then west's configuration, then viommu.yml."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from west_viommu.read.yaml_reader import Document
 
 FILE_NAME = "viommu.yml"
-# By which people call viommu.yml.
+# Other names that people give viommu.yml.
 _NEAR_MISSES = ("viommu.yaml", ".viommu.yml", "viommu.yml.txt", "west-viommu.yml")
-# Beginnings of variables that people mistype. Those of our tests begin otherwise.
+# Beginnings of mistyped variables. The variables of our tests have other beginnings.
 _NEAR_VARIABLES = tuple(
     f"VIOMMU_{word}"
     for word in ("HOST", "DTB", "DTS", "PROFIL", "VSID", "CONF", "YML", "YAML", "ERROR")
@@ -29,9 +29,9 @@ _KEYS = {"host": "host-dtb", "profile": "profile", "vsid": "vsid"}
 
 
 class Settings(NamedTuple):
-    """What was chosen; None if nothing chooses it. `files`: those that the answer came from.
-    `host_where`: the line that names the host. The others are those of viommu.yml
-    (docs/formats.md).
+    """The settings of an application; None for a setting that is not made. `files`: the files that
+    the settings came from. `host_where`: the line that names the host. The other fields are those
+    in viommu.yml (docs/formats.md).
     """
 
     host: str | None
@@ -51,7 +51,7 @@ class Settings(NamedTuple):
     hardware_domain_where: Where | None = None
 
     def check_host(self) -> None:
-        """Raises Refused if a file names the host tree, and it is not there."""
+        """Raise Refused if a file names the host tree, and it is not there."""
         if self.host and self.host_where and is_missing(self.host):
             from west_viommu.read.west import WEST_FILES
 
@@ -79,7 +79,7 @@ def settings(
     workspace: str | None = None,
 ) -> Settings:
     """Return the settings for the application in folder `app`, which is in the west `workspace`, or
-    else in the one above it.
+    else in the workspace above `app`.
 
     `options` come first, then `west config viommu.*` (a relative host is relative to `app`), then
     `config` or viommu.yml in `app` (relative to that file). Raises Refused.
@@ -123,7 +123,7 @@ def terms(chosen: Settings) -> Terms:
 
 
 def _version(chosen: Settings, known: Profile) -> str | None:
-    """Return the version of the profile that was chosen: "4.20.4" is one of "4.20". Raises
+    """Return the version of the profile that was chosen; "4.20.4" belongs to "4.20". Raises
     Refused.
     """
     wanted = chosen.xen_version
@@ -152,7 +152,7 @@ def _version(chosen: Settings, known: Profile) -> str | None:
 
 
 def _check_hardware_domain(chosen: Settings, known: Profile) -> None:
-    """Raises Refused if there is a hardware domain, and none is possible."""
+    """Raise Refused if there is a hardware domain, and the profile allows none."""
     if not chosen.has_hardware_domain:
         return
     what = ""
@@ -172,7 +172,8 @@ def _check_hardware_domain(chosen: Settings, known: Profile) -> None:
 
 def terms_of_host(chosen: Settings) -> Terms:
     """Return the terms by which the devices of a host are judged for a guest that is not known: if
-    nothing names a profile and there is a dom0, those of the default profile alone. Raises Refused.
+    nothing names a profile and there is a dom0, the terms of the default profile alone. Raises
+    Refused.
     """
     if chosen.profile or not chosen.has_dom0:
         return terms(chosen)
@@ -180,8 +181,8 @@ def terms_of_host(chosen: Settings) -> Terms:
 
 
 def config_of(file: str) -> Settings:
-    """Return what the viommu.yml `file` says. Raises Refused, with all that is wrong with it."""
-    # Late: YAML takes a tenth of a run, and most have no such file.
+    """Return the settings of the viommu.yml `file`. Raises Refused, with all mistakes in it."""
+    # Late: YAML takes a tenth of a run, and most runs have no such file.
     from west_viommu.hypervisor.assignment import Explicit, Extra
     from west_viommu.read.yaml_reader import Hints, read_document
     from west_viommu.tree.addresses import Region
@@ -232,7 +233,7 @@ def permissions(document: Document) -> tuple[Permission, ...]:
 
 
 def _of_west(app: str, workspace: str | None) -> tuple[dict[str, str | None], list[str]]:
-    """Return what west's configuration says, and its files."""
+    """Return the settings of west's configuration, and its files."""
     from west_viommu.read.west import west_configs
 
     values: dict[str, str] = {}
@@ -247,7 +248,7 @@ def _of_west(app: str, workspace: str | None) -> tuple[dict[str, str | None], li
 
 
 def _of_file(app: str, config: str | None) -> Settings:
-    """Return what viommu.yml says, its paths relative to here."""
+    """Return the settings of viommu.yml, with paths relative to the current folder."""
     file = config or os.path.normpath(os.path.join(app, FILE_NAME))
     if not config and not os.path.exists(file):
         _check_no_other(os.path.dirname(file))
@@ -260,8 +261,8 @@ def _of_file(app: str, config: str | None) -> Settings:
 
 
 def _check_variables() -> None:
-    """Raises Refused if a variable of the environment is nearly one of ours: it would count for
-    nothing, and another host or profile be taken.
+    """Raise Refused if a variable of the environment is nearly one of ours: it would be ignored,
+    and another host or profile would be used.
     """
     for name in os.environ:
         if name.startswith(_NEAR_VARIABLES) and name not in VARIABLES:
@@ -270,9 +271,7 @@ def _check_variables() -> None:
 
 
 def _check_no_other(folder: str) -> None:
-    """Raises Refused where `folder` has a viommu.yml by another name, which would count for
-    nothing.
-    """
+    """Raise Refused if `folder` has a viommu.yml under another name, which would be ignored."""
     for name in _NEAR_MISSES:
         file = os.path.join(folder, name)
         if os.path.exists(file):
@@ -282,7 +281,7 @@ def _check_no_other(folder: str) -> None:
 
 
 def _host_place(west_files: list[str]) -> Where | None:
-    """Return which line of west's configuration names the host."""
+    """Return the line of west's configuration that names the host."""
     from west_viommu.read.west import line_in
 
     for file in west_files:
@@ -293,9 +292,9 @@ def _host_place(west_files: list[str]) -> Where | None:
 
 
 def placed(key: str, value: str | None, folder: str) -> str | None:
-    """The value of a key, relative to `folder` where it is a path."""
+    """Return the value of a key; if it is a path, relative to `folder`."""
     if value and (key == "host" or (key == "profile" and is_profile_path(value))):
         path = os.path.normpath(os.path.join(folder, value))
-        # Without its ./ it would be the name of a shipped one.
+        # Without its ./ it would be the name of a shipped profile.
         return path if key == "host" or is_profile_path(path) else os.path.join(os.curdir, path)
     return value
