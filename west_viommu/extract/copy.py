@@ -140,7 +140,7 @@ class Copied(NamedTuple):
 
     @property
     def targets(self) -> list[str]:
-        """Return the host nodes that the node refers to, each once."""
+        """The host nodes that the node refers to, each once."""
         paths = (
             path
             for node in self.nodes()

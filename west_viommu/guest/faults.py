@@ -28,9 +28,9 @@ _OURS = (
 
 
 def misspelt(guest: GuestTree, asking: Collection[str]) -> Iterator[Diagnostic]:
-    """Yield a diagnostic for each property below /passthrough whose name is one edit away from one
-    of ours: a letter more, less or different, or two letters swapped. It is a warning if the node
-    or a node above it is `asking` anyway, and an error if the node would otherwise ask for nothing.
+    """Yield a diagnostic for each property below /passthrough with a name one edit away from one of
+    ours: a letter more, less or different, or two letters swapped. It is a warning if the node or a
+    node above it is `asking` anyway, and an error if the node would otherwise ask for nothing.
     """
     for node in guest.tree.nodes():
         if is_below_passthrough(node.path):
@@ -144,7 +144,7 @@ def halves(guest: GuestTree, node: Node) -> Iterator[Diagnostic]:
     """
     lineage = list(guest.tree.lineage(node))
     is_on = all(each.properties.get("status", _OKAY[0]) in _OKAY for each in lineage)
-    # A slip has its own message.
+    # A misspelt property has its own message.
     is_misspelt = any(is_slip(name, ours) for name in node.properties for ours in _OURS)
     if "xen,reg" in node.properties and is_on and not is_misspelt:
         yield Diagnostic(

@@ -36,8 +36,8 @@ XEN_GIC_PHANDLE = 65000
 
 
 class Gic(NamedTuple):
-    """The guest's GIC: `path` (None if the tree has none), `reference` ("&gic"; "" if there is
-    nothing to refer to) and `cells`, the width of an interrupt specifier.
+    """The guest's GIC: `path` (None if the tree has no GIC), `reference` ("&gic"; "" without a
+    reference) and `cells`, the width of an interrupt specifier.
     """
 
     path: str | None
@@ -67,7 +67,7 @@ NO_GIC = Gic(None, "", LINUX_CELLS)
 def guest_gic(guest: GuestTree) -> Gic:
     """Return the GIC of the guest.
 
-    A partial tree for Xen has none, or a stub named /gic, which Xen replaces by its own (Xen,
+    A partial tree for Xen has no GIC, or a stub named /gic, which Xen replaces by its own (Xen,
     docs/misc/arm/passthrough.txt); its interrupts have three cells.
     """
     for node in guest.tree.nodes():
@@ -108,8 +108,8 @@ def guest_interrupts(
 
 
 def own_lines(guest: GuestTree, gic: Gic, asking: Collection[str]) -> Iterator[tuple[str, Intid]]:
-    """Yield the SPIs of each enabled node of the guest whose path is not in `asking`. Malformed
-    nodes are left for Zephyr to complain about.
+    """Yield the SPIs of each enabled node of the guest, except the nodes at the paths `asking`.
+    Malformed nodes are left for Zephyr to complain about.
     """
     for node in guest.tree.nodes() if gic.path else ():
         is_interrupting = (

@@ -184,7 +184,7 @@ class Asked(NamedTuple):
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
-        """The problems that refuse the guest."""
+        """The errors among the problems: with them, the guest is refused."""
         return tuple(problem for problem in self.problems if not problem.warning)
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From files to trees: blobs, devicetree source, /proc/device-tree, profiles."""
+"""Reads trees and profiles from files: blobs, devicetree source, /proc/device-tree."""

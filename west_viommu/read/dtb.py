@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A devicetree blob as a tree, in one pass (devicetree specification 0.4, chapter 5).
 
-Our own walker, because it is what makes `viommu list` start fast and because the blob is
-untrusted: every offset is checked against the block that it must lie in before it is used.
+Our own parser, because it makes `viommu list` start fast and because the blob is untrusted: before
+any offset is used, it is checked against the bounds of its block.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import MappingProxyType
 from west_viommu.tree.node import Node, Tree
 
 MAGIC = b"\xd0\x0d\xfe\xed"
-# Version 16 lacks size_dt_struct; 17 is what dtc, U-Boot, QEMU and Linux write.
+# Version 16 lacks size_dt_struct; dtc, U-Boot, QEMU and Linux write version 17.
 _OLDEST_VERSION = 16
 _NEWEST_VERSION = 17
 _HEADER_BYTES = {16: 36, 17: 40}

@@ -52,7 +52,7 @@ class Script(NamedTuple):
     problems: tuple[Diagnostic, ...]
 
     def value(self, name: str, number: int | None = None) -> Variable | None:
-        """Return the variable as it is at the end of the script; bash takes NAME for NAME[0]."""
+        """Return the variable's value at the end of the script; bash takes NAME for NAME[0]."""
         for variable in reversed(self.variables):
             if variable.name == name and (variable.number or 0) == (number or 0):
                 return variable

@@ -2,7 +2,7 @@
 """The places in preprocessed source at which nodes open and properties are set; the labels it uses.
 
 dtlib parses; this module only finds places. PyPI's dtlib keeps no line numbers, and no dtlib reads
-an overlay whose base tree, with the labels, is not given: both need a look at the text itself.
+an overlay without the base tree that defines its labels: both need a look at the text itself.
 """
 
 from __future__ import annotations

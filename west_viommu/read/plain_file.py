@@ -64,7 +64,7 @@ def plain_descriptor(file: str, flags: int = os.O_RDONLY) -> int:
     try:
         _check_kind(file, os.stat(file))
     except ValueError:
-        # A zero byte, or a half of a character.
+        # The name has a zero byte, or half of a surrogate pair.
         raise NotPlain(file, "no file can have this name", "correct the name") from None
     descriptor = os.open(file, flags | _AT_ONCE)
     try:

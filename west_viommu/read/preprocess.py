@@ -216,7 +216,7 @@ def named_files(text: str) -> list[str]:
 
 
 def first_files(text: str) -> list[str]:
-    """Return the files that the command line of the preprocessor which made `text` includes."""
+    """Return the files on the command line of the preprocessor that made `text`."""
     found = []
     is_on_command_line = False
     for marker in MARKER.finditer(text):

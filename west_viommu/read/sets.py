@@ -238,7 +238,9 @@ class _Reader:
             self._vpl011.add(name)
 
     def _unnamed_tree(self, file: str) -> GuestTree | None:
-        """Return the only partial tree, if it is for xl and the only configuration names none."""
+        """Return the only partial tree, if it is for xl and the only configuration names no
+        tree.
+        """
         trees = [name for name in self._trees if name not in self._used]
         if len(trees) != 1 or len(self._configs) != 1:
             return None
@@ -333,8 +335,8 @@ class _Reader:
         return found._replace(where=where, marked=marked, memory=size)
 
     def _of_devices(self, paths: Variable, script: Script) -> SetDomain | None:
-        """Return the domain of the partial trees that ImageBuilder takes from a folder, one for
-        each device by its name; None if none of them is here.
+        """Return the domain of the partial trees that ImageBuilder takes from a folder, one tree
+        named after each device; None if none of the trees is here.
         """
         parts = []
         for path in paths.value.split():

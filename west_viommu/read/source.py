@@ -80,7 +80,7 @@ def host_tree(file: str, include_dirs: Sequence[str] = (), defines: Sequence[str
 def guest_tree(
     files: Sequence[str], include_dirs: Sequence[str] = (), defines: Sequence[str] = ()
 ) -> GuestTree:
-    """Return the tree of a guest's files, as `reading_guest` reads them. Raises Refused."""
+    """Return the tree of a guest's files, as in `reading_guest`. Raises Refused."""
     with reading_guest(files, include_dirs, defines) as tree:
         return tree()
 

@@ -14,7 +14,7 @@ _AGAIN = "configure the build again"
 
 
 class Images(NamedTuple):
-    """The build directories of a sysbuild by the names of the images, and the default one."""
+    """The build directories of a sysbuild, by the names of the images, and the default image."""
 
     default: str
     directories: dict[str, Path]

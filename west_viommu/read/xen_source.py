@@ -161,7 +161,7 @@ def _constants(top: str) -> dict[str, int]:
         names |= dict.fromkeys(re.findall(r"^\s*#\s*define\s+GUEST_(\w+)\s", text, re.MULTILINE))
     # A macro in a string is not expanded.
     query = "".join(f'"viommu {name}" GUEST_{name}\n' for name in names)
-    # The preprocessor is another process: it cannot open what is in the memory of this one.
+    # The preprocessor is another process: it cannot open a file in this process's memory.
     with tempfile.TemporaryDirectory(prefix="viommu-") as folder:
         asked = os.path.join(folder, "constants.h")
         Path(asked).write_text(query, encoding="utf-8")

@@ -39,7 +39,7 @@ class XlText(NamedTuple):
 
 
 class XlList(NamedTuple):
-    """A list. `span`: from its opening bracket to behind its closing bracket, in bytes."""
+    """A list. `span`: the bytes from its opening bracket to its closing bracket."""
 
     items: tuple[XlText | XlList, ...]
     line: int

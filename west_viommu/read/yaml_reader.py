@@ -103,7 +103,7 @@ def read_plain(file: str, hints: Hints) -> Any:
 
 class _PlainLoader(yaml.SafeLoader):
     """Composes and constructs text, numbers, truth values, lists and mappings, and refuses anything
-    else as an error of the syntax.
+    else as a syntax error.
     """
 
     yaml_implicit_resolvers = {
@@ -121,7 +121,7 @@ class _PlainLoader(yaml.SafeLoader):
 
     def compose_scalar_node(self, anchor: Any) -> Any:
         node = super().compose_scalar_node(anchor)
-        # "\0" or "\ud800", which no name of a file and no output can have.
+        # "\0" or "\ud800", which cannot be in file names or output.
         if _NO_TEXT.search(node.value):
             raise _refused("this has a character that is no text", node)
         return node

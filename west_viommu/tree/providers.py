@@ -100,7 +100,7 @@ _BY_PATTERN = [
 _SYSCON = r"([a-z0-9,._-]+[,-])?(syscon|sysmgr|sysreg|regmap)([-,][a-z0-9,._-]+)?"
 _SYSCON_WHY = "registers of another node"
 
-# Numbers by what they are called (dt-schema, property-units.yaml, and the common bindings).
+# Properties that have numbers, by name (dt-schema, property-units.yaml, and the common bindings).
 _NUMBER = (
     r"#.*|(.*,)?(max|min|num|nr|reg|is|lanes)-.*|bus-range|(.*[-,])?"
     r"(hz|mhz|khz|bits|ms|us|ns|ps|mw|ohms|microvolt|microamp|percent|bp|width|depth|size|shift|"

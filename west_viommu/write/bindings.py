@@ -94,7 +94,7 @@ def _vsmmu_text(compatible: str, properties: Mapping[str, Any]) -> str:
     ]
     if properties:
         lines.append("properties:")
-        # A date of YAML has no form in JSON.
+        # A YAML date has no form in JSON.
         lines += [
             f"  {json.dumps(name)}: {json.dumps(spec, default=str, skipkeys=True)}"
             for name, spec in properties.items()

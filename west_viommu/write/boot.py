@@ -95,14 +95,14 @@ def name_on_board(path: str) -> str:
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether the shell of U-Boot takes `name` as it is."""
+    """Return whether the shell of U-Boot takes `name` unchanged."""
     return name.isascii() and not set(name).difference(_PLAIN)
 
 
 def boot_script_of(
     judged: Judged, files: Mapping[str, DomainFiles], xen_file: str, tree_file: str
 ) -> str:
-    """Return the script that boots a system whose files all have addresses."""
+    """Return the script that boots a system; all its files have addresses."""
     boot = judged.boot
     if boot is None or boot.xen is None or boot.tree is None:
         raise AssertionError("no addresses")
@@ -118,7 +118,7 @@ def boot_script_of(
 
 
 def boot_script(loads: Sequence[Load], xen: Load, tree: Load) -> str:
-    """Return the text: it loads the modules, `tree` and `xen`, and boots."""
+    """Return the text of the script: it loads the modules, `tree` and `xen`, and boots."""
     return "".join(f"{line}\n" for line in _script_lines([*loads, tree, xen], xen, tree))
 
 

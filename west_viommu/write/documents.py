@@ -65,8 +65,8 @@ def _json(value: Any) -> Any:
 
 
 def _lines(items: Iterable[object]) -> str:
-    """Return a list, a line for each item: json.dumps() of a host's 20,000 masters with an indent
-    would take as long as to read the host.
+    """Return a list with a line for each item: json.dumps() with an indent would take as long for a
+    host's 20,000 masters as reading the host.
     """
     inside = ",\n".join(f"    {json.dumps(_json(item))}" for item in items)
     return f"[\n{inside}\n  ]" if inside else "[]"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from west_viommu.tree.node import Node
 
 # For each reference, dtc goes through its whole tree, and through the earlier references of the
-# property. Nobody reads more labels than these.
+# property. A reader has no use for more labels than these.
 _MOST_REFERENCES = 1000
 # Characters that a label must not have.
 _UNFIT = r"[^A-Za-z0-9_]"

@@ -24,7 +24,7 @@ _HEAD = """digraph system {
   edge [fontname="sans-serif", fontsize=9, dir=none];
   graph [fontname="sans-serif", fontsize=11, style="rounded,filled", color=gray50, labeljust=l];
 """
-# Domains take turns with these; dom0 is grey.
+# The fill colours of the domains, in turn; dom0 is grey.
 _FILLS = ("#cfe8ff", "#ffe3b8", "#d5f0d0", "#f3d4ee", "#fff3b0", "#d9d2f5")
 _DOM0 = "#eeeeee"
 _IOMMU = "#ffffff"

@@ -43,7 +43,7 @@ class _Row(NamedTuple):
 
 
 def inventory_lines(selected: Selection, known: Mapping[str, DeviceReport]) -> Iterator[str]:
-    """Yield a line for each master, of cells between tabs: ok or no, the path, the first
+    """Yield a line of tab-separated cells for each master: ok or no, the path, the first
     compatible, its IDs, its INTIDs and the hazards that refuse it.
     """
     iommus = {iommu.path: iommu for iommu in selected.inventory.iommus}

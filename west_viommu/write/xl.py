@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configurations by which dom0 creates a guest: xl.cfg and NAME.cfg of a system for xl, xenlib.h
+"""Configurations by which dom0 creates a guest: xl.cfg, and NAME.cfg of a system, for xl; xenlib.h
 for a Zephyr dom0 (zephyr-xenlib); and the corrections of an xl.cfg as a unified diff.
 """
 
@@ -166,7 +166,7 @@ def xl_domain(
     is_alone: bool = False,
 ) -> str:
     """Return the whole configuration of a domain: NAME.cfg, with the paths of system.json, or
-    xl.cfg of a guest that `is_alone`. `has_smmuv3`: one of its devices is behind an SMMUv3.
+    xl.cfg if the guest `is_alone`. `has_smmuv3`: one of its devices is behind an SMMUv3.
     """
     lines = [
         # An output folder recognizes its own files by this line.
