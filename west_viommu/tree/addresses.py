@@ -146,8 +146,8 @@ class AddressMap:
         """Return the place of the first `reg` entry for which Xen finds no address, and stops; None
         if Xen finds all (dt_device_get_address(), __dt_translate_address(), 4.17 to 4.22).
 
-        Below a node that is no bus (dt_match_bus()), or if the cells of its bus are out of range, a
-        node has no registers for Xen; on a PCI bus, Xen reads assigned-addresses.
+        Below a node that is no bus (dt_match_bus()), or that has cells out of range, a node has no
+        registers for Xen; on a PCI bus, Xen reads assigned-addresses.
         """
         bus = self._tree.parent(node)
         if bus is None or "reg" not in node.properties or _is_pci(bus):
