@@ -115,9 +115,9 @@ class Request(NamedTuple):
     `malformed_ids`: why `iommus` is no list of pairs. It is not reported at once: the copy of a
     node behind an IOMMU with two cells looks like that, and the host node will explain more.
     `is_coherent`: the node, or a node above it, has dma-coherent. `xens_gic`: the node, or the node
-    above it, whose interrupt-parent is the number that Xen gives its GIC. `extended`: the entries
-    of interrupts-extended if one has that number, each with the path of its controller, None for
-    Xen's GIC. `iommus`: the cells of that property, () if not all are numbers; None without it.
+    above it, that has Xen's number for its GIC as interrupt-parent. `extended`: the entries of
+    interrupts-extended if one has that number, each with the path of its controller, None for Xen's
+    GIC. `iommus`: the cells of that property, () if not all are numbers; None without it.
     """
 
     path: str
