@@ -120,7 +120,9 @@ def test_a_hazard_and_its_twin(
     (tmp_path / "guest.dts").write_text(GUEST % (beside, devices))
     outcome = viommu("bind", "--host", "host.dts", "guest.dts")
     found = re.findall(r"(error|warning): \[([a-z-]+)\]", outcome.err)
-    assert {f"{severity}: {hazard}" for severity, hazard in found} == expected, outcome.err
+    # The nodes here are as short as can be, without interrupts.
+    said = {f"{severity}: {hazard}" for severity, hazard in found} - {"warning: parts-omitted"}
+    assert said == expected, outcome.err
     assert outcome.status == any(each.startswith("error") for each in expected)
 
 
