@@ -20,6 +20,7 @@ from west_viommu.diagnostics import Diagnostic, Refused, Where
 from west_viommu.extract.copy import Copied, copied
 from west_viommu.extract.lookup import labels, node_called
 from west_viommu.extract.place import placed
+from west_viommu.host.inventory import Master
 from west_viommu.hypervisor.drivers import has_smmuv3
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import (
@@ -31,6 +32,7 @@ from west_viommu.names import (
     XL_CFG,
     partial_tree,
 )
+from west_viommu.plan.host_devices import device_reports
 from west_viommu.read.settings import Settings, terms
 from west_viommu.system.boot import files_of, files_of_dom0, module
 from west_viommu.system.kernels import HEAD_BYTES, image_size
@@ -54,7 +56,7 @@ from west_viommu.write.host_overlay import system_overlay
 from west_viommu.write.trees import Compilers, xen_tree
 from west_viommu.write.xl import xl_domain
 
-__all__ = ["Assigned", "Wish", "assigned", "render_assigned"]
+__all__ = ["Assigned", "Wish", "assigned", "passable", "render_assigned"]
 
 _MIB = 20
 
@@ -92,6 +94,20 @@ class Assigned(NamedTuple):
     system: System
     found: Judged
     choices: tuple[str, ...]
+
+
+def passable(
+    host_file: str,
+    chosen: Settings,
+    include_dirs: Sequence[str] = (),
+    defines: Sequence[str] = (),
+) -> list[Master]:
+    """Return the masters of a host that a guest could have as they are, by the settings `chosen`.
+    Raises Refused.
+    """
+    devices = read_host(host_file, include_dirs, defines).devices
+    reports = device_reports(devices, terms(chosen))
+    return [master for master in devices.masters if not reports[master.path].refused]
 
 
 def assigned(

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,7 +39,8 @@ MEMORY = 'memory@80000000 { device_type = "memory"; reg = <0 0x80000000 0 0x4000
 
 
 @pytest.fixture
-def host() -> Path:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
     file = Path("host.dts")
     file.write_text(HOST % MEMORY)
     Path("Image").write_bytes(KERNEL)
@@ -200,3 +204,41 @@ def test_a_second_run_replaces_the_first(viommu: Run, host: Path, toolstack: str
         assert outcome.status == 0, outcome.err
     assert viommu("assign", "--host", host, "--kernel", "Image", "rtc").status == 1
     assert not any(Path("viommu").iterdir())
+
+
+def at_a_terminal(host: Path, answer: str) -> tuple[int, str]:
+    """The status of assign without NODE, and what a terminal shows of it."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "west_viommu", "assign", "--host", str(host), "--kernel"]
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    with subprocess.Popen([*command, "Image"], **streams) as run:  # type: ignore[call-overload]
+        os.close(theirs)
+        os.write(ours, f"{answer}\n".encode())
+        shown = b""
+        while True:
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:
+                break
+            if not piece:
+                break
+            shown += piece
+    os.close(ours)
+    return run.returncode, shown.decode().replace("\r\n", "\n")
+
+
+def test_without_a_node_a_terminal_is_asked(host: Path) -> None:
+    status, shown = at_a_terminal(host, "1, 3")
+    assert status == 0, shown
+    assert "   2  /spi@40000000  t,spi\n" in shown
+    assert "devices of the guest, by their numbers: " in shown
+    plan = json.loads(Path("viommu/viommu.json").read_text())
+    assert [device["host"] for device in plan["devices"]] == ["/usb@3100000", "/uart@22000000"]
+
+
+@pytest.mark.parametrize("answer", ["", "0", "4", "usb"])
+def test_an_answer_that_means_no_device(host: Path, answer: str) -> None:
+    status, shown = at_a_terminal(host, answer)
+    assert status == 2
+    assert "write numbers from 1 to 3, with blanks between them" in shown
+    assert not Path("viommu").exists()

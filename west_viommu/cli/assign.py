@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from west_viommu.api_assign import Assigned, Wish, assigned, render_assigned
+from west_viommu.api_assign import Assigned, Wish, assigned, passable, render_assigned
 from west_viommu.cli.console import Console, tell
 from west_viommu.cli.run import UsageError, permission, ram_of, settings_of_host
 from west_viommu.diagnostics import printable
 from west_viommu.host.needs import FIXED
 from west_viommu.names import RELEASED
+from west_viommu.read.settings import Settings
 from west_viommu.system.records import Load
 from west_viommu.write.files import Output
 
@@ -50,6 +52,8 @@ def run(options: Options, console: Console) -> None:
     """Plan the domain, write its folder, and print the choices. Raises Refused with all mistakes,
     and then leaves no files.
     """
+    if not options.nodes and not _is_terminal():
+        raise UsageError(_name_devices(options))
     wish = _wish(options)
     allowed = tuple(map(permission, options.allow))
     chosen = settings_of_host(options, options.nodes, console)
@@ -57,6 +61,8 @@ def run(options: Options, console: Console) -> None:
         chosen = chosen._replace(profile=RELEASED)
         console.note(f"no --profile: {RELEASED}, as no release of Xen has a vSMMU")
     chosen = chosen._replace(permissions=(*chosen.permissions, *allowed))
+    if not options.nodes:
+        wish = wish._replace(nodes=_asked(options, chosen))
     with Output(Path(options.output)) as output:
         made = assigned(chosen.host or "", wish, chosen, options.include, options.define)
         files = render_assigned(made, wish)
@@ -65,14 +71,37 @@ def run(options: Options, console: Console) -> None:
     tell(f"{printable(line)}\n" for line in _report(made, options.output, files))
 
 
+def _is_terminal() -> bool:
+    """Whether somebody is there to be asked."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _name_devices(options: Options) -> str:
+    profile = options.profile or RELEASED
+    return f"name the devices: `viommu list --profile {profile} --passable` shows those that can"
+
+
+def _asked(options: Options, chosen: Settings) -> tuple[str, ...]:
+    """Return the devices that the user at the terminal chooses of those that can go. Raises
+    UsageError without any.
+    """
+    agreed = chosen._replace(has_dom0=bool(options.dom0_kernel))
+    known = passable(chosen.host or "", agreed, options.include, options.define)
+    if not known:
+        raise UsageError("no device of this host can go to a guest as it is: `viommu list --why`")
+    for number, master in enumerate(known, 1):
+        compatible = master.compatible[0] if master.compatible else ""
+        print(printable(f"{number:4}  {master.path}  {compatible}"), file=sys.stderr)
+    print("devices of the guest, by their numbers: ", end="", file=sys.stderr, flush=True)
+    words = sys.stdin.readline().replace(",", " ").split()
+    numbers = [int(word) if word.isdecimal() else 0 for word in words]
+    if not numbers or not all(1 <= number <= len(known) for number in numbers):
+        raise UsageError(f"write numbers from 1 to {len(known)}, with blanks between them")
+    return tuple(known[number - 1].path for number in numbers)
+
+
 def _wish(options: Options) -> Wish:
     """Return the arguments of the job, by the command line. Raises UsageError."""
-    if not options.nodes:
-        profile = options.profile or RELEASED
-        what = (
-            f"name the devices: `viommu list --profile {profile} --passable` shows those that can"
-        )
-        raise UsageError(what)
     if not re.fullmatch(_NAME, options.name):
         raise UsageError("--name: a letter, then letters, digits, - and _: 31 characters at most")
     if options.toolstack == "xl" and not options.dom0_kernel:
