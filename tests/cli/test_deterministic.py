@@ -21,7 +21,7 @@ NODES = ("ethernet@100000", "/soc@e0000000/dma-controller@200000")
 CONFIG = """vsid: explicit
 vsids:
   /passthrough/ethernet@e0100000: [0x10]
-  /passthrough/dma-controller@e0200000: [0x11, 0x12]
+  /passthrough/dma-controller@e0200000: [0x11]
 domain: [{domain}]
 """
 OPTIONS = ("-I", "one", "-I", "two", "-D", "A=1", "-D", "B=2")

@@ -51,8 +51,8 @@ def test_ranges_of_a_bus_that_has_nothing_to_map_are_left_out(
         / {{
             #address-cells = <2>;
             #size-cells = <2>;
-            smmu: smmu@4000 {{
-                compatible = "arm,smmu-v3"; #iommu-cells = <1>; reg = <0 0x4000 0 0x1000>;
+            smmu: smmu@40000 {{
+                compatible = "arm,smmu-v3"; #iommu-cells = <1>; reg = <0 0x40000 0 0x20000>;
             }};
             bus@10000 {{ reg = <0 0x10000 0 0x1000>; iommus = <&smmu 1>; {of_bus} }};
         }};"""

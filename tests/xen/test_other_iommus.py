@@ -80,7 +80,8 @@ def assert_goes_through(
     assert bound.status == 0, bound.err
     out = folder / "viommu"
     partial = (out / "passthrough-dom0less.dtb").read_bytes()
-    command = ["dtc", "-I", "dtb", "-O", "dts", "-o", str(folder / "o")]
+    # A clock that stands in for one of the host's has no registers, on no bus.
+    command = ["dtc", "-I", "dtb", "-O", "dts", "-W", "no-simple_bus_reg", "-o", str(folder / "o")]
     compiled = subprocess.run(command, input=partial, capture_output=True)
     assert (compiled.returncode, compiled.stderr) == (0, b"")
     marks = marked_by((out / "host.overlay").read_text())
