@@ -459,7 +459,7 @@ def test_warnings_that_a_build_repeats_are_one_line(
     assert build.run() == 0
     assert capsys.readouterr().err.count("warning: [") == 1
     assert build.run() == 0
-    assert capsys.readouterr().err == "note: 1 warning as before: `viommu check`\n"
+    assert capsys.readouterr().err == "note: 1 warning as before: `viommu check` prints the text\n"
     monkeypatch.setenv("VIOMMU_ERRORS", "json")
     assert build.run() == 0
     assert '"device-disabled"' in capsys.readouterr().err
@@ -483,7 +483,8 @@ def test_a_warning_that_viommu_yml_allows_is_counted(
     config = build.app / "viommu.yml"
     config.write_text(f"host: host.dts\nallow:\n  - {entry}\n")
     assert build.run() == 0
-    assert capsys.readouterr().err == "note: 1 warning that viommu.yml allows: `viommu check`\n"
+    said = "note: 1 warning that viommu.yml allows: `viommu check` prints the text\n"
+    assert capsys.readouterr().err == said
     plan = json.loads((build.output / "viommu.json").read_text())
     assert [each["hazard"] for each in plan["allowed"]] == ["device-disabled"]
     host.write_text((DEMO / "host.dts").read_text())
@@ -539,6 +540,21 @@ def test_bind_takes_the_devicetree_of_a_build(build: Build, viommu: Run) -> None
     assert f"wrote {build.output}/viommu.overlay\n" in outcome.out
     again = json.loads((build.output / "viommu.json").read_text())["files"]
     assert again == sums
+
+
+def test_bind_and_check_take_the_host_that_was_given_to_the_build(
+    build: Build, viommu: Run
+) -> None:
+    """By -D or set(), as a note of the build tells its user to run check."""
+    (build.app / "viommu.yml").unlink()
+    assert build.run("--host_dtb", "host.dts") == 0
+    (build.build / "viommu_host.txt").write_text("host.dts")
+    (build.build / "CMakeCache.txt").write_text(f"CMAKE_HOME_DIRECTORY:INTERNAL={build.app}\n")
+    assert viommu("bind", "-d", build.build).status == 0
+    shutil.copy(build.source, build.build / "zephyr/zephyr.dts")
+    outcome = viommu("check", "-d", build.build)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert f"{build.app}/host.dts" in outcome.out
 
 
 def test_bind_and_check_take_the_build_that_west_build_would_find(

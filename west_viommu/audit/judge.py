@@ -29,6 +29,7 @@ from west_viommu.hypervisor.sweep import Conflicts, conflicts
 from west_viommu.plan.planning import Planned, planned
 from west_viommu.system.between import between, once, shown
 from west_viommu.system.boot import together
+from west_viommu.system.judge import beyond_memory
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import Node, Tree, is_at_or_below, name_of, paths_above
@@ -173,16 +174,9 @@ class _SetJudge:
             is_of_marks = self._marks_known and problem.id == "marked-for-another"
             if problem.id not in _OF_AUDIT and problem.where not in places and not is_of_marks:
                 yield problem
-        limit, memory = found.plan.memory_limit, each.domain.memory
-        if limit is not None and memory is not None and memory << 20 > limit:
-            yield Diagnostic(
-                id="guest-overlap",
-                what=f"a device of {each.domain.name} is mapped where its memory would be",
-                hint="give it less memory, or map the device elsewhere",
-                expected=f"at most {limit >> 20} MiB",
-                found=f"{memory} MiB",
-                where=each.domain.where,
-            )
+        domain, limit = each.domain, found.plan.memory_limit
+        if domain.memory is not None:
+            yield from beyond_memory(domain.name, domain.memory, limit, domain.where)
 
     @cached_property
     def _sweep(self) -> tuple[list[Assigned | RawMapping], Conflicts, Holdings]:

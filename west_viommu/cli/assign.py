@@ -72,7 +72,7 @@ def run(options: Options, console: Console) -> None:
 
 
 def _is_terminal() -> bool:
-    """Whether somebody is there to be asked."""
+    """Return whether somebody can be asked."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 

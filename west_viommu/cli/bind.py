@@ -123,7 +123,8 @@ def _folder(options: Options) -> Path:
 def _result(options: Options, console: Console, output: Output) -> tuple[Settings, Done]:
     """Return the settings, and the result of the job."""
     app = application(options.source_dir, options.build_dir)
-    chosen = chosen_by(options, app, options.vsid or os.environ.get("VIOMMU_VSID"))
+    build = str(image(options.build_dir)) if options.build_dir else None
+    chosen = chosen_by(options, app, options.vsid or os.environ.get("VIOMMU_VSID"), build)
     if not chosen.host:
         other_app = " (-s APP names another application)"
         said = no_host(app, named_config(options), other_app)

@@ -108,7 +108,8 @@ def run(options: Options, console: Console) -> int:
                 "with --dts, or go where `west build` finds its build"
             )
     app = application(options.source_dir, options.build_dir)
-    chosen = chosen_by(options, app, options.vsid or os.environ.get("VIOMMU_VSID"))
+    build = str(image(options.build_dir)) if options.build_dir else None
+    chosen = chosen_by(options, app, options.vsid or os.environ.get("VIOMMU_VSID"), build)
     if not chosen.host and not options.guest_dtb:
         raise UsageError("name what to compare with: --host HOST, --guest-dtb DUMP, or both")
     name, sealed = _built(options.dts, options.build_dir)

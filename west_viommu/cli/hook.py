@@ -41,6 +41,7 @@ _MODULES = ("west_viommu.cli.bind", "west_viommu.read.settings")
 # Beside the output folder: the sums of the inputs, and the warnings that were printed.
 _INPUTS = "viommu_inputs.txt"
 _TOLD = "viommu_told.txt"
+_SHOWS = "`viommu check` prints the text"
 _NOTHING: tuple[list[str], list[str]] = ([], [])
 
 
@@ -218,9 +219,9 @@ def _tell(result: Done, console: Console, told: Path) -> None:
     result.tell(console, shown)
     allowed = len(warnings) - len(new)
     if allowed:
-        console.note(f"{counted(allowed, 'warning')} that viommu.yml allows: `viommu check`")
+        console.note(f"{counted(allowed, 'warning')} that viommu.yml allows: {_SHOWS}")
     if new and is_as_before:
-        console.note(f"{counted(len(new), 'warning')} as before: `viommu check`")
+        console.note(f"{counted(len(new), 'warning')} as before: {_SHOWS}")
     told.write_bytes(text)
 
 
@@ -412,7 +413,7 @@ def _add_dependencies(make_rule: str, inputs: Sequence[str], written: Sequence[s
     """Append `inputs`, the files `written`, and our own sources to the make rule of the
     preprocessor: a line each, as Zephyr before 4.0 requires. The files written are there so that
     the next build restores any that is removed. A path that CMake could not read back is left out;
-    return the rest of the inputs.
+    return the inputs that were.
     """
     wanted = [_for_cmake(os.path.abspath(file)) for file in inputs if os.path.isfile(file)]
     written = [_for_cmake(file) for file in written]

@@ -165,15 +165,23 @@ def named_config(options: HostOptions) -> str | None:
     return options.config or os.environ.get("VIOMMU_CONFIG")
 
 
-def chosen_by(options: HostOptions, app: str, vsid: str | None = None) -> Settings:
+def chosen_by(
+    options: HostOptions, app: str, vsid: str | None = None, build: str | None = None
+) -> Settings:
     """Return the settings for the application in `app`: `vsid` and `options`, then the environment,
-    then west's configuration, then viommu.yml. Raises Refused.
+    then the host that was given to `build` alone, then west's configuration, then viommu.yml.
+    Raises Refused.
     """
     from west_viommu.read.settings import settings
 
     environment = os.environ.get
+    host = options.host or environment("VIOMMU_HOST_DTB")
+    if build and not host:
+        from west_viommu.read.west import host_given_to
+
+        host = host_given_to(build, app)
     wanted = {
-        "host": options.host or environment("VIOMMU_HOST_DTB"),
+        "host": host,
         "profile": options.profile or environment("VIOMMU_PROFILE"),
         "vsid": vsid,
         "xen_version": options.xen_version,

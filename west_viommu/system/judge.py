@@ -261,24 +261,25 @@ class _Allowed(AllowList):
 def _beside_devices(domains: Sequence[Domain], profile: Profile) -> Iterator[Diagnostic]:
     """Yield the problems of the memory and the console of each domain."""
     for domain in domains:
-        yield from _memory(domain)
+        limit = domain.plan.memory_limit
+        yield from beyond_memory(domain.name, domain.memory, limit, domain.where)
         if domain.has_vpl011 and _VPL011 not in domain.plan.domain:
             yield from _vpl011(domain, profile)
 
 
-def _memory(domain: Domain) -> Iterator[Diagnostic]:
-    """Yield each device in the domain's memory: Xen panics over it ("Unable to copy the DTB",
+def beyond_memory(name: str, memory: int, limit: int | None, where: Where) -> Iterator[Diagnostic]:
+    """Yield the problem if the `memory` of the domain `name`, in MiB, exceeds the `limit` of its
+    plan, in bytes: Xen panics over a device in the domain's memory ("Unable to copy the DTB",
     booted).
     """
-    limit = domain.plan.memory_limit
-    if limit is not None and domain.memory << 20 > limit:
+    if limit is not None and memory << 20 > limit:
         yield Diagnostic(
             id="guest-overlap",
-            what=f"a device of {domain.name} is mapped where its memory would be",
+            what=f"a device of {name} is mapped where its memory would be",
             hint="give it less memory, or map the device elsewhere (xen,reg)",
             expected=f"at most {limit >> 20} MiB",
-            found=f"{domain.memory} MiB",
-            where=domain.where,
+            found=f"{memory} MiB",
+            where=where,
         )
 
 
