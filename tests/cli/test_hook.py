@@ -73,7 +73,7 @@ def test_the_overlay_is_appended_and_the_build_depends_on_the_inputs(
     out, err = capsys.readouterr()
     host = build.app / "host.dts"
     assert out == (
-        f"-- viommu: bound 2 devices of {host} to one vSMMU (xen-rfc, identity: nobody chose), see "
+        f"-- viommu: bound 2 devices of {host} to one vSMMU (xen-rfc (default), identity), see "
         f"{build.output}\n"
     )
     assert err == ""
@@ -93,10 +93,10 @@ def test_the_overlay_is_appended_and_the_build_depends_on_the_inputs(
 @pytest.mark.parametrize(
     ("options", "terms"),
     [
-        ([], "xen-rfc, identity: nobody chose"),
+        ([], "xen-rfc (default), identity"),
         (["--profile", "xen-rfc"], "xen-rfc, identity"),
         (["--profile", "xen-v3-dom0less"], "xen-v3-dom0less, first-free"),
-        (["--vsid", "first-free"], "xen-rfc: nobody chose, first-free"),
+        (["--vsid", "first-free"], "xen-rfc (default), first-free"),
     ],
 )
 def test_the_line_says_on_what_assumption(

@@ -356,7 +356,7 @@ def test_a_viommu_yml_that_appears_later_counts(app: Path, workspace: Workspace)
     (app / "viommu.yml").unlink()
     configure = ("cmake", "-GNinja", "-DBOARD=xenvm", "-B", str(workspace.build), "-S", str(app))
     ran = workspace.run(*configure, "-DVIOMMU_HOST_DTB=host.dts")
-    assert "(xen-rfc, identity: nobody chose)" in ran.log
+    assert "(xen-rfc (default), identity)" in ran.log
     (app / "viommu.yml").write_text("profile: xen-v3-dom0less\n")
     again = ("ninja", "-C", str(workspace.build), "build.ninja")
     assert "(xen-v3-dom0less, first-free)" in workspace.run(*again).log

@@ -354,10 +354,8 @@ def _bound(planned: Planned, chosen: Settings, folder: Path) -> str:
     """Return the line for CMake's log: the devices bound, and the assumptions."""
     devices = counted(len(planned.plan.devices), "device")
     vsmmu = "to one vSMMU" if planned.plan.viommu else "and no vSMMU"
-    profile, policy = planned.plan.profile, planned.plan.vsid
-    terms = f"{profile}, {policy}"
-    if not chosen.profile:
-        terms = f"{profile}: nobody chose, {policy}" if chosen.vsid else f"{terms}: nobody chose"
+    profile = planned.plan.profile if chosen.profile else f"{planned.plan.profile} (default)"
+    terms = f"{profile}, {planned.plan.vsid}"
     return f"-- viommu: bound {devices} of {chosen.host} {vsmmu} ({terms}), see {folder}"
 
 

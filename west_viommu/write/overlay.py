@@ -63,7 +63,7 @@ def _header(planned: Planned) -> str:
         + (f"stream IDs by the policy {profile.policy}" if profile.viommu else "no vSMMU"),
     ]
     if not planned.profile_was_chosen:
-        lines.append(f"         nobody chose one: this assumes {profile.about}")
+        lines.append(f"         (default: no --profile), which assumes {profile.about}")
     lines += [f"note:    {remark}" for remark in planned.remarks]
     lines += [f"added:   {line}" for line in plan.added]
     lines += [
