@@ -29,9 +29,12 @@ def packed(pattern: str, folder: Path = DIST) -> Path:
 
 @contextlib.contextmanager
 def unpacked(session: nox.Session) -> Iterator[Path]:
-    """A folder outside of the checkout with what is in the sdist, to work in."""
+    """Yield a folder outside of the checkout with the files of the sdist, as the working directory.
+
+    Its path has a space and a letter outside of ASCII, as a user's may have.
+    """
     session.env["PYTHONPATH"] = None
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="west viömmu ") as folder:
         session.run("tar", "-xzf", str(packed("*.tar.gz")), "-C", folder, external=True)
         source = packed("west_viommu-*", Path(folder))
         with session.chdir(source):

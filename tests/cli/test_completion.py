@@ -102,7 +102,7 @@ def on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A `viommu` that the shells find, and a host beside it."""
     program = tmp_path / "bin/viommu"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m west_viommu "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m west_viommu "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     (tmp_path / "my host.dts").write_text(HOST)

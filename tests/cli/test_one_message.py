@@ -17,7 +17,7 @@ import pytest
 from tests.support import CHECKOUT, CORPUS, NO_CORPUS, Outcome, Run
 
 HOSTS = CHECKOUT / "tests" / "hosts"
-MESSAGE = re.compile(r"^[^ \n]+: (?:error|warning): .*?\nhint: [^\n]*", re.MULTILINE | re.DOTALL)
+MESSAGE = re.compile(r"^[^\n]+?: (?:error|warning): .*?\nhint: [^\n]*", re.MULTILINE | re.DOTALL)
 # An ID, a path and a label that no host has.
 NO_ID, NO_PATH = "0x7abcd", "/soc/nothing@1"
 
