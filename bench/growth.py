@@ -3,7 +3,7 @@
 
 How the time of a command grows where an input doubles in one dimension (bench/dimensions.py):
 seconds of the processor, with those of cpp and dtc, without what the command takes for an input of
-one. Ends with 1 where a doubling takes more than RATIO times as long. docs/reliability.md has
+one. Ends with 1 where a doubling takes more than RATIO times as long. docs/verification.md has
 figures.
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A short run of tools/fuzz for each kind of input; docs/reliability.md has the long ones."""
+"""A short run of tools/fuzz for each kind of input; docs/verification.md has the long ones."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """What `viommu bind` says of a few hundred random pairs is what the model of Xen says. Every other
 pair has a shape at the limits of Xen's drivers, trees and layouts.
 
-The long runs are in docs/reliability.md.
+The long runs are in docs/verification.md.
 """
 
 from __future__ import annotations

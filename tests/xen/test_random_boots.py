@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What random_boots.py reads on a console, beside what the model says of the same machine.
 
-The runs on a real Xen are made by hand; docs/reliability.md has them.
+The runs on a real Xen are made by hand; docs/verification.md has them.
 """
 
 from __future__ import annotations

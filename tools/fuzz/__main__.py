@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Damaged inputs against whole commands, run by hand; docs/reliability.md has figures.
+"""Damaged inputs against whole commands, run by hand; docs/verification.md has figures.
 
     python tools/fuzz --runs N --seed S [--corpus DIR] [--save DIR] TARGET
 

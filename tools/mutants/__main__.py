@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mutation testing of a sample, by hand: docs/reliability.md, "Do the tests notice?".
+"""Mutation testing of a sample, by hand: docs/verification.md, "Do the tests notice?".
 
     python tools/mutants [--count N] [--seed S] [--tests PATH...] PACKAGE...
 
