@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -15,6 +16,18 @@ from west_viommu.cli.console import Console
 from west_viommu.cli.run import USAGE, run
 from west_viommu.names import MESSAGE_FORMS
 
+_FIRST = """\
+usage: viommu COMMAND ...
+
+  viommu list --host host.dtb                         which devices can a guest have?
+  viommu assign --host host.dtb --kernel Image NODE   from a device to a guest that boots
+  viommu bind --host host.dtb guest.overlay           bind the overlay of a Zephyr guest
+  viommu system system.yml                            judge several guests of one host
+  viommu audit --host host.dtb FILE...                judge a configuration that exists
+
+`viommu help` lists all commands, `viommu help COMMAND` the arguments of one.
+"""
+
 
 class _Parser(ArgumentParser):
     """A parser that prints errors in the form chosen by --errors, else by VIOMMU_ERRORS."""
@@ -22,7 +35,8 @@ class _Parser(ArgumentParser):
     line: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
-        """Print the mistake, and exit. Called by argparse."""
+        """Print the mistake, with the word that was meant, and exit. Called by argparse."""
+        message += self._suggestion(message)
         form = os.environ.get("VIOMMU_ERRORS", "")
         for word, following in zip(self.line, [*self.line, ""][1:], strict=True):
             if word.partition("=")[0] == "--errors":
@@ -31,6 +45,25 @@ class _Parser(ArgumentParser):
             self.print_usage(sys.stderr)
         Console(self.prog, form).fail("usage", message)
         self.exit(USAGE)
+
+    def _suggestion(self, message: str) -> str:
+        """Return ": did you mean ...?" for an unknown option or choice that resembles another, else
+        "".
+        """
+        # Imported late: only errors need it.
+        from west_viommu.diagnostics import close_matches
+
+        wrong, _, choices = message.partition(" (choose from ")
+        if choices and " invalid choice: " in wrong:
+            close = close_matches(wrong.split("'")[-2], re.findall(r"[\w-]+", choices), 1)
+        elif wrong.startswith("unrecognized arguments: --"):
+            # Without the dashes, which all of them have in common.
+            names = [name[2:] for name in self._option_string_actions if name.startswith("--")]
+            word = wrong.split()[2].partition("=")[0]
+            close = [f"--{name}" for name in close_matches(word[2:], names, 1)]
+        else:
+            close = []
+        return f": did you mean {close[0]}?" if close else ""
 
 
 def parser() -> ArgumentParser:
@@ -58,7 +91,10 @@ def parser() -> ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Run the command line `argv` (without the program's name) and return the exit status."""
-    name = argv[0] if argv else "help"
+    if not argv:
+        ArgumentParser()._print_message(_FIRST, sys.stdout)
+        return 0
+    name = argv[0]
     if name == "help" and not argv[2:]:
         argv = [*argv[1:], "--help"]
         name = argv[0]

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+import re
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -259,3 +260,14 @@ class Comparisons:
 def close_matches(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     """Return the names of `known` that resemble `name`, the closest first."""
     return Comparisons().close_matches(name, known, most)
+
+
+def meant(name: str, known: Sequence[str], otherwise: str = "") -> str:
+    """Return the hint "did you mean ...?" for `name`, which is not one of `known`, or `otherwise`
+    if it resembles none. For a version of Xen, the hint names the profile of a released Xen.
+    """
+    version = re.fullmatch(r"(?:xen-?)?v?(4\.\d\d)(?:\.\d+)?", name)
+    if version and "xen" in known:
+        return f"did you mean xen, with the xen-version {version[1]}?"
+    close = close_matches(name, known, 1)
+    return f"did you mean {close[0]}?" if close else otherwise

@@ -217,12 +217,31 @@ def test_the_command_prints_what_came_with_the_wheel(shell: str, viommu: Run) ->
     )
 
 
-def test_nothing_lists_the_commands(viommu: Run) -> None:
+def test_nothing_shows_what_people_do(viommu: Run) -> None:
     outcome = viommu()
+    assert (outcome.status, outcome.err) == (0, "")
+    assert (
+        outcome.out
+        == """\
+usage: viommu COMMAND ...
+
+  viommu list --host host.dtb                         which devices can a guest have?
+  viommu assign --host host.dtb --kernel Image NODE   from a device to a guest that boots
+  viommu bind --host host.dtb guest.overlay           bind the overlay of a Zephyr guest
+  viommu system system.yml                            judge several guests of one host
+  viommu audit --host host.dtb FILE...                judge a configuration that exists
+
+`viommu help` lists all commands, `viommu help COMMAND` the arguments of one.
+"""
+    )
+
+
+def test_help_lists_the_commands(viommu: Run) -> None:
+    outcome = viommu("help")
     assert (outcome.status, outcome.err) == (0, "")
     for command in (*COMMANDS, *ALONE):
         assert f"\n    {command.name}" in outcome.out
-    assert viommu("help") == viommu("--help") == outcome
+    assert viommu("--help") == outcome
 
 
 def test_help_of_a_command(viommu: Run) -> None:

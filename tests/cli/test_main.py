@@ -16,7 +16,14 @@ from west_viommu import __version__
     ("arguments", "says"),
     [
         (["frobnicate"], "invalid choice: 'frobnicate'"),
-        (["list", "--nonsense"], "viommu list: error: unrecognized arguments: --nonsense"),
+        (["lst"], "'help'): did you mean list?\n"),
+        (["list", "--nonsense"], "viommu list: error: unrecognized arguments: --nonsense\n"),
+        (
+            ["bind", "--hots=x", "g"],
+            "viommu bind: error: unrecognized arguments: --hots=x: did you mean --host?\n",
+        ),
+        (["list", "--format", "jsn"], "'svg'): did you mean json?\n"),
+        (["bind", "-z"], "viommu bind: error: unrecognized arguments: -z\n"),
         (["init", "host.dtb"], "usage: viommu init [-h]"),
         (
             ["bind", "--host", "h"],
@@ -34,6 +41,10 @@ from west_viommu import __version__
         (
             ["list", "--host", "h", "--profile", "mine"],
             "no profile has the name 'mine' (choose from xen-rfc, ",
+        ),
+        (
+            ["list", "--host", "h", "--profile", "xen-4.19.1"],
+            "'xen-4.19.1': did you mean xen, with the xen-version 4.19? (choose from ",
         ),
     ],
 )

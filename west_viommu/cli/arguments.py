@@ -64,13 +64,12 @@ def _profile(name: str) -> str:
     if name in PROFILES or is_profile_path(name):
         return name
     # Imported late: only a mistyped name needs it.
-    from west_viommu.diagnostics import close_matches
+    from west_viommu.diagnostics import meant
 
-    close = close_matches(name, PROFILES, 1)
-    meant = f": did you mean {close[0]}?" if close else ""
+    hint = meant(name, PROFILES)
     raise ArgumentTypeError(
-        f"no profile has the name {name!r}{meant} (choose from {', '.join(PROFILES)}, or give the "
-        "path of a file of your own)"
+        f"no profile has the name {name!r}{hint and ': '}{hint} (choose from "
+        f"{', '.join(PROFILES)}, or give the path of a file of your own)"
     )
 
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from west_viommu.diagnostics import Diagnostic, Refused, close_matches, refusal
+from west_viommu.diagnostics import Diagnostic, Refused, meant, refusal
 from west_viommu.hypervisor.profile import (
     SMMUV3,
     CellLimit,
@@ -207,9 +207,8 @@ def _known(key: str, name: str, names: Sequence[str]) -> str:
     """Return `name` if it is one of `names`. Raises Refused."""
     if name in names:
         return name
-    close = close_matches(name, names, 1)
-    hint = f"did you mean {close[0]}?" if close else "choose one of those"
+    hint = meant(name, names) or ("" if key == "profile" else "choose one of those")
     if key == "profile":
-        hint = f"{hint} {_LIST}" if close else _LIST
+        hint = f"{hint} {_LIST}".lstrip()
     expected = " or ".join(names)
     raise refusal("malformed", f"no {key} has this name", hint, expected=expected, found=name)

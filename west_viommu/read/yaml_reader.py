@@ -15,13 +15,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import yaml
 
-from west_viommu.diagnostics import Diagnostic, Refused, Where, close_matches
+from west_viommu.diagnostics import Diagnostic, Refused, Where, meant
 from west_viommu.names import PROFILES, is_profile_path
 from west_viommu.read.plain_file import PACKAGE, content, is_missing, near, unreadable
 
@@ -32,6 +32,7 @@ _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 # more than 4,300 digits.
 _LONGEST_NUMBER = 100
 _LONGEST_SHOWN = 80
+_CHOOSE = "write one of those, or remove it"
 _LAST_ADDRESS = (1 << 64) - 1
 _RESOLVED = ("bool", "float", "int", "null")
 _LINES = "write `key: value` lines"
@@ -268,8 +269,8 @@ class _Reader:
             joint = ", " if "errorMessage" in schema else " or "
             self._no_such(node, key.removeprefix("an entry of "), names, joint)
 
-    def _no_such(self, node: Any, key: str, names: Iterable[str], joint: str = " or ") -> None:
-        hint = _meant(_shown(node), names)
+    def _no_such(self, node: Any, key: str, names: Sequence[str], joint: str = " or ") -> None:
+        hint = meant(_shown(node), names, _CHOOSE)
         self._wrong(node, f"no {key} has this name", hint, joint.join(names), _shown(node))
 
     def _check_text(self, node: Any, schema: Mapping[str, Any], value: str, key: str) -> None:
@@ -341,7 +342,7 @@ class _Reader:
                 continue
             name = str(key.value)
             if known and name not in known:
-                hint = _meant(name, known)
+                hint = meant(name, list(known), _CHOOSE)
                 self._wrong(key, f"unknown key {name}", hint, ", ".join(known), name)
             elif name in names:
                 self._wrong(key, f"{name} appears twice", "remove one")
@@ -373,12 +374,6 @@ def _is_in_range(value: int, schema: Mapping[str, Any]) -> bool:
         and value > schema.get("exclusiveMinimum", value - 1)
         and value % schema.get("multipleOf", 1) == 0
     )
-
-
-def _meant(name: str, known: Iterable[str]) -> str:
-    """Return the hint for a name that is not one of `known`."""
-    close = close_matches(name, known, 1)
-    return f"did you mean {close[0]}?" if close else "write one of those, or remove it"
 
 
 def _line_of(node: Any) -> int:
