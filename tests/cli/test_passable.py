@@ -21,7 +21,7 @@ def test_passable_is_what_assign_takes(file: Path, viommu: Run, has_dom0: bool) 
     Path("Image").write_bytes(KERNEL)
     if not has_dom0:
         Path("viommu.yml").write_text("dom0: none\n")
-    command = ("list", "--host", file, "--profile", "xen", "--format", "json")
+    command = ("list", "--host", file, "--format", "json")
     every, passable = (
         [master["path"] for master in json.loads(viommu(*command, *more).out)["masters"]]
         for more in ([], ["--passable"])
@@ -29,7 +29,7 @@ def test_passable_is_what_assign_takes(file: Path, viommu: Run, has_dom0: bool) 
     dom0 = ["--dom0-kernel", "Image"] if has_dom0 else []
     taken = []
     for path in every:
-        arguments = ("--host", file, "--profile", "xen", "--kernel", "Image", "--ram", RAM, *dom0)
+        arguments = ("--host", file, "--kernel", "Image", "--ram", RAM, *dom0)
         outcome = viommu("assign", *arguments, path)
         if outcome.status == 0:
             taken.append(path)

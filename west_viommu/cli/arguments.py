@@ -10,7 +10,7 @@ from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormat
 from collections.abc import Callable
 from typing import NamedTuple
 
-from west_viommu.names import MESSAGE_FORMS, POLICIES, PROFILES, is_profile_path
+from west_viommu.names import MESSAGE_FORMS, POLICIES, PROFILES, RELEASED, is_profile_path
 
 _HOST = (
     "the host's devicetree, as Xen is booted with it: a blob, a .dts, a directory in "
@@ -144,7 +144,8 @@ def _add_list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--passable",
         action="store_true",
-        help="only masters that could go to a guest of Xen as they are",
+        help="only masters that assign takes as they are; if no profile is given, for a released "
+        f"Xen ({RELEASED}), as assign",
     )
     parser.add_argument(
         "--all", action="store_true", help="devices behind no IOMMU as well, which are no masters"

@@ -67,6 +67,10 @@ def run(options: Options, console: Console) -> int:
         raise UsageError("--why is of the table: the hazards are in every format")
     chosen = settings_of_host(options, options.patterns, console)
     host = chosen.host or ""
+    default = "" if chosen.profile else "default"
+    if options.passable and default:
+        # As assign, whose devices it lists.
+        chosen, default = chosen._replace(profile=RELEASED), "as assign by default"
     agreed = terms_of_host(chosen) if chosen.profile or not chosen.has_dom0 else None
     tree = read_host_tree(host, options.include, options.define)
     found = inventory_of(host, tree)
@@ -75,7 +79,9 @@ def run(options: Options, console: Console) -> int:
 
         found = as_driven(found, agreed.profile)
     devices = Devices(host, tree, found)
-    listed = _Host(found, devices, chosen, agreed, with_all=options.all, with_why=options.why)
+    listed = _Host(
+        found, devices, chosen, agreed, default, with_all=options.all, with_why=options.why
+    )
     found = listed.inventory
     tests, problems = _filters(options, listed)
     passable = [listed.is_passable] if options.passable else []
@@ -104,7 +110,9 @@ def run(options: Options, console: Console) -> int:
 
 
 class _Host:
-    """The host that is listed, and the terms by which its devices are judged (default: None)."""
+    """The host that is listed, and the terms by which its devices are judged (None: those of the
+    default profile). `default` says whose default the profile is, "" if the user chose it.
+    """
 
     def __init__(
         self,
@@ -112,12 +120,13 @@ class _Host:
         devices: Devices,
         chosen: Settings,
         terms: Terms | None,
+        default: str,
         *,
         with_all: bool,
         with_why: bool,
     ):
         self.devices = devices
-        self.is_default = not terms
+        self.default = default
         self._chosen = chosen
         self._terms = terms
         self.with_why = with_why
@@ -212,7 +221,7 @@ def _table(selected: Selection, host: _Host, console: Console) -> Iterable[str]:
     masters = selected.inventory.masters
     shown = Shown(
         known=host.reports,
-        terms=f"{name} (default)" if host.is_default else name,
+        terms=f"{name} ({host.default})" if host.default else name,
         profile=RELEASED,
         taken=host.taken(masters),
         why=_why(masters, host) if host.with_why else {},
