@@ -105,7 +105,12 @@ def main(argv: list[str]) -> int:
                 # A parser of all commands would delay the start of each.
                 own = _Parser(prog=program, formatter_class=HelpFormatter)
                 own.line = argv
-                return run(command, configured(own, command).parse_args(argv[1:]), program)
+                configured(own, command)
+                options, rest = own.parse_known_args(argv[1:])
+                if rest:
+                    # Positional arguments on both sides of an option.
+                    options = own.parse_intermixed_args(argv[1:])
+                return run(command, options, program)
         parser().parse_args(argv)
     except SystemExit as stop:
         # argparse has printed help (0), or the mistake in the command line (2).

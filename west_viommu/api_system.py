@@ -438,7 +438,7 @@ class Sums:
     def __init__(self, base: str):
         self._base = base
         self._known: dict[Path, DomainFile] = {}
-        self._images: dict[Path, Kernel | None] = {}
+        self._images: dict[Path, Kernel | str] = {}
         self._room = _MOST_OF_ALL
 
     def found(self, file: Path, *, is_kernel: bool = False) -> DomainFile:
@@ -478,8 +478,8 @@ class Sums:
                 problems.append(problem._replace(where=where, found=file) if where else problem)
             return None
 
-    def image(self, file: Path) -> Kernel | None:
-        """Return the kernel in a `file` that was found; None if Xen accepts no kernel in it."""
+    def image(self, file: Path) -> Kernel | str:
+        """Return the kernel in a `file` that was found, or a description of another file."""
         return self._images[file]
 
 

@@ -162,13 +162,55 @@ def test_what_is_wrong_is_one_message_and_leaves_nothing(
         (["usb", "--load", "kernal=1"], "write NAME=ADDRESS"),
         (["usb", "--ram", "1"], "write BASE:SIZE"),
         (["usb", "--name", "1"], "--name: a letter"),
-        (["usb", "--memory", "0"], "'0' is not a number from 1 on"),
+        (["usb", "--memory", "512M"], "'512M' is not a whole number from 1 to 2097151"),
+        (["usb", "--ram", "0x80000000:0"], "--ram 0x80000000:0: write BASE:SIZE, as 0x80000000"),
+        (["usb", "--load", "ramdisk=0x81000000"], "--load ramdisk=ADDRESS needs --ramdisk FILE"),
+        (
+            ["usb", "--load", "kernel=0x81000000", "--toolstack", "xl", "--dom0-kernel", "Image"],
+            "--load is for the files that the boot loader loads: xl loads the guest's",
+        ),
     ],
 )
 def test_a_wrong_command_line(viommu: Run, host: Path, arguments: list[str], message: str) -> None:
     outcome = viommu("assign", "--host", host, "--kernel", "Image", *arguments)
     assert outcome.status == 2
     assert message in outcome.err
+
+
+def test_nodes_on_both_sides_of_an_option(viommu: Run, host: Path) -> None:
+    allow = ("--allow", "unprotected:/rtc@9000000:it does no DMA")
+    outcome = viommu("assign", "usb", "--host", host, *allow, "rtc", "--kernel", "Image")
+    assert outcome.status == 0, outcome.err
+    # HOST without its option.
+    outcome = viommu("assign", host, "--kernel", "Image", "usb")
+    assert outcome.status == 2
+    assert outcome.err == (
+        f"viommu assign: error: {host} is a file: if it is the host's tree, write --host {host}\n"
+    )
+
+
+def test_a_ramdisk_that_is_empty(viommu: Run, host: Path) -> None:
+    Path("initrd").touch()
+    arguments = ("--kernel", "Image", "--ramdisk", "initrd", "usb")
+    outcome = viommu("assign", "--host", host, "--profile", "xen", *arguments)
+    assert (outcome.status, outcome.err) == (
+        1,
+        "Image: error: [malformed] the ramdisk of guest is an empty file (found initrd)\n"
+        "hint: build it, or leave it out\n",
+    )
+    assert not Path("viommu").exists()
+
+
+def test_more_memory_than_there_is_makes_one_message(viommu: Run, host: Path) -> None:
+    host.write_text(HOST % "")
+    arguments = ("--kernel", "Image", "--ram", "0x40000000:0x100000", "--profile", "xen", "usb")
+    outcome = viommu("assign", "--host", host, *arguments)
+    assert (outcome.status, outcome.err) == (
+        1,
+        "Image: error: [domain-limits] the domains have more memory together than the host "
+        "(expected less than 1 MiB, found 512 MiB)\n"
+        "hint: give them less: Xen itself and dom0 need some of it as well\n",
+    )
 
 
 def test_a_hazard_is_allowed_on_the_command_line(viommu: Run, host: Path) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from west_viommu.diagnostics import Where, rendered
 from west_viommu.system.kernels import Kernel, image_size, kernel
 from west_viommu.system.layout import Module, layout, needed_memory
@@ -107,7 +109,7 @@ def test_an_arm64_image_counts_its_bss() -> None:
 
 def test_an_old_arm64_image_is_known_by_its_first_word() -> None:
     head = (0x14000008).to_bytes(4, "little") + arm64(magic=0)[4:]
-    assert kernel(head, b"", 0x2000)
+    assert isinstance(kernel(head, b"", 0x2000), Kernel)
 
 
 def test_a_compressed_image_is_measured_by_its_last_word() -> None:
@@ -116,10 +118,10 @@ def test_a_compressed_image_is_measured_by_its_last_word() -> None:
     image = arm64(extent=0x9000) + bytes(0x8000)
     packed = gzip.compress(image)
     found = kernel(packed[:4096], packed[-4:], len(packed))
-    assert found is not None
+    assert isinstance(found, Kernel)
     assert (found.format, found.size, found.extent) == ("arm64 Image, gzip", 0x8040, 0x9000)
-    assert kernel(gzip.compress(b"text"), b"\4\0\0\0", 24) is None
-    assert kernel(b"\x1f\x8bnot gzip", b"", 10) is None
+    for other in (gzip.compress(b"text"), b"\x1f\x8bnot gzip"):
+        assert kernel(other, b"\4\0\0\0", 24) == "another file compressed by gzip"
 
 
 def uimage(length: int, architecture: int) -> bytes:
@@ -133,9 +135,26 @@ def test_a_uimage_of_arm_and_of_arm64() -> None:
     found = kernel(uimage(0x100, 22), b"", 0x140)
     assert found == Kernel("uImage", size=0x100, extent=0x100)
     of_32_bits = kernel(uimage(0x100, 2), b"", 0x140)
-    assert of_32_bits and not of_32_bits.is_64_bit
-    assert kernel(uimage(0x100, 5), b"", 0x140) is None
-    assert kernel(uimage(0x101, 22), b"", 0x140) is None
+    assert isinstance(of_32_bits, Kernel) and not of_32_bits.is_64_bit
+    assert kernel(uimage(0x100, 5), b"", 0x140) == "2705195600000000"
+    assert kernel(uimage(0x101, 22), b"", 0x140) == "2705195600000000"
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"", "an empty file"),
+        (b"hello\n", "text"),
+        (b"\x7fELF\2\1\1", "an ELF file"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "a pointer of Git LFS: run `git lfs pull`",
+        ),
+        (b"\xd0\x0d\xfe\xed", "a devicetree blob"),
+    ],
+)
+def test_what_another_file_is(head: bytes, kind: str) -> None:
+    assert kernel(head, head[-4:], len(head)) == kind
 
 
 def test_a_zimage_of_32_bits() -> None:
@@ -143,12 +162,7 @@ def test_a_zimage_of_32_bits() -> None:
     head = bytes(36) + b"".join(w.to_bytes(4, "little") for w in words)
     found = kernel(head, b"", 0x200)
     assert found == Kernel("zImage", size=0x200, extent=0x200, is_64_bit=False)
-    assert kernel(head, b"", 0x1FF) is None
-
-
-def test_other_files_are_no_kernels() -> None:
-    for head in (b"", b"\x7fELF" + bytes(100), b"#!/bin/sh\n" + bytes(80)):
-        assert kernel(head, head[-4:], len(head)) is None
+    assert isinstance(kernel(head, b"", 0x1FF), str)
 
 
 def test_the_memory_that_a_domain_needs() -> None:

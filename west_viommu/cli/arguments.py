@@ -385,7 +385,7 @@ def _add_assign_arguments(parser: ArgumentParser) -> None:
 def _positive(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if not 0 < number < 1 << 21:
-        raise ArgumentTypeError(f"{text!r} is not a number from 1 on")
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 to {(1 << 21) - 1}")
     return number
 
 

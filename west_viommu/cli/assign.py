@@ -109,6 +109,10 @@ def _wish(options: Options) -> Wish:
     if options.dom0_ramdisk and not options.dom0_kernel:
         raise UsageError("--dom0-ramdisk needs --dom0-kernel FILE")
     load = dict(map(_load, options.load))
+    if load and options.toolstack == "xl":
+        raise UsageError("--load is for the files that the boot loader loads: xl loads the guest's")
+    if "ramdisk" in load and not options.ramdisk:
+        raise UsageError("--load ramdisk=ADDRESS needs --ramdisk FILE")
     return Wish(
         nodes=tuple(options.nodes),
         kernel=options.kernel,

@@ -226,9 +226,12 @@ def ram_of(text: str) -> Region:
 
     base, _, size = text.partition(":")
     try:
-        return Region(int(base, 0), int(size, 0))
+        region = Region(int(base, 0), int(size, 0))
     except ValueError:
-        raise UsageError(f"--ram {text}: write BASE:SIZE, as 0x80000000:0x40000000") from None
+        region = Region(0, 0)
+    if region.base < 0 or region.size <= 0:
+        raise UsageError(f"--ram {text}: write BASE:SIZE, as 0x80000000:0x40000000")
+    return region
 
 
 def permission(text: str) -> Permission:

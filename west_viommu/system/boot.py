@@ -13,6 +13,7 @@ from west_viommu.host.devices import ram as ram_of
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.plan.guest_tree import too_large
+from west_viommu.system.kernels import Kernel
 from west_viommu.system.layout import ALIGNMENT, Layout, Module, layout, needed_memory
 from west_viommu.system.records import Boot, Dom0, Domain, DomainFile, DomainFiles, Load
 from west_viommu.tree.addresses import Region
@@ -69,12 +70,10 @@ def boot(
 ) -> Boot:
     """Return the boot of `domains`. `ram`: the RAM of the host, if its tree does not state it."""
     banks = tuple(ram) or ram_of(devices)
-    problems = [
-        *_limits(domains, files, devices, profile),
-        *together([(each.memory, each.where) for each in domains], banks),
-    ]
-    if dom0 and dom0.image is None:
-        problems.append(_no_kernel("dom0", dom0.kernel, dom0.where))
+    too_much = list(together([(each.memory, each.where) for each in domains], banks))
+    problems = [*_limits(domains, files, devices, profile), *too_much]
+    if dom0 and isinstance(dom0.image, str):
+        problems.append(_no_kernel(module(KERNEL, _DOM0), dom0.image, dom0.where))
     loaded = [
         (domain.name, domain.where, part)
         for domain in domains
@@ -85,10 +84,16 @@ def boot(
         Module(module(kind, name), file.size, address, where)
         for name, where, (kind, file, address) in loaded
     ]
-    if not banks:
+    problems += [
+        _empty(module(kind, name), file, where)
+        for name, where, (kind, file, _) in loaded
+        if kind == RAMDISK and not file.size
+    ]
+    can_choose = banks and not too_much
+    if not can_choose:
         # No address can be chosen; the user's are still compared with each other.
         wanted = [each for each in wanted if each.address is not None]
-    own = [Module(XEN, xen_size), Module(TREE, _TREE_BYTES)] if banks else []
+    own = [Module(XEN, xen_size), Module(TREE, _TREE_BYTES)] if can_choose else []
     found = layout([*own, *wanted], banks, reserved(devices))
     return Boot(
         domains=tuple(d._replace(load=_load(d.name, found)) for d in domains),
@@ -151,8 +156,9 @@ def _limits(
 
 def _kernel(domain: Domain, files: DomainFiles, file: DomainFile) -> Iterator[Diagnostic]:
     """Yield the mistakes of the kernel of `domain` (kernel_probe(), place_modules(); 4.17)."""
-    if files.image is None:
-        yield _no_kernel(domain.name, file, domain.where)
+    if not isinstance(files.image, Kernel):
+        found = files.image or file.file
+        yield _no_kernel(module(KERNEL, domain.name), found, domain.where)
         return
     tree = files.trees.get("dom0less")
     ramdisk = files.ramdisk.size if files.ramdisk else 0
@@ -169,14 +175,19 @@ def _kernel(domain: Domain, files: DomainFiles, file: DomainFile) -> Iterator[Di
         )
 
 
-def _no_kernel(name: str, file: DomainFile, where: Where) -> Diagnostic:
+def _empty(name: str, file: DomainFile, where: Where) -> Diagnostic:
+    what, hint = f"{name} is an empty file", "build it, or leave it out"
+    return Diagnostic(id="malformed", what=what, hint=hint, where=where, found=file.file)
+
+
+def _no_kernel(name: str, found: str, where: Where) -> Diagnostic:
     return Diagnostic(
         id="malformed",
-        what=f"the kernel of {name} is none that Xen takes",
+        what=f"{name} is none that Xen takes",
         hint="name an arm64 Image, such as arch/arm64/boot/Image of Linux or zephyr.bin of Zephyr "
         "(CONFIG_ARM64_IMAGE_HEADER=y), as it is or compressed by gzip; or a zImage or a uImage",
         expected="the header of an arm64 Image, a zImage or a uImage",
-        found=file.file,
+        found=found,
         where=where,
     )
 

@@ -20,6 +20,17 @@ _UIMAGE_ARCHITECTURES = {2: False, 22: True}
 _ZIMAGE32 = Struct("<36x3I")
 _ZIMAGE32_MAGIC = 0x016F2818
 _GZIP_MAGIC = b"\x1f\x8b"
+# How other files begin that people give in place of a kernel.
+_OTHERS = (
+    (b"\x7fELF", "an ELF file"),
+    (b"version https://git-lfs", "a pointer of Git LFS: run `git lfs pull`"),
+    (b"\xd0\x0d\xfe\xed", "a devicetree blob"),
+    (b"070701", "a cpio archive, as a ramdisk is"),
+    (b"\xfd7zXZ\0", "a file compressed by xz"),
+    (b"\x28\xb5\x2f\xfd", "a file compressed by zstd"),
+    (b"MZ", "an EFI program"),
+    (_GZIP_MAGIC, "another file compressed by gzip"),
+)
 # The bytes of a file that a probe needs: an arm64 Image below gzip.
 HEAD_BYTES = 4096
 TAIL_BYTES = 4
@@ -39,10 +50,22 @@ class Kernel(NamedTuple):
     unpacked: int = 0
 
 
-def kernel(head: bytes, tail: bytes, size: int) -> Kernel | None:
+def kernel(head: bytes, tail: bytes, size: int) -> Kernel | str:
     """Return the kernel in a file of `size` bytes, which begins with `head` (HEAD_BYTES of it, if
-    the file has as many) and ends with `tail` (TAIL_BYTES); None if Xen recognizes no kernel in it.
+    the file has as many) and ends with `tail` (TAIL_BYTES). If Xen recognizes no kernel in it,
+    return a description of the file for a message.
     """
+    return _kernel(head, tail, size) or _other(head)
+
+
+def _other(head: bytes) -> str:
+    if not head:
+        return "an empty file"
+    unknown = "text" if head[:64].isascii() and b"\0" not in head[:64] else head[:8].hex()
+    return next((kind for magic, kind in _OTHERS if head.startswith(magic)), unknown)
+
+
+def _kernel(head: bytes, tail: bytes, size: int) -> Kernel | None:
     if head[:2] != _GZIP_MAGIC:
         return _plain(head, size)
     try:

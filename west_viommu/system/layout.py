@@ -49,14 +49,17 @@ def layout(modules: Sequence[Module], ram: Sequence[Region], taken: Mapping[Regi
     places = {m.name: Region(m.address, m.size) for m in chosen if m.address is not None}
     problems = [wrong for module in chosen for wrong in _judged(module, places, ram, taken)]
     free = _free(ram, (*taken, *places.values()))
+    left = []
     for module in modules:
         if module.address is None:
             place = next(_fits(free, module.size), None)
             if place is None:
-                problems.append(_no_room(module, ram))
+                left.append(module)
                 continue
             places[module.name] = place
             free = [rest for part in free for rest in _without(part, place)]
+    if left:
+        problems.append(_no_room(left, ram))
     return Layout(places, tuple(problems))
 
 
@@ -83,28 +86,30 @@ def _judged(
         )
 
     leave_out = "leave the address out to have a free one chosen"
+    below = [(region, name) for region, name in taken.items() if region.overlaps(place)]
     if ram and not any(bank.base <= place.base and place.end <= bank.end for bank in ram):
         yield wrong(
             f"{module.name} does not lie in the host's RAM",
             f"choose an address in RAM, or {leave_out}",
             " or ".join(map(str, ram[:4])),
         )
-    for region, name in taken.items():
-        if region.overlaps(place):
-            yield wrong(f"{module.name} lies on {name}", leave_out, f"memory outside {region}")
-    for name, other in places.items():
-        # Of two that overlap, the one at the higher address gets the error.
-        if name != module.name and other.overlaps(place) and (other, name) < (place, module.name):
-            yield wrong(
-                f"{module.name} overlaps {name}", leave_out, f"an address from {other.end:#x} on"
-            )
-    if place.base % _PAGE:
+    elif below:
+        names = " and ".join(name for _, name in below[:3])
+        regions = " and ".join(str(region) for region, _ in below[:3])
+        yield wrong(f"{module.name} lies on {names}", leave_out, f"memory outside {regions}")
+    elif place.base % _PAGE:
         yield wrong(
             f"the address of {module.name} is not aligned to a page",
             "Xen gives the memory back by whole pages: align it to 4 KiB",
             "a multiple of 0x1000",
             Severity.WARNING,
         )
+    for name, other in places.items():
+        # Of two that overlap, the one at the higher address gets the error.
+        if name != module.name and other.overlaps(place) and (other, name) < (place, module.name):
+            yield wrong(
+                f"{module.name} overlaps {name}", leave_out, f"an address from {other.end:#x} on"
+            )
 
 
 def _free(ram: Iterable[Region], taken: Iterable[Region]) -> list[Region]:
@@ -137,22 +142,24 @@ def _fits(free: Iterable[Region], size: int) -> Iterator[Region]:
             yield Region(base, size)
 
 
-def _no_room(module: Module, ram: Sequence[Region]) -> Diagnostic:
+def _no_room(modules: Sequence[Module], ram: Sequence[Region]) -> Diagnostic:
+    names = " and ".join(module.name for module in modules)
     if not ram:
         return Diagnostic(
             id="load-address",
-            what=f"no address can be chosen for {module.name}: the host tree states no RAM",
+            what=f"no address can be chosen for {names}: the host tree states no RAM",
             hint="give the RAM by --ram BASE:SIZE, or the board's /proc/device-tree as --host: "
             "there the boot loader has filled it in",
             expected="a memory node with reg",
             found="none",
         )
+    sizes = " and ".join(f"{module.size:#x}" for module in modules)
     return Diagnostic(
         id="load-address",
-        what=f"there is no room for {module.name} in the host's RAM",
-        hint="choose an address by --load NAME=ADDRESS, or make the module smaller",
-        expected=f"{module.size:#x} bytes, aligned to 2 MiB, outside reserved memory and the last "
-        "64 MiB of a bank",
+        what=f"there is no room for {names} in the host's RAM",
+        hint="choose an address by --load NAME=ADDRESS, or make the files smaller",
+        expected=f"{sizes} bytes, aligned to 2 MiB, outside reserved memory and the last 64 MiB of "
+        "a bank",
         found=" ".join(map(str, ram[:4])),
     )
 

@@ -49,21 +49,22 @@ class DomainFile(NamedTuple):
 
 class DomainFiles(NamedTuple):
     """The files of a domain: its viommu.json, its kernel and ramdisk, if there is one, a partial
-    tree for each toolstack that can create it, and the kernel as Xen probes it.
+    tree for each toolstack that can create it, and the kernel as Xen probes it (for a file that is
+    no kernel, a description).
     """
 
     plan: DomainFile
     kernel: DomainFile | None
     trees: dict[str, DomainFile]
     ramdisk: DomainFile | None = None
-    image: Kernel | None = None
+    image: Kernel | str | None = None
 
 
 class Dom0(NamedTuple):
     """The files of dom0, the command line of its kernel, and the place that names them."""
 
     kernel: DomainFile
-    image: Kernel | None
+    image: Kernel | str
     where: Where
     ramdisk: DomainFile | None = None
     bootargs: str = ""
