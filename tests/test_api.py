@@ -80,6 +80,7 @@ def test_choices(folder: Path) -> None:
         "unprotected",
         "parts-omitted",
         "xen-stops",
+        "xen-stops",
     ]
     assert made.plan.allowed == (PlanPermission(*allow[:3]),)
     with pytest.raises(Refused) as refused:

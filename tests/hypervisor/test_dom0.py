@@ -126,7 +126,7 @@ def test_a_node_that_stops_dom0(body: str, step: Step | None) -> None:
     assert list(stops(holdings(body, dom0=False), (), ())) == []
 
 
-IPMMU = 'interrupts = <0 95 4>, <0 96 4>; compatible = "renesas,ipmmu-r8a7795";'
+IPMMU = 'reg = <0x100 0x10>; interrupts = <0 95 4>, <0 96 4>; compatible = "renesas,ipmmu-r8a7795";'
 
 
 def test_an_ipmmu_has_one_line() -> None:

@@ -31,6 +31,8 @@ ROOT = """mm@2 { compatible = "renesas,ipmmu-r8a7795"; #iommu-cells = <1>; reg =
 CACHE = """vi@3 { compatible = "renesas,ipmmu-r8a7795"; #iommu-cells = <1>; reg = <3 0x1000>;
     renesas,ipmmu-main = <3 0>; phandle = <4>; };"""
 
+OLD = "a { #stream-id-cells = <1>; phandle = <5>; }; b { #stream-id-cells = <1>; phandle = <6>; };"
+
 
 def devices(body: str, frames: str = "") -> Devices:
     host = tree(GIC % frames + body)
@@ -42,6 +44,13 @@ def devices(body: str, frames: str = "") -> Devices:
     [
         (V3, {}),
         (V2, {}),
+        (V3.replace("arm,smmu-v3", "ARM,SMMU-V3").replace("0x20000", "1"), {"/v3@0": "0x1"}),
+        (V3.replace("<1>; reg", "<2>; reg"), {"/v3@0": "<2>"}),
+        (V3.replace("#iommu-cells = <1>;", ""), {"/v3@0": "none"}),
+        (V3.replace("reg = <0 0x20000>;", ""), {"/v3@0": ""}),
+        (V2.replace("reg = <1 0x1000>;", ""), {"/v2@1": ""}),
+        (V2.replace("phandle", "mmu-masters = <5 8 5 9>; phandle") + OLD, {"/v2@1": ""}),
+        (V2.replace("phandle", "mmu-masters = <5 8 6 9>; phandle") + OLD, {}),
         (ROOT + CACHE, {}),
         # A cache may stand before its root.
         (CACHE + ROOT, {}),

@@ -117,7 +117,7 @@ class Stream:
     def supported(self) -> bool:
         """Xen's SMMUv3 driver: "#iommu-cells must be 1"; a disabled SMMU protects nothing."""
         return (
-            "arm,smmu-v3" in self.iommu.strings("compatible")
+            "arm,smmu-v3" in [name.lower() for name in self.iommu.strings("compatible")]
             and self.iommu.cell("#iommu-cells", 0) == 1
             and self.iommu.enabled()
         )

@@ -45,7 +45,7 @@ def _is_left_out(running: Running, node: Node) -> bool:
     return (
         compatible(node, running.xen.skipped)
         or node.path.lower() == "/cpus"
-        or type_of(node) == "memory"
+        or type_of(node).lower() == "memory"
         or compatible(node, GICS)
         or compatible(node, TIMERS)
         or running.iommus.is_iommu(node)
@@ -111,7 +111,7 @@ def _give_pages(running: Running, node: Node, domain: str | None) -> None:
     try:
         for base, size in regions(node):
             _map_range(running, node, base, size, domain)
-        if type_of(node) == "pci":
+        if type_of(node).lower() == "pci":
             _give_targets(running, node, domain)
             for base, size in windows(node):
                 _map_range(running, node, base, size, domain)

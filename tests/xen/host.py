@@ -145,7 +145,8 @@ def phandle_args(host: Host, node: Node, name: str, count: str) -> Iterator[tupl
     values = node.cells(name)
     while values:
         provider = host.with_phandle(values[0]) if values[0] else None
-        if provider is None or count not in provider.props:
+        # dt_property_read_u32() needs four bytes.
+        if provider is None or not provider.cells(count):
             return
         width = provider.cell(count, 0)
         if 1 + width > len(values):
@@ -163,7 +164,7 @@ def number_of_phandles(host: Host, node: Node, name: str, count: str) -> int | N
         width = 0
         if values[0]:
             provider = host.with_phandle(values[0])
-            if provider is None or count not in provider.props:
+            if provider is None or not provider.cells(count):
                 return None
             width = provider.cell(count, 0)
             if 1 + width > len(values):

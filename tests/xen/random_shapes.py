@@ -33,7 +33,12 @@ def shaped(rng: Random, host: Node, guest: RandomGuest, profile: str) -> RandomG
 
 
 def _masters(host: Node) -> list[Node]:
-    return [node for node in host.below() if "iommus" in node.props]
+    """Return the nodes of whose iommus Xen knows by that property alone."""
+    return [
+        node
+        for node in host.below()
+        if "iommus" in node.props and "#stream-id-cells" not in node.props
+    ]
 
 
 def _iommus(host: Node) -> list[Node]:
@@ -128,7 +133,9 @@ def _old_binding(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
         listed += pack(node.cell("phandle", 0), *ids)
         if rng.random() < 0.8:
             del node.props["iommus"]
-    smmu.props["mmu-masters"] = listed
+    if rng.random() < 0.1:
+        rng.choice(smmus).props["mmu-masters"] = listed
+    smmu.props["mmu-masters"] = listed + (listed if rng.random() < 0.1 else b"")
     return guest
 
 
@@ -217,7 +224,11 @@ def _unusable(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
     if not smmus:
         return guest
     smmu = rng.choice(smmus)
-    if "arm,smmu-v3" in smmu.strings("compatible"):
+    if rng.random() < 0.15:
+        del smmu.props["reg"]
+    elif "arm,smmu-v3" in smmu.strings("compatible") and rng.random() < 0.25:
+        smmu.props["#iommu-cells"] = rng.choice((pack(2), pack(0), b"\1"))
+    elif "arm,smmu-v3" in smmu.strings("compatible"):
         base = cells(smmu.props["reg"])[:2]
         smmu.props["reg"] = pack(*base, 0, rng.choice((0x10000, 0x1F000, 0x20000)))
         if rng.random() < 0.2:
@@ -226,6 +237,39 @@ def _unusable(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
         smmu.props.pop("#global-interrupts", None)
     else:
         smmu.props["interrupts"] = smmu.props["interrupts"][:12]
+    return guest
+
+
+def _malformed(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
+    """Make a list of a master malformed that the guest does not ask for."""
+    asked = {ask.path for ask in guest.asks}
+    masters = [node for node in _masters(host) if node.path not in asked]
+    if not masters:
+        return guest
+    node = rng.choice(masters)
+    value = node.props["iommus"]
+    gic = Host(host).gic
+    broken = (
+        value[:-4],
+        value[:-3],
+        value + value[:4],
+        value + b"\0\0",
+        pack(0x7777, 1) + value,
+        value + pack(gic.cell("phandle", 0) if gic else 0x7777, 1),
+        b"text\0",
+    )
+    node.props["iommus"] = rng.choice(broken)
+    if rng.random() < 0.3:
+        node.props["iommu-map"] = pack(0, *cells(value)[:1])
+    return guest
+
+
+def _in_capitals(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
+    """Write a compatible or a device_type in capitals: Xen compares both without regard to case."""
+    kinds = [(node, name) for node in host.below() for name in ("compatible", "device_type")]
+    known = [(node, name) for node, name in kinds if b"t," not in node.props.get(name, b"t,")]
+    for node, name in rng.sample(known, min(len(known), 2)):
+        node.props[name] = node.props[name].upper()
     return guest
 
 
@@ -324,7 +368,15 @@ def _gic_copy(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
 
 
 OF_SMMU_V2: tuple[Shape, ...] = (_wide_ids, _many_ids, _masks, _old_binding)
-OF_HOSTS: tuple[Shape, ...] = (_frames, _triggers, _second_kind, _unusable, _unbuildable)
+OF_HOSTS: tuple[Shape, ...] = (
+    _frames,
+    _triggers,
+    _second_kind,
+    _unusable,
+    _unbuildable,
+    _malformed,
+    _in_capitals,
+)
 OF_GUESTS: tuple[Shape, ...] = (
     _high,
     _in_ram,

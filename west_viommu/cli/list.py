@@ -16,7 +16,7 @@ from west_viommu.extract.lookup import no_such_node, nodes_called
 from west_viommu.host.collisions import Meeting, Selection, selection
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
-from west_viommu.host.inventory import Inventory, Master
+from west_viommu.host.inventory import Inventory, Master, is_unfilled
 from west_viommu.names import RELEASED
 from west_viommu.read.settings import Settings, terms_of_host
 from west_viommu.read.tree import inventory_of, read_host_tree
@@ -226,9 +226,22 @@ def _table(selected: Selection, host: _Host, console: Console) -> Iterable[str]:
         taken=host.taken(masters),
         why=_why(masters, host) if host.with_why else {},
         unlisted=host.unlisted,
+        unbehind=_unbehind(masters, host),
     )
     has_colour = console.has_colour(sys.stdout)
     return inventory_table(selected, shown, columns(1) or _WIDTH, colour=has_colour)
+
+
+def _unbehind(masters: Iterable[Master], host: _Host) -> dict[str, str]:
+    """Return the reason why each of `masters` is behind no IOMMU, if there is a special one."""
+    devices, why = host.devices, {}
+    for master in masters:
+        node = None if master.iommus else devices.tree.node(master.path)
+        if node and master.path in devices.faults:
+            why[master.path] = f"malformed: {devices.faults[master.path].diagnostic.what}"
+        elif node and is_unfilled(devices.tree, node):
+            why[master.path] = "the boot loader fills in its iommu-map: give the tree that it makes"
+    return why
 
 
 def _why(masters: Iterable[Master], host: _Host) -> dict[str, list[str]]:

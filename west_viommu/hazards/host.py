@@ -65,4 +65,4 @@ def xen_stops(
 def _is_told(holdings: Holdings, iommu: str, assigned: Collection[str]) -> bool:
     """Return whether an `assigned` device is behind the `iommu`, and refused for that."""
     masters = (holdings.devices.master(path) for path in assigned)
-    return any(master and iommu in master.iommus for master in masters)
+    return any(stream.iommu == iommu for master in masters if master for stream in master.streams)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.hazards.parts import as_allowed, listed
-from west_viommu.host.inventory import Iommu
+from west_viommu.host.inventory import Iommu, is_unfilled
 from west_viommu.hypervisor.assignment import Assigned
 from west_viommu.hypervisor.drivers import SMMUV2, Entry, entries, kind, refused_entry
 from west_viommu.names import RELEASED
@@ -19,6 +19,10 @@ def unprotected(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic
     """Find a device behind no IOMMU: nothing confines its DMA."""
     if not ownership.iommus(assigned):
         path = assigned.device.path
+        node = ownership.devices.tree.node(path)
+        if node and is_unfilled(ownership.devices.tree, node):
+            yield _unfilled(path)
+            return
         yield Diagnostic(
             what=f"{path} is behind no IOMMU in the host tree, so its DMA would reach all memory",
             hint="take the host tree whose node has `iommus`, or another device of `viommu list`; "
@@ -27,6 +31,18 @@ def unprotected(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic
             expected="`iommus` on the host node",
             found="none",
         )
+
+
+def _unfilled(path: str) -> Diagnostic:
+    return Diagnostic(
+        what=f"the iommu-map of {path} has a length of 0, so nothing confines its DMA: the boot "
+        "loader is to fill it in",
+        hint="give the tree that the boot loader hands on: boot Linux in place of Xen, and copy "
+        f"its /sys/firmware/fdt; for a device that does no DMA: {as_allowed('unprotected', path)}",
+        prop="iommus",
+        expected="IDs in iommu-map",
+        found="a length of 0",
+    )
 
 
 @of_each
@@ -115,7 +131,8 @@ def iommu_unusable(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnos
     """
     faults = ownership.holdings.iommus.faults
     for iommu in ownership.iommus(assigned):
-        if iommu.path in faults:
+        # An IOMMU that no driver supports is reported for that.
+        if iommu.path in faults and ownership.holdings.driver(iommu.path):
             yield faults[iommu.path]
 
 

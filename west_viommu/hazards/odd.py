@@ -264,7 +264,7 @@ def unknown_ids(request: Request, unknown: Sequence[Wanted], devices: Devices) -
             )
     return Diagnostic(
         what=no_master_has(unknown),
-        hint=hint,
+        hint=devices.or_fault(hint),
         prop=ids_property(request, [entry.id for entry in unknown]),
         expected="a stream ID of a host master",
         found=listed(entry.id for entry in unknown),

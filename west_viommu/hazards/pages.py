@@ -53,7 +53,7 @@ def untranslatable_region(assigned: Assigned, ownership: Ownership) -> Iterator[
             found=f"region {assigned.device.regions.index(None)}",
         )
     for iommu in ownership.iommus(assigned):
-        if iommu.base is None:
+        if iommu.base is None and iommu.path not in ownership.holdings.iommus.faults:
             yield Diagnostic(
                 what=f"{iommu.path}, the SMMU of {assigned.host}, has no absolute address",
                 hint="correct the host tree: Xen finds its SMMU by address",

@@ -250,6 +250,7 @@ class Devices:
         self.model = inventory.model
         self.tree = tree
         self.masters = inventory.masters
+        self.faults = inventory.faults
         self.iommus: dict[str, Iommu] = {iommu.path: iommu for iommu in inventory.iommus}
         self.index = NodeIndex(tree)
         self.steps = StepLimit(host_name)
@@ -264,6 +265,8 @@ class Devices:
         node = self.tree.node(path)
         if node is None:
             return None
+        if path in self.faults:
+            raise self.faults[path]
         interrupts = self.index.interrupts(node)
         return Device(
             path=node.path,
@@ -275,6 +278,13 @@ class Devices:
             unroutable=interrupts.unroutable,
             master=self._masters.get(path),
         )
+
+    def or_fault(self, hint: str) -> str:
+        """Return `hint`, with the first malformed node of the host, if there is one: the device
+        that was not found may be that node.
+        """
+        fault = next(iter(self.faults.values()), None)
+        return f"{hint}; or correct the host tree: {fault}" if fault else hint
 
     def master(self, path: str) -> Master | None:
         """Return the master at `path`; None if the node is not a master."""

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, NewType, cast
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import NamedTuple, NewType, TypeVar, cast
 
 from west_viommu.host.intervals import Interval, TooManyIntervals, submask_intervals
 from west_viommu.tree.addresses import AddressMap, Region, address_map
@@ -13,6 +15,7 @@ from west_viommu.tree.node import NO_PHANDLES, Node, Tree
 
 StreamId = NewType("StreamId", int)
 RequesterId = NewType("RequesterId", int)
+T = TypeVar("T")
 
 SMMUV3_COMPATIBLE = "arm,smmu-v3"
 # Xen's SMMUv3 driver requires exactly one cell, the stream ID (arm_smmu_dt_xlate).
@@ -100,11 +103,14 @@ class Master(NamedTuple):
 
 
 class Inventory(NamedTuple):
-    """A host tree as this tool sees it, in document order."""
+    """A host tree as this tool sees it, in document order. `faults`: the error in each malformed
+    node, by its path; such a node is read up to the error, as by Xen, which ignores the rest.
+    """
 
     model: str | None
     iommus: tuple[Iommu, ...]
     masters: tuple[Master, ...]
+    faults: Mapping[str, TreeError] = MappingProxyType({})
 
 
 def streams(tree: Tree, master: Node) -> tuple[Stream, ...]:
@@ -117,46 +123,57 @@ def streams(tree: Tree, master: Node) -> tuple[Stream, ...]:
 
 
 def mmu_masters(tree: Tree) -> dict[str, tuple[Stream, ...]]:
-    """Return the streams in the `mmu-masters` of SMMUs, by the path of the master: the old binding,
-    in which an SMMU lists its masters, each a phandle and as many IDs as its #stream-id-cells.
+    """Return the streams in the `mmu-masters` of SMMUs, by the path of the master.
 
-    Xen still registers these masters when the SMMU probes, and does not read their `iommus` then
-    (arm_smmu_device_dt_probe() in smmu.c and iommu_add_dt_device(), 4.17 to 4.22). It stops reading
-    at an entry that is malformed or has no phandle, and reads at most 16 IDs of an entry
-    (__dt_parse_phandle_with_args()).
+    Xen registers these masters when the SMMU probes, and does not read their `iommus` then
+    (arm_smmu_device_dt_probe() in smmu.c and iommu_add_dt_device(), 4.17 to 4.22).
     """
     listed: dict[str, tuple[Stream, ...]] = {}
     for smmu in tree.nodes():
-        value = smmu.properties.get(_MMU_MASTERS, b"")
-        numbers = cells(whole_rows(value, 1), smmu.path, _MMU_MASTERS) if value else ()
-        at = 0
-        while at < len(numbers):
-            master = tree.with_phandle(numbers[at])
-            if master is None or numbers[at] == 0:
-                break
-            width = int.from_bytes(master.properties.get("#stream-id-cells", b"")[:4], "big")
-            ids = numbers[at + 1 : at + 1 + width]
-            if "#stream-id-cells" not in master.properties or len(ids) < width:
-                break
-            streams = (Stream(smmu.path, StreamId(id), None) for id in ids[:_MOST_ARGUMENTS])
-            listed[master.path] = (*listed.get(master.path, ()), *streams)
-            at += 1 + width
+        for path, streams in listed_masters(tree, smmu):
+            listed[path] = (*listed.get(path, ()), *streams)
     return listed
+
+
+def listed_masters(tree: Tree, smmu: Node) -> Iterator[tuple[str, tuple[Stream, ...]]]:
+    """Yield each entry of `mmu-masters`, as a path and its streams: the old binding, in which an
+    SMMU lists its masters, each a phandle and as many IDs as its #stream-id-cells.
+
+    Xen stops reading at an entry that is malformed or has no phandle, and reads at most 16 IDs of
+    an entry (__dt_parse_phandle_with_args()).
+    """
+    value = smmu.properties.get(_MMU_MASTERS, b"")
+    numbers = cells(whole_rows(value, 1), smmu.path, _MMU_MASTERS) if value else ()
+    at = 0
+    while at < len(numbers):
+        master = tree.with_phandle(numbers[at])
+        if master is None or numbers[at] == 0:
+            return
+        width = int.from_bytes(master.properties.get("#stream-id-cells", b"")[:4], "big")
+        ids = numbers[at + 1 : at + 1 + width]
+        if "#stream-id-cells" not in master.properties or len(ids) < width:
+            return
+        yield (
+            master.path,
+            tuple(Stream(smmu.path, StreamId(id), None) for id in ids[:_MOST_ARGUMENTS]),
+        )
+        at += 1 + width
 
 
 def first_null_entry(tree: Tree, master: Node) -> int | None:
     """Return the number of entries of `iommus` before the first with a null phandle; None if there
-    is no such entry. Raises TreeError as `streams` does.
+    is no such entry, or a malformed one before it.
     """
     if not any(null in master.properties.get("iommus", b"") for null in _NULLS):
         return None
-    entries = list(_streams(tree, master))
+    entries = _before_fault(_streams(tree, master))
     return entries.index(None) if None in entries else None
 
 
 def _streams(tree: Tree, master: Node) -> Iterator[Stream | None]:
     """Yield the entries of `iommus`; None for an entry with a null phandle."""
-    numbers = cells(master.properties.get("iommus", b""), master.path, "iommus")
+    value = master.properties.get("iommus", b"")
+    numbers = cells(whole_rows(value, 1), master.path, "iommus")
     at = 0
     while at < len(numbers):
         phandle = numbers[at]
@@ -170,6 +187,8 @@ def _streams(tree: Tree, master: Node) -> Iterator[Stream | None]:
             raise _cut(master, "iommus", width)
         at += width
         yield Stream(iommu.path, _stream_id(specifier), _mask(iommu, specifier))
+    # Refuses a rest of less than a cell, which Xen does not read.
+    cells(value[4 * at :], master.path, "iommus")
 
 
 def id_maps(tree: Tree, master: Node) -> tuple[IdMap, ...]:
@@ -178,9 +197,12 @@ def id_maps(tree: Tree, master: Node) -> tuple[IdMap, ...]:
     An entry is rid-base, phandle, #iommu-cells cells of iommu-base, length (Linux, pci-iommu.txt
     binding).
     """
+    return tuple(_id_maps(tree, master))
+
+
+def _id_maps(tree: Tree, master: Node) -> Iterator[IdMap]:
     numbers = cells(master.properties.get("iommu-map", b""), master.path, "iommu-map")
     legacy = _is_legacy_map(numbers)
-    entries = []
     at = 0
     while at < len(numbers):
         if at + 2 > len(numbers):
@@ -210,8 +232,16 @@ def id_maps(tree: Tree, master: Node) -> tuple[IdMap, ...]:
                 "IDs below 2^32",
                 f"rid {rid:#x}, ID {first or 0:#x}, length {length:#x}",
             )
-        entries.append(IdMap(iommu.path, RequesterId(rid), first, length))
-    return tuple(entries)
+        yield IdMap(iommu.path, RequesterId(rid), first, length)
+
+
+def is_unfilled(tree: Tree, master: Node) -> bool:
+    """Return whether the only entries of `iommu-map` have the length 0: the boot loader is to fill
+    them in.
+    """
+    return bool(master.properties.get("iommu-map")) and _or(
+        lambda: not id_maps(tree, master), False
+    )
 
 
 def map_intervals(entry: IdMap, mask: int | None) -> tuple[Interval, ...]:
@@ -275,13 +305,13 @@ def _cut(master: Node, prop: str, width: int) -> TreeError:
 
 
 def inventory(tree: Tree) -> tuple[Inventory, tuple[TreeError, ...]]:
-    """Return the inventory of `tree`, and the errors in reading it.
-
-    An inventory with errors is incomplete: it does not show whether IDs are shared.
+    """Return the inventory of `tree`, and the errors for which it is incomplete: it does not show
+    whether IDs are shared.
     """
     addresses = address_map(tree)
     iommus: list[Iommu] = []
     masters: list[Master] = []
+    faults: dict[str, TreeError] = {}
     errors: list[TreeError] = []
     pieces_left = _MAX_PIECES
     listed = mmu_masters(tree)
@@ -289,10 +319,10 @@ def inventory(tree: Tree) -> tuple[Inventory, tuple[TreeError, ...]]:
         properties = node.properties
         try:
             if "#iommu-cells" in properties or _MMU_MASTERS in properties:
-                iommus.append(_iommu_at(tree, addresses, node))
+                iommus.append(_iommu_at(tree, addresses, node, faults))
             is_listed = bool(listed) and node.path in listed
             if "iommus" in properties or "iommu-map" in properties or is_listed:
-                master = _master(tree, addresses, node, listed.get(node.path))
+                master = _master(tree, addresses, node, listed.get(node.path), faults)
                 if len(master.iommus) > _MAX_IOMMUS:
                     raise _behind_too_many(master)
                 masters.append(master)
@@ -303,12 +333,9 @@ def inventory(tree: Tree) -> tuple[Inventory, tuple[TreeError, ...]]:
             errors.append(_cut_up(masters[-1]))
             # No further mask is tried: each may take as long as this one.
             pieces_left = 0
-    model = None
-    try:
-        model = next(iter(tree.root.string_list("model")), None)
-    except TreeError as error:
-        errors.append(error)
-    return Inventory(model, tuple(iommus), tuple(masters)), tuple(errors)
+    names: tuple[str, ...] = _or(lambda: tree.root.string_list("model"), ())
+    model = next(iter(names), None)
+    return Inventory(model, tuple(iommus), tuple(masters), faults), tuple(errors)
 
 
 def is_smmuv3(node: Node) -> bool:
@@ -351,11 +378,17 @@ def claimed(master: Master) -> Iterator[tuple[str, Interval]]:
             yield entry.iommu, interval
 
 
-def _iommu_at(tree: Tree, addresses: AddressMap, node: Node) -> Iommu:
-    compatible = node.compatible
+def _iommu_at(tree: Tree, addresses: AddressMap, node: Node, faults: dict[str, TreeError]) -> Iommu:
+    compatible = node.known_compatible
     # An SMMU with mmu-masters need not have the property, which then does not describe them.
-    cells = node.number("#iommu-cells", 1 if _MMU_MASTERS in node.properties else 0)
-    regions = addresses.regions(node)
+    default = 1 if _MMU_MASTERS in node.properties else 0
+    cells = 0
+    regions: tuple[Region | None, ...] = ()
+    try:
+        cells = node.number("#iommu-cells", default)
+        regions = addresses.regions(node)
+    except TreeError as error:
+        faults[node.path] = error
     first = regions[0] if regions else None
     return Iommu(
         path=node.path,
@@ -363,24 +396,59 @@ def _iommu_at(tree: Tree, addresses: AddressMap, node: Node) -> Iommu:
         base=first.base if first else None,
         size=first.size if first else None,
         cells=cells,
-        status=tree.status(node),
-        supported=SMMUV3_COMPATIBLE in compatible and cells == SMMUV3_CELLS,
+        status=_or(lambda: tree.status(node), "okay"),
+        supported=SMMUV3_COMPATIBLE in node.compatible_for_xen and cells == SMMUV3_CELLS,
     )
 
 
 def _master(
-    tree: Tree, addresses: AddressMap, node: Node, listed: tuple[Stream, ...] | None
+    tree: Tree,
+    addresses: AddressMap,
+    node: Node,
+    listed: tuple[Stream, ...] | None,
+    faults: dict[str, TreeError],
 ) -> Master:
     mask = node.properties.get("iommu-map-mask")
+    try:
+        return Master(
+            path=node.path,
+            compatible=node.compatible,
+            status=tree.status(node),
+            regions=_translated(addresses.regions(node)),
+            streams=streams(tree, node) if listed is None else listed,
+            maps=id_maps(tree, node) if "iommu-map" in node.properties else (),
+            map_mask=None if mask is None else node.number("iommu-map-mask", 0),
+        )
+    except TreeError as error:
+        faults[node.path] = error
+    entries = _before_fault(_streams(tree, node)) if listed is None else listed
     return Master(
         path=node.path,
-        compatible=node.compatible,
-        status=tree.status(node),
-        regions=_translated(addresses.regions(node)),
-        streams=streams(tree, node) if listed is None else listed,
-        maps=id_maps(tree, node) if "iommu-map" in node.properties else (),
-        map_mask=None if mask is None else node.number("iommu-map-mask", 0),
+        compatible=node.known_compatible,
+        status=_or(lambda: tree.status(node), "okay"),
+        regions=_translated(_or(lambda: addresses.regions(node), ())),
+        streams=tuple(stream for stream in entries if stream),
+        maps=tuple(_before_fault(_id_maps(tree, node))),
+        # Without the mask, no ID of the map is left out.
+        map_mask=int.from_bytes(mask, "big") if mask and len(mask) == 4 else None,
     )
+
+
+def _or(read: Callable[[], T], default: T) -> T:
+    """Return what `read` returns; for a malformed property, `default`."""
+    try:
+        return read()
+    except TreeError:
+        return default
+
+
+def _before_fault(entries: Iterator[T]) -> list[T]:
+    """Return the `entries` before the first malformed one."""
+    found: list[T] = []
+    with suppress(TreeError):
+        # An error leaves the entries before it in the list.
+        found.extend(entries)
+    return found
 
 
 def _translated(regions: tuple[Region | None, ...]) -> tuple[Region, ...]:

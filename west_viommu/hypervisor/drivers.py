@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.host.devices import Devices
-from west_viommu.host.inventory import Iommu, Master, Stream
+from west_viommu.host.inventory import Iommu, Master, Stream, listed_masters
 from west_viommu.hypervisor.lines import lines
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.tree.addresses import Region
@@ -64,7 +64,7 @@ def kind(compatible: Iterable[str]) -> str:
     """Return the driver of Xen for an IOMMU: SMMUV3, SMMUV2 or IPMMU; "" if Xen has no driver for
     it.
     """
-    for name in compatible:
+    for name in map(str.lower, compatible):
         if name == "arm,smmu-v3":
             return SMMUV3
         if name in _SMMUV2:
@@ -90,12 +90,13 @@ def probed(devices: Devices, profile: Profile) -> Iommus:
     faults: dict[str, Diagnostic] = {}
     found: dict[str, str] = {}
     late: list[str] = []
+    registered: set[str] = set()
     for node in devices.tree.nodes() if profile.toolstacks else ():
         name = _tried(node, profile)
         if name == IPMMU and MAIN in node.properties:
             late.append(node.path)
         elif name:
-            fault = _fault(devices, node, name)
+            fault = _fault(devices, node, name) or _twice(devices, node, registered)
             if fault:
                 faults[node.path] = fault
             else:
@@ -186,7 +187,7 @@ def v2m_frames(devices: Devices) -> Iterator[Frame]:
     """
     gic = devices.index.gic
     for child in gic.children if gic else ():
-        if "arm,gic-v2m-frame" in child.known_compatible:
+        if "arm,gic-v2m-frame" in child.compatible_for_xen:
             first, count = (_u32(child, f"arm,msi-{name}") for name in ("base-spi", "num-spis"))
             stated = range(first, min(first + count, LAST_SPI + 1)) if first and count else range(0)
             yield Frame(child.path, stated if first >= FIRST_SPI else range(0))
@@ -194,38 +195,69 @@ def v2m_frames(devices: Devices) -> Iterator[Frame]:
 
 def _tried(node: Node, profile: Profile) -> str:
     """Return the kind of an IOMMU that a driver tries to probe; "" for any other node."""
-    if b"mmu" not in node.properties.get("compatible", b""):
+    if b"mmu" not in node.properties.get("compatible", b"").lower():
         return ""
-    name = kind(node.known_compatible)
+    name = kind(node.compatible_for_xen)
     status = node.properties.get("status", b"okay\0")
     is_off = "xen,passthrough" in node.properties or status not in (b"okay\0", b"ok\0")
     # A Xen has the driver of SMMUv2 unless its configuration excludes it (Kconfig: default y).
-    is_built = name == SMMUV2 or profile.driver(node.known_compatible) is not None
+    is_built = name == SMMUV2 or profile.driver(node.compatible_for_xen) is not None
     return name if is_built and not is_off else ""
 
 
 def _fault(devices: Devices, node: Node, name: str) -> Diagnostic | None:
     """Return the reason why the driver rejects the IOMMU `node`; None if it accepts it."""
+    regions = devices.index.regions(node)
+    if not regions or regions[0] is None:
+        return _stopped(node.path, "it has no address", "reg, and `ranges` on each bus above it")
     if name == SMMUV3:
-        return _of_smmuv3(node, devices.index.regions(node))
+        return _of_smmuv3(node, regions[0])
     count = len(list(lines(devices.tree, node, devices.index.gic)))
     return _of_smmuv2(node, count) if name == SMMUV2 else _of_ipmmu(node.path, count)
 
 
-def _of_smmuv3(node: Node, regions: Sequence[Region | None]) -> Diagnostic | None:
-    """Return the fault for which arm_smmu_device_probe() fails with -EINVAL, and Xen stops
-    ("Couldn't configure correctly all the IOMMUs").
+def _stopped(path: str, why: str, expected: str, found: str = "") -> Diagnostic:
+    """Return the fault of an IOMMU for which the probe fails with an error other than -ENODEV, so
+    that Xen stops (iommu_hardware_setup(), "Couldn't configure correctly all the IOMMUs").
     """
+    return Diagnostic(
+        what=f"Xen stops at boot for {path}: {why}",
+        hint="correct the node of the IOMMU in the host tree, or disable it",
+        prop="iommus",
+        expected=expected,
+        found=found,
+        cause=path,
+        severity=Severity.FATAL,
+    )
+
+
+def _twice(devices: Devices, node: Node, registered: set[str]) -> Diagnostic | None:
+    """Return the fault of an SMMU whose mmu-masters list a master that is listed before, and add
+    the others to `registered`: iommu_fwspec_init() and arm_smmu_dt_add_device_legacy() refuse it.
+    """
+    for path, _ in listed_masters(devices.tree, node):
+        if path in registered:
+            why = f"mmu-masters list {path} a second time"
+            return _stopped(node.path, why, "each master once")
+        registered.add(path)
+    return None
+
+
+def _of_smmuv3(node: Node, registers: Region) -> Diagnostic | None:
+    """Return the fault for which arm_smmu_device_probe() fails with -EINVAL."""
+    cells = node.properties.get("#iommu-cells", b"")[:4]
+    if cells != b"\0\0\0\1":
+        count = f"<{int.from_bytes(cells, 'big')}>" if len(cells) == 4 else "none"
+        return _stopped(node.path, "its specifiers are not one cell", "#iommu-cells = <1>", count)
     smallest = _SMMUV3_PAGE_0 if _ONE_PAGE in node.properties else _SMMUV3_BYTES
-    first = regions[0] if regions else None
-    if first is not None and first.size < smallest:
+    if registers.size < smallest:
         return Diagnostic(
             what=f"the registers of {node.path} are too few for an SMMUv3: Xen stops at boot "
             "(arm_smmu_device_probe())",
             hint="correct `reg` in the host tree: an SMMUv3 has two pages of 64 KiB",
             prop="iommus",
             expected=f"a region of {smallest:#x} bytes or more",
-            found=f"{first.size:#x}",
+            found=f"{registers.size:#x}",
             cause=node.path,
             severity=Severity.FATAL,
         )

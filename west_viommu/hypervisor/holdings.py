@@ -365,7 +365,7 @@ def _own_status(node: Node) -> str:
 
 
 def _is_bridge(node: Node) -> bool:
-    return node.properties.get("device_type") == b"pci\0"
+    return node.properties.get("device_type", b"").lower() == b"pci\0"
 
 
 def _has_interrupts(node: Node) -> bool:

@@ -76,7 +76,7 @@ def applies(when: str, devices: Devices, domain: Collection[str]) -> bool:
     """Return whether the condition `when` of a profile is met."""
     if when in GICS:
         gic = devices.index.gic
-        return gic is None or (GICV3 in gic.known_compatible) is (when == "gicv3")
+        return gic is None or (GICV3 in gic.compatible_for_xen) is (when == "gicv3")
     return when == "always" or when in domain
 
 

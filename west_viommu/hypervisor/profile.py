@@ -181,8 +181,9 @@ class Profile(NamedTuple):
 
     def driver(self, compatible: tuple[str, ...]) -> Driver | None:
         """Return the driver of an IOMMU that has that `compatible`, with any number of cells."""
+        names = [name.lower() for name in compatible]
         for driver in self.drivers:
-            if not frozenset(driver.compatible).isdisjoint(compatible):
+            if not {name.lower() for name in driver.compatible}.isdisjoint(names):
                 return driver
         return None
 

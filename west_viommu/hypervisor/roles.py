@@ -71,10 +71,10 @@ _NOT_FOR_DOM0 = _LEFT_OUT.union(_ROLES, _IOMMUS)
 
 def role(node: Node) -> str:
     """Return the role of `node` for the hypervisor; "" for a device that some domain could have."""
-    compatible = node.known_compatible
+    compatible = node.compatible_for_xen
     if not _IOMMUS.isdisjoint(compatible):
         return IOMMU
-    kind = node.properties.get("device_type", b"")
+    kind = node.properties.get("device_type", b"").lower()
     # Xen recognizes RAM by the name of its node (early_scan_node() in bootfdt.c, 4.17).
     if kind == b"memory\0" or node.name == "memory" or node.name.startswith("memory@"):
         return MEMORY
@@ -89,9 +89,9 @@ def role(node: Node) -> str:
 def is_left_out(node: Node) -> bool:
     """Return whether handle_node() leaves `node`, and the nodes below it, out of dom0."""
     return (
-        node.path in ("/cpus", "/chosen")
-        or node.properties.get("device_type") == b"memory\0"
-        or not _NOT_FOR_DOM0.isdisjoint(node.known_compatible)
+        node.path.lower() in ("/cpus", "/chosen")
+        or node.properties.get("device_type", b"").lower() == b"memory\0"
+        or not _NOT_FOR_DOM0.isdisjoint(node.compatible_for_xen)
     )
 
 

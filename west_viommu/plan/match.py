@@ -187,8 +187,10 @@ class Matcher:
         model, name = self._devices.model, self._devices.host_name
         finding = Diagnostic(
             what="nothing that the guest asks for is in this host tree: is it the right host?",
-            hint="give --host the tree of the board that the guest is for; `viommu list` "
-            "shows what a host has",
+            hint=self._devices.or_fault(
+                "give --host the tree of the board that the guest is for; `viommu list` "
+                "shows what a host has"
+            ),
             prop="iommus",
             expected="paths, addresses and stream IDs of the host",
             found=f"{name} ({model})" if model else name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from west_viommu.diagnostics import Diagnostic
+from west_viommu.diagnostics import Diagnostic, first_few
 from west_viommu.guest.regions import Mapped, one_where_touching
 from west_viommu.guest.requests import Asked, Guest, Request
 from west_viommu.hazards.host import xen_stops
@@ -55,6 +55,8 @@ from west_viommu.tree.node import Tree
 
 # For one device, if viommu.yml allows several. Each has all of its streams.
 MOST_REQUESTS = 16
+# Malformed nodes of the host; the rest is counted.
+_MOST_FAULTS = 3
 
 
 class Planned(NamedTuple):
@@ -116,6 +118,9 @@ class Planned(NamedTuple):
         for raw in self.guest.asked.raw:
             memory = " ".join(str(host) for host, _ in raw.mapped)
             yield f"{raw.path} maps host memory without a host device: {memory}"
+        faults = self.host.devices.faults
+        for fault in first_few((str(fault) for fault in faults.values()), _MOST_FAULTS):
+            yield f"Xen reads a malformed node of the host up to the mistake alone: {fault}"
         for path in self.guest.asked.disabled:
             yield f"{path} is disabled: it asks for nothing, and Xen maps nothing for it"
 

@@ -118,7 +118,7 @@ def _limits(
 ) -> Iterator[Diagnostic]:
     """Yield the reasons why Xen would not create a domain."""
     gic = devices.index.gic
-    version = "GICv3" if gic and GICV3 in gic.known_compatible else "GICv2"
+    version = "GICv3" if gic and GICV3 in gic.compatible_for_xen else "GICv2"
     for domain in domains:
         made_of = files[domain.name]
         if profile.toolstacks and domain.cpus > _MOST_CPUS[version]:

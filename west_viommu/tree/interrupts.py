@@ -191,7 +191,7 @@ def primary_gic(tree: Tree) -> Node | None:
     other = None
     for node in tree.nodes():
         if "interrupt-controller" in node.properties and node is not tree.root and _is_okay(node):
-            compatible = node.known_compatible
+            compatible = node.compatible_for_xen
             if not XEN_GICS.isdisjoint(compatible):
                 return node
             if other is None and not GIC_COMPATIBLES.isdisjoint(compatible):

@@ -59,6 +59,16 @@ class Node(NamedTuple):
         except TreeError:
             return ()
 
+    @property
+    def compatible_for_xen(self) -> tuple[str, ...]:
+        """The compatible strings in lower case, as Xen compares them without regard to case
+        (dt_compat_cmp() is strcasecmp(), 4.17 to 4.22); () if they are malformed.
+        """
+        try:
+            return strings(self.properties.get("compatible", b"").lower(), self.path, "compatible")
+        except TreeError:
+            return ()
+
 
 def name_of(path: str) -> str:
     """Return the name of the node at `path`, with its unit address."""

@@ -64,7 +64,7 @@ class Shown(NamedTuple):
     """The data of the table beside the inventory. `known`: the report of each master, by its path;
     `terms`: the profile of the reports, for people; `taken`: the paths of the masters that are
     refused here and accepted by another `profile`; `why`: lines for each master; `unlisted`: the
-    paths of devices that are not masters.
+    paths of devices that are not masters; `unbehind`: why a master is behind no IOMMU.
     """
 
     known: Mapping[str, DeviceReport]
@@ -73,6 +73,7 @@ class Shown(NamedTuple):
     taken: Collection[str] = ()
     why: Mapping[str, Sequence[str]] = {}
     unlisted: Collection[str] = ()
+    unbehind: Mapping[str, str] = {}
 
 
 def inventory_table(
@@ -122,7 +123,8 @@ def _iommus(selected: Selection, shown: Shown, width: int) -> Iterator[str]:
             yield "  no masters"
     for master in found.masters:
         if not master.iommus and master.path not in shown.unlisted:
-            yield f"{master.path}  behind no IOMMU: no entry remains"
+            why = shown.unbehind.get(master.path, "no entry remains")
+            yield from wrapped(f"{master.path}  behind no IOMMU: {why}", width, _INDENT)
             yield from _why(master.path, shown, width)
     yield from _unlisted(found.masters, shown, width)
 
