@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -105,3 +106,22 @@ def test_the_driver_isolates_devices(overlay: str | None, workspace: Workspace) 
     lines = printed(workspace, "west", "build", "-d", build, "-t", "run")
     assert lines[-1] == "PROJECT EXECUTION SUCCESSFUL", "\n".join(lines)
     assert "E: /passthrough/far@10100000: event 0x04 of stream 0xfff0 at 0x0" in lines
+
+
+def test_devices_that_share_a_stream_are_refused(workspace: Workspace) -> None:
+    """One entry of the stream table serves both, so that neither can have memory of its own."""
+    app = workspace.app / "tests" / "zephyr" / "stage1"
+    shutil.copytree(ZTEST, app)
+    (workspace.app / "samples").symlink_to(SAMPLE.parent)
+    for name in ("app.overlay", "host.dtsi"):
+        text = (app / name).read_text()
+        (app / name).write_text(text.replace("0xfff8", "0x10"))
+    build = str(workspace.build)
+    ran = workspace.run(
+        *("west", "build", "-p", "always", "-b", "qemu_cortex_a53", "-d", build, str(app)),
+        *("--", FLAGS),
+    )
+    assert ran.status == 0, ran.log
+    lines = printed(workspace, "west", "build", "-d", build, "-t", "run")
+    assert "E: /passthrough/near@10000000 and /passthrough/far@10100000 share stream 0x10" in lines
+    assert lines[-1] == "PROJECT EXECUTION FAILED", "\n".join(lines)

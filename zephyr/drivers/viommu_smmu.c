@@ -82,6 +82,7 @@
 #define PTE_AP_RW   (1ULL << 6)
 #define PTE_SH      (3ULL << 8)
 #define PTE_AF      (1ULL << 10)
+#define PTE_NG      (1ULL << 11) /* of one ASID: a global page would be every device's */
 #define PTE_ADDRESS (((1ULL << OUTPUT_BITS) - 1) & ~PAGE_MASK)
 
 /* The bit above a queue's index tells a full queue from an empty one. */
@@ -218,24 +219,51 @@ int viommu_smmu_translate(struct viommu_smmu *smmu, uint32_t stream_id,
 	return command_and_sync(smmu, CMD_CFGI_STE | (uint64_t)stream_id << 32, 0);
 }
 
-/* The entry of a page; with `make`, the tables above it are made if they are not there. */
-static uint64_t *page_entry(struct viommu_smmu *smmu, struct viommu_smmu_table *root, uint64_t iova,
-			    bool make)
+/*
+ * The entry for an address in the table whose entries span 1 << level bytes. If a table above is
+ * missing, it is made with `make`; NULL without.
+ */
+static uint64_t *entry_of(struct viommu_smmu *smmu, struct viommu_smmu_table *root, uint64_t iova,
+			  unsigned int level, bool make)
 {
 	struct viommu_smmu_table *table = root;
 
-	for (unsigned int shift = TOP_SHIFT; shift > PAGE_SHIFT; shift -= LEVEL_SHIFT) {
+	for (unsigned int shift = TOP_SHIFT; shift > level; shift -= LEVEL_SHIFT) {
 		uint64_t *entry = &table->entries[iova >> shift & LEVEL_MASK];
 
+		if (!*entry && !make) {
+			return NULL;
+		}
 		if (!*entry) {
-			if (!make || smmu->used_tables == smmu->num_tables) {
-				return NULL;
-			}
 			*entry = (uintptr_t)&smmu->tables[smmu->used_tables++] | PTE_TABLE;
 		}
 		table = (struct viommu_smmu_table *)(uintptr_t)(*entry & PTE_ADDRESS);
 	}
-	return &table->entries[iova >> PAGE_SHIFT & LEVEL_MASK];
+	return &table->entries[iova >> level & LEVEL_MASK];
+}
+
+/* The entry of a page; NULL if there is no table for it. */
+static uint64_t *page_entry(struct viommu_smmu *smmu, struct viommu_smmu_table *root, uint64_t iova)
+{
+	return entry_of(smmu, root, iova, PAGE_SHIFT, false);
+}
+
+/* Whether there are tables for all pages of a range, or enough left to make them. */
+static bool has_tables(struct viommu_smmu *smmu, struct viommu_smmu_table *root, uint64_t iova,
+		       size_t size)
+{
+	size_t left = smmu->num_tables - smmu->used_tables;
+
+	for (unsigned int shift = TOP_SHIFT; shift > PAGE_SHIFT; shift -= LEVEL_SHIFT) {
+		for (uint64_t i = iova >> shift; i <= (iova + size - 1) >> shift; i++) {
+			uint64_t *entry = entry_of(smmu, root, i << shift, shift, false);
+
+			if ((!entry || !*entry) && !left--) {
+				return false;
+			}
+		}
+	}
+	return true;
 }
 
 static bool is_range(uint64_t start, size_t size, unsigned int bits)
@@ -250,19 +278,19 @@ int viommu_smmu_map(struct viommu_smmu *smmu, struct viommu_smmu_table *root, ui
 	if (!is_range(iova, size, VIOMMU_SMMU_IOVA_BITS) || !is_range(address, size, OUTPUT_BITS)) {
 		return -EINVAL;
 	}
+	if (!has_tables(smmu, root, iova, size)) {
+		return -ENOMEM;
+	}
 	for (size_t done = 0; done < size; done += VIOMMU_SMMU_PAGE_SIZE) {
-		uint64_t *entry = page_entry(smmu, root, iova + done, true);
+		uint64_t *entry = page_entry(smmu, root, iova + done);
 
-		if (!entry) {
-			return -ENOMEM;
-		}
-		if (*entry) {
+		if (entry && *entry) {
 			return -EEXIST;
 		}
 	}
 	for (size_t done = 0; done < size; done += VIOMMU_SMMU_PAGE_SIZE) {
-		*page_entry(smmu, root, iova + done, false) =
-			(address + done) | PTE_AF | PTE_SH | PTE_AP_RW | PTE_PAGE;
+		*entry_of(smmu, root, iova + done, PAGE_SHIFT, true) =
+			(address + done) | PTE_NG | PTE_AF | PTE_SH | PTE_AP_RW | PTE_PAGE;
 	}
 	barrier_dsync_fence_full(); /* in memory before the device hears of the address */
 	return 0;
@@ -275,14 +303,14 @@ int viommu_smmu_unmap(struct viommu_smmu *smmu, struct viommu_smmu_table *root, 
 		return -EINVAL;
 	}
 	for (size_t done = 0; done < size; done += VIOMMU_SMMU_PAGE_SIZE) {
-		uint64_t *entry = page_entry(smmu, root, iova + done, false);
+		uint64_t *entry = page_entry(smmu, root, iova + done);
 
 		if (!entry || !*entry) {
 			return -ENOENT;
 		}
 	}
 	for (size_t done = 0; done < size; done += VIOMMU_SMMU_PAGE_SIZE) {
-		*page_entry(smmu, root, iova + done, false) = 0;
+		*page_entry(smmu, root, iova + done) = 0;
 	}
 	/* Xen's vSMMU knows this form, and the ones for all or for one address. */
 	return command_and_sync(smmu, CMD_TLBI_NH_ASID | (uint64_t)asid << 48, 0);

@@ -209,6 +209,7 @@ static void on_events(const struct device *dev)
 	ARG_UNUSED(dev);
 	while (viommu_smmu_next_event(&smmu, &event)) {
 		int device = device_of(event.stream_id);
+		struct stage1_state state = {0};
 		const struct viommu_stage1_fault fault = {
 			.node = device < 0 ? NULL : devices[device].node,
 			.address = event.address,
@@ -221,32 +222,48 @@ static void on_events(const struct device *dev)
 				fault.node ? fault.node : "no device of the devicetree", fault.type,
 				fault.stream_id, (unsigned long long)fault.address);
 		}
-		if (device >= 0 && states[device].callback) {
-			states[device].callback(&fault, states[device].user_data);
+		if (device >= 0) {
+			K_SPINLOCK(&lock) {
+				state = states[device];
+			}
+		}
+		if (state.callback) {
+			state.callback(&fault, state.user_data);
 		}
 	}
 }
 
-static void add_groups(void)
+/* Two devices with one stream cannot have page tables of their own. */
+static int add_groups(void)
 {
 	size_t used = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(devices); i++) {
 		for (size_t n = 0; n < devices[i].num_ids; n++) {
+			int device = device_of(devices[i].ids[n]);
+
+			if (device != i) {
+				LOG_ERR("%s and %s share stream 0x%x", devices[device].node,
+					devices[i].node, devices[i].ids[n]);
+				return -EINVAL;
+			}
 			if (!viommu_smmu_has_group(&smmu, devices[i].ids[n])) {
 				viommu_smmu_set_group(&smmu, devices[i].ids[n], entries[used++]);
 			}
 		}
 	}
+	return 0;
 }
 
 static int viommu_stage1_init(const struct device *dev)
 {
-	int ret;
+	int ret = add_groups();
 
 	ARG_UNUSED(dev);
+	if (ret) {
+		return ret;
+	}
 	device_map(&smmu.registers, DT_REG_ADDR(VSMMU), DT_REG_SIZE(VSMMU), K_MEM_CACHE_NONE);
-	add_groups();
 	ret = viommu_smmu_enable(&smmu);
 	if (ret) {
 		LOG_ERR("%s: %s", DT_NODE_PATH(VSMMU),

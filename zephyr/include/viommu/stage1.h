@@ -66,7 +66,8 @@ typedef void (*viommu_stage1_fault_cb_t)(const struct viommu_stage1_fault *fault
  *
  * @retval 0         the device reaches what is mapped, and nothing else
  * @retval -EALREADY the device is attached, by this or another of its streams
- * @retval -ENODEV   the vSMMU did not start, or the devicetree has no such stream behind it
+ * @retval -ENODEV   the vSMMU did not start (the log has the reason), or the devicetree has no such
+ *                   stream behind it
  * @retval -EIO      the vSMMU does not answer
  */
 int viommu_stage1_attach(const struct viommu_dt_spec *spec, viommu_stage1_fault_cb_t callback,

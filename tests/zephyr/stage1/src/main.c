@@ -242,6 +242,8 @@ ZTEST(viommu_stage1, test_ranges_that_cannot_be_mapped)
 		{IOVA - PAGE, 0x1000, 2 * PAGE, -EEXIST},
 		/* The two devices have two tables each. One is left: two are needed. */
 		{0, 0x1000, PAGE, -ENOMEM},
+		{IOVA + MB(2), 0, MB(4), -ENOMEM},
+		{0, 0, VIOMMU_STAGE1_IOVA_END, -ENOMEM},
 	};
 
 	ARRAY_FOR_EACH_PTR(cases, each) {
@@ -253,7 +255,10 @@ ZTEST(viommu_stage1, test_ranges_that_cannot_be_mapped)
 	zassert_equal(viommu_stage1_unmap(&near_stream, IOVA + PAGE, 2 * PAGE), -ENOENT);
 	zassert_equal(viommu_stage1_unmap(&near_stream, IOVA, PAGE + 1), -EINVAL);
 
-	/* What was refused has changed nothing. */
+	/* What was refused has changed nothing, nor taken the table that is left. */
+	zassert_ok(viommu_stage1_map(&near_stream, IOVA + MB(2), (uintptr_t)near_from, PAGE));
+	zassert_equal(viommu_stage1_map(&near_stream, IOVA + MB(4), 0x1000, PAGE), -ENOMEM);
+	zassert_ok(viommu_stage1_unmap(&near_stream, IOVA + MB(2), PAGE));
 	zassert_true(edu_copy(&near_edu, IOVA, IOVA + PAGE, EDU_COPY_MAX));
 	zassert_true(is_copied(near_from, near_to));
 }
