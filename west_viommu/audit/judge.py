@@ -172,11 +172,26 @@ class _SetJudge:
             ):
                 problem = problem._replace(severity=Severity.WARNING)
             is_of_marks = self._marks_known and problem.id == "marked-for-another"
-            if problem.id not in _OF_AUDIT and problem.where not in places and not is_of_marks:
+            is_moot = is_of_marks or problem.id in _OF_AUDIT or self._has_memory(problem, each)
+            if not is_moot and problem.where not in places:
                 yield problem
         domain, limit = each.domain, found.plan.memory_limit
         if domain.memory is not None:
             yield from beyond_memory(domain.name, domain.memory, limit, domain.where)
+
+    def _has_memory(self, problem: Diagnostic, each: Audit) -> bool:
+        """Return whether `problem` is of reserved memory that the set maps."""
+        if problem.id != "needs-memory":
+            return False
+        memory = [
+            region
+            for found in each.devices
+            if problem.what.startswith(f"{found.device.path} ")
+            for regions in self._sweep[2].reserved_for(found.device.path).values()
+            for region in regions
+        ]
+        is_mapped = covered_by(Interval(*entry.host.ends) for entry in each.domain.pages)
+        return bool(memory) and all(is_mapped(*region.ends) for region in memory)
 
     @cached_property
     def _sweep(self) -> tuple[list[Assigned | RawMapping], Conflicts, Holdings]:

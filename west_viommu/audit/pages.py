@@ -89,7 +89,13 @@ class _Pages:
         """Yield the pages of the registers that the guest's tree lists; without a tree, of all."""
         device = self._set.host.device(path)
         on_host = [r for r in (device.regions if device else ()) if r and r.size]
-        listed = [(node, r) for node in self._set.nodes.get(path, ()) for r in node.regions]
+        memory = [each for of in self._set.host.holdings.reserved_for(path).values() for each in of]
+        listed = [
+            (node, region)
+            for node in self._set.nodes.get(path, ())
+            for region in node.regions
+            if not any(each.contains(self._set.on_host(region.base) or 0) for each in memory)
+        ]
         if not listed:
             yield from (Interval(*in_pages(region).ends) for region in on_host)
             return

@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.diagnostics import Diagnostic, Severity
+from west_viommu.hazards.odd import as_list
 from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.hazards.parts import as_allowed
+from west_viommu.host.intervals import Interval, covered_by
 from west_viommu.host.needs import consumers
 from west_viommu.hypervisor.assignment import Assigned
 from west_viommu.hypervisor.holdings import Standing
@@ -133,7 +135,27 @@ def needs_memory(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnosti
     """Find a device with memory reserved for it: the guest has no such memory."""
     node = ownership.devices.tree.node(assigned.host)
     properties = [n for n in ("memory-region", "iommu-addresses") if node and n in node.properties]
-    if properties:
+    memory = ownership.holdings.reserved_for(assigned.host)
+    is_mapped = covered_by(
+        Interval(*page.host.ends) for mapper in ownership.mappers for page in mapper.pages
+    )
+    left = [
+        path
+        for path, regions in memory.items()
+        # A node without `reg` is allocated by Linux.
+        if not regions or not all(is_mapped(*region.ends) for region in regions)
+    ]
+    if memory and not left:
+        # The guest has all of it.
+        properties.remove("memory-region")
+    if properties and memory and len(left) < len(memory):
+        yield Diagnostic(
+            what=f"the guest gets a part of the memory that is reserved for {assigned.host}",
+            hint=f"map all of it, or make sure that its driver can do without {as_list(left)}",
+            expected="all of its memory",
+            found=f"none of {as_list(left)}",
+        )
+    elif properties:
         yield Diagnostic(
             what=f"{assigned.host} has memory of its own on the host",
             hint="Xen gives the guest none of it: make sure that its driver can do without it",

@@ -140,8 +140,9 @@ class Examiner:
         line = self._paper.reg(request.path, device)
         # Xen maps whole pages, and one triple of xen,reg may cover several regions.
         windows = self._holdings.windows(device.path)
+        memory = [each for of in self._holdings.reserved_for(device.path).values() for each in of]
         own = covered_by(
-            Interval(*in_pages(region).ends) for region in (*regions, *windows, *extra)
+            Interval(*in_pages(region).ends) for region in (*regions, *windows, *memory, *extra)
         )
         foreign = [host for host, _ in request.mapped if not own(*host.ends)]
         if foreign:
@@ -156,7 +157,7 @@ class Examiner:
                 expected=expected,
                 found=foreign,
             )
-        known = frozenset((*regions, *extra))
+        known = frozenset((*regions, *memory, *extra))
         foreign = [host for _, host in request.regions if host and host not in known]
         if foreign:
             odd = _odd_region(
@@ -173,15 +174,21 @@ class Examiner:
             return odd._replace(line=line)
         unmapped = [guest for guest, host in request.regions if host is None and guest.size]
         if unmapped:
-            is_in_part = any(
-                mapped.guest.overlaps(guest) for guest in unmapped for mapped in request.mapped
-            )
+            parts = [
+                Region.between(max(m.guest.base, guest.base), min(m.guest.end, guest.end) - 1)
+                for guest in unmapped
+                for m in request.mapped
+                if m.guest.overlaps(guest)
+            ]
+            is_first = [part.base for part in parts] == [unmapped[0].base]
+            is_page = is_first and in_pages(parts[0]).size == PAGE
+            part = "the first page" if is_page else "a part"
             return _odd_region(
-                what="xen,reg maps only a part of this region, so Xen would not map the rest"
-                if is_in_part
+                what=f"xen,reg maps only {part} of this region, so Xen would not map the rest"
+                if parts
                 else "xen,reg maps nothing to this region, so Xen would not map it",
                 hint="write a <host size guest> triple of xen,reg for all of it, in whole pages"
-                if is_in_part
+                if parts
                 else "write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
                 expected="a region that xen,reg covers",
                 found=unmapped,

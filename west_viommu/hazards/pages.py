@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.diagnostics import Diagnostic, Severity
-from west_viommu.hazards.odd import owners
+from west_viommu.hazards.odd import as_list, owners
 from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.hazards.parts import as_allowed
+from west_viommu.host.intervals import Interval, covered_by
 from west_viommu.hypervisor.assignment import Assigned
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import in_pages
@@ -80,7 +81,9 @@ def host_memory(ownership: Ownership) -> Found:
             )
     for conflict in ownership.conflicts.pages:
         kind = ownership.holdings.role(conflict.other)
-        is_told = ownership.holdings.role(conflict.host) == RESERVED
+        is_told = ownership.holdings.role(conflict.host) == RESERVED or _is_set_aside(
+            conflict, ownership
+        )
         if conflict.standing is Standing.OWN and kind in (MEMORY, RESERVED) and not is_told:
             is_reserved = kind == RESERVED
             yield (
@@ -97,6 +100,51 @@ def host_memory(ownership: Ownership) -> Found:
                     found=str(_region(conflict)),
                 ),
             )
+
+
+def _is_set_aside(conflict: Conflict, ownership: Ownership) -> bool:
+    """Return whether all memory of the host node in `conflict` that its device gets is reserved for
+    the device: Xen does not allocate it (dt_unreserved_regions()).
+    """
+    memory = ownership.holdings.reserved_for(conflict.host)
+    node = ownership.devices.tree.node(conflict.other)
+    if conflict.other in memory or not memory or node is None:
+        return conflict.other in memory
+    pages = [
+        each.host
+        for assigned in ownership.assigned
+        if assigned.node == conflict.node
+        for each in assigned.pages
+    ]
+    is_own = covered_by(Interval(*in_pages(each).ends) for of in memory.values() for each in of)
+    return all(
+        is_own(max(page.base, bank.base), min(page.end, bank.end) - 1)
+        for page in pages
+        for bank in ownership.holdings.regions(node)
+        if page.overlaps(bank)
+    )
+
+
+def _of_reserved(ownership: Ownership) -> Found:
+    """Yield, once for each device, the memory reserved for the device that the guest gets."""
+    found: dict[str, list[Conflict]] = {}
+    for conflict in ownership.conflicts.pages:
+        if conflict.other in ownership.holdings.reserved_for(conflict.host):
+            found.setdefault(conflict.node, []).append(conflict)
+    for node, conflicts in found.items():
+        host = conflicts[0].host
+        yield (
+            node,
+            Diagnostic(
+                what=f"xen,reg maps {RESERVED} of {host}, "
+                f"{as_list([conflict.other for conflict in conflicts])}",
+                hint="the firmware of the device may use that memory too; if the guest is to have "
+                f"it: {as_allowed('shared-page', host)}",
+                prop="xen,reg",
+                expected="memory that nobody else has",
+                found=", ".join(str(_region(conflict)) for conflict in conflicts),
+            ),
+        )
 
 
 def owned_page(ownership: Ownership) -> Found:
@@ -124,8 +172,9 @@ def owned_page(ownership: Ownership) -> Found:
 
 def shared_page(ownership: Ownership) -> Found:
     """Find a node kept by dom0 with registers on a page that the guest gets: map_range_to_domain()
-    maps it for both.
+    maps it for both; or memory that is reserved for the device.
     """
+    yield from _of_reserved(ownership)
     for conflict in ownership.conflicts.pages:
         device, other = conflict.host, conflict.other
         if conflict.part_of not in ("", device) or not (

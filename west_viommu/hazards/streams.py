@@ -15,7 +15,7 @@ from west_viommu.hazards.parts import listed
 from west_viommu.host.intervals import meetings
 from west_viommu.host.inventory import first_null_entry
 from west_viommu.hypervisor.assignment import Assigned, AssignedStream
-from west_viommu.hypervisor.drivers import MOST_IDS_OF_A_MASTER, too_many
+from west_viommu.hypervisor.drivers import IPMMU, MOST_IDS_OF_A_MASTER, SMMUV2, kind, too_many
 from west_viommu.hypervisor.holdings import ID_BITS, ID_MASK, Standing
 from west_viommu.hypervisor.sweep import MOST_IDS, OF_A_CONFLICT, Conflict
 from west_viommu.names import RELEASED
@@ -242,34 +242,54 @@ def _colliding(assigned: Assigned, other: Assigned, ids: Sequence[int]) -> Diagn
 
 
 def shared_stream_id(ownership: Ownership) -> Found:
-    """Find two devices with one ID on one SMMU, for which they are one: they share page tables. Xen
-    stops with a BUG as the second is attached (4.17 smmu-v3.c:747, master 753), or does not assign
-    it (RFC to v3).
+    """Find two devices with one ID on one IOMMU, for which they are one: they share page tables. An
+    SMMUv3's driver stops Xen with a BUG as the second is attached (4.17 smmu-v3.c:747, master 753),
+    or does not assign it (RFC to v3).
     """
     for conflict in ownership.conflicts.streams:
         iommu, _ = ownership.holdings.stream(conflict.first)
         driver = ownership.holdings.driver(iommu)
         if conflict.rival:
             if driver is None or not driver.may_share:
-                yield conflict.node, _shared(conflict, iommu, is_assigned=True)
+                yield conflict.node, _shared(conflict, iommu, ownership)
         elif conflict.standing in (Standing.STAYS, Standing.OWN):
-            yield conflict.node, _shared(conflict, iommu, is_assigned=False)
+            yield conflict.node, _shared(conflict, iommu, ownership)
 
 
-def _shared(conflict: Conflict, iommu: str, *, is_assigned: bool) -> Diagnostic:
-    other = conflict.other
+def _shared(conflict: Conflict, iommu: str, ownership: Ownership) -> Diagnostic:
+    other, severity = conflict.other, Severity.ERROR
+    if conflict.rival:
+        hint = "Xen stops, or does not assign the second: leave one of them out"
+        severity = Severity.FATAL
+    else:
+        why, driver = _of_both(other, iommu, ownership), ownership.holdings.driver(iommu)
+        both = f'give the guest both (a node with xen,path = "{other}"), '
+        hint = f"{why}: {both if driver and driver.may_share else ''}disable {other} in the host "
+        hint += 'tree (status = "disabled";), so that host.overlay can keep it from dom0, or leave '
+        hint += "this device to the host"
     return Diagnostic(
         what=f"{conflict.host} and {other} share a stream ID on {iommu}",
-        hint="Xen stops, or does not assign the second: leave one of them out"
-        if is_assigned
-        else "Xen attaches both, and stops; and the SMMU cannot tell them apart: disable "
-        f'{other} in the host tree (status = "disabled";), so that host.overlay can keep it from '
-        "dom0, or leave this device to the host",
+        hint=hint,
         prop="iommus",
         expected="IDs of this device alone",
         found=listed(sorted(conflict.ids)),
-        severity=Severity.FATAL if is_assigned else Severity.ERROR,
+        severity=severity,
     )
+
+
+def _of_both(other: str, iommu: str, ownership: Ownership) -> str:
+    """Return what Xen does if dom0 has the node at `other`, and a guest the device with its ID."""
+    name = kind(ownership.devices.iommus[iommu].compatible)
+    if name == IPMMU:
+        # ipmmu_utlb_enable().
+        return (
+            "Xen gives a micro-TLB of an IPMMU to one domain, and does not assign the device while "
+            "dom0 has the other"
+        )
+    if name == SMMUV2:
+        # arm_smmu_domain_add_master() writes the context of the last domain.
+        return f"an SMMUv2 cannot tell them apart, so the DMA of {other} would reach the guest"
+    return "Xen attaches both, and stops; and the SMMU cannot tell them apart"
 
 
 def stream_shared_with_disabled(ownership: Ownership) -> Found:
@@ -279,11 +299,14 @@ def stream_shared_with_disabled(ownership: Ownership) -> Found:
     for conflict in ownership.conflicts.streams:
         if conflict.standing is Standing.OFF:
             other = conflict.other
+            iommu, _ = ownership.holdings.stream(conflict.first)
+            driver = ownership.holdings.driver(iommu)
+            stops = "" if driver and driver.may_share else ", and stop"
             yield (
                 conflict.node,
                 Diagnostic(
                     what=f"{other}, not enabled, shares a stream ID with {conflict.host}",
-                    hint="Xen would attach it to dom0 all the same, and stop: host.overlay keeps "
+                    hint=f"Xen would attach it to dom0 all the same{stops}: host.overlay keeps "
                     "it from dom0, so apply that",
                     prop="iommus",
                     expected="IDs of this device alone",

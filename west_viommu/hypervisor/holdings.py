@@ -40,6 +40,7 @@ from west_viommu.hypervisor.roles import (
     role,
 )
 from west_viommu.tree.addresses import Region
+from west_viommu.tree.cells import cells, whole_rows
 from west_viommu.tree.interrupts import FIRST_PPI, FIRST_SPI, Intid
 from west_viommu.tree.node import Node
 
@@ -209,22 +210,32 @@ class Holdings:
         """Return the registers of every node, and the windows of PCI bridges, which dom0 gets as
         well (map_device_children()).
         """
-        index = self.devices.index
         claims = []
         for node in self._tree.nodes():
             if "reg" in node.properties:
-                regions = index.regions(node)
-                if None in regions and self.role(node.path) in (MEMORY, RESERVED):
-                    # Xen reads these before it knows any bus (process_memory_node() and
-                    # process_reserved_memory_node() in bootfdt.c).
-                    regions = index.untranslated(node)
-                for region in regions:
-                    if region and region.size:
-                        claims.append(Claim(*region.ends, node.path))
+                claims += [Claim(*region.ends, node.path) for region in self.regions(node)]
             if _is_bridge(node) and "ranges" in node.properties:
                 windows = self.devices.index.windows(node)
                 claims += [Claim(*r.ends, node.path) for r in windows if r and r.size]
         return claims
+
+    def regions(self, node: Node) -> list[Region]:
+        """Return the registers of `node`, or the memory that it describes."""
+        index = self.devices.index
+        regions = index.regions(node)
+        if None in regions and self.role(node.path) in (MEMORY, RESERVED):
+            # Xen reads these before it knows any bus (process_memory_node() and
+            # process_reserved_memory_node() in bootfdt.c).
+            regions = index.untranslated(node)
+        return [region for region in regions if region and region.size]
+
+    def reserved_for(self, path: str) -> dict[str, list[Region]]:
+        """Return the memory reserved for the device at `path` (memory-region), by node."""
+        node = self._tree.node(path)
+        value = node.properties.get("memory-region", b"") if node else b""
+        phandles = cells(whole_rows(value, 1), path, "memory-region")
+        nodes = filter(None, map(self._tree.with_phandle, phandles))
+        return {each.path: self.regions(each) for each in nodes if self.role(each.path) == RESERVED}
 
     def is_permitted(self) -> Callable[[int, int], bool]:
         """Return a test whether dom0 may pass on, by xl, the addresses from a first to a last one:

@@ -424,6 +424,13 @@ def _hinders_xl(ownership: Ownership, extra: Iterable[Extra]) -> str:
         for host, _ in raw.mapped
     ]
     asked += [(str(added.region), added.region) for added in extra]
+    asked += [
+        (f"the memory that is reserved for {assigned.host}", pages.host)
+        for assigned in ownership.assigned
+        for regions in ownership.holdings.reserved_for(assigned.host).values()
+        for pages in assigned.pages
+        if any(pages.host.overlaps(region) for region in regions)
+    ]
     is_permitted = ownership.holdings.is_permitted() if asked else None
     for what, region in asked:
         if is_permitted and not is_permitted(*in_pages(region).ends):
