@@ -53,6 +53,7 @@ from west_viommu.plan.plan import Plan, PlanHost
 from west_viommu.read.guest import sealed_plan
 from west_viommu.read.plain_file import NotPlain, pieces, unreadable
 from west_viommu.read.profiles import profile as profile_of
+from west_viommu.read.settings import check_host
 from west_viommu.read.system import (
     Entry,
     OwnFiles,
@@ -135,7 +136,9 @@ def read_system(
     profile.
     """
     said = system_file(os.fspath(path))
-    chosen = said._replace(host=host or said.host, profile=profile or said.profile)
+    chosen = said._replace(profile=profile or said.profile)
+    if host:
+        chosen = chosen._replace(host=host, host_where=None)
     return system_of(chosen, include_dirs, defines)
 
 
@@ -149,6 +152,7 @@ def system_of(
         problems.append(_no_host(said))
     if problems or not said.host:
         raise Refused(problems)
+    check_host(said.host, said.host_where)
     host = read_host(said.host, include_dirs, defines)
     name = said.profile or next(plan.profile for plan, _ in plans.values())
     if not said.profile and name not in PROFILES:
@@ -412,12 +416,14 @@ def _files(
     build = folder.parent if folder.name == "viommu" else folder
     kernel = Path(entry.kernel) if entry.kernel else build / _KERNEL
 
-    of_kernel = sums.module(str(kernel), problems, entry.where, may_lack=not entry.kernel)
+    place = entry.places.get("kernel", entry.where)
+    of_kernel = sums.module(str(kernel), problems, place, may_lack=not entry.kernel)
+    of_ramdisk = entry.places.get("ramdisk", entry.where)
     return DomainFiles(
         plan=sums.found(folder / PLAN),
         kernel=of_kernel,
         trees=trees,
-        ramdisk=sums.module(entry.ramdisk, problems, entry.where) if entry.ramdisk else None,
+        ramdisk=sums.module(entry.ramdisk, problems, of_ramdisk) if entry.ramdisk else None,
         image=sums.image(kernel) if of_kernel else None,
     )
 
@@ -502,6 +508,7 @@ def _domain(entry: Entry, plan: Plan) -> Domain:
         has_vpl011=has_vpl011,
         load=entry.load,
         bootargs=entry.bootargs,
+        places=entry.places,
     )
     return made._replace(cpus=entry.cpus or made.cpus, memory=entry.memory or made.memory)
 

@@ -222,3 +222,19 @@ def test_bind_starts_without_what_only_others_need(tmp_path: Path) -> None:
     slow = {"yaml", "tempfile", "shutil", "random", "hashlib", "west", "jsonschema", "shlex"}
     host, guest = demo_blob(tmp_path), DEMO / "guest.overlay"
     assert not slow & imported_by("bind", "--host", host, guest, "-o", tmp_path / "out")
+
+
+@pytest.mark.parametrize("command", [["list"], ["init"], ["system", "."], ["extract", "mac"]])
+def test_a_host_of_the_environment_that_is_not_there(
+    command: list[str], viommu: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIOMMU_HOST_DTB", "hots.dtb")
+    Path("host.dtb").touch()
+    outcome = viommu(*command)
+    assert (outcome.status, outcome.out, outcome.err) == (
+        1,
+        "",
+        "error: [unreadable] the environment variable VIOMMU_HOST_DTB names a host tree that does "
+        "not exist (found hots.dtb)\n"
+        "hint: did you mean host.dtb? If not, correct the variable, or give --host HOST\n",
+    )

@@ -124,7 +124,7 @@ def test_one_bank_of_memory_or_several(
         ([BANK, {"base": 0}], "an entry of ram lacks size"),
         ([BANK, None], "an entry of ram is not a mapping"),
         ({**BANK, "bank": 1}, "unknown key bank"),
-        ([{**BANK, "size": 0}], "size is not a number"),
+        ([{**BANK, "size": 0}], "size does not fit"),
     ],
 )
 def test_memory_that_is_none(ram: object, message: str, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from west_viommu.diagnostics import Refused
-from west_viommu.read.settings import Settings, settings, terms
+from west_viommu.read.settings import Settings, check_host, settings, terms
 from west_viommu.read.west import west_board
 
 
@@ -111,18 +111,30 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
         ),
         (
             ["cpus: 0"],
-            "{file}:1: error: [malformed] cpus is not a number (expected 1 to 128, found 0)\n"
+            "{file}:1: error: [malformed] cpus does not fit (expected 1 to 128, found 0)\n"
             "hint: write a number, such as 1 or 0x50000000",
         ),
         (
             ["- host"],
-            "{file}:1: error: [malformed] the file is not a mapping\n"
+            "{file}:1: error: [malformed] the file is not a mapping (found a list)\n"
             "hint: write `key: value` lines",
         ),
         (
             ["host: 'a"],
-            "{file}:2: error: [malformed] not valid YAML: found unexpected end of stream\n"
-            "hint: correct the syntax",
+            "{file}:1: error: [malformed] not valid YAML: a quote that is not closed\n"
+            "hint: close the quote",
+        ),
+        (
+            ["profile: xen", "\tcpus: 2"],
+            "{file}:2: error: [malformed] not valid YAML: a tab before a key or a value\n"
+            "hint: indent with blanks",
+        ),
+        (
+            ["host: a: b"],
+            "{file}:1: error: [malformed] not valid YAML: a second colon in a line, or a line that "
+            "is indented too far\n"
+            "hint: quote a value that has a colon and a blank, or indent the line as its "
+            "neighbours",
         ),
         (
             ["\0"],
@@ -177,24 +189,29 @@ def test_a_profile_beside_the_file_needs_no_suffix(
         assert settings({}, ".").profile == found
 
 
+def check(options: dict[str, str | None], app: Path) -> None:
+    chosen = settings(options, str(app))
+    check_host(chosen.host, chosen.host_where)
+
+
 def test_the_line_that_names_a_host_which_is_not_there(app: Path, tmp_path: Path) -> None:
     file = app / "viommu.yml"
     write(file, "profile: xen-rfc", "host: hosts/board.dtb")
     (app / "hosts").mkdir()
     (app / "hosts/board.dts").touch()
     with pytest.raises(Refused) as caught:
-        settings({}, str(app)).check_host()
+        check({}, app)
     assert str(caught.value) == (
         f"{file}:2: error: [unreadable] this names a host tree that does not exist (found "
         f"{app}/hosts/board.dtb)\nhint: did you mean {app}/hosts/board.dts? If not, correct the "
         "path, which is relative to this file"
     )
     # Another one counts, and this is nobody's business.
-    settings({"host": "option.dtb"}, str(app)).check_host()
+    check({"host": "option.dtb"}, app)
     west = app.parent / ".west/config"
     write(west, "[viommu]", "profile = xen", "host-dtb = nowhere.dtb")
     with pytest.raises(Refused) as caught:
-        settings({}, str(app)).check_host()
+        check({}, app)
     assert str(caught.value) == (
         f"{west}:3: error: [unreadable] this names a host tree that does not exist (found "
         f"{app}/nowhere.dtb)\nhint: correct the path, which is relative to the application: west "

@@ -66,7 +66,7 @@ def test_two_modules_that_overlap_are_one_message_at_the_later_one() -> None:
     modules = [Module("kernel", MIB, 0x44000000, YML), Module("tree", MIB, 0x44080000, YML)]
     assert messages(modules) == [
         "system.yml:5: error: [load-address] tree overlaps kernel (expected an address from "
-        "0x44100000 on, found 0x44080000/0x100000)\n"
+        "0x44200000 on, found 0x44080000/0x100000)\n"
         "hint: leave the address out to have a free one chosen"
     ]
 

@@ -257,7 +257,11 @@ def test_the_system_yml_here_is_taken(viommu: Run) -> None:
         ),
         ("memory: 3", "[domain-limits] net has less memory than its kernel and its tree take"),
         ("memory: 4096", "[domain-limits] the domains have more memory together than the host"),
-        ("cpus: 129", "[malformed] cpus is not a number"),
+        (
+            "load: {ramdisk: 0x48000000}",
+            "[malformed] net has an address of a ramdisk, and no ramdisk\n",
+        ),
+        ("cpus: 129", "[malformed] cpus does not fit"),
         ("kernel: system.yml", "[malformed] the kernel of net is none that Xen takes"),
         ("ramdisk: rd.none", "[unreadable] No such file or directory"),
         ('bootargs: "\\x07"', "[malformed] bootargs has other characters"),

@@ -237,7 +237,7 @@ def _leave_sums(file: Path, inputs: Sequence[str]) -> None:
 
 def _chosen(options: Options, guest: Guest) -> Settings:
     """Return the settings of the build. Raises Refused if they name no host for the guest."""
-    from west_viommu.read.settings import placed, settings
+    from west_viommu.read.settings import check_host, placed, settings
 
     app = options.app
     chosen = settings(
@@ -254,7 +254,7 @@ def _chosen(options: Options, guest: Guest) -> Settings:
         wanted = guest.asked
         path = [*wanted.paths, *(each.node for each in wanted.errors), *wanted.disabled][0]
         raise Refused([_no_host(path, guest.tree)])
-    chosen.check_host()
+    check_host(chosen.host, chosen.host_where)
     if options.host_dtb and not os.path.exists(chosen.host):
         raise Refused([_no_such_host(chosen.host)])
     return chosen

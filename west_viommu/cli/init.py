@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from west_viommu.cli.console import Console
+from west_viommu.cli.run import named_host
 from west_viommu.diagnostics import refusal
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import DOMAIN, PROFILES, SCHEMAS, is_profile_path
@@ -37,11 +38,10 @@ def run(options: Options, console: Console) -> None:
     """Check the names given, write the file, and print the next steps."""
     folder = Path(options.source_dir or os.curdir)
     target = folder / FILE_NAME
-    environment = os.environ.get
-    host = options.host or environment("VIOMMU_HOST_DTB")
+    host = named_host(options.host)
     if host:
         inventory_of(host, read_host_tree(host))
-    chosen = options.profile or environment("VIOMMU_PROFILE")
+    chosen = options.profile or os.environ.get("VIOMMU_PROFILE")
     profile(chosen, None)
     profiles = [profile(name, None) for name in PROFILES]
     text = _text(

@@ -12,7 +12,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from west_viommu.cli.console import NO_FORM, Console, named_by, silence_stdout, tell
-from west_viommu.diagnostics import Refused
+from west_viommu.diagnostics import Refused, refusal
 from west_viommu.names import MESSAGE_FORMS
 
 if TYPE_CHECKING:
@@ -165,6 +165,21 @@ def named_config(options: HostOptions) -> str | None:
     return options.config or os.environ.get("VIOMMU_CONFIG")
 
 
+def named_host(option: str | None) -> str | None:
+    """Return the host that the option --host names, or else the environment. Raises Refused if the
+    variable names a file that does not exist.
+    """
+    host = option or os.environ.get("VIOMMU_HOST_DTB")
+    if host and not option:
+        from west_viommu.read.plain_file import is_missing, near
+
+        if is_missing(host):
+            what = "the environment variable VIOMMU_HOST_DTB names a host tree that does not exist"
+            hint = f"{near(host)}correct the variable, or give --host HOST"
+            raise refusal("unreadable", what, hint, found=host)
+    return host
+
+
 def chosen_by(
     options: HostOptions, app: str, vsid: str | None = None, build: str | None = None
 ) -> Settings:
@@ -172,22 +187,21 @@ def chosen_by(
     then the host that was given to `build` alone, then west's configuration, then viommu.yml.
     Raises Refused.
     """
-    from west_viommu.read.settings import settings
+    from west_viommu.read.settings import check_host, settings
 
-    environment = os.environ.get
-    host = options.host or environment("VIOMMU_HOST_DTB")
+    host = named_host(options.host)
     if build and not host:
         from west_viommu.read.west import host_given_to
 
         host = host_given_to(build, app)
     wanted = {
         "host": host,
-        "profile": options.profile or environment("VIOMMU_PROFILE"),
+        "profile": options.profile or os.environ.get("VIOMMU_PROFILE"),
         "vsid": vsid,
         "xen_version": options.xen_version,
     }
     chosen = settings(wanted, app, named_config(options))
-    chosen.check_host()
+    check_host(chosen.host, chosen.host_where)
     return chosen
 
 

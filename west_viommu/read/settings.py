@@ -50,26 +50,17 @@ class Settings(NamedTuple):
     has_hardware_domain: bool = False
     hardware_domain_where: Where | None = None
 
-    def check_host(self) -> None:
-        """Raise Refused if a file names the host tree, and it is not there."""
-        if self.host and self.host_where and is_missing(self.host):
-            from west_viommu.read.west import WEST_FILES
 
-            is_own = not self.host_where.file.endswith(WEST_FILES)
-            of = "this file" if is_own else "the application: west config viommu.host-dtb PATH"
-            hint = f"{near(self.host)}correct the path, which is relative to {of}"
-            what = "this names a host tree that does not exist"
-            raise Refused(
-                [
-                    Diagnostic(
-                        id="unreadable",
-                        what=what,
-                        hint=hint,
-                        found=self.host,
-                        where=self.host_where,
-                    )
-                ]
-            )
+def check_host(host: str | None, where: Where | None) -> None:
+    """Raise Refused if the file of `where` names the `host` tree, and it is not there."""
+    if host and where and is_missing(host):
+        from west_viommu.read.west import WEST_FILES
+
+        is_own = not where.file.endswith(WEST_FILES)
+        of = "this file" if is_own else "the application: west config viommu.host-dtb PATH"
+        hint = f"{near(host)}correct the path, which is relative to {of}"
+        what = "this names a host tree that does not exist"
+        raise Refused([Diagnostic(id="unreadable", what=what, hint=hint, found=host, where=where)])
 
 
 def settings(

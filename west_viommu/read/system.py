@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,7 +74,7 @@ _PATHS = ("build", "kernel", "ramdisk")
 
 class Entry(NamedTuple):
     """A domain as its user describes it; None for a missing value. `build`: a build directory, or
-    the folder of a plan.
+    the folder of a plan; `places`: the lines of its keys.
     """
 
     name: str
@@ -87,6 +87,7 @@ class Entry(NamedTuple):
     load: Load = Load()
     ramdisk: str | None = None
     bootargs: str = ""
+    places: Mapping[str, Where] = {}
 
 
 class OwnFiles(NamedTuple):
@@ -100,7 +101,8 @@ class OwnFiles(NamedTuple):
 
 class SystemFile(NamedTuple):
     """The content of a system.yml; its paths are relative to `base`, the file's folder. `file`: the
-    system.yml itself; "" if plans were named in its place (read/system.py).
+    system.yml itself; "" if plans were named in its place. `host_where`: the line that names the
+    host.
     """
 
     base: str
@@ -111,6 +113,7 @@ class SystemFile(NamedTuple):
     domains: tuple[Entry, ...] = ()
     file: str = ""
     dom0: OwnFiles | None = None
+    host_where: Where | None = None
 
 
 def system_file(file: str) -> SystemFile:
@@ -125,13 +128,15 @@ def system_file(file: str) -> SystemFile:
 
     def entry(name: str) -> Entry:
         values = from_here(found["domains"][name])
+        places = {key: document.where("domains", name, key) for key in values}
         values["load"] = Load(**values.get("load", {}))
-        return Entry(name, where=document.where("domains", name), **values)
+        return Entry(name, where=document.where("domains", name), places=places, **values)
 
     host, profile, dom0 = found.get("host"), found.get("profile"), found.get("dom0")
     return SystemFile(
         folder or os.curdir,
         host=os.path.join(folder, host) if host else None,
+        host_where=document.where("host"),
         profile=os.path.join(folder or os.curdir, profile)
         if profile and is_profile_path(profile)
         else profile,

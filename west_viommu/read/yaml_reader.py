@@ -32,6 +32,37 @@ _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 # more than 4,300 digits.
 _LONGEST_NUMBER = 100
 _LONGEST_SHOWN = 80
+# PyYAML's words for frequent mistakes -> what is wrong, and the remedy.
+_FREQUENT = (
+    ("found character '\\t'", "a tab before a key or a value", "indent with blanks"),
+    ("found character", "a value with a first character that YAML keeps for itself", "quote it"),
+    (
+        "mapping values are not allowed here",
+        "a second colon in a line, or a line that is indented too far",
+        "quote a value that has a colon and a blank, or indent the line as its neighbours",
+    ),
+    (
+        "could not find expected ':'",
+        "a key without a colon, or a quote that is not closed, here or in the line before",
+        "write `key: value` lines",
+    ),
+    (
+        "expected <block end>",
+        "a line that is indented otherwise than its neighbours, or an unclosed bracket",
+        "indent the keys of one mapping alike, and close each bracket",
+    ),
+    (
+        "expected ',' or ",
+        "a list or mapping that is not closed, or lacks a comma",
+        "write , between entries, and close the bracket",
+    ),
+    (
+        "expected the node content, but found '<stream end>'",
+        "a list or mapping that is not closed",
+        "close the bracket",
+    ),
+    ("found unexpected end of stream", "a quote that is not closed", "close the quote"),
+)
 _CHOOSE = "write one of those, or remove it"
 _LAST_ADDRESS = (1 << 64) - 1
 _RESOLVED = ("bool", "float", "int", "null")
@@ -160,11 +191,21 @@ def _refusing(file: str, hints: Hints) -> Iterator[None]:
     except RecursionError:
         what, hint = "it is nested too deeply", hints.deep
     except yaml.MarkedYAMLError as error:
-        what, hint = f"not valid YAML: {error.problem}", hints.syntax
-        line = error.problem_mark.line + 1 if error.problem_mark else None
+        what, hint = _syntax(error.problem or "", hints.syntax)
+        is_unclosed = "end" in (error.problem or "") and error.context_mark
+        mark = error.context_mark if is_unclosed else error.problem_mark
+        line = mark.line + 1 if mark else None
     except (yaml.YAMLError, UnicodeDecodeError):
         what, hint = "not valid YAML: no text", "write UTF-8 text"
     raise Refused([Diagnostic(id="malformed", what=what, hint=hint, where=Where(file, line))])
+
+
+def _syntax(problem: str, otherwise: str) -> tuple[str, str]:
+    """Return the message and the hint for PyYAML's `problem`."""
+    for beginning, what, hint in _FREQUENT:
+        if problem.startswith(beginning):
+            return f"not valid YAML: {what}", hint
+    return f"not valid YAML: {problem}", otherwise
 
 
 def _refused(what: str, at: Any) -> yaml.MarkedYAMLError:
@@ -227,7 +268,7 @@ class _Reader:
         elif isinstance(value, str):
             self._check_text(node, schema, value, key)
         elif isinstance(value, int) and not _is_in_range(value, schema):
-            self._wrong_type(node, schema, ["integer"], key)
+            self._wrong_type(node, schema, ["integer"], key, "{key} does not fit")
         return value
 
     def _scalar(self, node: Any) -> Any:
@@ -238,7 +279,12 @@ class _Reader:
             return float("nan")
 
     def _wrong_type(
-        self, node: Any, schema: Mapping[str, Any], kinds: Iterable[str], key: str
+        self,
+        node: Any,
+        schema: Mapping[str, Any],
+        kinds: Iterable[str],
+        key: str,
+        what: str = "",
     ) -> None:
         kind, *others = kinds
         if others and "patternErrorMessage" in schema:
@@ -246,19 +292,16 @@ class _Reader:
             what = schema["patternErrorMessage"]
             self._wrong(node, what, schema["hint"], found=_shown(node))
             return
-        _, what, hint = _TYPES[kind]
+        _, of_type, hint = _TYPES[kind]
         found = _shown(node)
         expected = schema.get("expected", "")
         if kind == "integer" and not expected and "maximum" in schema:
             expected = f"{schema.get('minimum', 0)} to {schema['maximum']}"
-        if kind in ("array", "object"):
-            found = ""
-        elif kind == "string" and not isinstance(node, yaml.ScalarNode):
+        if kind == "string" and not isinstance(node, yaml.ScalarNode):
             hint = "write a single value"
         if kind == "object":
             hint = schema.get("hint", hint)
-            key = key if key.startswith(("the file", "an entry")) else "this"
-        self._wrong(node, what.format(key=key), hint, expected, found)
+        self._wrong(node, (what or of_type).format(key=key), hint, expected, found)
 
     def _check_choice(self, node: Any, schema: Mapping[str, Any], value: Any, key: str) -> None:
         known = schema["enum"]
@@ -311,14 +354,16 @@ class _Reader:
     def _mapping(self, node: Any, schema: Mapping[str, Any], path: Any, key: str) -> dict[str, Any]:
         known = schema.get("properties", {})
         more = schema.get("additionalProperties")
+        before = len(self.problems)
         names = self._names(node, schema, known if more is False else ())
+        is_clean = len(self.problems) == before
         missing = [name for name in schema.get("required", ()) if name not in names]
         if "lacks" in schema:
             if (missing or len(names) < schema.get("minProperties", 0)) and not self.problems:
                 of = schema["lacks"]
                 where = node if path else None
                 self._wrong(where, of["what"].format(*path[-1:]), of["hint"])
-        elif missing:
+        elif missing and is_clean:
             hint = schema.get("hint", self._hint)
             what = f"{key} lacks {' and '.join(missing)}"
             self._wrong(node, what, hint, ", ".join(known))

@@ -26,6 +26,7 @@ _TREE_BYTES = 2 << 20
 # vgic_v2_init() and vgic_v3_init(): the most CPUs of a guest's GIC.
 _MOST_CPUS = {"GICv2": 8, "GICv3": 128}
 _MIB = 20
+_ENDLESS = 1 << 64
 _DOM0 = "dom0"
 
 
@@ -70,12 +71,14 @@ def boot(
 ) -> Boot:
     """Return the boot of `domains`. `ram`: the RAM of the host, if its tree does not state it."""
     banks = tuple(ram) or ram_of(devices)
-    too_much = list(together([(each.memory, each.where) for each in domains], banks))
+    # A domain with more memory than its own devices leave it has an error already.
+    fitting = [d for d in domains if d.memory << _MIB <= (d.plan.memory_limit or _ENDLESS)]
+    too_much = list(together([(d.memory, d.place("memory")) for d in fitting], banks))
     problems = [*_limits(domains, files, devices, profile), *too_much]
     if dom0 and isinstance(dom0.image, str):
         problems.append(_no_kernel(module(KERNEL, _DOM0), dom0.image, dom0.where))
     loaded = [
-        (domain.name, domain.where, part)
+        (domain.name, domain.place("load"), part)
         for domain in domains
         for part in files_of(domain, files[domain.name])
     ]
@@ -84,9 +87,12 @@ def boot(
         Module(module(kind, name), file.size, address, where)
         for name, where, (kind, file, address) in loaded
     ]
+    places = {domain.name: domain.place("ramdisk") for domain in domains}
+    if dom0:
+        places[_DOM0] = dom0.where
     problems += [
-        _empty(module(kind, name), file, where)
-        for name, where, (kind, file, _) in loaded
+        _empty(module(kind, name), file, places[name])
+        for name, _, (kind, file, _) in loaded
         if kind == RAMDISK and not file.size
     ]
     can_choose = banks and not too_much
@@ -128,7 +134,7 @@ def _limits(
                 hint="give it fewer CPUs: Xen does not create the domain otherwise",
                 expected=f"at most {_MOST_CPUS[version]} CPUs",
                 found=f"{domain.cpus} CPUs",
-                where=domain.where,
+                where=domain.place("cpus"),
             )
         if made_of.kernel and profile.toolstacks:
             yield from _kernel(domain, made_of, made_of.kernel)
@@ -140,7 +146,14 @@ def _limits(
                 hint="give it fewer CPUs, or map the device elsewhere (xen,reg)",
                 expected=f"at most {limit} CPUs",
                 found=f"{domain.cpus} CPUs",
-                where=domain.where,
+                where=domain.place("cpus"),
+            )
+        if domain.load.ramdisk is not None and not made_of.ramdisk:
+            yield Diagnostic(
+                id="malformed",
+                what=f"{domain.name} has an address of a ramdisk, and no ramdisk",
+                hint="name it by ramdisk: FILE, or remove its address",
+                where=domain.place("load"),
             )
         if own := made_of.trees.get("dom0less"):
             yield from too_large(
@@ -158,7 +171,7 @@ def _kernel(domain: Domain, files: DomainFiles, file: DomainFile) -> Iterator[Di
     """Yield the mistakes of the kernel of `domain` (kernel_probe(), place_modules(); 4.17)."""
     if not isinstance(files.image, Kernel):
         found = files.image or file.file
-        yield _no_kernel(module(KERNEL, domain.name), found, domain.where)
+        yield _no_kernel(module(KERNEL, domain.name), found, domain.place("kernel"))
         return
     tree = files.trees.get("dom0less")
     ramdisk = files.ramdisk.size if files.ramdisk else 0
@@ -171,7 +184,7 @@ def _kernel(domain: Domain, files: DomainFiles, file: DomainFile) -> Iterator[Di
             hint="give it more memory: Xen does not create the domain otherwise",
             expected=f"at least {-(-needed >> _MIB)} MiB",
             found=f"{domain.memory} MiB",
-            where=domain.where,
+            where=domain.place("memory"),
         )
 
 

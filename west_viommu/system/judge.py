@@ -262,7 +262,7 @@ def _beside_devices(domains: Sequence[Domain], profile: Profile) -> Iterator[Dia
     """Yield the problems of the memory and the console of each domain."""
     for domain in domains:
         limit = domain.plan.memory_limit
-        yield from beyond_memory(domain.name, domain.memory, limit, domain.where)
+        yield from beyond_memory(domain.name, domain.memory, limit, domain.place("memory"))
         if domain.has_vpl011 and _VPL011 not in domain.plan.domain:
             yield from _vpl011(domain, profile)
 

@@ -108,7 +108,9 @@ def _judged(
         # Of two that overlap, the one at the higher address gets the error.
         if name != module.name and other.overlaps(place) and (other, name) < (place, module.name):
             yield wrong(
-                f"{module.name} overlaps {name}", leave_out, f"an address from {other.end:#x} on"
+                f"{module.name} overlaps {name}",
+                leave_out,
+                f"an address from {_up(other.end):#x} on",
             )
 
 

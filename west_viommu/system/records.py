@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Where
@@ -26,7 +27,8 @@ class Load(NamedTuple):
 
 class Domain(NamedTuple):
     """A guest: its plan and further settings. `memory` in MiB; `bootargs`: the command line of its
-    kernel; `where`: the place that names it.
+    kernel; `where`: the place that names it; `places`: those of its settings, by their keys in
+    system.yml.
     """
 
     name: str
@@ -37,6 +39,11 @@ class Domain(NamedTuple):
     has_vpl011: bool = False
     load: Load = Load()
     bootargs: str = ""
+    places: Mapping[str, Where] = {}
+
+    def place(self, key: str) -> Where:
+        """Return the place of the setting `key`, or else of the domain."""
+        return self.places.get(key, self.where)
 
 
 class DomainFile(NamedTuple):
