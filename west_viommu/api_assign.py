@@ -252,6 +252,7 @@ def _system(
     kernel, ramdisk = module(wish.kernel), module(wish.ramdisk)
     dom0_kernel, dom0_ramdisk = module(wish.dom0_kernel), module(wish.dom0_ramdisk)
     xen_size = _size_of_xen(wish.xen, problems)
+    problems += _of_one_name(wish)
     if problems:
         raise Refused(problems)
     trees = {
@@ -296,6 +297,30 @@ def _system(
     )
 
 
+def _of_one_name(wish: Wish) -> Iterator[Diagnostic]:
+    """Yield a problem for each file whose name in the folder on the board another file has: the
+    boot loader would load one in place of the other. Under xl, the guest's folder is another.
+    """
+    of_boot = (wish.xen, wish.dom0_kernel, wish.dom0_ramdisk)
+    of_guest = (wish.kernel, wish.ramdisk)
+    own = (XEN_TREE, BOOT_SCRIPT, XL_CFG, partial_tree(_toolstack(wish), ".dtb"))
+    folders = [of_boot, of_guest] if wish.toolstack == "xl" else [(*of_guest, *of_boot)]
+    for paths in folders:
+        known = dict.fromkeys(own, "a file that is written here")
+        for path in filter(None, paths):
+            name = posixpath.basename(path)
+            other = known.setdefault(name, path)
+            if os.path.abspath(other) != os.path.abspath(path):
+                yield Diagnostic(
+                    id="load-address",
+                    what=f"two files would have the name {name} on the board",
+                    hint="rename one",
+                    expected=f"another name than that of {other}",
+                    found=path,
+                    where=Where(path),
+                )
+
+
 def _size_of_xen(file: str, problems: list[Diagnostic]) -> int:
     """Return the bytes that the hypervisor takes in memory, by its header; 2 MiB if `file` is not
     here, as it may exist only on the board.
@@ -304,10 +329,10 @@ def _size_of_xen(file: str, problems: list[Diagnostic]) -> int:
 
     try:
         size = image_size(beginning(file, HEAD_BYTES))
-    except FileNotFoundError:
-        return ALIGNMENT
     except OSError as error:
-        problems.append(unreadable(file, error, "correct its path"))
+        if os.path.dirname(file) or not isinstance(error, FileNotFoundError):
+            hint = "correct its path; if only the board has it, give the name alone"
+            problems.append(unreadable(file, error, hint))
         return ALIGNMENT
     if size is None:
         what = "this is no image of a hypervisor that booti of U-Boot takes"

@@ -64,7 +64,7 @@ from west_viommu.read.system import (
 )
 from west_viommu.system.boot import boot, files_of, files_of_dom0, is_placed
 from west_viommu.system.judge import judge
-from west_viommu.system.kernels import HEAD_BYTES, TAIL_BYTES, Kernel, kernel
+from west_viommu.system.kernels import Ends, Kernel, kernel
 from west_viommu.system.layout import ALIGNMENT
 from west_viommu.system.records import (
     Dom0,
@@ -292,7 +292,8 @@ def notes(system: System, found: Judged, files: Mapping[str, bytes]) -> Iterator
             yield f"{domain.name} has no kernel yet: no configuration names it; {hint}"
         if not made_of.trees:
             yield f"{domain.name} has no partial tree that is a blob: bind it where there is dtc"
-    if XEN_TREE in files and BOOT_SCRIPT not in files and (found.boot or system).dom0:
+    is_complete = not system.terms.has_dom0 or (found.boot or system).dom0
+    if XEN_TREE in files and BOOT_SCRIPT not in files and is_complete:
         yield f"no {BOOT_SCRIPT}: {why_no_script(system, found)}"
     if MARKS_BLOB not in files:
         yield "no dtc: marks.dtbo and what needs it are missing; install device-tree-compiler"
@@ -455,12 +456,12 @@ class Sums:
             if is_kernel and self._room < 0:
                 what = f"the kernels before it have more than {_MOST_OF_ALL} bytes together"
                 raise NotPlain(str(file), what, "name the right files: none is as large")
-            ends: list[bytes] = []
-            read = _ends(pieces(str(file), _MOST_OF_A_KERNEL), ends)
-            size, digest = size_and_sum(read)
+            ends = Ends()
+            read = pieces(str(file), _MOST_OF_A_KERNEL)
+            size, digest = size_and_sum(ends.of(read) if is_kernel else read)
             self._room -= size
             if is_kernel:
-                self._images[file] = kernel(ends[0], ends[1], size)
+                self._images[file] = kernel(ends, size)
             path = Path(os.path.relpath(file, self._base)).as_posix()
             self._known[file] = DomainFile(path, size, digest)
         return self._known[file]
@@ -487,16 +488,6 @@ class Sums:
     def image(self, file: Path) -> Kernel | str:
         """Return the kernel in a `file` that was found, or a description of another file."""
         return self._images[file]
-
-
-def _ends(read: Iterable[bytes], ends: list[bytes]) -> Iterator[bytes]:
-    """Yield the chunks `read`, and put the beginning and the end of their whole into `ends`."""
-    head, tail = b"", b""
-    for piece in read:
-        head = head or piece[:HEAD_BYTES]
-        tail = (tail + piece)[-TAIL_BYTES:]
-        yield piece
-    ends += [head, tail]
 
 
 def _domain(entry: Entry, plan: Plan) -> Domain:

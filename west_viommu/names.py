@@ -72,6 +72,11 @@ MESSAGE_FORMS = ("text", "json", "github")
 DIRECT_MAP, STATIC_MEMORY = "direct-map", "static-mem"
 # Further features of a domain; each takes addresses and interrupts (Xen, public/arch-arm.h).
 DOMAIN = ("vpci", "acpi", "vpl011", "virtio", DIRECT_MAP, STATIC_MEMORY)
+# The names of domains that are not dom0 (libxl's name for that is Domain-0).
+DOMAIN_NAME = r"^(?!(?:dom0|Domain-0)$)[A-Za-z][A-Za-z0-9_-]{0,30}$"
+OF_DOMAIN_NAME = (
+    "write a letter, then letters, digits, - and _: 31 characters at most, not dom0 or Domain-0"
+)
 # The compatible of bindings/viommu,passthrough.yaml, which makes /passthrough a bus for Zephyr.
 BUS_COMPATIBLE = "viommu,passthrough"
 # The toolstacks that build a domain from a partial tree: Xen at boot, or libxl. In the order of

@@ -138,12 +138,46 @@ def test_by_xl_the_configuration_is_whole(viommu: Run, host: Path) -> None:
         (["usb", "--xen", "host.dts"], "host.dts: error: [malformed] this is no image of a hyperv"),
         (["usb", "--load", "kernel=0x1000"], "Image: error: [load-address] the kernel of guest"),
         (["usb", "--profile", "qemu-virt"], "error: [unwritable] the hypervisor of the profile"),
+        (["usb", "--xen", "no/xen"], "no/xen: error: [unreadable] No such file or directory"),
+        (
+            ["usb", "--ram", "0:0x80000000"],
+            "--ram: error: [load-address] the host's RAM cannot be there: /usb@3100000 has "
+            "registers at 0x3100000/0x10000 (found 0x0/0x80000000)",
+        ),
+        (
+            ["usb", "--ram", "0x80000000:0x20000000", "--ram", "0x90000000:0x20000000"],
+            "--ram: error: [load-address] the host's RAM cannot be there: --ram gives "
+            "0x80000000/0x20000000 as well (found 0x90000000/0x20000000)",
+        ),
+        (
+            ["usb", "--ramdisk", "other/Image"],
+            "other/Image: error: [load-address] two files would have the name Image on the board "
+            "(expected another name than that of Image, found other/Image)",
+        ),
+        (
+            ["usb", "--kernel", "other/xen"],
+            "xen: error: [load-address] two files would have the name xen on the board "
+            "(expected another name than that of other/xen, found xen)",
+        ),
+        (
+            ["usb", "--kernel", "other/xen.dtb"],
+            "other/xen.dtb: error: [load-address] two files would have the name xen.dtb on the "
+            "board (expected another name than that of a file that is written here, found "
+            "other/xen.dtb)",
+        ),
+        (
+            ["usb", "--dom0-kernel", "other/Image"],
+            "other/Image: error: [load-address] two files would have the name Image on the board",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_message_and_leaves_nothing(
     viommu: Run, host: Path, arguments: list[str], message: str
 ) -> None:
     kernel = [] if "--kernel" in arguments else ["--kernel", "Image"]
+    Path("other").mkdir()
+    for name in ("Image", "xen", "xen.dtb"):
+        Path("other", name).write_bytes(KERNEL)
     outcome = viommu("assign", "--host", host, *kernel, *arguments)
     errors = [line for line in outcome.err.splitlines() if "error: [" in line]
     assert outcome.status == 1
@@ -161,7 +195,15 @@ def test_what_is_wrong_is_one_message_and_leaves_nothing(
         (["usb", "--allow", "unprotected"], "write HAZARD:NODE:REASON"),
         (["usb", "--load", "kernal=1"], "write NAME=ADDRESS"),
         (["usb", "--ram", "1"], "write BASE:SIZE"),
-        (["usb", "--name", "1"], "--name: a letter"),
+        (["usb", "--name", "1"], "--name 1: write a letter"),
+        (["usb", "--name", "Domain-0"], "--name Domain-0: write a letter"),
+        (["usb", "--name", "dom0"], "31 characters at most, not dom0 or Domain-0"),
+        (["usb", "--bootargs", "a\udcffb"], "--bootargs: write printable characters of UTF-8"),
+        (["usb", "--bootargs", "a\nb"], "--bootargs: write printable characters of UTF-8"),
+        (
+            ["usb", "--load", "kernel=0x81000000", "--load", "kernel=1"],
+            "--load kernel=1: kernel has the address 0x81000000: remove one",
+        ),
         (["usb", "--memory", "512M"], "'512M' is not a whole number from 1 to 2097151"),
         (["usb", "--ram", "0x80000000:0"], "--ram 0x80000000:0: write BASE:SIZE, as 0x80000000"),
         (["usb", "--load", "ramdisk=0x81000000"], "--load ramdisk=ADDRESS needs --ramdisk FILE"),
@@ -203,7 +245,7 @@ def test_a_ramdisk_that_is_empty(viommu: Run, host: Path) -> None:
 
 def test_more_memory_than_there_is_makes_one_message(viommu: Run, host: Path) -> None:
     host.write_text(HOST % "")
-    arguments = ("--kernel", "Image", "--ram", "0x40000000:0x100000", "--profile", "xen", "usb")
+    arguments = ("--kernel", "Image", "--ram", "0x80000000:0x100000", "--profile", "xen", "usb")
     outcome = viommu("assign", "--host", host, *arguments)
     assert (outcome.status, outcome.err) == (
         1,
@@ -227,9 +269,9 @@ def test_a_host_without_ram(viommu: Run, host: Path) -> None:
     assert outcome.status == 1
     assert "[load-address] the host tree states no RAM" in outcome.err
     assert "--ram BASE:SIZE" in outcome.err
-    outcome = viommu(*arguments, "--ram", "0x40000000:0x40000000")
+    outcome = viommu(*arguments, "--ram", "0x80000000:0x40000000")
     assert outcome.status == 0, outcome.err
-    assert "Xen at 0x41000000, xen.dtb at 0x41200000" in outcome.out
+    assert "Xen at 0x81000000, xen.dtb at 0x81200000" in outcome.out
 
 
 def test_an_address_of_the_users_own(viommu: Run, host: Path) -> None:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.support import Run
+from tests.support import PACKAGE, Run
 from tests.system.guests import Guest, bound
+from west_viommu.names import DOMAIN_NAME, OF_DOMAIN_NAME
 
 BUILD = "domains: {net: {build: net}}\n"
 WRONG = {
@@ -21,6 +23,9 @@ WRONG = {
     "domains:\n  net:\n    kernel: k\n": ["2: error: [malformed] net has no build"],
     "domains:\n  1net: {build: net}\n": [
         "2: error: [malformed] this cannot be the name of a domain (found 1net)"
+    ],
+    "domains:\n  dom0: {build: net}\n": [
+        "2: error: [malformed] this cannot be the name of a domain (found dom0)"
     ],
     "domains:\n  net: {build: net, cpu: 1}\n": [
         "2: error: [malformed] unknown key cpu (expected build, kernel, cpus, memory, vpl011, "
@@ -59,6 +64,12 @@ WRONG = {
         "1: error: [unreadable] this names a host tree that does not exist (found none.dts)"
     ],
 }
+
+
+def test_the_schema_names_a_domain_as_assign_does() -> None:
+    schema = json.loads((PACKAGE / "schemas" / "system-file.json").read_text())
+    names = schema["properties"]["domains"]["propertyNames"]
+    assert (names["pattern"], names["hint"]) == (DOMAIN_NAME, OF_DOMAIN_NAME)
 
 
 @pytest.mark.parametrize("text", WRONG)

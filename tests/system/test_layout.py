@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import gzip
+import random
+from collections.abc import Callable
+
 import pytest
 
 from west_viommu.diagnostics import Where, rendered
-from west_viommu.system.kernels import Kernel, image_size, kernel
+from west_viommu.system.kernels import Ends, Kernel, image_size, kernel
 from west_viommu.system.layout import Module, layout, needed_memory
 from west_viommu.tree.addresses import Region
 
@@ -100,8 +104,14 @@ def arm64(extent: int = 0, offset: int = 0, magic: int = 0x644D5241) -> bytes:
     return bytes(head)
 
 
+def ends(data: bytes) -> Ends:
+    found = Ends()
+    assert b"".join(found.of([data[:5000], data[5000:]])) == data
+    return found
+
+
 def test_an_arm64_image_counts_its_bss() -> None:
-    found = kernel(arm64(extent=0x3000, offset=0x80000), b"", 0x2000)
+    found = kernel(ends(arm64(extent=0x3000, offset=0x80000)), 0x2000)
     assert found == Kernel("arm64 Image", size=0x2000, extent=0x3000, offset=0x80000)
     assert image_size(arm64(extent=0x1360C8)) == 0x1360C8
     assert image_size(b"\x7fELF" + bytes(60)) is None
@@ -109,19 +119,25 @@ def test_an_arm64_image_counts_its_bss() -> None:
 
 def test_an_old_arm64_image_is_known_by_its_first_word() -> None:
     head = (0x14000008).to_bytes(4, "little") + arm64(magic=0)[4:]
-    assert isinstance(kernel(head, b"", 0x2000), Kernel)
+    assert isinstance(kernel(ends(head), 0x2000), Kernel)
 
 
 def test_a_compressed_image_is_measured_by_its_last_word() -> None:
-    import gzip
-
     image = arm64(extent=0x9000) + bytes(0x8000)
     packed = gzip.compress(image)
-    found = kernel(packed[:4096], packed[-4:], len(packed))
+    found = kernel(ends(packed), len(packed))
     assert isinstance(found, Kernel)
     assert (found.format, found.size, found.extent) == ("arm64 Image, gzip", 0x8040, 0x9000)
     for other in (gzip.compress(b"text"), b"\x1f\x8bnot gzip"):
-        assert kernel(other, b"\4\0\0\0", 24) == "another file compressed by gzip"
+        assert kernel(ends(other), 24) == "another file compressed by gzip"
+
+
+@pytest.mark.parametrize("damage", [lambda d: d[:-9], lambda d: d + b"\0", lambda d: d[:-1] + b"!"])
+def test_a_compressed_image_that_is_damaged(damage: Callable[[bytes], bytes]) -> None:
+    rng = random.Random(1)
+    packed = damage(gzip.compress(arm64(extent=0x9000) + rng.randbytes(0x8000)))
+    what = "a file compressed by gzip that is cut off or damaged"
+    assert kernel(ends(packed), len(packed)) == what
 
 
 def uimage(length: int, architecture: int) -> bytes:
@@ -132,12 +148,12 @@ def uimage(length: int, architecture: int) -> bytes:
 
 
 def test_a_uimage_of_arm_and_of_arm64() -> None:
-    found = kernel(uimage(0x100, 22), b"", 0x140)
+    found = kernel(ends(uimage(0x100, 22)), 0x140)
     assert found == Kernel("uImage", size=0x100, extent=0x100)
-    of_32_bits = kernel(uimage(0x100, 2), b"", 0x140)
+    of_32_bits = kernel(ends(uimage(0x100, 2)), 0x140)
     assert isinstance(of_32_bits, Kernel) and not of_32_bits.is_64_bit
-    assert kernel(uimage(0x100, 5), b"", 0x140) == "2705195600000000"
-    assert kernel(uimage(0x101, 22), b"", 0x140) == "2705195600000000"
+    assert kernel(ends(uimage(0x100, 5)), 0x140) == "2705195600000000"
+    assert kernel(ends(uimage(0x101, 22)), 0x140) == "2705195600000000"
 
 
 @pytest.mark.parametrize(
@@ -154,15 +170,15 @@ def test_a_uimage_of_arm_and_of_arm64() -> None:
     ],
 )
 def test_what_another_file_is(head: bytes, kind: str) -> None:
-    assert kernel(head, head[-4:], len(head)) == kind
+    assert kernel(ends(head), len(head)) == kind
 
 
 def test_a_zimage_of_32_bits() -> None:
     words = (0x016F2818, 0x1000, 0x1200)
     head = bytes(36) + b"".join(w.to_bytes(4, "little") for w in words)
-    found = kernel(head, b"", 0x200)
+    found = kernel(ends(head), 0x200)
     assert found == Kernel("zImage", size=0x200, extent=0x200, is_64_bit=False)
-    assert isinstance(kernel(head, b"", 0x1FF), str)
+    assert isinstance(kernel(ends(head), 0x1FF), str)
 
 
 def test_the_memory_that_a_domain_needs() -> None:

@@ -279,6 +279,22 @@ def test_what_xen_would_not_boot_is_one_message(viommu: Run, domain: str, messag
     assert not FOLDER.exists()
 
 
+def test_two_kernels_of_one_name_are_noted_if_no_script_can_load_them(viommu: Run) -> None:
+    bound(viommu, "xen", GUESTS)
+    Path("a").mkdir()
+    Path("b").mkdir()
+    text = "host: ../host.dts\ndom0: none\ndomains:\n"
+    for folder, name in zip("ab", GUESTS, strict=False):
+        Path(folder, "Image").write_bytes(KERNEL)
+        text += f"  {name}: {{build: ../{name}, kernel: ../{folder}/Image}}\n"
+    Path("here").mkdir()
+    Path("here/system.yml").write_text(text)
+    outcome = viommu("system", "here/system.yml")
+    note = "note: no boot.cmd: two files would have the name Image on the board: rename one\n"
+    assert (outcome.status, outcome.err) == (0, note)
+    assert not (FOLDER / "boot.cmd").exists()
+
+
 def test_without_a_place_in_memory_the_node_is_a_comment(viommu: Run) -> None:
     """A host whose boot loader fills in the RAM has none in its tree, so none can be chosen."""
     bound(viommu, "xen-rfc", GUESTS, without_ram(HOST.read_text()))

@@ -14,12 +14,10 @@ from west_viommu.cli.console import Console, tell
 from west_viommu.cli.run import UsageError, permission, ram_of, settings_of_host
 from west_viommu.diagnostics import printable
 from west_viommu.host.needs import FIXED
-from west_viommu.names import RELEASED
+from west_viommu.names import DOMAIN_NAME, OF_DOMAIN_NAME, RELEASED
 from west_viommu.read.settings import Settings
 from west_viommu.system.records import Load
 from west_viommu.write.files import Output
-
-_NAME = r"[A-Za-z][A-Za-z0-9_-]{0,30}"
 
 
 class Options(NamedTuple):
@@ -102,13 +100,15 @@ def _asked(options: Options, chosen: Settings) -> tuple[str, ...]:
 
 def _wish(options: Options) -> Wish:
     """Return the arguments of the job, by the command line. Raises UsageError."""
-    if not re.fullmatch(_NAME, options.name):
-        raise UsageError("--name: a letter, then letters, digits, - and _: 31 characters at most")
+    if not re.match(DOMAIN_NAME, options.name):
+        raise UsageError(f"--name {options.name}: {OF_DOMAIN_NAME}")
+    if not options.bootargs.isprintable():
+        raise UsageError("--bootargs: write printable characters of UTF-8, on one line")
     if options.toolstack == "xl" and not options.dom0_kernel:
         raise UsageError("--toolstack xl needs a dom0, where xl runs: --dom0-kernel FILE")
     if options.dom0_ramdisk and not options.dom0_kernel:
         raise UsageError("--dom0-ramdisk needs --dom0-kernel FILE")
-    load = dict(map(_load, options.load))
+    load = _loads(options.load)
     if load and options.toolstack == "xl":
         raise UsageError("--load is for the files that the boot loader loads: xl loads the guest's")
     if "ramdisk" in load and not options.ramdisk:
@@ -130,16 +130,21 @@ def _wish(options: Options) -> Wish:
     )
 
 
-def _load(text: str) -> tuple[str, int]:
-    name, _, address = text.partition("=")
-    try:
-        number = int(address, 0)
-    except ValueError:
-        number = -1
-    if name not in Load._fields or number < 0:
-        names = ", ".join(Load._fields)
-        raise UsageError(f"--load {text}: write NAME=ADDRESS, with a NAME of {names}")
-    return name, number
+def _loads(texts: Iterable[str]) -> dict[str, int]:
+    """Return the addresses that --load gives, by their names. Raises UsageError."""
+    found: dict[str, int] = {}
+    for text in texts:
+        name, _, address = text.partition("=")
+        try:
+            number = int(address, 0)
+        except ValueError:
+            number = -1
+        if name not in Load._fields or number < 0:
+            names = ", ".join(Load._fields)
+            raise UsageError(f"--load {text}: write NAME=ADDRESS, with a NAME of {names}")
+        if found.setdefault(name, number) != number:
+            raise UsageError(f"--load {text}: {name} has the address {found[name]:#x}: remove one")
+    return found
 
 
 def _report(made: Assigned, folder: str, files: Iterable[str]) -> Iterator[str]:

@@ -143,13 +143,14 @@ class _Judge:
         too_small = [version for version, room in rooms.items() if room < total]
         cpus = self._terms.cpus
         room = min(rooms.values())
+        fewer = ", or give it fewer CPUs" if cpus > 1 else ""
         self._add(
             too_small,
             Diagnostic(
                 id="tree-size",
                 what='the tree of this guest is too large for {}, which panics ("Device tree '
                 'generation failed")',
-                hint="leave out properties and nodes that the guest does not need{}; its "
+                hint=f"leave out properties and nodes that the guest does not need{fewer}{{}}; its "
                 "bootargs come on top",
                 node=PASSTHROUGH,
                 expected=f"at most {room} bytes",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from west_viommu.diagnostics import Where, refusal
 from west_viommu.hypervisor.assignment import Permission
-from west_viommu.names import PLAN, is_profile_path
+from west_viommu.names import DOMAIN_NAME, PLAN, is_profile_path
 from west_viommu.read.settings import permissions
 from west_viommu.read.sysbuild import images
 from west_viommu.read.yaml_reader import Hints, read_document
@@ -58,7 +58,7 @@ def read_folders(folders: Iterable[str]) -> SystemFile:
 def _as_name(text: str) -> str:
     """Return `text` as the name of a domain: for a node of /chosen, an xl guest and a file."""
     found = re.sub(r"[^A-Za-z0-9_-]", "-", text)[:24]
-    return found if found[:1].isalpha() else f"guest-{found}"
+    return found if re.match(DOMAIN_NAME, found) else f"guest-{found}"
 
 
 def _plan_in(folder: str) -> str:

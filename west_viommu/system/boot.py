@@ -73,7 +73,8 @@ def boot(
     banks = tuple(ram) or ram_of(devices)
     # A domain with more memory than its own devices leave it has an error already.
     fitting = [d for d in domains if d.memory << _MIB <= (d.plan.memory_limit or _ENDLESS)]
-    too_much = list(together([(d.memory, d.place("memory")) for d in fitting], banks))
+    memory = [(d.memory, d.place("memory")) for d in fitting]
+    too_much = list(_of_ram(ram, devices)) or list(together(memory, banks))
     problems = [*_limits(domains, files, devices, profile), *too_much]
     if dom0 and isinstance(dom0.image, str):
         problems.append(_no_kernel(module(KERNEL, _DOM0), dom0.image, dom0.where))
@@ -108,6 +109,31 @@ def boot(
         tree=found.places.get(TREE),
         problems=(*problems, *found.problems),
     )
+
+
+def _of_ram(ram: Sequence[Region], devices: Devices) -> Iterator[Diagnostic]:
+    """Yield the first mistake in the `ram` that the user gave: it overlaps itself, or a device with
+    an interrupt, which is no part of RAM.
+    """
+    others = [
+        (region, f"{node.path} has registers at {region}")
+        for node in (devices.tree.nodes() if ram else ())
+        if "interrupts" in node.properties or "interrupts-extended" in node.properties
+        for region in devices.index.regions(node)
+        if region
+    ]
+    for number, bank in enumerate(ram):
+        others += [(other, f"--ram gives {other} as well") for other in ram[:number]]
+        for region, what in others:
+            if region.overlaps(bank):
+                yield Diagnostic(
+                    id="load-address",
+                    what=f"the host's RAM cannot be there: {what}",
+                    hint="give each bank by a --ram of its own: its start, and its size",
+                    found=str(bank),
+                    where=Where("--ram"),
+                )
+                return
 
 
 def _load(name: str, found: Layout) -> Load:

@@ -6,6 +6,7 @@ the same formats).
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable, Iterator
 from struct import Struct, unpack_from
 from typing import NamedTuple
 
@@ -33,7 +34,11 @@ _OTHERS = (
 )
 # The bytes of a file that a probe needs: an arm64 Image below gzip.
 HEAD_BYTES = 4096
-TAIL_BYTES = 4
+_TAIL_BYTES = 4
+# The bytes of a compressed file that are unpacked at a time.
+_CHUNK = 1 << 20
+_MOST_CHUNKS = 512
+_MOST = b"\xff" * _TAIL_BYTES
 
 
 class Kernel(NamedTuple):
@@ -50,12 +55,50 @@ class Kernel(NamedTuple):
     unpacked: int = 0
 
 
-def kernel(head: bytes, tail: bytes, size: int) -> Kernel | str:
-    """Return the kernel in a file of `size` bytes, which begins with `head` (HEAD_BYTES of it, if
-    the file has as many) and ends with `tail` (TAIL_BYTES). If Xen recognizes no kernel in it,
-    return a description of the file for a message.
+class Ends:
+    """The parts of a file that a probe needs, from the pieces of the file: its first HEAD_BYTES, if
+    it has as many, its last four bytes, and whether it is a damaged kernel below gzip.
     """
-    return _kernel(head, tail, size) or _other(head)
+
+    def __init__(self) -> None:
+        self.head = self.tail = b""
+        self._unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._chunks = _MOST_CHUNKS
+        self.is_damaged = False
+
+    def of(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the `pieces`."""
+        is_packed = False
+        for piece in pieces:
+            if not self.head:
+                self.head = piece[:HEAD_BYTES]
+                is_packed = piece[:2] == _GZIP_MAGIC and _kernel(self.head, _MOST, 0) is not None
+            self.tail = (self.tail + piece)[-_TAIL_BYTES:]
+            if is_packed and self._chunks and not self.is_damaged:
+                self._check(piece)
+            yield piece
+        self.is_damaged |= is_packed and bool(self._chunks) and not self._unzip.eof
+
+    def _check(self, piece: bytes) -> None:
+        """Unpack `piece`, and keep nothing of it."""
+        try:
+            while piece and not self._unzip.eof and self._chunks:
+                self._unzip.decompress(piece, _CHUNK)
+                piece = self._unzip.unconsumed_tail
+                self._chunks -= 1
+        except zlib.error:
+            self.is_damaged = True
+        # kernel_decompress() takes the last bytes of the file for the length that gzip appends.
+        self.is_damaged |= self._unzip.eof and bool(piece or self._unzip.unused_data)
+
+
+def kernel(ends: Ends, size: int) -> Kernel | str:
+    """Return the kernel in a file of `size` bytes. If Xen recognizes no kernel in it, return a
+    description of the file for a message.
+    """
+    if ends.is_damaged:
+        return "a file compressed by gzip that is cut off or damaged"
+    return _kernel(ends.head, ends.tail, size) or _other(ends.head)
 
 
 def _other(head: bytes) -> str:
