@@ -21,8 +21,8 @@ from west_viommu.extract.copy import Copied, copied
 from west_viommu.extract.lookup import labels, node_called
 from west_viommu.extract.place import placed
 from west_viommu.host.inventory import Master
+from west_viommu.hypervisor.assignment import Terms
 from west_viommu.hypervisor.drivers import has_smmuv3
-from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import (
     BOOT_SCRIPT,
     GUEST_OVERLAY,
@@ -148,7 +148,7 @@ def assigned(
     toolstack = _toolstack(wish)
     if partial_tree(toolstack, ".dtb") not in files:
         raise Refused([_no_blob(planned, toolstack)])
-    system = _system(host, planned, files, wish, agreed.profile)
+    system = _system(host, planned, files, wish, agreed)
     found = judged(system)
     if reason := why_no_script(system, _booted(found, toolstack)):
         raise Refused([_no_script(reason, wish.kernel)])
@@ -238,7 +238,7 @@ def _of_host(host: Host, problems: Sequence[Diagnostic]) -> Iterator[Diagnostic]
 
 
 def _system(
-    host: Host, planned: Planned, blobs: Mapping[str, bytes], wish: Wish, profile: Profile
+    host: Host, planned: Planned, blobs: Mapping[str, bytes], wish: Wish, agreed: Terms
 ) -> System:
     """Return the system of the one domain. Raises Refused if a file of it cannot be read."""
     problems: list[Diagnostic] = []
@@ -287,7 +287,9 @@ def _system(
         base=os.curdir,
         host=host,
         sha256=digest(host.devices.tree),
-        terms=SystemTerms(profile, has_dom0=dom0 is not None),
+        terms=SystemTerms(
+            agreed.profile, has_dom0=dom0 is not None, xen_version=agreed.xen_version
+        ),
         domains=(domain,),
         files={wish.name: files},
         dom0=dom0,

@@ -53,7 +53,7 @@ from west_viommu.plan.plan import Plan, PlanHost
 from west_viommu.read.guest import sealed_plan
 from west_viommu.read.plain_file import NotPlain, pieces, unreadable
 from west_viommu.read.profiles import profile as profile_of
-from west_viommu.read.settings import check_host
+from west_viommu.read.settings import check_hardware_domain, check_host, version_of
 from west_viommu.read.system import (
     Entry,
     OwnFiles,
@@ -174,7 +174,14 @@ def system_of(
     if problems:
         raise Refused(problems)
     domains = tuple(_domain(entry, plans[entry.name][0]) for entry in said.domains)
-    terms = SystemTerms(chosen, said.has_dom0, said.permissions)
+    check_hardware_domain(said, chosen)
+    terms = SystemTerms(
+        chosen,
+        said.has_dom0,
+        said.permissions,
+        version_of(said, chosen),
+        said.has_hardware_domain,
+    )
     return System(said.base, host, own.sha256, terms, domains, files, dom0)
 
 
@@ -187,7 +194,7 @@ def judged(system: System) -> Judged:
         system.domains,
         system.files,
         system.host.devices,
-        system.terms.profile,
+        system.terms,
         system.dom0,
         system.ram,
         system.xen_size,
@@ -261,6 +268,8 @@ def why_no_script(system: System, found: Judged) -> str:
         return f"Xen does not create {' and '.join(lacking)}, without a kernel or a partial tree"
     if system.terms.has_dom0 and not found.boot.dom0:
         return "no kernel of dom0 is named: write dom0: {kernel: FILE}, or dom0: none"
+    if system.terms.has_hardware_domain:
+        return "xen.dtb lacks the hardware domain: add its node to /chosen, behind all others"
     names: dict[str, str] = {}
     for path in _loaded(system, found):
         name = name_on_board(path)

@@ -15,8 +15,8 @@ from west_viommu.names import DOMAIN_NAME, OF_DOMAIN_NAME
 BUILD = "domains: {net: {build: net}}\n"
 WRONG = {
     "hosts: host.dts\n": [
-        "1: error: [malformed] unknown key hosts (expected host, profile, dom0, allow, domains, "
-        "found hosts)",
+        "1: error: [malformed] unknown key hosts (expected host, profile, dom0, xen-version, "
+        "hardware-domain, allow, domains, found hosts)",
     ],
     "host: host.dts\n": ["error: [malformed] no domain is named"],
     "domains: [net]\n": ["1: error: [malformed] domains is not a mapping (found a list)"],

@@ -57,24 +57,14 @@ class Side(NamedTuple):
     toolstack: str
 
 
+# With what is at the limits of a version, all of the versions of a profile.
 SIDES = (
     Side("xen-rfc", RFC, "dom0less"),
     Side("xen-rfc", RFC, "xl"),
-    Side("xen-v3-dom0less", V3, "dom0less"),
-    Side("xen-v3-libxl", V3, "xl"),
-    Side("xen-amd", RFC, "dom0less"),
-    Side("xen-amd", RFC, "xl"),
-    Side("xen", V417, "dom0less"),
-    Side("xen", MASTER, "xl"),
-)
-
-
-# With what is at the limits of a version, all of the versions of a profile.
-NEW_SIDES = (
-    Side("xen-rfc", RFC, "dom0less"),
     Side("xen-amd", AMD, "dom0less"),
     Side("xen-amd", AMD, "xl"),
     Side("xen-v3-dom0less", V3, "dom0less"),
+    Side("xen-v3-libxl", V3, "xl"),
     Side("xen", V417, "dom0less"),
     Side("xen", V417, "xl"),
     Side("xen", V420, "dom0less"),
@@ -96,14 +86,11 @@ WARNED = {
 
 
 class Pair(NamedTuple):
-    """`is_new`: with shapes of random_shapes.py; then the tool is to tell of a host on which no
-    dom0 starts, and the versions of a profile are judged together.
-    """
+    """A host, a guest of it, and the Xen that is to have both."""
 
     host: Node
     guest: RandomGuest
     side: Side
-    is_new: bool = False
 
     @property
     def wanted(self) -> list[str]:
@@ -149,12 +136,12 @@ class Verdict(NamedTuple):
     details: list[str]
 
 
-def pair_of(seed: int, *, is_new: bool = False) -> Pair:
+def pair_of(seed: int) -> Pair:
     """The pair of a seed. Most hosts start: what does not is of no use to anybody."""
     rng = Random(seed)
     kinds = Random(f"IOMMUs of {seed}")
     shapes = Random(f"shapes of {seed}")
-    side = shapes.choice(NEW_SIDES) if is_new else rng.choice(SIDES)
+    side = shapes.choice(SIDES)
     while True:
         host = random_host(rng)
         if side.profile == "xen" and kinds.random() < 0.5:
@@ -162,10 +149,9 @@ def pair_of(seed: int, *, is_new: bool = False) -> Pair:
         pair = Pair(host, random_guest(rng, host), side)
         if kinds.random() < 0.3:
             with_odd_shapes(host, kinds, pair.wanted)
-        if is_new:
-            guest = shaped(shapes, host, pair.guest, side.profile)
-            pair = Pair(host, guest, side, is_new=True)
-        if pair.starts() or rng.random() < (0.4 if is_new else 0.1):
+        if shapes.random() < 0.7:
+            pair = Pair(host, shaped(shapes, host, pair.guest, side.profile), side)
+        if pair.starts() or rng.random() < 0.3:
             return pair
 
 
@@ -175,7 +161,7 @@ def bound(pair: Pair, folder: Path) -> Outcome:
     host.write_bytes(blob_of(pair.host))
     overlay.write_text(pair.guest.overlay)
     command = ["bind", "--host", str(host), "--profile", pair.side.profile, "-o", str(out)]
-    if pair.is_new and pair.side.toolstack == "dom0less":
+    if pair.side.toolstack == "dom0less":
         # The model gives such a guest a vpl011.
         (folder / "viommu.yml").write_text("domain: [vpl011]\n")
         command += ["--config", str(folder / "viommu.yml")]
@@ -279,7 +265,7 @@ def _accepted(pair: Pair, outcome: Outcome) -> Verdict:
 
 def _stops_some(pair: Pair, outcome: Outcome) -> bool:
     """Whether a Xen of the profile does not come to the guest."""
-    xens = {side.xen for side in (*SIDES, *NEW_SIDES) if side.profile == pair.side.profile}
+    xens = {side.xen for side in SIDES if side.profile == pair.side.profile}
     return any(_before_the_guest(world_of(pair, outcome, xen)) for xen in xens)
 
 
@@ -344,7 +330,7 @@ def _refused(pair: Pair, outcome: Outcome) -> Verdict:
         return Verdict(True, "refused, and the request is wrong", ids)
     if not pair.is_taken(pair.side.xen):
         return Verdict(True, "refused, and Xen agrees", faults(pair.by_hand()))
-    for side in NEW_SIDES if pair.is_new else ():
+    for side in SIDES:
         if side.profile == pair.side.profile and not pair.is_taken(side.xen):
             kind = "refused, and another Xen of the profile agrees"
             return Verdict(True, kind, faults(pair.by_hand(side.xen)))

@@ -35,7 +35,7 @@ from west_viommu.plan.plan import Plan, PlanHost
 from west_viommu.read.profiles import profile
 from west_viommu.system.boot import boot
 from west_viommu.system.kernels import Kernel
-from west_viommu.system.records import Boot, Domain, DomainFile, DomainFiles, Load
+from west_viommu.system.records import Boot, Domain, DomainFile, DomainFiles, Load, SystemTerms
 from west_viommu.tree.addresses import Region
 
 MIB, PAGE, BLOCK = 1 << 20, 4096, 2 << 20
@@ -169,7 +169,7 @@ def booted_by_us(of: Wanted, tree_size: int) -> Boot:
             image=Kernel("arm64 Image", guest.kernel, guest.kernel),
         )
     devices = Devices("host.dts", found, inventory(found)[0])
-    return boot(domains, files, devices, profile("xen", None))
+    return boot(domains, files, devices, SystemTerms(profile("xen", None)))
 
 
 def places_of(made: Boot) -> dict[str, int] | None:

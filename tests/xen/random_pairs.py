@@ -3,7 +3,6 @@
 
     python -m tests.xen.random_pairs --count 20000 --seed 1
     python -m tests.xen.random_pairs --show 4711 --into /tmp/4711
-    python -m tests.xen.random_pairs --count 500 --seed 1 --shapes old
 
 What it binds, the model must create without a fault, and no two hands may hold one thing; what it
 refuses, the model must not take when it is written by hand (by_hand.py). The exit status is 1 where
@@ -18,7 +17,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -38,8 +36,8 @@ class Result(NamedTuple):
     verdict: Verdict
 
 
-def result(seed: int, *, is_new: bool = False) -> Result:
-    pair = pair_of(seed, is_new=is_new)
+def result(seed: int) -> Result:
+    pair = pair_of(seed)
     side = pair.side
     return Result(seed, pair.size, side.profile, side.toolstack, verdict(pair))
 
@@ -49,13 +47,12 @@ def verdict(pair: Pair) -> Verdict:
         return judged(pair, bound(pair, Path(folder)))
 
 
-def results(seeds: Iterable[int], jobs: int, *, is_new: bool = False) -> Iterator[Result]:
-    made = partial(result, is_new=is_new)
+def results(seeds: Iterable[int], jobs: int) -> Iterator[Result]:
     if jobs == 1:
-        yield from map(made, seeds)
+        yield from map(result, seeds)
         return
     with multiprocessing.Pool(jobs) as pool:
-        yield from pool.imap_unordered(made, seeds, chunksize=20)
+        yield from pool.imap_unordered(result, seeds, chunksize=20)
 
 
 def report(found: list[Result]) -> str:
@@ -164,12 +161,6 @@ def arguments() -> argparse.ArgumentParser:
     found.add_argument("--seed", type=int, default=1, help="the first seed (default: 1)")
     found.add_argument("--count", type=int, default=1000, help="how many pairs (default: 1000)")
     found.add_argument("--jobs", type=int, default=1, help="how many processes (default: 1)")
-    found.add_argument(
-        "--shapes",
-        choices=("old", "new"),
-        default="new",
-        help="new: also what is at Xen's limits (default)",
-    )
     found.add_argument("--show", type=int, metavar="SEED", help="write all of one pair")
     found.add_argument("--into", type=Path, metavar="DIR", help="where to, for --show")
     found.add_argument("--smaller", action="store_true", help="also the smallest like it")
@@ -179,15 +170,14 @@ def arguments() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     parser = arguments()
     given = parser.parse_args(argv)
-    is_new = given.shapes == "new"
     if given.show is None:
         seeds = range(given.seed, given.seed + given.count)
-        found = list(results(seeds, given.jobs, is_new=is_new))
+        found = list(results(seeds, given.jobs))
         print(report(found))
         return int(any(not item.verdict.agrees for item in found))
     if given.into is None:
         parser.error("--show needs --into DIR")
-    pair = pair_of(given.show, is_new=is_new)
+    pair = pair_of(given.show)
     seen = show(pair, given.into)
     if given.smaller and not seen.agrees:
         show(smaller(pair, seen.kind), given.into / "smaller")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shapes at the limits of Xen's drivers, trees and layouts, for random pairs.
 
-`--shapes new` of random_pairs.py and random_systems.py asks for it. Each shape changes the host in
-place or returns another guest; a shape that does not fit the pair changes nothing.
+random_pairs.py and random_systems.py take some of them. Each shape changes the host in place or
+returns another guest; a shape that does not fit the pair changes nothing.
 """
 
 from __future__ import annotations

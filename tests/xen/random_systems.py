@@ -2,7 +2,6 @@
 """Random systems of a host and a few guests: does the model of Xen agree with `viommu system`?
 
     python -m tests.xen.random_systems --count 1000 --seed 1
-    python -m tests.xen.random_systems --count 200 --seed 1 --shapes new
 
 Each guest is bound by itself, and what of its devices would be shared with the host is allowed, so
 that the judgement is left to the system. What that takes, the model must create without a fault,
@@ -30,7 +29,6 @@ from tests.xen.by_hand import with_marks
 from tests.xen.domains import AtBoot
 from tests.xen.irqs import XEN
 from tests.xen.judged import (
-    NEW_SIDES,
     SIDES,
     Side,
     is_told_of,
@@ -54,12 +52,11 @@ ERROR = re.compile(r"^\S+: error: \[([a-z0-9-]+)\] .*\(node (\S+?),", re.MULTILI
 
 
 class System(NamedTuple):
-    """`is_new`: with shapes of random_shapes.py."""
+    """The guests of a host, some of them with shapes of random_shapes.py."""
 
     host: Node
     guests: tuple[RandomGuest, ...]
     side: Side
-    is_new: bool = False
 
 
 class Verdict(NamedTuple):
@@ -68,18 +65,17 @@ class Verdict(NamedTuple):
     details: list[str]
 
 
-def system_of(seed: int, *, is_new: bool = False) -> System:
+def system_of(seed: int) -> System:
     """The system of a seed."""
     rng = Random(f"system {seed}")
-    sides = NEW_SIDES if is_new else SIDES
-    side = rng.choice([side for side in sides if side.toolstack == "dom0less"])
+    side = rng.choice([side for side in SIDES if side.toolstack == "dom0less"])
     host = random_host(rng)
     if side.profile == "xen" and rng.random() < 0.5:
         with_other_iommus(host, rng)
     guests = tuple(random_guest(rng, host) for _ in range(rng.randint(2, 3)))
-    if is_new:
+    if rng.random() < 0.7:
         guests = (shaped(rng, host, guests[0], side.profile), *guests[1:])
-    return System(host, guests, side, is_new)
+    return System(host, guests, side)
 
 
 def run(*command: str) -> tuple[int, str, str]:
@@ -95,13 +91,15 @@ def is_bound(system: System, guest: RandomGuest, folder: Path) -> bool:
     allow: list[dict[str, str]] = []
     for _ in range(3):
         config = folder / "viommu.yml"
-        config.write_text(yaml.safe_dump({"allow": allow}))
+        # The model gives each guest a vpl011.
+        config.write_text(yaml.safe_dump({"domain": ["vpl011"], "allow": allow}))
         status, _, err = run(
             *("bind", "--host", str(folder.parent / "host.dtb"), "--config", str(config)),
             *("--profile", system.side.profile, "-o", str(folder / "viommu")),
             str(folder / "guest.overlay"),
         )
         if status == 0:
+            (folder / "warnings").write_text(err)
             return (folder / "viommu" / "passthrough-dom0less.dtb").is_file()
         found = dict.fromkeys(ERROR.findall(err))
         new = [
@@ -142,25 +140,23 @@ def verdict(system: System) -> Verdict:
         if status == 0:
             marked = marked_by(Path(out, "marks.overlay").read_text())
             world = whole(with_marks(system.host, marked), guests, system.side.xen)
+            # What a run of one guest has warned of is not said again.
+            err += "".join((own / "warnings").read_text() for own in made)
             return accepted(json.loads(told), made, world, err)
         marked = set()
         for own in made:
             marked |= marked_by((own / "viommu/host.overlay").read_text())
         tree = with_marks(system.host, marked)
-        xens = [side.xen for side in NEW_SIDES if side.profile == system.side.profile]
+        xens = [side.xen for side in SIDES if side.profile == system.side.profile]
         return refused(
             err,
             whole(tree, guests, system.side.xen),
-            *(whole(tree, guests, xen) for xen in xens if system.is_new),
+            *(whole(tree, guests, xen) for xen in xens),
         )
 
 
 def accepted(told: dict[str, object], made: Iterable[Path], world: World, err: str) -> Verdict:
     """Judge what was taken, with the warnings in `err`."""
-    if any(fault.hand in (XEN, DOM0) for fault in world.faults):
-        if not is_told_of(faults(world)[0], err):
-            return Verdict(False, "taken without a word; the host does not start", faults(world))
-        return Verdict(True, "taken; the host does not start", [])
     allowed = 0
     for own in made:
         allowed += len(json.loads((own / "viommu/viommu.json").read_text())["allowed"])
@@ -168,6 +164,10 @@ def accepted(told: dict[str, object], made: Iterable[Path], world: World, err: s
     assert isinstance(unneeded, list)
     if len(unneeded) < allowed:
         return Verdict(True, "taken, with what the plans allow", [])
+    if any(fault.hand in (XEN, DOM0) for fault in world.faults):
+        if not is_told_of(faults(world)[0], err):
+            return Verdict(False, "taken without a word; the host does not start", faults(world))
+        return Verdict(True, "taken; the host does not start", [])
     if world.is_sound:
         return Verdict(True, "taken, and Xen agrees", [])
     if all(is_warned_of(fault, err) for fault in faults(world)):
@@ -204,11 +204,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--shapes", choices=("old", "new"), default="old")
     arguments = parser.parse_args(argv)
     seeds = range(arguments.seed, arguments.seed + arguments.count)
-    is_new = arguments.shapes == "new"
-    found = {seed: verdict(system_of(seed, is_new=is_new)) for seed in seeds}
+    found = {seed: verdict(system_of(seed)) for seed in seeds}
     print(report(found))
     return 0 if all(each.agrees for each in found.values()) else 1
 

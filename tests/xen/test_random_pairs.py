@@ -78,8 +78,8 @@ def test_the_hosts_have_all_that_is_hard() -> None:
 
 def test_the_new_shapes_are_all_made() -> None:
     """Each at times; and a seed is one pair with them as well."""
-    made = [pair_of(seed, is_new=True) for seed in range(200)]
-    again = pair_of(7, is_new=True)
+    made = [pair_of(seed) for seed in range(300)]
+    again = pair_of(7)
     assert (blob_of(made[7].host), made[7].guest) == (blob_of(again.host), again.guest)
     hosts = [node for pair in made for node in pair.host.below()]
     props = {name for node in hosts for name in node.props}
@@ -88,6 +88,8 @@ def test_the_new_shapes_are_all_made() -> None:
     assert any(len(node.cells("iommus")) > 30 for node in hosts)
     assert any(max(node.cells("iommus"), default=0) >= 0x8000 for node in hosts)
     assert {"/broken", "/broken-bus", "/other@fe000000"} <= {node.path for node in hosts}
+    assert any(node.strings("compatible") == ["ARM,SMMU-V3"] for node in hosts)
+    assert any(len(node.props.get("iommus", b"")) % 4 for node in hosts)
     guests = [pair.guest for pair in made]
     asks = [ask for guest in guests for ask in guest.asks]
     assert any(ask.moved for ask in asks) and any(ask.has_bus for ask in asks)
@@ -99,7 +101,7 @@ GUEST_SHAPES = ("shared", "padding", "page", "has_gic")
 
 def told(err: str) -> Verdict:
     """Of a host on which no dom0 starts, bound with these words."""
-    pair = nic("xen,passthrough; interrupts-extended = <0>;")._replace(is_new=True)
+    pair = nic("xen,passthrough; interrupts-extended = <0>;")
     return judged(pair, Outcome(0, err, files(pair, NIC.path, [72])))
 
 

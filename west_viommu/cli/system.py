@@ -154,7 +154,15 @@ def _chosen(said: SystemFile, host: str | None, profile: str | None) -> SystemFi
     app = application_of(Path(build)) or os.curdir
     options = {"host": host or host_given_to(build, app), "profile": profile}
     chosen = settings(options, app, os.environ.get("VIOMMU_CONFIG"))
-    return said._replace(host=chosen.host, profile=chosen.profile, has_dom0=chosen.has_dom0)
+    return said._replace(
+        host=chosen.host,
+        profile=chosen.profile,
+        has_dom0=chosen.has_dom0,
+        xen_version=chosen.xen_version,
+        xen_version_where=chosen.xen_version_where,
+        has_hardware_domain=chosen.has_hardware_domain,
+        hardware_domain_where=chosen.hardware_domain_where,
+    )
 
 
 def shown(form: str, found: Judged, files: dict[str, bytes]) -> str:

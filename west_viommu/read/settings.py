@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from west_viommu.diagnostics import Diagnostic, Refused, Where, refusal
 from west_viommu.names import VARIABLES, is_profile_path
@@ -99,7 +99,7 @@ def terms(chosen: Settings) -> Terms:
     from west_viommu.read.profiles import profile
 
     known = profile(chosen.profile, chosen.vsid)
-    _check_hardware_domain(chosen, known)
+    check_hardware_domain(chosen, known)
     return Terms(
         known,
         chosen.domain,
@@ -107,13 +107,28 @@ def terms(chosen: Settings) -> Terms:
         chosen.explicit,
         chosen.has_dom0,
         chosen.extra,
-        _version(chosen, known),
+        version_of(chosen, known),
         chosen.cpus,
         chosen.has_hardware_domain,
     )
 
 
-def _version(chosen: Settings, known: Profile) -> str | None:
+class OfHypervisor(Protocol):
+    """The keys of viommu.yml and system.yml that say which hypervisor it is."""
+
+    @property
+    def xen_version(self) -> str | None: ...
+    @property
+    def xen_version_where(self) -> Where | None: ...
+    @property
+    def has_dom0(self) -> bool: ...
+    @property
+    def has_hardware_domain(self) -> bool: ...
+    @property
+    def hardware_domain_where(self) -> Where | None: ...
+
+
+def version_of(chosen: OfHypervisor, known: Profile) -> str | None:
     """Return the version of the profile that was chosen; "4.20.4" belongs to "4.20". Raises
     Refused.
     """
@@ -142,7 +157,7 @@ def _version(chosen: Settings, known: Profile) -> str | None:
     )
 
 
-def _check_hardware_domain(chosen: Settings, known: Profile) -> None:
+def check_hardware_domain(chosen: OfHypervisor, known: Profile) -> None:
     """Raise Refused if there is a hardware domain, and the profile allows none."""
     if not chosen.has_hardware_domain:
         return
@@ -153,7 +168,9 @@ def _check_hardware_domain(chosen: Settings, known: Profile) -> None:
     elif known.hardware_domain is None:
         what = f"the hypervisor of the profile {known.name} creates no hardware domain at boot"
         hint = "remove hardware-domain; Xen has it from 4.21 on (the profile xen)"
-    elif (version := _version(chosen, known)) and not known.covers(known.hardware_domain, version):
+    elif (version := version_of(chosen, known)) and not known.covers(
+        known.hardware_domain, version
+    ):
         what = f"{version} creates no hardware domain at boot"
         hint = f"remove hardware-domain, or take {known.hardware_domain.first} or later"
     if what:

@@ -114,6 +114,10 @@ class SystemFile(NamedTuple):
     file: str = ""
     dom0: OwnFiles | None = None
     host_where: Where | None = None
+    xen_version: str | None = None
+    xen_version_where: Where | None = None
+    has_hardware_domain: bool = False
+    hardware_domain_where: Where | None = None
 
 
 def system_file(file: str) -> SystemFile:
@@ -146,5 +150,11 @@ def system_file(file: str) -> SystemFile:
         file=file,
         dom0=OwnFiles(where=document.where("dom0"), **from_here(dom0))
         if isinstance(dom0, dict)
+        else None,
+        xen_version=found.get("xen-version"),
+        xen_version_where=document.where("xen-version") if "xen-version" in found else None,
+        has_hardware_domain=found.get("hardware-domain", False),
+        hardware_domain_where=document.where("hardware-domain")
+        if "hardware-domain" in found
         else None,
     )

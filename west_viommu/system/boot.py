@@ -10,12 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from west_viommu.diagnostics import Diagnostic, Where
 from west_viommu.host.devices import Devices, reserved
 from west_viommu.host.devices import ram as ram_of
-from west_viommu.hypervisor.assignment import Terms
-from west_viommu.hypervisor.profile import Profile
 from west_viommu.plan.guest_tree import too_large
 from west_viommu.system.kernels import Kernel
 from west_viommu.system.layout import ALIGNMENT, Layout, Module, layout, needed_memory
-from west_viommu.system.records import Boot, Dom0, Domain, DomainFile, DomainFiles, Load
+from west_viommu.system.records import (
+    Boot,
+    Dom0,
+    Domain,
+    DomainFile,
+    DomainFiles,
+    Load,
+    SystemTerms,
+)
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import GICV3
 
@@ -64,7 +70,7 @@ def boot(
     domains: Sequence[Domain],
     files: Mapping[str, DomainFiles],
     devices: Devices,
-    profile: Profile,
+    terms: SystemTerms,
     dom0: Dom0 | None = None,
     ram: Sequence[Region] = (),
     xen_size: int = ALIGNMENT,
@@ -75,7 +81,7 @@ def boot(
     fitting = [d for d in domains if d.memory << _MIB <= (d.plan.memory_limit or _ENDLESS)]
     memory = [(d.memory, d.place("memory")) for d in fitting]
     too_much = list(_of_ram(ram, devices)) or list(together(memory, banks))
-    problems = [*_limits(domains, files, devices, profile), *too_much]
+    problems = [*_limits(domains, files, devices, terms), *too_much]
     if dom0 and isinstance(dom0.image, str):
         problems.append(_no_kernel(module(KERNEL, _DOM0), dom0.image, dom0.where))
     loaded = [
@@ -146,14 +152,14 @@ def _limits(
     domains: Sequence[Domain],
     files: Mapping[str, DomainFiles],
     devices: Devices,
-    profile: Profile,
+    terms: SystemTerms,
 ) -> Iterator[Diagnostic]:
     """Yield the reasons why Xen would not create a domain."""
-    gic = devices.index.gic
+    gic, has_xen = devices.index.gic, bool(terms.profile.toolstacks)
     version = "GICv3" if gic and GICV3 in gic.compatible_for_xen else "GICv2"
     for domain in domains:
         made_of = files[domain.name]
-        if profile.toolstacks and domain.cpus > _MOST_CPUS[version]:
+        if has_xen and domain.cpus > _MOST_CPUS[version]:
             yield Diagnostic(
                 id="domain-limits",
                 what=f"{domain.name} has more CPUs than the {version} of this host gives a guest",
@@ -162,7 +168,7 @@ def _limits(
                 found=f"{domain.cpus} CPUs",
                 where=domain.place("cpus"),
             )
-        if made_of.kernel and profile.toolstacks:
+        if made_of.kernel and has_xen:
             yield from _kernel(domain, made_of, made_of.kernel)
         limit = domain.plan.cpu_limit
         if limit is not None and domain.cpus > limit:
@@ -184,7 +190,7 @@ def _limits(
         if own := made_of.trees.get("dom0less"):
             yield from too_large(
                 domain.plan,
-                Terms(profile, cpus=domain.cpus),
+                terms.of_domain(domain.cpus),
                 devices,
                 bootargs=domain.bootargs,
                 module=own.size,

@@ -20,7 +20,7 @@ from west_viommu.hazards.table import HAZARDS, findings
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import meetings
 from west_viommu.host.inventory import StreamId
-from west_viommu.hypervisor.assignment import Assigned, AssignedStream, RawMapping, Terms
+from west_viommu.hypervisor.assignment import Assigned, AssignedStream, RawMapping
 from west_viommu.hypervisor.holdings import Holdings, Standing
 from west_viommu.hypervisor.pages import in_pages, whole_pages
 from west_viommu.hypervisor.profile import Profile
@@ -52,7 +52,7 @@ def judge(domains: Sequence[Domain], devices: Devices, terms: SystemTerms) -> Ju
     """Return the system of `domains`, whose plans are for the host of `devices`, and its
     problems.
     """
-    holdings = Holdings(devices, terms.profile, has_dom0=terms.has_dom0)
+    holdings = Holdings(devices, terms.profile, has_dom0=terms.of_domain().gives_rest)
     by_name = {domain.name: domain for domain in domains}
     places = {name: place for place, name in enumerate(by_name)}
     holders = [holder for domain in domains for holder in _holders(domain, devices)]
@@ -140,8 +140,7 @@ def _with_the_host(
     """
     # Conflicts among the devices of one domain are left out: its own run has judged them.
     beside = swept._replace(streams=tuple(each for each in swept.streams if not each.rival))
-    agreed = Terms(terms.profile, has_dom0=terms.has_dom0)
-    ownership = Ownership(agreed, assigned, holdings, beside)
+    ownership = Ownership(terms.of_domain(), assigned, holdings, beside)
     for hazard, node, finding in findings(ownership, _OF_HANDS):
         if not finding.warning:
             yield node, finding._replace(id=hazard.id)

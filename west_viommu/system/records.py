@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Where
-from west_viommu.hypervisor.assignment import Permission
+from west_viommu.hypervisor.assignment import Permission, Terms
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.hypervisor.sweep import Mark
 from west_viommu.plan.plan import Plan, PlanPermission
@@ -80,12 +80,24 @@ class Dom0(NamedTuple):
 
 class SystemTerms(NamedTuple):
     """The settings by which a system is judged: `permissions` are the `allow:` entries of
-    system.yml.
+    system.yml; the others as in Terms.
     """
 
     profile: Profile
     has_dom0: bool = True
     permissions: tuple[Permission, ...] = ()
+    xen_version: str | None = None
+    has_hardware_domain: bool = False
+
+    def of_domain(self, cpus: int = 1) -> Terms:
+        """Return the terms of a domain with so many CPUs."""
+        return Terms(
+            self.profile,
+            has_dom0=self.has_dom0,
+            xen_version=self.xen_version,
+            cpus=cpus,
+            has_hardware_domain=self.has_hardware_domain,
+        )
 
 
 class Boot(NamedTuple):
