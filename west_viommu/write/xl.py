@@ -176,6 +176,10 @@ def xl_domain(
     ]
     if made_of.kernel:
         lines.append(f"kernel = {_quoted(made_of.kernel.file)}")
+    if made_of.ramdisk:
+        lines.append(f"ramdisk = {_quoted(made_of.ramdisk.file)}")
+    if domain.bootargs:
+        lines.append(f"cmdline = {_quoted(domain.bootargs)}")
     lines += [f"memory = {domain.memory}", f"vcpus = {domain.cpus}"]
     if domain.has_vpl011:
         lines.append('vuart = "sbsa_uart"')
