@@ -18,9 +18,9 @@ from west_viommu.api import Host, Planned, planned_by, read_guest, read_host, re
 from west_viommu.api_system import Sums, System, judged, why_no_script
 from west_viommu.diagnostics import Diagnostic, Refused, Where
 from west_viommu.extract.copy import Copied, copied
-from west_viommu.extract.lookup import labels, node_called
 from west_viommu.extract.place import placed
 from west_viommu.host.inventory import Master
+from west_viommu.host.lookup import labels, node_called
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.hypervisor.drivers import has_smmuv3
 from west_viommu.names import (

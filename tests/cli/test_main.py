@@ -23,6 +23,10 @@ from west_viommu import __version__
             "viommu bind: error: unrecognized arguments: --hots=x: did you mean --host?\n",
         ),
         (["list", "--format", "jsn"], "'svg'): did you mean json?\n"),
+        (
+            ["bind", "-D", "1X", "g"],
+            "argument -D/--define: '1X' is not the name of a macro, or NAME=VALUE\n",
+        ),
         (["bind", "-z"], "viommu bind: error: unrecognized arguments: -z\n"),
         (["init", "host.dtb"], "usage: viommu init [-h]"),
         (

@@ -26,6 +26,7 @@ TO_GIC = "interrupt-parent = <1>;"
 NO_GIC_SAYS = ", as the tree has no GIC that says otherwise"
 NO_TYPE = "an interrupt is of a type that cannot be passed through"
 NO_TRIGGER = "an interrupt has a trigger that its GIC does not have"
+LINUX_TRIGGERS = "IRQ_TYPE_LEVEL_HIGH (4) or IRQ_TYPE_EDGE_RISING (1)"
 
 
 def guest(body: str) -> GuestTree:
@@ -100,11 +101,15 @@ NO_NODE = "a phandle that no node has"
         ),
         (NO_GIC, "interrupts = <1 16 4>;", (NO_TYPE, "type 0, an SPI", "type 1, PPI 16")),
         (NO_GIC, "interrupts = <2 5 4>;", (NO_TYPE, "type 0, an SPI", "type 2")),
-        (NO_GIC, "interrupts = <0 5 2>;", (NO_TRIGGER, "4 (level, high) or 1 (edge, rising)", "2")),
+        (
+            NO_GIC,
+            "interrupts = <0 5 2>;",
+            (NO_TRIGGER, LINUX_TRIGGERS, "2"),
+        ),
         (
             ZEPHYR,
             f"{TO_GIC} interrupts = <0 5 1 0xa0>;",
-            (NO_TRIGGER, "2 (level, high) or 4 (edge, rising)", "1"),
+            (NO_TRIGGER, "IRQ_TYPE_LEVEL (2) or IRQ_TYPE_EDGE (4)", "1"),
         ),
         (
             LINUX.replace("<3>", "<2>"),

@@ -100,6 +100,63 @@ def refusal(*sources: str, **options: Any) -> str:
     return str(caught.value)
 
 
+NODE = "/dts-v1/;\n/ { a { %s };\n};\n"
+
+
+@pytest.mark.parametrize(
+    ("inside", "line", "what", "hint"),
+    [
+        ("c = “x”;", 2, "a value in quotes of another kind", 'write it in double quotes: "..."'),
+        ("c = 'x';", 2, "a value in quotes of another kind", 'write it in double quotes: "..."'),
+        ("# my\nb;", 2, "# does not begin a comment here", "write /* comment */ or // comment"),
+        (
+            'c = "x",;',
+            2,
+            "a comma without a value after it",
+            "remove the comma, or write the value",
+        ),
+        (
+            "c = <0x2G5>;",
+            2,
+            "0x2G5 is not a number",
+            "write decimal digits, or 0x and hexadecimal digits",
+        ),
+        (
+            "c = <1, 2>;",
+            2,
+            "a comma between the cells of a list",
+            "write blanks there: <1 2>; a comma is between lists: <1 2>, <3 4>",
+        ),
+        (
+            "c = <-1>;",
+            2,
+            "a negative number without parentheses",
+            "write it in parentheses: <(-1)>",
+        ),
+        ("c = <1;", 2, "a list of cells that is not closed", "close it, before the ;"),
+        ('c = "x;', 2, "a string that is not closed", "close it, before the ;"),
+        (
+            "c = abc;",
+            2,
+            'a value that is neither a "string" nor in < > nor in [ ]',
+            'write "text", <numbers> or [bytes]',
+        ),
+        ("}; };", 2, "there is a } too many before this, or here", None),
+        ("b {", 3, "the node before this is not closed", "write `};` where it ends"),
+        (
+            "b { c = <2>; };\n/ { };",
+            3,
+            "the node before this is not closed",
+            "write `};` where it ends",
+        ),
+    ],
+)
+def test_a_frequent_mistake_in_source(inside: str, line: int, what: str, hint: str | None) -> None:
+    message, _, hinted = refusal(NODE % inside).partition("\nhint: ")
+    assert message.splitlines()[0] == f"guest0.dts:{line}: error: [malformed] {what}"
+    assert hint in (hinted, None)
+
+
 def test_no_preprocessor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert refusal("/dts-v1/; / { };") == (
@@ -117,7 +174,7 @@ def test_a_preprocessor_that_fails_without_a_place(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("CPP", "sh -c 'echo no licence >&2; exit 3'")
     assert refusal("/dts-v1/;") == (
         "guest0.dts: error: [malformed] the C preprocessor says: no licence\n"
-        "hint: is it one (the variable CPP), and does no macro stand for too much?"
+        "hint: check the variable CPP and the -D options"
     )
     monkeypatch.setenv("CPP", "false")
     assert refusal("/dts-v1/;") == (

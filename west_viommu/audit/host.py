@@ -10,9 +10,9 @@ from functools import cached_property
 
 from west_viommu.audit.records import Pages
 from west_viommu.diagnostics import Diagnostic
-from west_viommu.extract.lookup import nodes_called
 from west_viommu.host.devices import Device
 from west_viommu.host.intervals import Interval, merged, met
+from west_viommu.host.lookup import nodes_called
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.hypervisor.holdings import Claim, Holdings
 from west_viommu.hypervisor.pages import PAGE, in_pages

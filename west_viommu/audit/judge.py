@@ -14,7 +14,6 @@ from west_viommu.audit.given import Given, Unknown, unknown_paths
 from west_viommu.audit.host import AuditedHost
 from west_viommu.audit.records import HostPath, SetDomain, SetMarks
 from west_viommu.diagnostics import Diagnostic, Severity, Where, first_few
-from west_viommu.extract.lookup import labels, nodes_called
 from west_viommu.guest.gic import NO_GIC, GuestInterrupt
 from west_viommu.guest.regions import Mapped, RegionPair
 from west_viommu.guest.requests import Asked, Guest, Request
@@ -22,6 +21,7 @@ from west_viommu.guest.source import GuestTree
 from west_viommu.hazards.permissions import AllowList
 from west_viommu.host.devices import Devices, Host, ram
 from west_viommu.host.intervals import Interval, covered_by
+from west_viommu.host.lookup import labels, nodes_called
 from west_viommu.hypervisor.assignment import Assigned, Permission, RawMapping, Terms
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.pages import in_pages

@@ -40,6 +40,13 @@ class Command(NamedTuple):
     function: str = "run"
 
 
+def _macro(text: str) -> str:
+    name = text.partition("=")[0].partition("(")[0]
+    if not (name.isidentifier() and name.isascii()):
+        raise ArgumentTypeError(f"{text!r} is not the name of a macro, or NAME=VALUE")
+    return text
+
+
 def _add_preprocessor_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-I",
@@ -54,6 +61,7 @@ def _add_preprocessor_arguments(parser: ArgumentParser) -> None:
         "-D",
         "--define",
         metavar="NAME[=VALUE]",
+        type=_macro,
         action="append",
         default=[],
         help="macro for the preprocessor; may be repeated",

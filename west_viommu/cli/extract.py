@@ -12,8 +12,8 @@ from west_viommu.cli.console import Console, tell
 from west_viommu.cli.run import settings_of_host
 from west_viommu.diagnostics import Diagnostic, Refused, Severity, Where, refusal
 from west_viommu.extract.copy import Copied, copied
-from west_viommu.extract.lookup import labels, node_called
 from west_viommu.extract.place import placed
+from west_viommu.host.lookup import labels, node_called
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.names import BINDINGS
 from west_viommu.plan.host_devices import concerns

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from west_viommu.cli.console import Console, columns, tell
 from west_viommu.cli.run import DONE, REFUSED, UsageError, settings_of_host
 from west_viommu.diagnostics import Diagnostic, Where, refusal
-from west_viommu.extract.lookup import no_such_node, nodes_called
 from west_viommu.host.collisions import Meeting, Selection, selection
 from west_viommu.host.devices import Devices
 from west_viommu.host.intervals import TooManyIntervals
 from west_viommu.host.inventory import Inventory, Master, is_unfilled
+from west_viommu.host.lookup import no_such_node, nodes_called
 from west_viommu.names import RELEASED
 from west_viommu.read.settings import Settings, terms_of_host
 from west_viommu.read.tree import inventory_of, read_host_tree

@@ -95,6 +95,8 @@ def malformed(guest: GuestTree, error: TreeError, node: Node) -> Diagnostic:
         "interrupts-extended": "write `interrupts`, for the guest's GIC",
     }
     hint = hints.get(wrong.prop, "correct the property")
+    if wrong.expected.startswith("IRQ_TYPE_"):
+        hint = f"write one of those in place of {wrong.found}: the trigger of the device's line"
     if wrong.found.startswith("type 1"):
         hint = (
             "a PPI is never a device's: write GIC_SPI, which is 0, for the type, and the host's "
@@ -123,16 +125,17 @@ def misplaced(guest: GuestTree, node: Node) -> Iterator[Diagnostic]:
     )
     if "xen,path" in node.properties or is_request:
         prop = "xen,path" if "xen,path" in node.properties else "iommus"
-        by_label = node.path.startswith(BASE)
+        hint = f"move the node below {PASSTHROUGH}"
+        if node.path == PASSTHROUGH:
+            hint = f"give each device a node of its own below {PASSTHROUGH}, and move {prop} there"
+        elif node.path.startswith(BASE):
+            hint += f"; in an overlay, write &{{{PASSTHROUGH}}} {{ ... }} or the full path"
         yield Diagnostic(
             id="malformed",
-            what=f"a passthrough request outside of {PASSTHROUGH}",
-            hint=f"move the node below {PASSTHROUGH}"
-            + (
-                f"; in an overlay, write &{{{PASSTHROUGH}}} {{ ... }} or the full path"
-                if by_label
-                else ""
-            ),
+            what=f"a passthrough request outside of {PASSTHROUGH}"
+            if node.path != PASSTHROUGH
+            else f"{PASSTHROUGH} itself is no device, and has {prop}",
+            hint=hint,
             node=node.path.replace(f"{BASE}/", "&"),
             where=guest.locate(node.path, prop),
         )

@@ -207,16 +207,16 @@ def _is_edge(gic: Gic, node: Node, specifier: tuple[int, ...]) -> bool:
         raise TreeError("the GIC has too few cells", node.path, "interrupts", "3 or 4 cells", cells)
     if specifier[0] != SPI:
         return False
-    edge, level = LINUX_EDGE, LINUX_LEVEL
+    edge, level, names = LINUX_EDGE, LINUX_LEVEL, ("IRQ_TYPE_LEVEL_HIGH", "IRQ_TYPE_EDGE_RISING")
     if gic.cells == ZEPHYR_CELLS:
-        edge, level = ZEPHYR_EDGE, ZEPHYR_LEVEL
+        edge, level, names = ZEPHYR_EDGE, ZEPHYR_LEVEL, ("IRQ_TYPE_LEVEL", "IRQ_TYPE_EDGE")
     flags = specifier[2] & 0xFF
     if flags not in (edge, level):
         raise TreeError(
             "an interrupt has a trigger that its GIC does not have",
             node.path,
             "interrupts",
-            f"{level} (level, high) or {edge} (edge, rising)",
+            f"{names[0]} ({level}) or {names[1]} ({edge})",
             str(specifier[2]),
         )
     return flags == edge

@@ -387,12 +387,12 @@ def _xen_path(node: Node) -> str | None:
     if "xen,path" not in node.properties:
         return None
     paths = node.string_list("xen,path")
-    if len(paths) != 1 or not paths[0].startswith("/"):
+    if len(paths) != 1 or not paths[0]:
         raise TreeError(
-            "xen,path is not a path",
+            "xen,path is not one path",
             node.path,
             "xen,path",
-            'one "/path/of/host/node"',
+            '"/path/of/host/node"',
             ", ".join(f'"{path}"' for path in paths),
         )
     return paths[0]

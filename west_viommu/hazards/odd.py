@@ -25,6 +25,7 @@ from west_viommu.hazards.paste import Paper, as_entries, path_line, path_lines
 from west_viommu.host.devices import Device, Devices
 from west_viommu.host.intervals import Interval, covered_by, meetings
 from west_viommu.host.inventory import Master
+from west_viommu.host.lookup import nodes_called
 from west_viommu.hypervisor.assignment import Assigned, Assignment, Terms
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.hypervisor.pages import PAGE, in_pages
@@ -232,7 +233,9 @@ class Examiner:
 
 def unknown_path(path: str, devices: Devices) -> Diagnostic:
     """Return the finding for a path that no host node has."""
-    close = devices.named(name_of(path))[:3] or devices.close_names(path, devices.paths)
+    called = [node.path for node in nodes_called(devices.tree, path)]
+    close = called[:3] or devices.named(name_of(path))[:3]
+    close = close or devices.close_names(path, devices.paths)
     return Diagnostic(
         what="the host tree has no such node",
         hint=f"write the path that you mean: {path_lines(close)}"

@@ -38,6 +38,12 @@ _WORD_BITS = 64
 # dtlib's message if a cell is a word that the preprocessor left unchanged.
 _NO_NUMBER = "expected number"
 _WORD = re.compile(r"[A-Za-z_]\w*")
+# A number that ends where a word begins.
+_NUMBER = re.compile(r"\b[0-9][0-9A-Za-z]*$")
+# A string that ends at the first quote of another line.
+_LONG_STRING = re.compile(r'"[^"]*\n[^"]*"\s*$')
+_QUOTES = "\u201c\u201d\u2018\u2019'`"
+END = "the source ends inside a node or a value"
 # dtlib needs one second for the largest sources of real boards.
 MOST_SECONDS = 20.0
 # Exceptions of dtlib's and edtlib's code over unforeseen text: 08, a number of 5,000 digits, a
@@ -224,11 +230,8 @@ class _Bounds(_DT):  # type: ignore[misc]
 
     def _parse_error(self, said: object) -> None:
         # A text, or an exception.
-        s = str(said)
-        word = _WORD.match(self._file_contents, self._tok_i)
-        if s.startswith(_NO_NUMBER) and word:
-            s = f"{word[0]} is neither a number nor a macro that is known here"
-        super()._parse_error(s)
+        before, rest = self._file_contents[: self._tok_i], self._file_contents[self._tok_i :]
+        super()._parse_error(_mistake(str(said), before, rest))
 
     def _eval_shift(self) -> int:
         value: int = self._eval_add()
@@ -252,6 +255,45 @@ class _Bounds(_DT):  # type: ignore[misc]
         if len(content) > _MOST_INCLUDED:
             raise OSError(f"more than {_MOST_INCLUDED} bytes")
         return io.BytesIO(content)
+
+
+def _mistake(said: str, before: str, rest: str) -> str:
+    """Return dtlib's message, or for frequent mistakes their name, by the source `before` the token
+    and from the token on (`rest`). read/source.py has the hints.
+    """
+    word = _WORD.match(rest)
+    first, last = rest[:1], before.rstrip()[-1:]
+    if not rest:
+        return END
+    if said.startswith(_NO_NUMBER):
+        number = _NUMBER.search(before)
+        if word and number:
+            return f"{number[0]}{word[0]} is not a number"
+        if word:
+            return f"{word[0]} is neither a number nor a macro that is known here"
+        return {
+            ",": "a comma between the cells of a list",
+            "-": "a negative number without parentheses",
+            ";": "a list of cells that is not closed",
+            "}": "a list of cells that is not closed",
+        }.get(first, said)
+    if said == "malformed value":
+        if first == ";" and last == ",":
+            return "a comma without a value after it"
+        if first == '"':
+            return "a string that is not closed"
+        if first in _QUOTES:
+            return "a value in quotes of another kind"
+        return 'a value that is neither a "string" nor in < > nor in [ ]'
+    if said.startswith("expected ';' or ','") and _LONG_STRING.search(before):
+        return "a string that is not closed"
+    if said.startswith("expected '{'") and last == "#":
+        return "# does not begin a comment here"
+    if said.startswith("expected node name") and first in "/&":
+        return "the node before this is not closed"
+    if said.startswith("expected '/' or label") and first == "}":
+        return "there is a } too many before this, or here"
+    return said
 
 
 def bounded_dt(module: ModuleType) -> Any:

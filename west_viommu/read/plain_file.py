@@ -42,6 +42,7 @@ _FOREIGN = (
     (b"PK\x03\x04", "a zip archive", "unpack it: unzip {}, and give the tree that was in it"),
     (b"\x27\x05\x19\x56", "a U-Boot image", "take its header of 64 bytes off: tail -c +65 {}"),
     (b"\x7fELF", "a program (ELF)", "give the devicetree: a blob, or its source"),
+    (b"version https://git-lfs", "a pointer of Git LFS", "get the file itself: git lfs pull"),
 )
 # This many bytes are enough to recognize a file.
 LONGEST = max(len(magic) for magic, _, _ in _FOREIGN)

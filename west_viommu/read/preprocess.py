@@ -309,7 +309,7 @@ def _errors(stderr: str, files: Sequence[str]) -> list[Diagnostic]:
     ]
     said = f"says: {stderr.strip()}" if stderr.strip() else "was ended by the system"
     what = f"the C preprocessor {said}"
-    hint = "is it one (the variable CPP), and does no macro stand for too much?"
+    hint = "check the variable CPP and the -D options"
     return found or [Diagnostic(id="malformed", what=what, hint=hint, where=Where(files[0]))]
 
 

@@ -19,10 +19,18 @@ from west_viommu.guest.source import BASE, GuestTree, is_below_passthrough, link
 from west_viommu.names import OVERLAY, VSMMU_LABEL
 from west_viommu.read.decompiled import META, Fills, source_of
 from west_viommu.read.dtb import DtbError, tree_from_dtb
-from west_viommu.read.dtlib import bounded_dt, dtlib, references
+from west_viommu.read.dtlib import END, bounded_dt, dtlib, references
 from west_viommu.read.outline import Outline
 from west_viommu.read.plain_file import content
-from west_viommu.read.preprocess import decoded, line_marker, preprocessed, preprocessing, unfit
+from west_viommu.read.preprocess import (
+    MARKER,
+    decoded,
+    line_marker,
+    preprocessed,
+    preprocessing,
+    unescaped,
+    unfit,
+)
 from west_viommu.read.programs import scratch_path
 from west_viommu.read.rewrite import (
     KNOWN,
@@ -43,6 +51,17 @@ _APPLIED = "the overlay, applied"
 _GIVE = "give the guest's tree as source or as a blob"
 # dtlib's message -> the remedy.
 _HINTS = {
+    "is not a number": "write decimal digits, or 0x and hexadecimal digits",
+    "between the cells": "write blanks there: <1 2>; a comma is between lists: <1 2>, <3 4>",
+    "without parentheses": "write it in parentheses: <(-1)>",
+    "that is not closed": "close it, before the ;",
+    "is not closed": "write `};` where it ends",
+    END: "write what is missing, such as `};` or `>;`",
+    "without a value": "remove the comma, or write the value",
+    "of another kind": 'write it in double quotes: "..."',
+    'is neither a "string"': 'write "text", <numbers> or [bytes]',
+    "not begin a comment": "write /* comment */ or // comment",
+    "a } too many": "remove it, or look for a node that is closed too early",
     "expected number": "is it a macro of a file that is not included? Give the base .dts first, "
     "or -I and -D",
     "expected '/dts-v1/;'": "give the base .dts before its overlays",
@@ -265,10 +284,20 @@ def _parsed(text: str, name: str, outline: Outline) -> Any:
             return bounded_dt(parser)(source, include_path=[os.path.dirname(name)])
         except parser.DTError as error:
             message = str(error).replace(source, name)
-    raise Refused([_dtlib_problem(message, name, outline)]) from None
+    raise Refused([_dtlib_problem(message, name, outline, text)]) from None
 
 
-def _dtlib_problem(message: str, name: str, outline: Outline) -> Diagnostic:
+def _end(text: str, otherwise: Where) -> Where:
+    """Return the last line of the source in `text`, which has line markers."""
+    markers = [*MARKER.finditer(text), None]
+    for marker, following in reversed([*zip(markers, markers[1:], strict=False)]):
+        if marker and not marker[2].startswith("<"):
+            of_file = text[marker.end() + 1 : following.start() if following else len(text)]
+            return Where(unescaped(marker[2]), int(marker[1]) + of_file.rstrip().count("\n"))
+    return otherwise
+
+
+def _dtlib_problem(message: str, name: str, outline: Outline, text: str) -> Diagnostic:
     """Return dtlib's message at the place that it names, or else at the node that it names."""
     match = re.fullmatch(_DTLIB_ERROR, message)
     if match:
@@ -276,6 +305,9 @@ def _dtlib_problem(message: str, name: str, outline: Outline) -> Diagnostic:
     else:
         nodes = (outline.where(path) for path in re.findall(_NODE_PATH, message))
         what, where = message, next((place for place in nodes if place), Where(name))
+    if what == END or where.file.startswith("<"):
+        # What follows the user's source: nothing, or the nodes of the base tree.
+        where = _end(text, where)
     hint = next((hint for words, hint in _HINTS.items() if words in what), "correct the source")
     macro = re.match(_UNKNOWN_MACRO, what)
     if macro:
