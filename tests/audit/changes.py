@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 from tests.audit.sets import Set, all_sets
 from west_viommu.api import read_host
-from west_viommu.audit.host import Cover
-from west_viommu.host.intervals import Interval
+from west_viommu.host.intervals import Cover, Interval
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.read.dtb import tree_from_dtb
 from west_viommu.tree.addresses import Region

@@ -13,9 +13,8 @@ import pytest
 from tests.audit.changes import HARMLESS, changed, found, is_fixed, patched
 from tests.audit.sets import all_sets, sets_of
 from tests.support import Run, corpus_params
-from west_viommu.audit.host import Cover
 from west_viommu.audit.judge import with_marks
-from west_viommu.host.intervals import Interval
+from west_viommu.host.intervals import Cover, Interval
 
 ETHERNET = "/soc@e0000000/ethernet@100000"
 DMA = "/soc@e0000000/dma-controller@200000"

@@ -37,6 +37,14 @@ pcie@9000000 { compatible = "t,pcie"; reg = <0 0x9000000 0 0x1000>; interrupts =
 nic@9100000 { compatible = "t,nic"; reg = <0 0x9100000 0 0x1000>; iommus = <&smmu 5>;
   #address-cells = <3>; #size-cells = <2>; #interrupt-cells = <1>;
   interrupt-map = <0 0 0 1 &gic 0 90 4>; };
+mfd@9200000 { compatible = "t,mfd"; reg = <0 0x9200000 0 0x1800>; iommus = <&smmu 6>;
+  #address-cells = <1>; #size-cells = <1>; ranges = <0 0 0x9200000 0x10000>;
+  inside@1000 { reg = <0x1000 0x100>; peer-gpios = <&beyond 1>; };
+  rest@1900 { reg = <0x1900 0x100>; };
+  beyond: beyond@2000 { reg = <0x2000 0x100>; #gpio-cells = <1>; gpio-controller;
+    clocks = <&osc>; };
+  both@1f00 { reg = <0x1f00 0x200>; };
+  without { }; };
 };
 """
 MOVED = (
@@ -106,6 +114,27 @@ def test_an_interrupt_map_to_a_child_of_the_device_stays(viommu: Run, host: Path
     assert f"interrupt-map = <0x0 0x0 0x0 0x1 {legacy}" in of_partial_tree()
     # To the GIC, by the host's numbers, it would mean nothing.
     assert not any(line.startswith("interrupt-map") for line in extracted(viommu, host, "nic"))
+
+
+def test_a_node_below_whose_registers_the_guest_does_not_get_is_left_out(
+    viommu: Run, host: Path
+) -> None:
+    """Xen maps the pages of the device: of 0x9200000/0x1800, those below 0x9202000."""
+    lines = extracted(viommu, host, "mfd")
+    assert [line for line in lines if line.endswith("{")] == [
+        *("/ {", "passthrough {", "mfd@9200000 {", "inside@1000 {", "rest@1900 {", "without {"),
+    ]
+    why = "Xen maps the registers of the device alone; extract such a node as well"
+    assert f"/* left out: beyond@2000, both@1f00: {why} */" in lines
+    assert not any(line.startswith("peer-gpios") for line in lines)
+    # Given as well, it stands beside the device, and what refers to it stays.
+    outcome = viommu("extract", "--host", host, "--profile", "xen", "mfd", "beyond")
+    lines = [line.strip() for line in outcome.out.splitlines()]
+    label = "beyond" if host.suffix == ".dts" else "host_beyond_9202000"
+    opened = [line for line in lines if line.endswith("{")]
+    assert opened[-2:] == ["without {", f"{label}: beyond@9202000 {{"]
+    assert "/* left out: beyond@2000: beside, as a device of its own */" in lines
+    assert any(line.startswith("peer-gpios = <&") for line in lines)
 
 
 def test_a_clock_of_known_rate_comes_along_as_a_stub(viommu: Run, host: Path) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from west_viommu.audit.given import Given
-from west_viommu.audit.host import AuditedHost, Cover, xl_pages
+from west_viommu.audit.host import AuditedHost, xl_pages
 from west_viommu.audit.lines import missing_lines
 from west_viommu.audit.pages import stands_for
 from west_viommu.audit.records import Pages, SetDomain
 from west_viommu.hazards.permissions import AllowList
-from west_viommu.host.intervals import Interval
+from west_viommu.host.intervals import Cover, Interval
 from west_viommu.hypervisor.pages import in_pages
 from west_viommu.tree.addresses import Region
 

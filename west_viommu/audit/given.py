@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
-from west_viommu.audit.host import AuditedHost, Cover, as_written, pages_text, xl_pages
+from west_viommu.audit.host import AuditedHost, as_written, pages_text, xl_pages
 from west_viommu.audit.records import HostPath, Pages, SetDomain, TreeNode
 from west_viommu.audit.slips import Slip, slip_of
 from west_viommu.diagnostics import Diagnostic, Severity, Where, first_few
 from west_viommu.guest.source import is_below_passthrough
 from west_viommu.hazards.permissions import AllowList
 from west_viommu.host.devices import Device, grouped
-from west_viommu.host.intervals import Interval, Spans
+from west_viommu.host.intervals import Cover, Interval, Spans
 from west_viommu.host.needs import consumers
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import PAGE

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host of a set: the pages and lines of its nodes, and arithmetic on intervals."""
+"""The host of a set: the pages and lines of its nodes."""
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from functools import cached_property
 
 from west_viommu.audit.records import Pages
 from west_viommu.diagnostics import Diagnostic
 from west_viommu.host.devices import Device
-from west_viommu.host.intervals import Interval, merged, met
+from west_viommu.host.intervals import Cover, Interval, met
 from west_viommu.host.lookup import nodes_called
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.hypervisor.holdings import Claim, Holdings
@@ -147,42 +146,6 @@ class AuditedHost:
             self.holdings.driver(path) and self.devices.iommus[path].status == "okay"
             for path in paths
         )
-
-
-class Cover:
-    """The union of intervals, for look-ups of one interval after the other."""
-
-    def __init__(self, intervals: Iterable[Interval]):
-        self.parts = merged(intervals)
-        self._lasts = [part.last for part in self.parts]
-
-    def common(self, intervals: Iterable[Interval]) -> list[Interval]:
-        """Return the parts of `intervals` that are covered."""
-        found = []
-        for first, last in intervals:
-            at = bisect_left(self._lasts, first)
-            while at < len(self.parts) and self.parts[at].first <= last:
-                part = self.parts[at]
-                found.append(Interval(max(first, part.first), min(last, part.last)))
-                at += 1
-        return merged(found)
-
-    def rest(self, intervals: Iterable[Interval]) -> list[Interval]:
-        """Return the parts of `intervals` that are not covered."""
-        rest = []
-        for first, last in merged(intervals):
-            for part in self.common([Interval(first, last)]):
-                if first < part.first:
-                    rest.append(Interval(first, part.first - 1))
-                first = part.last + 1
-            if first <= last:
-                rest.append(Interval(first, last))
-        return rest
-
-    def has(self, first: int, last: int) -> bool:
-        """Return whether all numbers from `first` to `last` are covered."""
-        at = bisect_left(self._lasts, first)
-        return at < len(self.parts) and self.parts[at].first <= first and last <= self._lasts[at]
 
 
 def pages_text(interval: Interval) -> str:

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from west_viommu.audit.extras import Extra, tell_extras
 from west_viommu.audit.given import Given
-from west_viommu.audit.host import Cover, as_written, pages_text, xl_pages
+from west_viommu.audit.host import as_written, pages_text, xl_pages
 from west_viommu.audit.records import Pages, TreeNode
 from west_viommu.diagnostics import Diagnostic, Severity, first_few
 from west_viommu.guest.faults import is_slip
-from west_viommu.host.intervals import Interval, merged
+from west_viommu.host.intervals import Cover, Interval, merged
 from west_viommu.hypervisor.pages import PAGE, in_pages
 from west_viommu.tree.addresses import Region
 

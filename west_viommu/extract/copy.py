@@ -14,9 +14,10 @@ from west_viommu.diagnostics import first_few
 from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
 from west_viommu.host.clocks import FIXED_CLOCK, Clock, Rates, clocks
 from west_viommu.host.devices import Devices
+from west_viommu.host.intervals import Cover, Interval
 from west_viommu.host.inventory import Master
 from west_viommu.hypervisor.links import LeftOut as LeftOut
-from west_viommu.hypervisor.pages import widest
+from west_viommu.hypervisor.pages import in_pages, widest
 from west_viommu.tree.addresses import Range, Region, address_map, bus_cells
 from west_viommu.tree.cells import TreeError, cells, counted
 from west_viommu.tree.interrupts import (
@@ -25,36 +26,14 @@ from west_viommu.tree.interrupts import (
     interrupts,
     is_gic,
 )
-from west_viommu.tree.node import NODE_NAME, PROPERTY_NAME, Node, Tree, paths_above
+from west_viommu.tree.node import NODE_NAME, PROPERTY_NAME, Node, Tree
 from west_viommu.tree.providers import companions, meaning
 from west_viommu.tree.references import Reading, reading_of
 
+# Why a node below the device is left out.
+_UNMAPPED = "Xen maps the registers of the device alone; extract such a node as well"
 # The longest name that a node may have.
 _MOST_OF_A_NAME = 31
-
-
-def kept_property(tree: Tree, own: Collection[str], node: Node, name: str) -> Property | LeftOut:
-    """Return property `name` of `node`, which is one of the devices `own` (paths) or below one:
-    unchanged if it refers to nothing, or to nodes that are copied too; else the reason why it is
-    left out, with the properties that belong to it.
-    """
-    reading = reading_of(tree, node, name)
-    targets = reading.reference.targets
-    if not targets and not reading.is_open:
-        return Property(name, node.properties[name])
-    is_whole = not (reading.is_open or reading.is_guess or reading.reference.others)
-    if is_whole and all(_comes_along(own, path) for path in targets):
-        return Property(name, node.properties[name], cells=reading.reference.cells)
-    names = (name, *(n for n in companions(name) if n in node.properties))
-    return _left_out(node, names, reading)
-
-
-def _comes_along(own: Collection[str], path: str) -> bool:
-    """Return whether the node at `path` is copied with the devices `own`."""
-    above = next((each for each in (path, *paths_above(path)) if each in own), None)
-    if above is None:
-        return False
-    return all(re.fullmatch(NODE_NAME, part) for part in path[len(above) :].split("/")[1:])
 
 
 def _stub(tree: Tree, clock: Clock, rate: int) -> Copied:
@@ -191,6 +170,7 @@ class _Copier:
         self._tree = devices.tree
         self._device = device
         self._own = frozenset((device.path, *along))
+        self._covers: dict[str, Cover] = {}
         self._rates = Rates(devices.tree)
         self._stubs: dict[str, Copied] = {}
         self._devices = devices
@@ -238,11 +218,56 @@ class _Copier:
     def _children(
         self, node: Node, routed: frozenset[Intid], left_out: list[LeftOut]
     ) -> Iterator[Copied]:
+        unmapped = []
         for child in node.children:
-            if re.fullmatch(NODE_NAME, child.name):
-                yield self._child(child, routed)
-            else:
+            if not re.fullmatch(NODE_NAME, child.name):
                 left_out.append(LeftOut((child.name,), "not a valid node name"))
+            elif child.path in self._own:
+                left_out.append(LeftOut((child.name,), "beside, as a device of its own"))
+            elif not self._is_mapped(self._device, child):
+                unmapped.append(child.name)
+            else:
+                yield self._child(child, routed)
+        if unmapped:
+            left_out.append(LeftOut(tuple(unmapped), _UNMAPPED))
+
+    def _is_mapped(self, device: Node, node: Node) -> bool:
+        """Return whether the guest gets the registers of a `node` below `device`: Xen maps those of
+        the device itself (handle_passthrough_prop()).
+        """
+        regions = [region for region in self._devices.index.regions(node) if region]
+        if not regions:
+            return True
+        cover = self._covers.get(device.path)
+        if cover is None:
+            pages = map(in_pages, filter(None, self._addresses.regions(device)))
+            cover = self._covers[device.path] = Cover(Interval(*page.ends) for page in pages)
+        return all(cover.has(*region.ends) for region in regions)
+
+    def _comes_along(self, path: str) -> bool:
+        """Return whether the node at `path` is copied, with this device or with another one."""
+        node, below = self._tree.node(path), []
+        while node and node.path not in self._own:
+            below.append(node)
+            node = self._tree.parent(node)
+        device = node
+        return device is not None and all(
+            re.fullmatch(NODE_NAME, each.name) and self._is_mapped(device, each) for each in below
+        )
+
+    def _kept(self, node: Node, name: str) -> Property | LeftOut:
+        """Return property `name` of `node`: unchanged if it refers to nothing, or to nodes that are
+        copied too; else the reason why it is left out, with the properties that belong to it.
+        """
+        reading = reading_of(self._tree, node, name)
+        targets = reading.reference.targets
+        if not targets and not reading.is_open:
+            return Property(name, node.properties[name])
+        is_whole = not (reading.is_open or reading.is_guess or reading.reference.others)
+        if is_whole and all(map(self._comes_along, targets)):
+            return Property(name, node.properties[name], cells=reading.reference.cells)
+        names = (name, *(n for n in companions(name) if n in node.properties))
+        return _left_out(node, names, reading)
 
     def _child(self, node: Node, routed: frozenset[Intid]) -> Copied:
         """Return the copy of a node below the device, at the same place. Of its interrupts, Xen
@@ -274,7 +299,7 @@ class _Copier:
         are not copied go to `left_out`.
         """
         kept = {
-            name: kept_property(self._tree, self._own, node, name)
+            name: self._kept(node, name)
             for name in node.properties
             if name not in _REPLACED and not name.startswith(("iommu-map", "xen,"))
         }
@@ -303,14 +328,14 @@ class _Copier:
         names.
         """
         listed = clocks(self._tree, node) if "clocks" in node.properties else None
-        if not listed or all(_comes_along(self._own, clock.provider) for clock in listed):
+        if not listed or all(self._comes_along(clock.provider) for clock in listed):
             return {}
         names = _texts(node, "clock-names")
         value = node.properties["clocks"]
         kept, cells_of, kept_names, lost = b"", {}, b"", []
         for i, clock in enumerate(listed):
             name = names[i] if len(names) == len(listed) else ""
-            if _comes_along(self._own, clock.provider):
+            if self._comes_along(clock.provider):
                 cells_of[len(kept) // 4] = clock.provider
                 end = clock.at + 1 + len(clock.specifier)
                 kept += value[4 * clock.at : 4 * end]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import accumulate
@@ -243,3 +243,39 @@ def met(
         count()
         places_met[mine].append(place)
     return {mine: array("I", sorted(there)) for mine, there in places_met.items()}
+
+
+class Cover:
+    """The union of intervals, for look-ups of one interval after the other."""
+
+    def __init__(self, intervals: Iterable[Interval]):
+        self.parts = merged(intervals)
+        self._lasts = [part.last for part in self.parts]
+
+    def common(self, intervals: Iterable[Interval]) -> list[Interval]:
+        """Return the parts of `intervals` that are covered."""
+        found = []
+        for first, last in intervals:
+            at = bisect_left(self._lasts, first)
+            while at < len(self.parts) and self.parts[at].first <= last:
+                part = self.parts[at]
+                found.append(Interval(max(first, part.first), min(last, part.last)))
+                at += 1
+        return merged(found)
+
+    def rest(self, intervals: Iterable[Interval]) -> list[Interval]:
+        """Return the parts of `intervals` that are not covered."""
+        rest = []
+        for first, last in merged(intervals):
+            for part in self.common([Interval(first, last)]):
+                if first < part.first:
+                    rest.append(Interval(first, part.first - 1))
+                first = part.last + 1
+            if first <= last:
+                rest.append(Interval(first, last))
+        return rest
+
+    def has(self, first: int, last: int) -> bool:
+        """Return whether all numbers from `first` to `last` are covered."""
+        at = bisect_left(self._lasts, first)
+        return at < len(self.parts) and self.parts[at].first <= first and last <= self._lasts[at]
