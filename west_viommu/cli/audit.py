@@ -74,7 +74,7 @@ def _diffs(sets: Sets, host: Host, terms_of: Callable[[SetDomain], Terms]) -> It
     """Yield the diffs that correct the lists of each configuration of xl."""
     # Imported late: few runs need them.
     from west_viommu.audit.fix import right_lists
-    from west_viommu.write.xl import xl_diff
+    from west_viommu.write.xl_diff import xl_diff
 
     for domain in sets.domains:
         config = sets.configs.get(domain.where.file)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from west_viommu.api import (
     Guest,
@@ -21,7 +21,6 @@ from west_viommu.api import (
 )
 from west_viommu.cli.console import Console, tell
 from west_viommu.cli.run import UsageError, chosen_by, named_config, no_host, or_is_host
-from west_viommu.cli.stage import Stage, application, devicetree_stage, found_build, image
 from west_viommu.diagnostics import Diagnostic, Refused, refusal
 from west_viommu.names import BINDINGS, partial_tree
 from west_viommu.plan.planning import Planned
@@ -31,6 +30,9 @@ from west_viommu.read.settings import Settings
 from west_viommu.read.source import guest_tree_of
 from west_viommu.write.files import Output, Untouched
 from west_viommu.write.tables import plan_table
+
+if TYPE_CHECKING:
+    from west_viommu.cli.stage import Stage
 
 T = TypeVar("T")
 
@@ -81,6 +83,8 @@ def run(options: Options, console: Console) -> None:
     if options.board and options.build_dir:
         raise UsageError("-b runs Zephyr's devicetree stage, -d takes that of a build: give one")
     if not (options.guests or options.board or options.build_dir):
+        from west_viommu.cli.stage import found_build
+
         options = options._replace(build_dir=found_build(options.source_dir, console))
     is_dry = options.dry_run or options.diff
     output = (Untouched if is_dry else Output)(_folder(options))
@@ -117,11 +121,18 @@ def _folder(options: Options) -> Path:
     """Return the output folder: -o, else viommu in the build directory, else here."""
     if options.output:
         return Path(options.output)
-    return (image(options.build_dir) if options.build_dir else Path()) / "viommu"
+    if not options.build_dir:
+        return Path("viommu")
+    from west_viommu.cli.stage import image
+
+    return image(options.build_dir) / "viommu"
 
 
 def _result(options: Options, console: Console, output: Output) -> tuple[Settings, Done]:
     """Return the settings, and the result of the job."""
+    # Imported late, as in the functions above: a build's own stage calls `done` alone.
+    from west_viommu.cli.stage import application, devicetree_stage, image
+
     app = application(options.source_dir, options.build_dir)
     build = str(image(options.build_dir)) if options.build_dir else None
     chosen = chosen_by(options, app, options.vsid or os.environ.get("VIOMMU_VSID"), build)

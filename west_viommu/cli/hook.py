@@ -18,10 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.cli.console import NO_FORM, Console, named_by, tell
 from west_viommu.diagnostics import Diagnostic, Refused, Where, printable, rendered
-from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.names import BINDINGS, MESSAGE_FORMS, OVERLAY, VENDOR_PREFIXES, VSMMU_LABEL
 from west_viommu.read.plain_file import content
-from west_viommu.tree.cells import counted
 from west_viommu.tree.digest import sha256
 from west_viommu.write.files import Output
 
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     # Not loaded for a source without requests.
     from west_viommu.api import Guest
     from west_viommu.cli.bind import Done
+    from west_viommu.guest.source import GuestTree
     from west_viommu.plan.planning import Planned
     from west_viommu.read.bindings import Bindings
     from west_viommu.read.settings import Settings
@@ -208,6 +207,8 @@ def _tell(result: Done, console: Console, told: Path) -> None:
     """Print warnings and notes. Warnings that viommu.yml allows, and warnings that the configure
     before this one printed (the file `told`), are one line.
     """
+    from west_viommu.tree.cells import counted
+
     warnings = result.planned.warnings
     if console.form != MESSAGE_FORMS[0]:
         result.tell(console)
@@ -279,6 +280,7 @@ def _unfit(guest: Guest, binding_dirs: Sequence[str]) -> Iterator[Diagnostic]:
     generated binding, which only includes its own.
     """
     # Imported late: no other source needs the bindings.
+    from west_viommu.guest.source import PASSTHROUGH
     from west_viommu.read.bindings import bindings_in
     from west_viommu.write.bindings import compatibles, original_bindings, undeclared
 
@@ -352,6 +354,8 @@ def _define_label(source: Path, planned: Planned, folder: Path) -> None:
 
 def _bound(planned: Planned, chosen: Settings, folder: Path) -> str:
     """Return the line for CMake's log: the devices bound, and the assumptions."""
+    from west_viommu.tree.cells import counted
+
     devices = counted(len(planned.plan.devices), "device")
     vsmmu = "to one vSMMU" if planned.plan.viommu else "and no vSMMU"
     profile = planned.plan.profile if chosen.profile else f"{planned.plan.profile} (default)"

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from io import TextIOWrapper
@@ -16,6 +15,7 @@ from west_viommu.diagnostics import Refused, refusal
 from west_viommu.names import MESSAGE_FORMS
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from typing import Protocol
 
     from west_viommu.cli.arguments import Command

@@ -227,8 +227,9 @@ def _raw(path: str) -> bytes:
         # A dangling link: Zephyr complains about it.
         return b""
     try:
-        found = os.read(handle, _CHUNK)
-        while len(found) < _MOST_OF_A_BINDING and (more := os.read(handle, _CHUNK)):
+        found = more = os.read(handle, _CHUNK)
+        while len(more) == _CHUNK and len(found) < _MOST_OF_A_BINDING:
+            more = os.read(handle, _CHUNK)
             found += more
         return found
     finally:

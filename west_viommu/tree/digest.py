@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from west_viommu.tree.node import Tree
+if TYPE_CHECKING:
+    from west_viommu.tree.node import Tree
 
 # hashlib loads OpenSSL, which takes 5 ms. Python's own module has no public name, and another one
 # before 3.12.

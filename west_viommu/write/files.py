@@ -38,7 +38,6 @@ from west_viommu.names import (
     XL_SUFFIX,
     partial_tree,
 )
-from west_viommu.read.dtb import MAGIC
 from west_viommu.read.plain_file import beginning as start_of
 from west_viommu.read.plain_file import content
 from west_viommu.tree.digest import sha256
@@ -354,6 +353,9 @@ def _is_begun_by_us(file: Path) -> bool:
         return False
     if file.is_symlink():
         return False
+    # Imported late, with all that reads a blob.
+    from west_viommu.read.dtb import MAGIC
+
     if MAGIC.startswith(found[:4]):
         is_cut = size < 8 or size < int.from_bytes(found[4:8], "big")
         return is_cut or BLOB_MARK.encode() in found
