@@ -412,7 +412,7 @@ OWN_PREPROCESSOR = f"set(CMAKE_DTS_PREPROCESSOR ${{CMAKE_C_COMPILER}})\n{ALONG_T
 
 def another(workspace: Workspace, place: str, *, dts: str, kconfig: str = "") -> str:
     """A module `other` with a dts.cmake of its own at that `place` of CMAKE_MODULE_PATH; the option
-    that gives it and ours to a build.
+    that gives it and ours to a build, such that Zephyr takes ours first.
     """
     other = workspace.top / "other"
     (other / "zephyr").mkdir(parents=True)
@@ -427,7 +427,11 @@ def another(workspace: Workspace, place: str, *, dts: str, kconfig: str = "") ->
     (other / "cmake/dts.cmake").write_text(dts)
     if kconfig:
         (other / "cmake/kconfig.cmake").write_text(kconfig)
-    return f"-DZEPHYR_MODULES={workspace.top}/west-viommu;{other}"
+    modules = [f"{workspace.top}/west-viommu", str(other)]
+    order = (workspace.top / "zephyr/cmake/modules/zephyr_module.cmake").read_text()
+    if "list(REVERSE MODULE_EXT_ROOT)" in order:
+        modules.reverse()
+    return f"-DZEPHYR_MODULES={';'.join(modules)}"
 
 
 def configure(workspace: Workspace) -> tuple[str, ...]:

@@ -90,6 +90,7 @@ def test_the_sample_builds_for_xen(workspace: Workspace) -> None:
         *(str(SAMPLE), "--", FLAGS),
     )
     assert ran.status == 0, ran.log
+    assert re.findall(r"(?:viommu|edu|main)[^ ]*: warning: .*", ran.log) == []
     assert workspace.iommus() == {"/passthrough/edu@10000000": [["/iommu@4040000", 0x10]]}
 
 

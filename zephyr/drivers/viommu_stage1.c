@@ -240,10 +240,10 @@ static int add_groups(void)
 
 	for (size_t i = 0; i < ARRAY_SIZE(devices); i++) {
 		for (size_t n = 0; n < devices[i].num_ids; n++) {
-			int device = device_of(devices[i].ids[n]);
+			size_t first = device_of(devices[i].ids[n]);
 
-			if (device != i) {
-				LOG_ERR("%s and %s share stream 0x%x", devices[device].node,
+			if (first < i) {
+				LOG_ERR("%s and %s share stream 0x%x", devices[first].node,
 					devices[i].node, devices[i].ids[n]);
 				return -EINVAL;
 			}
