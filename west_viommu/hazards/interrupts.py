@@ -135,11 +135,14 @@ def interrupt_clash(ownership: Ownership) -> Found:
             conflict.node,
             Diagnostic(
                 what=f"INTID {conflict.first} also belongs to {whose}",
-                hint="Xen gives an interrupt to one domain only: leave this device to the host, or "
-                f"disable {conflict.other} there, so that host.overlay can keep it from dom0"
-                if is_asked
-                else f"{_ROUTES_ALL}: leave this device to the host, or disable {conflict.other} "
-                "there, so that host.overlay can keep it from dom0",
+                hint=f"{'Xen gives an interrupt to one domain only' if is_asked else _ROUTES_ALL}: "
+                "leave this device to the host"
+                + (
+                    "; Xen itself has the line"
+                    if conflict.standing is Standing.OWN
+                    else f", or disable {conflict.other} there, so that host.overlay can keep it "
+                    "from dom0"
+                ),
                 prop="interrupts",
                 expected="an interrupt of this device alone",
                 found=f"INTID {conflict.first}",

@@ -325,14 +325,21 @@ def _has_one_setting(ownership: Ownership) -> bool:
     return bool(viommu and viommu.stage1_settings == "device" and ownership.profile.toolstacks)
 
 
+def _one_setting(ownership: Ownership) -> str:
+    """Return what Xen has, or, if that is not known, may have."""
+    viommu = ownership.profile.viommu
+    has = "has" if viommu and viommu.is_stage1_known else "may have"
+    return f"Xen {has} one setting of stage 1 for the whole device"
+
+
 @of_each
 def several_streams(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic]:
     """Find a device with several stream IDs, if the guest may set up only one of them, once."""
     ids = dict.fromkeys(assigned.ids)
     if len(ids) > 1 and _has_one_setting(ownership):
         yield Diagnostic(
-            what=f"the guest gets {len(ids)} stream IDs of {assigned.host}, and Xen has one "
-            "setting of stage 1 for the whole device",
+            what=f"the guest gets {len(ids)} stream IDs of {assigned.host}, and "
+            f"{_one_setting(ownership)}",
             hint="the guest must set up one of these streams in its vSMMU, once, and that counts "
             "for all: a second one can stop Xen (BUG_ON(s1_live) in smmu-v3.c). "
             "CONFIG_VIOMMU_STAGE1 does so; for a driver that sets up all, list one ID alone",
@@ -352,9 +359,11 @@ def streams_omitted(assigned: Assigned, ownership: Ownership) -> Iterator[Diagno
         entries = ", ".join(f"<0x0 {stream_id:#x}>" for stream_id in omitted)
         yield Diagnostic(
             what=f"the host lists more stream IDs for {assigned.host}",
-            hint="leave the others out: Xen has one setting of stage 1 for the whole device, and a "
-            "guest that sets up a second stream of it can stop Xen"
+            hint=f"leave the others out: {_one_setting(ownership)}, and a guest that sets up a "
+            "second stream of it can stop Xen"
             if _has_one_setting(ownership)
+            else "Xen attaches them too: list all, or none, as the guest has no vSMMU for them"
+            if ownership.profile.viommu is None
             else f"the guest's driver would set up no stream for them: add {entries} unless the "
             "device never uses them",
             prop="iommus",

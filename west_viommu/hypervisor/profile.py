@@ -22,7 +22,8 @@ class Viommu(NamedTuple):
     """The vSMMU of a guest. `base` and `size` in bytes; `phandle` is its node's under the
     hypervisor, None if that is not fixed; `flags` are properties without a value that the node has;
     `id_bits`: the bits of its stream IDs; `stage1_settings`: "device" if all streams of a device
-    share one setting of stage 1, else "stream".
+    share one setting of stage 1, else "stream"; `is_stage1_known`: whether that is
+    known, or assumed.
     """
 
     compatible: str
@@ -33,6 +34,7 @@ class Viommu(NamedTuple):
     flags: tuple[str, ...]
     id_bits: int
     stage1_settings: str = "device"
+    is_stage1_known: bool = True
 
     @property
     def node_name(self) -> str:

@@ -137,6 +137,7 @@ def _viommu(data: Any) -> Viommu | None:
         flags=tuple(found.get("flags", ())),
         id_bits=data["stream-id-bits"],
         stage1_settings=data.get("stage1-settings", "device"),
+        is_stage1_known="stage1-settings" in data,
     )
 
 
