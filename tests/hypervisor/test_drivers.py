@@ -13,9 +13,9 @@ from west_viommu.hypervisor.drivers import (
     Entry,
     cut_id,
     entries,
+    most_ids,
     probed,
     refused_entry,
-    too_many,
     v2m_frames,
 )
 from west_viommu.read.profiles import profile
@@ -106,14 +106,23 @@ def test_the_bits_of_a_guest_address(body: str, bits: int) -> None:
     assert probed(devices(body), profile("xen", None)).address_bits == bits
 
 
+def test_an_smmuv2_has_room_for_16_ids_of_a_master() -> None:
+    found, xen = devices(V3 + V2), profile("xen", None)
+    assert [most_ids(iommu, xen) for iommu in found.iommus.values()] == [None, 16]
+    # Without the key, as in a profile from before it.
+    old = xen._replace(drivers=tuple(each._replace(most_ids=None) for each in xen.drivers))
+    assert [most_ids(iommu, old) for iommu in found.iommus.values()] == [None, 16]
+    more = xen._replace(drivers=tuple(each._replace(most_ids=20) for each in xen.drivers))
+    assert [most_ids(iommu, more) for iommu in found.iommus.values()] == [20, 20]
+
+
 @pytest.mark.parametrize(
-    ("phandle", "count", "expected"), [(2, 16, 0), (2, 17, 17), (1, 17, 0)], ids=str
+    ("stated", "body", "bits"), [(None, ROOT, 40), (44, ROOT, 44), (39, V3, 39), (64, V3, 48)]
 )
-def test_an_smmuv2_has_room_for_16_ids_of_a_master(phandle: int, count: int, expected: int) -> None:
-    entry = " ".join(f"{phandle} {i}" for i in range(count))
-    found = devices(f"{V3} {V2} m {{ iommus = <{entry}>; }};")
-    (master,) = found.masters
-    assert too_many(master, found.iommus[master.iommus[0]]) == expected
+def test_a_profile_may_state_the_bits(stated: int | None, body: str, bits: int) -> None:
+    xen = profile("xen", None)
+    drivers = tuple(each._replace(address_bits=stated) for each in xen.drivers)
+    assert probed(devices(body), xen._replace(drivers=drivers)).address_bits == bits
 
 
 def test_an_smmuv2_keeps_15_bits_of_an_id() -> None:

@@ -15,7 +15,7 @@ from west_viommu.hazards.parts import listed
 from west_viommu.host.intervals import meetings
 from west_viommu.host.inventory import first_null_entry
 from west_viommu.hypervisor.assignment import Assigned, AssignedStream
-from west_viommu.hypervisor.drivers import IPMMU, MOST_IDS_OF_A_MASTER, SMMUV2, kind, too_many
+from west_viommu.hypervisor.drivers import IPMMU, SMMUV2, kind, most_ids
 from west_viommu.hypervisor.holdings import ID_BITS, ID_MASK, Standing
 from west_viommu.hypervisor.sweep import MOST_IDS, OF_A_CONFLICT, Conflict
 from west_viommu.names import RELEASED
@@ -166,15 +166,16 @@ def stream_list(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic
             found=f"{counted(before, 'entry', 'entries')} before it",
         )
     for path in dict.fromkeys(stream.iommu for stream in master.streams):
-        count = too_many(master, ownership.devices.iommus[path])
-        if count and ownership.profile.toolstacks:
+        most = most_ids(ownership.devices.iommus[path], ownership.profile)
+        count = sum(stream.iommu == path for stream in master.streams)
+        if most and count > most and ownership.profile.toolstacks:
             yield Diagnostic(
                 what=f"{assigned.host} has more stream IDs than Xen's driver of {path} "
                 "has room for: it would write over other memory of Xen",
                 hint="leave this device to the host, and list in the host tree the IDs alone that "
                 "the device uses",
                 prop="iommus",
-                expected=f"at most {MOST_IDS_OF_A_MASTER}",
+                expected=f"at most {most}",
                 found=str(count),
                 severity=Severity.FATAL,
             )

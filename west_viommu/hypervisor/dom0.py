@@ -15,11 +15,11 @@ from typing import NamedTuple
 from west_viommu.host.inventory import Iommu, Stream, first_null_entry
 from west_viommu.hypervisor.drivers import (
     IPMMU,
-    MOST_IDS_OF_A_MASTER,
     SMMUV2,
     Entry,
     entries,
     kind,
+    most_ids,
     refused_entry,
     v2m_frames,
 )
@@ -267,7 +267,8 @@ class _Streams:
 
     def _of_smmuv2(self, path: str, iommu: Iommu, streams: Sequence[Stream]) -> tuple[str, str]:
         """Return the stream that an SMMUv2 rejects, as `_of_others`."""
-        if len(streams) > MOST_IDS_OF_A_MASTER:
+        most = most_ids(iommu, self._holdings.profile)
+        if most and len(streams) > most:
             return f"{len(streams)} stream IDs, more than Xen has room for", iommu.path
         there = self._entries.setdefault(iommu.path, [])
         new = entries(streams)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.host.devices import Devices
-from west_viommu.host.inventory import Iommu, Master, Stream, listed_masters
+from west_viommu.host.inventory import Iommu, Stream, listed_masters
 from west_viommu.hypervisor.lines import lines
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.tree.addresses import Region
@@ -31,12 +31,13 @@ _ONE_PAGE = "cavium,cn9900-broken-page1-regspace"
 # The bits of an ID and of a mask that the SMMUv2 driver keeps (SMR_ID_MASK, SMR_MASK_MASK in
 # arm_smmu_dt_xlate_generic()).
 SMR_BITS = 0x7FFF
-# The IDs of one master for which the SMMUv2 driver has room: MAX_MASTER_STREAMIDS, which
-# arm_smmu_dt_add_device_legacy() does not check when it fills smendx[].
-MOST_IDS_OF_A_MASTER = 16
-# Bits of a guest address: for stage 2 of an SMMUv3 or v2 with 4 levels, and for an IPMMU
-# (IPMMU_MAX_P2M_IPA_BITS).
+# The IDs of one master for which the SMMUv2 driver has room, unless the profile says otherwise:
+# MAX_MASTER_STREAMIDS, which arm_smmu_dt_add_device_legacy() does not check when it fills smendx[].
+_MOST_IDS = 16
+# Bits of a guest address, unless the profile says otherwise: for stage 2 of an SMMUv3 or v2 with 4
+# levels, and for an IPMMU (IPMMU_MAX_P2M_IPA_BITS).
 _ADDRESS_BITS = {SMMUV3: 48, SMMUV2: 48, IPMMU: 40}
+_MOST_BITS = 48
 
 
 class Iommus(NamedTuple):
@@ -91,6 +92,7 @@ def probed(devices: Devices, profile: Profile) -> Iommus:
     found: dict[str, str] = {}
     late: list[str] = []
     registered: set[str] = set()
+    bits = _MOST_BITS
     for node in devices.tree.nodes() if profile.toolstacks else ():
         name = _tried(node, profile)
         if name == IPMMU and MAIN in node.properties:
@@ -101,7 +103,9 @@ def probed(devices: Devices, profile: Profile) -> Iommus:
                 faults[node.path] = fault
             else:
                 found[node.path] = name
-    bits = min((_ADDRESS_BITS[name] for name in found.values()), default=48)
+                driver = profile.driver(node.compatible_for_xen)
+                stated = driver.address_bits if driver else None
+                bits = min(bits, stated or _ADDRESS_BITS[name])
     for path in late:
         if IPMMU in found.values():
             found[path] = IPMMU
@@ -114,12 +118,14 @@ def probed(devices: Devices, profile: Profile) -> Iommus:
     return Iommus(found, faults, bits)
 
 
-def too_many(master: Master, iommu: Iommu) -> int:
-    """Return the number of IDs that `master` has behind an SMMUv2, if they are more than its driver
-    has room for; else 0. The driver then overwrites other memory of Xen (4.17 to 4.22).
+def most_ids(iommu: Iommu, profile: Profile) -> int | None:
+    """Return the number of IDs of one master for which the driver of `iommu` has room; None if that
+    has no limit. With more, the driver of SMMUv2 overwrites other memory of Xen (4.17 to 4.22).
     """
-    count = sum(stream.iommu == iommu.path for stream in master.streams)
-    return count if kind(iommu.compatible) == SMMUV2 and count > MOST_IDS_OF_A_MASTER else 0
+    driver = profile.driver(iommu.compatible)
+    if driver and driver.most_ids:
+        return driver.most_ids
+    return _MOST_IDS if kind(iommu.compatible) == SMMUV2 else None
 
 
 def cut_id(stream: Stream, iommu: Iommu) -> int | None:

@@ -59,7 +59,9 @@ class Driver(NamedTuple):
     and as many cells after its phandle as one of `cells`. `may_share`: two devices of one domain
     may have one stream ID. `last_id`: the last stream ID that it accepts unchanged; None if that
     depends on the IOMMU. `drops_masks`: the versions in which it matches the ID of an entry alone,
-    and ignores IDs that a mask adds; None for no version.
+    and ignores IDs that a mask adds; None for no version. `most_ids`: the IDs of one master for
+    which it has room; `address_bits`: the width of a guest's addresses; None for those of Xen's
+    driver of that kind (drivers.py).
     """
 
     compatible: tuple[str, ...]
@@ -67,6 +69,8 @@ class Driver(NamedTuple):
     may_share: bool
     last_id: int | None = None
     drops_masks: Versions | None = None
+    most_ids: int | None = None
+    address_bits: int | None = None
 
 
 class Switch(NamedTuple):

@@ -68,6 +68,8 @@ def profile(name: str | None, policy: str | None) -> Profile:
                 each["shared-within-domain"],
                 each.get("last-stream-id"),
                 _drops_masks(each.get("drops-masks", False)),
+                each.get("ids-per-master"),
+                each.get("address-bits"),
             )
             for each in data["iommus"]
         )
