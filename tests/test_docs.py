@@ -149,12 +149,15 @@ def mistaken(folder: Path, viommu: Run) -> None:
 
 
 def boards(folder: Path, viommu: Run) -> None:
-    """The blobs of the page in an otherwise empty folder, but for the one that it makes."""
+    """A kernel and the blobs of the page in an otherwise empty folder, but for the one that it
+    makes.
+    """
     if CORPUS is None:
         pytest.skip(NO_CORPUS)
     text = (CHECKOUT / "docs" / "tutorial.md").read_text()
     for name in set(re.findall(r"\$ .*--host (\S+\.dtb)", text)) - {"imx95-19x19-evk-smmu-on.dtb"}:
         shutil.copy(CORPUS / name, folder)
+    (folder / "Image").write_bytes(KERNEL)
 
 
 def audited(folder: Path, viommu: Run) -> None:

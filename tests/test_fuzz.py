@@ -23,6 +23,7 @@ CORPUS = os.environ.get("VIOMMU_CORPUS")
         ("config", 200),
         ("profile", 100),
         ("dump", 200),
+        ("audit", 150),
         ("absurd", 200),
     ],
 )

@@ -36,8 +36,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from west_viommu.diagnostics import Diagnostic, Refused, Where, bounded, rendered
+from west_viommu.diagnostics import Diagnostic, Refused, Where, bounded, refusal, rendered
 from west_viommu.guest.requests import Guest, asked
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Devices, Host
@@ -58,14 +59,20 @@ from west_viommu.plan.guest_tree import limits
 from west_viommu.plan.partial import PartialTree, partial_tree
 from west_viommu.plan.planning import Planned, planned
 from west_viommu.read.settings import Settings, terms
-from west_viommu.read.tree import inventory_of, read_host_tree
+from west_viommu.read.tree import inventory_of, malformed_host, read_host_tree
 from west_viommu.tree.addresses import Region
+from west_viommu.tree.cells import TreeError
+from west_viommu.tree.node import Node
 from west_viommu.write.documents import plan_json
 from west_viommu.write.files import Output
 from west_viommu.write.host_overlay import host_overlay
 from west_viommu.write.overlay import overlay
 from west_viommu.write.trees import Compilers, partial_tree_source
 from west_viommu.write.xl import xenlib_header, xl_cfg
+
+if TYPE_CHECKING:
+    from west_viommu.extract.copy import Copied
+    from west_viommu.read.bindings import Declared
 
 __all__ = [
     "Explicit",
@@ -100,6 +107,53 @@ def read_host(
     tree = read_host_tree(name, include_dirs, defines)
     inventory = inventory_of(name, tree)
     return Host(name, inventory.model, Devices(name, tree, inventory))
+
+
+# Properties that a binding need not name (edtlib), or that our binding adds to every passthrough
+# device.
+_ALWAYS = frozenset({"compatible", "status", "reg", "interrupts", "ranges", "dma-coherent"})
+
+
+def binding_directories(named: str | None, zephyr_base: str | None = None) -> list[str]:
+    """Return the folders of Zephyr's bindings: the one that is `named`, or that of `zephyr_base`.
+    Raises Refused if the first does not exist.
+    """
+    if named and not os.path.isdir(named):
+        what, hint = "there is no such folder of bindings", "in Zephyr it is dts/bindings"
+        raise refusal("unreadable", what, hint, named)
+    if named:
+        return [named]
+    return [os.path.join(zephyr_base, BINDINGS)] if zephyr_base else []
+
+
+def copied_node(host: Host, node: Node, bindings: Sequence[str], along: Sequence[str]) -> Copied:
+    """Return the guest node for the host's `node`. With folders of Zephyr's `bindings`, it has only
+    properties that its binding declares, and remarks on those that the binding requires. `along`:
+    the paths of all nodes of the guest.
+    """
+    from west_viommu.extract.copy import copied
+
+    known = None
+    try:
+        if bindings:
+            from west_viommu.read.bindings import declared
+
+            known = declared(node.compatible, bindings)
+        made = copied(node, host.devices, known and known.properties | _ALWAYS, along)
+    except TreeError as error:
+        raise Refused([malformed_host(host.name, error)]) from None
+    return made._replace(remarks=tuple(_of_binding(made, known))) if bindings else made
+
+
+def _of_binding(made: Copied, known: Declared | None) -> Iterator[str]:
+    if known is None:
+        yield "Zephyr has no binding for it, and so no driver: the properties are the host's"
+        return
+    yield f"Zephyr's binding: {known.compatible}"
+    present = {prop.name for prop in made.properties} | {"compatible"}
+    for name, kind in known.required:
+        if name not in present:
+            yield f"Zephyr requires: {name} ({kind}), by its binding of {known.compatible}"
 
 
 def read_guest(

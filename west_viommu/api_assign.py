@@ -14,10 +14,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from west_viommu.api import Host, Planned, planned_by, read_guest, read_host, render
+from west_viommu.api import (
+    Host,
+    Planned,
+    binding_directories,
+    copied_node,
+    planned_by,
+    read_guest,
+    read_host,
+    render,
+)
 from west_viommu.api_system import Sums, System, judged, why_no_script
 from west_viommu.diagnostics import Diagnostic, Refused, Where
-from west_viommu.extract.copy import Copied, copied
+from west_viommu.extract.copy import Copied
 from west_viommu.extract.place import placed
 from west_viommu.host.inventory import Master
 from west_viommu.host.lookup import labels, node_called
@@ -64,8 +73,8 @@ _MIB = 20
 class Wish(NamedTuple):
     """The arguments of `viommu assign`: the nodes of the host by any name; the guest's `name`,
     kernel, ramdisk (paths), command line, `memory` in MiB, CPUs and toolstack; dom0's kernel and
-    ramdisk (paths); the hypervisor's image; the RAM of the host if its tree states none; and the
-    load addresses that the user chose.
+    ramdisk (paths); the hypervisor's image; the RAM of the host if its tree states none; the
+    load addresses that the user chose; and Zephyr's folder of bindings, if the guest is Zephyr.
     """
 
     nodes: tuple[str, ...]
@@ -81,6 +90,7 @@ class Wish(NamedTuple):
     xen: str = "xen"
     ram: tuple[Region, ...] = ()
     load: Load = Load()
+    zephyr_bindings: str | None = None
 
 
 class Assigned(NamedTuple):
@@ -129,8 +139,9 @@ def assigned(
     )
     agreed = terms(chosen)
     along = [node.path for node in nodes]
+    bindings = binding_directories(wish.zephyr_bindings)
     copies = placed(
-        [copied(node, host.devices, along=along) for node in nodes],
+        [copied_node(host, node, bindings, along) for node in nodes],
         host.devices,
         agreed.profile,
         chosen.domain,

@@ -255,6 +255,31 @@ def test_more_memory_than_there_is_makes_one_message(viommu: Run, host: Path) ->
     )
 
 
+def test_what_zephyrs_binding_does_not_have_is_left_out(viommu: Run, host: Path) -> None:
+    Path("bindings").mkdir()
+    Path("bindings/snps,dwc3.yaml").write_text(
+        "description: d\ncompatible: snps,dwc3\nproperties:\n  speed: {type: int, required: true}\n"
+    )
+    host.write_text(host.read_text().replace('clock-names = "ref";', "dr-mode = <1>;"))
+    arguments = ("assign", "--host", host, "--kernel", "Image", "usb")
+    assert viommu(*arguments).status == 0
+    assert "dr-mode" in Path("viommu/guest.overlay").read_text()
+    outcome = viommu(*arguments, "--zephyr-bindings", "bindings")
+    assert "/usb@3100000: Zephyr requires: speed (int), by its binding of snps,dwc3" in outcome.out
+    overlay = Path("viommu/guest.overlay").read_text()
+    assert "left out: dr-mode: Zephyr's binding does not have it" in overlay
+    assert "dr-mode =" not in overlay
+    outcome = viommu(*arguments, "--zephyr-bindings", "bindigs")
+    assert (outcome.status, outcome.err.splitlines()[1:]) == (
+        1,
+        [
+            "bindigs: error: [unreadable] there is no such folder of bindings",
+            "hint: in Zephyr it is dts/bindings",
+        ],
+    )
+    assert not any(Path("viommu").iterdir())
+
+
 def test_a_hazard_is_allowed_on_the_command_line(viommu: Run, host: Path) -> None:
     allow = "unprotected:/rtc@9000000:it does no DMA"
     outcome = viommu("assign", "--host", host, "--kernel", "Image", "rtc", "--allow", allow)

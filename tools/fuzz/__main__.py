@@ -7,7 +7,8 @@ TARGET dtb: a host's blob, through `list` as table and as JSON, and every --ever
 through `extract` and `bind` of a master. guest: an overlay or source, through `bind`. shapes: a
 guest that is made by shuffling what people write (shapes.py), through `bind`. config: viommu.yml,
 through `bind`. profile: a profile of the user's own, through `bind`. dump: the tree that a guest
-was given, through `check`. absurd: a host and a guest that are well-formed and mean nonsense,
+was given, through `check`. audit: a file of a set that somebody else wrote, through `audit` in each
+of its forms. absurd: a host and a guest that are well-formed and mean nonsense,
 through `list`, `extract` and, under each profile in turn, `bind`.
 
 A failure is an exit status other than 0, 1 and 2, an exception, a command of more than --seconds of

@@ -63,7 +63,7 @@ class Runner:
                 self.slowest, self.slowest_what = taken, " ".join(arguments)
         if status not in (0, 1, 2):
             raise Failure(f"exit status {status}")
-        if status and not err.getvalue() and arguments[0] != "check":
+        if status and not err.getvalue() and arguments[0] not in ("check", "audit"):
             raise Failure("refused without a word")
         if "Traceback" in err.getvalue():
             raise Failure(err.getvalue())
@@ -133,3 +133,12 @@ def profile(run: Runner) -> Iterator[int]:
 def dump(run: Runner) -> Iterator[int]:
     while True:
         yield run("check", "--dts", "built.dtb", "--guest-dtb", "input")[0]
+
+
+def audit(run: Runner) -> Iterator[int]:
+    """Each input in one form, beside other files and under one profile after the other."""
+    forms = itertools.cycle(((), ("--fix",), ("--json",)))
+    beside = itertools.cycle(((), ("domd.dts",), ("domd.dts", "host.overlay"), ("xen.dts",)))
+    for profile in itertools.cycle(("xen", "xen-amd", "xen", "xen-v3-libxl", "xen-rfc")):
+        host = ("--host", "host.dts", "--profile", profile)
+        yield run("audit", *host, *next(forms), "input", *next(beside))[0]

@@ -33,6 +33,16 @@ YAML_TOKENS = (
     *("0x" + "f" * 5000, "9" * 5000, "x" * 5000, "0001-01-01 00:00:00 +23:00"),
     *("\t", "\0", "\x1b[31m", "\xff", "\u2028"),
 )
+_SET_WORDS = """
+[ ] [[ { } " ' ; , = += # ( ) \\ \\x41 \\" $ $(touch$IFS$9ran) `touch` 0 1 -1 0x 09 1e3 112-114
+irqs iomem dtdev device_tree passthrough dt_passthrough_nodes iommu DOMU_KERNEL[0] NUM_DOMUS
+/soc/mmc@ee140000 xen,path xen,reg @ 40000,1 ee140,1@ee140 True
+"""
+SET_TOKENS = (
+    *_SET_WORDS.split(),
+    *("\r\n", "\n", "\0", "\ufeff", "\x1b[31m", "\xff", "\u202e"),
+    *("9" * 5000, "f" * 5000, "[" * 5000, "x" * 5000, '"' * 999),
+)
 
 
 def cell_places(blob: bytes) -> list[int]:

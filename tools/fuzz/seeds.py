@@ -14,6 +14,7 @@ import west_viommu
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEMO = CHECKOUT / "samples" / "demo"
 HOSTS = CHECKOUT / "tests" / "hosts"
+BOARD = CHECKOUT / "tests" / "audit" / "board"
 PARTIAL_TREE = """/dts-v1/; / { #address-cells = <2>; #size-cells = <2>;
 passthrough { #address-cells = <2>; #size-cells = <2>; ranges;
 %s}; };
@@ -91,3 +92,8 @@ def given_blob(built: bytes) -> bytes:
     text = text.replace("#interrupt-cells = <0x04>", "#interrupt-cells = <0x03>")
     text = re.sub(r"0x02 0xa0\b", "0x04", text)
     return compiled(text)
+
+
+def sets() -> list[str]:
+    """The files of sets: configurations of xl and ImageBuilder, partial trees, trees with marks."""
+    return [file.read_text() for file in sorted(BOARD.iterdir()) if file.name != "host.dts"]

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from absurd import Absurd
-from commands import Runner, absurd, config, dtb, dump, guest, profile, shapes
-from mutants import DTS_TOKENS, YAML_TOKENS, Blobs, Texts
+from commands import Runner, absurd, audit, config, dtb, dump, guest, profile, shapes
+from mutants import DTS_TOKENS, SET_TOKENS, YAML_TOKENS, Blobs, Texts
 from seeds import (
+    BOARD,
     DEMO,
     built_blob,
     compiled,
@@ -20,10 +21,11 @@ from seeds import (
     guest_sources,
     host_blobs,
     profiles,
+    sets,
 )
 from shapes import Shapes
 
-TARGETS = ("dtb", "guest", "shapes", "config", "profile", "dump", "absurd")
+TARGETS = ("dtb", "guest", "shapes", "config", "profile", "dump", "audit", "absurd")
 
 
 def target(
@@ -46,7 +48,10 @@ def target(
         built = built_blob()
         Path("built.dtb").write_bytes(built)
         return Blobs([built, given_blob(built)], pick), dump(run)
+    if name == "audit":
+        shutil.copytree(BOARD, ".", dirs_exist_ok=True)
     seeds, tokens, commands = {
+        "audit": (sets, SET_TOKENS, audit),
         "guest": (guest_sources, DTS_TOKENS, guest),
         "config": (configs, YAML_TOKENS, config),
         "profile": (profiles, YAML_TOKENS, profile),

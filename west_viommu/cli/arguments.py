@@ -384,6 +384,12 @@ def _add_assign_arguments(parser: ArgumentParser) -> None:
         "guest, in place of a free one; may be repeated",
     )
     parser.add_argument(
+        "--zephyr-bindings",
+        metavar="DIR",
+        help="for a Zephyr guest: Zephyr's folder of bindings (dts/bindings), to leave out what "
+        "they do not have and say what they require",
+    )
+    parser.add_argument(
         "-o", "--output", metavar="DIR", default="viommu", help="output folder (default: viommu)"
     )
     _add_profile_arguments(parser)

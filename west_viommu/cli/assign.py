@@ -38,6 +38,7 @@ class Options(NamedTuple):
     allow: list[str]
     ram: list[str]
     load: list[str]
+    zephyr_bindings: str | None
     output: str
     config: str | None
     xen_version: str | None
@@ -127,6 +128,7 @@ def _wish(options: Options) -> Wish:
         xen=options.xen,
         ram=tuple(map(ram_of, options.ram)),
         load=Load(**load),
+        zephyr_bindings=options.zephyr_bindings,
     )
 
 
