@@ -410,7 +410,7 @@ list(PREPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
 OWN_PREPROCESSOR = f"set(CMAKE_DTS_PREPROCESSOR ${{CMAKE_C_COMPILER}})\n{ALONG_THE_PATH}"
 
 
-def another(workspace: Workspace, place: str, *, dts: str, kconfig: str = "") -> str:
+def another(workspace: Workspace, place: str, *, dts: str) -> str:
     """A module `other` with a dts.cmake of its own at that `place` of CMAKE_MODULE_PATH; the option
     that gives it and ours to a build, such that Zephyr takes ours first.
     """
@@ -425,8 +425,6 @@ def another(workspace: Workspace, place: str, *, dts: str, kconfig: str = "") ->
     )
     (other / "cmake").mkdir()
     (other / "cmake/dts.cmake").write_text(dts)
-    if kconfig:
-        (other / "cmake/kconfig.cmake").write_text(kconfig)
     modules = [f"{workspace.top}/west-viommu", str(other)]
     order = (workspace.top / "zephyr/cmake/modules/zephyr_module.cmake").read_text()
     if "list(REVERSE MODULE_EXT_ROOT)" in order:
@@ -481,27 +479,63 @@ def test_a_module_that_goes_round_ours_matters_to_nobody_without_devices(
     assert ran.status == 0, ran.log
 
 
-def test_a_stage_that_runs_after_the_include(app: Path, workspace: Workspace) -> None:
-    """A stand-in for Zephyr after 4.3, whose dts.cmake only defines functions, which the modules
-    that follow call: a module that puts the stage off until kconfig is included.
-    """
-    later = another(
-        workspace,
-        AFTER_US,
-        dts="message(STATUS devicetree-later)\n",
-        kconfig="list(REMOVE_ITEM CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})\n"
-        "include(dts)\ninclude(kconfig)\n",
-    )
-    shutil.move(app / "viommu.yml", workspace.top / "viommu.yml")
-    ran = workspace.run(*configure(workspace), later, "-DVIOMMU_HOST_DTB=host.dts")
+@pytest.fixture
+def later(app: Path, workspace: Workspace) -> Path:
+    """The application of `app`, with a Zephyr after 4.3."""
+    workspace.put_stage_off()
+    return app
+
+
+of_4_3 = pytest.mark.skipif(
+    VERSION != (4, 3), reason="it is made of Zephyr 4.3: set ZEPHYR_BASE to that"
+)
+
+
+@of_4_3
+def test_after_4_3_the_host_and_the_settings_are_watched(later: Path, workspace: Workspace) -> None:
+    again = ("ninja", "-C", str(workspace.build), "build.ninja")
+    (later / "viommu.yml").unlink()
+    ran = workspace.run(*configure(workspace), "-DVIOMMU_HOST_DTB=host.dts")
     assert ran.status == 0, ran.log
-    assert ran.log.index("devicetree-later") < ran.log.index("-- viommu: bound 1 device of ")
+    assert ran.log.count("-- viommu: bound 1 device of ") == 1
     assert workspace.iommus() == ETHERNET_IOMMUS
-    again = workspace.run("ninja", "-C", str(workspace.build), "build.ninja")
-    assert "viommu: bound" not in again.log
-    (app / "viommu.yml").write_text("host: host.dts\nprofile: xen-amd\n")
-    again = workspace.run("ninja", "-C", str(workspace.build), "build.ninja")
-    assert "(xen-amd, identity)" in again.log
+    assert "viommu: bound" not in workspace.run(*again).log
+    (later / "viommu.yml").write_text("host: host.dts\nprofile: xen-amd\n")
+    assert "(xen-amd, identity)" in workspace.run(*again).log
+    info = yaml.safe_load((workspace.build / "build_info.yml").read_text())
+    files = info["cmake"]["devicetree"]["files"]
+    assert files[-1] == str(workspace.build / "viommu/viommu.overlay")
+
+    check = ("ninja", "-C", str(workspace.build), "viommu_inputs")
+    assert workspace.run(*check).status == 0
+    host = later / "host.dts"
+    host.write_text(host.read_text().replace("<&smmu0 0x40>", "<&smmu0 0x41>", 1))
+    os.utime(host, (1, 1))
+    ran = workspace.run(*check)
+    assert ran.status == 1
+    assert f"{host} is not the file that was bound" in " ".join(ran.log.split())
+
+
+@of_4_3
+@pytest.mark.parametrize(
+    ("place", "dts", "why"),
+    [
+        (FIRST, BY_PATH, "other/cmake/dts.cmake came first and does not include the next"),
+        (AFTER_US, OWN_PREPROCESSOR, "a module set CMAKE_DTS_PREPROCESSOR after west-viommu did"),
+        (AFTER_US, BY_PATH, ""),
+        (FIRST, ALONG_THE_PATH, ""),
+    ],
+    ids=["round, by its path", "round, another preprocessor", "by its path", "along the path"],
+)
+def test_after_4_3_with_another_module(
+    place: str, dts: str, why: str, later: Path, workspace: Workspace
+) -> None:
+    ran = workspace.run(*configure(workspace), another(workspace, place, dts=dts))
+    assert ran.status == bool(why), ran.log
+    if why:
+        assert why in " ".join(ran.log.split())
+    else:
+        assert workspace.iommus() == ETHERNET_IOMMUS
 
 
 def test_an_older_host_in_the_place_of_the_bound_one(app: Path, workspace: Workspace) -> None:

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +63,17 @@ def since(major: int, minor: int, why: str) -> pytest.MarkDecorator:
 
 needs_toolchain = since(4, 0, "older Zephyrs do not build with every toolchain")
 
+# Where each function of a Zephyr after 4.3 begins in the dts.cmake of 4.3, and its name there.
+_FUNCTIONS = {
+    "dts_configuration_files": "if(NOT DEFINED DTS_SOURCE)",
+    "dts_edt_pickle": "#\n# Run the C preprocessor",
+    "dts_gen_defines": "#\n# Run GEN_DEFINES_SCRIPT.",
+    "dts_gen_driver_kconfig": "#\n# Run GEN_DRIVER_KCONFIG_SCRIPT.",
+    "dts_dtc": "#\n# Run dtc if it was found.",
+    "dts_build_info_output": "build_info(devicetree files",
+}
+_OF_THE_CALLER = ("DTS_SOURCE", "dts_files", "EXTRA_GEN_EDT_ARGS", "DTS_ROOT_BINDINGS")
+
 
 class Ran(NamedTuple):
     """A command: its status and all that it printed."""
@@ -91,6 +102,35 @@ class Workspace:
         (top / "zephyr").symlink_to(str(BASE))
         (top / "west-viommu").symlink_to(CHECKOUT)
         self.run("west", "init", "-l", "app", cwd=top)
+
+    def put_stage_off(self) -> None:
+        """Make Zephyr 4.3 what comes after it: dts.cmake defines functions, which the macro
+        dts_init calls, and Zephyr calls that after the include.
+        """
+        # west refuses commands in a file that a link brings into the project.
+        text = MANIFEST.replace(",\n       west-commands: scripts/west-commands.yml", "")
+        (self.app / "west.yml").write_text(text)
+        modules = Path("cmake", "modules")
+        zephyr = self.top / "zephyr"
+        zephyr.unlink()
+        for folder in (Path(), modules.parent, modules):
+            (zephyr / folder).mkdir()
+            for entry in Path(str(BASE), folder).iterdir():
+                if folder / entry.name not in (modules.parent, modules):
+                    (zephyr / folder / entry.name).symlink_to(entry)
+        self._rewrite(zephyr / modules / "dts.cmake", _in_functions)
+        include = "  include(${module})\n"
+        later = f"{include}  if(module STREQUAL dts)\n    dts_init()\n  endif()\n"
+        self._rewrite(
+            zephyr / modules / "zephyr_default.cmake", lambda text: text.replace(include, later)
+        )
+
+    def _rewrite(self, link: Path, change: Callable[[str], str]) -> None:
+        """Put a changed copy in the place of a link."""
+        text = link.read_text()
+        link.unlink()
+        link.write_text(change(text))
+        assert link.read_text() != text
 
     def environment(self, variables: Mapping[str, str] = {}) -> dict[str, str]:
         """What a command in the workspace sees."""
@@ -143,3 +183,16 @@ class Workspace:
         assert ran.status == 0, ran.log
         result: dict[str, list[list[Any]]] = json.loads(ran.log)
         return result
+
+
+def _in_functions(text: str) -> str:
+    """Return the dts.cmake of Zephyr 4.3 with its steps in functions, and the macro that calls
+    them.
+    """
+    starts = [text.index(first) for first in _FUNCTIONS.values()]
+    parts = [text[: starts[0]]]
+    kept = "".join(f"set({name} ${{{name}}} PARENT_SCOPE)\n" for name in _OF_THE_CALLER)
+    for name, first, last in zip(_FUNCTIONS, starts, [*starts[1:], len(text)], strict=True):
+        parts.append(f"function({name})\n{text[first:last]}\n{kept}endfunction()\n")
+    calls = "".join(f"  {name}()\n" for name in _FUNCTIONS)
+    return "".join([*parts, f"macro(dts_init)\n{calls}endmacro()\n"])
