@@ -109,6 +109,14 @@ def test_a_region_without_address_is_left_out(host: Path, viommu: Run) -> None:
     assert "warning: [untranslatable-region]" in outcome.err
 
 
+@pytest.mark.parametrize("node", ["/soc@e0000000/iommu@800000", "/interrupt-controller@f9000000"])
+def test_what_no_guest_can_have_is_not_printed(viommu: Run, node: str) -> None:
+    outcome = viommu("extract", "--host", DEMO / "host.dts", node)
+    assert (outcome.status, outcome.out) == (1, "")
+    assert f"error: [hypervisor-owned] {node} is a" in outcome.err
+    assert outcome.err.endswith("\nhint: `viommu list --passable` shows what a guest can have\n")
+
+
 @pytest.mark.parametrize("file", corpus_params())
 def test_there_and_back_on_real_hosts(file: Path, viommu: Run, tmp_path: Path) -> None:
     """Every master that could go to a guest: what extract prints binds, as it is, to that device

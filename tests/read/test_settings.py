@@ -115,6 +115,11 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
             "hint: write a number, such as 1 or 0x50000000",
         ),
         (
+            ['allow: [{hazard: shared-page, device: /a, reason: "..."}]'],
+            "{file}:1: error: [malformed] reason gives no reason (found ...)\n"
+            "hint: write why: it goes into viommu.json and the generated files",
+        ),
+        (
             ["- host"],
             "{file}:1: error: [malformed] the file is not a mapping (found a list)\n"
             "hint: write `key: value` lines",

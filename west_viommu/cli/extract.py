@@ -50,7 +50,12 @@ def run(options: Options, console: Console) -> None:
     for before, after in zip(copies, made, strict=True):
         for move in after.remarks[len(before.remarks) :]:
             console.note(f"{after.host}: {move}")
-    console.report(_concerns(source, list(wanted), agreed))
+    problems = list(_concerns(source, list(wanted), agreed))
+    # No guest can have an IOMMU, a CPU or the like under any terms.
+    if owned := [each for each in problems if each.id == "hypervisor-owned" and not each.prop]:
+        hint = "`viommu list --passable` shows what a guest can have"
+        raise Refused([each._replace(severity=Severity.ERROR, hint=hint) for each in owned])
+    console.report(problems)
     name = os.path.basename(os.path.abspath(source.name))
     is_blob = tree.source is None
     together = apart([*stubs(made), *made])

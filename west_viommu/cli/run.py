@@ -251,7 +251,7 @@ def ram_of(text: str) -> Region:
 def permission(text: str) -> Permission:
     hazard, _, rest = text.partition(":")
     device, _, reason = rest.partition(":")
-    if not (hazard and device.strip() and reason.strip()):
+    if not (hazard and device.strip() and any(map(str.isalnum, reason))):
         raise UsageError(f"--allow {text!r}: write HAZARD:NODE:REASON")
     from west_viommu.diagnostics import Where
     from west_viommu.hypervisor.assignment import Permission

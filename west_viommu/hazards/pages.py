@@ -183,10 +183,13 @@ def shared_page(ownership: Ownership) -> Found:
             continue
         has = "has a window" if ownership.holdings.is_bridge(other) else "has registers"
         what = f"{other} {has} on a page of {device}, and stays with the host"
+        ways = f"leave this region out of reg, disable {other} in the host tree"
+        # Another one would be refused, as nothing confines its DMA.
+        if ownership.devices.master(other):
+            ways += ", or pass it through as well"
         hint = (
-            "the guest could reach those registers: leave this region out of reg, disable "
-            f"{other} in the host tree, or pass it through as well; if you trust the guest with "
-            f"them: {as_allowed('shared-page', device)}"
+            f"the guest could reach those registers: {ways}; if you trust the guest with them: "
+            f"{as_allowed('shared-page', device)}"
         )
         severity = Severity.ERROR
         if conflict.part_of:

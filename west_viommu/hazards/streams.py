@@ -12,6 +12,7 @@ from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.source import PASSTHROUGH
 from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.hazards.parts import listed
+from west_viommu.hazards.paste import as_entries
 from west_viommu.host.intervals import meetings
 from west_viommu.host.inventory import first_null_entry
 from west_viommu.hypervisor.assignment import Assigned, AssignedStream
@@ -189,6 +190,19 @@ def stream_list(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic
             prop="iommus",
             expected="each ID once",
             found=listed(stream_id for _, stream_id in twice if stream_id is not None),
+        )
+        return
+    asked = Counter(entry.id for entry in assigned.request.entries) if assigned.request else {}
+    of_host = Counter(stream.id for stream in master.streams)
+    again = [stream_id for stream_id, count in asked.items() if count > of_host[stream_id] > 0]
+    if again and ownership.profile.viommu and not ownership.profile.repeats_ids:
+        yield Diagnostic(
+            what=f"the node lists a stream ID of {assigned.host} twice: the guest would set the "
+            "stream up twice, which stops Xen, or find a second stream",
+            hint=f"list each once: {as_entries(master)}",
+            prop="iommus",
+            expected="each ID once",
+            found=listed(again),
         )
 
 
