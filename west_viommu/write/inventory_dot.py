@@ -25,6 +25,8 @@ _HEAD = """graph host {
   node [shape=plain, fontname="sans-serif", fontsize=10];
   edge [penwidth=1.5];
   graph [fontname="sans-serif", fontsize=12, labelloc=t];
+  // For a page of any colour.
+  graph [bgcolor=transparent, fontcolor="#808080"];
 """
 # A label shows at most this many ranges of IDs.
 _MOST_IDS = 6
@@ -230,7 +232,8 @@ def _body(rows: Iterable[_Row], colliding: set[int]) -> Iterator[str]:
 
 
 def _framed(rows: Iterable[str]) -> str:
-    style = f'BORDER="0" CELLBORDER="1" CELLSPACING="0" CELLPADDING="4" COLOR="{_FRAME}"'
+    style = 'BORDER="0" CELLBORDER="1" CELLSPACING="0" CELLPADDING="4"'
+    style += f' COLOR="{_FRAME}" BGCOLOR="white"'
     return f"    <TABLE {style}>\n{''.join(rows)}    </TABLE>\n"
 
 
@@ -285,7 +288,7 @@ def _hub(
         label += "\nalso behind " + "\n".join(hub.elsewhere[:_MOST_IDS])
         label += "\n..." if len(hub.elsewhere) > _MOST_IDS else ""
     yield (
-        f"  {name} [shape=box, style=rounded, label={quoted(label)}, "
+        f'  {name} [shape=box, style="rounded,filled", fillcolor=white, label={quoted(label)}, '
         f'color="{_COLLIDING}", fontcolor="{_COLLIDING}"];\n'
     )
     columns = sorted(column_of[places[at].iommu] for at in hub.members)
