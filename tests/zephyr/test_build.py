@@ -298,11 +298,15 @@ def test_no_host_is_refused_with_what_to_do(app: Path, workspace: Workspace) -> 
     assert ran.log.index(message) < ran.log.index("CMake Error")
 
 
-def test_a_variable_that_is_nearly_one_of_ours(app: Path, workspace: Workspace) -> None:
-    ran = workspace.stage("-DVIOMMU_HOST=host.dts", app=app)
+@pytest.mark.parametrize("name", ["VIOMMU_HOST", "viommu_host_dtb", "VIOMMU_XEN_VERSION"])
+def test_a_variable_that_is_nearly_one_of_ours(name: str, app: Path, workspace: Workspace) -> None:
+    ran = workspace.stage(f"-D{name}=host.dts", app=app)
     assert ran.status == 1
     log = " ".join(ran.log.split())
-    assert "west-viommu: nothing reads VIOMMU_HOST. The variables are VIOMMU_HOST_DTB" in log
+    assert f"west-viommu: nothing reads {name}. The variables are VIOMMU_HOST_DTB" in log
+
+
+def test_a_variable_of_somebody_else(app: Path, workspace: Workspace) -> None:
     assert workspace.stage("-DVIOMMU_MINE=1", app=app).status == 0
 
 
@@ -554,10 +558,15 @@ def test_an_older_host_in_the_place_of_the_bound_one(app: Path, workspace: Works
     assert "app.overlay:10: error: [" in again.log
 
 
-def test_a_semicolon_in_the_name_of_the_host(app: Path, workspace: Workspace) -> None:
-    ran = workspace.stage(r"-DVIOMMU_HOST_DTB=a\;b.dts")
+@pytest.mark.parametrize("character", ";[]")
+def test_a_character_of_cmake_in_the_name_of_the_host(
+    character: str, app: Path, workspace: Workspace
+) -> None:
+    written = r"\;" if character == ";" else character
+    ran = workspace.stage(f"-DVIOMMU_HOST_DTB=a{written}b.dts")
     assert ran.status == 1
-    assert "takes the ';' in VIOMMU_HOST_DTB for the end of a name" in " ".join(ran.log.split())
+    log = " ".join(ran.log.split())
+    assert f"CMake cannot pass on the '{character}' in VIOMMU_HOST_DTB: " in log
 
 
 @since(4, 0, "older Zephyrs do not write build_info.yml")
@@ -577,9 +586,12 @@ def test_a_build_directory_with_a_space(app: Path, workspace: Workspace) -> None
     assert workspace.iommus() == ETHERNET_IOMMUS
 
 
-def test_a_host_with_a_space_works_with_a_note(app: Path, workspace: Workspace) -> None:
-    (app / "host.dts").rename(app / "my host.dts")
-    (app / "viommu.yml").write_text("host: my host.dts\n")
+@pytest.mark.parametrize("name", ["my host.dts", "my[host.dts"])
+def test_a_host_that_cmake_cannot_watch_works_with_a_note(
+    name: str, app: Path, workspace: Workspace
+) -> None:
+    (app / "host.dts").rename(app / name)
+    (app / "viommu.yml").write_text(f"host: '{name}'\n")
     ran = workspace.stage()
     assert ran.status == 0, ran.log
     assert "go unnoticed" in ran.log

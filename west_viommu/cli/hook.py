@@ -437,4 +437,4 @@ def _for_cmake(file: str) -> str:
 
 def _is_unreadable(file: str) -> bool:
     """Return whether Zephyr's toolchain_parse_make_rule() would split the path."""
-    return any(c in file for c in " \t\n;\\#$")
+    return any(c in file for c in " \t\n;\\#$[]")

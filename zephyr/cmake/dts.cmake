@@ -66,7 +66,8 @@ endforeach()
 # One that is nearly one of these would count for nothing, and another host be taken.
 get_cmake_property(viommu_cached CACHE_VARIABLES)
 foreach(viommu_variable ${viommu_cached})
-  if(viommu_variable MATCHES "^VIOMMU_(HOST|DTB|DTS|PROFIL|VSID|CONF|YA?ML)" AND
+  string(TOUPPER ${viommu_variable} viommu_upper)
+  if(viommu_upper MATCHES "^VIOMMU_(HOST|DTB|DTS|PROFIL|VSID|CONF|YA?ML|XEN)" AND
      NOT viommu_variable MATCHES "^VIOMMU_(HOST_DTB|PROFILE|VSID|CONFIG)$")
     message(FATAL_ERROR "west-viommu: nothing reads ${viommu_variable}. The variables are "
                         "VIOMMU_HOST_DTB (the host tree), VIOMMU_PROFILE, VIOMMU_VSID and "
@@ -84,9 +85,9 @@ foreach(viommu_option HOST_DTB PROFILE VSID CONFIG)
   elseif(DEFINED ENV{${viommu_variable}})
     set(${viommu_variable} $ENV{${viommu_variable}})
   endif()
-  if("${${viommu_variable}}" MATCHES ";")
-    message(FATAL_ERROR "west-viommu: CMake takes the ';' in ${viommu_variable} for the end of a "
-                        "name: ${${viommu_variable}}. Rename the file or its folder.")
+  if("${${viommu_variable}}" MATCHES "([][;])")
+    message(FATAL_ERROR "west-viommu: CMake cannot pass on the '${CMAKE_MATCH_1}' in ${viommu_variable}: "
+                        "${${viommu_variable}}. Rename the file or its folder.")
   endif()
   if(NOT "${${viommu_variable}}" STREQUAL "")
     string(TOLOWER ${viommu_option} viommu_option)
