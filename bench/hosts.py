@@ -15,11 +15,17 @@ import libfdt
 from bench.environments import CHECKOUT
 from bench.generate import SMMUS, generated_host
 from bench.measure import clean_environment
+from west_viommu.names import PROFILES
 
 SIZES = (1000, 2000, 5000, 10000, 20000)
 SMALL, TYPICAL, LARGEST = "small", "typical", "largest"
 # What "typical" means: a full board, as Linux has it.
 _TYPICAL_BYTES = 110_000
+# The profile that bind takes if no profile is named.
+_DEFAULT = ("--profile", PROFILES[0])
+DOMAINS = 50
+# The header of an arm64 Image.
+_KERNEL = bytes(56) + b"ARMd" + bytes(4)
 _BUNDLED = ("samples/demo/host.dts", "samples/passthrough/host.dts", "tests/hosts/two-smmus.dts")
 
 
@@ -27,6 +33,8 @@ class Host(NamedTuple):
     """A host blob, and a guest that asks for its `device`. The guest is bound to `bindable`, which
     is the host or a copy of it that was changed as `note` says. Without a guest, `device` is "".
     `audited`: an xl.cfg that gives two of its nodes, if it has as many with registers and lines.
+    `kernel`: what begins as an arm64 Image. `system`: a system.yml of DOMAINS guests of a generated
+    host, each with a device.
     """
 
     name: str
@@ -37,6 +45,8 @@ class Host(NamedTuple):
     device: str
     note: str
     audited: Path | None = None
+    kernel: Path | None = None
+    system: Path | None = None
 
 
 class Viommu:
@@ -74,7 +84,27 @@ def generated_hosts(viommu: Viommu, folder: Path) -> dict[int, Host]:
         file.write_bytes(generated_host(devices))
         name = f"{devices:,} devices behind {SMMUS} SMMUs"
         found[devices] = _host(name, file.stat().st_size, file, viommu, folder)
+    last = found[SIZES[-1]]
+    found[SIZES[-1]] = last._replace(system=_system(last.blob, viommu, folder))
     return found
+
+
+def _system(blob: Path, viommu: Viommu, folder: Path) -> Path:
+    """Bind guests with a device each to `blob`, and write the system.yml of them all."""
+    listed = viommu.run(*("list", "--passable", "--format", "json", *_DEFAULT), "--host", blob)
+    domains: list[str] = []
+    for master in json.loads(listed.stdout)["masters"]:
+        name = f"d{len(domains)}"
+        overlay = folder / f"{name}.overlay"
+        overlay.write_text(viommu.run("extract", "--host", blob, master["path"]).stdout)
+        bound = viommu.run("bind", "--host", blob, "-o", folder / name, overlay)
+        if bound.returncode == 0:
+            domains.append(f"  {name}: {{build: {name}}}\n")
+        if len(domains) == DOMAINS:
+            break
+    file = folder / "system.yml"
+    file.write_text(f"host: {blob}\ndomains:\n{''.join(domains)}")
+    return file
 
 
 def _bundled(folder: Path) -> list[Path]:
@@ -102,7 +132,9 @@ def _host(name: str, size: int, blob: Path, viommu: Viommu, folder: Path) -> Hos
         guest.write_text(extracted.stdout)
         if viommu.run("bind", "--host", bindable, "-o", folder / "tried", guest).returncode == 0:
             audited = _configuration(bindable, viommu, folder)
-            return Host(name, size, blob, bindable, guest, device, note, audited)
+            kernel = folder / "Image"
+            kernel.write_bytes(_KERNEL)
+            return Host(name, size, blob, bindable, guest, device, note, audited, kernel)
     return Host(name, size, blob, blob, guest, "", "no device of it can be bound")
 
 
@@ -131,7 +163,7 @@ def _configuration(blob: Path, viommu: Viommu, folder: Path) -> Path | None:
 
 def _candidates(blob: Path, viommu: Viommu, folder: Path) -> Iterator[tuple[str, Path, str]]:
     """Devices that may be bound, each with the host for that, and how it was changed."""
-    passable = viommu.run("list", "--passable", "--format", "json", "--host", blob)
+    passable = viommu.run("list", "--passable", "--format", "json", *_DEFAULT, "--host", blob)
     for master in json.loads(passable.stdout)["masters"]:
         yield master["path"], blob, ""
     # The devices of many a real board have their stream IDs from iommu-map, which Xen does not

@@ -13,8 +13,10 @@ from bench.measure import Subject, clean_environment
 
 BARE = "python -c pass"
 LIST, LIST_JSON, BIND = "viommu list", "viommu list --format json", "viommu bind"
-AUDIT = "viommu audit"
+AUDIT, ASSIGN, SYSTEM = "viommu audit", "viommu assign", "viommu system"
 PYLIBFDT, DTC, LOPPER = "pylibfdt", "dtc", "Lopper"
+# Above the registers of any board, as not every tree states its RAM.
+_RAM = "0x800000000000:0x40000000"
 WEST, WEST_BIND = "west --version", "west viommu-bind"
 
 
@@ -40,6 +42,15 @@ def on_host(host: Host, project: Path, lopper: Path | None, folder: Path) -> lis
     if host.audited:
         on = ("--host", host.bindable, "--profile", "xen")
         commands[AUDIT] = [viommu, "audit", *on, host.audited]
+    if host.device and host.kernel and dtc:
+        makes[ASSIGN] = folder / "assigned" / "xen.dtb"
+        commands[ASSIGN] = [
+            *(viommu, "assign", "--host", host.bindable, "--profile", "xen", host.device),
+            *("--kernel", host.kernel, "--ram", _RAM, "-o", folder / "assigned"),
+        ]
+    if host.system:
+        makes[SYSTEM] = folder / "system" / "system.json"
+        commands[SYSTEM] = [viommu, "system", host.system, "-o", folder / "system"]
     if host.device and lopper:
         # Its job in our words: the node of the device, with what it refers to, as a partial tree
         # for Xen.

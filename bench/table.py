@@ -10,10 +10,21 @@ from bench.environments import LOPPER as LOPPER_PACKAGE
 from bench.hosts import SIZES
 from bench.measure import Block, Measured, ratio
 from bench.results import OnHost, Results, growth, targets
-from bench.subjects import AUDIT, BARE, BIND, DTC, LIST, LIST_JSON, LOPPER, PYLIBFDT
+from bench.subjects import (
+    ASSIGN,
+    AUDIT,
+    BARE,
+    BIND,
+    DTC,
+    LIST,
+    LIST_JSON,
+    LOPPER,
+    PYLIBFDT,
+    SYSTEM,
+)
 
 SCHEMA = 1
-_SUBJECTS = (BARE, LIST, LIST_JSON, BIND, AUDIT, PYLIBFDT, DTC, LOPPER)
+_SUBJECTS = (BARE, LIST, LIST_JSON, BIND, ASSIGN, SYSTEM, AUDIT, PYLIBFDT, DTC, LOPPER)
 _WORDS = {True: "yes", False: "**no**", None: "not measured"}
 _ABOUT = {
     PYLIBFDT: "pylibfdt, the whole tree read",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import DEMO, Run, blob, environment, unmeasured
+from tests.system.guests import KERNEL
 from west_viommu import __version__
 
 
@@ -226,6 +227,23 @@ def test_bind_starts_without_what_only_others_need(tmp_path: Path) -> None:
     slow = {"yaml", "tempfile", "shutil", "random", "hashlib", "west", "jsonschema", "shlex"}
     host, guest = demo_blob(tmp_path), DEMO / "guest.overlay"
     assert not slow & imported_by("bind", "--host", host, guest, "-o", tmp_path / "out")
+
+
+MAC = "/soc@e0000000/ethernet@100000"
+
+
+def test_assign_and_audit_start_without_what_only_others_need(tmp_path: Path) -> None:
+    slow = {"yaml", "hashlib", "west", "jsonschema", "dataclasses", "json"}
+    on = ("--host", demo_blob(tmp_path), "--profile", "xen")
+    (tmp_path / "Image").write_bytes(KERNEL)
+    out = tmp_path / "out"
+    kernel = ("--kernel", tmp_path / "Image", "-o", out)
+    assert slow & imported_by("assign", *on, *kernel, "ethernet@100000") <= {"json"}
+    only_written = {"devicetree", "subprocess", "pathlib", "west_viommu.plan.partial"}
+    (tmp_path / "guest.cfg").write_text(
+        f'irqs = [ 88 ]\niomem = [ "e0100,1" ]\ndtdev = [ "{MAC}" ]\n'
+    )
+    assert not (slow | only_written) & imported_by("audit", *on, tmp_path / "guest.cfg")
 
 
 @pytest.mark.parametrize("command", [["list"], ["init"], ["system", "."], ["extract", "mac"]])

@@ -28,8 +28,7 @@ from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.sweep import Conflicts, conflicts
 from west_viommu.plan.planning import Planned, planned
 from west_viommu.system.between import between, once, shown
-from west_viommu.system.boot import together
-from west_viommu.system.judge import beyond_memory
+from west_viommu.system.judge import beyond_memory, together
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 from west_viommu.tree.node import Node, Tree, is_at_or_below, name_of, paths_above

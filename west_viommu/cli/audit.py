@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from west_viommu.api import read_host
 from west_viommu.audit.host import AuditedHost
 from west_viommu.audit.judge import audit_set
 from west_viommu.audit.records import SetDomain
@@ -18,7 +17,7 @@ from west_viommu.hypervisor.assignment import Terms
 from west_viommu.hypervisor.holdings import Holdings
 from west_viommu.read.sets import Sets, read_sets
 from west_viommu.read.settings import terms
-from west_viommu.read.tree import inventory_of
+from west_viommu.read.tree import inventory_of, read_host_tree
 from west_viommu.tree.node import Tree
 from west_viommu.write.audit_report import audit_json, audit_table
 
@@ -46,14 +45,19 @@ def run(options: Options, console: Console) -> int:
     agreed = terms(chosen)
     agreed = agreed._replace(permissions=(*agreed.permissions, *permissions))
     sets = read_sets(options.files, options.include, options.define)
-    host = read_host(name, options.include, options.define)
+
+    def host_of(tree: Tree) -> Host:
+        inventory = inventory_of(name, tree)
+        return Host(name, inventory.model, Devices(name, tree, inventory))
+
+    host = host_of(read_host_tree(name, options.include, options.define))
 
     def terms_of(domain: SetDomain) -> Terms:
         has_vpl011 = domain.name in sets.has_vpl011
         return agreed._replace(domain=agreed.domain | {"vpl011"}) if has_vpl011 else agreed
 
     def with_tree(tree: Tree) -> Host:
-        return host._replace(devices=Devices(name, tree, inventory_of(name, tree)))
+        return host._replace(devices=host_of(tree).devices)
 
     audited = audit_set(sets.domains, sets.marks, sets.memory, host, terms_of, with_tree)
     problems = bounded((*sets.problems, *audited.problems))

@@ -6,7 +6,7 @@ host.overlay, and judge the rest.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, first_few
 from west_viommu.guest.regions import Mapped, one_where_touching
@@ -35,7 +35,6 @@ from west_viommu.hypervisor.profile import Profile, Viommu
 from west_viommu.hypervisor.sweep import conflicts
 from west_viommu.plan.match import Identity, Matcher
 from west_viommu.plan.own_tree import clashes
-from west_viommu.plan.partial import PartialTree
 from west_viommu.plan.plan import (
     Plan,
     PlanCompatible,
@@ -52,6 +51,9 @@ from west_viommu.plan.plan import (
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.digest import digest
 from west_viommu.tree.node import Tree
+
+if TYPE_CHECKING:
+    from west_viommu.plan.partial import PartialTree
 
 # For one device, if viommu.yml allows several. Each has all of its streams.
 MOST_REQUESTS = 16

@@ -16,7 +16,6 @@ from west_viommu.hypervisor.assignment import Permission
 from west_viommu.names import DOMAIN_NAME, PLAN, is_profile_path
 from west_viommu.read.settings import permissions
 from west_viommu.read.sysbuild import images
-from west_viommu.read.yaml_reader import Hints, read_document
 from west_viommu.system.records import Load
 
 
@@ -122,6 +121,9 @@ class SystemFile(NamedTuple):
 
 def system_file(file: str) -> SystemFile:
     """Return the content of `file`. Raises Refused, with all mistakes in it."""
+    # Late, as assign has no system.yml, and yaml is slow to import.
+    from west_viommu.read.yaml_reader import Hints, read_document
+
     hints = Hints("check its path", "write what docs/formats.md shows")
     document = read_document(file, "system-file", hints)
     found = document.value

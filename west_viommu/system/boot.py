@@ -11,6 +11,7 @@ from west_viommu.diagnostics import Diagnostic, Where
 from west_viommu.host.devices import Devices, reserved
 from west_viommu.host.devices import ram as ram_of
 from west_viommu.plan.guest_tree import too_large
+from west_viommu.system.judge import together
 from west_viommu.system.kernels import Kernel
 from west_viommu.system.layout import ALIGNMENT, Layout, Module, layout, needed_memory
 from west_viommu.system.records import (
@@ -235,21 +236,3 @@ def _no_kernel(name: str, found: str, where: Where) -> Diagnostic:
         found=found,
         where=where,
     )
-
-
-def together(memory: Sequence[tuple[int, Where]], ram: Sequence[Region]) -> Iterator[Diagnostic]:
-    """Yield an error if the domains together have more `memory`, in MiB each, than the host
-    (allocate_memory() panics: "Failed to allocate requested domain memory").
-    """
-    total = sum(size for size, _ in memory)
-    there = sum(bank.size for bank in ram) >> _MIB
-    if ram and total > there:
-        _, where = max(memory, key=lambda each: each[0])
-        yield Diagnostic(
-            id="domain-limits",
-            what="the domains have more memory together than the host",
-            hint="give them less: Xen itself and dom0 need some of it as well",
-            expected=f"less than {there} MiB",
-            found=f"{total} MiB",
-            where=where,
-        )

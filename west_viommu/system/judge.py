@@ -28,6 +28,7 @@ from west_viommu.hypervisor.sweep import Conflicts, Mark, conflicts, routed
 from west_viommu.plan.plan import PlanRegion
 from west_viommu.system.between import Holder, between, once
 from west_viommu.system.records import Domain, Judged, Stays, SystemTerms, Unneeded
+from west_viommu.tree.addresses import Region
 from west_viommu.tree.interrupts import Intid
 
 # The hazards of one resource with two owners: a resource of another guest does not stay with the
@@ -278,6 +279,24 @@ def beyond_memory(name: str, memory: int, limit: int | None, where: Where) -> It
             hint="give it less memory, or map the device elsewhere (xen,reg)",
             expected=f"at most {limit >> 20} MiB",
             found=f"{memory} MiB",
+            where=where,
+        )
+
+
+def together(memory: Sequence[tuple[int, Where]], ram: Sequence[Region]) -> Iterator[Diagnostic]:
+    """Yield an error if the domains together have more `memory`, in MiB each, than the host
+    (allocate_memory() panics: "Failed to allocate requested domain memory").
+    """
+    total = sum(size for size, _ in memory)
+    there = sum(bank.size for bank in ram) >> 20
+    if ram and total > there:
+        _, where = max(memory, key=lambda each: each[0])
+        yield Diagnostic(
+            id="domain-limits",
+            what="the domains have more memory together than the host",
+            hint="give them less: Xen itself and dom0 need some of it as well",
+            expected=f"less than {there} MiB",
+            found=f"{total} MiB",
             where=where,
         )
 

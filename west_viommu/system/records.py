@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Where
 from west_viommu.hypervisor.assignment import Permission, Terms
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.hypervisor.sweep import Mark
 from west_viommu.plan.plan import Plan, PlanPermission
-from west_viommu.system.kernels import Kernel
 from west_viommu.tree.addresses import Region
+
+if TYPE_CHECKING:
+    from west_viommu.system.kernels import Kernel
 
 
 class Load(NamedTuple):

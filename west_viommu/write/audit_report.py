@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from west_viommu.audit.domain import SetDevice
@@ -25,6 +24,8 @@ def audit_table(audited: AuditedSet) -> str:
 
 def audit_json(audited: AuditedSet, profile: str) -> str:
     """Return the text of `viommu audit --format json`."""
+    import json
+
     document = {
         "schema": SCHEMA,
         "profile": profile,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -89,6 +88,8 @@ def _painted(text: str, colour: str) -> str:
 
 def json_line(severity: str, problem: Diagnostic) -> str:
     """Return the object of schemas/message.json."""
+    import json
+
     place = problem.where or Where("")
     return json.dumps(
         {
