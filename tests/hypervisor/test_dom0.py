@@ -103,6 +103,10 @@ def test_triggers_without_a_dom0() -> None:
         ("n { interrupts-extended = <0>; };", Step.LINES),
         ("n { interrupts = <0 990 4>; };", Step.ROUTES),
         ("n { interrupts = <0 990 4>; xen,passthrough; };", None),
+        # Xen sets the trigger of marked nodes too, and up to a PPI, without a bound.
+        ("n { interrupts = <0 992 4>; xen,passthrough; };", Step.LINES),
+        ("n { interrupts = <0 992 4>, <1 7 4>; };", Step.LINES),
+        ("n { interrupts = <1 7 4>, <0 992 4>; };", None),
         ("n { interrupts = <0 90 1>; };", Step.ROUTES),
         ("n { interrupts = <0 91 1>; };", None),
         ("n { iommus = <2 1>; };", Step.STREAMS),

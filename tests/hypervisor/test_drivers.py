@@ -179,3 +179,35 @@ def test_the_lines_of_a_gicv2m_frame(properties: str, expected: list[int]) -> No
     frame = f'v2m@5 {{ compatible = "arm,gic-v2m-frame"; reg = <5 1>; {properties} }}; its {{ }};'
     (found,) = v2m_frames(devices("", frame))
     assert (found.path, list(found.intids)) == ("/gic/v2m@5", expected)
+
+
+@pytest.mark.parametrize(
+    ("gic", "frame", "why"),
+    [
+        ("arm,gic-400", "reg = <5 1>;", ""),
+        ("arm,gic-400", "reg = <5 1>; arm,msi-base-spi = <64>; arm,msi-num-spis = <955>;", ""),
+        (
+            "arm,gic-400",
+            "reg = <5 1>; arm,msi-base-spi = <64>; arm,msi-num-spis = <956>;",
+            "a GICv2m frame with lines that are no SPIs",
+        ),
+        (
+            "arm,gic-400",
+            "reg = <5 1>; arm,msi-base-spi = <16>; arm,msi-num-spis = <4>;",
+            "a GICv2m frame with lines that are no SPIs",
+        ),
+        ("arm,gic-400", "", "a GICv2m frame without an address"),
+        ("arm,gic-400", 'status = "disabled";', "a GICv2m frame without an address"),
+        # The driver of GICv3 looks at no frame.
+        ("arm,gic-v3", "", ""),
+    ],
+)
+def test_a_frame_for_which_xen_stops(gic: str, frame: str, why: str) -> None:
+    body = GIC.replace("arm,gic-400", gic) % f'v {{ compatible = "arm,gic-v2m-frame"; {frame} }};'
+    host = tree(body)
+    found = Devices("host.dts", host, inventory(host)[0])
+    faults = probed(found, profile("xen", None)).faults
+    assert [fault.what for fault in faults.values()] == (
+        [f"Xen stops at boot for /gic/v: {why}"] if why else []
+    )
+    assert bool(list(v2m_frames(found))) is (gic == "arm,gic-400")

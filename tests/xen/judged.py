@@ -353,7 +353,8 @@ def _is_listed_elsewhere(pair: Pair) -> bool:
     for, on one SMMU.
     """
     asked = set(pair.wanted)
-    owners: dict[tuple[int, int], set[bool]] = {}
+    widths = {node.cell("phandle", 0): node.cell("#iommu-cells", 1) for node in pair.host.below()}
+    listed: dict[bool, list[tuple[int, int, int]]] = {True: [], False: []}
     for node in pair.host.below():
         is_asked = node.path in asked
         is_enabled = node.strings("status")[:1] in USED
@@ -362,9 +363,15 @@ def _is_listed_elsewhere(pair: Pair) -> bool:
             phandle, *values = values
             # Neither a gap nor a reference at the end of the list has an ID.
             if phandle not in (0, 0xFFFFFFFF) and values:
-                owners.setdefault((phandle, values[0]), set()).add(is_asked)
-                values = values[1:]
-    return any(len(who) == 2 for who in owners.values())
+                width = widths.get(phandle, 1)
+                mask = values[1] if width == 2 and len(values) > 1 else 0
+                listed[is_asked].append((phandle, values[0], mask))
+                values = values[width:]
+    return any(
+        mine[0] == theirs[0] and not (mine[1] ^ theirs[1]) & ~(mine[2] | theirs[2])
+        for mine in listed[True]
+        for theirs in listed[False]
+    )
 
 
 def _has_protected_child(pair: Pair) -> bool:

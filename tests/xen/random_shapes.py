@@ -120,7 +120,9 @@ def _masks(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
 
 def _old_binding(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
     """Put masters into mmu-masters, in place of iommus or beside it."""
-    masters, smmus = _masters(host), _iommus(host)
+    # An entry has at most 16 IDs.
+    masters = [node for node in _masters(host) if len(_entries(host, node)) <= 16]
+    smmus = _iommus(host)
     if not masters or not smmus:
         return guest
     smmu = rng.choice(smmus)

@@ -124,7 +124,7 @@ def _v2m_frames(host: Host) -> Iterator[tuple[Node, Span, range]]:
         except NoAddress:
             spans = []
         if not spans:
-            raise Stops("panic", "GICv2: Cannot find a valid v2m frame address")
+            raise Stops("panic", f"GICv2: Cannot find a valid v2m frame address: {frame.path}")
         base, count = frame.cell("arm,msi-base-spi", 0), frame.cell("arm,msi-num-spis", 0)
         if base and count and (base < FIRST_V2M or base + count > LAST_V2M):
             raise Stops("panic", f"GICv2: {base} and {count} more are no v2m SPIs ({frame.path})")

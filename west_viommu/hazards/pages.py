@@ -149,18 +149,25 @@ def _of_reserved(ownership: Ownership) -> Found:
 
 def owned_page(ownership: Ownership) -> Found:
     """Find registers on a page of a device that the hypervisor itself drives."""
+    lines: dict[str, str] = {}
     for conflict in ownership.conflicts.pages:
         kind = ownership.holdings.role(conflict.other)
         if conflict.standing is Standing.OWN and kind not in (MEMORY, RESERVED):
+            is_window = _is_of_window(conflict, ownership)
+            if is_window and conflict.node not in lines:
+                # Of the first window with such a page.
+                lines[conflict.node] = _part_of_window(conflict, ownership)
+            line = lines.get(conflict.node, "")
             yield (
                 conflict.node,
                 Diagnostic(
                     what=f"a page of {conflict.host} has registers of {conflict.other}, {kind}",
                     hint="the guest could reach what Xen itself relies on: "
                     + (
-                        "give it a part of the window alone, by xen,reg, or leave the bridge to "
-                        "the host"
-                        if _is_of_window(conflict, ownership)
+                        "give it a part of the window alone, "
+                        + (f"such as {line} " if line else "by xen,reg, ")
+                        + "or leave the bridge to the host"
+                        if is_window
                         else "leave this region out of reg, or the device to the host"
                     ),
                     prop="reg",
@@ -168,6 +175,33 @@ def owned_page(ownership: Ownership) -> Found:
                     found=str(_region(conflict)),
                 ),
             )
+
+
+def _part_of_window(conflict: Conflict, ownership: Ownership) -> str:
+    """Return `xen,reg` for the registers of a bridge and the largest part of a window with nothing
+    in it that another holder has; "" if there is no such part.
+    """
+    assigned = next(each for each in ownership.assigned if each.node == conflict.node)
+    request, holdings = assigned.request, ownership.holdings
+    common = _region(conflict)
+    windows = (in_pages(each) for each in holdings.windows(conflict.host) if each.overlaps(common))
+    window = next(windows)
+    if ownership.paper is None or request is None or request.mapped:
+        return ""
+    there = (
+        in_pages(Region.between(claim.first, claim.last))
+        for claim in holdings.all_pages()
+        if not is_at_or_below(claim.path, conflict.host)
+        and holdings.standing(claim.path) is not Standing.NOBODY
+    )
+    free, base = [], window.base
+    for taken in sorted(each for each in there if each.overlaps(window)):
+        free.append(Region(base, max(0, taken.base - base)))
+        base = max(base, taken.end)
+    free.append(Region(base, max(0, window.end - base)))
+    part = max(free, key=lambda each: each.size)
+    own = [in_pages(region) for region in assigned.device.regions if region and region.size]
+    return ownership.paper.mapped(request.path, [*own, part]) if part.size else ""
 
 
 def shared_page(ownership: Ownership) -> Found:

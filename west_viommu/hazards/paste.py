@@ -81,6 +81,25 @@ class Paper(NamedTuple):
             triples[f"<{' '.join(cells)}>"] = None
         return f"reg = {', '.join(regs)}; xen,reg = {', '.join(triples)};"
 
+    def mapped(self, path: str, pages: Sequence[Region]) -> str:
+        """Return `xen,reg` of the guest's node at `path` that maps `pages` at their own addresses;
+        "" if they do not fit the cells of its bus.
+        """
+        bus = self.guest.tree.node(path.rpartition("/")[0])
+        try:
+            address, size = bus_cells(bus) if bus else (0, 0)
+        except TreeError:
+            return ""
+        if not all(
+            p.end >> _CELL_BITS * address == 0 == p.size >> _CELL_BITS * size for p in pages
+        ):
+            return ""
+        triples = (
+            " ".join((*_cells(p.base, address), *_cells(p.size, size), *_cells(p.base, address)))
+            for p in pages
+        )
+        return f"xen,reg = {', '.join(f'<{triple}>' for triple in triples)};"
+
     def interrupts(self, device: Device) -> str:
         """Return `interrupts` for the interrupts of `device`, as the guest's GIC has them; "" if it
         has no interrupts.

@@ -32,6 +32,8 @@ from west_viommu.tree.node import Node
 _EDGE = 1
 # create_dom0(): min(gic_number_lines(), 992).
 _LINES_OF_DOM0 = 992
+# NR_IRQS.
+_LINES_OF_XEN = 1024
 
 
 class TriggerClash(NamedTuple):
@@ -150,6 +152,8 @@ def stops(
     of_xen = {intid: path for path, intid, _ in holdings.lines_of_xen}
     for node, is_left_out in holdings.nodes_of_dom0():
         if is_left_out and node.path not in by_path:
+            if beyond := _unknown_line(holdings, node):
+                yield beyond
             continue
         is_marked = node.path in marks or "xen,passthrough" in node.properties
         stop = (
@@ -159,6 +163,18 @@ def stops(
         )
         if stop:
             yield stop
+
+
+def _unknown_line(holdings: Holdings, node: Node) -> Stop | None:
+    """Return the fault of a line for which Xen has no descriptor (irq_desc[]): it sets the trigger
+    all the same, of marked nodes too, up to a PPI, because of which it leaves a node out.
+    """
+    for intid in holdings.lines(node):
+        if FIRST_PPI <= intid < FIRST_SPI:
+            return None
+        if intid >= _LINES_OF_XEN:
+            return Stop(Step.LINES, node.path, f"INTID {intid}, beyond the lines that Xen knows")
+    return None
 
 
 def _of_lines(
@@ -173,6 +189,8 @@ def _of_lines(
     if clash:
         found = f"INTID {clash.intid}, with another trigger than {clash.first_path}"
         return Stop(Step.LINES, node.path, found, clash.first_path)
+    if beyond := _unknown_line(holdings, node):
+        return beyond
     for intid in holdings.lines(node) if of_xen is not None else ():
         if intid >= _LINES_OF_DOM0:
             return Stop(Step.ROUTES, node.path, f"INTID {intid}, beyond those of dom0")

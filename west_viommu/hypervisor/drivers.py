@@ -17,7 +17,7 @@ from west_viommu.hypervisor.lines import lines
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.tree.addresses import Region
 from west_viommu.tree.cells import TreeError
-from west_viommu.tree.interrupts import FIRST_SPI, LAST_SPI
+from west_viommu.tree.interrupts import FIRST_SPI, GICV3, LAST_SPI
 from west_viommu.tree.node import Node
 
 SMMUV3, SMMUV2, IPMMU = "SMMUv3", "SMMUv2", "IPMMU"
@@ -93,6 +93,10 @@ def probed(devices: Devices, profile: Profile) -> Iommus:
     late: list[str] = []
     registered: set[str] = set()
     bits = _MOST_BITS
+    for frame in _frames(devices) if profile.toolstacks else ():
+        fault = _of_frame(devices, frame)
+        if fault:
+            faults[frame.path] = fault
     for node in devices.tree.nodes() if profile.toolstacks else ():
         name = _tried(node, profile)
         if name == IPMMU and MAIN in node.properties:
@@ -191,12 +195,40 @@ def v2m_frames(devices: Devices) -> Iterator[Frame]:
     arm,msi-num-spis, if neither is 0; gicv2_map_hwdom_extra_mappings() routes all of them to dom0
     as edge (4.17 to 4.22).
     """
+    for child in _frames(devices):
+        first, count = _stated_lines(child)
+        stated = range(first, min(first + count, LAST_SPI + 1)) if first and count else range(0)
+        yield Frame(child.path, stated if first >= FIRST_SPI else range(0))
+
+
+def _stated_lines(frame: Node) -> tuple[int, int]:
+    """Return the first line of a frame, and their number; 0 for a property that is not there."""
+    return _u32(frame, "arm,msi-base-spi"), _u32(frame, "arm,msi-num-spis")
+
+
+def _of_frame(devices: Devices, frame: Node) -> Diagnostic | None:
+    """Return the fault for which gicv2_extension_dt_init() or gicv2_add_v2m_frame_to_list()
+    panics.
+    """
+    hint = "correct the frame in the host tree, or remove it: its status does not count"
+    regions = devices.index.regions(frame)
+    if not regions or regions[0] is None:
+        expected = "reg, and `ranges` on each bus above it"
+        return _stopped(frame.path, "a GICv2m frame without an address", expected, hint=hint)
+    first, count = _stated_lines(frame)
+    if first and count and (first < FIRST_SPI or first + count > LAST_SPI):
+        why, found = "a GICv2m frame with lines that are no SPIs", f"{first} and {count - 1} more"
+        return _stopped(frame.path, why, f"INTIDs {FIRST_SPI} to {LAST_SPI - 1}", found, hint)
+    return None
+
+
+def _frames(devices: Devices) -> Iterator[Node]:
+    """Yield the nodes of the frames: a GICv3 has none for Xen."""
     gic = devices.index.gic
-    for child in gic.children if gic else ():
-        if "arm,gic-v2m-frame" in child.compatible_for_xen:
-            first, count = (_u32(child, f"arm,msi-{name}") for name in ("base-spi", "num-spis"))
-            stated = range(first, min(first + count, LAST_SPI + 1)) if first and count else range(0)
-            yield Frame(child.path, stated if first >= FIRST_SPI else range(0))
+    if gic and GICV3 not in gic.compatible_for_xen:
+        for child in gic.children:
+            if "arm,gic-v2m-frame" in child.compatible_for_xen:
+                yield child
 
 
 def _tried(node: Node, profile: Profile) -> str:
@@ -222,13 +254,18 @@ def _fault(devices: Devices, node: Node, name: str) -> Diagnostic | None:
     return _of_smmuv2(node, count) if name == SMMUV2 else _of_ipmmu(node.path, count)
 
 
-def _stopped(path: str, why: str, expected: str, found: str = "") -> Diagnostic:
+_CORRECT = "correct the node of the IOMMU in the host tree, or disable it"
+
+
+def _stopped(
+    path: str, why: str, expected: str, found: str = "", hint: str = _CORRECT
+) -> Diagnostic:
     """Return the fault of an IOMMU for which the probe fails with an error other than -ENODEV, so
     that Xen stops (iommu_hardware_setup(), "Couldn't configure correctly all the IOMMUs").
     """
     return Diagnostic(
         what=f"Xen stops at boot for {path}: {why}",
-        hint="correct the node of the IOMMU in the host tree, or disable it",
+        hint=hint,
         prop="iommus",
         expected=expected,
         found=found,
