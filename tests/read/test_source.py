@@ -108,6 +108,7 @@ NODE = "/dts-v1/;\n/ { a { %s };\n};\n"
     [
         ("c = “x”;", 2, "a value in quotes of another kind", 'write it in double quotes: "..."'),
         ("c = 'x';", 2, "a value in quotes of another kind", 'write it in double quotes: "..."'),
+        ("c = 'xyz';", 2, "a value in quotes of another kind", 'write it in double quotes: "..."'),
         ("# my\nb;", 2, "# does not begin a comment here", "write /* comment */ or // comment"),
         (
             'c = "x",;',
@@ -155,6 +156,13 @@ def test_a_frequent_mistake_in_source(inside: str, line: int, what: str, hint: s
     message, _, hinted = refusal(NODE % inside).partition("\nhint: ")
     assert message.splitlines()[0] == f"guest0.dts:{line}: error: [malformed] {what}"
     assert hint in (hinted, None)
+
+
+def test_a_file_that_is_no_devicetree() -> None:
+    assert refusal('name = "domU"\nmemory = 512\n') == (
+        "guest0.dts:1: error: [malformed] expected '/' or label reference (&foo)\n"
+        "hint: write `/ { };` or `&label { };`; or is this no devicetree?"
+    )
 
 
 def test_no_preprocessor(monkeypatch: pytest.MonkeyPatch) -> None:

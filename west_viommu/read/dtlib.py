@@ -285,6 +285,8 @@ def _mistake(said: str, before: str, rest: str) -> str:
         if first in _QUOTES:
             return "a value in quotes of another kind"
         return 'a value that is neither a "string" nor in < > nor in [ ]'
+    if said.startswith("character literals"):
+        return "a value in quotes of another kind"
     if said.startswith("expected ';' or ','") and _LONG_STRING.search(before):
         return "a string that is not closed"
     if said.startswith("expected '{'") and last == "#":

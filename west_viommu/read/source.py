@@ -67,6 +67,7 @@ _HINTS = {
     "expected '/dts-v1/;'": "give the base .dts before its overlays",
     "expected ';'": "is a ; missing behind what stands before this? Else correct this line",
     "appears on": "give one of the two nodes another label; or remove it, if it is a copy",
+    "label reference (&foo)": "write `/ { };` or `&label { };`; or is this no devicetree?",
     "expected": "correct this line, or the end of the one before it",
 }
 # One message names at most this many labels.
