@@ -247,6 +247,19 @@ def test_assign_and_audit_start_without_what_only_others_need(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("command", [["list"], ["init"], ["system", "."], ["extract", "mac"]])
+def test_a_profile_of_the_environment_that_there_is_none_of(
+    command: list[str], viommu: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIOMMU_PROFILE", "xen-rcf")
+    outcome = viommu(*command, "--host", DEMO / "host.dts")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err.startswith(
+        "error: [malformed] the environment variable VIOMMU_PROFILE names no profile (expected "
+    )
+    assert outcome.err.endswith(", found xen-rcf)\nhint: did you mean xen-rfc?\n")
+
+
+@pytest.mark.parametrize("command", [["list"], ["init"], ["system", "."], ["extract", "mac"]])
 def test_a_host_of_the_environment_that_is_not_there(
     command: list[str], viommu: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

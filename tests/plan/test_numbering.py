@@ -54,7 +54,7 @@ class Placed(NamedTuple):
 
 
 def _specs(children: st.SearchStrategy[Spec] | None) -> st.SearchStrategy[Spec]:
-    hows = st.sampled_from(("ids", "path", "both", "last", "repeated"))
+    hows = st.sampled_from(("ids", "path", "both", "last"))
     return st.builds(
         Spec,
         request=st.none() | st.builds(Asking, streams=st.integers(1, 3), how=hows),
@@ -78,7 +78,7 @@ def placed(specs: Sequence[Spec]) -> list[Placed]:
             # Unique on the host, and in no order.
             own = tuple(0x10 + 0x10 * (number * 37 % 512) + i for i in range(streams))
             how = spec.request.how if spec.request else ""
-            ids = {"last": own[-1:], "repeated": own + own[:1]}.get(how, own)
+            ids = own[-1:] if how == "last" else own
             path = f"{parent}/n{number}"
             enabled = is_on and not spec.is_disabled
             result.append(Placed(spec, path, number, own, ids, enabled and bool(own)))

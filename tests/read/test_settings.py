@@ -102,12 +102,13 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
         ),
         (
             ["profile: 3"],
-            "{file}:1: error: [malformed] profile is not text (found 3)\nhint: quote the value",
+            "{file}:1: error: [malformed] profile is not text (found 3)\n"
+            'hint: quote the value: "3"',
         ),
         (
             ["xen-version: 4.20"],
             "{file}:1: error: [malformed] xen-version is not text (found 4.20)\n"
-            "hint: quote the value",
+            'hint: quote the value: "4.20"',
         ),
         (
             ["cpus: 0"],

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from west_viommu.cli.console import Console
-from west_viommu.cli.run import named_host
+from west_viommu.cli.run import named_host, named_profile
 from west_viommu.diagnostics import refusal
 from west_viommu.hypervisor.profile import Profile
 from west_viommu.names import DOMAIN, PROFILES, SCHEMAS, is_profile_path
@@ -41,7 +41,7 @@ def run(options: Options, console: Console) -> None:
     host = named_host(options.host)
     if host:
         inventory_of(host, read_host_tree(host))
-    chosen = options.profile or os.environ.get("VIOMMU_PROFILE")
+    chosen = named_profile(options.profile)
     profile(chosen, None)
     profiles = [profile(name, None) for name in PROFILES]
     text = _text(
@@ -147,10 +147,10 @@ def _text(host: str | None, profiles: Sequence[Profile], chosen: str | None, sch
         "# Registers that a device's driver needs besides those of its host node, and what for",
         "# (`viommu explain region-mismatch`).",
         "# regions:",
-        '#   - {device: "/path/of/host/node", region: [0xff5e0050, 0x4], reason: "..."}',
+        '#   - {device: "/path/of/host/node", region: [0xff5e0050, 0x4], reason: "what for"}',
         "",
         "# Hazards that you take, each for one device, and why (`viommu explain`).",
         "# allow:",
-        '#   - {hazard: shared-page, device: "/path/of/host/node", reason: "..."}',
+        '#   - {hazard: shared-page, device: "/path/of/host/node", reason: "why"}',
     ]
     return "".join(f"{line}\n" for line in lines)

@@ -11,8 +11,8 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from west_viommu.cli.console import NO_FORM, Console, named_by, silence_stdout, tell
-from west_viommu.diagnostics import Refused, refusal
-from west_viommu.names import MESSAGE_FORMS
+from west_viommu.diagnostics import Refused, meant, refusal
+from west_viommu.names import MESSAGE_FORMS, PROFILES, is_profile_path
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -180,6 +180,18 @@ def named_host(option: str | None) -> str | None:
     return host
 
 
+def named_profile(option: str | None) -> str | None:
+    """Return the profile that the option --profile names, or else the environment. Raises Refused
+    if the variable names none.
+    """
+    name = option or os.environ.get("VIOMMU_PROFILE")
+    if name and not option and name not in PROFILES and not is_profile_path(name):
+        what = "the environment variable VIOMMU_PROFILE names no profile"
+        hint = meant(name, PROFILES, "`viommu profiles` lists those that are shipped")
+        raise refusal("malformed", what, hint, expected=" or ".join(PROFILES), found=name)
+    return name or None
+
+
 def chosen_by(
     options: HostOptions, app: str, vsid: str | None = None, build: str | None = None
 ) -> Settings:
@@ -196,7 +208,7 @@ def chosen_by(
         host = host_given_to(build, app)
     wanted = {
         "host": host,
-        "profile": options.profile or os.environ.get("VIOMMU_PROFILE"),
+        "profile": named_profile(options.profile),
         "vsid": vsid,
         "xen_version": options.xen_version,
     }

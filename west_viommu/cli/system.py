@@ -21,7 +21,7 @@ from west_viommu.api_system import (
     system_of,
 )
 from west_viommu.cli.console import Console, tell
-from west_viommu.cli.run import UsageError, named_host, or_is_host, ram_of
+from west_viommu.cli.run import UsageError, named_host, named_profile, or_is_host, ram_of
 from west_viommu.diagnostics import Diagnostic, Refused, Where
 from west_viommu.names import SYSTEM, SYSTEM_FOLDER
 from west_viommu.read.plain_file import content
@@ -137,7 +137,7 @@ def _read(options: Options) -> System:
     ram = tuple(map(ram_of, options.ram))
     files, folders = _files_and_folders(options.systems)
     host = named_host(options.host)
-    profile = options.profile or os.environ.get("VIOMMU_PROFILE")
+    profile = named_profile(options.profile)
     if files:
         found = read_system(files[0], host, profile, options.include, options.define)
         return found._replace(ram=ram)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from west_viommu.diagnostics import Diagnostic, Severity
+from west_viommu.diagnostics import Diagnostic, Severity, close_matches
 from west_viommu.guest.entries import STREAM_IDS
 from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree, is_below_passthrough
 from west_viommu.tree.cells import TreeError
@@ -91,7 +91,8 @@ def malformed(guest: GuestTree, error: TreeError, node: Node) -> Diagnostic:
         "interrupts": "write <GIC_SPI number IRQ_TYPE_LEVEL IRQ_DEFAULT_PRIORITY>, as Zephyr has it"
         if is_zephyr
         else "write <0 number flags>; or give the .dts of the guest's GIC as well",
-        "interrupt-parent": "refer to the guest's own controller: interrupt-parent = <&gic>",
+        "interrupt-parent": "refer to the guest's own controller: interrupt-parent = <&gic>; if "
+        "its label is another, give the base .dts first",
         "interrupts-extended": "write `interrupts`, for the guest's GIC",
     }
     hint = hints.get(wrong.prop, "correct the property")
@@ -128,6 +129,8 @@ def misplaced(guest: GuestTree, node: Node) -> Iterator[Diagnostic]:
         hint = f"move the node below {PASSTHROUGH}"
         if node.path == PASSTHROUGH:
             hint = f"give each device a node of its own below {PASSTHROUGH}, and move {prop} there"
+        elif close_matches(top := node.path.split("/")[1], [PASSTHROUGH[1:]]):
+            hint = f"rename /{top} to {PASSTHROUGH}, the name that Xen looks for"
         elif node.path.startswith(BASE):
             hint += f"; in an overlay, write &{{{PASSTHROUGH}}} {{ ... }} or the full path"
         yield Diagnostic(

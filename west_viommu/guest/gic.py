@@ -142,6 +142,7 @@ def specifiers(
         if gic.path is None:
             expected += ", as the tree has no GIC that says otherwise"
     else:
+        _check_parent(guest, node)
         controller = interrupt_parent(guest.tree, node)
         if controller is None:
             return ()
@@ -150,6 +151,29 @@ def specifiers(
         expected = f"entries of {width} cells, as {controller.path} says"
     values = rows(node.properties["interrupts"], width, node.path, "interrupts", what, expected)
     return tuple(Specifier(controller, numbers) for numbers in values)
+
+
+def _check_parent(guest: GuestTree, node: Node) -> None:
+    """Raise TreeError if the interrupt-parent of `node` is a label of a base tree that is not
+    given: the node that stands in for it passes interrupts on to the GIC; the base's may not.
+    """
+    for current in guest.tree.lineage(node):
+        phandle = current.number("interrupt-parent", 0)
+        if phandle:
+            named = guest.tree.with_phandle(phandle)
+            if (
+                named
+                and named.path.startswith(BASE)
+                and "interrupt-controller" not in named.properties
+            ):
+                raise TreeError(
+                    "this label of the base tree, which is not given, is not known to be a GIC",
+                    current.path,
+                    "interrupt-parent",
+                    f"{BASE}/gic",
+                    named.path,
+                )
+            return
 
 
 def is_nexus(node: Node) -> bool:

@@ -24,10 +24,10 @@ def problem(
     guest: GuestTree,
     severity: Severity = Severity.ERROR,
 ) -> Diagnostic:
-    """Return the diagnostic of `finding` for the guest node at `path`, at its place: the property
-    it names, else a property of the request.
+    """Return the diagnostic of `finding` for the guest node at `path`, at its own place, or at that
+    of the property it names, else of a property of the request.
     """
-    place = None
+    place = finding.where
     for prop in (finding.prop, "iommus", "xen,path", ""):
         place = place or guest.locate(path, prop)
     return finding._replace(id=hazard, node=path, where=place, severity=severity)

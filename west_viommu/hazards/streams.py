@@ -32,20 +32,20 @@ def not_numbered(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnosti
         return
     if streams is None and ownership.profile.policy == "explicit":
         count = len(assigned.ids)
+        entry = next((e for e in ownership.terms.explicit if e.device in assigned.names), None)
+        # One mapping for all devices: a second key would appear twice.
+        numbers = ", ".join(
+            f'"{each.host}": [{", ".join(f"{stream_id:#x}" for stream_id in each.ids)}]'
+            for each in (ownership.assigned if entry is None else [assigned])
+            if each.ids
+        )
         yield Diagnostic(
             what=f"the policy explicit needs {counted(count, 'stream ID')} for {assigned.host}",
-            hint=f'write into viommu.yml: vsids: {{"{assigned.host}": '
-            f"[{', '.join(f'{stream_id:#x}' for stream_id in assigned.ids)}]}}",
+            hint=f"write into viommu.yml: vsids: {{{numbers}}}",
             prop="iommus",
             expected=counted(count, "ID"),
-            found=next(
-                (
-                    counted(len(e.ids), "ID")
-                    for e in ownership.terms.explicit
-                    if e.device in assigned.names
-                ),
-                "none",
-            ),
+            found=counted(len(entry.ids), "ID") if entry else "none",
+            where=entry.where if entry else None,
         )
     else:
         yield Diagnostic(

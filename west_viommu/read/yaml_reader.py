@@ -297,8 +297,9 @@ class _Reader:
         expected = schema.get("expected", "")
         if kind == "integer" and not expected and "maximum" in schema:
             expected = f"{schema.get('minimum', 0)} to {schema['maximum']}"
-        if kind == "string" and not isinstance(node, yaml.ScalarNode):
-            hint = "write a single value"
+        if kind == "string":
+            is_single = isinstance(node, yaml.ScalarNode)
+            hint = f'quote the value: "{found}"' if is_single else "write a single value"
         if kind == "object":
             hint = schema.get("hint", hint)
         self._wrong(node, (what or of_type).format(key=key), hint, expected, found)

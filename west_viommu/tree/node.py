@@ -64,8 +64,9 @@ class Node(NamedTuple):
         """The compatible strings in lower case, as Xen compares them without regard to case
         (dt_compat_cmp() is strcasecmp(), 4.17 to 4.22); () if they are malformed.
         """
+        value = self.properties.get("compatible")
         try:
-            return strings(self.properties.get("compatible", b"").lower(), self.path, "compatible")
+            return strings(value.lower(), self.path, "compatible") if value else ()
         except TreeError:
             return ()
 
