@@ -540,7 +540,7 @@ def test_a_plan_of_another_form(key: str, value: object, says: str, viommu: Run)
         (b"\xd0\x0d\xfe\xed", "not a valid devicetree blob: the header is cut off"),
         (b"\x89PNG\0", "neither a devicetree blob nor devicetree source"),
         (b"\x7fELF\0\0", "this is a program (ELF), not a devicetree"),
-        (b"/dts-v1/; / {", "error: [malformed] expected node name, property name, or '}'"),
+        (b"/dts-v1/; / {", "error: [malformed] the source ends inside a node or a value"),
         (b"/dts-v1/; / { x = <&nobody>; };", "&nobody is a label that the tree does not have"),
         (b"/dts-v1/; / { x { phandle = <1 2>; }; };", "phandle"),
         (b'/dts-v1/;\n#include "none.h"\n', "none.h"),

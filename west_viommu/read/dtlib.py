@@ -44,6 +44,7 @@ _NUMBER = re.compile(r"\b[0-9][0-9A-Za-z]*$")
 _LONG_STRING = re.compile(r'"[^"]*\n[^"]*"\s*$')
 _QUOTES = "\u201c\u201d\u2018\u2019'`"
 END = "the source ends inside a node or a value"
+UNCLOSED = "the node before this is not closed"
 # dtlib needs one second for the largest sources of real boards.
 MOST_SECONDS = 20.0
 # Exceptions of dtlib's and edtlib's code over unforeseen text: 08, a number of 5,000 digits, a
@@ -292,7 +293,7 @@ def _mistake(said: str, before: str, rest: str) -> str:
     if said.startswith("expected '{'") and last == "#":
         return "# does not begin a comment here"
     if said.startswith("expected node name") and first in "/&":
-        return "the node before this is not closed"
+        return UNCLOSED
     if said.startswith("expected '/' or label") and first == "}":
         return "there is a } too many before this, or here"
     return said

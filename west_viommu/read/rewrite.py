@@ -32,7 +32,7 @@ _GIC_OF_BASE = (
 _BUS_OF_BASE = "#address-cells = <2>; #size-cells = <2>; ranges;"
 # Labels that a base has for a known node.
 KNOWN = {"passthrough": PASSTHROUGH}
-_BASE_NAME = "the base tree that is not given"
+BASE_NAME = "the base tree that is not given"
 MACROS_OF_BASE = {
     "GIC_SPI": "0x0",
     "GIC_PPI": "0x1",
@@ -74,7 +74,7 @@ def base(labels: Iterable[str], gic_cells: int) -> str:
 
 def prelude(outline: Outline, gic_cells: int) -> str:
     """Return a base tree for overlays: `_ROOT_OF_BASE`, and every node that they refer to."""
-    text = f"{line_marker(_BASE_NAME, 1)}\n/dts-v1/; / {{ {_ROOT_OF_BASE} }};\n"
+    text = f"{line_marker(BASE_NAME, 1)}\n/dts-v1/; / {{ {_ROOT_OF_BASE} }};\n"
     labels = outline.open_labels
     if "gic" not in outline.labels and "gic" not in labels:
         labels.append("gic")

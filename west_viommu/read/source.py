@@ -19,7 +19,7 @@ from west_viommu.guest.source import BASE, GuestTree, is_below_passthrough, link
 from west_viommu.names import OVERLAY, VSMMU_LABEL
 from west_viommu.read.decompiled import META, Fills, source_of
 from west_viommu.read.dtb import DtbError, tree_from_dtb
-from west_viommu.read.dtlib import END, bounded_dt, dtlib, references
+from west_viommu.read.dtlib import END, UNCLOSED, bounded_dt, dtlib, references
 from west_viommu.read.outline import Outline
 from west_viommu.read.plain_file import content
 from west_viommu.read.preprocess import (
@@ -33,6 +33,7 @@ from west_viommu.read.preprocess import (
 )
 from west_viommu.read.programs import scratch_path
 from west_viommu.read.rewrite import (
+    BASE_NAME,
     KNOWN,
     about_macro,
     as_overlay,
@@ -292,7 +293,7 @@ def _end(text: str, otherwise: Where) -> Where:
     """Return the last line of the source in `text`, which has line markers."""
     markers = [*MARKER.finditer(text), None]
     for marker, following in reversed([*zip(markers, markers[1:], strict=False)]):
-        if marker and not marker[2].startswith("<"):
+        if marker and not marker[2].startswith(("<", BASE_NAME)):
             of_file = text[marker.end() + 1 : following.start() if following else len(text)]
             return Where(unescaped(marker[2]), int(marker[1]) + of_file.rstrip().count("\n"))
     return otherwise
@@ -306,7 +307,7 @@ def _dtlib_problem(message: str, name: str, outline: Outline, text: str) -> Diag
     else:
         nodes = (outline.where(path) for path in re.findall(_NODE_PATH, message))
         what, where = message, next((place for place in nodes if place), Where(name))
-    if what == END or where.file.startswith("<"):
+    if what == END or (what == UNCLOSED and where.file.startswith("<")):
         # What follows the user's source: nothing, or the nodes of the base tree.
         where = _end(text, where)
     hint = next((hint for words, hint in _HINTS.items() if words in what), "correct the source")
