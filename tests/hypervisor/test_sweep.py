@@ -5,44 +5,25 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support import tree
-from west_viommu.guest.regions import Mapped
-from west_viommu.host.devices import Devices
-from west_viommu.host.inventory import inventory
-from west_viommu.hypervisor.assignment import Assigned
+from tests.hypervisor.holders import BUS, devices_of, holder, raw
+from west_viommu.hypervisor.assignment import RawMapping
 from west_viommu.hypervisor.holdings import Holdings
-from west_viommu.hypervisor.pages import in_pages
 from west_viommu.hypervisor.profile import Profile
-from west_viommu.hypervisor.sweep import Conflict, Conflicts, conflicts, conflicts_of_each
+from west_viommu.hypervisor.sweep import (
+    Conflict,
+    Conflicts,
+    conflicts,
+    conflicts_of_each,
+    routed,
+)
 from west_viommu.read.profiles import profile
 
 DEFAULT = profile(None, None)
 
-BASE = """interrupt-parent = <9>; #address-cells = <1>; #size-cells = <1>;
-    gic { compatible = "arm,gic-v3"; interrupt-controller; #interrupt-cells = <3>; phandle = <9>; };
-    one { compatible = "arm,smmu-v3"; #iommu-cells = <1>; phandle = <1>; };
-    two { compatible = "arm,smmu-v3"; #iommu-cells = <1>; phandle = <2>; };"""
-BUS = "#address-cells = <1>; #size-cells = <1>; ranges;"
-
 
 def found(body: str, *nodes: str, alone: bool = False, profile: Profile = DEFAULT) -> Conflicts:
-    host = tree(f"{BASE} {body}")
-    devices = Devices("host.dts", host, inventory(host)[0])
-    assigned = []
-    for path in nodes:
-        device = devices.device(path)
-        assert device
-        regions = [in_pages(region) for region in device.regions if region and region.size]
-        each = Assigned(
-            guest="",
-            node=path if alone else f"/passthrough{path}",
-            device=device,
-            pages=tuple(Mapped(region, region) for region in regions),
-            intids=(),
-            ids=(),
-            streams=(),
-        )
-        assigned.append(each)
+    devices = devices_of(body)
+    assigned = [holder(devices, path, path if alone else f"/passthrough{path}") for path in nodes]
     holdings = Holdings(devices, profile)
     search = conflicts_of_each if alone else conflicts
     return search(assigned, holdings)
@@ -250,3 +231,130 @@ def test_a_line_that_a_function_behind_a_bridge_has(state: str) -> None:
             wifi {{ reg = <0 0 0 0 0>; interrupts = <1>; }}; }};"""
     lines = found(body, "/a").lines
     assert sorted(contest.other for contest in lines) == ["/pcie", "/pcie/wifi"]
+
+
+def of_guests(
+    body: str, *holders: tuple[str, str, str], mapped: RawMapping | None = None
+) -> Conflicts:
+    """Return the conflicts of guests that get devices: each a guest, its node, the host node."""
+    devices = devices_of(body)
+    assigned = [holder(devices, path, node, guest) for guest, node, path in holders]
+    return conflicts(assigned, Holdings(devices, DEFAULT), [mapped] if mapped else [])
+
+
+def test_the_first_of_two_nodes_of_one_device_is_named() -> None:
+    body = f"a {{ {BUS} iommus = <1 0x10>; master {{ iommus = <1 0x11>; }}; }};"
+    result = of_guests(body, ("", "/x", "/a"), ("", "/y", "/a"))
+    assert [*result.children] == [("/x", "/a/master")]
+    assert (result.streams, result.pages) == ((), ())
+
+
+def test_two_devices_of_one_guest_may_be_on_a_page() -> None:
+    body = "a { reg = <0x1000 4>; }; b { reg = <0x1100 4>; };"
+    assert of_guests(body, ("", "/x", "/a"), ("", "/y", "/b")).pages == ()
+
+
+def test_a_device_of_two_guests_has_no_conflict_with_itself() -> None:
+    body = "a { reg = <0x1000 4>; iommus = <1 0x10>; interrupts = <0 5 4>; };"
+    result = of_guests(body, ("g", "g:/x", "/a"), ("h", "h:/x", "/a"))
+    assert (result.streams, result.pages, result.lines) == ((), (), ())
+
+
+def test_each_region_below_memory_without_a_device_is_a_conflict() -> None:
+    mapped = raw("/m", 0x1000, 0x3000)
+    result = of_guests("b { reg = <0x1000 4 0x1800 4 0x3000 4>; };", mapped=mapped)
+    assert [(each.other, each.first) for each in result.raw] == [
+        ("/b", 0x1000),
+        ("/b", 0x1800),
+        ("/b", 0x3000),
+    ]
+    assert result.pages == ()
+
+
+def test_memory_on_a_page_of_a_node_that_is_marked() -> None:
+    """A node that dom0 does not get is no conflict."""
+    body = f"""a {{ {BUS} reg = <0x1000 4>; iommus = <1 0x10>; }};
+        off {{ reg = <0x1100 0x1000>; status = "disabled"; }}; b {{ reg = <0x2200 4>; }};"""
+    result = of_guests(body, ("", "/x", "/a"), mapped=raw("/m", 0x2000))
+    assert [mark.node for mark in result.marks] == ["/a", "/off"]
+    assert [each.other for each in result.raw] == ["/b"]
+
+
+def test_the_search_for_a_device_alone_goes_on_after_a_syscon() -> None:
+    """Several drivers share a syscon, so it does not refuse the device; the UART does."""
+    body = """a { reg = <0x1000 4>; }; s { compatible = "syscon"; reg = <0x1400 4>; };
+        uart { reg = <0x1800 4>; };"""
+    assert told(found(body, "/a", alone=True).pages) == [
+        ("/a", "/s", "STAYS", (0x1400, 0x1403)),
+        ("/a", "/uart", "STAYS", (0x1800, 0x1803)),
+    ]
+
+
+def test_a_node_of_xen_is_in_conflict_with_a_device_alone() -> None:
+    body = "a { reg = <0x1000 4>; }; memory@1000 { reg = <0x1000 0x1000>; };"
+    assert told(found(body, "/a", alone=True).pages) == [
+        ("/a", "/memory@1000", "OWN", (0x1000, 0x1FFF))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "part_of", "is_marked"),
+    [(["/a", "/w"], "/w", True), (["/w", "/a"], "/w", True), (["/a"], "", False)],
+)
+def test_a_part_of_another_assigned_device(nodes: list[str], part_of: str, is_marked: bool) -> None:
+    """The part goes with the only device that names it, and is marked."""
+    body = """a { reg = <0x1000 4>; }; part: part { reg = <0x1100 4>; };
+        w { reg = <0x5000 4>; iommus = <1 0x10>; phys = <&part>; };"""
+    result = found(body, *nodes)
+    assert [(each.host, each.other, each.part_of) for each in result.pages] == [
+        ("/a", "/part", part_of)
+    ]
+    assert ("/part" in {mark.node for mark in result.marks}) is is_marked
+
+
+def test_an_smmu_below_an_assigned_device_is_xens() -> None:
+    """The other part below the device is marked, and no conflict; Xen keeps its SMMU."""
+    body = f"""a {{ {BUS} iommus = <1 0x10>;
+            smmu {{ compatible = "arm,smmu-v3"; reg = <0x1000 4>; }};
+            part {{ reg = <0x1200 4>; }}; }};
+        b {{ reg = <0x1100 4>; }};"""
+    assert told(found(body, "/a", "/b").pages) == [("/b", "/a/smmu", "OWN", (0x1000, 0x1003))]
+
+
+def test_a_name_that_begins_like_another_is_not_below_it() -> None:
+    body = "a { reg = <0x1000 4>; }; ab { reg = <0x1100 4>; };"
+    assert told(found(body, "/a").pages) == [("/a", "/ab", "STAYS", (0x1100, 0x1103))]
+    body = 'b { compatible = "simple-bus"; reg = <0x1000 0x1000>; }; ba { reg = <0x1000 4>; };'
+    assert told(found(body, "/ba").pages) == [("/ba", "/b", "STAYS", (0x1000, 0x1FFF))]
+
+
+@pytest.mark.parametrize(("has_dom0", "marks"), [(True, ["/a", "/a/part"]), (False, ["/a"])])
+def test_nothing_below_a_device_is_marked_without_dom0(has_dom0: bool, marks: list[str]) -> None:
+    devices = devices_of(f"a {{ {BUS} iommus = <1 0x10>; part {{ reg = <0x1000 4>; }}; }};")
+    holdings = Holdings(devices, DEFAULT, has_dom0=has_dom0)
+    result = conflicts([holder(devices, "/a", "/x")], holdings)
+    assert [mark.node for mark in result.marks] == marks
+
+
+@pytest.mark.parametrize(("programs_maps", "expected"), [(False, []), (True, ["/a/b"])])
+def test_a_child_with_an_iommu_map_alone(programs_maps: bool, expected: list[str]) -> None:
+    """It is a DMA master if the hypervisor programs maps."""
+    body = f"a {{ {BUS} iommus = <1 0x10>; b {{ iommu-map = <0 1 0x20 4>; }}; }};"
+    result = found(body, "/a", profile=DEFAULT._replace(programs_maps=programs_maps))
+    assert [path for _, path in result.children] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "listed", "expected"),
+    [
+        # The guest's node lists one twice, one that is not the device's, and a private one.
+        ("xen-v3-libxl", [37, 37, 99, 21], [37]),
+        ("xen-v3-libxl", [], []),
+        # dom0less takes all of the host node, once.
+        ("xen-v3-dom0less", [38], [38, 37]),
+    ],
+)
+def test_the_interrupts_that_xen_routes(name: str, listed: list[int], expected: list[int]) -> None:
+    devices = devices_of("a { interrupts = <0 5 4 0 6 4 1 5 4>; };")
+    assigned = holder(devices, "/a", "/x", intids=listed)
+    assert routed(assigned, Holdings(devices, profile(name, None))) == expected
