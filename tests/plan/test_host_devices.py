@@ -10,7 +10,7 @@ from west_viommu.host.devices import Devices
 from west_viommu.host.inventory import inventory
 from west_viommu.hypervisor.assignment import Terms
 from west_viommu.hypervisor.profile import Profile
-from west_viommu.plan.host_devices import as_driven, concerns, device_reports
+from west_viommu.plan.host_devices import as_driven, concerns, device_reports, unlisted
 from west_viommu.read.profiles import profile
 
 DEFAULT = profile(None, None)
@@ -83,3 +83,15 @@ def test_an_iommu_is_supported_where_its_driver_takes_its_cells() -> None:
     )[0]
     driven = {iommu.path: iommu.supported for iommu in as_driven(found, DEFAULT).iommus}
     assert driven == {"/one": True, "/two": False, "/other": False}
+
+
+def test_the_devices_that_are_no_masters() -> None:
+    """Without nodes of Xen, masters, and nodes without registers or without a compatible."""
+    host = tree(f"""{HOST} uart {{ compatible = "v,uart"; reg = <0xb0000 0x1000>; }};
+        timer {{ compatible = "arm,armv8-timer"; reg = <0xc0000 0x1000>; }};
+        master {{ compatible = "v,m"; reg = <0xd0000 0x1000>; iommus = <1 0x20>; }};
+        empty {{ compatible = "v,e"; reg = <0xe0000 0>; }};
+        bare {{ reg = <0xf0000 0x1000>; }};
+        key {{ compatible = "v,key"; }};""")
+    found = unlisted(Devices("host.dts", host, inventory(host)[0]), Terms(DEFAULT))
+    assert [each.path for each in found] == ["/uart"]

@@ -218,7 +218,8 @@ def test_libxl_numbers_no_nested_nodes(specs: list[Spec]) -> None:
 
 def devices(ids: Sequence[Sequence[int]]) -> Iterator[str]:
     for i, own in enumerate(ids):
-        yield f"d{i} {{ iommus = {', '.join(f'<&smmu {each:#x}>' for each in own)}; }};"
+        iommus = f"iommus = {', '.join(f'<&smmu {each:#x}>' for each in own)};" if own else ""
+        yield f"d{i} {{ {iommus} }};"
 
 
 def bind(
@@ -296,6 +297,28 @@ def test_explicit_numbers_by_either_node(names: tuple[str, str], viommu: Run) ->
     overlay = Path("viommu/viommu.overlay").read_text()
     assert "iommus = <&vsmmu 0x7>, <&vsmmu 0x5>;" in overlay
     assert "iommus = <&vsmmu 0xffff>;" in overlay
+
+
+@pytest.mark.parametrize(
+    ("numbers", "partial_trees"),
+    [
+        # Only xl can be given another map than the host's own IDs (iommu_devid_map).
+        ("[7]", ["passthrough-xl.dtb"]),
+        ("[1]", ["passthrough-dom0less.dtb", "passthrough-xl.dtb"]),
+    ],
+)
+def test_the_toolstacks_that_can_give_explicit_numbers(
+    numbers: str, partial_trees: list[str], viommu: Run
+) -> None:
+    outcome = bind(viommu, [[1]], f"vsids: {{/d0: {numbers}}}", EXPLICIT)
+    assert outcome.status == 0, outcome.err
+    assert sorted(file.name for file in Path("viommu").glob("*.dtb")) == partial_trees
+
+
+def test_a_device_without_streams_needs_no_explicit_number(viommu: Run) -> None:
+    allow = "allow: [{hazard: unprotected, device: /d1, reason: no DMA}]"
+    outcome = bind(viommu, [[1], []], f"vsids: {{/d0: [7]}}\n{allow}", EXPLICIT)
+    assert (outcome.status, errors(outcome)) == (0, [])
 
 
 def test_explicit_numbers_under_another_policy(viommu: Run) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from tests.hypervisor.holders import BUS, devices_of, holder, raw
@@ -85,7 +87,8 @@ def test_an_id_that_a_device_has_twice_is_shown_once() -> None:
 NESTED = devices_of(
     f"""up {{ {BUS} reg = <0x1000 4>; iommus = <1 0x10>; interrupts = <0 5 4>;
         down {{ reg = <0x1100 4>; iommus = <1 0x11>; interrupts = <0 5 4>; }};
-        plain {{ reg = <0x3000 4>; }}; }};"""
+        plain {{ reg = <0x3000 4>; }};
+        bridge {{ reg = <0x4000 4>; iommu-map = <0 1 0x20 4>; }}; }};"""
 )
 
 
@@ -103,22 +106,24 @@ def test_a_nested_master_is_told_alone(up: str, down: str, later: str, earlier: 
     assert found == [(later, earlier, "unassigned-child", f"{down}:/down")]
 
 
-def test_a_node_without_streams_is_no_nested_master() -> None:
-    up, plain = holder(NESTED, "/up", "a:/up", "a"), holder(NESTED, "/up/plain", "b:/plain", "b")
-    assert messages(NESTED, up, plain) == []
+@pytest.mark.parametrize("below", ["/up/plain", "/up/bridge"])
+def test_a_node_without_streams_is_no_nested_master(below: str) -> None:
+    """This Xen programs none of the IDs of an iommu-map."""
+    up, other = holder(NESTED, "/up", "a:/up", "a"), holder(NESTED, below, "b:/other", "b")
+    assert messages(NESTED, up, other) == []
 
 
-def test_what_else_a_device_of_two_domains_shares_is_not_told() -> None:
-    """The device goes to one of the two, and with it the page."""
-    found = messages(
-        PAGE,
+@pytest.mark.parametrize(("second", "other"), [("b", "c"), ("c", "b")])
+def test_what_else_a_device_of_two_domains_shares_is_one_message(second: str, other: str) -> None:
+    """The first domain gets the device, and with it the page."""
+    holders = [
         holder(PAGE, "/x", "a:/x", "a"),
-        holder(PAGE, "/x", "b:/x", "b"),
-        holder(PAGE, "/y", "c:/y", "c"),
-    )
-    assert found == [
-        ("b:/x", "a:/x", "duplicate-assignment", "a:/x as well"),
-        ("c:/y", "a:/x", "shared-page", "0x1000/0x1000"),
+        holder(PAGE, "/x", f"{second}:/x", second),
+        holder(PAGE, "/y", f"{other}:/y", other),
+    ]
+    assert messages(PAGE, *sorted(holders, key=lambda each: each.guest)) == [
+        (f"{second}:/x", "a:/x", "duplicate-assignment", "a:/x as well"),
+        (f"{other}:/y", "a:/x", "shared-page", "0x1000/0x1000"),
     ]
 
 
@@ -194,9 +199,16 @@ def test_the_memory_of_all_domains(ram: list[int], found: list[str]) -> None:
 
 
 def domain(
-    name: str, *paths: str, allowed: str = "", intids: tuple[int, ...] = (), page: int = 0
+    name: str,
+    *paths: str,
+    allowed: Mapping[str, str] = {},
+    intids: tuple[int, ...] = (),
+    page: int = 0,
+    features: tuple[str, ...] = (),
 ) -> Domain:
-    """A domain whose plan has the devices at `paths`, and allows interrupt-clash for one."""
+    """A domain whose plan has the devices at `paths`, each with these interrupts and a page, and
+    allows hazards (each with its device).
+    """
     pages = (PlanRegion(page, page, 0x1000),) if page else ()
     return Domain(
         name=name,
@@ -204,7 +216,7 @@ def domain(
             profile="xen-v3-libxl",
             vsid="first-free",
             host=PlanHost(None, ""),
-            domain=(),
+            domain=features,
             viommu=None,
             devices=tuple(
                 PlanDevice(
@@ -224,7 +236,7 @@ def domain(
             raw=(),
             extra=(),
             unasked=(),
-            allowed=(PlanPermission("interrupt-clash", allowed, "known"),) if allowed else (),
+            allowed=tuple(PlanPermission(*entry, "known") for entry in allowed.items()),
             marks=(),
             memory_limit=None,
             files={},
@@ -252,8 +264,78 @@ def test_a_permission_for_an_interrupt(
         y { interrupts = <0 5 4>; iommus = <1 0x11>; };
         z { interrupts = <0 7 4>; iommus = <1 0x12>; };"""
     )
-    a, b = domain("a", "/x", allowed="/x", intids=intids), domain("b", other)
+    a, b = (
+        domain("a", "/x", allowed={"interrupt-clash": "/x"}, intids=intids),
+        domain("b", other),
+    )
     judged = judge([a, b], host, SystemTerms(profile("xen-v3-libxl", None)))
     assert judged.problems == ()
     unneeded = [] if is_needed else [Unneeded("a", a.plan.allowed[0])]
     assert [*judged.unneeded] == unneeded
+
+
+TWO_PAGES = """x { reg = <0x1000 4>; iommus = <1 0x10>; }; beside-x { reg = <0x1100 4>; };
+    y { reg = <0x2000 4>; iommus = <1 0x11>; }; beside-y { reg = <0x2100 4>; };"""
+
+
+@pytest.mark.parametrize(
+    ("of_x", "of_y", "errors", "unneeded"),
+    [
+        # What each plan allows is needed, and not only the last.
+        ("shared-page", "shared-page", [], []),
+        # Another hazard of the device is no excuse. It may be of the guest's own tree or node.
+        (
+            "unprotected",
+            "interrupt-clash",
+            [("a:/passthrough/x", "shared-page"), ("b:/passthrough/y", "shared-page")],
+            [],
+        ),
+        # Nothing of the host is in the way.
+        (
+            "host-memory",
+            "shared-page",
+            [("a:/passthrough/x", "shared-page")],
+            [("a", "host-memory")],
+        ),
+    ],
+)
+def test_a_permission_counts_for_its_hazard(
+    of_x: str, of_y: str, errors: list[tuple[str, str]], unneeded: list[tuple[str, str]]
+) -> None:
+    judged = judge(
+        [
+            domain("a", "/x", allowed={of_x: "/x"}, page=0x1000),
+            domain("b", "/y", allowed={of_y: "/y"}, page=0x2000),
+        ],
+        devices_of(TWO_PAGES),
+        SystemTerms(profile("xen-v3-libxl", None)),
+    )
+    assert [(each.node, each.id) for each in judged.errors] == errors
+    assert [(each.domain, each.permission.hazard) for each in judged.unneeded] == unneeded
+
+
+@pytest.mark.parametrize(
+    ("intids", "features", "found"),
+    [
+        ((31,), (), []),
+        ((32,), (), [("interrupt-clash", "INTID 32")]),
+        ((45,), (), []),
+        # The plan knows of it, and was judged with it.
+        ((32,), ("vpl011",), []),
+    ],
+)
+def test_the_interrupt_of_a_vpl011(
+    intids: tuple[int, ...], features: tuple[str, ...], found: list[tuple[str, str]]
+) -> None:
+    host = devices_of("x { iommus = <1 0x10>; }; y { iommus = <1 0x11>; };")
+    of_a = domain("a", "/x", intids=intids, features=features)._replace(has_vpl011=True)
+    terms = SystemTerms(profile("xen-rfc", None))
+    judged = judge([of_a, domain("b", "/y", intids=(32,))], host, terms)
+    assert [(each.id, each.found) for each in judged.problems] == found
+
+
+@pytest.mark.parametrize(("name", "marked"), [("xen-rfc", ["/x", "/y"]), ("qemu-virt", [])])
+def test_marks_are_for_xen(name: str, marked: list[str]) -> None:
+    host = devices_of("x { iommus = <1 0x10>; }; y { iommus = <1 0x11>; };")
+    judged = judge([domain("a", "/x"), domain("b", "/y")], host, SystemTerms(profile(name, None)))
+    assert [mark.node for mark in judged.marks] == marked
