@@ -142,6 +142,30 @@ NODE = "/dts-v1/;\n/ { a { %s };\n};\n"
             'a value that is neither a "string" nor in < > nor in [ ]',
             'write "text", <numbers> or [bytes]',
         ),
+        (
+            "c: <1>;",
+            2,
+            "a colon between a property and its value",
+            "write = there: a colon is behind a label",
+        ),
+        (
+            "x-1: b { };",
+            2,
+            "a label with a character that labels cannot have",
+            "a label has letters, digits and _ only, and begins with no digit",
+        ),
+        (
+            "b@1\nc = <1>; };",
+            3,
+            "a node name without the { behind it",
+            "write NAME@ADDRESS {, at the end of the line before",
+        ),
+        (
+            "b@1 = <1>;",
+            2,
+            "'@' is only allowed in node names",
+            "correct the source",
+        ),
         ("}; };", 2, "there is a } too many before this, or here", None),
         ("b {", 3, "the node before this is not closed", "write `};` where it ends"),
         (
@@ -156,6 +180,41 @@ def test_a_frequent_mistake_in_source(inside: str, line: int, what: str, hint: s
     message, _, hinted = refusal(NODE % inside).partition("\nhint: ")
     assert message.splitlines()[0] == f"guest0.dts:{line}: error: [malformed] {what}"
     assert hint in (hinted, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "what", "hint"),
+    [
+        (
+            '#include "x.h"',
+            "x.h: No such file or directory",
+            "give the folder of an included file with -I; or set ZEPHYR_BASE",
+        ),
+        (
+            "#include zephyr/x.h",
+            '#include expects "FILENAME" or <FILENAME>',
+            'write #include "FILE", or #include <FILE> for a file in a folder of -I',
+        ),
+        ("/* x", "unterminated comment", "write */ where the comment ends"),
+        ("#if 1", "unterminated #if", "write #endif where it ends"),
+        ("#endif", "#endif without #if", "remove it, or write the #if before it"),
+        (
+            "#error no board",
+            "#error no board",
+            "correct the line, or give a macro that it needs with -D",
+        ),
+    ],
+)
+def test_what_the_preprocessor_complains_of(line: str, what: str, hint: str) -> None:
+    assert refusal(f"/dts-v1/;\n{line}\n/ {{ }};\n") == (
+        f"guest0.dts:2: error: [malformed] the C preprocessor says: {what}\nhint: {hint}"
+    )
+
+
+def test_a_folder_of_includes_that_is_not_there() -> None:
+    assert refusal('#include "x.h"\n', include_dirs=["inclde"]).splitlines()[-1] == (
+        "hint: correct -I inclde, which is no folder"
+    )
 
 
 def test_a_file_that_is_no_devicetree() -> None:

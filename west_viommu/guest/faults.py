@@ -10,9 +10,16 @@ from collections.abc import Collection, Iterable, Iterator
 
 from west_viommu.diagnostics import Diagnostic, Severity, close_matches
 from west_viommu.guest.entries import STREAM_IDS
+from west_viommu.guest.gic import (
+    LINUX_CELLS,
+    LINUX_EDGE,
+    LINUX_LEVEL,
+    ZEPHYR_CELLS,
+    interrupt_entry,
+)
 from west_viommu.guest.source import BASE, PASSTHROUGH, GuestTree, is_below_passthrough
-from west_viommu.tree.cells import TreeError
-from west_viommu.tree.interrupts import XEN_GICS
+from west_viommu.tree.cells import TreeError, cells
+from west_viommu.tree.interrupts import SPI, XEN_GICS
 from west_viommu.tree.node import Node
 
 _OKAY = (b"okay\0", b"ok\0")
@@ -43,7 +50,7 @@ def misspelt(guest: GuestTree, asking: Collection[str]) -> Iterator[Diagnostic]:
                         id="malformed",
                         what=f"nothing reads {name}"
                         + ("" if is_asking else ", so that the node asks for no device"),
-                        hint=f"if you mean {meant}, write {meant}",
+                        hint=f"did you mean {meant}?",
                         node=node.path,
                         expected=meant,
                         found=name,
@@ -71,6 +78,9 @@ def is_slip(name: str, meant: str) -> bool:
 COPY_HINT = "copy the stream IDs of the host node, and write 0x0 in place of its SMMU"
 # The form of these depends on something outside of the node, so all nodes have the same mistake.
 _OF_MANY = ("reg", "xen,reg", "interrupts", "interrupt-parent")
+_ZEPHYRS = "<GIC_SPI number IRQ_TYPE_LEVEL IRQ_DEFAULT_PRIORITY>"
+# A longer line is not for pasting from a message.
+_MOST_ENTRIES = 8
 # One message names at most this many further nodes.
 _MOST_NAMED = 3
 
@@ -88,7 +98,7 @@ def malformed(guest: GuestTree, error: TreeError, node: Node) -> Diagnostic:
         "write reg = <0x0 ADDRESS 0x0 SIZE>",
         STREAM_IDS: "write the stream IDs of the host node, one cell each",
         "xen,reg": "write <host-address size guest-address> for each region",
-        "interrupts": "write <GIC_SPI number IRQ_TYPE_LEVEL IRQ_DEFAULT_PRIORITY>, as Zephyr has it"
+        "interrupts": f"Zephyr's GIC has 4 cells: write {_of_linux(node) or _ZEPHYRS}"
         if is_zephyr
         else "write <0 number flags>; or give the .dts of the guest's GIC as well",
         "interrupt-parent": "refer to the guest's own controller: interrupt-parent = <&gic>; if "
@@ -111,6 +121,21 @@ def malformed(guest: GuestTree, error: TreeError, node: Node) -> Diagnostic:
         found=wrong.found.replace(f"{BASE}/", "&"),
         where=guest.locate(wrong.node, wrong.prop) or guest.locate(node.path, wrong.prop),
     )
+
+
+def _of_linux(node: Node) -> str:
+    """Return the `interrupts` of `node` as Zephyr has them, if they are of Linux's form; else ""."""
+    try:
+        numbers = cells(node.properties.get("interrupts", b""), node.path, "interrupts")
+    except TreeError:
+        return ""
+    rows = list(zip(*[iter(numbers)] * LINUX_CELLS, strict=False))
+    if len(numbers) % LINUX_CELLS or not all(
+        kind == SPI and flags in (LINUX_EDGE, LINUX_LEVEL) for kind, _, flags in rows
+    ):
+        return ""
+    entries = [interrupt_entry(ZEPHYR_CELLS, number, flags) for _, number, flags in rows]
+    return f"interrupts = {', '.join(entries)};" if len(entries) <= _MOST_ENTRIES else ""
 
 
 def misplaced(guest: GuestTree, node: Node) -> Iterator[Diagnostic]:

@@ -64,6 +64,16 @@ class Specifier(NamedTuple):
 NO_GIC = Gic(None, "", LINUX_CELLS)
 
 
+def interrupt_entry(width: int, number: int, flags: int) -> str:
+    """Return an entry of `interrupts` for SPI `number` with Linux's `flags`, as source for a GIC
+    with `width` cells.
+    """
+    if width != ZEPHYR_CELLS:
+        return f"<0 {number} {flags}>"
+    trigger = "EDGE" if flags == LINUX_EDGE else "LEVEL"
+    return f"<GIC_SPI {number} IRQ_TYPE_{trigger} IRQ_DEFAULT_PRIORITY>"
+
+
 def guest_gic(guest: GuestTree) -> Gic:
     """Return the GIC of the guest.
 
@@ -160,20 +170,23 @@ def _check_parent(guest: GuestTree, node: Node) -> None:
     for current in guest.tree.lineage(node):
         phandle = current.number("interrupt-parent", 0)
         if phandle:
-            named = guest.tree.with_phandle(phandle)
-            if (
-                named
-                and named.path.startswith(BASE)
-                and "interrupt-controller" not in named.properties
-            ):
-                raise TreeError(
-                    "this label of the base tree, which is not given, is not known to be a GIC",
-                    current.path,
-                    "interrupt-parent",
-                    f"{BASE}/gic",
-                    named.path,
-                )
+            _check_known(guest.tree.with_phandle(phandle), current, "interrupt-parent")
             return
+
+
+def _check_known(controller: Node | None, user: Node, prop: str) -> None:
+    if (
+        controller
+        and controller.path.startswith(BASE)
+        and "interrupt-controller" not in controller.properties
+    ):
+        raise TreeError(
+            "this label of the base tree, which is not given, is not known to be a GIC",
+            user.path,
+            prop,
+            f"{BASE}/gic",
+            controller.path,
+        )
 
 
 def is_nexus(node: Node) -> bool:
@@ -212,6 +225,7 @@ def _extended(guest: GuestTree, gic: Gic, node: Node, is_finished: bool) -> Iter
             raise TreeError(what, node.path, prop, "`interrupts`")
         else:
             controller = guest.tree.phandle_target(numbers[at], node, prop)
+            _check_known(controller, node, prop)
             width = interrupt_cells(controller)
         end = at + 1 + width
         if end > len(numbers):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from west_viommu.diagnostics import Diagnostic, Severity
-from west_viommu.guest.gic import LINUX_EDGE, LINUX_LEVEL
+from west_viommu.guest.gic import LINUX_CELLS, LINUX_EDGE, LINUX_LEVEL, interrupt_entry
 from west_viommu.hazards.ownership import Found, Ownership, of_each
 from west_viommu.hypervisor.assignment import Assigned
 from west_viommu.hypervisor.dom0 import TriggerClash
@@ -26,10 +26,11 @@ def other_trigger(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnost
         # Only rising edge and high level: an SPI has no other trigger. The higher bits are CPUs.
         host = {LINUX_EDGE: True, LINUX_LEVEL: False}.get(triggers.get(intid, 0) & 0xF)
         if host is not None and host != is_edge:
+            width = ownership.paper.gic.cells if ownership.paper else LINUX_CELLS
+            flags = LINUX_EDGE if host else LINUX_LEVEL
             yield Diagnostic(
                 what=f"the host has INTID {intid} with the other trigger",
-                hint="write the host's in the guest's own numbers: Zephyr's IRQ_TYPE_LEVEL is 2 "
-                "and IRQ_TYPE_EDGE is 4, Linux's level is 4 and edge is 1",
+                hint=f"write {interrupt_entry(width, intid - FIRST_SPI, flags)} for it",
                 prop="interrupts",
                 expected="edge" if host else "level",
                 found="edge" if is_edge else "level",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.entries import STREAM_IDS
-from west_viommu.guest.gic import LINUX_EDGE, ZEPHYR_CELLS, Gic
+from west_viommu.guest.gic import Gic, interrupt_entry
 from west_viommu.guest.regions import RegionPair
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Device
@@ -108,11 +108,7 @@ class Paper(NamedTuple):
         if not 0 < len(spis) <= _MOST_ENTRIES:
             return ""
         entries = [
-            f"<GIC_SPI {intid - FIRST_SPI} IRQ_TYPE_{'EDGE' if flags == LINUX_EDGE else 'LEVEL'} "
-            "IRQ_DEFAULT_PRIORITY>"
-            if self.gic.cells == ZEPHYR_CELLS
-            else f"<0 {intid - FIRST_SPI} {flags}>"
-            for intid, flags in spis
+            interrupt_entry(self.gic.cells, intid - FIRST_SPI, flags) for intid, flags in spis
         ]
         return f"interrupts = {', '.join(entries)};"
 

@@ -292,6 +292,12 @@ def _mistake(said: str, before: str, rest: str) -> str:
         return "a string that is not closed"
     if said.startswith("expected '{'") and last == "#":
         return "# does not begin a comment here"
+    if said.startswith("expected '{'") and first == ":":
+        return "a label with a character that labels cannot have"
+    if said.startswith("expected node or property name") and last == ":" and first in '<"[&':
+        return "a colon between a property and its value"
+    if said.startswith("'@' is only allowed") and first not in "=;":
+        return "a node name without the { behind it"
     if said.startswith("expected node name") and first in "/&":
         return UNCLOSED
     if said.startswith("expected '/' or label") and first == "}":

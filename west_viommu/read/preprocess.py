@@ -38,6 +38,16 @@ _MOST_ERRORS = 1 << 16
 _ERROR = (
     r"(?m)^(?P<file>(?:[A-Za-z]:)?[^:\n]+):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<what>.+)"
 )
+# Words of gcc's preprocessor, or of clang's -> the remedy.
+_HINTS = {
+    "No such file": "give the folder of an included file with -I; or set ZEPHYR_BASE",
+    "file not found": "give the folder of an included file with -I; or set ZEPHYR_BASE",
+    '"FILENAME"': 'write #include "FILE", or #include <FILE> for a file in a folder of -I',
+    "comment": "write */ where the comment ends",
+    "unterminated": "write #endif where it ends",
+    "without #if": "remove it, or write the #if before it",
+}
+_OTHER_HINT = "correct the line, or give a macro that it needs with -D"
 # Zephyr's DTS_ROOT_SYSTEM_INCLUDE_DIRS for an arm64 board (cmake/modules/pre_dt.cmake).
 _ZEPHYR_INCLUDE_DIRS = (
     "include",
@@ -66,9 +76,11 @@ class Preprocessing:
         process: subprocess.Popen[bytes],
         output: BinaryIO,
         errors: BinaryIO,
+        include_dirs: Sequence[str],
     ):
         self._program = program
         self._files = files
+        self._include_dirs = include_dirs
         self._process = process
         self._output = output
         self._errors = errors
@@ -88,7 +100,7 @@ class Preprocessing:
         if status > 0 and not errors.strip():
             raise _no_preprocessor(f"the preprocessor {self._program} fails, and says nothing")
         if status:
-            raise Refused(_errors(errors, self._files))
+            raise Refused(_errors(errors, self._files, self._include_dirs))
         return decoded(self._output.read(), self._files[-1])
 
 
@@ -117,7 +129,7 @@ def preprocessing(
             process = _started([*command, "-"], given, output, errors)
             try:
                 _hold_interrupts(False)
-                yield Preprocessing(command[0], files, process, output, errors)
+                yield Preprocessing(command[0], files, process, output, errors, include_dirs)
             finally:
                 # Ctrl-C does not reach a session of its own.
                 end(process, is_session=True)
@@ -295,14 +307,15 @@ def _zephyr_include_dirs() -> list[str]:
     return [str(Path(base, folder)) for folder in _ZEPHYR_INCLUDE_DIRS] if base else []
 
 
-def _errors(stderr: str, files: Sequence[str]) -> list[Diagnostic]:
+def _errors(
+    stderr: str, files: Sequence[str], include_dirs: Sequence[str]
+) -> list[Diagnostic]:
     """Return the complaints of the preprocessor, each at its place."""
-    hint = "give the folder of an included file with -I, a macro with -D; or set ZEPHYR_BASE"
     found = [
         Diagnostic(
             id="malformed",
             what=f"the C preprocessor says: {match['what']}",
-            hint=hint,
+            hint=_hint(match["what"], include_dirs),
             where=Where(match["file"].removeprefix("./"), int(match["line"])),
         )
         for match in re.finditer(_ERROR, stderr)
@@ -311,6 +324,14 @@ def _errors(stderr: str, files: Sequence[str]) -> list[Diagnostic]:
     what = f"the C preprocessor {said}"
     hint = "check the variable CPP and the -D options"
     return found or [Diagnostic(id="malformed", what=what, hint=hint, where=Where(files[0]))]
+
+
+def _hint(what: str, include_dirs: Sequence[str]) -> str:
+    """Return the remedy for a complaint of the preprocessor, by its words."""
+    missing = next((folder for folder in include_dirs if not os.path.isdir(folder)), None)
+    if "No such file" in what and missing:
+        return f"correct -I {missing}, which is no folder"
+    return next((hint for words, hint in _HINTS.items() if words in what), _OTHER_HINT)
 
 
 def without_generated(text: str) -> str:

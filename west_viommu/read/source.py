@@ -62,6 +62,9 @@ _HINTS = {
     "of another kind": 'write it in double quotes: "..."',
     'is neither a "string"': 'write "text", <numbers> or [bytes]',
     "not begin a comment": "write /* comment */ or // comment",
+    "labels cannot have": "a label has letters, digits and _ only, and begins with no digit",
+    "a colon between": "write = there: a colon is behind a label",
+    "without the { behind": "write NAME@ADDRESS {, at the end of the line before",
     "a } too many": "remove it, or look for a node that is closed too early",
     "expected number": "is it a macro of a file that is not included? Give the base .dts first, "
     "or -I and -D",

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from west_viommu.extract.copy import Copied, Property
-from west_viommu.guest.gic import LINUX_EDGE
+from west_viommu.guest.gic import ZEPHYR_CELLS, interrupt_entry
 from west_viommu.names import COPIED_FIRST_LINE
 from west_viommu.tree.cells import cells
 from west_viommu.tree.interrupts import FIRST_SPI
@@ -117,11 +117,7 @@ class _Writer:
 def _interrupts(prop: Property) -> Iterator[str]:
     numbers = cells(prop.value, "", prop.name)
     rows = [numbers[i : i + 3] for i in range(0, len(numbers), 3)]
-    entries = [
-        f"<GIC_SPI {number} IRQ_TYPE_{'EDGE' if flags == LINUX_EDGE else 'LEVEL'} "
-        "IRQ_DEFAULT_PRIORITY>"
-        for _, number, flags in rows
-    ]
+    entries = [interrupt_entry(ZEPHYR_CELLS, number, flags) for _, number, flags in rows]
     lead = f"{prop.name} = "
     for i, (entry, (_, number, _)) in enumerate(zip(entries, rows, strict=True)):
         end = ";" if i == len(rows) - 1 else ","
