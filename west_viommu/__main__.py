@@ -74,7 +74,7 @@ def parser() -> ArgumentParser:
         description="Binds the passthrough devices of a Xen guest to its virtual SMMUv3, by the "
         "host's devicetree.",
         epilog="`viommu help COMMAND` has the arguments of a command, and examples.\n\n"
-        "exit status: 0 done; 1 the input is refused, or check found a difference;\n"
+        "exit status: 0 done; 1 the input is refused, or a difference was found;\n"
         "2 the command line is wrong; 130 interrupted (Ctrl-C)",
     )
     found.add_argument("--version", action="version", version=f"viommu {__version__}")

@@ -68,6 +68,8 @@ from west_viommu.write.xl import xl_domain
 __all__ = ["Assigned", "Wish", "assigned", "passable", "render_assigned"]
 
 _MIB = 20
+# The console of a guest: the UART that Xen emulates (vpl011), or the one of xl, which has no vuart.
+_CONSOLES = {"dom0less": "console=ttyAMA0", "xl": "console=hvc0"}
 
 
 class Wish(NamedTuple):
@@ -81,7 +83,7 @@ class Wish(NamedTuple):
     kernel: str
     name: str = "guest"
     ramdisk: str | None = None
-    bootargs: str = "console=ttyAMA0"
+    bootargs: str | None = None
     memory: int = 512
     cpus: int = 1
     toolstack: str = "dom0less"
@@ -280,7 +282,7 @@ def _system(
         memory=wish.memory,
         has_vpl011=wish.toolstack == "dom0less",
         load=wish.load,
-        bootargs=wish.bootargs,
+        bootargs=_CONSOLES[wish.toolstack] if wish.bootargs is None else wish.bootargs,
     )
     files = DomainFiles(
         plan=DomainFile(PLAN, 0, ""),

@@ -72,6 +72,12 @@ def test_one_command_writes_all_that_boots(viommu: Run, host: Path) -> None:
     assert b"xen,passthrough" in marks.stdout.split()
 
 
+def test_the_help_names_the_profile_that_is_taken(viommu: Run) -> None:
+    for name, profile in (("assign", "xen"), ("bind", "xen-rfc")):
+        text = "".join(viommu(name, "--help").out.split())
+        assert f"byitspath(default:{profile})" in text
+
+
 def test_bind_of_guest_overlay_gives_the_same_set(viommu: Run, host: Path) -> None:
     arguments = ("--host", host, "--profile", "xen-amd")
     assert viommu("assign", *arguments, "--kernel", "Image", "usb", "spi").status == 0
@@ -119,6 +125,9 @@ def test_by_xl_the_configuration_is_whole(viommu: Run, host: Path) -> None:
     lines = Path("viommu/xl.cfg").read_text().splitlines()
     for line in ('kernel = "Image"', "memory = 64", "vcpus = 2", 'dtdev = [ "/usb@3100000" ]'):
         assert line in lines
+    # xl gives this guest no vuart, so that it has no ttyAMA0.
+    assert 'cmdline = "console=hvc0"' in lines
+    assert not [line for line in lines if line.startswith("vuart")]
     chosen = subprocess.run(["fdtget", "-l", "viommu/xen.dtb", "/chosen"], capture_output=True)
     assert chosen.stdout == b"module@81400000\n"
     assert "passthrough" not in Path("viommu/boot.cmd").read_text()

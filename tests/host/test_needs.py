@@ -78,6 +78,13 @@ def test_another_user_that_comes_along(needs: Needs) -> None:
     assert first.sharing == "also of /spi@5000, which comes along"
 
 
+def test_several_other_users(needs: Needs) -> None:
+    first, *_ = needs.of("/usb@4000")
+    users = (User("/a", True), User("/b", True), User("/c", False), User("/d", False))
+    shared = first._replace(users=users).sharing
+    assert shared == "also of /a and /b, which stay; /c and /d, which come along"
+
+
 def test_the_users_are_the_same_if_the_devices_are_known() -> None:
     host = tree(HOST)
     for path in ("/usb@4000", "/spi@5000", "/i2c@6000"):

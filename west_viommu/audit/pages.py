@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from west_viommu.audit.extras import Extra, tell_extras
@@ -210,13 +210,16 @@ class _Pages:
                 extras.remove(extra)
                 self._wrong_pages(part, extra.given, extra.owners)
         for part in [*left]:
-            entry = self._adjacent(part)
+            again = self._adjacent(part, twice)
+            entry = None if again else self._adjacent(part, self._set.domain.pages)
             if entry:
                 left.remove(part)
                 self._wrong_pages(part, entry, (), is_short=True)
             elif twice:
                 left.remove(part)
-                self._wrong_pages(part, twice.pop(0), (), is_twice=True)
+                again = again or twice[0]
+                twice.remove(again)
+                self._wrong_pages(part, again, (), is_twice=True)
         for path in dict.fromkeys(part.path for part in left):
             parts = [part.pages for part in left if part.path == path]
             self._missing(path, parts)
@@ -292,11 +295,11 @@ class _Pages:
             if reach is None or each.guest + each.host.size > reach.guest + reach.host.size:
                 reach = each
 
-    def _adjacent(self, part: _MissingPages) -> Pages | None:
-        """Return the entry that has other pages of the same region."""
+    def _adjacent(self, part: _MissingPages, entries: Iterable[Pages]) -> Pages | None:
+        """Return the first of `entries` that has other pages of the same region."""
         for region in merged(self._set.host.own_pages(part.path)):
             if region.first <= part.pages.first <= region.last:
-                for each in self._set.domain.pages:
+                for each in entries:
                     self._set.host.devices.steps.count()
                     if each.host.base <= region.last and region.first < each.host.end:
                         return each

@@ -19,8 +19,7 @@ _HOST = (
 )
 _HOST_HELP = f"{_HOST}, then `west config viommu.host-dtb`, then host in viommu.yml)"
 _PROFILE_HELP = (
-    f"what the hypervisor gives the guest: {', '.join(PROFILES)}, or a file of your own by its "
-    f"path (default: {PROFILES[0]})"
+    f"what the hypervisor gives the guest: {', '.join(PROFILES)}, or a file of your own by its path"
 )
 SHELLS = ("bash", "zsh", "fish")
 
@@ -185,11 +184,16 @@ def _add_json(parser: ArgumentParser) -> None:
     )
 
 
-def _add_profile_arguments(parser: ArgumentParser) -> None:
+def _add_profile(parser: ArgumentParser, default: str) -> None:
+    text = f"{_PROFILE_HELP} (default: {default})"
+    parser.add_argument("--profile", metavar="NAME", type=_profile, help=text)
+
+
+def _add_profile_arguments(parser: ArgumentParser, default: str = PROFILES[0]) -> None:
     parser.add_argument(
         "--config", metavar="FILE", help="a viommu.yml elsewhere than beside the application"
     )
-    parser.add_argument("--profile", metavar="NAME", type=_profile, help=_PROFILE_HELP)
+    _add_profile(parser, default)
     parser.add_argument(
         "--xen-version",
         metavar="VERSION",
@@ -213,7 +217,7 @@ def _add_init_arguments(parser: ArgumentParser) -> None:
         "-s", "--source-dir", metavar="APP", help="the application's folder (default: here)"
     )
     parser.add_argument("--host", metavar="HOST", help=f"{_HOST})")
-    parser.add_argument("--profile", metavar="NAME", type=_profile, help=_PROFILE_HELP)
+    _add_profile(parser, PROFILES[0])
 
 
 def _add_extract_arguments(parser: ArgumentParser) -> None:
@@ -343,8 +347,8 @@ def _add_assign_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--bootargs",
         metavar="TEXT",
-        default="console=ttyAMA0",
-        help="the command line of the guest's kernel (default: console=ttyAMA0)",
+        help="the command line of the guest's kernel (default: console=ttyAMA0, by xl "
+        "console=hvc0)",
     )
     parser.add_argument("--name", metavar="NAME", default="guest", help="default: guest")
     parser.add_argument(
@@ -392,7 +396,7 @@ def _add_assign_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="DIR", default="viommu", help="output folder (default: viommu)"
     )
-    _add_profile_arguments(parser)
+    _add_profile_arguments(parser, RELEASED)
     _add_preprocessor_arguments(parser)
 
 

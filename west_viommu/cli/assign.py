@@ -103,7 +103,7 @@ def _wish(options: Options) -> Wish:
     """Return the arguments of the job, by the command line. Raises UsageError."""
     if not re.match(DOMAIN_NAME, options.name):
         raise UsageError(f"--name {options.name}: {OF_DOMAIN_NAME}")
-    if not options.bootargs.isprintable():
+    if options.bootargs is not None and not options.bootargs.isprintable():
         raise UsageError("--bootargs: write printable characters of UTF-8, on one line")
     if options.toolstack == "xl" and not options.dom0_kernel:
         raise UsageError("--toolstack xl needs a dom0, where xl runs: --dom0-kernel FILE")

@@ -99,8 +99,8 @@ class Need(NamedTuple):
     def sharing(self) -> str:
         """The other devices that use the same entry, as text; "" if none is known."""
         parts = [
-            f"{' and '.join(first_few(hosts, _MOST_SHOWN))}, which {verb}"
-            for stays, verb in ((True, "stays"), (False, "comes along"))
+            f"{' and '.join(first_few(hosts, _MOST_SHOWN))}, which {verbs[len(hosts) > 1]}"
+            for stays, *verbs in ((True, "stays", "stay"), (False, "comes along", "come along"))
             if (hosts := [user.host for user in self.users if user.stays is stays])
         ]
         return f"also of {'; '.join(parts)}" if parts else ""

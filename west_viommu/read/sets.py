@@ -128,8 +128,8 @@ class _Reader:
                 self._domains.append(self._of_tree(_base_name(file), file, tree))
         if self._of_chosen > len(self._domains):
             self._notes.append(
-                f"/chosen has {self._of_chosen} domains, and the files have "
-                f"{len(self._domains)} partial trees: name the others too"
+                f"/chosen has more domains ({self._of_chosen}) than the files have partial trees "
+                f"({len(self._domains)}): name the others too"
             )
         if len(self._domains) > _MOST_DOMAINS:
             raise refusal("malformed", "these are too many domains", "name fewer files")
