@@ -269,5 +269,6 @@ def meant(name: str, known: Sequence[str], otherwise: str = "") -> str:
     version = re.fullmatch(r"(?:xen-?)?v?(4\.\d\d)(?:\.\d+)?", name)
     if version and "xen" in known:
         return f"did you mean xen, with the xen-version {version[1]}?"
-    close = close_matches(name, known, 1)
+    same = [each for each in known if each.lower() == name.lower()]
+    close = same or close_matches(name, known, 1)
     return f"did you mean {close[0]}?" if close else otherwise

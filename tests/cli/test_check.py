@@ -421,7 +421,11 @@ def test_the_command_line_is_wrong(arguments: tuple[object, ...], says: str, vio
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("-d", "other"), "other: error: [unreadable] there is no zephyr/zephyr.dts\nhint: build"),
+        (
+            ("-d", "bild"),
+            "bild: error: [unreadable] there is no such folder\nhint: did you mean build?",
+        ),
+        (("-d", "."), ".: error: [unreadable] there is no zephyr/zephyr.dts\nhint: build"),
         (("--dts", "other"), "other: error: [unreadable] No such file or directory\nhint: check"),
         (("-d", "build", "--guest-dtb", "x"), "x: error: [unreadable] No such file"),
         (("-d", "build", "--config", "x"), "x: error: [unreadable] "),

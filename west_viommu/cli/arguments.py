@@ -42,7 +42,9 @@ class Command(NamedTuple):
 def _macro(text: str) -> str:
     name = text.partition("=")[0].partition("(")[0]
     if not (name.isidentifier() and name.isascii()):
-        raise ArgumentTypeError(f"{text!r} is not the name of a macro, or NAME=VALUE")
+        bare = "=".join(map(str.strip, text.split("=", 1)))
+        hint = f": did you mean {bare}?" if name.strip().isidentifier() and bare != text else ""
+        raise ArgumentTypeError(f"{text!r} is not the name of a macro, or NAME=VALUE{hint}")
     return text
 
 

@@ -35,6 +35,7 @@ from west_viommu.names import BUS_COMPATIBLE, PLAN, PROFILES, RELEASED
 from west_viommu.plan.plan import Plan
 from west_viommu.plan.planning import planned
 from west_viommu.read.guest import finished_tree, sealed_plan
+from west_viommu.read.plain_file import is_missing, near
 from west_viommu.read.profiles import profile
 from west_viommu.read.settings import Settings, terms
 from west_viommu.tree.cells import counted
@@ -195,6 +196,8 @@ def _built(dts: str | None, build_dir: str | None) -> tuple[str, Plan | None]:
     build = image(build_dir or os.curdir)
     if not os.path.isfile(build / BUILT):
         what, hint = f"there is no {BUILT}", "build first: west build"
+        if is_missing(str(build)):
+            what, hint = "there is no such folder", f"{near(str(build))}name the build directory"
         raise refusal("unreadable", what, hint, str(build))
     return str(build / BUILT), sealed_plan(build / "viommu")
 

@@ -21,6 +21,11 @@ from west_viommu.tree.cells import TreeError
 from west_viommu.tree.node import Node
 from west_viommu.write.guest_node import apart, guest_nodes, stubs
 
+# The properties of which a device has one.
+_OF_A_DEVICE = frozenset(
+    ("reg", "iommus", "iommu-map", "interrupts", "interrupts-extended", "memory-region")
+)
+
 
 class Options(NamedTuple):
     """The arguments of the command."""
@@ -66,9 +71,32 @@ def _nodes(source: Host, names: list[str]) -> list[Node]:
     """Return the nodes named. Raises Refused with every name that matches no node."""
     found = [node_called(source.devices, name) for name in names]
     problems = [each for each in found if isinstance(each, Diagnostic)]
+    nodes = [each for each in found if isinstance(each, Node)]
+    problems += [_no_device(source, node) for node in nodes if _is_bus(node)]
     if problems:
         raise Refused(problems)
-    return [each for each in found if isinstance(each, Node)]
+    return nodes
+
+
+def _is_bus(node: Node) -> bool:
+    """Return whether `node` is no device by itself, but holds others."""
+    compatible = node.known_compatible
+    is_bus = not compatible or "simple-bus" in compatible
+    return is_bus and bool(node.children) and _OF_A_DEVICE.isdisjoint(node.properties)
+
+
+def _no_device(source: Host, node: Node) -> Diagnostic:
+    masters = (master.path for master in source.devices.masters)
+    below = [path for path in masters if path.startswith(f"{node.path}/")]
+    hint = "`viommu list --passable` shows what a guest can have"
+    return Diagnostic(
+        id="device-without-region",
+        what=f"{node.path} only holds other nodes: it has no registers, stream IDs or interrupts",
+        hint=f"name a device below it: {' or '.join(below[:3])}" if below else hint,
+        node=node.path,
+        expected="a device",
+        where=Where(source.name),
+    )
 
 
 def _concerns(source: Host, paths: list[str], agreed: Terms) -> Iterator[Diagnostic]:

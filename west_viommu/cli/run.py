@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from west_viommu.cli.console import NO_FORM, Console, named_by, silence_stdout, tell
-from west_viommu.diagnostics import Refused, meant, refusal
+from west_viommu.diagnostics import Diagnostic, Refused, meant, refusal
 from west_viommu.names import MESSAGE_FORMS, PROFILES, is_profile_path
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ def run(
         tell()
         return status or DONE
     except Refused as refused:
-        console.report(refused.problems)
+        is_named = getattr(arguments, "host", "")
+        console.report(refused.problems if is_named else _with_variable(refused.problems))
         return REFUSED
     except UsageError as error:
         console.fail("usage", str(error))
@@ -104,6 +105,18 @@ def run(
         console.fail("failed", f"{of_file}{error.strerror or error}")
         silence_stdout()
         return REFUSED
+
+
+def _with_variable(problems: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """Yield `problems`, with the environment variable added to those of the host that it names."""
+    host = os.environ.get("VIOMMU_HOST_DTB")
+    for each in problems:
+        is_of_host = each.id in ("malformed", "unreadable", "dom0-tree") and (
+            each.where and each.where.file == host
+        )
+        if host and (is_of_host or each.id == "wrong-host"):
+            each = each._replace(hint=f"{each.hint}; VIOMMU_HOST_DTB names {host}")
+        yield each
 
 
 def _take_standard_input(arguments: Namespace) -> None:

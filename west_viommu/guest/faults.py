@@ -124,7 +124,7 @@ def malformed(guest: GuestTree, error: TreeError, node: Node) -> Diagnostic:
 
 
 def _of_linux(node: Node) -> str:
-    """Return the `interrupts` of `node` as Zephyr has them, if they are of Linux's form; else ""."""
+    """Return the `interrupts` of `node` as Zephyr has them, if they have Linux's form; else ""."""
     try:
         numbers = cells(node.properties.get("interrupts", b""), node.path, "interrupts")
     except TreeError:

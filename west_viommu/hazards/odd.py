@@ -147,12 +147,16 @@ class Examiner:
         )
         foreign = [host for host, _ in request.mapped if not own(*host.ends)]
         if foreign:
-            pages = " or ".join(str(in_pages(region)) for region in regions)
+            pages = list(dict.fromkeys(map(in_pages, regions)))
+            places = [in_pages(guest).base for _, guest in request.mapped]
+            is_each = len(places) == len(pages)
+            whole = self._paper.mapped(request.path, pages, places) if is_each else ""
             return _odd_region(
                 prop="xen,reg",
                 what=f"xen,reg maps memory that does not belong to {device.path}"
                 f"{owners(foreign, assignment, self._holdings)}",
-                hint=f"write the host's regions in whole pages: {pages}"
+                hint=f"write the host's regions in whole pages: "
+                f"{whole or ' or '.join(map(str, pages))}"
                 if regions
                 else "leave xen,reg out: the host node has no region",
                 expected=expected,
@@ -184,12 +188,21 @@ class Examiner:
             is_first = [part.base for part in parts] == [unmapped[0].base]
             is_page = is_first and in_pages(parts[0]).size == PAGE
             part = "the first page" if is_page else "a part"
+            there = [
+                Region(m.guest.base + region.base - m.host.base, region.size)
+                for region in regions
+                for m in request.mapped
+                if m.host.contains(region.base) and region.end <= m.host.end
+            ]
+            moved = self._paper.reg_of(request.path, there) if len(there) == len(regions) else ""
             return _odd_region(
                 what=f"xen,reg maps only {part} of this region, so Xen would not map the rest"
                 if parts
                 else "xen,reg maps nothing to this region, so Xen would not map it",
                 hint="write a <host size guest> triple of xen,reg for all of it, in whole pages"
                 if parts
+                else f"write {moved} xen,reg maps the device there; or leave xen,reg out"
+                if moved
                 else "write a <host size guest> triple of xen,reg for it, or leave xen,reg out",
                 expected="a region that xen,reg covers",
                 found=unmapped,

@@ -34,8 +34,11 @@ class Paper(NamedTuple):
         """Return `reg` of the guest's node at `path` for the registers of `device` at their own
         addresses; "" if they do not fit the cells of its bus, or the bus has other addresses.
         """
+        return self.reg_of(path, [region for region in device.regions if region])
+
+    def reg_of(self, path: str, regions: Sequence[Region]) -> str:
+        """Return `reg` as above for `regions`, which are addresses of the guest."""
         bus = self.guest.tree.node(path.rpartition("/")[0])
-        regions = [region for region in device.regions if region]
         if bus is None or bus.path != PASSTHROUGH or not 0 < len(regions) <= _MOST_ENTRIES:
             return ""
         try:
@@ -81,10 +84,11 @@ class Paper(NamedTuple):
             triples[f"<{' '.join(cells)}>"] = None
         return f"reg = {', '.join(regs)}; xen,reg = {', '.join(triples)};"
 
-    def mapped(self, path: str, pages: Sequence[Region]) -> str:
-        """Return `xen,reg` of the guest's node at `path` that maps `pages` at their own addresses;
-        "" if they do not fit the cells of its bus.
+    def mapped(self, path: str, pages: Sequence[Region], places: Sequence[int] = ()) -> str:
+        """Return `xen,reg` of the guest's node at `path` that maps `pages` to the guest's `places`,
+        by default their own addresses; "" if they do not fit the cells of its bus.
         """
+        places = places or [page.base for page in pages]
         bus = self.guest.tree.node(path.rpartition("/")[0])
         try:
             address, size = bus_cells(bus) if bus else (0, 0)
@@ -95,8 +99,8 @@ class Paper(NamedTuple):
         ):
             return ""
         triples = (
-            " ".join((*_cells(p.base, address), *_cells(p.size, size), *_cells(p.base, address)))
-            for p in pages
+            " ".join((*_cells(p.base, address), *_cells(p.size, size), *_cells(at, address)))
+            for p, at in zip(pages, places, strict=True)
         )
         return f"xen,reg = {', '.join(f'<{triple}>' for triple in triples)};"
 

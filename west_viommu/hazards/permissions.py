@@ -174,9 +174,10 @@ class Permissions(AllowList):
         allowed = finding._replace(hint=reason, acknowledged=True)
         return problem(hazard, allowed, path, self.guest, Severity.WARNING)
 
-    def stale(self, *, is_known: bool = True) -> Iterator[Diagnostic]:
-        """Yield the problems of the permissions themselves; stale entries only if it `is_known` for
-        every node which device it means.
+    def stale(self, names: Collection[str], *, is_known: bool = True) -> Iterator[Diagnostic]:
+        """Yield the problems of the permissions themselves, of which those of assigned devices have
+        one of the `names`; stale entries only if it `is_known` for every node which device it
+        means.
         """
         for entry in self._permissions:
             if entry.hazard not in _ALLOWABLE:
@@ -192,11 +193,14 @@ class Permissions(AllowList):
                     id="malformed", what=what, hint=hint, found=entry.hazard, where=entry.where
                 )
             elif is_known and entry not in self._used:
+                close = () if entry.device in names else close_matches(entry.device, names, 1)
                 yield Diagnostic(
                     id="malformed",
                     what=f"nothing to allow: {entry.device} does not have the hazard "
                     f"{entry.hazard}",
-                    hint="remove the entry, or correct its device: the path of the host or guest "
+                    hint=f"did you mean {close[0]}?"
+                    if close
+                    else "remove the entry, or correct its device: the path of the host or guest "
                     "node",
                     where=entry.where,
                 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from west_viommu.diagnostics import Diagnostic, first_few
+from west_viommu.diagnostics import Diagnostic, first_few, meant
 from west_viommu.guest.regions import Mapped, one_where_touching
 from west_viommu.guest.requests import Asked, Guest, Request
 from west_viommu.hazards.host import xen_stops
@@ -153,7 +153,7 @@ def planned(host: Host, guest: Guest, terms: Terms) -> Planned:
         *asked.problems,
         *clashes(asked, guest.tree, terms.profile),
         *_judged(matched, ownership, told, paper),
-        *permissions.stale(is_known=is_known),
+        *permissions.stale([n for each in assignments for n in each.names], is_known=is_known),
         *_stale_vsids(terms, assignments, is_known=is_known),
         *_stale_extra(terms, extra, is_known=is_known),
     )
@@ -488,7 +488,7 @@ def _stale_vsids(
             continue
         if device is None:
             what = f"vsids numbers {entry.device}, which no guest node asks for"
-            hint = "correct the path, or remove the entry"
+            hint = meant(entry.device, [*by_path], "correct the path, or remove the entry")
             yield Diagnostic(id="malformed", what=what, hint=hint, where=entry.where)
         else:
             named.add(device)

@@ -307,9 +307,7 @@ def _zephyr_include_dirs() -> list[str]:
     return [str(Path(base, folder)) for folder in _ZEPHYR_INCLUDE_DIRS] if base else []
 
 
-def _errors(
-    stderr: str, files: Sequence[str], include_dirs: Sequence[str]
-) -> list[Diagnostic]:
+def _errors(stderr: str, files: Sequence[str], include_dirs: Sequence[str]) -> list[Diagnostic]:
     """Return the complaints of the preprocessor, each at its place."""
     found = [
         Diagnostic(

@@ -157,8 +157,11 @@ def _own(file: str) -> Any:
     # Late: YAML costs more than a plan.
     from west_viommu.read.yaml_reader import Hints, read_document
 
+    shipped = os.path.basename(file).rpartition(".")[0]
     hints = Hints(
-        "correct the path; the shipped profiles (`viommu profiles`) go by name",
+        f"did you mean {shipped}, a shipped profile, which goes by its name?"
+        if shipped in PROFILES
+        else "correct the path; the shipped profiles (`viommu profiles`) go by name",
         "start from what `viommu profiles NAME` prints",
     )
     document = read_document(os.path.normpath(file), "profile", hints)

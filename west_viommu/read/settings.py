@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from west_viommu.diagnostics import Diagnostic, Refused, Where, refusal
+from west_viommu.diagnostics import Diagnostic, Refused, Where, close_matches, refusal
 from west_viommu.names import VARIABLES, is_profile_path
 from west_viommu.read.plain_file import is_missing, near
 
@@ -141,6 +142,9 @@ def version_of(chosen: OfHypervisor, known: Profile) -> str | None:
     what = f"the profile {known.name} knows no version {wanted}"
     expected = " or ".join(known.versions)
     hint = "write one of those; `viommu profiles --from DIR` makes a profile of another source"
+    number = re.search(r"\d+\.\d+", wanted)
+    if number and number[0] in known.versions:
+        hint = f"did you mean {number[0]}?"
     if not known.versions:
         hint = f"remove it: the profile {known.name} is for one version alone"
     raise Refused(
@@ -275,6 +279,8 @@ def _check_variables() -> None:
     for name in os.environ:
         if name.startswith(_NEAR_VARIABLES) and name not in VARIABLES:
             hint = f"the variables are {', '.join(VARIABLES)}; unset the other"
+            if close := close_matches(name, VARIABLES, 1):
+                hint = f"did you mean {close[0]}? If not, unset it"
             raise refusal("malformed", f"nothing reads the variable {name}", hint)
 
 

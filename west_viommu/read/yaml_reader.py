@@ -233,10 +233,14 @@ class _Reader:
         if len(self.problems) > before and "errorMessage" in schema:
             # One message for all mistakes in it.
             found = self.problems[before]
+            hint = schema.get("hint", found.hint)
+            numbers = re.findall(r"\b0x[0-9A-Fa-f]+|\b\d+", _shown(node))
+            if schema.get("format") == "region" and len(numbers) == 2:
+                hint = f"write {key}: [{', '.join(numbers)}]"
             self.problems[before:] = [
                 found._replace(
                     what=schema["errorMessage"],
-                    hint=schema.get("hint", found.hint),
+                    hint=hint,
                     expected=schema.get("expected", found.expected),
                     where=Where(self._file, _line_of(node)),
                 )
@@ -302,6 +306,18 @@ class _Reader:
             hint = f'quote the value: "{found}"' if is_single else "write a single value"
         if kind == "object":
             hint = schema.get("hint", hint)
+            as_set = re.fullmatch(r"([\w-]+)\s*=\s*(\S.*)", found)
+            hint = f"write {as_set[1]}: {as_set[2]}" if as_set else hint
+        elif kind == "array":
+            items = schema.get("items", {})
+            is_single = isinstance(node, yaml.ScalarNode) and "properties" not in items
+            hint = (
+                f"write {key.rpartition(' of ')[2]}: [{found}]"
+                if found and is_single
+                else items.get("hint", hint)
+            )
+        elif what and not schema.get("expected") and expected:
+            hint = f"write a number from {expected}"
         self._wrong(node, (what or of_type).format(key=key), hint, expected, found)
 
     def _check_choice(self, node: Any, schema: Mapping[str, Any], value: Any, key: str) -> None:
@@ -367,6 +383,9 @@ class _Reader:
         elif missing and is_clean:
             hint = schema.get("hint", self._hint)
             what = f"{key} lacks {' and '.join(missing)}"
+            shown = (re.search(rf'\b{name}: ("[^"]*"|\[.*?\])', hint) for name in missing)
+            lines = [each[0] for each in shown if each]
+            hint = f"add {', '.join(lines)}" if len(lines) == len(missing) else hint
             self._wrong(node, what, hint, ", ".join(known))
         values = {}
         for name, value in names.items():
