@@ -229,12 +229,12 @@ MISTAKES = (
     Mistake(
         "a near miss of xen,path",
         lambda right: right.text.replace(right.iommus, "").replace("xen,path", "xen,pth"),
-        lambda right: ("[malformed] nothing reads xen,pth", "write xen,path"),
+        lambda right: ("[malformed] nothing reads xen,pth", "did you mean xen,path?"),
     ),
     Mistake(
         "a near miss of iommus",
         lambda right: _without_path(right.text).replace("iommus", "iommu"),
-        lambda right: ("[malformed] nothing reads iommu", "write iommus"),
+        lambda right: ("[malformed] nothing reads iommu", "did you mean iommus?"),
     ),
     Mistake(
         "a node twice",

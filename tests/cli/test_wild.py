@@ -333,7 +333,7 @@ def test_near_misses(name: str, meant: str, bind: Bind) -> None:
         f"{name})"
     )
     assert source == f'    3 | {name} = "/x"; }}; }}; }};'
-    assert hint == f"hint: if you mean {meant}, write {meant}"
+    assert hint == f"hint: did you mean {meant}?"
 
 
 def test_a_near_miss_alone_asks_for_nothing(bind: Bind) -> None:

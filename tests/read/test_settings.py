@@ -113,7 +113,7 @@ def test_an_empty_file_says_nothing(app: Path) -> None:
         (
             ["cpus: 0"],
             "{file}:1: error: [malformed] cpus does not fit (expected 1 to 128, found 0)\n"
-            "hint: write a number, such as 1 or 0x50000000",
+            "hint: write a number from 1 to 128",
         ),
         (
             ['allow: [{hazard: shared-page, device: /a, reason: "..."}]'],

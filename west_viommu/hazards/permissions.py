@@ -193,7 +193,7 @@ class Permissions(AllowList):
                     id="malformed", what=what, hint=hint, found=entry.hazard, where=entry.where
                 )
             elif is_known and entry not in self._used:
-                close = () if entry.device in names else close_matches(entry.device, names, 1)
+                close = [] if entry.device in names else close_matches(entry.device, names, 1)
                 yield Diagnostic(
                     id="malformed",
                     what=f"nothing to allow: {entry.device} does not have the hazard "
