@@ -8,10 +8,26 @@
 #   dom0/                     a kernel and Xen's tools, for a dom0
 #   xlutil/                   libxlutil of this machine's architecture: xl's reader of xl.cfg
 #
-# What is there stays as it is. Run it by `make boot-tools`, after tools/setup.sh boot.
+# What is there stays as it is, and what cannot be brought is named at the end, after the rest. Run
+# it by `make boot-tools`, after tools/setup.sh boot.
 set -eu
 cd "$(dirname "$0")/.."
+if [ $# = 0 ]; then
+    failed=""
+    for name in boot smmu qemu dom0 xlutil; do
+        sh tools/boot-tools.sh "$name" || failed="$failed $name"
+    done
+    if [ -n "$failed" ]; then
+        echo "not brought, so that the tests that need it are skipped:$failed"
+        exit 1
+    fi
+    exit
+fi
+name=$1
 xen=$PWD/.venv/xen
+if [ -e "$xen/$name" ]; then
+    exit
+fi
 # Xen's makefile takes no path with a space.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -179,15 +195,10 @@ END
     unpack_into "$work/xlutil"
 )
 
-for name in boot smmu qemu dom0 xlutil; do
-    if [ ! -e "$xen/$name" ]; then
-        echo "bringing $xen/$name"
-        mkdir -p "$work" "$xen"
-        "bring_$name"
-        # From another file system, not at once.
-        rm -rf "$xen/$name.new"
-        mv "$work/$name" "$xen/$name.new"
-        mv "$xen/$name.new" "$xen/$name"
-        rm -rf "$work"
-    fi
-done
+echo "bringing $xen/$name"
+mkdir -p "$xen"
+"bring_$name"
+# From another file system, not at once.
+rm -rf "$xen/$name.new"
+mv "$work/$name" "$xen/$name.new"
+mv "$xen/$name.new" "$xen/$name"

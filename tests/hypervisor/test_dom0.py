@@ -19,7 +19,8 @@ HOST = """#address-cells = <1>; #size-cells = <1>; interrupt-parent = <9>;
         #global-interrupts = <0>; interrupts = <0 90 1>, <0 91 1>;
         interrupt-names = "eventq", "x"; };
     acme { #iommu-cells = <1>; phandle = <2>; };
-    off { compatible = "arm,smmu-v3"; #iommu-cells = <1>; phandle = <3>; status = "disabled"; };"""
+    off { compatible = "arm,smmu-v3"; #iommu-cells = <1>; phandle = <3>; status = "disabled"; };
+    empty { compatible = "arm,smmu-v3"; #iommu-cells = <1>; phandle = <4>; status = ""; };"""
 FRAME = 'v { compatible = "arm,gic-v2m-frame"; arm,msi-base-spi = <80>; arm,msi-num-spis = <2>; };'
 
 
@@ -115,6 +116,7 @@ def test_triggers_without_a_dom0() -> None:
         # Xen reads no further than a phandle of 0, or an IOMMU that is off.
         ("n { iommus = <0 2 1>; };", None),
         ("n { iommus = <3 1 2 1>; };", None),
+        ("n { iommus = <4 1 2 1>; };", None),
         ("n { iommus = <1 1 2 1>; };", Step.STREAMS),
         ("n { iommus = <1 0x2000000>; };", Step.STREAMS),
         ("n { iommus = <1 0x1ffffff>; };", None),

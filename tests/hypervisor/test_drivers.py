@@ -65,6 +65,8 @@ def devices(body: str, frames: str = "") -> Devices:
         (ROOT.replace("reg", 'status = "disabled"; reg') + CACHE, {"/vi@3": ""}),
         # Not tried at all: for these there is iommu-disabled.
         (V3.replace("0x20000>;", '1>; status = "disabled";'), {}),
+        (V3.replace("0x20000>;", '1>; status = "";'), {}),
+        (V3.replace("0x20000>;", "1>; status;"), {}),
         (V3.replace("0x20000>;", "1>; xen,passthrough;"), {}),
     ],
 )

@@ -130,6 +130,7 @@ LINES = """interrupt-parent = <9>;
     extended { interrupts = <2 16 4>; };
     smmu { compatible = "arm,smmu-v3"; #iommu-cells = <1>; interrupts = <0 8 1>; };
     idle { compatible = "arm,smmu-v3"; interrupts = <0 9 1>; status = "disabled"; };
+    empty { compatible = "arm,smmu-v3"; interrupts = <0 9 1>; status = ""; };
     given { compatible = "arm,smmu-v3"; interrupts = <0 9 1>; xen,passthrough; };
     other { interrupts-extended = <9 0 10 4>; interrupts = <0 11 4>; };
     malformed { interrupts = <0 12>; };"""

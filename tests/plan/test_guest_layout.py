@@ -85,6 +85,33 @@ def test_a_hint_can_be_pasted(viommu: Run) -> None:
 
 
 @pytest.mark.parametrize(
+    ("lines", "hint"),
+    [
+        (
+            "reg = <0 0x40000000 0 0x100>; xen,reg = <0 0x9000000 0 0x1000 0 0x40000000>, "
+            "<0 0x9800000 0 0x1000 0 0x8000000>;",
+            "reg = <0x0 0x5000000 0x0 0x100>; xen,reg = <0x0 0x9000000 0x0 0x1000 0x0 0x5000000>, "
+            "<0x0 0x9800000 0x0 0x1000 0x0 0x8000000>;",
+        ),
+        (
+            "xen,reg = <0 0x9800000 0 0x1000 0 0x40000000>, <0 0x9000000 0 0x1000 0 0x40001000>;",
+            "xen,reg = <0x0 0x9000000 0x0 0x1000 0x0 0x5000000>, "
+            "<0x0 0x9800000 0x0 0x1000 0x0 0x5001000>;",
+        ),
+    ],
+    ids=["reg has one region", "no reg"],
+)
+def test_a_hint_moves_all_that_is_mapped(lines: str, hint: str, viommu: Run) -> None:
+    """Also what xen,reg alone names."""
+    Path("host.dts").write_text(
+        HOST.replace("0x2000>; iommus", "0x100>, <0 0x9800000 0 0x1000>; iommus")
+    )
+    Path("guest.dts").write_text(PARTIAL_TREE % f'dma {{ xen,path = "/dma@9000000"; {lines} }};')
+    outcome = viommu("bind", "--host", "host.dts", "--profile", "xen", "guest.dts", "-o", "out")
+    assert re.findall(r"hint: map the device elsewhere: (.*)", outcome.err) == [hint]
+
+
+@pytest.mark.parametrize(
     ("at", "warns"), [(0x40001000, True), (0x43FFF000, True), (0x44000000, False)]
 )
 def test_little_memory_below_a_device_is_warned_of(at: int, warns: bool, viommu: Run) -> None:

@@ -38,6 +38,7 @@ def test_parent_and_lineage() -> None:
         # The first word counts.
         ("", 'status = "okay", "disabled";', "okay"),
         ("", 'status = "reserved";', "reserved"),
+        ("", 'status = "";', "malformed"),
         ('status = "disabled";', "", "disabled"),
         ('status = "reserved";', 'status = "disabled";', "disabled"),
         ('status = "disabled";', 'status = "okay";', "disabled"),
@@ -50,6 +51,21 @@ def test_status_is_that_of_the_node_and_all_its_ancestors(
     target = found.node("/bus/device")
     assert target
     assert found.status(target) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        *((value, True) for value in (b"okay\0", b"ok\0", b"okay\0no\0", b"okay")),
+        *((value, False) for value in (b"", b"\0", b"Okay\0", b"disabled\0", b"\0\0\0\1", b"\xff")),
+    ],
+)
+def test_what_xen_takes_for_available(value: bytes, expected: bool) -> None:
+    assert node("/a", status=value).is_available is expected
+
+
+def test_a_node_without_status_is_available() -> None:
+    assert node("/a").is_available
 
 
 def test_a_phandle_that_two_nodes_have_is_an_error_where_it_is_used() -> None:

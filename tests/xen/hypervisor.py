@@ -131,3 +131,11 @@ def booted(
 def said_by(guest: int, console: str) -> list[str]:
     """The lines of that guest. Xen 4.17 names it in each."""
     return re.findall(rf"^\(XEN\) DOM{guest}: (.+)$", console, re.MULTILINE)
+
+
+def said_by_one(console: str) -> list[str]:
+    """The lines of a guest that is alone, which Xen does not name from 4.20 on, and Xen's own of
+    that time.
+    """
+    _, _, running = console.partition(" init memory.\n")
+    return re.findall(r"^\(XEN\) (?:DOM1: )?(.+)$", running, re.MULTILINE)

@@ -77,7 +77,7 @@ def started(host: Host, xen: Xen) -> Running:
         # pages. No guest is to have them either way: their doorbell is every device's.
         if any(name in PINNED_TO_GIC for name in node.strings("compatible")):
             _hold(running, node)
-    list(_v2m_frames(host))
+    list(_v2m_frames(running))
     running.iommus.set_up()
     for smmu in running.iommus.driven.values():
         _hold(running, smmu)
@@ -95,7 +95,7 @@ def map_v2m_frames(running: Running, domain: str) -> None:
     gicv2_map_hwdom_extra_mappings().
     """
     given: set[int] = set()
-    for frame, span, intids in _v2m_frames(running.host):
+    for frame, span, intids in _v2m_frames(running):
         running.map(domain, pages_mapped(*span, frame.path))
         for intid in intids:
             if not running.irqs.set_sense(Line(intid, EDGE_RISING), frame.path):
@@ -110,10 +110,11 @@ def map_v2m_frames(running: Running, domain: str) -> None:
             given.add(intid)
 
 
-def _v2m_frames(host: Host) -> Iterator[tuple[Node, Span, range]]:
-    """Yield each frame with its region and its INTIDs: gicv2_extension_dt_init(). A frame
-    without arm,msi-base-spi has its lines in a register, and none here.
+def _v2m_frames(running: Running) -> Iterator[tuple[Node, Span, range]]:
+    """Yield each frame with its region and its INTIDs: gicv2_extension_dt_init(), and
+    gicv2_add_v2m_frame_to_list(), which reads a register if one of the properties is 0 or absent.
     """
+    host = running.host
     if host.gic is None or not compatible(host.gic, GIC_V2):
         return
     for frame in host.gic.children:
@@ -128,7 +129,8 @@ def _v2m_frames(host: Host) -> Iterator[tuple[Node, Span, range]]:
         base, count = frame.cell("arm,msi-base-spi", 0), frame.cell("arm,msi-num-spis", 0)
         if base and count and (base < FIRST_V2M or base + count > LAST_V2M):
             raise Stops("panic", f"GICv2: {base} and {count} more are no v2m SPIs ({frame.path})")
-        yield frame, spans[0], range(base, base + count) if base and count else range(0)
+        stated = range(base, base + count) if base and count else running.xen.msi_typer
+        yield frame, spans[0], stated
 
 
 def _hold(running: Running, node: Node) -> None:

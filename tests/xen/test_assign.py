@@ -9,7 +9,7 @@ from struct import pack
 
 from tests.support import Run
 from tests.xen.edu import UNDER_XEN, Said, bound, host_tree
-from tests.xen.hypervisor import STOPPED, said_by
+from tests.xen.hypervisor import STOPPED, said_by_one
 from tests.xen.machine import ENDED, Machine, console, host_blob
 from tests.xen.programs import edu_guest, image
 from tests.xen.stage2 import FIRST, MACHINE, needs_stage2, right
@@ -136,7 +136,7 @@ def test_the_bytes_of_an_assigned_device_move(viommu: Run, tmp_path: Path) -> No
     )
     assert outcome.status == 0, outcome.err
     printed = booted(tmp_path, MACHINE, tmp_path / "out", xen, [kernel], ENDED)
-    assert said_by(1, printed) == right(FIRST), printed
+    assert said_by_one(printed) == right(FIRST), printed
 
 
 @needs(XL)

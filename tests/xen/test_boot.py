@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from tests.support import CHECKOUT, Run, blob
-from tests.xen.hypervisor import Guest, booted
+from tests.xen.hypervisor import Guest, booted, said_by_one
 from tests.xen.machine import FOR_XEN, host_blob
 from tests.xen.programs import rtc_guest
 from tests.xen.rules import dom0less_faults
@@ -43,17 +43,11 @@ def console(
     return booted(folder, FOR_XEN, XEN, host, guest)
 
 
-def said_by_the_guest(console: str) -> list[str]:
-    """Its lines (and Xen's own of that time): Xen 4.20 does not name a guest that is alone."""
-    _, _, running = console.partition(" init memory.\n")
-    return re.findall(r"^\(XEN\) (?:DOM1: )?(.+)$", running, re.MULTILINE)
-
-
 def test_a_guest_uses_its_device(viommu: Run, tmp_path: Path) -> None:
     files = bound(tmp_path, viommu)
     printed = console(tmp_path, rtc_guest(tmp_path), files, tmp_path / "host.dtb")
     lines = ["guest starts", "rtc id ok", "irq 34", "PASS"]
-    assert said_by_the_guest(printed) == lines, printed
+    assert said_by_one(printed) == lines, printed
     # Xen 4.17 starts the guest without these two as well; newer ones do not.
     assert "xen,force-assign-without-iommu;" in (files / "passthrough-dom0less.dts").read_text()
     assert '"/pl031@9010000"' in (files / "host.overlay").read_text()
@@ -92,4 +86,4 @@ def test_a_zephyr_guest_uses_its_device(tmp_path: Path) -> None:
     build = workspace.build
     kernel = build / "zephyr/zephyr.bin"
     printed = console(tmp_path, kernel, build / "viommu", build / "host.dtb")
-    assert said_by_the_guest(printed)[-3:] == ["rtc id ok", "irq 34", "PASS"], printed
+    assert said_by_one(printed)[-3:] == ["rtc id ok", "irq 34", "PASS"], printed

@@ -90,3 +90,23 @@ def test_an_id_before_the_mistake_is_attached(viommu: Run, tmp_path: Path) -> No
 def test_an_smmu_that_stops_xen(edit: Edit, viommu: Run, tmp_path: Path) -> None:
     printed = console(viommu, tmp_path, [FIRST], edit=edit, until=UNUSABLE)
     assert UNUSABLE in printed, printed
+
+
+@pytest.mark.parametrize(
+    ("status", "is_on"),
+    [
+        (b"", False),
+        (b"\0", False),
+        (b"\0\0\0\1", False),
+        (b"Okay\0", False),
+        (b"okay\0disabled\0", True),
+        (b"okay", True),
+    ],
+    ids=["no value", "empty", "a number", "capital", "two words", "no end"],
+)
+def test_the_status_of_an_smmu(status: bytes, is_on: bool, viommu: Run, tmp_path: Path) -> None:
+    """dt_device_is_available(): its first word is okay or ok."""
+    edit = with_smmu_props(status=status)
+    seen = r"I/O virtualisation (en|dis)abled"
+    printed = console(viommu, tmp_path, [FIRST], edit=edit, until=seen)
+    assert f"I/O virtualisation {'en' if is_on else 'dis'}abled" in printed, printed

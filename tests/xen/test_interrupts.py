@@ -5,6 +5,7 @@ map_device_to_domain() (4.17: handle_device()) and gic_irq_xlate().
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -105,4 +106,4 @@ def test_a_line_that_is_none_stops_dom0(
 ) -> None:
     printed = console(viommu, tmp_path, [FIRST], at_boot=[said], edit=edit, with_dom0=True)
     assert message in printed, printed
-    assert "Could not set up DOM0 guest OS" in printed, printed
+    assert re.search("Could not set up (DOM0|d0) guest OS", printed), printed

@@ -32,6 +32,7 @@ from tests.xen.xens import MASTER, XENS, Xen
 FILE = debian_xen()
 pytestmark = needs({"Debian's Xen for arm64": FILE})
 
+MSI_TYPER = range(80, 144)  # of QEMU's GICv2m
 RTC, RTC_PATH = 0x9010000, "/pl031@9010000"
 NO_MARKS = "/dts-v1/;\n/plugin/;\n&{/chosen} { t,nothing; };\n"
 EDGE, LEVEL = 1, 4
@@ -50,7 +51,7 @@ def this_xen() -> Xen:
     found = re.search(rb"xen,xen-(4\.\d+)", FILE.read_bytes())
     name = os.environ.get("VIOMMU_XEN_LIKE") or (found[1].decode() if found else "")
     # hypervisor.DOMAIN asks for no vSMMU.
-    return replace(XENS.get(name, MASTER), lines=LINES, vsmmu=False)
+    return replace(XENS.get(name, MASTER), lines=LINES, msi_typer=MSI_TYPER, vsmmu=False)
 
 
 def partial_tree(*nodes: Node, padding: int = 0) -> bytes:
@@ -190,6 +191,30 @@ def test_the_lines_of_a_gicv2m(line: int, ends: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("properties", "line", "ends"),
+    [
+        ({}, 111, "Unable to get irq 0"),
+        ({}, 112, STARTED),
+        ({"arm,msi-base-spi": pack(200)}, 48, "Unable to get irq 0"),
+        ({"arm,msi-base-spi": pack(200), "arm,msi-num-spis": pack(0)}, 168, STARTED),
+    ],
+    ids=["inside", "beyond", "no number", "none"],
+)
+def test_the_lines_in_the_register_of_a_gicv2m(
+    properties: dict[str, bytes], line: int, ends: str, tmp_path: Path
+) -> None:
+    """gicv2_add_v2m_frame_to_list() reads MSI_TYPER unless the tree has both properties."""
+
+    def edit(root: Node) -> None:
+        found = next(n for n in root.below() if n.name.startswith("v2m@"))
+        assert not found.props.keys() & {"arm,msi-base-spi", "arm,msi-num-spis"}
+        found.props |= properties
+        root.add(Node("other@a100000", {"interrupts": pack(0, line, LEVEL)}))
+
+    boot(tmp_path, edit, machine=GICV2, with_dom0=True).ends_with(ends)
+
+
+@pytest.mark.parametrize(
     ("at", "ends"),
     [
         (0x40000000, r"Unable to copy the kernel in the (domain|\S+) memory"),
@@ -205,12 +230,12 @@ def test_a_device_in_ram(at: int, ends: str, tmp_path: Path) -> None:
     assert [fault.kind for fault in found.world.faults] == ["hides" if ends == "PASS" else "panic"]
 
 
-def test_a_device_beyond_the_redistributors(tmp_path: Path) -> None:
-    """vgic_v3_domain_init(): one CPU has 0x20000 of the 16 MiB."""
-    at = 0x3040000
+@pytest.mark.parametrize(("at", "is_sound"), [(0x303F000, False), (0x3040000, True)])
+def test_a_device_at_the_redistributors(at: int, is_sound: bool, tmp_path: Path) -> None:
+    """vgic_v3_domain_init(): one CPU has 0x20000 of the 16 MiB, which a device hides in silence."""
     found = boot(tmp_path, mark, partial_tree(clock(at)), rtc=at)
     found.ends_with("PASS")
-    assert found.world.is_sound
+    assert found.world.is_sound is is_sound
 
 
 def test_three_cells(tmp_path: Path) -> None:

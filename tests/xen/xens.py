@@ -75,6 +75,8 @@ class Xen:
     ipmmus: frozenset[str] = IPMMUS_417
     # gic_number_lines(): what the GIC has, which no devicetree says.
     lines: int = 992
+    # MSI_TYPER of a GICv2m frame, which counts if the devicetree does not say its lines.
+    msi_typer: range = range(0)
 
     @property
     def lines_of_dom0(self) -> int:

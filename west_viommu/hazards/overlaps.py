@@ -322,7 +322,8 @@ class _Room:
         if not places:
             return way
         self._chosen += places.values()
-        line = "" if mapper.is_raw else ownership.paper.moved(mapper.path, mapper.regions, places)
+        move = ownership.paper.moved
+        line = move(mapper.path, mapper.regions, mapper.pages, places)
         if line:
             return f"map the device elsewhere: {line}"
         (old, new), *_ = places.items()

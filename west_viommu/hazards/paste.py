@@ -9,12 +9,11 @@ from typing import NamedTuple
 from west_viommu.diagnostics import Diagnostic, Severity
 from west_viommu.guest.entries import STREAM_IDS
 from west_viommu.guest.gic import Gic, interrupt_entry
-from west_viommu.guest.regions import RegionPair
+from west_viommu.guest.regions import Mapped, RegionPair
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.host.devices import Device
 from west_viommu.host.inventory import Master
 from west_viommu.hypervisor.assignment import Assigned
-from west_viommu.hypervisor.pages import in_pages
 from west_viommu.tree.addresses import Region, bus_cells
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import FIRST_SPI
@@ -52,37 +51,44 @@ class Paper(NamedTuple):
         ]
         return f"reg = {', '.join(entries)};" if len(entries) == len(regions) else ""
 
-    def moved(self, path: str, pairs: Sequence[RegionPair], places: Mapping[Region, Region]) -> str:
-        """Return `reg` and `xen,reg` of the guest's node at `path` with the regions `pairs`, with
-        pages moved as in `places`; "" if one line cannot express that.
+    def moved(
+        self,
+        path: str,
+        pairs: Sequence[RegionPair],
+        mapped: Sequence[Mapped],
+        places: Mapping[Region, Region],
+    ) -> str:
+        """Return `reg` and `xen,reg` of the guest's node at `path` with the regions `pairs` and all
+        the pages `mapped`, moved as in `places`; "" if one line cannot express that.
         """
         bus = self.guest.tree.node(path.rpartition("/")[0])
-        if bus is None or bus.path != PASSTHROUGH or not 0 < len(pairs) <= _MOST_ENTRIES:
+        if bus is None or bus.path != PASSTHROUGH or max(len(pairs), len(mapped)) > _MOST_ENTRIES:
             return ""
         try:
             address, size = bus_cells(bus)
         except TreeError:
             return ""
-        regs: list[str] = []
-        triples: dict[str, None] = {}
+        regs, triples = [], []
         for guest, host in pairs:
-            if host is None:
-                return ""
             page = next((each for each in places if each.contains(guest.base)), None)
             base = guest.base if page is None else guest.base - page.base + places[page].base
-            on_host, in_guest = in_pages(host), in_pages(Region(base, guest.size))
-            if any(number >> _CELL_BITS * address for number in (host.end, base + guest.size)):
-                return ""
-            if in_guest.size >> _CELL_BITS * size:
+            if host is None or (base + guest.size) >> _CELL_BITS * address:
                 return ""
             regs.append(f"<{' '.join((*_cells(base, address), *_cells(guest.size, size)))}>")
+        for host, guest in mapped:
+            there = places.get(guest, guest)
+            if any(number >> _CELL_BITS * address for number in (host.end, there.end)):
+                return ""
+            if host.size >> _CELL_BITS * size:
+                return ""
             cells = (
-                *_cells(on_host.base, address),
-                *_cells(on_host.size, size),
-                *_cells(in_guest.base, address),
+                *_cells(host.base, address),
+                *_cells(host.size, size),
+                *_cells(there.base, address),
             )
-            triples[f"<{' '.join(cells)}>"] = None
-        return f"reg = {', '.join(regs)}; xen,reg = {', '.join(triples)};"
+            triples.append(f"<{' '.join(cells)}>")
+        reg = f"reg = {', '.join(regs)}; " if regs else ""
+        return f"{reg}xen,reg = {', '.join(triples)};"
 
     def mapped(self, path: str, pages: Sequence[Region], places: Sequence[int] = ()) -> str:
         """Return `xen,reg` of the guest's node at `path` that maps `pages` to the guest's `places`,

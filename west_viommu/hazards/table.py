@@ -53,8 +53,9 @@ class Hazard(NamedTuple):
 # The steps of a run that a finding counts.
 _OF_A_FINDING = 4
 _FATAL, _WARNING = Severity.FATAL, Severity.WARNING
-# A device on no IOMMU of Xen's has no streams.
+# A device on no IOMMU of Xen's has no streams: Xen attaches none, and the guest sets none up.
 _DRIVEN = ("unprotected", "unsupported-iommu")
+_IN_RANGE = (*_DRIVEN, "stream-id-range")
 
 # In the order in which they are reported for each request. Hazards without a check are found in the
 # search for the host device (plan/match.py, plan/planning.py), or in the tree that Xen makes for
@@ -77,14 +78,14 @@ HAZARDS = (
     Hazard("iommu-unusable", iommu.iommu_unusable, needs=("unsupported-iommu", "two-iommus")),
     Hazard("map-only", iommu.map_only),
     Hazard("stream-list", streams.stream_list, needs=_DRIVEN),
-    Hazard("colliding-stream-id", streams.colliding_stream_id, of_device=False),
-    Hazard("shared-stream-id", streams.shared_stream_id, needs=("stream-id-range",)),
+    Hazard("colliding-stream-id", streams.colliding_stream_id, needs=_DRIVEN, of_device=False),
+    Hazard("shared-stream-id", streams.shared_stream_id, needs=_IN_RANGE),
     Hazard("mask-overlap", iommu.mask_overlap),
     Hazard("mask-overlap", iommu.mask_overlap_of_two, of_device=False),
     Hazard("unassigned-child", device.unassigned_child),
     Hazard("malformed", streams.not_numbered, _FATAL, of_device=False),
-    Hazard("vsid-clash", streams.vsid_clash, of_device=False),
-    Hazard("vsid-range", streams.vsid_range, needs=("stream-id-range",)),
+    Hazard("vsid-clash", streams.vsid_clash, needs=_DRIVEN, of_device=False),
+    Hazard("vsid-range", streams.vsid_range, needs=_IN_RANGE),
     Hazard("region-mismatch", pages.added_region, of_device=False),
     Hazard("untranslatable-region", pages.untranslatable_region),
     Hazard("host-memory", pages.host_memory, _FATAL, ("hypervisor-owned",)),
@@ -106,12 +107,12 @@ HAZARDS = (
     Hazard("bus-cells", None, _FATAL),
     Hazard("device-disabled", device.device_disabled, _WARNING),
     Hazard("page-shared-with-disabled", pages.page_shared_with_disabled, _WARNING),
-    Hazard("stream-shared-with-disabled", streams.stream_shared_with_disabled, _WARNING),
+    Hazard("stream-shared-with-disabled", streams.stream_shared_with_disabled, _WARNING, _DRIVEN),
     Hazard("interrupt-shared-with-disabled", interrupts.interrupt_shared_with_disabled, _WARNING),
     Hazard("marked-for-another", device.marked_for_another, _WARNING),
     Hazard("parts-omitted", None, _WARNING, of_device=False),
-    Hazard("several-streams", streams.several_streams, _WARNING, of_device=False),
-    Hazard("streams-omitted", streams.streams_omitted, _WARNING),
+    Hazard("several-streams", streams.several_streams, _WARNING, _DRIVEN, of_device=False),
+    Hazard("streams-omitted", streams.streams_omitted, _WARNING, _DRIVEN),
     Hazard("mask-dropped", iommu.mask_dropped, _WARNING),
     Hazard("maps-not-programmed", streams.maps_not_programmed, _WARNING),
     Hazard("device-without-region", pages.device_without_region, _WARNING, ("hypervisor-owned",)),

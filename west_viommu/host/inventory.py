@@ -396,7 +396,7 @@ def _iommu_at(tree: Tree, addresses: AddressMap, node: Node, faults: dict[str, T
         base=first.base if first else None,
         size=first.size if first else None,
         cells=cells,
-        status=_or(lambda: tree.status(node), "okay"),
+        status=_or(lambda: tree.status(node), "malformed"),
         supported=SMMUV3_COMPATIBLE in node.compatible_for_xen and cells == SMMUV3_CELLS,
     )
 

@@ -254,7 +254,7 @@ class _Streams:
         off = (
             place
             for place, stream in enumerate(streams)
-            if self._holdings.own_status(stream.iommu) != "okay"
+            if not self._holdings.is_available(stream.iommu)
         )
         return streams[: min(len(streams) if before is None else before, next(off, len(streams)))]
 

@@ -236,8 +236,7 @@ def _tried(node: Node, profile: Profile) -> str:
     if b"mmu" not in node.properties.get("compatible", b"").lower():
         return ""
     name = kind(node.compatible_for_xen)
-    status = node.properties.get("status", b"okay\0")
-    is_off = "xen,passthrough" in node.properties or status not in (b"okay\0", b"ok\0")
+    is_off = "xen,passthrough" in node.properties or not node.is_available
     # A Xen has the driver of SMMUv2 unless its configuration excludes it (Kconfig: default y).
     is_built = name == SMMUV2 or profile.driver(node.compatible_for_xen) is not None
     return name if is_built and not is_off else ""

@@ -152,12 +152,10 @@ class Holdings:
         node = self._tree.node(iommu)
         return node is not None and "xen,passthrough" in node.properties
 
-    def own_status(self, path: str) -> str:
-        """Return the status of the node at `path` itself, which counts for an IOMMU
-        (dt_device_is_available()).
-        """
-        node = self._tree.node(path)
-        return _own_status(node) if node else "okay"
+    def is_available(self, iommu: str) -> bool:
+        """Return whether the status of the IOMMU at that path itself is "okay" for Xen."""
+        node = self._tree.node(iommu)
+        return node is None or node.is_available
 
     def is_bridge(self, path: str) -> bool:
         """Return whether the node at `path` is a PCI bridge."""
@@ -330,7 +328,7 @@ class Holdings:
         """
         role = self.role(node.path)
         if role == IOMMU:
-            return _own_status(node) == "okay" and not self.is_marked(node.path)
+            return node.is_available and not self.is_marked(node.path)
         return role in ("", CONSOLE)
 
     def _on(self, iommu: str, first: int, last: int, path: str) -> Claim:

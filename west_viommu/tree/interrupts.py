@@ -190,7 +190,8 @@ def primary_gic(tree: Tree) -> Node | None:
     """
     other = None
     for node in tree.nodes():
-        if "interrupt-controller" in node.properties and node is not tree.root and _is_okay(node):
+        is_controller = "interrupt-controller" in node.properties and node is not tree.root
+        if is_controller and node.is_available:
             compatible = node.compatible_for_xen
             if not XEN_GICS.isdisjoint(compatible):
                 return node
@@ -375,8 +376,3 @@ def _unroutable(specifier: tuple[int, ...]) -> str:
     return (
         f"<{numbers}> is of type {specifier[0]}, which Xen takes for INTID {xen_intid(specifier)}"
     )
-
-
-def _is_okay(node: Node) -> bool:
-    """Return whether the own status of `node` is "okay": Xen does not look at the nodes above."""
-    return node.properties.get("status", b"okay\0") in (b"okay\0", b"ok\0")

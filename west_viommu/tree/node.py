@@ -45,6 +45,15 @@ class Node(NamedTuple):
         return default if value is None else u32(value, self.path, name)
 
     @property
+    def is_available(self) -> bool:
+        """Whether Xen accepts the node's own status, for an IOMMU and for a GIC:
+        dt_device_is_available() compares the first string, and an empty or malformed one is not
+        "okay". Xen does not look at the nodes above.
+        """
+        value = self.properties.get("status", b"okay")
+        return value.split(b"\0")[0] in (b"okay", b"ok")
+
+    @property
     def compatible(self) -> tuple[str, ...]:
         """The compatible strings, most specific first."""
         return self.string_list("compatible")
@@ -211,14 +220,15 @@ class Tree:
         return target
 
     def status(self, node: Node) -> str:
-        """Return "okay", or the first other status value from `node` up to the root.
+        """Return "okay", or the first other status value from `node` up to the root; "malformed"
+        for an empty one.
 
         A device is usable only if its own status and the status of every ancestor is "okay"
         (devicetree specification 0.4, 2.3.4).
         """
         for value in node.string_list("status")[:1]:
             if value not in _OKAY:
-                return value
+                return value or "malformed"
         parent = self.parent(node)
         if parent is None:
             return "okay"
