@@ -162,14 +162,14 @@ def test_the_lock_of_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setitem(sys.modules, "fcntl", None)
     monkeypatch.setitem(sys.modules, "msvcrt", system)
-    with files.locked(folder):
+    with files.locked(str(folder)):
         assert system.locked == [(Msvcrt.LK_LOCK, 1)]
     assert list(folder.iterdir()) == []
-    with pytest.raises(FileNotFoundError), files.locked(tmp_path / "none"):
+    with pytest.raises(FileNotFoundError), files.locked(str(tmp_path / "none")):
         pass
     system.busy = 3
-    with files.locked(folder):
+    with files.locked(str(folder)):
         assert len(system.locked) == 2
     monkeypatch.setitem(sys.modules, "msvcrt", None)
-    with files.locked(folder):
+    with files.locked(str(folder)):
         assert len(system.locked) == 2

@@ -306,7 +306,7 @@ def test_the_first_refusal_is_told_also_where_our_files_cannot_be_removed(
 
     fill(case.folder, case.files)
     (case.folder.parent / "viommu.yml").write_text("hst: host.dts\n")
-    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(os, "unlink", refuse)
     outcome = viommu(*case.command)
     assert outcome.status == 1
     assert "viommu.yml:1: error: [malformed]" in outcome.err

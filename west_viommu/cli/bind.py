@@ -110,10 +110,10 @@ def _report(options: Options, console: Console, output: Output, result: Done) ->
         from west_viommu.write.files import changes
 
         # The text of files: the commands in it stay as they are written.
-        tell(changes(str(output.folder), output.content(), result.files))
+        tell(changes(output.folder, output.content(), result.files))
     elif not options.quiet:
         is_dry = options.dry_run
-        told = plan_table(result.planned.plan, str(output.folder), result.files, is_dry=is_dry)
+        told = plan_table(result.planned.plan, output.folder, result.files, is_dry=is_dry)
         console.result([told])
 
 
@@ -149,7 +149,7 @@ def _result(options: Options, console: Console, output: Output) -> tuple[Setting
         of_stage = nullcontext(partial(_guest_of_stage, stage))
         bindings = stage.bindings() or _zephyr_bindings(app)
         result = _bound(console, chosen, host, of_stage, output, bindings)
-        stage.check(output.folder, console)
+        stage.check(Path(output.folder), console)
         return chosen, result
 
 
@@ -159,7 +159,7 @@ def _is_application(name: str) -> bool:
 
 def _guest_of_stage(stage: Stage) -> Guest:
     names = first_files(decoded(content(str(stage.source)), stage.name))
-    return guest_of(names or [stage.name], guest_tree_of(stage.source))
+    return guest_of(names or [stage.name], guest_tree_of(str(stage.source)))
 
 
 def _bound(

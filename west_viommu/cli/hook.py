@@ -13,13 +13,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from west_viommu.cli.console import NO_FORM, Console, named_by, tell
 from west_viommu.diagnostics import Diagnostic, Refused, Where, printable, rendered
 from west_viommu.names import BINDINGS, MESSAGE_FORMS, OVERLAY, VENDOR_PREFIXES, VSMMU_LABEL
-from west_viommu.read.plain_file import content
+from west_viommu.read.plain_file import PACKAGE, content
 from west_viommu.tree.digest import sha256
 from west_viommu.write.files import Output
 
@@ -79,7 +78,7 @@ class Hook:
 
     def load(self) -> None:
         """Import the modules that `run` will need, if the sources seem to request a device."""
-        if any(_asks(Path(file)) for file in _included(self._command)):
+        if any(map(_asks, _included(self._command))):
             for module in _MODULES:
                 import_module(module)
             # If something is missing, `run` reports it, if it needs it at all.
@@ -94,7 +93,7 @@ class Hook:
         """Remove the files of an earlier configure: there is no source to which they could belong.
         Return the exit status.
         """
-        return self._status(lambda: Output(Path(self._options.output)).remove())
+        return self._status(lambda: Output(self._options.output).remove())
 
     def cannot_run(self, error: OSError) -> int:
         """Do as `clear`, after `error` kept the preprocessor from running."""
@@ -134,10 +133,10 @@ def _console(options: Options, form: str) -> Console:
     return Console(program, form, wants_colour, named=named_by(options))
 
 
-def _asks(source: Path) -> bool:
+def _asks(source: str) -> bool:
     """Return whether `source` may request a device."""
     try:
-        found = content(str(source))
+        found = content(source)
     except OSError:
         return False
     return any(word in found for word in _WORDS)
@@ -147,8 +146,8 @@ def _bind(options: Options, command: Sequence[str], console: Console) -> None:
     """Bind the requests of the preprocessed source, and add the files on which the result depends
     to the make rule.
     """
-    source = Path(_operand(command, "-o"))
-    with Output(Path(options.output)) as output:
+    source = _operand(command, "-o")
+    with Output(options.output) as output:
         _leave_out_stale(source)
         inputs, written = _NOTHING
         if _asks(source):
@@ -158,27 +157,32 @@ def _bind(options: Options, command: Sequence[str], console: Console) -> None:
             # Zephyr has seen it by now (dts.cmake made it), and reads it later.
             output.leave_empty(f"{BINDINGS}/{VENDOR_PREFIXES}")
         unseen = _add_dependencies(_operand(command, "-MF"), inputs, written)
-        _leave_sums(output.folder.parent / _INPUTS, inputs)
+        _leave_sums(_beside(output, _INPUTS), inputs)
     for file in unseen:
         console.note(
             f"changes to {file!r} go unnoticed: its path has a character that CMake cannot take"
         )
 
 
-def _leave_out_stale(source: Path) -> None:
+def _beside(output: Output, name: str) -> str:
+    """Return the path of the file `name` beside the output folder."""
+    return os.path.join(os.path.dirname(output.folder), name)
+
+
+def _leave_out_stale(source: str) -> None:
     """Remove an earlier run's overlay, given as one of the build's own, from `source`."""
-    found = source.read_bytes()
+    found = content(source)
     if OVERLAY.encode() in found:
         from west_viommu.read.preprocess import without_generated
 
         text = without_generated(found.decode("utf-8", "surrogateescape"))
-        source.write_bytes(text.encode("utf-8", "surrogateescape"))
+        _write(source, text)
 
 
 def _appended(
     options: Options,
     command: Sequence[str],
-    source: Path,
+    source: str,
     output: Output,
     console: Console,
 ) -> tuple[list[str], list[str]]:
@@ -195,15 +199,15 @@ def _appended(
     chosen = _chosen(options, guest)
     result = _done(options, guest, chosen)
     _define_label(source, result.planned, output.folder)
-    _tell(result, console, output.folder.parent / _TOLD)
+    _tell(result, console, _beside(output, _TOLD))
     output.write(result.files)
     _append(source, result.files[OVERLAY], output.folder)
     tell([f"{printable(_bound(result.planned, chosen, output.folder))}\n"])
-    written = [str(output.folder / name) for name in result.files]
+    written = [os.path.join(output.folder, name) for name in result.files]
     return [*host_files(chosen.host or ""), *chosen.files], written
 
 
-def _tell(result: Done, console: Console, told: Path) -> None:
+def _tell(result: Done, console: Console, told: str) -> None:
     """Print warnings and notes. Warnings that viommu.yml allows, and warnings that the configure
     before this one printed (the file `told`), are one line.
     """
@@ -214,8 +218,8 @@ def _tell(result: Done, console: Console, told: Path) -> None:
         result.tell(console)
         return
     new = [each for each in warnings if not each.acknowledged]
-    text = "".join(f"{rendered(each)}\n" for each in new).encode("utf-8", "surrogateescape")
-    is_as_before = told.exists() and content(str(told)) == text
+    text = "".join(f"{rendered(each)}\n" for each in new)
+    is_as_before = os.path.exists(told) and _text(told) == text
     shown = () if is_as_before else new
     result.tell(console, shown)
     allowed = len(warnings) - len(new)
@@ -223,17 +227,17 @@ def _tell(result: Done, console: Console, told: Path) -> None:
         console.note(f"{counted(allowed, 'warning')} that viommu.yml allows: {_SHOWS}")
     if new and is_as_before:
         console.note(f"{counted(len(new), 'warning')} as before: {_SHOWS}")
-    told.write_bytes(text)
+    _write(told, text)
 
 
-def _leave_sums(file: Path, inputs: Sequence[str]) -> None:
+def _leave_sums(file: str, inputs: Sequence[str]) -> None:
     """Write the sum of each of the `inputs` into `file`. It shows zephyr/CMakeLists.txt that the
     devicetree went through the hook, and zephyr/cmake/inputs.cmake whether an input has changed. A
     build only compares times, and does not notice a file that was replaced by an older one.
     """
     files = [os.path.abspath(each) for each in inputs if os.path.isfile(each)]
     lines = (f"{sha256(content(each))} {_for_cmake(each)}\n" for each in files)
-    file.write_text("".join(lines), encoding="utf-8", errors="surrogateescape", newline="\n")
+    _write(file, "".join(lines))
 
 
 def _chosen(options: Options, guest: Guest) -> Settings:
@@ -324,21 +328,21 @@ def _missing(node: Node, path: str, known: Bindings) -> Iterator[str]:
                 yield name
 
 
-def _append(source: Path, overlay: bytes, folder: Path) -> None:
+def _append(source: str, overlay: bytes, folder: str) -> None:
     """Append `overlay`, as it is in `folder`, to the source."""
     from west_viommu.read.preprocess import line_marker
 
-    with source.open("ab") as file:
-        place = line_marker(printable(str(folder / OVERLAY)), 1)
+    with open(source, "ab") as file:
+        place = line_marker(printable(os.path.join(folder, OVERLAY)), 1)
         file.write(f"\n{place}\n".encode() + overlay)
 
 
-def _define_label(source: Path, planned: Planned, folder: Path) -> None:
+def _define_label(source: str, planned: Planned, folder: str) -> None:
     """Make `&vsmmu { ... };` work in the source. Raises Refused if there is no vSMMU."""
     from west_viommu.read.outline import Outline
     from west_viommu.read.rewrite import with_vsmmu_node, without_vsmmu
 
-    text = source.read_bytes().decode("utf-8", "surrogateescape")
+    text = _text(source)
     if f"&{VSMMU_LABEL}" not in text:
         return
     outline = Outline(text, "/")
@@ -348,11 +352,11 @@ def _define_label(source: Path, planned: Planned, folder: Path) -> None:
         if problems:
             raise Refused(problems)
         return
-    bound = with_vsmmu_node(text, viommu.node, outline, printable(str(folder / OVERLAY)))
-    source.write_bytes(bound.encode("utf-8", "surrogateescape"))
+    place = printable(os.path.join(folder, OVERLAY))
+    _write(source, with_vsmmu_node(text, viommu.node, outline, place))
 
 
-def _bound(planned: Planned, chosen: Settings, folder: Path) -> str:
+def _bound(planned: Planned, chosen: Settings, folder: str) -> str:
     """Return the line for CMake's log: the devices bound, and the assumptions."""
     from west_viommu.tree.cells import counted
 
@@ -370,6 +374,17 @@ def _binding_dirs(options: Options) -> list[str]:
     own = os.path.realpath(options.output)
     roots = [root for root in options.dts_roots if os.path.realpath(root) != own]
     return [os.path.join(root, BINDINGS) for root in roots]
+
+
+def _text(file: str) -> str:
+    """Return the text of `file`, with surrogates for the bytes that are not UTF-8."""
+    return content(file).decode("utf-8", "surrogateescape")
+
+
+def _write(file: str, text: str) -> None:
+    """Write `text`, as `_text` returns it, into `file`."""
+    with open(file, "wb") as out:
+        out.write(text.encode("utf-8", "surrogateescape"))
 
 
 def _operand(command: Sequence[str], option: str) -> str:
@@ -405,10 +420,10 @@ def _no_such_host(file: str) -> Diagnostic:
 
 def _own_files() -> list[str]:
     """Return our own sources that ran, and the profiles."""
-    package = Path(__file__).parent.parent
     files = (getattr(module, "__file__", None) or "" for module in list(sys.modules.values()))
-    own = [file for file in files if file.startswith(f"{package}{os.sep}")]
-    return [*own, *map(str, package.glob("profiles/*"))]
+    own = [file for file in files if file.startswith(f"{PACKAGE}{os.sep}")]
+    profiles = os.path.join(PACKAGE, "profiles")
+    return [*own, *(os.path.join(profiles, name) for name in os.listdir(profiles))]
 
 
 def _add_dependencies(make_rule: str, inputs: Sequence[str], written: Sequence[str]) -> list[str]:
@@ -422,17 +437,15 @@ def _add_dependencies(make_rule: str, inputs: Sequence[str], written: Sequence[s
     if wanted:
         own = map(_for_cmake, _own_files())
         readable = {file for file in (*wanted, *written, *own) if not _is_unreadable(file)}
-        rule = Path(make_rule)
         lines = "".join(f" \\\n {file}" for file in sorted(readable))
-        text = rule.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n")
-        text += lines + "\n"
-        rule.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
+        rule = _text(make_rule).replace("\r\n", "\n").rstrip("\n")
+        _write(make_rule, f"{rule}{lines}\n")
     return list(filter(_is_unreadable, wanted))
 
 
 def _for_cmake(file: str) -> str:
     """Return `file` as CMake writes paths: with slashes, on Windows too."""
-    return Path(file).as_posix()
+    return file.replace(os.sep, "/")
 
 
 def _is_unreadable(file: str) -> bool:

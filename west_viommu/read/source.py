@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, S
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -141,9 +140,9 @@ def reading_guest(
         yield lambda: _guest_tree("\n".join(text() for text in texts), files[0], blobs)
 
 
-def guest_tree_of(file: Path) -> GuestTree:
+def guest_tree_of(file: str) -> GuestTree:
     """Return the tree of a guest's source that is already preprocessed. Raises Refused."""
-    return _guest_tree(decoded(content(str(file)), str(file)), str(file))
+    return _guest_tree(decoded(content(file), file), file)
 
 
 def _decompiled(file: str) -> str:

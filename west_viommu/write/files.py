@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from west_viommu.diagnostics import Refused, printable, refusal
@@ -89,8 +88,8 @@ class Output:
 
     _seal = PLAN
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: str | os.PathLike[str]):
+        self.folder = os.fspath(folder)
         # The seal of an earlier run and its time in ns, while the seal is broken.
         self._earlier: tuple[bytes, int] | None = None
 
@@ -118,10 +117,10 @@ class Output:
         return self
 
     def _break_seal(self) -> None:
-        seal = self.folder / self._seal
+        seal = self._path(self._seal)
         with suppress(FileNotFoundError):
-            self._earlier = content(str(seal)), seal.stat().st_mtime_ns
-            seal.unlink()
+            self._earlier = content(seal), os.stat(seal).st_mtime_ns
+            os.unlink(seal)
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         if isinstance(error, Refused):
@@ -155,7 +154,7 @@ class Output:
         them is not configured again.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            os.makedirs(self.folder, exist_ok=True)
             with locked(self.folder):
                 self._refuse_foreign({name: self._beginning(name) for name in files})
                 if self._seal_again(files):
@@ -169,45 +168,49 @@ class Output:
     def leave_empty(self, name: str) -> None:
         """Make sure that the file `name` exists; create it empty if it does not."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            os.makedirs(self.folder, exist_ok=True)
             # "x" follows no link that somebody put there.
             with suppress(FileExistsError):
-                self._place(name).open("xb").close()
+                open(self._place(name), "xb").close()
         except OSError as error:
             raise _failed(self.folder, error) from None
 
-    def _place(self, name: str) -> Path:
+    def _path(self, name: str) -> str:
+        """Return the path of the file or folder `name`, which has slashes on Windows too."""
+        return os.path.join(self.folder, *name.split("/"))
+
+    def _place(self, name: str) -> str:
         """Return the place of the file `name`, after making its folder. Raises Refused if that
         folder is a link, as its files would not be in the output folder.
         """
-        target = self.folder / name
         for folder in self._folders_of(name):
             if not _is_in_place(folder):
                 what = "this is a link, and nothing is written outside of the output folder"
                 raise _refused(folder, what, "move it away, or give another folder with -o")
-            folder.mkdir(exist_ok=True)
-        return target
+            os.makedirs(folder, exist_ok=True)
+        return self._path(name)
 
-    def _folders_of(self, name: str) -> list[Path]:
+    def _folders_of(self, name: str) -> list[str]:
         """Return the folders below the output folder that the file `name` is in, the outermost
         first.
         """
-        inside = Path(name).parents[:-1]
-        return [self.folder / folder for folder in reversed(inside)]
+        parts = name.split("/")
+        return [self._path("/".join(parts[:count])) for count in range(1, len(parts))]
 
-    def _bindings(self) -> list[Path]:
-        """Return the files in the folder of bindings; [] if a link leads out of our folder."""
-        folder = self.folder / BINDINGS
-        if not all(map(_is_in_place, (folder.parent, folder))):
+    def _bindings(self) -> list[str]:
+        """Return the names of the files in the folder of bindings, `dts/bindings/...`; [] if a link
+        leads out of our folder.
+        """
+        if not all(map(_is_in_place, self._folders_of(f"{BINDINGS}/"))):
             return []
-        return list(folder.glob("*"))
+        return [f"{BINDINGS}/{name}" for name in _names_in(self._path(BINDINGS))]
 
     def _refuse_foreign(self, files: Mapping[str, str]) -> None:
         """Raise Refused if one of `files`, name -> beginning, exists and is not ours. An empty file
         is accepted: CMake (dts.cmake) or a power cut leaves one.
         """
         for name, beginning in files.items():
-            target = self.folder / name
+            target = self._path(name)
             if not all(map(_is_in_place, self._folders_of(name))):
                 # It is not in this folder.
                 continue
@@ -218,11 +221,11 @@ class Output:
                     "move it away, or give another folder with -o",
                 )
 
-    def _ours(self) -> list[Path]:
-        """Return our files that exist, the plan first."""
+    def _ours(self) -> list[str]:
+        """Return the names of our files that exist, the plan first."""
         known = self._beginnings().items()
-        ours = [self.folder / name for name, each in known if self._has(name, each)]
-        return ours + [file for file in self._bindings() if _is_ours(file, BINDING_FIRST_LINE)]
+        ours = [name for name, each in known if self._has(name, each)]
+        return ours + [name for name in self._bindings() if self._has(name, BINDING_FIRST_LINE)]
 
     def _seal_again(self, files: Mapping[str, bytes]) -> bool:
         """Put back the seal that this run broke, with its time, if it sealed exactly `files` and no
@@ -231,11 +234,9 @@ class Output:
         earlier = self._earlier
         if not earlier or earlier[0] != files.get(self._seal):
             return False
-        there = {file.relative_to(self.folder).as_posix(): file for file in self._ours()}
+        there = set(self._ours())
         rest = {name: data for name, data in files.items() if name != self._seal}
-        if there.keys() != rest.keys() or any(
-            content(str(file)) != rest[name] for name, file in there.items()
-        ):
+        if there != rest.keys() or any(content(self._path(name)) != rest[name] for name in there):
             return False
         seal = self._place(self._seal)
         _replace(seal, earlier[0])
@@ -245,15 +246,16 @@ class Output:
     def _clear(self) -> None:
         """Remove our files, the plan first, and the half-written files of a killed run."""
         ours = self._ours()
-        for leftover in (*self.folder.glob(f"{_TEMPORARY}*"), *self._bindings()):
-            is_called_so = leftover.stem == _TEMPORARY[:-1] and leftover.suffix[1:].isdecimal()
-            if is_called_so and _is_begun_by_us(leftover):
-                ours.append(leftover)
-        for file in ours:
-            file.unlink(missing_ok=True)
+        for name in (*_names_in(self.folder), *self._bindings()):
+            before, _, number = name.rpartition("/")[2].partition(_TEMPORARY)
+            is_called_so = not before and number.isdecimal()
+            if is_called_so and _is_begun_by_us(self._path(name)):
+                ours.append(name)
+        for name in ours:
+            _unlink(self._path(name))
 
     def _has(self, name: str, beginning: str) -> bool:
-        return _is_ours(self.folder / name, beginning)
+        return _is_ours(self._path(name), beginning)
 
 
 class SystemOutput(Output):
@@ -267,7 +269,7 @@ class SystemOutput(Output):
         """Return the beginnings as in `Output`. A configuration for xl is named after its domain,
         so each such file of an earlier run counts.
         """
-        earlier = (file.name for file in self.folder.glob(f"*{XL_SUFFIX}"))
+        earlier = (name for name in _names_in(self.folder) if name.endswith(XL_SUFFIX))
         of_xl = {name: SYSTEM_FIRST_LINE for name in earlier if self._has(name, SYSTEM_FIRST_LINE)}
         return {**_OF_A_SYSTEM, **of_xl}
 
@@ -276,7 +278,7 @@ class SystemOutput(Output):
         return _OF_A_SYSTEM.get(name, SYSTEM_FIRST_LINE)
 
     def _refuse_foreign(self, files: Mapping[str, str]) -> None:
-        if (self.folder / PLAN).exists():
+        if os.path.exists(self._path(PLAN)):
             what = "this is the folder of a guest, with files of the same names"
             raise _refused(self.folder, what, "give another folder with -o")
         super()._refuse_foreign(files)
@@ -307,10 +309,7 @@ class Untouched(Output):
         """
         try:
             with locked(self.folder):
-                return {
-                    file.relative_to(self.folder).as_posix(): content(str(file))
-                    for file in self._ours()
-                }
+                return {name: content(self._path(name)) for name in self._ours()}
         except FileNotFoundError:
             # The folder does not exist yet.
             return {}
@@ -318,21 +317,35 @@ class Untouched(Output):
             raise _failed(self.folder, error) from None
 
 
-def _is_in_place(folder: Path) -> bool:
+def _names_in(folder: str) -> list[str]:
+    """Return the names in `folder`, sorted; [] if there is no such folder."""
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _unlink(file: str) -> None:
+    """Remove `file`, if it is there."""
+    with suppress(FileNotFoundError):
+        os.unlink(file)
+
+
+def _is_in_place(folder: str) -> bool:
     """Return whether `folder`, if it exists, is at its path: its last part is neither a link nor a
     Windows junction.
     """
-    above = os.path.realpath(folder.parent)
-    found, expected = os.path.realpath(folder), os.path.join(above, folder.name)
+    above, name = os.path.split(folder)
+    found, expected = os.path.realpath(folder), os.path.join(os.path.realpath(above), name)
     return os.path.normcase(found) == os.path.normcase(expected)
 
 
-def _is_ours(file: Path, beginning: str, or_empty: bool = False) -> bool:
+def _is_ours(file: str, beginning: str, or_empty: bool = False) -> bool:
     """Return whether we wrote `file`: it begins with `beginning` or, if that is "", is a blob with
     our mark. A file that cannot be read, or is no plain file, is not ours.
     """
     try:
-        found = start_of(str(file), len(beginning) or _MARKED)
+        found = start_of(file, len(beginning) or _MARKED)
     except OSError:
         return False
     if or_empty and not found:
@@ -342,16 +355,16 @@ def _is_ours(file: Path, beginning: str, or_empty: bool = False) -> bool:
     return found.replace(*_EARLIER) == beginning.encode().replace(*_EARLIER)
 
 
-def _is_begun_by_us(file: Path) -> bool:
+def _is_begun_by_us(file: str) -> bool:
     """Return whether a killed run may have left `file`: it matches one of our beginnings as far as
     it goes, or is a blob that has our mark or ends too early. We make no links.
     """
     try:
-        found = start_of(str(file), _MARKED).replace(*_EARLIER)
-        size = file.stat().st_size
+        found = start_of(file, _MARKED).replace(*_EARLIER)
+        size = os.stat(file).st_size
     except OSError:
         return False
-    if file.is_symlink():
+    if os.path.islink(file):
         return False
     # Imported late, with all that reads a blob.
     from west_viommu.read.dtb import MAGIC
@@ -363,31 +376,31 @@ def _is_begun_by_us(file: Path) -> bool:
     return any(found.startswith(each) or each.startswith(found) for each in begins)
 
 
-def _replace(target: Path, data: bytes) -> None:
+def _replace(target: str, data: bytes) -> None:
     """Write `target` as a whole. No fsync: if a power cut leaves a file half-written, it does not
     match the checksums in the plan.
     """
-    temporary = target.with_name(f"{_TEMPORARY}{os.getpid()}")
+    temporary = os.path.join(os.path.dirname(target), f"{_TEMPORARY}{os.getpid()}")
     # "x" follows no link that somebody put there.
-    file = temporary.open("xb")
+    file = open(temporary, "xb")  # noqa: SIM115
     try:
         with file:
             file.write(data)
         os.replace(temporary, target)
     finally:
-        temporary.unlink(missing_ok=True)
+        _unlink(temporary)
 
 
-def _failed(folder: Path, error: OSError) -> Refused:
+def _failed(folder: str, error: OSError) -> Refused:
     return _refused(folder, error.strerror or str(error), "give a folder you can write to with -o")
 
 
-def _refused(path: Path, what: str, hint: str) -> Refused:
-    return refusal("unwritable", what, hint, str(path))
+def _refused(path: str, what: str, hint: str) -> Refused:
+    return refusal("unwritable", what, hint, path)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: str) -> Iterator[None]:
     """Wait until no other run changes the files in `folder`, and keep others waiting.
 
     Not every network file system has locks, nor every system; then only the checksums in the plan
@@ -410,8 +423,8 @@ def locked(folder: Path) -> Iterator[None]:
         import tempfile
 
         name = sha256(os.path.normcase(os.path.realpath(folder)).encode())
-        file = Path(tempfile.gettempdir(), f"west-viommu-{name[:16]}.lock")
-        with file.open("ab") as stream:
+        file = os.path.join(tempfile.gettempdir(), f"west-viommu-{name[:16]}.lock")
+        with open(file, "ab") as stream:
             with suppress(OSError):
                 _lock_on_windows(msvcrt, stream.fileno())
             yield
