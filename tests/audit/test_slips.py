@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A set that is right, and the slips of people who write sets by hand: what audit says of each.
 
-slips_KIND.yml has the slips in one file of tests/audit/board/, and all messages, which
+slips_KIND.yml has the slips in the files of a board, tests/audit/BOARD/, and all messages, which
 VIOMMU_REWRITE=1 writes. A slip that changes nothing is among them: it must not be called wrong.
 """
 
@@ -16,11 +16,14 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.audit.said import BOARD, said
+from tests.audit.said import said
 from tests.support import REWRITES, Run
 
 HERE = Path(__file__).parent
-KINDS = ("xl", "tree", "marks", "imagebuilder", "chosen")
+KINDS = (
+    *("xl", "tree", "marks", "imagebuilder", "chosen"),
+    *("domains", "providers", "copied", "mistyped"),
+)
 
 
 @cache
@@ -29,19 +32,24 @@ def slips(kind: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The board's tree as a blob, with its labels: source would be parsed again for each case."""
-    file = tmp_path_factory.mktemp("host") / "host.dtb"
-    subprocess.run(["dtc", "-@", "-q", "-o", file, BOARD / "host.dts"], check=True)
-    return file
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The trees of the boards as blobs, with labels: source would be parsed again for each
+    case.
+    """
+    blobs = {}
+    for board in ("board", "quay"):
+        file = blobs[board] = tmp_path_factory.mktemp(board) / "host.dtb"
+        subprocess.run(["dtc", "-@", "-q", "-o", file, HERE / board / "host.dts"], check=True)
+    return blobs
 
 
-def judged(document: Any, case: Any, host: Path, viommu: Run) -> tuple[int, list[str]]:
+def judged(document: Any, case: Any, hosts: dict[str, Path], viommu: Run) -> tuple[int, list[str]]:
     """Audit the set of the board with the slip of `case`."""
-    for file in BOARD.iterdir():
+    board = document.get("board", "board")
+    for file in (HERE / board).iterdir():
         if file.name not in case.get("without", ()):
             shutil.copy(file, file.name)
-    edited = Path(document["edited"])
+    edited = Path(case.get("edited", document["edited"]))
     if "old" in case:
         text = edited.read_text()
         assert case["old"] in text, case
@@ -51,7 +59,8 @@ def judged(document: Any, case: Any, host: Path, viommu: Run) -> tuple[int, list
     for name, text in case.get("with", {}).items():
         Path(name).write_text(text)
     profile = case.get("profile", "xen")
-    outcome = viommu("audit", "--host", host, "--profile", profile, *document["files"])
+    files = case.get("files", document["files"])
+    outcome = viommu("audit", "--host", hosts[board], "--profile", profile, *files)
     return outcome.status, said(outcome.err)
 
 
@@ -61,11 +70,11 @@ def judged(document: Any, case: Any, host: Path, viommu: Run) -> tuple[int, list
     ids=lambda value: str(value),
 )
 def test_a_slip_is_named_with_what_is_right(
-    kind: str, number: int, host: Path, viommu: Run
+    kind: str, number: int, hosts: dict[str, Path], viommu: Run
 ) -> None:
     document = slips(kind)
     case = document["cases"][number]
-    status, messages = judged(document, case, host, viommu)
+    status, messages = judged(document, case, hosts, viommu)
     if REWRITES:
         case["says"] = messages
         path = HERE / f"slips_{kind}.yml"

@@ -10,12 +10,10 @@ from west_viommu.audit.given import Given
 from west_viommu.audit.host import pages_text
 from west_viommu.audit.records import Pages
 from west_viommu.diagnostics import Severity, first_few
-from west_viommu.host.intervals import Interval, merged
+from west_viommu.host.intervals import Cover, Interval, merged
 from west_viommu.hypervisor.holdings import Standing
 from west_viommu.hypervisor.pages import PAGE
 from west_viommu.hypervisor.roles import MEMORY, RESERVED
-
-_WITH_THE_HOST = (Standing.STAYS, Standing.OFF)
 
 
 class Extra(NamedTuple):
@@ -51,7 +49,8 @@ class _Extras:
                 told.setdefault((owner, "" if owner else extra.given.text), []).append(extra)
         for (owner, _), together in told.items():
             pages = merged(extra.pages for extra in together)
-            self._tell_extra(owner, pages, together[0])
+            own = Cover(self._set.host.own_pages(owner)).common(pages)
+            self._tell_extra(owner, own or pages, together[0])
 
     def _tell_extra(self, owner: str, pages: Sequence[Interval], first: Extra) -> None:
         holdings = self._set.host.holdings
@@ -82,7 +81,18 @@ class _Extras:
             what = f"{spans} {verb} of {owner}, {role}"
             hint = "the guest could reach what Xen itself relies on"
             self._set.add("hypervisor-owned", what, hint, given.where, given.node, found=given.text)
-        elif owner in self._set.elsewhere or holdings.standing(owner) in _WITH_THE_HOST:
+        elif owner not in self._set.elsewhere and holdings.standing(owner) is Standing.OFF:
+            # handle_device() in domain_build.c maps it whatever its status (4.17 to 4.22), and
+            # dom0 does not use it.
+            self._allowable(
+                "page-shared-with-disabled",
+                f"{spans} {verb} of {owner}, not enabled, which Xen maps into dom0 too",
+                "give the guest the whole device, or mark it with xen,passthrough",
+                first,
+                owner,
+                Severity.WARNING,
+            )
+        elif owner in self._set.elsewhere or holdings.standing(owner) is Standing.STAYS:
             domain = self._set.elsewhere.get(owner)
             self._allowable(
                 "shared-page",
@@ -97,7 +107,15 @@ class _Extras:
             hint = "leave it out, or give the guest the whole device"
             self._set.add("extra", what, hint, given.where, given.node, found=given.text)
 
-    def _allowable(self, hazard: str, what: str, hint: str, extra: Extra, owner: str) -> None:
+    def _allowable(
+        self,
+        hazard: str,
+        what: str,
+        hint: str,
+        extra: Extra,
+        owner: str,
+        severity: Severity = Severity.ERROR,
+    ) -> None:
         names = {owner, extra.given.node} - {""}
         names |= {path for path in self._set.found if self._shares(path, extra)}
         reason = self._set.allowed.use(hazard, names) if hazard == "shared-page" else None
@@ -108,7 +126,7 @@ class _Extras:
             extra.given.where,
             extra.given.node,
             found=extra.given.text,
-            severity=Severity.WARNING if reason else Severity.ERROR,
+            severity=Severity.WARNING if reason else severity,
         )
 
     def _shares(self, path: str, extra: Extra) -> bool:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from west_viommu.audit.host import AuditedHost, as_written, pages_text, xl_pages
@@ -22,7 +24,7 @@ from west_viommu.tree.node import is_at_or_below, paths_above
 
 T = TypeVar("T")
 # This number of unknown paths below one bus means another tree.
-_OF_ANOTHER_TREE = 3
+OF_ANOTHER_TREE = 3
 # Properties of nodes that serve others, and have no lines of their own.
 _PROVIDES = (
     *("#clock-cells", "#reset-cells", "#power-domain-cells", "#phy-cells", "#mbox-cells"),
@@ -106,7 +108,10 @@ class Given:
     def _identify(self) -> None:
         """Find the host node of each path, and of each node that the guest copies."""
         for named in self.domain.dtdev:
+            is_there = self.host.find(named.path) is not None
             for path in self._paths(named, "dtdev"):
+                if path in self.dtdev and not is_there:
+                    continue
                 if path in self.dtdev:
                     self.add(
                         "wrong",
@@ -119,10 +124,22 @@ class Given:
                     self.dtdev[path] = named
         for node in self.domain.nodes:
             self._identify_node(node)
+        for path, nodes in self.nodes.items():
+            # Several nodes for one device, such as a host bridge and its endpoint: the guest
+            # drives those that are enabled.
+            self.nodes[path] = [node for node in nodes if node.is_enabled] or nodes
         for path, named in self.dtdev.items():
             is_device = self.has_streams_at(path)
             if path not in self.found and self._has_anything(path, is_device=is_device):
                 self.found[path] = named.where
+
+    @cached_property
+    def _buses_of_another_tree(self) -> frozenset[str]:
+        """The buses with so many unknown paths that no single one is mistyped."""
+        names = [named.path for named in self.domain.dtdev]
+        names += [node.xen_path for node in self.domain.nodes if node.xen_path]
+        buses = Counter(_bus(name) for name in {*names} if self.host.find(name) is None)
+        return frozenset(bus for bus, count in buses.items() if count >= OF_ANOTHER_TREE)
 
     def _paths(self, named: HostPath, key: str, node: TreeNode | None = None) -> tuple[str, ...]:
         """Return the host path that is named; if the host does not have it, the likely meaning: the
@@ -132,7 +149,9 @@ class Given:
         if path is not None:
             return (path,)
         there = (self.by_pages(node) or self._by_place(node)) if node else None
-        paths = (there,) if there else self.host.meant_by(named.path, self._has_anything)
+        paths: tuple[str, ...] = (there,) if there else ()
+        if not there and _bus(named.path) not in self._buses_of_another_tree:
+            paths = self.host.meant_by(named.path, self._has_anything)
         name = node.path if node else ""
         self._unknown.append(Unknown(named=named, key=key, node=name, meant=paths))
         self.wrong.update(paths)
@@ -154,7 +173,8 @@ class Given:
                 if is_alone and self._is_driven_by(path, node):
                     self._nothing_given(path, node, where)
                 else:
-                    self._idle.append(node.path)
+                    if node.regions or node.intids:
+                        self._idle.append(node.path)
                     path = None
         elif self.entries_of(node):
             if not node.is_forced:
@@ -407,13 +427,17 @@ class Given:
         )
 
 
+def _bus(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
 def unknown_paths(unknown: Sequence[Unknown]) -> Iterator[Diagnostic]:
     """Yield a problem for paths that the host does not have; one for several of one bus."""
     by_bus: dict[str, list[Unknown]] = {}
     for each in unknown:
-        by_bus.setdefault(each.named.path.rpartition("/")[0], []).append(each)
+        by_bus.setdefault(_bus(each.named.path), []).append(each)
     for bus, together in by_bus.items():
-        if len(together) >= _OF_ANOTHER_TREE:
+        if len(together) >= OF_ANOTHER_TREE:
             yield Diagnostic(
                 id="unknown-host-node",
                 what=f"the host has none of {len(together)} nodes below {bus or '/'}: the set was "

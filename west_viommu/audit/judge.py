@@ -165,6 +165,14 @@ class _SetJudge:
         """Yield the hazards of a plan, except those that the comparison reports better."""
         places = {entry.where for entry in permissions}
         need = set(_needing_an_iommu(each))
+        is_given = covered_by(Interval(*pages.host.ends) for pages in each.domain.pages)
+        # Xen maps the windows of a bridge to a guest only by iomem or xen,reg.
+        unmapped = {
+            str(window)
+            for device in each.devices
+            for window in self._sweep[2].windows(device.device.path)
+            if not is_given(*in_pages(window).ends)
+        }
         for problem in found.problems:
             if problem.id in _WITHOUT_IOMMU and need.isdisjoint(
                 (problem.node, *problem.what.replace(",", " ").split())
@@ -172,6 +180,7 @@ class _SetJudge:
                 problem = problem._replace(severity=Severity.WARNING)
             is_of_marks = self._marks_known and problem.id == "marked-for-another"
             is_moot = is_of_marks or problem.id in _OF_AUDIT or self._has_memory(problem, each)
+            is_moot |= problem.id == "guest-overlap" and problem.found in unmapped
             if not is_moot and problem.where not in places:
                 yield problem
         domain, limit = each.domain, found.plan.memory_limit
@@ -258,8 +267,12 @@ class _SetJudge:
         tree = self._source.devices.tree
         for path, mark in needed.items():
             node = tree.node(path)
+            if mark.why.startswith("below") and not self._has_resources(path):
+                # Xen gives dom0 the lines of the GIC alone (handle_device_interrupts()).
+                continue
             if node and _MARK not in node.properties and path not in open_ones:
-                why = f", and it {mark.why}" if mark.why else ""
+                verb = "it is" if mark.why.startswith(("below", "on")) else "it"
+                why = f", and {verb} {mark.why}" if mark.why else ""
                 yield Diagnostic(
                     id="missing",
                     what=f"{path} has no xen,passthrough: dom0 gets it{why}",
@@ -269,6 +282,7 @@ class _SetJudge:
                 )
         is_whole = all(each.has_tree or each.is_xl for each in self._domains)
         has_tree = {mark: each.has_tree for each in self._domains for mark in each.marked}
+        copied = [root for each in self._domains for root in each.copied]
         in_the_way = {each.other for of in (swept.streams, swept.pages, swept.lines) for each in of}
         for mark_ in self._marks:
             path = mark_.path
@@ -276,6 +290,10 @@ class _SetJudge:
                 is_at_or_below(path, given) or is_at_or_below(given, path) for given in places
             )
             if path in needed or path in open_ones or is_beside:
+                continue
+            is_copied = any(is_at_or_below(path, root) for root in copied)
+            if is_copied and not self._has_resources(path):
+                # Such as a clock, of which the guest has the node alone.
                 continue
             if has_tree.get(mark_, is_whole):
                 yield Diagnostic(
@@ -285,6 +303,13 @@ class _SetJudge:
                     found=f"xen,passthrough on {path}",
                     where=mark_.where,
                 )
+
+    def _has_resources(self, path: str) -> bool:
+        """Return whether a node has a page or a line."""
+        holdings = self._sweep[2]
+        node = holdings.devices.tree.node(path)
+        regions = holdings.devices.index.regions(node) if node else ()
+        return any(regions) or (node is not None and bool(holdings.lines(node)))
 
     def _unprotected(self) -> Iterator[Diagnostic]:
         """Yield one warning for all devices behind no IOMMU."""

@@ -9,11 +9,18 @@ from collections.abc import Sequence
 from west_viommu.audit.given import Given
 from west_viommu.audit.host import line_text
 from west_viommu.audit.records import Line, TreeNode
-from west_viommu.diagnostics import Diagnostic, Severity, first_few
+from west_viommu.diagnostics import Diagnostic, Severity, Where, first_few
+from west_viommu.guest.faults import is_slip
 from west_viommu.host.devices import Device
 from west_viommu.tree.interrupts import FIRST_SPI
 
 _NUMBER = re.compile("0[xX][0-9a-fA-F]{1,8}|[0-9]{1,10}")
+# Lines of one device, or of the one beside it.
+_NEIGHBOURS = 8
+# If a set has more lines that fit no device, it was made for another tree.
+_MOST_UNKNOWN = 8
+# If more lines of a device are missing, they are missing, and not mistyped.
+_MOST_MISTYPED = 3
 _FROM_TO = re.compile(r"\s*([0-9]{1,10})\s*-\s*([0-9]{1,10})\s*")
 
 
@@ -53,6 +60,31 @@ def _is_meant(unread: Diagnostic, line: tuple[str, int]) -> bool:
     return line[1] in numbers or line[1] - FIRST_SPI in numbers
 
 
+def _mistyped(
+    missing: Sequence[tuple[str, int]], others: Sequence[Line]
+) -> list[tuple[str, int, Line]]:
+    """Return the missing lines that one of `others` means: the nearest one of few; the only one
+    with a digit more, less or other; or the only one at all.
+    """
+    found: list[tuple[str, int, Line]] = []
+    left = [*others]
+    for path, intid in missing:
+        near = [line for line in left if abs(line.intid - intid) < _NEIGHBOURS]
+        if near or len(missing) == len(others) == 1:
+            line = min(near or left, key=lambda line: abs(line.intid - intid))
+            left.remove(line)
+            found.append((path, intid, line))
+    paired = {intid for _, intid, _ in found}
+    for path, intid in missing if len(left) <= _MOST_UNKNOWN else ():
+        alike = [line for line in left if is_slip(str(line.intid), str(intid))]
+        of_device = sum(of == path for of, _ in missing)
+        if intid not in paired and len(alike) == 1 and of_device <= _MOST_MISTYPED:
+            number = str(alike[0].intid)
+            if sum(i not in paired and is_slip(number, str(i)) for _, i in missing) == 1:
+                found.append((path, intid, alike[0]))
+    return found
+
+
 class _Lines:
     """Judges the lines, streams and nodes of one domain."""
 
@@ -82,12 +114,10 @@ class _Lines:
                 hint = f"irqs has INTIDs: SPI {slip.intid} is {intid}"
                 self._wrong_line(path, intid, slip, hint)
         for others in (extras, twice):
-            for path, intid in [*missing]:
-                if others:
-                    nearest = min(others, key=lambda line: abs(line.intid - intid))
-                    others.remove(nearest)
-                    missing.remove((path, intid))
-                    self._wrong_line(path, intid, nearest, f"write {intid}")
+            for path, intid, line in _mistyped(missing, others):
+                others.remove(line)
+                missing.remove((path, intid))
+                self._wrong_line(path, intid, line, f"write {intid}")
         for path in dict.fromkeys(path for path, _ in missing):
             intids = [intid for of, intid in missing if of == path]
             self._tell_missing_lines(path, intids)
@@ -125,19 +155,27 @@ class _Lines:
         )
 
     def _tell_extra_lines(self, extras: Sequence[Line]) -> None:
+        by_owner: dict[tuple[str, Where], list[str]] = {}
         for line in extras:
-            owner = self._owner_of_line(line.intid)
-            what = f"no device of the host has INTID {line.intid}"
-            hint = "remove it: Xen routes SPIs of this host alone"
-            if owner:
-                domain = self._set.elsewhere.get(owner)
-                which = f"which {domain} is given" if domain else "of which nothing else is given"
-                what = f"INTID {line.intid} is of {owner}, {which}"
-                hint = "remove it, or give the guest the whole device"
             if line.intid < FIRST_SPI:
                 what = f"INTID {line.intid} is no SPI: Xen refuses it"
                 hint = f"irqs has INTIDs: SPI {line.intid} is {line.intid + FIRST_SPI}"
-            self._set.add("extra", what, hint, line.where, found=str(line.intid))
+                self._set.add("extra", what, hint, line.where, found=str(line.intid))
+                continue
+            whose = self._owner_of_line(line.intid), line.where
+            by_owner.setdefault(whose, []).append(str(line.intid))
+        for (owner, where), intids in by_owner.items():
+            numbers = ", ".join(first_few(intids))
+            is_one = len(intids) == 1
+            name, verb, it = ("INTID", "is", "it") if is_one else ("INTIDs", "are", "them")
+            what = f"no device of the host has {name} {numbers}"
+            hint = f"remove {it}: Xen routes SPIs of this host alone"
+            if owner:
+                domain = self._set.elsewhere.get(owner)
+                which = f"which {domain} is given" if domain else "of which nothing else is given"
+                what = f"{name} {numbers} {verb} of {owner}, {which}"
+                hint = f"remove {it}, or give the guest the whole device"
+            self._set.add("extra", what, hint, where, found=numbers)
 
     def _owner_of_line(self, intid: int) -> str:
         claims = self._set.host.holdings.all_lines if intid >= FIRST_SPI else []
@@ -181,10 +219,13 @@ class _Lines:
                 path=path,
             )
         for path in extras:
+            domain = self._set.elsewhere.get(path)
             self._set.add(
                 "extra",
-                f"dtdev has {path}, of which no page and no line is given",
-                "remove it, or give the rest of it",
+                f"dtdev has {path}, which {domain} is given"
+                if domain
+                else f"dtdev has {path}, of which no page and no line is given",
+                "remove it from one of the two" if domain else "remove it, or give the rest of it",
                 self._set.dtdev[path].where,
                 found=self._set.dtdev[path].path,
             )

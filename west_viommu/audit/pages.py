@@ -47,6 +47,7 @@ class _Pages:
 
     def __init__(self, given: Given):
         self._set = given
+        self._moved: list[Pages | None] = []
 
     def swapped(self) -> list[Interval]:
         """Report nodes that name one device and map another; return the pages that this
@@ -181,7 +182,11 @@ class _Pages:
     ) -> None:
         entry = next((e for e in self._set.domain.pages if e.host.contains(expected.base)), None)
         there = entry.guest + expected.base - entry.host.base if entry else 0
-        right = in_pages(region).base // PAGE
+        before = in_pages(expected).base - entry.host.base if entry else 0
+        right = (in_pages(region).base - before) // PAGE
+        if entry in self._moved:
+            return
+        self._moved.append(entry)
         self._set.add(
             "wrong",
             f"the registers of {path} are mapped to {there:#x}, and {node.path} has them at "
@@ -203,8 +208,9 @@ class _Pages:
         left = list(missing)
         key = "iomem" if self._set.domain.is_xl else "xen,reg"
         self._set.tell_unread(key, left, self._is_meant, self._right, lambda part: part.path)
+        is_only = len(left) == len(extras) == 1
         for extra in [*extras]:
-            part = _meant(extra, left)
+            part = _meant(extra, left, is_only=is_only)
             if part:
                 left.remove(part)
                 extras.remove(extra)
@@ -215,9 +221,11 @@ class _Pages:
             if entry:
                 left.remove(part)
                 self._wrong_pages(part, entry, (), is_short=True)
-            elif twice:
+                continue
+            size = part.pages.last + 1 - part.pages.first
+            again = again or next((each for each in twice if each.host.size == size), None)
+            if again:
                 left.remove(part)
-                again = again or twice[0]
                 twice.remove(again)
                 self._wrong_pages(part, again, (), is_twice=True)
         for path in dict.fromkeys(part.path for part in left):
@@ -225,6 +233,7 @@ class _Pages:
             self._missing(path, parts)
         tell_extras(extras, self._set)
         self._judge_guest_side()
+        self._judge_raw_nodes()
         for entry in twice:
             self._set.add(
                 "wrong",
@@ -294,6 +303,22 @@ class _Pages:
                     )
             if reach is None or each.guest + each.host.size > reach.guest + reach.host.size:
                 reach = each
+
+    def _judge_raw_nodes(self) -> None:
+        """Report registers of nodes without a device, at addresses where nothing is mapped."""
+        for node in () if self._set.domain.is_xl else self._set.domain.nodes:
+            is_raw = node.is_forced and node.is_enabled and node.xen_path is None
+            unseen = [each for each in node.regions if self._set.on_host(each.base) is None]
+            if is_raw and unseen:
+                self._set.add(
+                    "wrong",
+                    f"{node.path} has registers at {unseen[0].base:#x}, where nothing is mapped",
+                    "write xen,reg = <host size guest> with this guest address",
+                    self._set.at(node.path, "xen,reg"),
+                    node.path,
+                    expected=f"{unseen[0].base:#x}",
+                    found="nothing",
+                )
 
     def _adjacent(self, part: _MissingPages, entries: Iterable[Pages]) -> Pages | None:
         """Return the first of `entries` that has other pages of the same region."""
@@ -386,20 +411,26 @@ def stands_for(region: Region, at: int, count: int, on_host: Sequence[Region]) -
     """Return the host region that the guest's region number `at` of `count` means."""
     if count == len(on_host):
         return on_host[at]
-    same = [r for r in on_host if r == region] or [r for r in on_host if r.size == region.size]
-    if same:
-        return same[0]
-    return next((r for r in on_host if r.contains(region.base)), None)
+    if region in on_host:
+        return region
+    around = next((r for r in on_host if r.contains(region.base)), None)
+    if around:
+        return Region(region.base, min(region.size, around.end - region.base))
+    return next((r for r in on_host if r.size == region.size), None)
 
 
-def _meant(extra: Extra, missing: Sequence[_MissingPages]) -> _MissingPages | None:
-    """Return the missing pages that an entry with others may mean."""
+def _meant(
+    extra: Extra, missing: Sequence[_MissingPages], *, is_only: bool
+) -> _MissingPages | None:
+    """Return the missing pages that an entry with others may mean; `is_only`: nothing else is
+    missing, and no other entry has pages of others.
+    """
     size = extra.given.host.size
     alike = [
         part
         for part in missing
         if part.pages.last + 1 - part.pages.first == size
-        and (not extra.owners or _are_alike(part.pages.first, extra.given.host.base))
+        and ((is_only and not extra.owners) or _are_alike(part.pages.first, extra.given.host.base))
     ]
     if alike and extra.pages.last + 1 - extra.pages.first == size:
         return min(alike, key=lambda part: abs(part.pages.first - extra.pages.first))

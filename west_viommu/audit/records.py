@@ -77,7 +77,8 @@ class SetDomain(NamedTuple):
     configuration; else Xen takes them from the partial tree. `has_tree`: its partial tree is among
     the files. `keys`: the place of the lists of an xl.cfg, by key. `unread`: the errors of the
     items that xl cannot read, by list. `locate`: for its partial tree. `marked`: the paths that
-    ImageBuilder marks for it. `memory`: in MiB, None if the files do not state it.
+    ImageBuilder marks for it. `copied`: the subtrees of
+    dt_passthrough_nodes. `memory`: in MiB, None if the files do not state it.
     """
 
     name: str
@@ -92,6 +93,7 @@ class SetDomain(NamedTuple):
     unread: Mapping[str, tuple[Diagnostic, ...]]
     locate: Locate
     marked: tuple[HostPath, ...]
+    copied: tuple[str, ...]
     memory: int | None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
+from west_viommu.audit.given import OF_ANOTHER_TREE
 from west_viommu.audit.records import (
     HostPath,
     SetDomain,
@@ -18,7 +19,14 @@ from west_viommu.audit.records import (
     copied_nodes,
     mapped_by_tree,
 )
-from west_viommu.diagnostics import Diagnostic, Refused, Where, close_matches, refusal
+from west_viommu.diagnostics import (
+    Diagnostic,
+    Refused,
+    Where,
+    close_matches,
+    first_few,
+    refusal,
+)
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.read.dtb import MAGIC
 from west_viommu.read.imagebuilder import Script, Variable, as_meant, read_script
@@ -232,6 +240,7 @@ class _Reader:
             memory=found.memory,
             locate=guest.locate if guest else _nowhere,
             marked=(),
+            copied=roots[1:],
         )
         self._domains.append(domain)
         if found.has_vuart:
@@ -258,10 +267,23 @@ class _Reader:
                 "dt_passthrough_nodes is a key of EPAM's xl: a released one ignores it"
             )
         paths = [node.path for node in guest.tree.nodes()]
-        for each in copied:
-            if guest.tree.node(each.path):
-                yield each.path
-                continue
+        unknown = [each for each in copied if not guest.tree.node(each.path)]
+        yield from (each.path for each in copied if each not in unknown)
+        if len(unknown) >= OF_ANOTHER_TREE:
+            self.problems.append(
+                Diagnostic(
+                    id="wrong",
+                    what=f"the file of device_tree lacks {len(unknown)} nodes of "
+                    "dt_passthrough_nodes: xl passes over them, and the set was made for another "
+                    "tree",
+                    hint="name the tree that the guest gets, or remove them",
+                    expected="nodes of the file of device_tree",
+                    found=", ".join(first_few(each.path for each in unknown)),
+                    where=unknown[0].where,
+                )
+            )
+            return
+        for each in unknown:
             close = close_matches(each.path, paths, 1)
             self.problems.append(
                 Diagnostic(
@@ -420,6 +442,7 @@ def _empty(name: str, where: Where) -> SetDomain:
         memory=None,
         locate=_nowhere,
         marked=(),
+        copied=(),
     )
 
 
