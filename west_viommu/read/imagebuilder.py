@@ -28,6 +28,8 @@ _RUN = re.compile(rb"[$`]|\"[^\"$`]*[$`]")
 _REST = re.compile(rb"[ \t\r]*([^ \t\r\n;#]?)")
 # The variables that name devices or their trees: without them there is nothing to judge.
 _NEEDED = ("_PATHS", "_DTB")
+# The marks for all domains, before ImageBuilder had DOMU_PASSTHROUGH_PATHS.
+OLD_MARKS = "XEN_PASSTHROUGH_PATHS"
 _OF_DEVICES = ("DOMU_PASSTHROUGH_PATHS", "DOMU_PASSTHROUGH_DTB", "PASSTHROUGH_DTS_REPO")
 
 
@@ -83,6 +85,21 @@ def as_meant(script: Script) -> Script:
     for variable in script.variables:
         name = variable.name.upper()
         close = close_matches(name, _OF_DEVICES, 1)
+        if variable.name == OLD_MARKS:
+            problems.append(
+                Diagnostic(
+                    id="wrong",
+                    what=f"ImageBuilder has no variable {OLD_MARKS} any more, and passes over it",
+                    hint="write DOMU_PASSTHROUGH_PATHS[number] for it; an older one marks these "
+                    "nodes",
+                    expected=_OF_DEVICES[0],
+                    found=OLD_MARKS,
+                    where=Where(script.file, variable.line),
+                    severity=Severity.WARNING,
+                )
+            )
+            variables.append(variable)
+            continue
         if "PASSTHR" in name and variable.name not in _OF_DEVICES and close:
             problems.append(
                 Diagnostic(

@@ -29,7 +29,7 @@ from west_viommu.diagnostics import (
 )
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.read.dtb import MAGIC
-from west_viommu.read.imagebuilder import Script, Variable, as_meant, read_script
+from west_viommu.read.imagebuilder import OLD_MARKS, Script, Variable, as_meant, read_script
 from west_viommu.read.marks import MARK, domain_nodes, marks_in, memory_of
 from west_viommu.read.plain_file import LONGEST, content, foreign, unreadable
 from west_viommu.read.tree import fragments, read_tree
@@ -312,7 +312,11 @@ class _Reader:
         for variable in script.variables:
             if variable.name == "DT_OVERLAY":
                 self._read_overlay(variable.value, Where(script.file, variable.line))
-        if any(v.name == "DOMU_PASSTHROUGH_PATHS" for v in script.variables):
+        old = script.value(OLD_MARKS)
+        if old:
+            at = Where(script.file, old.line)
+            self._marks += (HostPath(path, at) for path in old.value.split())
+        if old or any(v.name == "DOMU_PASSTHROUGH_PATHS" for v in script.variables):
             self._marks_known = True
         for number in numbers:
             self._domains.append(self._of_script(script, number))
