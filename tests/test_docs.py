@@ -15,14 +15,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from tests.cli.pair import AT_BOOT, make_pair
+from tests.pages import blocks, steps
 from tests.support import (
     CHECKOUT,
     CORPUS,
@@ -49,6 +49,8 @@ NOT_RUN = {
     "west viommu-bind -b": "needs a Zephyr; tests/zephyr/test_build.py runs it",
     "west viommu-bind -d": "needs a Zephyr; tests/zephyr/test_build.py runs it",
     "viommu bind --host host.dtb app.overlay &&": "needs a Zephyr; tests/zephyr has such builds",
+    "viommu assign --host host.dtb --profile xen --kernel build/": "needs a build; "
+    "tests/zephyr/test_assign.py runs and boots it",
     "qemu-system-aarch64": "needs a Zephyr to boot; tests/xen/test_boot.py boots Xen with a guest",
     "bash imagebuilder/": "ImageBuilder is not on PyPI, nor in Debian",
     "lopper": "takes seconds, and its host.dts is put there instead",
@@ -61,39 +63,6 @@ NOT_RUN = {
 REFUSED = re.compile(r'error: \[|"severity": "error"|: \d+ differences?$', re.MULTILINE)
 # Commands in running text.
 INLINE = re.compile(r"`(viommu\s+[^`]+|west\s+viommu-[^`]+)`")
-
-
-class Step(NamedTuple):
-    """A command of a page, the line where it stands, and what the page shows of its output."""
-
-    line: int
-    command: str
-    shown: str
-
-
-def blocks(text: str) -> Iterator[tuple[int, list[str]]]:
-    """The indented blocks of a page, each with the number of its first line."""
-    block: list[str] = []
-    for number, line in enumerate([*text.splitlines(), "end"], 1):
-        if line.startswith("    ") or (block and not line.strip()):
-            block.append(line[4:])
-        elif block:
-            yield number - len(block), block
-            block = []
-
-
-def steps(page: Path) -> list[Step]:
-    """The commands of `page`."""
-    found = []
-    for first, block in blocks(page.read_text()):
-        starts = [i for i, line in enumerate(block) if line.startswith("$ ")]
-        for start, end in zip(starts, [*starts, len(block)][1:], strict=True):
-            after = start + 1
-            while block[after - 1].endswith(("\\", "&&")):
-                after += 1
-            command = "\n".join(block[start:after])[2:]
-            found.append(Step(first + start, command, "\n".join(block[after:end]).strip("\n")))
-    return found
 
 
 def pattern(shown: str) -> re.Pattern[str]:

@@ -18,6 +18,7 @@ from tests.xen.tools import run
 FIRST_MODULE = 0x50000000
 MODULE_ALIGN = 0x200000
 
+_LOAD = re.compile(r"load \S+ \S+ (0x[0-9a-f]+) \$\{prefix\}(\S+)")
 STOPPED = r"Panic on CPU \d+:\n.*|Xen BUG at"
 
 # By conswitch=ax Xen keeps the console when a guest starts: from 4.20 on it does not name, in what
@@ -139,3 +140,22 @@ def said_by_one(console: str) -> list[str]:
     """
     _, _, running = console.partition(" init memory.\n")
     return re.findall(r"^\(XEN\) (?:DOM1: )?(.+)$", running, re.MULTILINE)
+
+
+def by_boot_cmd(
+    folder: Path, machine: Machine, files: Path, xen: Path, own: list[Path], until: str
+) -> str:
+    """What the machine prints when a boot loader does what boot.cmd says, with the `files` of the
+    run and the user's `own`. QEMU starts Xen itself, with the tree.
+    """
+    board = {file.name: file for file in own}
+    options = []
+    for address, name in _LOAD.findall((files / "boot.cmd").read_text()):
+        file = board.get(name, files / name)
+        if name == xen.name:
+            options += ["-kernel", str(xen)]
+        elif name == "xen.dtb":
+            options += ["-dtb", str(file)]
+        else:
+            options += ["-device", f"loader,file={file},addr={address},force-raw=on"]
+    return console(folder, machine, *options, until=f"{until}|{STOPPED}", seconds=240)

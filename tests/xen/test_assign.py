@@ -9,7 +9,7 @@ from struct import pack
 
 from tests.support import Run
 from tests.xen.edu import UNDER_XEN, Said, bound, host_tree
-from tests.xen.hypervisor import STOPPED, said_by_one
+from tests.xen.hypervisor import STOPPED, by_boot_cmd, said_by_one
 from tests.xen.machine import ENDED, Machine, console, host_blob
 from tests.xen.programs import edu_guest, image
 from tests.xen.stage2 import FIRST, MACHINE, needs_stage2, right
@@ -17,7 +17,6 @@ from tests.xen.tools import XL, debian_xen, dom0, needs, run, smmu_xen, uboot
 from tests.xen.xl import INIT as INIT_OF_XL
 from tests.xen.xl import Created, ramdisk
 
-LOAD = re.compile(r"load \S+ \S+ (0x[0-9a-f]+) \$\{prefix\}(\S+)")
 LINUX = Machine("virt,virtualization=on,gic-version=3", memory=2048)
 # What a guest shows of its clock.
 INIT = """#!/bin/busybox sh
@@ -31,25 +30,6 @@ ls -d /proc/device-tree/passthrough/*@*
 echo PASS
 sleep 1000
 """
-
-
-def booted(
-    folder: Path, machine: Machine, files: Path, xen: Path, own: list[Path], until: str
-) -> str:
-    """What the machine prints when a boot loader does what boot.cmd says, with the `files` of the
-    run and the user's `own`. QEMU starts Xen itself, with the tree.
-    """
-    board = {file.name: file for file in own}
-    options = []
-    for address, name in LOAD.findall((files / "boot.cmd").read_text()):
-        file = board.get(name, files / name)
-        if name == xen.name:
-            options += ["-kernel", str(xen)]
-        elif name == "xen.dtb":
-            options += ["-dtb", str(file)]
-        else:
-            options += ["-device", f"loader,file={file},addr={address},force-raw=on"]
-    return console(folder, machine, *options, until=f"{until}|{STOPPED}", seconds=240)
 
 
 @needs({"Debian's Xen for arm64": debian_xen(), "Debian's kernel for arm64": dom0()})
@@ -66,7 +46,7 @@ def test_a_linux_guest_reads_the_clock_that_it_was_assigned(viommu: Run, tmp_pat
     )
     assert outcome.status == 0, outcome.err
     own = [base / "vmlinuz", root]
-    printed = booted(tmp_path, LINUX, tmp_path / "out", xen, own, "PASS")
+    printed = by_boot_cmd(tmp_path, LINUX, tmp_path / "out", xen, own, "PASS")
     assert re.search(r"clock rtc-pl031 9010000.pl031 20\d\d-", printed), printed
     assert "/proc/device-tree/passthrough/pl031@9010000" in printed
 
@@ -135,7 +115,7 @@ def test_the_bytes_of_an_assigned_device_move(viommu: Run, tmp_path: Path) -> No
         *("-o", tmp_path / "out", FIRST.name),
     )
     assert outcome.status == 0, outcome.err
-    printed = booted(tmp_path, MACHINE, tmp_path / "out", xen, [kernel], ENDED)
+    printed = by_boot_cmd(tmp_path, MACHINE, tmp_path / "out", xen, [kernel], ENDED)
     assert said_by_one(printed) == right(FIRST), printed
 
 
@@ -166,6 +146,6 @@ def test_a_guest_of_xl_beside_dom0(viommu: Run, tmp_path: Path) -> None:
     outcome = viommu(*command, "--dom0-ramdisk", root)
     assert outcome.status == 0, outcome.err
     own = [base / "vmlinuz", root]
-    shown = Created(booted(tmp_path, MACHINE, out, xen, own, "--- end"))
+    shown = Created(by_boot_cmd(tmp_path, MACHINE, out, xen, own, "--- end"))
     assert shown.section("xl create")[-1] == "status 0", shown.console
     assert shown.section("guest") == right(FIRST), shown.console
