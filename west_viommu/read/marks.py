@@ -17,6 +17,11 @@ MARK = "xen,passthrough"
 _LIKE_A_MARK = "xen,pass"
 _TARGET = re.compile(r'target-path\s*=\s*"([^"\n]*)"')
 _BYTES_OF_MEMORY = 8
+# The properties that a domain must have, their least size, and one that is right.
+_NEEDED = (
+    ("memory", _BYTES_OF_MEMORY, "memory = <0x0 0x20000>; (in KiB: 128 MiB)"),
+    ("cpus", 4, "cpus = <1>;"),
+)
 
 
 def marks_in(file: str, guest: GuestTree, problems: list[Diagnostic]) -> Iterator[HostPath]:
@@ -66,6 +71,30 @@ def memory_of(domains: Iterable[Node], guest: GuestTree, file: str) -> Iterator[
         if len(value) == _BYTES_OF_MEMORY:
             where = guest.locate(node.path, "memory") or Where(file)
             yield int.from_bytes(value, "big") >> 10, where
+
+
+def unusable_domains(domains: Iterable[Node], guest: GuestTree, file: str) -> Iterator[Diagnostic]:
+    """Yield the properties without which Xen panics as it creates a domain at boot
+    (construct_domU() and create_domUs(), 4.17 to 4.22). A domain without a kernel is left to
+    U-Boot, which adds to it.
+    """
+    for node in domains:
+        is_whole = any("multiboot,kernel" in child.known_compatible for child in node.children)
+        for name, size, right in _NEEDED:
+            value = node.properties.get(name)
+            if len(value or b"") >= size or (value is None and not is_whole):
+                continue
+            yield Diagnostic(
+                id="missing" if value is None else "wrong",
+                what=f"Xen panics on {node.path}, which has no {name}"
+                if value is None
+                else f"Xen panics on {node.path}: its {name} has {len(value) * 8} bits",
+                hint=f"write {right}",
+                node=node.path,
+                expected=f"{name} of {size * 8} bits",
+                found="none" if value is None else f"{len(value) * 8} bits",
+                where=guest.locate(node.path, name if value is not None else "") or Where(file),
+            )
 
 
 def _mark_lines(file: str) -> dict[str, int]:

@@ -30,7 +30,7 @@ from west_viommu.diagnostics import (
 from west_viommu.guest.source import PASSTHROUGH, GuestTree
 from west_viommu.read.dtb import MAGIC
 from west_viommu.read.imagebuilder import OLD_MARKS, Script, Variable, as_meant, read_script
-from west_viommu.read.marks import MARK, domain_nodes, marks_in, memory_of
+from west_viommu.read.marks import MARK, domain_nodes, marks_in, memory_of, unusable_domains
 from west_viommu.read.plain_file import LONGEST, content, foreign, unreadable
 from west_viommu.read.tree import fragments, read_tree
 from west_viommu.read.xl_config import XlConfig, read_xl_config
@@ -172,6 +172,7 @@ class _Reader:
         elif domains or any(MARK in node.properties for node in nodes):
             self._of_chosen += len(domains)
             self._memory += memory_of(domains, guest, file)
+            self.problems += unusable_domains(domains, guest, file)
             self._marks_known = True
             self._marks += marks_in(file, guest, self.problems)
         else:
