@@ -13,38 +13,29 @@ import yaml
 
 from tests.support import CHECKOUT, DEMO
 from tests.zephyr.workspace import (
+    AFTER_US,
+    ETHERNET,
+    ETHERNET_IOMMUS,
+    FIRST,
     GICV3,
+    OVERLAY,
     SAMPLE,
     VERSION,
+    VSMMU,
     Workspace,
+    another,
     needs_toolchain,
     needs_zephyr,
+    of_4_3,
     since,
 )
 
 pytestmark = needs_zephyr
 
-OVERLAY = """/ {
-	passthrough {
-		compatible = "simple-bus";
-		#address-cells = <2>;
-		#size-cells = <2>;
-		ranges;
-		%s
-	};
-};
-"""
-ETHERNET = """ethernet@e0100000 {
-	compatible = "cdns,gem";
-	reg = <0x0 0xe0100000 0x0 0x1000>;
-	iommus = <0x0 0x40>;
-};"""
-VSMMU = "/iommu@4040000"
 SAMPLE_IOMMUS = {
     "/passthrough/ethernet@e0100000": [[VSMMU, 0x40]],
     "/passthrough/dma-controller@e0200000": [[VSMMU, 0x48], [VSMMU, 0x49]],
 }
-ETHERNET_IOMMUS = {"/passthrough/ethernet@e0100000": [[VSMMU, 0x40]]}
 
 
 @pytest.fixture
@@ -397,11 +388,6 @@ def test_a_preprocessor_that_fails_leaves_nothing_stale(app: Path, workspace: Wo
     assert [file.name for file in left if file.stat().st_size] == []
 
 
-FIRST = "list(PREPEND CMAKE_MODULE_PATH ${d})\n"
-AFTER_US = (
-    'list(FIND CMAKE_MODULE_PATH "${VIOMMU_CMAKE_DIR}" i)\nmath(EXPR i "${i} + 1")\n'
-    "list(INSERT CMAKE_MODULE_PATH ${i} ${d})\n"
-)
 BY_PATH = """include(${ZEPHYR_BASE}/cmake/modules/dts.cmake OPTIONAL RESULT_VARIABLE found)
 if(NOT found)
   include(${ZEPHYR_BASE}/cmake/dts.cmake)
@@ -411,29 +397,10 @@ ALONG_THE_PATH = """list(REMOVE_ITEM CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR}
 include(dts)
 list(PREPEND CMAKE_MODULE_PATH ${CMAKE_CURRENT_LIST_DIR})
 """
+# As sdk-nrf does: partitions for some boards before all overlays of the application.
+WITH_AN_OVERLAY = f"""list(PREPEND DTC_OVERLAY_FILE ${{CMAKE_CURRENT_LIST_DIR}}/other.overlay)
+{ALONG_THE_PATH}"""
 OWN_PREPROCESSOR = f"set(CMAKE_DTS_PREPROCESSOR ${{CMAKE_C_COMPILER}})\n{ALONG_THE_PATH}"
-
-
-def another(workspace: Workspace, place: str, *, dts: str) -> str:
-    """A module `other` with a dts.cmake of its own at that `place` of CMAKE_MODULE_PATH; the option
-    that gives it and ours to a build, such that Zephyr takes ours first.
-    """
-    other = workspace.top / "other"
-    (other / "zephyr").mkdir(parents=True)
-    (other / "zephyr/module.yml").write_text(
-        "name: other\nbuild: {settings: {module_ext_root: .}}\n"
-    )
-    (other / "modules").mkdir()
-    (other / "modules/modules.cmake").write_text(
-        f"get_filename_component(d ${{CMAKE_CURRENT_LIST_DIR}}/../cmake ABSOLUTE)\n{place}"
-    )
-    (other / "cmake").mkdir()
-    (other / "cmake/dts.cmake").write_text(dts)
-    modules = [f"{workspace.top}/west-viommu", str(other)]
-    order = (workspace.top / "zephyr/cmake/modules/zephyr_module.cmake").read_text()
-    if "list(REVERSE MODULE_EXT_ROOT)" in order:
-        modules.reverse()
-    return f"-DZEPHYR_MODULES={';'.join(modules)}"
 
 
 def configure(workspace: Workspace) -> tuple[str, ...]:
@@ -474,6 +441,18 @@ def test_a_module_with_a_dts_cmake_of_its_own(
     assert workspace.iommus() == ETHERNET_IOMMUS
 
 
+@pytest.mark.parametrize("place", [FIRST, AFTER_US], ids=["before ours", "after ours"])
+def test_a_module_that_adds_an_overlay_of_its_own(
+    place: str, app: Path, workspace: Workspace
+) -> None:
+    option = another(workspace, place, dts=WITH_AN_OVERLAY)
+    (workspace.top / "other/cmake/other.overlay").write_text("/ { of-the-other; };\n")
+    ran = workspace.run(*configure(workspace), option)
+    assert ran.status == 0, ran.log
+    assert workspace.iommus() == ETHERNET_IOMMUS
+    assert "of-the-other;" in (workspace.build / "zephyr/zephyr.dts").read_text()
+
+
 def test_a_module_that_goes_round_ours_matters_to_nobody_without_devices(
     app: Path, workspace: Workspace
 ) -> None:
@@ -488,11 +467,6 @@ def later(app: Path, workspace: Workspace) -> Path:
     """The application of `app`, with a Zephyr after 4.3."""
     workspace.put_stage_off()
     return app
-
-
-of_4_3 = pytest.mark.skipif(
-    VERSION != (4, 3), reason="it is made of Zephyr 4.3: set ZEPHYR_BASE to that"
-)
 
 
 @of_4_3

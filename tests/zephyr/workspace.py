@@ -63,6 +63,36 @@ def since(major: int, minor: int, why: str) -> pytest.MarkDecorator:
 
 needs_toolchain = since(4, 0, "older Zephyrs do not build with every toolchain")
 
+of_4_3 = pytest.mark.skipif(
+    VERSION != (4, 3), reason="it is made of Zephyr 4.3: set ZEPHYR_BASE to that"
+)
+
+# A guest with one device of the demo's host.
+OVERLAY = """/ {
+	passthrough {
+		compatible = "simple-bus";
+		#address-cells = <2>;
+		#size-cells = <2>;
+		ranges;
+		%s
+	};
+};
+"""
+ETHERNET = """ethernet@e0100000 {
+	compatible = "cdns,gem";
+	reg = <0x0 0xe0100000 0x0 0x1000>;
+	iommus = <0x0 0x40>;
+};"""
+VSMMU = "/iommu@4040000"
+ETHERNET_IOMMUS = {"/passthrough/ethernet@e0100000": [[VSMMU, 0x40]]}
+
+# Places of a module's folder in CMAKE_MODULE_PATH.
+FIRST = "list(PREPEND CMAKE_MODULE_PATH ${d})\n"
+AFTER_US = (
+    'list(FIND CMAKE_MODULE_PATH "${VIOMMU_CMAKE_DIR}" i)\nmath(EXPR i "${i} + 1")\n'
+    "list(INSERT CMAKE_MODULE_PATH ${i} ${d})\n"
+)
+
 # Where each function of a Zephyr after 4.3 begins in the dts.cmake of 4.3, and its name there.
 _FUNCTIONS = {
     "dts_configuration_files": "if(NOT DEFINED DTS_SOURCE)",
@@ -196,3 +226,25 @@ def _in_functions(text: str) -> str:
         parts.append(f"function({name})\n{text[first:last]}\n{kept}endfunction()\n")
     calls = "".join(f"  {name}()\n" for name in _FUNCTIONS)
     return "".join([*parts, f"macro(dts_init)\n{calls}endmacro()\n"])
+
+
+def another(workspace: Workspace, place: str, *, dts: str) -> str:
+    """A module `other` with a dts.cmake of its own at that `place` of CMAKE_MODULE_PATH; the option
+    that gives it and ours to a build, such that Zephyr takes ours first.
+    """
+    other = workspace.top / "other"
+    (other / "zephyr").mkdir(parents=True)
+    (other / "zephyr/module.yml").write_text(
+        "name: other\nbuild: {settings: {module_ext_root: .}}\n"
+    )
+    (other / "modules").mkdir()
+    (other / "modules/modules.cmake").write_text(
+        f"get_filename_component(d ${{CMAKE_CURRENT_LIST_DIR}}/../cmake ABSOLUTE)\n{place}"
+    )
+    (other / "cmake").mkdir()
+    (other / "cmake/dts.cmake").write_text(dts)
+    modules = [f"{workspace.top}/west-viommu", str(other)]
+    order = (workspace.top / "zephyr/cmake/modules/zephyr_module.cmake").read_text()
+    if "list(REVERSE MODULE_EXT_ROOT)" in order:
+        modules.reverse()
+    return f"-DZEPHYR_MODULES={';'.join(modules)}"
