@@ -291,8 +291,9 @@ def test_the_examples_of_the_help_are_right(command: Command) -> None:
         assert parsed(example.replace("%(prog)s", f"viommu {command.name}")) == 1, example
 
 
-def test_the_modules_that_the_architecture_names_are_there() -> None:
-    text = (CHECKOUT / "docs" / "architecture.md").read_text()
+@pytest.mark.parametrize("page", ["architecture.md", "decisions.md"])
+def test_the_modules_that_a_page_names_are_there(page: str) -> None:
+    text = (CHECKOUT / "docs" / page).read_text()
     for name in re.findall(r"`((?:\w+/)+\w+\.py|\w+/)`", text):
         assert any((top / name).exists() for top in (PACKAGE, PACKAGE.parent, CHECKOUT)), name
 
