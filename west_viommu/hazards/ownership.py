@@ -78,6 +78,7 @@ class Ownership:
         self.raws = raws
         self.shared = shared
         self.paper = paper
+        self._iommus: dict[str, list[Iommu]] = {}
 
     @property
     def profile(self) -> Profile:
@@ -97,14 +98,14 @@ class Ownership:
         """Return the IOMMUs of the device: by its `iommus`, and by its iommu-map if the hypervisor
         reads that, or there is nothing else.
         """
-        master = assigned.device.master
-        if master is None:
-            return []
-        if master.streams and not self.profile.programs_maps:
-            paths: Iterable[str] = dict.fromkeys(stream.iommu for stream in master.streams)
-        else:
-            paths = master.iommus
-        return [self.devices.iommus[path] for path in paths]
+        known = self._iommus.get(assigned.host)
+        if known is None:
+            master = assigned.device.master
+            paths: Iterable[str] = master.iommus if master else ()
+            if master and master.streams and not self.profile.programs_maps:
+                paths = dict.fromkeys(stream.iommu for stream in master.streams)
+            known = self._iommus[assigned.host] = [self.devices.iommus[path] for path in paths]
+        return known
 
     @cached_property
     def mappers(self) -> list[Mapper]:

@@ -192,7 +192,9 @@ def stream_list(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic
             found=listed(stream_id for _, stream_id in twice if stream_id is not None),
         )
         return
-    asked = Counter(entry.id for entry in assigned.request.entries) if assigned.request else {}
+    if assigned.request is None:
+        return
+    asked = Counter(entry.id for entry in assigned.request.entries)
     of_host = Counter(stream.id for stream in master.streams)
     again = [stream_id for stream_id, count in asked.items() if count > of_host[stream_id] > 0]
     if again and ownership.profile.viommu and not ownership.profile.repeats_ids:

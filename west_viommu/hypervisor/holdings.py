@@ -49,6 +49,7 @@ ID_BITS = 32
 ID_MASK = (1 << ID_BITS) - 1
 # A syscon or MFD, which several drivers share.
 _FOR_ALL = frozenset({"syscon", "simple-mfd"})
+_INTERRUPTS = frozenset({"interrupts", "interrupts-extended", "interrupt-map"})
 # The lines of an SMMUv3 without a combined one (arm_smmu_device_dt_probe()).
 _OF_SMMUV3 = ("eventq", "priq", "gerror")
 # A mask that cuts an ID space into more pieces counts as the whole range that it spans.
@@ -378,8 +379,7 @@ def _is_bridge(node: Node) -> bool:
 
 
 def _has_interrupts(node: Node) -> bool:
-    names = ("interrupts", "interrupts-extended", "interrupt-map")
-    return any(name in node.properties for name in names)
+    return not _INTERRUPTS.isdisjoint(node.properties)
 
 
 def _ids(stream: Stream, stream_id: int | None) -> list[Interval]:
