@@ -354,5 +354,5 @@ def _nothing_asked_for(guest: Guest) -> Diagnostic:
     if tree.node(PASSTHROUGH) is None:
         what += f": it has no {PASSTHROUGH}"
         if any("#iommu-cells" in node.properties for node in tree.nodes()):
-            hint = f"if this is the host's tree, give it by --host; in the guest's, {hint}"
+            hint = f"if this is the host's tree, name it with --host; in the guest's, {hint}"
     return Diagnostic(id="malformed", what=what, hint=hint, where=where or Where(guest.names[0]))

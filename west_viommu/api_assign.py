@@ -350,7 +350,7 @@ def _size_of_xen(file: str, problems: list[Diagnostic]) -> int:
             problems.append(unreadable(file, error, hint))
         return ALIGNMENT
     if size is None:
-        what = "this is no image of a hypervisor that booti of U-Boot takes"
+        what = "booti of U-Boot cannot boot this as a hypervisor"
         hint = "name Xen's own image, xen of its build: not xen.gz, xen-syms or an EFI program"
         problems.append(
             Diagnostic(id="malformed", what=what, hint=hint, where=Where(file), found="no header")

@@ -266,4 +266,7 @@ def test_what_a_copied_tree_has_and_nobody_gives_is_one_note(viommu: Run) -> Non
     assert (
         messages[1] == "note: dt_passthrough_nodes is a key of EPAM's xl: a released one ignores it"
     )
-    assert "no page and no line is given of " in messages[2] and " more, which" in messages[2]
+    assert (
+        "of which no page and no interrupt is given" in messages[2]
+        and " more, of which" in messages[2]
+    )

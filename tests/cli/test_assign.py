@@ -144,7 +144,10 @@ def test_by_xl_the_configuration_is_whole(viommu: Run, host: Path) -> None:
         (["usb", "--memory", "3"], "Image: error: [domain-limits] guest has less memory than"),
         (["usb", "--memory", "2048"], "Image: error: [domain-limits] the domains have more"),
         (["usb", "--cpus", "129"], "Image: error: [domain-limits] guest has more CPUs"),
-        (["usb", "--xen", "host.dts"], "host.dts: error: [malformed] this is no image of a hyperv"),
+        (
+            ["usb", "--xen", "host.dts"],
+            "host.dts: error: [malformed] booti of U-Boot cannot boot this as a hyperv",
+        ),
         (["usb", "--load", "kernel=0x1000"], "Image: error: [load-address] the kernel of guest"),
         (["usb", "--profile", "qemu-virt"], "error: [unwritable] the hypervisor of the profile"),
         (["usb", "--xen", "no/xen"], "no/xen: error: [unreadable] No such file or directory"),

@@ -22,7 +22,7 @@ net@20000000 { reg = <0 0x20000000 0 0x1000>; interrupts = <0 20 4>; %s };
 }; };
 """
 BY_ID = "iommus = <0x0 0x40>;"
-NOTE = "note: Xen reads a malformed node of the host up to the mistake alone: "
+NOTE = "note: Xen reads a malformed node of the host only up to the mistake: "
 OTHER = 'compatible = "arm,smmu-v3"; reg = <0 0xe1000000 0 0x20000>;'
 
 

@@ -29,7 +29,7 @@ def test_with_a_host_and_what_comes_next(viommu: Run, tmp_path: Path) -> None:
 
 
 def test_every_key_is_there_to_uncomment(viommu: Run, tmp_path: Path) -> None:
-    assert viommu("init").out == "wrote viommu.yml\nnext: say in it where the host tree is\n"
+    assert viommu("init").out == "wrote viommu.yml\nnext: write into it where the host tree is\n"
     lines = (tmp_path / "viommu.yml").read_text().splitlines()
     # A comment that looks like YAML is YAML; what is prose has no colon behind its first word.
     keys = ("host", "profile", "vsid", "vsids", "domain", "dom0", "regions", "allow")

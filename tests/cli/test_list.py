@@ -230,8 +230,8 @@ def test_why_none_can_be_passed_through(arguments: list[str], says: str, viommu:
         ),
         (
             ["--compatible", "arm,gic*"],
-            "what is compatible with this is not a master: it has neither `iommus` nor `iommu-map` "
-            "(node /interrupt-controller@f9000000, found arm,gic*)\n" + ALL,
+            "the node compatible with this is not a master: it has neither `iommus` nor "
+            "`iommu-map` (node /interrupt-controller@f9000000, found arm,gic*)\n" + ALL,
         ),
         (
             ["--iommu", "iomu@11000000"],
@@ -526,4 +526,4 @@ def test_all_is_filtered_as_well(viommu: Run) -> None:
 def test_why_is_of_the_table(viommu: Run) -> None:
     outcome = viommu("list", "--host", TWO_SMMUS, "--why", "--format", "lines")
     assert (outcome.status, outcome.out) == (2, "")
-    assert "--why is of the table" in outcome.err
+    assert "--why is for the table" in outcome.err

@@ -63,7 +63,7 @@ def test_a_board_that_zephyr_does_not_know(board: Board) -> None:
     assert outcome.err == (
         "app for xenvm: error: [unreadable] Zephyr's devicetree stage failed: CMake Error at "
         "boards.cmake:1 (message): No board named 'xenvm'\n"
-        "hint: correct what it names: the board, the application (-s), or ZEPHYR_BASE\n"
+        "hint: correct it: the board, the application (-s), or ZEPHYR_BASE\n"
     )
 
 

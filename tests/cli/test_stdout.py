@@ -87,8 +87,7 @@ def test_a_folder_that_has_been_removed(command: str, tmp_path: Path) -> None:
     assert (run.returncode, run.stdout, run.stderr) == (
         1,
         "",
-        f"viommu {name}: error: the folder in which this runs has been removed: go to another one, "
-        "by cd\n",
+        f"viommu {name}: error: the current folder has been removed: change to another one\n",
     )
 
 

@@ -358,7 +358,7 @@ def test_hostile_yaml(text: str, says: str, option: str, viommu: Run, tmp_path: 
 
 DEMO_GUEST = DEMO / "guest.overlay"
 IMAGE = "default: a\ndomains: [{name: a, build_dir: %s}]\n"
-NO_TEXT = "not valid YAML: this has a character that is no text"
+NO_TEXT = "not valid YAML: this has a character that is not text"
 
 
 @pytest.mark.parametrize(

@@ -238,7 +238,7 @@ def _unusable(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
     elif rng.random() < 0.5:
         smmu.props.pop("#global-interrupts", None)
     else:
-        smmu.props["interrupts"] = smmu.props["interrupts"][:12]
+        smmu.props["interrupts"] = smmu.props.get("interrupts", b"")[:12]
     return guest
 
 

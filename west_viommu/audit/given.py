@@ -86,7 +86,7 @@ class Given:
             names = ", ".join(self._idle[:_MOST_IDLE])
             more = len(self._idle) - _MOST_IDLE
             names += f" and {more} more" if more > 0 else ""
-            self.notes.append(f"no page and no line is given of {names}, which the tree has")
+            self.notes.append(f"the tree has {names}, of which no page and no interrupt is given")
 
     def _tell_slip(self, slip: Slip) -> None:
         pages = Interval(*slip.meant.host.ends)

@@ -111,7 +111,7 @@ class _Lines:
             if slip:
                 missing.remove((path, intid))
                 extras.remove(slip)
-                hint = f"irqs has INTIDs: SPI {slip.intid} is {intid}"
+                hint = f"irqs takes INTIDs: SPI {slip.intid} is {intid}"
                 self._wrong_line(path, intid, slip, hint)
         for others in (extras, twice):
             for path, intid, line in _mistyped(missing, others):
@@ -159,7 +159,7 @@ class _Lines:
         for line in extras:
             if line.intid < FIRST_SPI:
                 what = f"INTID {line.intid} is no SPI: Xen refuses it"
-                hint = f"irqs has INTIDs: SPI {line.intid} is {line.intid + FIRST_SPI}"
+                hint = f"irqs takes INTIDs: SPI {line.intid} is {line.intid + FIRST_SPI}"
                 self._set.add("extra", what, hint, line.where, found=str(line.intid))
                 continue
             whose = self._owner_of_line(line.intid), line.where
@@ -212,7 +212,7 @@ class _Lines:
         for path in missing:
             self._set.add(
                 "missing",
-                f"{path} is not in dtdev: its DMA has no way to the guest's memory",
+                f"{path} is not in dtdev: its DMA cannot reach the guest's memory",
                 f'add to dtdev: "{path}"',
                 self._set.domain.keys.get("dtdev") or self._set.found[path],
                 expected=path,

@@ -140,7 +140,7 @@ def _add_list_arguments(parser: ArgumentParser) -> None:
         "patterns",
         metavar="NODE",
         nargs="*",
-        help="only these masters: by path, name (with its unit address or without), alias or "
+        help="only the masters named: by path, name (with its unit address or without), alias or "
         "label; * stands for any text, as in 'usb@*'",
     )
     parser.add_argument("--host", metavar="HOST", help=_HOST_HELP)
@@ -519,7 +519,7 @@ COMMANDS = (
         "print the guest node that asks for a host device",
         "Print an overlay with a node for each host device, to paste into the guest's own:\n"
         "absolute addresses, Zephyr's interrupts, stream IDs, xen,path. What a guest cannot have\n"
-        "is left out, and a comment says what and why. What speaks against it goes to stderr.",
+        "is left out, and a comment says what and why. Reasons against it go to stderr.",
         "examples:\n"
         "  %(prog)s --host host.dtb /axi/ethernet@f19f0000 >> app.overlay\n"
         "  %(prog)s --host host.dtb ethernet0 display",
@@ -610,7 +610,7 @@ ALONE = (
     ),
     Command(
         "help",
-        "list the commands, or tell the arguments of one",
+        "list the commands, or show the arguments of one",
         "Print what viommu --help or viommu COMMAND --help prints.",
         "example:\n  %(prog)s bind",
         _add_help_arguments,

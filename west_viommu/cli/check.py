@@ -243,7 +243,7 @@ def _of_host(
 
 
 def _too_many() -> Diagnostic:
-    what = "there are more differences than --format json lists: it is complete or refused"
+    what = "there are more differences than --format json can list: it lists all or none"
     return Diagnostic(
         id="malformed", what=what, hint="correct the first ones, or look at the table"
     )

@@ -69,7 +69,7 @@ def run(options: Options, console: Console) -> None:
         "next: `viommu list --passable` shows what a guest could have, and `viommu extract NODE` "
         "gives its node"
         if host
-        else "next: say in it where the host tree is"
+        else "next: write into it where the host tree is"
     )
     try:
         console.result([f"wrote {target}\n{following}\n"])
@@ -140,7 +140,7 @@ def _text(host: str | None, profiles: Sequence[Profile], chosen: str | None, sch
         "# The version of the hypervisor; without, all that the profile covers.",
         '# xen-version: "4.20"',
         "",
-        "# Where there is no dom0, nobody gets what no guest asks for, or a hardware domain.",
+        "# If there is no dom0, what no guest asks for goes to nobody, or to a hardware domain.",
         "# dom0: none",
         "# hardware-domain: true",
         "",

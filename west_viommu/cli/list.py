@@ -64,7 +64,7 @@ def run(options: Options, console: Console) -> int:
     selected.
     """
     if options.why and options.format != "table":
-        raise UsageError("--why is of the table: the hazards are in every format")
+        raise UsageError("--why is for the table: the other formats have the hazards anyway")
     chosen = settings_of_host(options, options.patterns, console)
     host = chosen.host or ""
     default = "" if chosen.profile else "default"
@@ -370,7 +370,7 @@ def _not_compatible(host: _Host, word: str, fits: Callable[[str], bool]) -> Diag
     """Return the reason why no master has a compatible like `word`."""
     for node in host.devices.tree.nodes():
         if any(map(fits, node.compatible)):
-            what = "what is compatible with this is not a master: it has neither `iommus` nor"
+            what = "the node compatible with this is not a master: it has neither `iommus` nor"
             return host.problem(f"{what} `iommu-map`", _ALL, word, node.path)
     known = [each for master in host.inventory.masters for each in master.compatible]
     near = _near(host, word, known)

@@ -44,7 +44,7 @@ NO_HOST = (
     "no host tree: give --host HOST, set VIOMMU_HOST_DTB, run `west config viommu.host-dtb HOST`, "
     "or write `host: HOST` into "
 )
-_NOWHERE = "the folder in which this runs has been removed: go to another one, by cd"
+_NOWHERE = "the current folder has been removed: change to another one"
 
 
 class UsageError(Exception):

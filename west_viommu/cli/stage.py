@@ -131,7 +131,7 @@ def _found(build: Path, name: str, failure: str) -> Stage:
         hint = "name the build directory, and configure it first: west build --cmake-only"
         if failure:
             what = f"Zephyr's devicetree stage failed: {_error_line(failure)}"
-            hint = "correct what it names: the board, the application (-s), or ZEPHYR_BASE"
+            hint = "correct it: the board, the application (-s), or ZEPHYR_BASE"
         raise refusal("unreadable", what, hint, name)
     return Stage(build, source, name, failure)
 

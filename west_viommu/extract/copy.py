@@ -51,7 +51,7 @@ def _stub(tree: Tree, clock: Clock, rate: int) -> Copied:
         properties.append(Property("clock-accuracy", provider.properties["clock-accuracy"]))
     runs = "which runs at this rate whatever the guest does"
     if not is_fixed:
-        runs = "which runs at this rate by the host's tree: whoever has it must leave it so"
+        runs = "which runs at this rate by the host's tree: whoever controls it must not change it"
     stem = clock.provider.rpartition("/")[2].partition("@")[0]
     name = "-".join([stem[:_MOST_OF_A_NAME], *map(str, clock.specifier)])
     if not re.fullmatch(NODE_NAME, name):

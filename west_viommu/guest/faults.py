@@ -110,8 +110,8 @@ def malformed(guest: GuestTree, error: TreeError, node: Node) -> Diagnostic:
         hint = f"write one of those in place of {wrong.found}: the trigger of the device's line"
     if wrong.found.startswith("type 1"):
         hint = (
-            "a PPI is never a device's: write GIC_SPI, which is 0, for the type, and the host's "
-            "number (`viommu list` has INTIDs, which are 32 more)"
+            "no device of a guest has a PPI: write GIC_SPI, which is 0, as the type, and the "
+            "host's SPI number: the INTID of `viommu list` minus 32"
         )
     return wrong._replace(
         what=wrong.what.replace(f"{BASE}/", "&"),
@@ -180,7 +180,7 @@ def halves(guest: GuestTree, node: Node) -> Iterator[Diagnostic]:
     if "xen,reg" in node.properties and is_on and not is_misspelt:
         yield Diagnostic(
             id="malformed",
-            what="xen,reg asks for memory of the host, and nothing says of which device",
+            what="xen,reg asks for memory of the host, and the node names no device",
             hint='add xen,path = "HOST-NODE"; or, for memory of no device, '
             "xen,force-assign-without-iommu",
             node=node.path,

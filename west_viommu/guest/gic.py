@@ -181,7 +181,7 @@ def _check_known(controller: Node | None, user: Node, prop: str) -> None:
         and "interrupt-controller" not in controller.properties
     ):
         raise TreeError(
-            "this label of the base tree, which is not given, is not known to be a GIC",
+            "this label is not in the files given, and may not be a GIC",
             user.path,
             prop,
             f"{BASE}/gic",

@@ -110,7 +110,7 @@ def marked_for_another(ownership: Ownership) -> Found:
                     Diagnostic(
                         what=f"{conflict.other}, marked for passthrough, shares {what} with "
                         f"{conflict.host}",
-                        hint="dom0 does not get it: give it to no other domain either",
+                        hint="dom0 does not get it: do not give it to another domain either",
                         expected=f"{what} of this device alone",
                         found="xen,passthrough",
                     ),
@@ -123,7 +123,8 @@ def device_disabled(assigned: Assigned, ownership: Ownership) -> Iterator[Diagno
     if assigned.device.status != "okay":
         yield Diagnostic(
             what=f"{assigned.host} is not enabled in the host tree",
-            hint="its clocks or pins may not be set up; check what the firmware leaves it in",
+            hint="its clocks or pins may not be set up; check in which state the firmware leaves "
+            "it",
             prop="iommus",
             expected='status "okay"',
             found=f'"{assigned.device.status}"',

@@ -297,7 +297,7 @@ def unknown_ids(request: Request, unknown: Sequence[Wanted], devices: Devices) -
 def of_several(request: Request, wanted: Sequence[Wanted], devices: Devices) -> Diagnostic:
     """Return the finding for IDs of more than one master."""
     return Diagnostic(
-        what="no one host master owns all of these stream IDs",
+        what="no single host master has all of these stream IDs",
         hint="write one node for each host device, with the stream IDs of that device",
         prop=ids_property(request, [entry.id for entry in wanted]),
         expected="the IDs of one master",
@@ -308,7 +308,7 @@ def of_several(request: Request, wanted: Sequence[Wanted], devices: Devices) -> 
 def ambiguous(masters: Sequence[Master]) -> Diagnostic:
     """Return the finding for IDs that each of the `masters` has."""
     return Diagnostic(
-        what=f"{len(masters)} host masters own all of these stream IDs",
+        what=f"{len(masters)} host masters have all of these stream IDs",
         hint=f"say which one you mean: {path_lines(master.path for master in masters[:3])}",
         prop="iommus",
         expected="one master",

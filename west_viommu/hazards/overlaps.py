@@ -215,7 +215,7 @@ def _in_memory(ownership: Ownership, room: _Room, *, of_raw: bool) -> _Overlaps:
             lowest.mapper,
             Diagnostic(
                 what=f"this region leaves the guest at most {kib} KiB of memory below it",
-                hint=f"a kernel of Linux alone takes more: {room.line(lowest.mapper)}",
+                hint=f"a Linux kernel alone takes more: {room.line(lowest.mapper)}",
                 prop="xen,reg" if lowest.mapper.is_raw else "reg",
                 expected=f"no device in the first {_LITTLE_MEMORY >> 20} MiB of the guest's memory",
                 found=str(lowest.page),

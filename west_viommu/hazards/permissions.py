@@ -183,7 +183,7 @@ class Permissions(AllowList):
             if entry.hazard not in _ALLOWABLE:
                 known = [hazard.id for hazard in HAZARDS]
                 close = close_matches(entry.hazard, _ALLOWABLE, 1)
-                hint = "`viommu explain` lists the hazards, and says of each whether it can be"
+                hint = "`viommu explain` lists the hazards, and says which can be allowed"
                 if entry.hazard in known:
                     hint = f"remove the entry: `viommu explain {entry.hazard}` says what to do"
                 elif close:

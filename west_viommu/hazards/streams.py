@@ -173,7 +173,7 @@ def stream_list(assigned: Assigned, ownership: Ownership) -> Iterator[Diagnostic
             yield Diagnostic(
                 what=f"{assigned.host} has more stream IDs than Xen's driver of {path} "
                 "has room for: it would write over other memory of Xen",
-                hint="leave this device to the host, and list in the host tree the IDs alone that "
+                hint="leave this device to the host, or list in the host tree only the IDs that "
                 "the device uses",
                 prop="iommus",
                 expected=f"at most {most}",
@@ -359,7 +359,7 @@ def several_streams(assigned: Assigned, ownership: Ownership) -> Iterator[Diagno
             f"{_one_setting(ownership)}",
             hint="the guest must set up one of these streams in its vSMMU, once, and that counts "
             "for all: a second one can stop Xen (BUG_ON(s1_live) in smmu-v3.c). "
-            "CONFIG_VIOMMU_STAGE1 does so; for a driver that sets up all, list one ID alone",
+            "CONFIG_VIOMMU_STAGE1 does so; for a driver that sets up all, list only one ID",
             prop="iommus",
             expected="one stream ID",
             found=listed(ids),

@@ -122,7 +122,7 @@ class Planned(NamedTuple):
             yield f"{raw.path} maps host memory without a host device: {memory}"
         faults = self.host.devices.faults
         for fault in first_few((str(fault) for fault in faults.values()), _MOST_FAULTS):
-            yield f"Xen reads a malformed node of the host up to the mistake alone: {fault}"
+            yield f"Xen reads a malformed node of the host only up to the mistake: {fault}"
         for path in self.guest.asked.disabled:
             yield f"{path} is disabled: it asks for nothing, and Xen maps nothing for it"
 

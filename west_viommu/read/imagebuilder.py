@@ -104,7 +104,7 @@ def as_meant(script: Script) -> Script:
             problems.append(
                 Diagnostic(
                     id="wrong",
-                    what=f"ImageBuilder has no variable {variable.name}, and passes over it",
+                    what=f"ImageBuilder has no variable {variable.name}, and ignores it",
                     hint=f"did you mean {close[0]}?",
                     expected=close[0],
                     found=variable.name,
@@ -241,7 +241,7 @@ class _Reader:
             Diagnostic(
                 id="malformed",
                 what=what,
-                hint="write NAME=value or NAME[i]=value, without blanks round =, $ and backquotes",
+                hint="write NAME=value or NAME[i]=value, without blanks around =, $ and backquotes",
                 where=Where(self._file, line),
                 severity=Severity.ERROR if is_needed else Severity.WARNING,
             )

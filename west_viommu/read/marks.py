@@ -37,7 +37,7 @@ def marks_in(file: str, guest: GuestTree, problems: list[Diagnostic]) -> Iterato
                 problems.append(
                     Diagnostic(
                         id="wrong",
-                        what=f"Xen does not know {name}, and passes over it",
+                        what=f"Xen does not know {name}, and ignores it",
                         hint=f"write {MARK}",
                         node=path,
                         expected=MARK,

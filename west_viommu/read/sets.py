@@ -289,7 +289,7 @@ class _Reader:
             self.problems.append(
                 Diagnostic(
                     id="wrong",
-                    what=f"the file of device_tree has no {each.path}: xl passes over it",
+                    what=f"the file of device_tree has no {each.path}: xl ignores it",
                     hint=f"did you mean {close[0]}?" if close else "remove it, or add the node",
                     expected="a node of the file of device_tree",
                     found=each.path,

@@ -185,7 +185,7 @@ class _Reader:
             if key in LISTS and known and not setting.adds and known != setting.value:
                 yield Diagnostic(
                     id="wrong",
-                    what=f"{key} is set again: xl takes the last list alone",
+                    what=f"{key} is set again: xl takes only the last list",
                     hint=f"write += here, or one list; what line {known.line} gives is lost",
                     found=_texts(known),
                     where=Where(self._config.file, setting.line),
@@ -197,7 +197,7 @@ class _Reader:
             if meant:
                 yield Diagnostic(
                     id="wrong",
-                    what=f"xl has no key {key}, and passes over it",
+                    what=f"xl has no key {key}, and ignores it",
                     hint="name each device behind an IOMMU in dtdev"
                     if key == _NO_KEY
                     else f"did you mean {meant}?",

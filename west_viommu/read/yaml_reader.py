@@ -155,7 +155,7 @@ class _PlainLoader(yaml.SafeLoader):
         node = super().compose_scalar_node(anchor)
         # "\0" or "\ud800", which cannot be in file names or output.
         if _NO_TEXT.search(node.value):
-            raise _refused("this has a character that is no text", node)
+            raise _refused("this has a character that is not text", node)
         return node
 
 
