@@ -89,7 +89,7 @@ def as_meant(script: Script) -> Script:
             problems.append(
                 Diagnostic(
                     id="wrong",
-                    what=f"ImageBuilder has no variable {OLD_MARKS} any more, and passes over it",
+                    what=f"ImageBuilder has no variable {OLD_MARKS} any more, and ignores it",
                     hint="write DOMU_PASSTHROUGH_PATHS[number] for it; an older one marks these "
                     "nodes",
                     expected=_OF_DEVICES[0],
