@@ -6,6 +6,7 @@ the command line, which is such a tree.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from types import MappingProxyType
 
@@ -30,6 +31,8 @@ _GIVE_HOST = "give the blob that Xen is booted with, its .dts, or a /proc/device
 # A node or property of a blob takes 12 bytes in addition to its name and value (devicetree
 # specification 0.4, 5.4).
 _ENTRY = 12
+# The first node of a source, at the root or by a label or path.
+_NODE = rb"(?m)^[ \t]*(?:/|&\w+|&\{[^}\n]*\})[ \t]*\{"
 
 
 def read_tree(
@@ -71,9 +74,12 @@ def _read(file: str, give: str, include_dirs: Sequence[str], defines: Sequence[s
         raise Refused([other])
     is_source = any(word in found for word in (b"/dts-v1/", b"#include"))
     if b"\0" in found or not is_source:
+        is_overlay = b"\0" not in found and re.search(_NODE, found)
         raise refusal(
             "malformed",
-            "neither a devicetree blob nor devicetree source",
+            "this is an overlay, without /dts-v1/: not a whole tree"
+            if is_overlay
+            else "neither a devicetree blob nor devicetree source",
             give,
             file,
             expected=f"the magic {MAGIC.hex()}, or text with /dts-v1/",
