@@ -75,8 +75,9 @@ def test_directories_that_are_no_devicetree(tmp_path: Path) -> None:
         (
             b"/ {\n\ta;\n};\n",
             "{file}: error: [malformed] this is an overlay, without /dts-v1/: not a whole tree "
-            "(expected the magic d00dfeed, or text with /dts-v1/, found other text)\nhint: give the blob "
-            "that Xen is booted with, its .dts, or a /proc/device-tree directory",
+            "(expected the magic d00dfeed, or text with /dts-v1/, found other text)\n"
+            "hint: give the blob that Xen is booted with, its .dts, or a /proc/device-tree "
+            "directory",
         ),
         (
             b"memory = 512\n",

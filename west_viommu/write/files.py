@@ -177,7 +177,8 @@ class Output:
 
     def _path(self, name: str) -> str:
         """Return the path of the file or folder `name`, which has slashes on Windows too."""
-        return os.path.join(self.folder, *name.split("/"))
+        folder = "" if self.folder == os.curdir else self.folder
+        return os.path.join(folder, *name.split("/"))
 
     def _place(self, name: str) -> str:
         """Return the place of the file `name`, after making its folder. Raises Refused if that
