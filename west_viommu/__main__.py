@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands without west: `viommu NAME ...` or `python -m west_viommu NAME ...`."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

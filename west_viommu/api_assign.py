@@ -5,8 +5,6 @@ The devices are extracted, moved to free addresses of the guest if they must be,
 as a system of one domain. Then everything that Xen and a boot loader need is written.
 """
 
-from __future__ import annotations
-
 import os
 import posixpath
 import tempfile

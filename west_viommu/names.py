@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names that other programs rely on: our files, the marks by which we recognize them, choices."""
 
-from __future__ import annotations
-
 OVERLAY = "viommu.overlay"
 PLAN = "viommu.json"
 XL_CFG = "xl.cfg"

@@ -8,8 +8,6 @@ configuration. dom0less: pages from xen,reg, lines and streams from the host nod
 tree.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages that a domain gets and that belong to no device of it: their owners, one line each."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The correct lists of an xl.cfg: the items that stay, and those to add."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 

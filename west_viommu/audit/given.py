@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host devices that a domain of a set gets, and the problems found with them."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host of a set: the pages and lines of its nodes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable
 from functools import cached_property

@@ -3,8 +3,6 @@
 every hazard applies, and compared with the others and with the marks of the host tree.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The resources in other people's files, as written: records, each with its place."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple

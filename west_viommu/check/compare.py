@@ -3,8 +3,6 @@
 a plan. A difference is a Diagnostic without a place in a file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 

@@ -4,8 +4,6 @@
 Nothing but argparse is imported here: a command's own modules are loaded when it runs.
 """
 
-from __future__ import annotations
-
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`viommu assign`: from a device of the host to a folder that boots."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Iterable, Iterator

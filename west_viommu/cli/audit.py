@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`viommu audit`: compare other people's files for Xen with the devices of the host."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 

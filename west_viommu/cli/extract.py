@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`viommu extract`: the guest node to paste for a host device."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from typing import NamedTuple

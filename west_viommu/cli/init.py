@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`viommu init`: a viommu.yml to start from."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Sequence

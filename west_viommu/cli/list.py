@@ -157,10 +157,13 @@ class _Host:
         others = [master for master, hazards in refused.items() if _NOT_DRIVEN in hazards]
         if not others:
             return frozenset(numbered)
-        from west_viommu.plan.host_devices import device_reports
+        from west_viommu.plan.host_devices import as_driven, device_reports
 
         released = terms_of_host(self._chosen._replace(profile=RELEASED))
-        found = device_reports(self.devices, released, others)
+        iommus = as_driven(self.inventory, released.profile).iommus
+        driven = {iommu.path for iommu in iommus if iommu.supported}
+        others = [master for master in others if not driven.isdisjoint(master.iommus)]
+        found = device_reports(self.devices, released, others) if others else {}
         return frozenset(numbered).union(
             path for path, report in found.items() if not report.refused
         )

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`viommu profiles`: the shipped profiles, and one for the Xen in a source tree."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

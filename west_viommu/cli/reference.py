@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`viommu explain` and `completion`: print files that are shipped with the code."""
 
-from __future__ import annotations
-
 import os
 from typing import NamedTuple
 

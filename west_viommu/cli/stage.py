@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The devicetree of a Zephyr application: from a build directory, or by Zephyr's own stage."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

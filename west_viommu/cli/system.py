@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`viommu system`: several guests of one host, judged together, and the files for Xen."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from functools import partial

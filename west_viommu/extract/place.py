@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A copied node at other addresses than the host's: reg, xen,reg and ranges."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from struct import iter_unpack, pack
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stream IDs of a request: in `iommus`, or as Lopper writes them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@
 Misspelt names of the properties that make a request are found here as well.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator
 
 from west_viommu.diagnostics import Diagnostic, Severity, close_matches

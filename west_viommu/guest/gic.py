@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interrupt controller of the guest, and the guest's interrupts on it."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 

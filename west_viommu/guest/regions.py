@@ -5,8 +5,6 @@ A bus with wrong cells, or without `ranges`, spoils the `reg` of each node on it
 mistake, reported once, at the bus.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 

@@ -7,8 +7,6 @@ them; or with `iommu-map`. A request that is disabled, by its own status or abov
 A bystander is a node of the guest that asks for nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 

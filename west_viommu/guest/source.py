@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guest tree together with the facts that only its source has: labels, references, places."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of the device as a whole: whether it is one, who else has it, and its further needs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from west_viommu.diagnostics import Diagnostic, Severity

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The warnings of a whole host: the nodes for which Xen, or dom0, does not start."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 
 from west_viommu.diagnostics import Diagnostic, Severity, Where, first_few

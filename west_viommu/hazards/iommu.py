@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks whether an IOMMU that the hypervisor drives confines the device."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from west_viommu.diagnostics import Diagnostic, Severity

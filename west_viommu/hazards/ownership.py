@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The input of the checks: which request gets which device, and the resources of each side."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, wraps
 from typing import NamedTuple

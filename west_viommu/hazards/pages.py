@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of pages: whether guest and host mean the same registers, and who else has them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from west_viommu.diagnostics import Diagnostic, Severity

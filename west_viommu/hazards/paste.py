@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lines to paste into a guest's node, so that it means a host device."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 guest can use its own stream IDs (vMasterIDs).
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 

@@ -4,8 +4,6 @@
 A check gets all assignments and the other owners of their resources, and yields its findings.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rates of clocks, if a host tree states them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from functools import cached_property
 from struct import unpack

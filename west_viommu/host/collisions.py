@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stream IDs that several SMMUs, or several masters of one SMMU, have in common."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every IOMMU and every master of a host tree, with `iommus` and `iommu-map` entry by entry."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from types import MappingProxyType

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds the host node that a user means: by path, unique name, alias or label."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from west_viommu.diagnostics import Diagnostic, Where

@@ -5,8 +5,6 @@ A guest of Xen gets the registers of its device and none of these nodes. They ar
 the user can see what must stay switched on, and by which driver.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from functools import cached_property
 from itertools import islice

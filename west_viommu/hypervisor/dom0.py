@@ -6,8 +6,6 @@ Read in Xen 4.17 to 4.22: handle_node(), handle_device() and map_device_children
 device.c), iommu_add_dt_device(), irq_set_spi_type().
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple

@@ -7,8 +7,6 @@ node that it does not leave out, regardless of its status; handle_device() attac
 streams, maps its registers and routes its interrupts, unless the node has xen,passthrough.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from functools import cached_property

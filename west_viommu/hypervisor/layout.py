@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layout of a guest under one hypervisor: the addresses in use, and its memory."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 

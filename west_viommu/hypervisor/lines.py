@@ -4,8 +4,6 @@ and a trailing rest does not (dt_number_of_irq(), dt_device_get_raw_irq() and dt
 common/device_tree.c, 4.17 to 4.21). If an entry leads to no line, Xen creates no dom0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from west_viommu.tree.cells import TreeError, cells, rows, whole_rows

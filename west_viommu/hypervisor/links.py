@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The references of the guest's /passthrough: to nodes that are copied along, and to others."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 

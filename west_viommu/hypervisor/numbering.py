@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies: the guest's stream IDs (vMasterIDs) for the host's stream IDs (pMasterIDs)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from west_viommu.guest.source import PASSTHROUGH

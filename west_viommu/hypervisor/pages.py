@@ -3,8 +3,6 @@
 whole pages that Xen maps.
 """
 
-from __future__ import annotations
-
 from bisect import insort
 from collections.abc import Collection, Iterable, Mapping, Sequence
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `interrupts` and `ranges` of a partial tree, by the GIC and the cells of a guest of Xen."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from struct import pack
 from typing import NamedTuple

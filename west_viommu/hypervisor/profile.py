@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The guest of one hypervisor: the vSMMU, the numbers of streams, and the resources in use."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 out of dom0.
 """
 
-from __future__ import annotations
-
 from west_viommu.tree.cells import TreeError
 from west_viommu.tree.interrupts import XEN_GICS
 from west_viommu.tree.node import Node, Tree

@@ -7,8 +7,6 @@ several guests (system), and for each device by itself (list). `Marks` are the n
 host.overlay takes from dom0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple

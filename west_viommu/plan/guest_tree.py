@@ -6,8 +6,6 @@ prepare_dtb_domU() and handle_passthrough_prop(): arch/arm/domain_build.c of 4.1
 common/device-tree/dom0less-build.c. xl has no such limits.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 

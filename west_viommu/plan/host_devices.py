@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hazards of each host device alone: could some guest have it?"""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 has all the stream IDs. All its other parts must fit that device.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Conflicts between the generated vSMMU and the guest's own tree."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from west_viommu.diagnostics import Diagnostic

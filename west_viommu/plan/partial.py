@@ -3,8 +3,6 @@
 and the properties from which Xen learns the mappings (Xen, docs/misc/arm/passthrough.txt).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from struct import pack

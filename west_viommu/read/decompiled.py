@@ -7,8 +7,6 @@ the cells with phandles of the overlay's own nodes, and __symbols__ the labels t
 (dtc, Documentation/dt-object-internal.txt).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple

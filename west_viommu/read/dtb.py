@@ -5,8 +5,6 @@ Our own parser, because it makes `viommu list` start fast and because the blob i
 any offset is used, it is checked against the bounds of its block.
 """
 
-from __future__ import annotations
-
 from struct import Struct, unpack_from
 from types import MappingProxyType
 

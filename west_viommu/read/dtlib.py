@@ -4,8 +4,6 @@ the parsed tree. dtlib's public interface has references only in the text of a p
 0x1>`, `&{/path}`, strings and bytes, each of a known length.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import re

@@ -4,8 +4,6 @@
 JSON is read as the records that describe it: values that do not fit them are refused in one place.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Mapping

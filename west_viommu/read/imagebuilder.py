@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A configuration of ImageBuilder: a shell script of assignments, read as data and never run."""
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_left
 from collections.abc import Iterator

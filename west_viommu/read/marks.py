@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The domains in a host tree, or in an overlay for one: marks, and nodes in /chosen."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 

@@ -5,8 +5,6 @@ dtlib parses; this module only finds places. PyPI's dtlib keeps no line numbers,
 an overlay without the base tree that defines its labels: both need a look at the text itself.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from typing import NamedTuple

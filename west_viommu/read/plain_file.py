@@ -6,8 +6,6 @@ and all of it in memory. The only pipe that is read is standard input, if the us
 file by the name STDIN.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import stat

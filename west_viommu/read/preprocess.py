@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Devicetree source through the C preprocessor, with the options that Zephyr gives it."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

@@ -5,8 +5,6 @@ The files are in memory if the system supports that, else in its folder for temp
 tempfile alone, which also imports shutil, random and bz2, a twentieth of a run of `bind`.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -8,8 +8,6 @@ comes last: a value may refer to a later node, but a statement extends only a no
 there.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple

@@ -3,8 +3,6 @@
 marks.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator, Sequence

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Devicetree source, of a host or of a guest, as a tree: python-devicetree's dtlib parses it."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """domains.yaml, which a sysbuild writes: its images, and their build directories."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import NamedTuple

@@ -3,8 +3,6 @@
 the command line, which is such a tree.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Sequence

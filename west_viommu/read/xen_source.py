@@ -5,8 +5,6 @@ The C preprocessor reads the headers. Facts that they lack, such as how a vSMMU 
 from a shipped profile, which is named. No C function is read.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import tempfile

@@ -3,8 +3,6 @@
 of xl_parse.c (4.17 to 4.22), which ends the command for an item that it cannot read.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -10,8 +10,6 @@ The files are plain. A file of a few lines of aliases or merge keys expands to g
 on a value of another kind ends PyYAML with any exception. Our files need neither.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Conflicts between two guests of a system, and Xen's behaviour in each case."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 
 from west_viommu.diagnostics import Diagnostic

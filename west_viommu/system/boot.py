@@ -3,8 +3,6 @@
 which the boot loader puts each file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 from west_viommu.diagnostics import Diagnostic, Where

@@ -5,8 +5,6 @@ Each plan was judged alone, as if all other devices stayed with the host. Here t
 others are known.
 """
 
-from __future__ import annotations
-
 from collections.abc import Container, Iterable, Iterator, Sequence
 
 from west_viommu.diagnostics import Diagnostic, Severity, Where, bounded

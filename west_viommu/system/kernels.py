@@ -3,8 +3,6 @@
 the same formats).
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Iterable, Iterator
 from struct import Struct, unpack_from

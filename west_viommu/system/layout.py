@@ -6,8 +6,6 @@ reserved memory or outside RAM stops Xen; U-Boot itself lies at the top of RAM (
 reserved memory"); booti leaves an image in its place if that is aligned to 2 MiB.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 

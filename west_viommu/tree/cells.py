@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Property values as numbers and strings (devicetree specification, 2.2.4)."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from struct import unpack
 

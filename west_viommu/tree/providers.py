@@ -3,8 +3,6 @@
 checks.c: if only numbers are known, the table shows which of them are phandles.
 """
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 from typing import NamedTuple

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which cells of a property are phandles: by its source, or by tables and equal numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 

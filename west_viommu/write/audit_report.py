@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report of `viommu audit` on the devices of a set: a table for people, and JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from west_viommu.audit.domain import SetDevice

@@ -13,8 +13,6 @@ one for the same compatible. So if it does not fit, the node gets a compatible o
 arm,smmu-v3, and a binding for our compatible.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -12,8 +12,6 @@ imagebuilder.config has the domains of a system for ImageBuilder's uboot-script-
 their nodes itself.
 """
 
-from __future__ import annotations
-
 import posixpath
 import shlex
 import string

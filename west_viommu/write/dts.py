@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tree as devicetree source, and text that is safe in devicetree source."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An overlay to paste: the guest nodes for some host devices, below /passthrough."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inventory of a host as JSON."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inventory of a host for people: each IOMMU with its masters, and the shared IDs."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 

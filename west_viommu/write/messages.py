@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A message in each of its forms: text for people, JSON, or an annotation of GitHub's."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

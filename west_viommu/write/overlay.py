@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """viommu.overlay: the vSMMU node and each device's `iommus`, as devicetree source for people."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A profile for the Xen of a source tree, as text in the form of the shipped profiles."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any

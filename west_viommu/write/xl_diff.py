@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The corrections of an xl.cfg as a unified diff."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Callable, Iterator
 
