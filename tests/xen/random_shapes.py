@@ -127,10 +127,12 @@ def _old_binding(rng: Random, host: Node, guest: RandomGuest) -> RandomGuest:
         return guest
     smmu = rng.choice(smmus)
     listed = b""
+    # Another shape of this kind may have numbered nodes already.
+    first = max([0x6FF, *(node.cell("phandle", 0) for node in host.below())]) + 1
     for number, node in enumerate(rng.sample(masters, min(len(masters), rng.choice((1, 1, 2))))):
         ids = [rest[0] for _, rest in _entries(host, node) if rest][:16]
         if "phandle" not in node.props:
-            node.props["phandle"] = pack(0x700 + number)
+            node.props["phandle"] = pack(first + number)
         node.props["#stream-id-cells"] = pack(len(ids))
         listed += pack(node.cell("phandle", 0), *ids)
         if rng.random() < 0.8:
