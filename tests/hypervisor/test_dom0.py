@@ -75,6 +75,27 @@ def test_triggers_of_frames() -> None:
     assert trigger_clashes(holdings(body, frame=FRAME, dom0=False), ["/a", "/b"]) == ()
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [
+        ((80, 4), (84, 4), []),
+        ((80, 4), (83, 4), ["INTID 83, which is also of /gic/v0"]),
+        ((300, 4), (110, 20), ["INTID 122, which is also of /smmu@0"]),
+        ((988, 5), (300, 4), ["INTID 992, beyond those of dom0"]),
+    ],
+)
+def test_lines_of_frames(first: tuple[int, int], second: tuple[int, int], found: list[str]) -> None:
+    frames = "".join(
+        f'v{place} {{ compatible = "arm,gic-v2m-frame"; arm,msi-base-spi = <{base}>; '
+        f"arm,msi-num-spis = <{count}>; }};"
+        for place, (base, count) in enumerate((first, second))
+    )
+    host = holdings("", frame=frames)
+    stopped = list(stops(host, (), ()))
+    assert [stop.found for stop in stopped] == found
+    assert {stop.step for stop in stopped} <= {Step.FRAMES}
+
+
 def test_triggers_without_a_dom0() -> None:
     found = holdings(A % "" + B % "" + "c { interrupts = <0 6 4>, <0 6 1>; };", dom0=False)
     assert trigger_clashes(found, ["/a"]) == ()

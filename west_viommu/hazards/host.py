@@ -12,6 +12,8 @@ _MOST_NAMED = 3
 _TREE = "in the tree that Xen is booted with"
 _NO_HELP = 'neither status = "disabled" nor xen,passthrough on it helps'
 _HINTS = {
+    Step.FRAMES: "correct arm,msi-base-spi and arm,msi-num-spis of the frame "
+    f"{_TREE}, or remove the frame: {_NO_HELP}",
     Step.STREAMS: f"mark the node (xen,passthrough;) {_TREE}, or remove its `iommus`: its status "
     "does not count",
     Step.LINES: f"correct the interrupts of the node {_TREE}, or remove the node: {_NO_HELP}",

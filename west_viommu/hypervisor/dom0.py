@@ -6,7 +6,7 @@ Read in Xen 4.17 to 4.22: handle_node(), handle_device() and map_device_children
 device.c), iommu_add_dt_device(), irq_set_spi_type().
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -118,6 +118,7 @@ class _Triggers:
 class Step(Enum):
     """A step of Xen on the way to dom0: the function that fails."""
 
+    FRAMES = "gicv2_map_hwdom_extra_mappings()"
     STREAMS = "iommu_add_dt_device()"
     LINES = "handle_device_interrupts()"
     ROUTES = "map_irq_to_domain()"
@@ -148,6 +149,7 @@ def stops(
         by_path.setdefault(clash.path, clash)
     streams = _Streams(holdings)
     of_xen = {intid: path for path, intid, _ in holdings.lines_of_xen}
+    yield from _of_frames(holdings, of_xen)
     for node, is_left_out in holdings.nodes_of_dom0():
         if is_left_out and node.path not in by_path:
             if beyond := _unknown_line(holdings, node):
@@ -161,6 +163,21 @@ def stops(
         )
         if stop:
             yield stop
+
+
+def _of_frames(holdings: Holdings, of_xen: Mapping[Intid, str]) -> Iterator[Stop]:
+    """Yield the GICv2m frames with a line that Xen cannot give dom0."""
+    given: dict[Intid, str] = {}
+    for frame in v2m_frames(holdings.devices):
+        for intid in map(Intid, frame.intids):
+            other = of_xen.get(intid) or given.setdefault(intid, frame.path)
+            if other != frame.path:
+                found = f"INTID {intid}, which is also of {other}"
+                yield Stop(Step.FRAMES, frame.path, found, other)
+                break
+            if intid >= _LINES_OF_DOM0:
+                yield Stop(Step.FRAMES, frame.path, f"INTID {intid}, beyond those of dom0")
+                break
 
 
 def _unknown_line(holdings: Holdings, node: Node) -> Stop | None:
