@@ -231,3 +231,19 @@ def test_other_numbers_for_a_xen_that_keeps_ids(
     outcome = bound(viommu, tmp_path, A, config)
     assert outcome.status == 0
     assert ("xen-rfc keeps stream IDs" in outcome.err) == is_told
+
+
+def test_the_ids_that_the_node_leaves_out(viommu: Run, tmp_path: Path) -> None:
+    both = HOST.replace("<&smmu 0x10>", "<&smmu 0x10>, <&smmu 0x15>")
+    (tmp_path / "host.dts").write_text(both)
+    node = 'a { xen,path = "/a"; reg = <0 0x20000000 0 0x1000>; iommus = <0x0 0x10>; };'
+    (tmp_path / "guest.dts").write_text(PARTIAL_TREE % node)
+    assert viommu("bind", "--host", "host.dts", "guest.dts").status == 0
+    (device,) = json.loads((tmp_path / "viommu" / "viommu.json").read_text())["devices"]
+    assert [each["pmaster"] for each in device["omitted"]] == [0x15]
+
+
+def test_a_second_node_for_a_device_is_one_message(viommu: Run, tmp_path: Path) -> None:
+    outcome = bound(viommu, tmp_path, at(0x20000000) + at(0x20000000).replace("a {", "a2 {", 1))
+    assert outcome.status == 1
+    assert re.findall(r"error: \[([\w-]+)\]", outcome.err) == ["duplicate-assignment"]
